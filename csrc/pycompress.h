@@ -1,0 +1,170 @@
+/*
+ * pycompress.h - the whole public interface of libpycompress.
+ *
+ * A kernel is a pure function over a range of work.  It does not allocate, start
+ * threads, print or fail: whoever calls it has checked its arguments against the
+ * contract that stands in its pcx_kernel.
+ *
+ * Between the two markers stands plain C that cffi reads as well as the compiler.
+ */
+#ifndef PYCOMPRESS_H
+#define PYCOMPRESS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Every kernel, once.  `#define X(name)` and expand it. */
+#define PCX_KERNELS(X) \
+    X(sgemm)
+
+/* begin cdef */
+
+/* ---- what a CPU can do: bundles, not CPUID bits ---- */
+enum {
+    PCX_AVX2 = 1,       /* AVX2 + FMA + F16C */
+    PCX_AVXVNNI = 2,    /* 256-bit VNNI */
+    PCX_AVX512VNNI = 4, /* AVX-512 F, BW, DQ, VL, VNNI */
+    PCX_NEON = 8,
+    PCX_DOTPROD = 16,
+    PCX_I8MM = 32
+};
+
+/* The bundles of this CPU that this library knows. */
+uint32_t pcx_cpu(void);
+
+/* ---- element types ---- */
+enum {
+    PCX_U8 = 1, PCX_I8 = 2, PCX_I32 = 3, PCX_F32 = 4, PCX_I64 = 5, PCX_BOOL = 6,
+    PCX_F16 = 7, PCX_F64 = 8, PCX_I16 = 9, PCX_U16 = 10, PCX_U32 = 11, PCX_U64 = 12
+};
+
+/* Bytes of one element; 0 for an unknown type. */
+size_t pcx_dtype_bytes(size_t dtype);
+
+/* ---- activations of a float epilogue; p = act_params ---- */
+enum {
+    PCX_ACT_NONE = 0,
+    PCX_ACT_RELU = 1,
+    PCX_ACT_CLIP = 2,        /* min(max(x, p[0]), p[1]) */
+    PCX_ACT_LEAKY = 3,       /* x < 0 ? p[0] * x : x */
+    PCX_ACT_HARDSIGMOID = 4, /* min(max(p[0] * x + p[1], 0), 1) */
+    PCX_ACT_HARDSWISH = 5,   /* x * min(max(x / 6 + 0.5, 0), 1) */
+    PCX_ACT_SIGMOID = 6,
+    PCX_ACT_SILU = 7,        /* x * sigmoid(x) */
+    PCX_ACT_TANH = 8,
+    PCX_ACT_COUNT = 9
+};
+
+/* ---- kernels ---- */
+typedef size_t pcx_size_fn(const void *args);
+typedef void pcx_run_fn(const void *args, size_t begin, size_t end, void *scratch);
+typedef void pcx_prepare_fn(const void *args, void *prepared);
+
+typedef struct {
+    const char *isa;         /* "avx2" */
+    uint32_t needs;          /* PCX_* bits that must be set; 0 ends the table */
+    pcx_size_fn *units;      /* how many units of work `args` holds */
+    pcx_run_fn *run;         /* do units [begin, end) */
+    pcx_size_fn *scratch;    /* bytes each thread needs, 64-byte aligned; NULL: none */
+    pcx_size_fn *prepared;   /* bytes derived from the weights, once, before the first run; NULL: none */
+    pcx_prepare_fn *prepare; /* fill them; the executor puts them into args->prepared */
+} pcx_impl;
+
+/*
+ * `contract` lists the slots of the argument struct in order; every slot is 8 bytes.
+ *   m                     a size
+ *   a:f32[m:lda,k]        a pointer to m rows of k floats, lda floats apart
+ *   bias?:f32[n]          may be NULL
+ *   out:{u8,f32}ot[m,n]   element type by the size slot ot, one of those listed
+ *   index:i32[n]<rows     every value is in [0, rows); such data must be constant
+ *   prepared:prepared     filled by the executor
+ * A dimension without a stride is as far apart as the one after it is long.  After
+ * ` where `: comparisons that must hold, separated by commas.
+ */
+typedef struct {
+    const char *name;
+    size_t version; /* of the packed layout and the meaning; a plan names it */
+    const char *contract;
+    const pcx_impl *impls; /* best first, "scalar" last */
+} pcx_kernel;
+
+/* The kernel's first implementation whose needs `cpu` meets. */
+const pcx_impl *pcx_select(const pcx_kernel *kernel, uint32_t cpu);
+
+/* All kernels, ended by NULL; one by name, or NULL. */
+const pcx_kernel *const *pcx_kernels(void);
+const pcx_kernel *pcx_kernel_named(const char *name);
+
+/* out = act(acc + bias + residual): the tail of every float kernel that sums products. */
+typedef struct {
+    const float *bias; /* [n] or NULL */
+    size_t act;        /* PCX_ACT_* */
+    const float *act_params; /* [2]; may be NULL where the activation takes none */
+    size_t ldr;
+    const float *residual; /* [m:ldr,n] or NULL, added before the activation */
+} pcx_epilogue;
+
+/*
+ * qepilogue: from the exact int32 sum acc (bias and zero points included) to the output.
+ *   out f32: act(float(acc) * scale[j])
+ *   out i32: acc
+ *   out u8:  y = clamp(round_half_even(float(acc) * scale[j]) + clamp[0], clamp[1], clamp[2]),
+ *            clamped in float before the conversion; then, each where given,
+ *            y = lut[y];
+ *            y = clamp(round_half_even((y - add_zero[0]) * add_scale[0] + (r - add_zero[1]) * add_scale[1])
+ *                      + add_zero[2], add_zero[3], add_zero[4])
+ * No operation is fused into an FMA, so that every ISA answers the same.
+ */
+typedef struct {
+    const int32_t *bias;  /* [n] or NULL */
+    const float *scale;   /* [n]; NULL only where the output is i32 */
+    const int32_t *clamp; /* [3]: zero point, least, greatest; for u8 */
+    const uint8_t *lut;   /* [256] or NULL */
+    const float *add_scale;  /* [2], with residual */
+    const int32_t *add_zero; /* [5], with residual */
+    size_t ldr;
+    const uint8_t *residual; /* [m:ldr,n] or NULL; u8 outputs only */
+    size_t act;              /* PCX_ACT_*, f32 outputs only */
+    const float *act_params; /* [2] */
+} pcx_qepilogue;
+
+/*
+ * sgemm: out = act(a . w + bias + residual), f32, summed along k in order with one
+ * accumulator per output (FMA where the ISA has it).
+ * |error| <= (k + 2) * 2^-24 * (sum |a||w| + |bias| + |residual|), before the activation.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const float *a; /* [m:lda,k] */
+    size_t n, ldw;
+    const float *w; /* [ceil(n/16):ldw,k,16], zero padded: kernels.sgemm.pack */
+    pcx_epilogue tail;
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_sgemm_args;
+
+/* ---- calls ---- */
+
+/* A pool of threads; see threads.c. */
+typedef struct pcx_pool pcx_pool;
+
+/*
+ * One kernel call with checked arguments, on `pool` (NULL: on this thread).  A NULL `prepared` slot
+ * is filled for the call and NULL again after it.  PCX_OK or PCX_NO_MEMORY.
+ */
+int pcx_call(pcx_pool *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args);
+
+/* end cdef */
+
+#define X(name) extern const pcx_kernel pcx_##name;
+PCX_KERNELS(X)
+#undef X
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,62 @@
+/* act.h - the float activations, one element at a time; see PCX_ACT_* for their meaning. */
+#ifndef PCX_ACT_H
+#define PCX_ACT_H
+
+#include "pcx.h"
+
+/*
+ * exp by 2^n * exp(r), |r| <= ln2 / 2, degree 7 polynomial; relative error < 2^-22, branch-free so
+ * that compilers vectorise loops over it.  Arguments are clamped to [-87.3, 88.3].
+ */
+PCX_INLINE float pcx_exp(float x)
+{
+    x = x < -87.3f ? -87.3f : x;
+    x = x > 88.3f ? 88.3f : x;
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to the nearest integer */
+    const float shifted = x * 1.44269504f + magic;
+    const float n = shifted - magic;
+    float r = x - n * 0.693359375f;
+    r -= n * -2.12194440e-4f;
+    float y = 1.9875691500e-4f;
+    y = y * r + 1.3981999507e-3f;
+    y = y * r + 8.3334519073e-3f;
+    y = y * r + 4.1665795894e-2f;
+    y = y * r + 1.6666665459e-1f;
+    y = y * r + 5.0000001201e-1f;
+    y = y * r * r + r + 1.0f;
+    int32_t bits;
+    memcpy(&bits, &shifted, 4);
+    bits = (bits - 0x4b400000 + 127) << 23;
+    float scale;
+    memcpy(&scale, &bits, 4);
+    return y * scale;
+}
+
+PCX_INLINE float pcx_sigmoid(float x) { return 1.0f / (1.0f + pcx_exp(-x)); }
+
+/* tanh: odd; small arguments by their series, since 2 sigmoid(2x) - 1 cancels there. */
+PCX_INLINE float pcx_tanh(float x)
+{
+    const float z = x * x;
+    const float small = x + x * z * (-0.333332f + z * (0.133209f + z * -0.0519f));
+    const float large = 1.0f - 2.0f / (1.0f + pcx_exp(2.0f * x));
+    return z < 0.0625f ? small : large;
+}
+
+PCX_INLINE float pcx_act(float x, size_t act, const float *p)
+{
+    float y;
+    switch (act) {
+    case PCX_ACT_RELU: return x > 0 ? x : (x != x ? x : 0);
+    case PCX_ACT_CLIP: y = x < p[0] ? p[0] : x; return y > p[1] ? p[1] : y;
+    case PCX_ACT_LEAKY: return x < 0 ? p[0] * x : x;
+    case PCX_ACT_HARDSIGMOID: y = p[0] * x + p[1]; y = y < 0 ? 0 : y; return y > 1 ? 1 : y;
+    case PCX_ACT_HARDSWISH: y = x * (1.0f / 6) + 0.5f; y = y < 0 ? 0 : y; return x * (y > 1 ? 1 : y);
+    case PCX_ACT_SIGMOID: return pcx_sigmoid(x);
+    case PCX_ACT_SILU: return x * pcx_sigmoid(x);
+    case PCX_ACT_TANH: return pcx_tanh(x);
+    default: return x;
+    }
+}
+
+#endif

@@ -1,0 +1,46 @@
+/* pcx.h - what every C file here may use.  The only compiler-specific lines in the tree. */
+#ifndef PCX_H
+#define PCX_H
+
+#include "../pycompress.h"
+
+#include <string.h>
+
+_Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8 bytes");
+
+#if defined(__x86_64__)
+#  define PCX_X86 1
+#else
+#  define PCX_X86 0
+#endif
+#if defined(__aarch64__)
+#  define PCX_ARM64 1
+#else
+#  define PCX_ARM64 0
+#endif
+
+/* Compile what follows, down to PCX_TARGET_END, for `isa`: no build flags. */
+#define PCX_PRAGMA(x) _Pragma(#x)
+#if defined(__clang__)
+#  define PCX_TARGET(isa) \
+      PCX_PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))
+#  define PCX_TARGET_END _Pragma("clang attribute pop")
+#else
+#  define PCX_TARGET(isa) _Pragma("GCC push_options") PCX_PRAGMA(GCC target(isa))
+#  define PCX_TARGET_END _Pragma("GCC pop_options")
+#endif
+
+#define PCX_INLINE static inline __attribute__((always_inline))
+#define PCX_NOINLINE __attribute__((noinline))
+#define PCX_HIDDEN __attribute__((visibility("hidden")))
+#define PCX_LIKELY(x) __builtin_expect(!!(x), 1)
+
+#define PCX_MUL_OVERFLOW(a, b, out) __builtin_mul_overflow(a, b, out)
+#define PCX_ADD_OVERFLOW(a, b, out) __builtin_add_overflow(a, b, out)
+
+static inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+static inline size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+static inline size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
+static inline size_t round_up(size_t a, size_t to) { return ceil_div(a, to) * to; }
+
+#endif

@@ -1,0 +1,30 @@
+"""What each kernel means: one readable page per kernel, compiled by Numba at the first call.
+
+``pycompress.kernels.sgemm(...)`` is the reference of the C kernel
+``pycompress.native.sgemm(...)``: same name, same arguments, same contract.  The module
+``kernels/sgemm.py`` holds beside it ``example()``, random arguments of given sizes, and
+``pack()`` where weights have a packed form.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+NAMES = tuple(sorted(p.stem for p in Path(__file__).parent.glob("[a-z]*.py")))
+
+
+def module(name: str):
+    """The page of kernel `name`: its reference, ``example`` and, where it has one, ``pack``."""
+    return import_module(f"{__name__}.{name}", __name__)
+
+
+def __getattr__(name: str):
+    if name not in NAMES:
+        raise AttributeError(f"there is no kernel {name!r}; there are {', '.join(NAMES)}")
+    value = globals()[name] = getattr(module(name), name)
+    return value
+
+
+def __dir__():
+    return [*globals(), *NAMES]

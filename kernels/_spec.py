@@ -1,0 +1,257 @@
+"""The contract of a kernel, read from its reference's annotations.
+
+An argument's annotation is ``"f32[m:lda,k]"`` (an array), ``"f32[n]?"`` (an array or
+None), ``"{u8,f32}ot[m,n]"`` (one of several types, told to C by the size ``ot``),
+``"i32[n]<rows"`` (constant data with every value in [0, rows)), ``"size"`` (a Python int)
+or ``"prepared"`` (filled by the executor, always None here).  A size that arrays determine
+has no argument of its own; in C it stands just before the first array that mentions it.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import re
+import types
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+DTYPES = {
+    "u8": ("uint8", 1), "i8": ("int8", 2), "i32": ("int32", 3), "f32": ("float32", 4),
+    "i64": ("int64", 5), "bool": ("bool", 6), "f16": ("float16", 7), "f64": ("float64", 8),
+    "i16": ("int16", 9), "u16": ("uint16", 10), "u32": ("uint32", 11), "u64": ("uint64", 12),
+}  # fmt: skip
+NUMPY = {word: name for word, (name, _) in DTYPES.items()}
+CODE = {word: code for word, (_, code) in DTYPES.items()}
+WORD = {name: word for word, (name, _) in DTYPES.items()}
+
+_ARRAY = re.compile(r"(?:\{([\w,]+)\}(\w+)|(\w+))\[([^\]]*)\](?:<([^?]+))?(\?)?$")
+
+
+@dataclass(frozen=True)
+class Arg:
+    """One argument of a kernel: an array, a size or the prepared slot."""
+
+    name: str
+    kind: str  # "array", "size", "prepared"
+    types: tuple[str, ...] = ()  # words of DTYPES it may have
+    type_size: str | None = None  # the size that tells C which
+    dims: tuple[tuple[str, str | None], ...] = ()  # (extent, stride) expressions
+    below: str | None = None
+    optional: bool = False
+    annotation: str = ""
+
+    @property
+    def token(self) -> str:
+        if self.kind != "array":
+            return self.name if self.kind == "size" else f"{self.name}:prepared"
+        text = self.annotation.rstrip("?")
+        return f"{self.name}{'?' if self.optional else ''}:{text}"
+
+
+def _arg(name: str, annotation: str) -> Arg:
+    if annotation in ("size", "prepared"):
+        return Arg(name, annotation, annotation=annotation)
+    match = _ARRAY.match(annotation)
+    if not match:
+        raise TypeError(f"{name}: {annotation!r} is not a contract")
+    many, code, one, dims, below, optional = match.groups()
+    pairs = tuple(((d.split(":") + [None])[:2][0], (d.split(":") + [None])[1]) for d in _split(dims))
+    types = tuple(many.split(",")) if many else (one,)
+    return Arg(name, "array", types, code, pairs, below, bool(optional), annotation)
+
+
+def _split(text: str) -> list[str]:
+    """`text` cut at the commas outside parentheses."""
+    parts, depth = [""], 0
+    for char in text:
+        depth += (char == "(") - (char == ")")
+        if char == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return parts if text else []
+
+
+def _names(expression: str) -> list[str]:
+    return [w for w in re.findall(r"[A-Za-z_]\w*", expression) if w not in ("ceil", "min", "max")]
+
+
+def _compile(expression: str):
+    """`expression` as code; a / inside ceil() is a ceiling division, elsewhere there is none."""
+    tree = ast.parse(re.sub(r"ceil\(([^()]+)/([^()]+)\)", r"(-(-(\1)//(\2)))", expression), mode="eval")
+    return compile(tree, expression, "eval")
+
+
+_CODE: dict[str, object] = {}
+
+
+def evaluate(expression: str, sizes: dict[str, int]) -> int:
+    """The value of a contract's expression, for given sizes."""
+    code = _CODE.get(expression)
+    if code is None:
+        code = _CODE[expression] = _compile(expression)
+    return eval(code, {"__builtins__": {}, "min": min, "max": max}, sizes)  # our own contracts only
+
+
+class Spec:
+    """The contract of the kernel `name`: its arguments in order, and conditions."""
+
+    def __init__(self, function, where: str = ""):
+        self.name = function.__name__
+        self.where = tuple(_split(where.replace(" ", "")))
+        hints = inspect.get_annotations(function)
+        self.args = tuple(_arg(n, hints[n]) for n in inspect.signature(function).parameters)
+        self.by_name = {a.name: a for a in self.args}
+        self.outputs = tuple(a.name for a in self.args if a.name.startswith("out"))
+
+    @cached_property
+    def slots(self) -> tuple[tuple[str, Arg | None], ...]:
+        """(name, argument) of each 8-byte slot of the C struct; argument None: a derived size."""
+        seen, slots = set(), []
+        explicit = {a.name for a in self.args if a.kind == "size"}
+        for arg in self.args:
+            words = [w for d, s in arg.dims for e in (d, s) if e for w in _names(e)]
+            words += [arg.type_size] if arg.type_size else []
+            words += _names(arg.below) if arg.below else []
+            for word in words:
+                if word not in seen | explicit:
+                    seen.add(word)
+                    slots.append((word, None))
+            slots.append((arg.name, arg))
+        return tuple(slots)
+
+    @property
+    def contract(self) -> str:
+        """The contract as it stands in the C table."""
+        text = " ".join(arg.token if arg else name for name, arg in self.slots)
+        return text + (f" where {','.join(self.where)}" if self.where else "")
+
+    def bind(self, values: dict[str, object]) -> dict[str, int]:
+        """Every size, from the shapes, strides and types of `values`, checked.
+
+        An array is anything with `shape`, `strides` (bytes) and `dtype`.
+
+        Raises
+        ------
+        ValueError
+            Naming the kernel, the argument, what it must be and what it is.
+        """
+        sizes: dict[str, int] = {}
+        arrays = []
+        for arg in self.args:
+            value = values[arg.name]
+            if arg.kind == "size":
+                if not isinstance(value, int) or value < 0:
+                    raise ValueError(f"{self.name}: {arg.name} must be a size, got {value!r}")
+                sizes[arg.name] = value
+            elif arg.kind == "array" and value is not None:
+                arrays.append((arg, value))
+            elif arg.kind == "array" and not arg.optional:
+                raise ValueError(f"{self.name}: {arg.name} must be {arg.annotation}, got None")
+        for arg, x in arrays:
+            if len(x.shape) != len(arg.dims) or WORD.get(x.dtype.name) not in arg.types:
+                self._refuse(arg, x, sizes)
+            if arg.type_size:
+                sizes[arg.type_size] = CODE[WORD[x.dtype.name]]
+            for i, (extent, stride) in enumerate(arg.dims):
+                if extent.isidentifier():
+                    if sizes.setdefault(extent, x.shape[i]) != x.shape[i]:
+                        self._refuse(arg, x, sizes)
+                if stride and stride.isidentifier():
+                    step = self._stride(arg, x, i)
+                    if sizes.setdefault(stride, step) != step:
+                        self._refuse(arg, x, sizes)
+        for name, arg in self.slots:
+            if arg is None:
+                sizes.setdefault(name, 0)
+        for arg, x in arrays:
+            self._check(arg, x, sizes)
+        for condition in self.where:
+            if not evaluate(condition, sizes):
+                raise ValueError(f"{self.name}: {condition} must hold, got {sizes}")
+        return sizes
+
+    def _stride(self, arg: Arg, x, i: int) -> int:
+        if x.shape[i] <= 1:  # numpy may say anything here; take the dense one
+            return math.prod(x.shape[i + 1 :])
+        step, rest = divmod(x.strides[i], x.dtype.itemsize)
+        if rest or step < 0:
+            self._refuse(arg, x, {})
+        return step
+
+    def _check(self, arg: Arg, x, sizes: dict[str, int]) -> None:
+        dense = 1
+        for i in reversed(range(len(arg.dims))):
+            extent, stride = arg.dims[i]
+            if evaluate(extent, sizes) != x.shape[i]:
+                self._refuse(arg, x, sizes)
+            if stride:
+                dense = evaluate(stride, sizes)
+            if x.shape[i] > 1 and 0 not in x.shape and x.strides[i] != dense * x.dtype.itemsize:
+                self._refuse(arg, x, sizes)
+            dense *= x.shape[i]
+        if arg.below is not None and x.size:
+            limit = evaluate(arg.below, sizes)
+            if x.min() < 0 or x.max() >= limit:
+                raise ValueError(f"{self.name}: every value of {arg.name} must be in [0, {limit})")
+
+    def _refuse(self, arg: Arg, x, sizes: dict[str, int]):
+        need = {w: sizes[w] for d, s in arg.dims for e in (d, s) if e for w in _names(e) if w in sizes}
+        raise ValueError(
+            f"{self.name}: {arg.name} must be {arg.annotation.rstrip('?')} with {need}, "
+            f"got {x.dtype.name}{list(x.shape)} strides {x.strides}"
+        )
+
+
+class Reference:
+    """A kernel's meaning: readable Python, compiled by Numba at the first call."""
+
+    def __init__(self, function, where: str):
+        self.function = function
+        self.spec = Spec(function, where)
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+        self._compiled = None
+
+    def __call__(self, *args, **kwargs):
+        values = arguments(self.spec, args, kwargs)
+        self.spec.bind(values)
+        if self._compiled is None:
+            self._compiled = _njit(self.function)
+        return self._compiled(*values.values())
+
+
+def arguments(spec: Spec, args: tuple, kwargs: dict) -> dict[str, object]:
+    """Positional and named arguments as {name: value} in order; what is left out is None or 0."""
+    values = dict(zip((a.name for a in spec.args), args))
+    unknown = [n for n in kwargs if n not in spec.by_name or n in values]
+    if unknown or len(args) > len(spec.args):
+        raise TypeError(f"{spec.name}: takes {[a.name for a in spec.args]}, got {len(args)} and {list(kwargs)}")
+    values |= kwargs
+    blank = {"size": 0}
+    return {a.name: values.get(a.name, blank.get(a.kind)) for a in spec.args}
+
+
+def reference(where: str = ""):
+    """Declare the function as the reference of the kernel of its name."""
+    return lambda function: Reference(function, where)
+
+
+def helper(function):
+    """A function that references call; Numba compiles it with them, Python calls it as it is."""
+    function.pcx_helper = True
+    return function
+
+
+@cache
+def _njit(function):
+    import numba
+
+    scope = {
+        name: _njit(value) if getattr(value, "pcx_helper", False) else value
+        for name, value in function.__globals__.items()
+    }
+    twin = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__)
+    return numba.njit(error_model="numpy")(twin)

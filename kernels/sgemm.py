@@ -1,0 +1,55 @@
+"""sgemm: out = act(a . w + bias + residual), float32."""
+
+import numpy as np
+
+from ._act import activate
+from ._spec import reference
+
+NR = 16
+
+
+@reference(where="act<9")
+def sgemm(
+    a: "f32[m:lda,k]",
+    w: "f32[ceil(n/16):ldw,k,16]",
+    bias: "f32[n]?",
+    act: "size",
+    act_params: "f32[2]?",
+    residual: "f32[m:ldr,n]?",
+    out: "f32[m:ldo,n]",
+):
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            total = np.float32(0)
+            for q in range(a.shape[1]):
+                total += a[i, q] * w[j // 16, q, j % 16]
+            if bias is not None:
+                total += bias[j]
+            if residual is not None:
+                total += residual[i, j]
+            out[i, j] = activate(total, act, act_params)
+
+
+def pack(w):
+    """Weights f32[n,k] as the panels that sgemm reads, f32[ceil(n/16),k,16], zero padded.
+
+    Where all rows of `w` are the same memory (a broadcast constant), the panels are, too.
+    """
+    n, k = w.shape
+    panels = -(-n // NR)
+    if w.strides[0] == 0 and n > 1:
+        panel = np.repeat(np.asarray(w[0], np.float32)[:, None], NR, 1)
+        return np.broadcast_to(panel, (panels, k, NR))
+    full = np.zeros((panels * NR, k), np.float32)
+    full[:n] = w
+    return np.ascontiguousarray(full.reshape(panels, NR, k).transpose(0, 2, 1))
+
+
+def example(rng, m, n, k):
+    """Random arguments of the given sizes, for tests and benchmarks."""
+    a = rng.standard_normal((m, k), np.float32)
+    w = rng.standard_normal((n, k), np.float32)
+    bias = rng.standard_normal(n, np.float32)
+    residual = rng.standard_normal((m, n), np.float32)
+    params = np.array([-1, 1], np.float32)
+    return [a, pack(w), bias, 2, params, residual, np.full((m, n), np.nan, np.float32)]

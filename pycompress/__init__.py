@@ -1,0 +1,1 @@
+"""pycompress: compressed neural networks, small and fast on ordinary CPUs."""

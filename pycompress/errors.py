@@ -1,0 +1,13 @@
+"""What can go wrong, by name."""
+
+
+class PycompressError(Exception):
+    """The base of the errors below."""
+
+
+class ModelError(PycompressError, ValueError):
+    """An .onnx model that is invalid or uses what this library does not run; names node and attribute."""
+
+
+class PlanError(PycompressError, ValueError):
+    """A plan file that is damaged, hostile, or of a version this library does not read."""

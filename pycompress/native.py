@@ -1,0 +1,137 @@
+"""The C kernels as callables on numpy arrays, each checked against its contract.
+
+``native.sgemm(a, w, bias, act, act_params, residual, out, isa="avx2")`` takes the arguments
+of the reference ``pycompress.kernels.sgemm`` and writes `out`.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+import numpy as np
+
+from . import kernels
+from ._pcx import ffi, lib
+from .kernels._spec import Spec, arguments
+
+LEVELS = {
+    "scalar": 0,
+    "avx2": lib.PCX_AVX2,
+    "avxvnni": lib.PCX_AVX2 | lib.PCX_AVXVNNI,
+    "avx512vnni": lib.PCX_AVX2 | lib.PCX_AVXVNNI | lib.PCX_AVX512VNNI,
+    "neon": lib.PCX_NEON,
+    "dotprod": lib.PCX_NEON | lib.PCX_DOTPROD,
+    "i8mm": lib.PCX_NEON | lib.PCX_DOTPROD | lib.PCX_I8MM,
+}
+
+
+def cpu_mask(level: str | None = None) -> int:
+    """The PCX_* bits to use: this CPU's, lowered to `level` (default: ``PYCOMPRESS_CPU``).
+
+    Raises
+    ------
+    ValueError
+        If the word is unknown.
+    """
+    level = level or os.environ.get("PYCOMPRESS_CPU")
+    if not level:
+        return lib.pcx_cpu()
+    if level not in LEVELS:
+        raise ValueError(f"unknown CPU level {level!r}; there are {', '.join(LEVELS)}")
+    return lib.pcx_cpu() & LEVELS[level]
+
+
+class Kernel:
+    """One C kernel."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.spec: Spec = getattr(kernels, name).spec
+        self.c = ffi.addressof(lib, f"pcx_{name}")
+        self.prepared = next((i for i, (_, a) in enumerate(self.spec.slots) if a and a.kind == "prepared"), None)
+        self.__doc__ = getattr(kernels, name).__doc__
+
+    def __repr__(self):
+        return f"<C kernel {self.name}: {', '.join(self.impls())}>"
+
+    def __call__(self, *args, isa: str | None = None, pool=None, **kwargs):
+        """Run it on numpy arrays; the arguments named out* are written.
+
+        Raises
+        ------
+        ValueError
+            If an argument breaks the contract, or `isa` is not one that this CPU runs.
+        """
+        values = arguments(self.spec, args, kwargs)
+        slots, keep = self.pack(values)
+        code = lib.pcx_call(pool or ffi.NULL, self.c, self.impl(isa), slots)
+        if code:
+            raise MemoryError(f"{self.name}: no memory for scratch")
+        del keep
+
+    def impl(self, isa: str | None = None):
+        """The implementation `isa` names, by default the one dispatch picks."""
+        if isa is None:
+            return lib.pcx_select(self.c, cpu_mask())
+        rows = self.impls()
+        if isa not in rows:
+            raise ValueError(f"{self.name}: isa must be one of {', '.join(rows)}, got {isa!r}")
+        return rows[isa]
+
+    def impls(self) -> dict[str, object]:
+        """The implementations that this CPU can run, by ISA, best first."""
+        rows, i, cpu = {}, 0, lib.pcx_cpu()
+        while True:
+            row = self.c.impls[i]
+            if not row.needs & ~cpu:
+                rows[ffi.string(row.isa).decode()] = ffi.addressof(self.c.impls, i)
+            if not row.needs:
+                return rows
+            i += 1
+
+    def pack(self, values: dict[str, object]):
+        """(argument struct as u64 slots, what must stay alive), checked against the contract."""
+        sizes = self.spec.bind(values)
+        slots = ffi.new("uint64_t[]", len(self.spec.slots))
+        keep = []
+        for i, (name, arg) in enumerate(self.spec.slots):
+            if arg is None or arg.kind == "size":
+                slots[i] = sizes[name]
+            elif arg.kind == "array" and values[name] is not None:
+                x = values[name]
+                if name in self.spec.outputs and not x.flags.writeable:
+                    raise ValueError(f"{self.name}: {name} is read-only")
+                if x.__array_interface__["data"][0] % x.dtype.alignment:
+                    raise ValueError(f"{self.name}: {name} is not aligned to its elements")
+                slots[i] = x.__array_interface__["data"][0]
+                keep.append(x)
+        return slots, keep
+
+
+@cache
+def _kernel(name: str) -> Kernel:
+    return Kernel(name)
+
+
+def names() -> tuple[str, ...]:
+    """All kernels, by name."""
+    return kernels.NAMES
+
+
+def __getattr__(name: str):
+    if name not in kernels.NAMES:
+        raise AttributeError(f"there is no kernel {name!r}; there are {', '.join(kernels.NAMES)}")
+    return _kernel(name)
+
+
+def aligned(shape, dtype, fill=None) -> np.ndarray:
+    """An array whose first byte is aligned to 64 bytes."""
+    dtype = np.dtype(dtype)
+    count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    raw = np.empty(count + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    out = raw[start : start + count].view(dtype).reshape(shape)
+    if fill is not None:
+        out[...] = fill
+    return out
