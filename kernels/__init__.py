@@ -14,17 +14,11 @@ from pathlib import Path
 NAMES = tuple(sorted(p.stem for p in Path(__file__).parent.glob("[a-z]*.py")))
 
 
+_PAGES = {name: import_module(f"{__name__}.{name}") for name in NAMES}
+for _name, _page in _PAGES.items():  # importing bound the names to the modules
+    globals()[_name] = getattr(_page, _name)
+
+
 def module(name: str):
     """The page of kernel `name`: its reference, ``example`` and, where it has one, ``pack``."""
-    return import_module(f"{__name__}.{name}", __name__)
-
-
-def __getattr__(name: str):
-    if name not in NAMES:
-        raise AttributeError(f"there is no kernel {name!r}; there are {', '.join(NAMES)}")
-    value = globals()[name] = getattr(module(name), name)
-    return value
-
-
-def __dir__():
-    return [*globals(), *NAMES]
+    return _PAGES[name]

@@ -249,9 +249,9 @@ def helper(function):
 def _njit(function):
     import numba
 
-    scope = {
-        name: _njit(value) if getattr(value, "pcx_helper", False) else value
-        for name, value in function.__globals__.items()
-    }
+    scope = dict(function.__globals__)
+    for name in function.__code__.co_names:
+        if getattr(scope.get(name), "pcx_helper", False):
+            scope[name] = _njit(scope[name])
     twin = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__)
     return numba.njit(error_model="numpy")(twin)

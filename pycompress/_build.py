@@ -1,6 +1,5 @@
 """Build the extension pycompress._pcx: the public header is also the cdef."""
 
-import re
 from pathlib import Path
 
 from cffi import FFI
@@ -15,8 +14,6 @@ def files(pattern):
 
 
 cdef = HEADER.split("/* begin cdef */")[1].split("/* end cdef */")[0]
-names = re.findall(r"X\((\w+)\)", HEADER.split("#define PCX_KERNELS(X)")[1].split("/*")[0])
-cdef += "".join(f"extern const pcx_kernel pcx_{name};\n" for name in names)
 
 ffi = FFI()
 ffi.cdef(cdef)

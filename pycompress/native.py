@@ -48,7 +48,7 @@ class Kernel:
     def __init__(self, name: str):
         self.name = name
         self.spec: Spec = getattr(kernels, name).spec
-        self.c = ffi.addressof(lib, f"pcx_{name}")
+        self.c = lib.pcx_kernel_named(name.encode())
         self.prepared = next((i for i, (_, a) in enumerate(self.spec.slots) if a and a.kind == "prepared"), None)
         self.__doc__ = getattr(kernels, name).__doc__
 
