@@ -103,7 +103,7 @@ const pcx_kernel *pcx_kernel_named(const char *name);
 typedef struct {
     const float *bias; /* [n] or NULL */
     size_t act;        /* PCX_ACT_* */
-    const float *act_params; /* [2]; may be NULL where the activation takes none */
+    const float *act_params; /* [2] */
     size_t ldr;
     const float *residual; /* [m:ldr,n] or NULL, added before the activation */
 } pcx_epilogue;

@@ -14,7 +14,7 @@ def sgemm(
     w: "f32[ceil(n/16):ldw,k,16]",
     bias: "f32[n]?",
     act: "size",
-    act_params: "f32[2]?",
+    act_params: "f32[2]",
     residual: "f32[m:ldr,n]?",
     out: "f32[m:ldo,n]",
 ):

@@ -29,7 +29,7 @@ static const pcx_impl impls[] = {
 
 const pcx_kernel pcx_sgemm = {
     "sgemm", 1,
-    "m lda k a:f32[m:lda,k] n ldw w:f32[ceil(n/16):ldw,k,16] bias?:f32[n] act act_params?:f32[2] "
+    "m lda k a:f32[m:lda,k] n ldw w:f32[ceil(n/16):ldw,k,16] bias?:f32[n] act act_params:f32[2] "
     "ldr residual?:f32[m:ldr,n] ldo out:f32[m:ldo,n] where act<9",
     impls,
 };
