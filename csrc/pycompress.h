@@ -19,7 +19,9 @@ extern "C" {
 
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
-    X(sgemm)
+    X(sgemm) \
+    X(sconv) \
+    X(dwconv)
 
 /* begin cdef */
 
@@ -146,6 +148,44 @@ typedef struct {
     size_t ldo;
     float *out; /* [m:ldo,n] */
 } pcx_sgemm_args;
+
+/*
+ * sconv: out = act(conv(x, w) + bias + residual) on NHWC images, f32.  Output (y, x) sums, in the
+ * order ky, kx, channel, what lies at (y * sh + ky * dh - pt, x * sw + kx * dw - pl); beyond the
+ * image that is zero.  Error as sgemm's with k = kh * kw * c.
+ */
+typedef struct {
+    size_t b, ih, iw, ldx, c;
+    const float *x; /* [b,ih,iw:ldx,c] */
+    size_t n, ldw;
+    const float *w; /* [ceil(n/16):ldw,kh*kw*c,16], zero padded: kernels.sconv.pack */
+    size_t kh, kw, sh, sw, dh, dw, pt, pl;
+    const float *bias; /* [n] or NULL */
+    size_t act;        /* PCX_ACT_* */
+    const float *act_params; /* [2] */
+    size_t oh, ow, ldr;
+    const float *residual; /* [b*oh*ow:ldr,n] or NULL, added before the activation */
+    size_t ldo;
+    float *out; /* [b,oh,ow:ldo,n] */
+} pcx_sconv_args;
+
+/*
+ * dwconv: as sconv, but each channel is convolved with its own kh x kw weights.  Summed in the order
+ * ky, kx.  |error| <= (kh * kw + 2) * 2^-24 * (sum |x||w| + |bias| + |residual|), before the activation.
+ */
+typedef struct {
+    size_t b, ih, iw, ldx, c;
+    const float *x; /* [b,ih,iw:ldx,c] */
+    const float *w; /* [kh*kw,c] */
+    size_t kh, kw, sh, sw, dh, dw, pt, pl;
+    const float *bias; /* [c] or NULL */
+    size_t act;        /* PCX_ACT_* */
+    const float *act_params; /* [2] */
+    size_t oh, ow, ldr;
+    const float *residual; /* [b*oh*ow:ldr,c] or NULL, added before the activation */
+    size_t ldo;
+    float *out; /* [b,oh,ow:ldo,c] */
+} pcx_dwconv_args;
 
 /* ---- calls ---- */
 

@@ -1,0 +1,63 @@
+/* dwconv.c - scalar and the table.  A unit is one output line. */
+#include "dwconv.h"
+
+#include "../runtime/act.h"
+
+enum { BLOCK = 16 }; /* channels at a time */
+
+static size_t dwconv_units(const void *args)
+{
+    const pcx_dwconv_args *p = args;
+    return p->c && p->ow ? p->b * p->oh : 0;
+}
+
+/* sum += the products of one output pixel, for `count` channels from `channel` on. */
+static void dwconv_pixel(const pcx_dwconv_args *p, size_t image, size_t y, size_t x, size_t channel, size_t count,
+                         float *sum)
+{
+    for (size_t ky = 0; ky < p->kh; ky++)
+        for (size_t kx = 0; kx < p->kw; kx++) {
+            const size_t iy = y * p->sh + ky * p->dh - p->pt, ix = x * p->sw + kx * p->dw - p->pl;
+            if (iy >= p->ih || ix >= p->iw) /* above or left of the image they are huge */
+                continue;
+            const float *in = p->x + ((image * p->ih + iy) * p->iw + ix) * p->ldx + channel;
+            const float *w = p->w + (ky * p->kw + kx) * p->c + channel;
+            for (size_t j = 0; j < count; j++)
+                sum[j] += in[j] * w[j];
+        }
+}
+
+static void dwconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
+{
+    const pcx_dwconv_args *p = args;
+    (void)scratch;
+    for (size_t line = begin; line < end; line++)
+        for (size_t x = 0; x < p->ow; x++)
+            for (size_t j = 0; j < p->c; j += BLOCK) {
+                const size_t count = min_size(BLOCK, p->c - j), pixel = line * p->ow + x;
+                float sum[BLOCK] = { 0 };
+                dwconv_pixel(p, line / p->oh, line % p->oh, x, j, count, sum);
+                for (size_t v = 0; v < count; v++) {
+                    float y = sum[v];
+                    if (p->bias)
+                        y += p->bias[j + v];
+                    if (p->residual)
+                        y += p->residual[pixel * p->ldr + j + v];
+                    p->out[pixel * p->ldo + j + v] = pcx_act(y, p->act, p->act_params);
+                }
+            }
+}
+
+static const pcx_impl impls[] = {
+    { "scalar", 0, dwconv_units, dwconv_scalar, NULL, NULL, NULL },
+};
+
+const pcx_kernel pcx_dwconv = {
+    "dwconv", 1,
+    "b ih iw ldx c x:f32[b,ih,iw:ldx,c] w:f32[kh*kw,c] kh kw sh sw dh dw pt pl bias?:f32[c] act act_params:f32[2] "
+    "oh ow ldr residual?:f32[b*oh*ow:ldr,c] ldo out:f32[b,oh,ow:ldo,c] "
+    "where act<9,c<2147483648,kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1,b<2147483648,ih<2147483648,iw<2147483648,"
+    "oh<2147483648,ow<2147483648,kh<2147483648,kw<2147483648,sh<2147483648,sw<2147483648,dh<2147483648,"
+    "dw<2147483648,pt<2147483648,pl<2147483648",
+    impls,
+};

@@ -1,0 +1,7 @@
+/* dwconv.h - what the dwconv files share. */
+#ifndef PCX_DWCONV_H
+#define PCX_DWCONV_H
+
+#include "../runtime/pcx.h"
+
+#endif

@@ -1,0 +1,52 @@
+/* sconv.c - scalar and the table. */
+#include "sconv.h"
+
+static size_t sconv_units(const void *args)
+{
+    const pcx_sconv_args *p = args;
+    return p->n ? p->b * p->oh * p->ow : 0;
+}
+
+/* sum += the products of one output pixel with one panel. */
+static void sconv_pixel(const pcx_sconv_args *p, sconv_place at, const float *w, float *sum)
+{
+    for (size_t ky = 0; ky < p->kh; ky++)
+        for (size_t kx = 0; kx < p->kw; kx++) {
+            const size_t iy = at.y + ky * p->dh, ix = at.x + kx * p->dw; /* beyond the top or left: huge */
+            if (iy >= p->ih || ix >= p->iw)
+                continue;
+            const float *x = p->x + ((at.image * p->ih + iy) * p->iw + ix) * p->ldx;
+            const float *wk = w + (ky * p->kw + kx) * p->c * SGEMM_NR;
+            for (size_t q = 0; q < p->c; q++)
+                for (size_t v = 0; v < SGEMM_NR; v++)
+                    sum[v] += x[q] * wk[q * SGEMM_NR + v];
+        }
+}
+
+static void sconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
+{
+    const pcx_sconv_args *p = args;
+    const pcx_epilogue tail = sconv_tail(p);
+    (void)scratch;
+    for (size_t i = begin; i < end; i++)
+        for (size_t j = 0; j < p->n; j += SGEMM_NR) {
+            float sum[SGEMM_NR] = { 0 };
+            if (p->c)
+                sconv_pixel(p, sconv_at(p, i), p->w + j / SGEMM_NR * p->ldw, sum);
+            sgemm_finish(&tail, p->out, p->ldo, &i, 1, j, min_size(SGEMM_NR, p->n - j), sum, SGEMM_NR);
+        }
+}
+
+static const pcx_impl impls[] = {
+    { "scalar", 0, sconv_units, sconv_scalar, NULL, NULL, NULL },
+};
+
+const pcx_kernel pcx_sconv = {
+    "sconv", 1,
+    "b ih iw ldx c x:f32[b,ih,iw:ldx,c] n ldw w:f32[ceil(n/16):ldw,kh*kw*c,16] kh kw sh sw dh dw pt pl "
+    "bias?:f32[n] act act_params:f32[2] oh ow ldr residual?:f32[b*oh*ow:ldr,n] ldo out:f32[b,oh,ow:ldo,n] "
+    "where act<9,n<2147483648,c<2147483648,kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1,b<2147483648,ih<2147483648,"
+    "iw<2147483648,oh<2147483648,ow<2147483648,kh<2147483648,kw<2147483648,sh<2147483648,sw<2147483648,"
+    "dh<2147483648,dw<2147483648,pt<2147483648,pl<2147483648",
+    impls,
+};

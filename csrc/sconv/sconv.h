@@ -1,0 +1,23 @@
+/* sconv.h - what the sconv files share.  Coordinates are size_t; what lies above or left of the image is huge. */
+#ifndef PCX_SCONV_H
+#define PCX_SCONV_H
+
+#include "../sgemm/sgemm.h"
+
+/* Where in the image the window of an output pixel begins. */
+typedef struct {
+    size_t image, y, x;
+} sconv_place;
+
+PCX_INLINE sconv_place sconv_at(const pcx_sconv_args *p, size_t pixel)
+{
+    const size_t line = pixel / p->ow;
+    return (sconv_place){ line / p->oh, line % p->oh * p->sh - p->pt, pixel % p->ow * p->sw - p->pl };
+}
+
+PCX_INLINE pcx_epilogue sconv_tail(const pcx_sconv_args *p)
+{
+    return (pcx_epilogue){ p->bias, p->act, p->act_params, p->ldr, p->residual };
+}
+
+#endif
