@@ -1,1 +1,180 @@
-"""lower."""
+"""From an ONNX model and concrete shapes to steps: one walk over the nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import helper
+
+from ..errors import ModelError
+from ..kernels._spec import NUMPY, WORD
+from . import activation, arithmetic, convolution, matmul, movement, normalization, pooling, quantized, reduction  # noqa: F401
+from .constants import PLAN_TIME, fold
+from .context import SIGN_FLIP, Lowering
+from .model import LoadLimits, Model, load
+from .node import Node
+from .registry import OPERATORS
+from .values import Buffer, Port, Program, Value, storage
+
+__all__ = ["LoadLimits", "Model", "Preprocess", "declared_inputs", "load", "lower", "value_inputs"]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """uint8 NHWC images in place of a float32 NCHW input: x = (image - mean) / std, per channel.
+
+    `mean` and `std` are in the units of the image (0..255), one number or one per channel.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self):
+        for name in ("mean", "std"):
+            values = np.atleast_1d(np.asarray(getattr(self, name), np.float64))
+            if not np.isfinite(values).all() or (name == "std" and (values <= 0).any()):
+                raise ValueError(
+                    f"preprocess: {name} = {getattr(self, name)} must be finite{' and positive' * (name == 'std')}"
+                )
+            object.__setattr__(self, name, tuple(values.tolist()))
+
+
+def declared_inputs(model: Model) -> dict[str, tuple[str, tuple[int | str | None, ...]]]:
+    """{name: (dtype, shape)} of the inputs that a caller gives; symbolic dimensions are words or None."""
+    ports = {}
+    for port in model.graph.input:
+        if port.name in model.constants:
+            continue
+        kind = port.type.tensor_type
+        if not port.type.HasField("tensor_type") or not kind.elem_type:
+            raise ModelError(f"graph input {port.name!r}: only tensors are supported")
+        try:
+            dtype = WORD[helper.tensor_dtype_to_np_dtype(kind.elem_type).name]
+        except KeyError:
+            raise ModelError(f"graph input {port.name!r}: its element type is not supported") from None
+        dims = []
+        for d in kind.shape.dim:
+            dims.append(d.dim_value if d.HasField("dim_value") else d.dim_param or None)
+        ports[port.name] = (dtype, tuple(dims))
+    return ports
+
+
+def value_inputs(model: Model) -> set[str]:
+    """Graph inputs that the ONNX schema names as shapes, axes, pads or bounds: plans are keyed by their value."""
+    given = {p.name for p in model.graph.input} - set(model.constants)
+    return {
+        node.input[i]
+        for node in model.graph.node
+        for i in PLAN_TIME.get((node.domain, node.op_type), ())
+        if i < len(node.input) and node.input[i] in given
+    }
+
+
+def lower(
+    model: Model,
+    shapes: dict[str, tuple[int, ...]],
+    values: dict[str, np.ndarray] | None = None,
+    preprocess: dict[str, Preprocess] | None = None,
+) -> Program:
+    """The steps of `model` for inputs of the given shapes.
+
+    Parameters
+    ----------
+    shapes : dict
+        A concrete shape per run-time input (of the uint8 NHWC image where `preprocess` names it).
+    values : dict, optional
+        The values of the inputs named by ``value_inputs``.
+    preprocess : dict, optional
+        ``Preprocess`` by input name.
+
+    Raises
+    ------
+    ModelError
+        Naming the node and the attribute that cannot be run.
+    """
+    ctx = Lowering(model)
+    ctx.env = {name: Value.constant(data) for name, data in model.constants.items()}
+    ctx.env |= {name: Value.constant(data) for name, data in (values or {}).items()}
+    inputs = [_input(ctx, i, name, shapes[name], preprocess or {}) for i, name in enumerate(shapes)]
+    for proto in model.graph.node:
+        _lower_node(ctx, proto)
+    ctx.node = None
+    outputs = [_output(ctx, i, port.name) for i, port in enumerate(model.graph.output)]
+    names = {n: v.data for n, v in ctx.env.items() if v.runtime and v.data is not None}
+    return Program(inputs, outputs, ctx.steps, ctx.buffers, names)
+
+
+def _lower_node(ctx: Lowering, proto) -> None:
+    domain = "" if proto.domain == "ai.onnx" else proto.domain
+    node = Node(proto, [ctx.env[n] if n else None for n in proto.input], ctx.model.opsets.get(domain, 1))
+    ctx.node = node
+    results = fold(ctx, node)
+    if results is None:
+        lowering = OPERATORS.get((domain, proto.op_type))
+        if lowering is None:
+            where = f" of domain {domain!r}" if domain else ""
+            node.refuse(f"operator {proto.op_type!r}{where} is not supported")
+        results = lowering(ctx, node)
+    node.finish()
+    results = results if isinstance(results, (list, tuple)) else [results]
+    for name, value in zip(proto.output, results):
+        if name:
+            ctx.env[name] = value
+    for name in proto.output[len(results) :]:
+        if name:
+            node.refuse(f"output {name!r} is not supported")
+
+
+def _input(ctx: Lowering, index: int, name: str, shape, preprocess: dict[str, Preprocess]) -> Port:
+    dtype, declared = declared_inputs(ctx.model)[name]
+    shape = tuple(int(d) for d in shape)
+    images = preprocess.get(name)
+    if images is not None:
+        if dtype != "f32" or len(shape) != 4:
+            raise ModelError(f"graph input {name!r}: preprocess needs a float32 input of 4 dimensions")
+        logical = (shape[0], shape[3], shape[1], shape[2])
+    else:
+        logical = shape
+    if len(logical) != len(declared) or any(isinstance(d, int) and d != s for d, s in zip(declared, logical)):
+        raise ModelError(f"graph input {name!r}: shape {logical} does not fit the declared {declared}")
+    if any(d < 0 for d in shape):
+        raise ModelError(f"graph input {name!r}: shape {shape} has a negative dimension")
+    port = Port(name, "u8" if images else dtype, shape)
+    array = np.zeros(int(np.prod(shape, dtype=object)), np.uint8 if images or dtype == "i8" else NUMPY[dtype])
+    ctx.buffers[id(array)] = Buffer(array, ("input", index))
+    data = array.reshape(shape)
+    if images is not None:
+        channels = shape[3]
+        mean, std = (np.broadcast_to(np.float64(v), (channels,)) for v in (images.mean, images.std))
+        out, data = ctx.image(logical)
+        ctx.step(
+            "normalize", x=array.reshape(-1, channels), scale=(1 / std).astype(np.float32),
+            shift=(-mean / std).astype(np.float32), out=out.reshape(-1, channels), reason="uint8 image to float",
+        )  # fmt: skip
+    elif dtype == "i8":
+        data = _flip(ctx, array).reshape(shape)
+    ctx.env[name] = Value(dtype, logical, data, True)
+    return port
+
+
+def _flip(ctx: Lowering, x: np.ndarray) -> np.ndarray:
+    out = ctx.new(x.shape, "u8")
+    ctx.step("lut", x=x.reshape(1, -1), table=SIGN_FLIP, out=out.reshape(1, -1), reason="int8 is stored 128 higher")
+    return out
+
+
+def _output(ctx: Lowering, index: int, name: str) -> Port:
+    value = ctx.env[name]
+    source = ctx.data(value)
+    if not value.runtime and value.data is not None:
+        value = Value(value.dtype, value.shape, source, False)
+    array = np.zeros(value.size, storage(value.dtype))
+    ctx.buffers[id(array)] = Buffer(array, ("output", index))
+    target = array.reshape(value.shape)
+    if value.biased:
+        flat = ctx.contiguous(source)
+        ctx.step("lut", x=flat.reshape(1, -1), table=SIGN_FLIP, out=target.reshape(1, -1), reason="int8 output")
+    elif value.size:
+        ctx.copy(source.view(target.dtype), target)
+    return Port(name, value.dtype, value.shape)

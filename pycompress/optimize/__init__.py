@@ -1,1 +1,14 @@
-"""optimize."""
+"""Steps to steps: fewer of them, and buffers placed in one arena."""
+
+from __future__ import annotations
+
+from ..lower.values import Program
+from .arena import place
+from .fuse import fuse
+
+__all__ = ["optimize", "place"]
+
+
+def optimize(program: Program) -> None:
+    """Fuse steps, drop those nobody reads."""
+    fuse(program)

@@ -1,0 +1,185 @@
+"""What is computed while planning: shapes and the integer arithmetic around them."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import helper
+
+from ..kernels._spec import WORD
+from .model import to_array
+from .node import Node
+from .values import Value
+
+# Inputs that must be known when planning, by operator: shapes, axes, pads, bounds, indices.
+PLAN_TIME = {
+    ("", op): indices
+    for op, indices in {
+        "Reshape": (1,), "Slice": (1, 2, 3, 4), "Pad": (1, 2, 3), "Clip": (1, 2), "Unsqueeze": (1,),
+        "Squeeze": (1,), "Resize": (1, 2, 3), "Upsample": (1,), "Tile": (1,), "Expand": (1,), "Split": (1,),
+        "ConstantOfShape": (0,), "Dropout": (1, 2), "Gather": (1,), "Range": (0, 1, 2), "OneHot": (0, 1, 2),
+        **{f"Reduce{kind}": (1,) for kind in (
+            "Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")},
+    }.items()
+}  # fmt: skip
+
+
+def fold(ctx, node: Node) -> list[Value] | None:
+    """The outputs of `node` where they follow from constants alone; None where it must run."""
+    function = FOLD.get(node.op) if node.domain in ("", "ai.onnx") else None
+    if function is None:
+        return None
+    if node.op not in ("Shape", "Size") and any(v is not None and (v.runtime or v.data is None) for v in node.inputs):
+        return None
+    try:
+        out = function(node, *node.inputs)
+    except (ValueError, IndexError, TypeError, OverflowError) as error:
+        node.refuse(str(error))
+    out = [np.asarray(x) for x in (out if isinstance(out, list) else [out])]
+    for x in out:
+        held = x.size if 0 not in x.strides else max(1, int(np.prod([d for d, s in zip(x.shape, x.strides) if s])))
+        if held * x.itemsize > ctx.model.limits.folded_bytes or x.size > ctx.model.limits.elements:
+            node.refuse(f"makes a constant of shape {x.shape}, beyond the limits")
+        if x.dtype.name not in WORD:
+            node.refuse(f"makes a constant of type {x.dtype.name}, which is not supported")
+    return [Value.constant(x) for x in out]
+
+
+def _constant(node: Node):
+    for name in ("value", "value_float", "value_int", "value_floats", "value_ints"):
+        a = node.raw(name)
+        if a is None:
+            continue
+        if name == "value":
+            return to_array(a.t)
+        dtype = np.float32 if "float" in name else np.int64
+        return np.array(helper.get_attribute_value(a), dtype)
+    node.refuse("needs value, value_float(s) or value_int(s)")
+
+
+def _constant_of_shape(node: Node, shape):
+    a = node.raw("value")
+    fill = to_array(a.t).reshape(-1) if a is not None else np.zeros(1, np.float32)
+    if fill.size != 1:
+        node.refuse("must hold one element", "value")
+    dims = [int(d) for d in shape.data]
+    if any(d < 0 for d in dims) or len(dims) > 8:
+        node.refuse(f"shape {dims} is not valid")
+    return np.broadcast_to(fill[0], dims)  # lazy: one element, stride 0
+
+
+def _shape(node: Node, x):
+    start, end = node.int("start", 0), node.int("end", None)
+    return np.array(x.shape[slice(start, end)], np.int64)
+
+
+def _cast(node: Node, x):
+    node.ignore("saturate", "round_mode")
+    kind = helper.tensor_dtype_to_np_dtype(node.int("to"))
+    with np.errstate(invalid="ignore"):
+        return x.data.astype(kind)
+
+
+def _axes(node: Node, axes) -> list[int] | None:
+    """`axes` as an attribute (before opset 13) or an input."""
+    if axes is not None:
+        return [int(a) for a in axes.data.reshape(-1)]
+    return node.ints("axes", None)
+
+
+def _squeeze(node: Node, x, axes=None):
+    axes = _axes(node, axes)
+    return np.squeeze(x.data, None if axes is None else tuple(axes))
+
+
+def _unsqueeze(node: Node, x, axes=None):
+    return np.expand_dims(x.data, tuple(_axes(node, axes)))
+
+
+def _gather(node: Node, x, index):
+    return np.take(x.data, index.data.astype(np.int64), axis=node.int("axis", 0))
+
+
+def _slice(node: Node, x, starts=None, ends=None, axes=None, steps=None):
+    if starts is None:
+        starts, ends, axes = node.ints("starts"), node.ints("ends"), node.ints("axes", None)
+    else:
+        starts, ends = starts.data.tolist(), ends.data.tolist()
+        axes = None if axes is None else axes.data.tolist()
+    steps = [1] * len(starts) if steps is None else steps.data.tolist()
+    cut = [slice(None)] * x.data.ndim
+    for a, s, e, t in zip(axes if axes is not None else range(len(starts)), starts, ends, steps):
+        e = None if t < 0 and e < -x.shape[a] else e
+        cut[a] = slice(s, e, t)
+    return x.data[tuple(cut)]
+
+
+def _reshape(node: Node, x, shape):
+    keep_zero = node.int("allowzero", 0)
+    dims = [x.shape[i] if d == 0 and not keep_zero else int(d) for i, d in enumerate(shape.data.tolist())]
+    if x.data.size and 0 in x.data.strides:  # a lazy fill stays lazy
+        flat = np.broadcast_to(x.data.reshape(-1)[:1] if x.data.ndim < 2 else x.data[(0,) * x.data.ndim], x.data.size)
+        if all(s == 0 or d == 1 for s, d in zip(x.data.strides, x.data.shape)):
+            return np.broadcast_to(flat[0], np.empty(x.data.size, np.bool_).reshape(dims).shape)
+    return x.data.reshape(dims)
+
+
+def _concat(node: Node, *parts):
+    return np.concatenate([p.data for p in parts], axis=node.int("axis"))
+
+
+def _range(node: Node, start, limit, delta):
+    return np.arange(start.data.item(), limit.data.item(), delta.data.item(), dtype=start.data.dtype)
+
+
+def _divide(node: Node, a, b):
+    if a.data.dtype.kind == "f":
+        return a.data / b.data
+    if (b.data == 0).any():
+        node.refuse("divides by zero")
+    quotient = np.abs(a.data) // np.abs(b.data)  # toward zero, as C and ONNX
+    return (quotient * np.sign(a.data) * np.sign(b.data)).astype(a.data.dtype)
+
+
+def _transpose(node: Node, x):
+    return x.data.transpose(node.ints("perm", None))
+
+
+def _reduce(function):
+    def lowering(node: Node, x, axes=None):
+        axes = _axes(node, axes)
+        keep = bool(node.int("keepdims", 1))
+        if not axes:
+            if node.int("noop_with_empty_axes", 0):
+                return x.data
+            axes = range(x.data.ndim)
+        return function(x.data, axis=tuple(axes), keepdims=keep).astype(x.data.dtype)
+
+    return lowering
+
+
+def _two(function):
+    return lambda node, a, b: function(a.data, b.data)
+
+
+def _one(function):
+    return lambda node, x: np.asarray(function(x.data)).astype(x.data.dtype)
+
+
+FOLD = {
+    "Constant": _constant, "ConstantOfShape": _constant_of_shape, "Shape": _shape,
+    "Size": lambda node, x: np.int64(x.size), "Cast": _cast, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
+    "Gather": _gather, "Slice": _slice, "Reshape": _reshape, "Concat": _concat, "Range": _range,
+    "Transpose": _transpose, "Identity": lambda node, x: x.data,
+    "Add": _two(np.add), "Sub": _two(np.subtract), "Mul": _two(np.multiply), "Div": _divide,
+    "Equal": _two(np.equal), "Less": _two(np.less), "Greater": _two(np.greater),
+    "And": _two(np.logical_and), "Or": _two(np.logical_or), "Not": lambda node, x: ~x.data,
+    "Where": lambda node, c, a, b: np.where(c.data, a.data, b.data),
+    "Expand": lambda node, x, shape: np.broadcast_to(x.data, np.broadcast_shapes(x.shape, tuple(shape.data.tolist()))),
+    "Floor": _one(np.floor), "Ceil": _one(np.ceil), "Neg": _one(np.negative), "Abs": _one(np.abs), "Sqrt": _one(np.sqrt),
+    "ReduceProd": _reduce(np.prod), "ReduceSum": _reduce(np.sum), "ReduceMax": _reduce(np.max), "ReduceMin": _reduce(np.min),
+}  # fmt: skip
+
+
+def onnx_type(code: int) -> str:
+    """The dtype word of an ONNX element type code."""
+    return WORD[helper.tensor_dtype_to_np_dtype(code).name]

@@ -1,0 +1,279 @@
+"""The state of one lowering, and the moves that operators share."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from ..errors import ModelError
+from .model import Model
+from .node import Node
+from .values import Buffer, Quant, Step, Value, root, storage
+
+ACT = {
+    "none": 0,
+    "relu": 1,
+    "clip": 2,
+    "leaky": 3,
+    "hardsigmoid": 4,
+    "hardswish": 5,
+    "sigmoid": 6,
+    "silu": 7,
+    "tanh": 8,
+}
+NO_PARAMS = np.zeros(2, np.float32)
+SIGN_FLIP = np.arange(256, dtype=np.uint8)[None] ^ 0x80  # int8 <-> uint8 storage, 128 higher
+DIMS = 6  # of the kernels over strided dimensions
+
+
+class Lowering:
+    """Steps and buffers of one program in the making."""
+
+    def __init__(self, model: Model):
+        self.model = model
+        self.steps: list[Step] = []
+        self.buffers: dict[int, Buffer] = {}
+        self.env: dict[str, Value] = {}
+        self.node: Node | None = None
+        self._floats: dict[int, np.ndarray] = {}
+        self._bytes = 0
+
+    # ---- steps and memory ----
+
+    def step(self, kernel: str, *, reason: str = "", **args) -> None:
+        """Append one kernel call on behalf of the current node."""
+        node = self.node
+        self.steps.append(Step(kernel, args, node.name if node else "", node.op if node else "", reason))
+
+    def new(self, shape, dtype: str = "f32", like: np.ndarray | None = None) -> np.ndarray:
+        """A fresh run-time array; with `like`, its dimensions lie in memory in the order of like's."""
+        shape = tuple(int(d) for d in shape)
+        order = memory_order(like) if like is not None else tuple(range(len(shape)))
+        count = int(np.prod(shape, dtype=object)) if shape else 1
+        kind = storage(dtype)
+        self._bytes += count * kind.itemsize
+        if len(shape) > self.model.limits.rank or self._bytes > 64 * self.model.limits.arena_bytes:
+            raise ModelError(f"{self._where()}: a tensor of shape {shape} is beyond the limits")
+        array = np.zeros(count, kind)  # zero pages: never touched
+        self.buffers[id(array)] = Buffer(array)
+        return array.reshape([shape[i] for i in order]).transpose(np.argsort(order))
+
+    def _where(self) -> str:
+        return f"node {self.node.name!r} ({self.node.op})" if self.node else "the graph"
+
+    def is_runtime(self, x: np.ndarray) -> bool:
+        """Whether `x` is a view of a buffer rather than constant data."""
+        return id(root(x)) in self.buffers
+
+    # ---- values ----
+
+    def value(self, data: np.ndarray, dtype: str | None = None, quant: Quant | None = None) -> Value:
+        """A run-time value for `data`; `dtype` where it differs from the storage (i8)."""
+        from ..kernels._spec import WORD
+
+        return Value(dtype or WORD[data.dtype.name], data.shape, data, True, quant)
+
+    def data(self, value: Value) -> np.ndarray:
+        """The data of `value`, in the type it is stored in; dequantized first where only codes exist."""
+        if value.data is not None:
+            return value.data
+        key = id(value)
+        if key not in self._floats:
+            self._floats[key] = self._dequantize(value)
+            self._floats[-key] = value  # keeps `value` alive, so that its id stays its own
+        return self._floats[key]
+
+    def f32(self, value: Value) -> np.ndarray:
+        """The data of a float32 value; any other type is refused."""
+        if value.dtype != "f32":
+            self.node.refuse(f"works on float32, got {value.dtype}")
+        return self.data(value)
+
+    def codes(self, value: Value) -> np.ndarray:
+        """The data of a u8 or i8 value as uint8: i8 is 128 higher."""
+        if value.dtype not in ("u8", "i8"):
+            self.node.refuse(f"works on uint8 or int8, got {value.dtype}")
+        data = self.data(value)
+        return data.view(np.uint8) ^ 0x80 if value.dtype == "i8" and not value.runtime else data
+
+    def _dequantize(self, value: Value) -> np.ndarray:
+        q = value.quant
+        codes, zero = q.value.data, q.zero
+        if not q.value.runtime:
+            shape = axis_shape(q.scale, q.value.shape, q.axis)
+            return (codes.astype(np.int32) - zero.reshape(shape)).astype(np.float32) * q.scale.reshape(shape)
+        zero = zero + 128 if q.value.biased else zero
+        out = self.new(value.shape, "f32", like=codes)
+        source, target = self.blocks(codes, q.axis, len(q.scale)), self.blocks(out, q.axis, len(q.scale))
+        if source is None or target is None:
+            codes = self.contiguous(codes)
+            out = self.new(value.shape, "f32")
+            source, target = self.blocks(codes, q.axis, len(q.scale)), self.blocks(out, q.axis, len(q.scale))
+        self.step("dequantize", x=source, zero=np.ascontiguousarray(zero, np.int32), scale=q.scale, out=target)
+        return out
+
+    def blocks(self, x: np.ndarray, axis: int, count: int) -> np.ndarray | None:
+        """`x` as dense [outer,c,inner] with c along `axis` (1 where count is 1); None where memory does not allow it."""
+        order = memory_order(x)
+        dense = x.transpose(order)
+        if not dense.flags.c_contiguous:
+            return None
+        if count == 1:
+            return dense.reshape(1, 1, -1)
+        at = order.index(axis)
+        return dense.reshape(int(np.prod(dense.shape[:at], dtype=int)), count, -1)
+
+    # ---- moving data ----
+
+    def copy(self, source: np.ndarray, target: np.ndarray) -> None:
+        """Copy between arrays of the same logical shape and item size."""
+        for s, t in together([source[..., None].view(np.uint8), target[..., None].view(np.uint8)], keep_last=True):
+            self.step("permute", x=s, out=t, reason="copy into another order")
+
+    def contiguous(self, x: np.ndarray) -> np.ndarray:
+        """`x` in C order: itself, or a copy."""
+        if x.flags.c_contiguous:
+            return x
+        if not self.is_runtime(x):
+            return np.ascontiguousarray(x)
+        out = self._blank(x)
+        self.copy(x, out)
+        return out
+
+    def _blank(self, x: np.ndarray) -> np.ndarray:
+        from ..kernels._spec import WORD
+
+        return self.new(x.shape, WORD[x.dtype.name])
+
+    def nhwc(self, x: np.ndarray) -> np.ndarray:
+        """A logical NCHW array as [n,h,w:ld,c] with dense channels: itself, or a copy."""
+        x = x.transpose(0, 2, 3, 1)
+        n, h, w, c = x.shape
+        size = x.dtype.itemsize
+        pixel = x.strides[2] if w > 1 else x.strides[1] if h > 1 else x.strides[0] if n > 1 else c * size
+        dense = (
+            (c == 1 or x.strides[3] == size)
+            and (w == 1 or x.strides[2] == pixel)
+            and (h == 1 or x.strides[1] == pixel * w)
+            and (n == 1 or x.strides[0] == pixel * w * h)
+            and pixel >= c * size
+        )
+        if dense and x.size:  # say the strides of dimensions of extent 1 as the kernel wants them
+            return as_strided(x, x.shape, (pixel * w * h, pixel * w, pixel, size))
+        return self.contiguous(x)
+
+    def image(self, shape, dtype: str = "f32") -> tuple[np.ndarray, np.ndarray]:
+        """A fresh NHWC array for a logical NCHW `shape`: ([n,h,w,c], its NCHW view)."""
+        n, c, h, w = shape
+        out = self.new((n, h, w, c), dtype)
+        return out, out.transpose(0, 3, 1, 2)
+
+    def rows(self, x: np.ndarray) -> np.ndarray:
+        """`x[..., n]` as [m:ld,n]: itself, or a copy."""
+        flat = reshaped(x, (-1, x.shape[-1]) if x.size else (int(np.prod(x.shape[:-1])), x.shape[-1]))
+        if flat is not None and (flat.shape[1] == 1 or flat.strides[1] == flat.itemsize):
+            return flat
+        x = self.contiguous(x)
+        return x.reshape(int(np.prod(x.shape[:-1], dtype=int)), x.shape[-1])
+
+    # ---- elementwise ----
+
+    def flat_pair(self, x: np.ndarray, dtype: str = "f32") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(x as [m:ld,n], a fresh output as [m,n], that output in x's shape) for elementwise kernels."""
+        order = memory_order(x)
+        dense = x.transpose(order)
+        if dense.ndim == 0:
+            dense = dense.reshape(1)
+        two = reshaped(dense, (1, -1)) if dense.flags.c_contiguous else reshaped(dense, (-1, dense.shape[-1]))
+        if two is None or (two.shape[1] > 1 and two.strides[1] != two.itemsize):
+            x = self.contiguous(x)
+            two = x.reshape(1, -1)
+        out = self.new(x.shape, dtype, like=x)
+        flat = out.transpose(memory_order(x)).reshape(two.shape)
+        return two, flat, out
+
+    def unary(self, x: np.ndarray, op: int, params=NO_PARAMS) -> np.ndarray:
+        """One float function of each element; `op` as in kernels/unary.py."""
+        two, flat, out = self.flat_pair(x)
+        self.step("unary", x=two, op=op, params=np.asarray(params, np.float32), out=flat)
+        return out
+
+    def elementwise(self, kernel: str, operands: dict[str, np.ndarray], dtype: str, **args) -> np.ndarray:
+        """A kernel over six strided dimensions on broadcast operands."""
+        try:
+            shape = np.broadcast_shapes(*(x.shape for x in operands.values()))
+        except ValueError:
+            self.node.refuse(f"cannot broadcast shapes {[x.shape for x in operands.values()]}")
+        full = [x for x in operands.values() if x.shape == shape and self.is_runtime(x)]
+        like = max(full, key=lambda x: x.ndim) if full else None
+        out = self.new(shape, dtype, like=like)
+        wide = [np.broadcast_to(x, shape) for x in operands.values()]
+        for *parts, target in together([*wide, out]):
+            self.step(kernel, **dict(zip(operands, parts)), **args, out=target)
+        return out
+
+    def binary(self, a: np.ndarray, b: np.ndarray, op: int, act: int = 0, params=NO_PARAMS) -> np.ndarray:
+        """One float function of two broadcast arrays; `op` as in kernels/binary.py."""
+        return self.elementwise(
+            "binary", {"a": a, "b": b}, "f32", op=op, act=act, act_params=np.asarray(params, np.float32)
+        )
+
+
+def memory_order(x: np.ndarray) -> tuple[int, ...]:
+    """The axes of `x`, outermost in memory first."""
+    return tuple(sorted(range(x.ndim), key=lambda i: (-abs(x.strides[i]) if x.shape[i] > 1 else -np.inf, i)))
+
+
+def reshaped(x: np.ndarray, shape) -> np.ndarray | None:
+    """`x` in another shape without moving data, or None where its strides do not allow it."""
+    try:
+        return np.reshape(x, shape, copy=False)
+    except ValueError:
+        return None
+
+
+def axis_shape(scale: np.ndarray, shape, axis: int) -> tuple[int, ...]:
+    """The shape in which per-axis parameters broadcast against `shape`."""
+    if scale.size == 1:
+        return (1,) * len(shape)
+    return tuple(scale.size if i == axis else 1 for i in range(len(shape)))
+
+
+def together(arrays: list[np.ndarray], keep_last: bool = False):
+    """Arrays of one shape, dimensions sorted as the last array's and merged, as six dimensions each.
+
+    With `keep_last` the last dimension stays innermost and stands beside the six.  What does not
+    fit into six dimensions is cut into several sets.
+    """
+    shape = arrays[-1].shape
+    if 0 in shape:
+        return
+    last = len(shape) - 1 if keep_last else len(shape)
+    order = [i for i in memory_order(arrays[-1]) if i < last and shape[i] > 1]
+    dims = [(shape[i], [x.strides[i] for x in arrays]) for i in order]
+    if keep_last:
+        dims.append((shape[last], [x.strides[last] for x in arrays]))
+    merged: list[tuple[int, list[int]]] = []
+    for extent, strides in dims:
+        if merged and all(p == s * extent for p, s in zip(merged[-1][1], strides)):
+            extent *= merged.pop()[0]
+        merged.append((extent, strides))
+    tail = [merged.pop()] if keep_last else []
+    outer = merged[: max(0, len(merged) - DIMS)]
+    inner = [(1, [0] * len(arrays))] * (DIMS - len(merged)) + merged[len(outer) :]
+    inner += tail
+    for index in np.ndindex(*(e for e, _ in outer)):
+        parts = []
+        for j, x in enumerate(arrays):
+            start = sum(i * s[j] for i, (_, s) in zip(index, outer))
+            parts.append(_at(x, start, [e for e, _ in inner], [s[j] for _, s in inner]))
+        yield parts
+
+
+def _at(x: np.ndarray, start: int, shape, strides) -> np.ndarray:
+    """A view of the memory of `x`, `start` bytes after its first element."""
+    moved = x
+    if start:
+        flat = as_strided(x, (start // x.itemsize + 1,), (x.itemsize,))
+        moved = flat[start // x.itemsize :]
+    return as_strided(moved, shape, strides)

@@ -1,0 +1,242 @@
+"""Conv: 1x1 as a matrix product, depthwise, and the general case; float and integer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..weights import Q8, Dense
+from .context import NO_PARAMS, Lowering
+from .node import Node
+from .registry import operator
+from .values import Quant, Value
+
+
+@dataclass(frozen=True)
+class Window:
+    """The geometry of a 2-D window: extents, strides, dilations, pads (top, left, bottom, right)."""
+
+    kh: int
+    kw: int
+    sh: int
+    sw: int
+    dh: int
+    dw: int
+    pt: int
+    pl: int
+    pb: int
+    pr: int
+
+    def sizes(self) -> dict[str, int]:
+        """The arguments of a convolution kernel."""
+        return {k: getattr(self, k) for k in ("kh", "kw", "sh", "sw", "dh", "dw", "pt", "pl")}
+
+    def out(self, h: int, w: int, ceil: bool = False) -> tuple[int, int]:
+        """The output's height and width."""
+        return (
+            extent(h, self.kh, self.sh, self.dh, self.pt, self.pb, ceil),
+            extent(w, self.kw, self.sw, self.dw, self.pl, self.pr, ceil),
+        )
+
+
+def extent(size: int, kernel: int, stride: int, dilation: int, before: int, after: int, ceil: bool) -> int:
+    """Windows along one dimension; with `ceil` also one that starts inside and ends outside."""
+    room = size + before + after - dilation * (kernel - 1) - 1
+    if room < 0:
+        return 0
+    count = -(-room // stride) + 1 if ceil else room // stride + 1
+    if ceil and (count - 1) * stride >= size + before:  # it would start in the padding after the end
+        count -= 1
+    return count
+
+
+def window(node: Node, kernel: tuple[int, int], h: int, w: int) -> Window:
+    """The window of a node with strides, dilations, pads and auto_pad; one spatial dimension has h = 1."""
+    rank = node.input(0).data.ndim - 2 if node.input(0).data is not None else len(node.input(0).shape) - 2
+    lift = [1] if rank == 1 else []
+    strides = lift + node.ints("strides", [1] * rank, length=rank, least=1)
+    dilations = lift + node.ints("dilations", [1] * rank, length=rank, least=1)
+    auto = node.string("auto_pad", "NOTSET", allowed=("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"))
+    pads = node.ints("pads", [0] * 2 * rank, length=2 * rank, least=0)
+    if rank == 1:
+        pads = [0, pads[0], 0, pads[1]]
+    if auto == "VALID":
+        pads = [0, 0, 0, 0]
+    elif auto != "NOTSET":
+        pads = [0, 0, 0, 0]
+        for i, size in enumerate((h, w)):
+            out = -(-size // strides[i])
+            total = max(0, (out - 1) * strides[i] + dilations[i] * (kernel[i] - 1) + 1 - size)
+            small, large = total // 2, total - total // 2
+            pads[i], pads[i + 2] = (small, large) if auto == "SAME_UPPER" else (large, small)
+    return Window(*kernel, *strides, *dilations, *pads)
+
+
+def spatial(node: Node, value: Value) -> tuple[int, ...]:
+    """The shape of an N,C,(H,)W value as N,C,H,W."""
+    if len(value.shape) not in (3, 4):
+        node.refuse(f"works on 1 or 2 spatial dimensions, got shape {value.shape}")
+    n, c, *rest = value.shape
+    return (n, c, *([1] * (2 - len(rest))), *rest)
+
+
+@operator("Conv")
+def conv(ctx: Lowering, node: Node) -> Value:
+    x, w, bias = node.input(0, "X"), node.input(1, "W"), node.optional(2)
+    kernel = kernel_shape(node, x, w)
+    n, c, h, wide = spatial(node, x)
+    win = window(node, kernel, h, wide)
+    groups = node.int("group", 1)
+    outputs = w.shape[0]
+    if groups < 1 or c != w.shape[1] * groups or outputs % groups:
+        node.refuse(f"= {groups} does not fit {c} channels and weights {w.shape}", "group")
+    oh, ow = win.out(h, wide)
+    if integer_ready(x, w, bias):
+        return integer_conv(ctx, node, x.quant, w.quant, bias, win, groups, (n, outputs, oh, ow))
+    image = ctx.nhwc(lift(ctx.f32(x)))
+    out, logical = ctx.image((n, outputs, oh, ow))
+    offset = (
+        None
+        if bias is None
+        else np.ascontiguousarray(ctx.f32(bias))
+        if not bias.runtime
+        else ctx.contiguous(ctx.f32(bias))
+    )
+    weights = ctx.f32(w)
+    conv_steps(
+        ctx, image, weights.reshape(outputs, -1, *kernel) if not w.runtime else lift(weights), offset, win, groups, out
+    )
+    return ctx.value(logical.reshape(n, outputs, ow) if len(x.shape) == 3 else logical)
+
+
+def kernel_shape(node: Node, x: Value, w: Value) -> tuple[int, int]:
+    """The window's extents, from the weights; a kernel_shape attribute must agree."""
+    if len(w.shape) != len(x.shape) or 0 in w.shape:
+        node.refuse(f"weights {w.shape} do not fit an input {x.shape}")
+    kernel = list(w.shape[2:])
+    given = node.ints("kernel_shape", kernel, length=len(kernel), least=1)
+    if given != kernel:
+        node.refuse(f"= {given} does not fit weights {w.shape}", "kernel_shape")
+    return tuple([1] * (2 - len(kernel)) + kernel)
+
+
+def lift(x: np.ndarray) -> np.ndarray:
+    """N,C,W data as N,C,1,W."""
+    return x[:, :, None] if x.ndim == 3 else x
+
+
+def conv_steps(ctx: Lowering, x, w, bias, win: Window, groups: int, out) -> None:
+    """The steps of a float convolution: x [n,h,w,c], w logical [outputs,c/groups,kh,kw], out [n,oh,ow,outputs]."""
+    n, h, wide, c = x.shape
+    outputs, per_group = w.shape[:2]
+    tail = {"bias": bias, "act": 0, "act_params": NO_PARAMS, "residual": None}
+    if per_group == 1 and outputs == groups == c:
+        taps = w.reshape(c, win.kh * win.kw).T if not ctx.is_runtime(w) else w[:, 0].transpose(1, 2, 0)
+        taps = ctx.contiguous(taps).reshape(win.kh * win.kw, c)
+        ctx.step("dwconv", x=x, w=taps, **win.sizes(), **tail, out=out, reason="depthwise")
+        return
+    ordered = w.transpose(0, 2, 3, 1)
+    if win.kh == win.kw == win.sh == win.sw == 1 and groups == 1 and not any((win.pt, win.pl, win.pb, win.pr)):
+        rows, flat = x.reshape(-1, c, copy=False), out.reshape(-1, outputs)
+        weights = float_weights(ctx, ordered.reshape(outputs, c) if not ctx.is_runtime(w) else w[:, :, 0, 0])
+        ctx.step("sgemm", a=rows, w=weights, **tail, out=flat, reason="1x1 convolution as a matrix product")
+        return
+    size = outputs // groups
+    for g in range(groups):
+        part = ordered[g * size : (g + 1) * size]
+        weights = float_weights(ctx, part if not ctx.is_runtime(w) else ctx.contiguous(part).reshape(size, -1))
+        own = tail | {"bias": None if bias is None else bias[g * size : (g + 1) * size]}
+        ctx.step(
+            "sconv", x=x[..., g * per_group : (g + 1) * per_group], w=weights, **win.sizes(), **own,
+            out=out[..., g * size : (g + 1) * size], reason=f"group {g} of {groups}" if groups > 1 else "convolution",
+        )  # fmt: skip
+
+
+def float_weights(ctx: Lowering, w: np.ndarray):
+    """Constant weights to be packed later, or run-time weights packed by a step; w is [n,...]."""
+    if not ctx.is_runtime(w):
+        return Dense(w)
+    n, k = w.shape
+    out = ctx.new((-(-n // 16), k, 16))
+    ctx.step("spack", x=w, out=out, reason="weights are computed at run time")
+    return out
+
+
+def integer_ready(x: Value, w: Value, bias: Value | None) -> bool:
+    """Whether a product of x and w can run on integers: codes on both sides, one scale for x."""
+    return (
+        x.quant is not None and x.quant.value.dtype in ("u8", "i8") and x.quant.scale.size == 1
+        and w.quant is not None and w.quant.value.dtype in ("u8", "i8") and not w.quant.value.runtime
+        and (w.quant.scale.size == 1 or w.quant.axis == 0)
+        and (bias is None or not bias.runtime)
+    )  # fmt: skip
+
+
+def q8(quant: Quant) -> Q8:
+    """Integer weights [n,...] with one scale and zero point per row."""
+    codes = quant.value.data
+    zero = quant.zero.astype(np.int32)
+    if codes.dtype == np.uint8:
+        codes, zero = (codes ^ 0x80).view(np.int8), zero - 128
+    n = codes.shape[0]
+    return Q8(codes, np.broadcast_to(quant.scale, n).astype(np.float32), np.broadcast_to(zero, n).astype(np.int32))
+
+
+def zero_point(quant: Quant) -> np.ndarray:
+    """The zero point of run-time codes as they are stored, i32[1]."""
+    return (quant.zero + (128 if quant.value.dtype == "i8" else 0)).astype(np.int32).reshape(1)
+
+
+def integer_bias(bias: Value | None, scale: np.ndarray) -> np.ndarray | None:
+    """The bias in units of `scale` (input times weight), i32[n]."""
+    if bias is None:
+        return None
+    q = bias.quant
+    if q is not None and q.value.dtype == "i32" and not q.zero.any() and np.allclose(q.scale, scale, rtol=1e-5, atol=0):
+        return np.ascontiguousarray(q.value.data.reshape(-1))
+    real = bias.data if bias.data is not None else (q.value.data.astype(np.float64) - q.zero) * q.scale
+    return np.clip(np.rint(real.astype(np.float64).reshape(-1) / scale), -(2**31), 2**31 - 1).astype(np.int32)
+
+
+def integer_tail(weights: Q8, bias, scale) -> dict[str, object]:
+    """The epilogue of an integer kernel with float32 output."""
+    return {
+        "wzp": weights.zero if weights.zero.any() else None, "bias": bias, "scale": scale.astype(np.float32),
+        "clamp": None, "lut": None, "add_scale": None, "add_zero": None, "residual": None,
+        "act": 0, "act_params": NO_PARAMS, "prepared": None, "colsum": None,
+    }  # fmt: skip
+
+
+def integer_conv(ctx: Lowering, node: Node, xq: Quant, wq: Quant, bias, win: Window, groups: int, shape) -> Value:
+    """A convolution summed in int32, with a float32 output that a following QuantizeLinear takes in."""
+    x = ctx.nhwc(lift(ctx.codes(xq.value)))
+    n, outputs, oh, ow = shape
+    c = x.shape[3]
+    out, logical = ctx.image(shape)
+    weights = q8(wq)
+    scale = xq.scale.astype(np.float32) * weights.scale
+    tail = integer_tail(weights, integer_bias(bias, scale), scale)
+    w = weights.w.reshape(outputs, -1, win.kh, win.kw)
+    zero = zero_point(xq)
+    if groups == c == outputs:
+        taps = Q8(np.ascontiguousarray(w.reshape(c, -1).T), weights.scale, weights.zero)
+        ctx.step("qdwconv", x=x, xzp=zero, w=taps, **win.sizes(), **tail, out=out, reason="depthwise on integers")
+    elif win.kh == win.kw == win.sh == win.sw == 1 and groups == 1 and not any((win.pt, win.pl, win.pb, win.pr)):
+        rows = x.reshape(-1, c, copy=False)
+        ctx.step(
+            "qgemm", a=rows, azp=np.broadcast_to(zero, rows.shape[0]), w=Q8(w.reshape(outputs, c), weights.scale, weights.zero),
+            **tail, out=out.reshape(-1, outputs), reason="1x1 convolution on integers",
+        )  # fmt: skip
+    else:
+        size, per_group = outputs // groups, c // groups
+        ordered = np.ascontiguousarray(w.transpose(0, 2, 3, 1)).reshape(outputs, win.kh * win.kw, per_group)
+        for g in range(groups):
+            rows = slice(g * size, (g + 1) * size)
+            own = {k: v[rows] if k in ("wzp", "bias", "scale") and v is not None else v for k, v in tail.items()}
+            ctx.step(
+                "qconv", x=x[..., g * per_group : (g + 1) * per_group], xzp=zero,
+                w=Q8(ordered[rows], weights.scale[rows], weights.zero[rows]), **win.sizes(), **own, out=out[..., rows],
+                reason="convolution on integers" + (f", group {g} of {groups}" if groups > 1 else ""),
+            )  # fmt: skip
+    return ctx.value(logical.reshape(n, outputs, ow) if len(xq.value.shape) == 3 else logical)

@@ -1,0 +1,21 @@
+"""Operators by (domain, name).  A lowering takes (ctx, node) and returns a value or a list of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+OPERATORS: dict[tuple[str, str], Callable] = {}
+MICROSOFT = "com.microsoft"
+
+
+def operator(*names: str, domain: str = ""):
+    """Declare the function as the lowering of the operators `names`."""
+
+    def add(function):
+        for name in names:
+            if (domain, name) in OPERATORS:
+                raise KeyError(f"operator {name} is lowered twice")
+            OPERATORS[domain, name] = function
+        return function
+
+    return add

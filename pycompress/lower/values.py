@@ -1,0 +1,118 @@
+"""What lowering knows about a tensor.
+
+Run-time tensors are described by numpy arrays that are never read: a ``Buffer`` owns an array of
+untouched zero pages, and a value is a view of it.  So transposing, slicing, reshaping and
+broadcasting cost no step, and numpy itself keeps shape, strides and offset.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..kernels._spec import NUMPY, WORD
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Memory of a plan.  `place` is ("arena", None), ("input", i) or ("output", i)."""
+
+    array: np.ndarray  # 1-D, zero pages
+    place: tuple[str, int | None] = ("arena", None)
+
+    @property
+    def bytes(self) -> int:
+        return self.array.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class Quant:
+    """real = (value - zero) * scale, `scale` and `zero` of one element or one per index of `axis`."""
+
+    value: Value
+    scale: np.ndarray  # f32[1] or f32[c]
+    zero: np.ndarray  # i32[1] or i32[c], in the range of value.dtype
+    axis: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A tensor with a concrete shape.
+
+    `data` has the logical (ONNX) shape: constant data, or a view of a Buffer where `runtime`.
+    A run-time int8 tensor is stored as uint8, 128 higher, so `data` is uint8 where `dtype` is
+    "i8".  `data` is None where only `quant` is there: the float form is computed when asked for.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: np.ndarray | None
+    runtime: bool
+    quant: Quant | None = None
+
+    @classmethod
+    def constant(cls, data) -> Value:
+        data = np.asarray(data)
+        return cls(WORD[data.dtype.name], data.shape, data, False)
+
+    @property
+    def biased(self) -> bool:
+        """Whether the run-time data is stored 128 higher than it means."""
+        return self.runtime and self.dtype == "i8"
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One kernel call.  Arguments by contract name: arrays (constants or views), weights, ints, None."""
+
+    kernel: str
+    args: dict[str, object]
+    node: str
+    op: str
+    reason: str = ""
+
+    def replace(self, kernel: str | None = None, *, reason: str | None = None, op: str | None = None, **args) -> Step:
+        """This step with some arguments changed."""
+        return Step(kernel or self.kernel, self.args | args, self.node, op or self.op, reason or self.reason)
+
+
+@dataclass(eq=False)
+class Port:
+    """An input or output of a program."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Program:
+    """Steps for one set of input shapes."""
+
+    inputs: list[Port]
+    outputs: list[Port]
+    steps: list[Step]
+    buffers: dict[int, Buffer]  # by id of their array
+    names: dict[str, np.ndarray] = field(default_factory=dict)  # run-time data by ONNX tensor name
+    host: str = ""
+
+    def buffer(self, x: np.ndarray) -> Buffer | None:
+        """The buffer that `x` is a view of; None for constant data."""
+        return self.buffers.get(id(root(x)))
+
+
+def root(x):
+    """The array that owns the memory of `x`."""
+    while getattr(x, "base", None) is not None:
+        x = x.base
+    return x
+
+
+def storage(dtype: str) -> np.dtype:
+    """The numpy type in which run-time data of `dtype` is stored."""
+    return np.dtype("uint8" if dtype == "i8" else NUMPY[dtype])

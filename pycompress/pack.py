@@ -1,0 +1,39 @@
+"""Weights into the kernels' panels, last of all; equal weights are packed once."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from .kernels import module
+from .lower.values import Program, Step
+from .weights import Q8, Dense
+
+
+def pack(program: Program, cache: dict) -> None:
+    """Replace every unpacked weight in `program` by the arrays its kernel reads.
+
+    `cache` keeps packed weights by content: plans of one model for several shapes share them.
+    """
+    program.steps = [_packed(step, cache) for step in program.steps]
+
+
+def _packed(step: Step, cache: dict) -> Step:
+    weights = step.args.get("w")
+    if isinstance(weights, Dense):
+        matrix = weights.w.reshape(weights.w.shape[0], -1) if weights.w.ndim > 2 else weights.w
+        return step.replace(w=_once(cache, "sgemm", matrix, module("sgemm").pack))
+    if isinstance(weights, Q8):
+        packed = _once(cache, step.kernel, weights.w, module(step.kernel).pack)
+        return step.replace(w=packed.w, colsum=packed.colsum)
+    return step
+
+
+def _once(cache: dict, kind: str, w: np.ndarray, function):
+    lazy = 0 in w.strides
+    digest = hashlib.blake2b(np.ascontiguousarray(w[:1] if lazy else w), digest_size=16).digest()
+    key = (kind, w.shape, w.strides if lazy else None, w.dtype.name, digest)
+    if key not in cache:
+        cache[key] = function(w)
+    return cache[key]
