@@ -189,14 +189,14 @@ typedef struct {
 
 /* ---- calls ---- */
 
-/* A pool of threads; see threads.c. */
-typedef struct pcx_pool pcx_pool;
+/* Threads that stay; see threads.c.  (pcx_pool is the pooling kernel.) */
+typedef struct pcx_threads pcx_threads;
 
 /*
  * One kernel call with checked arguments, on `pool` (NULL: on this thread).  A NULL `prepared` slot
  * is filled for the call and NULL again after it.  PCX_OK or PCX_NO_MEMORY.
  */
-int pcx_call(pcx_pool *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args);
+int pcx_call(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args);
 
 /* end cdef */
 

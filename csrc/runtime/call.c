@@ -19,7 +19,7 @@ static long prepared_slot(const char *contract)
     return slot;
 }
 
-int pcx_call(pcx_pool *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args)
+int pcx_call(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args)
 {
     (void)pool;
     const long slot = impl->prepare ? prepared_slot(kernel->contract) : -1;
