@@ -35,6 +35,13 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #define PCX_HIDDEN __attribute__((visibility("hidden")))
 #define PCX_LIKELY(x) __builtin_expect(!!(x), 1)
 
+/* Before a loop of a small constant length: expand it, whatever the compiler thinks of that. */
+#if defined(__clang__)
+#  define PCX_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#  define PCX_UNROLL _Pragma("GCC unroll 32")
+#endif
+
 #define PCX_MUL_OVERFLOW(a, b, out) __builtin_mul_overflow(a, b, out)
 #define PCX_ADD_OVERFLOW(a, b, out) __builtin_add_overflow(a, b, out)
 

@@ -3,11 +3,29 @@
 
 #include "../runtime/act.h"
 
+sgemm_split sgemm_split_of(size_t m, size_t n, size_t k)
+{
+    enum { UNITS = 32, LEAST = 1 << 17, TOGETHER = 4 }; /* wanted units; least products of one; panels of one */
+    sgemm_split s = { 0 };
+    const size_t panels = ceil_div(n, SGEMM_NR);
+    if (!m || !n)
+        return s;
+    s.blocks = ceil_div(m, SGEMM_MB);
+    s.rows = ceil_div(m, s.blocks);
+    s.blocks = ceil_div(m, s.rows);
+    const size_t worth = s.rows * n / LEAST * k + s.rows * n % LEAST * k / LEAST;
+    s.groups = max_size(1, min_size(ceil_div(UNITS, s.blocks), worth));
+    s.panels = round_up(ceil_div(panels, s.groups), TOGETHER);
+    s.groups = ceil_div(panels, s.panels);
+    return s;
+}
+
 static size_t sgemm_units(const void *args) { return ((const pcx_sgemm_args *)args)->m; }
 
 static void sgemm_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_sgemm_args *p = args;
+    const sgemm_target to = { p->w, p->ldw, p->n, &p->tail, p->out, p->ldo };
     (void)scratch;
     for (size_t i = begin; i < end; i++)
         for (size_t j = 0; j < p->n; j += SGEMM_NR) {
@@ -16,14 +34,14 @@ static void sgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
             for (size_t q = 0; q < p->k; q++)
                 for (size_t v = 0; v < SGEMM_NR; v++)
                     sum[v] += p->a[i * p->lda + q] * w[q * SGEMM_NR + v];
-            const size_t row[1] = { i };
-            sgemm_finish(&p->tail, p->out, p->ldo, row, 1, j, min_size(SGEMM_NR, p->n - j), sum, SGEMM_NR);
+            sgemm_finish(&to, &i, 1, j, min_size(SGEMM_NR, p->n - j), sum, SGEMM_NR);
         }
 }
 
-void sgemm_finish(const pcx_epilogue *tail, float *out, size_t ldo, const size_t *row, size_t rows, size_t column,
-                  size_t columns, const float *sum, size_t lds)
+void sgemm_finish(const sgemm_target *to, const size_t *row, size_t rows, size_t column, size_t columns,
+                  const float *sum, size_t lds)
 {
+    const pcx_epilogue *tail = to->tail;
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < columns; j++) {
             float y = sum[i * lds + j];
@@ -31,11 +49,14 @@ void sgemm_finish(const pcx_epilogue *tail, float *out, size_t ldo, const size_t
                 y += tail->bias[column + j];
             if (tail->residual)
                 y += tail->residual[row[i] * tail->ldr + column + j];
-            out[row[i] * ldo + column + j] = pcx_act(y, tail->act, tail->act_params);
+            to->out[row[i] * to->ldo + column + j] = pcx_act(y, tail->act, tail->act_params);
         }
 }
 
 static const pcx_impl impls[] = {
+#if PCX_X86
+    { "avx2", PCX_AVX2, sgemm_units_avx2, sgemm_avx2, NULL, NULL, NULL },
+#endif
     { "scalar", 0, sgemm_units, sgemm_scalar, NULL, NULL, NULL },
 };
 

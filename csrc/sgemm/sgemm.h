@@ -1,13 +1,51 @@
-/* sgemm.h - what sgemm and the convolutions built on it share: panels of NR columns. */
+/* sgemm.h - what sgemm and the convolutions built on it share: panels of NR columns, blocks of rows. */
 #ifndef PCX_SGEMM_H
 #define PCX_SGEMM_H
 
 #include "../runtime/pcx.h"
 
-enum { SGEMM_NR = 16 };
+enum { SGEMM_NR = 16, SGEMM_MB = 96 };
+
+/* Where the sums go. */
+typedef struct {
+    const float *w; /* panels, ldw apart */
+    size_t ldw, n;
+    const pcx_epilogue *tail;
+    float *out;
+    size_t ldo;
+} sgemm_target;
+
+/*
+ * Rows to multiply.  The k numbers of row i lie from a[i] on as `lines` lines, `line_step` apart, of `runs`
+ * runs, `run_step` apart, of `length` neighbours: a matrix row is one run, the window of a convolution kh
+ * lines of kw runs of c.  Its sums go to row row[i] of the output.
+ */
+typedef struct {
+    size_t count;
+    const float *a[SGEMM_MB];
+    size_t row[SGEMM_MB];
+    size_t lines, line_step, runs, run_step, length;
+} sgemm_rows;
+
+/*
+ * The same units on every thread count: units(m, n, k) blocks of rows times groups of panels.  A unit of
+ * few rows has few panels, so that a single row splits, too.
+ */
+typedef struct {
+    size_t blocks, groups, rows, panels; /* rows of a block, panels of a group; the last ones may have less */
+} sgemm_split;
+
+PCX_HIDDEN sgemm_split sgemm_split_of(size_t m, size_t n, size_t k);
 
 /* out[row[i], column + j] = act(sum[i, j] + bias + residual), one element at a time. */
-PCX_HIDDEN void sgemm_finish(const pcx_epilogue *tail, float *out, size_t ldo, const size_t *row, size_t rows,
-                             size_t column, size_t columns, const float *sum, size_t lds);
+PCX_HIDDEN void sgemm_finish(const sgemm_target *to, const size_t *row, size_t rows, size_t column, size_t columns,
+                             const float *sum, size_t lds);
+
+#if PCX_X86
+/* The panels [begin, end) of all rows. */
+PCX_HIDDEN void sgemm_rows_avx2(const sgemm_rows *rows, const sgemm_target *to, size_t begin, size_t end);
+PCX_HIDDEN void sgemm_avx2(const void *args, size_t begin, size_t end, void *scratch);
+PCX_HIDDEN size_t sgemm_units_avx2(const void *args);
+#endif
 
 #endif

@@ -1,0 +1,209 @@
+/* sgemm_avx2.c - tiles of up to 6 rows x 16 columns: 12 sums, 2 weights and a broadcast fill the 16 registers. */
+#include "sgemm.h"
+
+#include "../runtime/act.h"
+
+#if PCX_X86
+#include <immintrin.h>
+#include <math.h>
+
+PCX_TARGET("avx2,fma")
+
+enum { LANES = 8, TALL = 6, WIDE_ROWS = 4, MOST = 8 }; /* MOST vectors of columns in a tile */
+
+/* Bias and bounds of a tile, in registers.  max and min return their second argument if one is NaN. */
+typedef struct {
+    __m256 bias[MOST], least, greatest;
+} finisher;
+
+PCX_INLINE finisher finisher_of(const pcx_epilogue *tail, size_t column, const int nv)
+{
+    finisher f;
+    const int clip = tail->act == PCX_ACT_CLIP;
+    f.least = _mm256_set1_ps(clip ? tail->act_params[0] : tail->act == PCX_ACT_RELU ? 0 : -INFINITY);
+    f.greatest = _mm256_set1_ps(clip ? tail->act_params[1] : INFINITY);
+    PCX_UNROLL
+    for (int v = 0; v < nv; v++)
+        f.bias[v] = tail->bias ? _mm256_loadu_ps(tail->bias + column + v * LANES) : _mm256_setzero_ps();
+    return f;
+}
+
+/* act(sum + bias + residual) for the activations that are bounds; the others come after it. */
+PCX_INLINE __m256 finish(__m256 sum, const finisher *f, const float *residual, int v)
+{
+    sum = _mm256_add_ps(sum, f->bias[v]);
+    if (residual)
+        sum = _mm256_add_ps(sum, _mm256_loadu_ps(residual + v * LANES));
+    return _mm256_min_ps(f->greatest, _mm256_max_ps(f->least, sum));
+}
+
+PCX_INLINE void store_full(const sgemm_target *to, const size_t *row, size_t column, __m256 sum[][MOST], const int mr,
+                           const int nv)
+{
+    const finisher f = finisher_of(to->tail, column, nv);
+    const float *residual = to->tail->residual;
+    const size_t ldr = to->tail->ldr, ldo = to->ldo;
+    float *out = to->out + column;
+    PCX_UNROLL
+    for (int i = 0; i < mr; i++) {
+        PCX_UNROLL
+        for (int v = 0; v < nv; v++)
+            _mm256_storeu_ps(out + row[i] * ldo + v * LANES,
+                             finish(sum[i][v], &f, residual ? residual + row[i] * ldr + column : NULL, v));
+    }
+}
+
+/* mr rows x nv vectors of sums whose activation is a loop over memory. */
+PCX_NOINLINE static void store_slowly(const sgemm_target *to, const size_t *row, size_t column, float *sum, int mr,
+                                      int nv)
+{
+    const pcx_epilogue *tail = to->tail;
+    for (int i = 0; i < mr; i++)
+        for (int j = 0; j < nv * LANES; j++) {
+            float *x = sum + i * nv * LANES + j;
+            *x += tail->bias ? tail->bias[column + j] : 0;
+            *x += tail->residual ? tail->residual[row[i] * tail->ldr + column + j] : 0;
+        }
+    pcx_act_all(sum, (size_t)mr * nv * LANES, tail->act, tail->act_params);
+    for (int i = 0; i < mr; i++)
+        memcpy(to->out + row[i] * to->ldo + column, sum + (size_t)i * nv * LANES, (size_t)nv * LANES * sizeof *sum);
+}
+
+/* Write mr rows x nv vectors of sums; `columns` of them exist. */
+PCX_INLINE void store(const sgemm_target *to, const size_t *row, size_t column, size_t columns, __m256 sum[][MOST],
+                      const int mr, const int nv)
+{
+    const int full = columns >= (size_t)nv * LANES;
+    if (PCX_LIKELY(full && to->tail->act <= PCX_ACT_CLIP)) {
+        store_full(to, row, column, sum, mr, nv);
+        return;
+    }
+    float buffer[TALL * 2 * LANES]; /* the tile of the most vectors */
+    PCX_UNROLL
+    for (int i = 0; i < mr; i++) {
+        PCX_UNROLL
+        for (int v = 0; v < nv; v++)
+            _mm256_storeu_ps(buffer + (i * nv + v) * LANES, sum[i][v]);
+    }
+    if (full)
+        store_slowly(to, row, column, buffer, mr, nv);
+    else
+        sgemm_finish(to, row, mr, column, columns, buffer, (size_t)nv * LANES);
+}
+
+/* One tile: rows from `first` on, nv vectors of columns from panel `panel` on. */
+PCX_INLINE void tile(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t panel, const int mr,
+                     const int nv)
+{
+    const size_t column = panel * SGEMM_NR;
+    const float *a[TALL], *b[MOST / 2];
+    __m256 sum[TALL][MOST];
+    PCX_UNROLL
+    for (int i = 0; i < mr; i++) {
+        a[i] = r->a[first + i];
+        PCX_UNROLL
+        for (int v = 0; v < nv; v++)
+            sum[i][v] = _mm256_setzero_ps();
+    }
+    PCX_UNROLL
+    for (int v = 0; v < nv; v += 2)
+        b[v / 2] = to->w + (panel + v / 2) * to->ldw;
+    for (size_t line = 0; line < r->lines; line++)
+        for (size_t run = 0; run < r->runs; run++) {
+            size_t at = line * r->line_step + run * r->run_step;
+            const size_t end = at + r->length;
+            for (; at < end; at++) {
+                __m256 w[MOST];
+                PCX_UNROLL
+                for (int v = 0; v < nv; v++)
+                    w[v] = _mm256_loadu_ps(b[v / 2] + v % 2 * LANES);
+                PCX_UNROLL
+                for (int v = 0; v < nv; v += 2)
+                    b[v / 2] += SGEMM_NR;
+                PCX_UNROLL
+                for (int i = 0; i < mr; i++) {
+                    const __m256 x = _mm256_broadcast_ss(a[i] + at);
+                    PCX_UNROLL
+                    for (int v = 0; v < nv; v++)
+                        sum[i][v] = _mm256_fmadd_ps(x, w[v], sum[i][v]);
+                }
+            }
+        }
+    store(to, r->row + first, column, to->n - column, sum, mr, nv);
+}
+
+#define TILE(mr, nv) \
+    PCX_NOINLINE static void tile_##mr##x##nv(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t panel) \
+    { \
+        tile(r, first, to, panel, mr, nv); \
+    }
+TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2)
+TILE(1, 3) TILE(2, 3) TILE(3, 3) TILE(4, 3)
+TILE(1, 8) TILE(2, 4) TILE(3, 4)
+
+typedef void tile_fn(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t panel);
+static tile_fn *const plain[] = { NULL, tile_1x2, tile_2x2, tile_3x2, tile_4x2, tile_5x2, tile_6x2 };
+static tile_fn *const wide[] = { NULL, tile_1x3, tile_2x3, tile_3x3, tile_4x3 };
+static tile_fn *const flat[] = { NULL, tile_1x8, tile_2x4, tile_3x4 }; /* few rows: sums enough for the latency */
+static const size_t flat_panels[] = { 0, 4, 2, 2 };
+
+/* All rows by one tile's width, in tiles as equal as can be: 49 rows are 4 x 6 + 5 x 5, not 8 x 6 + 1. */
+static void column(const sgemm_rows *r, const sgemm_target *to, size_t panel, tile_fn *const *tiles, size_t tall)
+{
+    const size_t count = ceil_div(r->count, tall);
+    for (size_t t = 0; t < count; t++) {
+        const size_t first = t * r->count / count, end = (t + 1) * r->count / count;
+        tiles[end - first](r, first, to, panel);
+    }
+}
+
+void sgemm_rows_avx2(const sgemm_rows *r, const sgemm_target *to, size_t begin, size_t end)
+{
+    const size_t panels = ceil_div(to->n, SGEMM_NR), rest = to->n % SGEMM_NR;
+    const size_t last_pair = rest && rest <= LANES && panels > 1 && end == panels ? panels - 2 : panels;
+    for (size_t panel = begin; panel < end;) {
+        if (r->count <= 3 && r->count && panel + flat_panels[r->count] <= end) {
+            flat[r->count](r, 0, to, panel);
+            panel += flat_panels[r->count];
+        } else if (panel == last_pair) { /* 16 + 8 columns: the empty half of the last panel is left out */
+            column(r, to, panel, wide, WIDE_ROWS);
+            panel += 2;
+        } else {
+            column(r, to, panel, plain, TALL);
+            panel++;
+        }
+    }
+}
+
+size_t sgemm_units_avx2(const void *args)
+{
+    const pcx_sgemm_args *p = args;
+    const sgemm_split s = sgemm_split_of(p->m, p->n, p->k);
+    return s.blocks * s.groups;
+}
+
+void sgemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
+{
+    const pcx_sgemm_args *p = args;
+    const sgemm_split s = sgemm_split_of(p->m, p->n, p->k);
+    const sgemm_target to = { p->w, p->ldw, p->n, &p->tail, p->out, p->ldo };
+    sgemm_rows rows;
+    (void)scratch;
+    rows.lines = rows.runs = 1;
+    rows.line_step = rows.run_step = 0;
+    rows.length = p->k;
+    for (size_t unit = begin; unit < end; unit++) {
+        const size_t first = unit / s.groups * s.rows, panel = unit % s.groups * s.panels;
+        if (unit == begin || !panel) {
+            rows.count = min_size(s.rows, p->m - first);
+            for (size_t i = 0; i < rows.count; i++) {
+                rows.row[i] = first + i;
+                rows.a[i] = p->a + (first + i) * p->lda;
+            }
+        }
+        sgemm_rows_avx2(&rows, &to, panel, min_size(panel + s.panels, ceil_div(p->n, SGEMM_NR)));
+    }
+}
+
+PCX_TARGET_END
+#endif
