@@ -1,1 +1,42 @@
 """pycompress: compressed neural networks, small and fast on ordinary CPUs."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from .cpu import cpu_info, get_num_threads, set_num_threads
+from .errors import ModelError, PlanError, PycompressError
+from .planfile import Plan
+from .session import InferenceSession, SessionOptions
+
+__version__ = "0.1.0"
+__all__ = [
+    "InferenceSession",
+    "ModelError",
+    "Plan",
+    "PlanError",
+    "Preprocess",
+    "PycompressError",
+    "SessionOptions",
+    "compile",
+    "cpu_info",
+    "get_num_threads",
+    "quantize",
+    "set_num_threads",
+]
+
+# What needs onnx is imported when it is asked for.
+_LAZY = {"compile": ".plan", "Preprocess": ".lower", "quantize": ".compress.quantize"}
+
+
+def __getattr__(name: str):
+    if name not in _LAZY:
+        raise AttributeError(f"module 'pycompress' has no attribute {name!r}")
+    try:
+        value = getattr(import_module(_LAZY[name], __name__), name)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] == "onnx":
+            raise ModuleNotFoundError(f"pycompress.{name} needs onnx: pip install 'pycompress-engine[onnx]'") from None
+        raise
+    globals()[name] = value
+    return value

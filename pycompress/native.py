@@ -6,40 +6,14 @@ of the reference ``pycompress.kernels.sgemm`` and writes `out`.
 
 from __future__ import annotations
 
-import os
 from functools import cache
 
 import numpy as np
 
 from . import kernels
 from ._pcx import ffi, lib
+from .cpu import cpu_mask
 from .kernels._spec import Spec, arguments
-
-LEVELS = {
-    "scalar": 0,
-    "avx2": lib.PCX_AVX2,
-    "avxvnni": lib.PCX_AVX2 | lib.PCX_AVXVNNI,
-    "avx512vnni": lib.PCX_AVX2 | lib.PCX_AVXVNNI | lib.PCX_AVX512VNNI,
-    "neon": lib.PCX_NEON,
-    "dotprod": lib.PCX_NEON | lib.PCX_DOTPROD,
-    "i8mm": lib.PCX_NEON | lib.PCX_DOTPROD | lib.PCX_I8MM,
-}
-
-
-def cpu_mask(level: str | None = None) -> int:
-    """The PCX_* bits to use: this CPU's, lowered to `level` (default: ``PYCOMPRESS_CPU``).
-
-    Raises
-    ------
-    ValueError
-        If the word is unknown.
-    """
-    level = level or os.environ.get("PYCOMPRESS_CPU")
-    if not level:
-        return lib.pcx_cpu()
-    if level not in LEVELS:
-        raise ValueError(f"unknown CPU level {level!r}; there are {', '.join(LEVELS)}")
-    return lib.pcx_cpu() & LEVELS[level]
 
 
 class Kernel:

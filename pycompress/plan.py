@@ -1,0 +1,276 @@
+"""A plan: kernel calls whose arguments are already packed, for one or more input shapes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import lower as lowering
+from .errors import ModelError
+from .kernels import module
+from .lower.model import Model
+from .lower.values import Program, Step
+from .native import aligned
+from .optimize import optimize, place
+from .pack import pack
+from .planfile import FORMAT, Plan
+
+__all__ = ["Plan", "compile", "program_plan"]
+
+
+@dataclass(eq=False)
+class Tensors:
+    """Constant arrays by name, each held once; shared by all plans of a model."""
+
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    _names: dict[tuple, str] = field(default_factory=dict)
+
+    def name(self, x: np.ndarray, wanted: str) -> str:
+        """The name under which the contiguous array `x` is held."""
+        key = (x.dtype.name, x.shape, hashlib.blake2b(x, digest_size=16).digest())
+        if key not in self._names:
+            name, i = wanted, 1
+            while name in self.arrays:
+                name, i = f"{wanted}.{i}", i + 1
+            self._names[key] = name
+            self.arrays[name] = aligned(x.shape, x.dtype, x)
+        return self._names[key]
+
+
+def compile(model, *, input_shapes=None, preprocess=None, strict=False, cpu=None, labels=None, base_dir=None) -> Plan:
+    """Plan a model for given input shapes.
+
+    Parameters
+    ----------
+    model : path, bytes or onnx.ModelProto
+    input_shapes : dict, sequence or list of them, optional
+        ``{name: shape}``, or for a one-input model a shape; a list of several makes a plan that holds
+        them all, sharing one set of weights.  By default the declared shapes, with batch 1 where the
+        first dimension is symbolic.
+    preprocess : Preprocess or dict, optional
+        ``{"mean": ..., "std": ...}`` (or ``{input name: ...}``): the input becomes uint8 NHWC images,
+        of which the plan computes (image - mean) / std.  Shapes are then given as N, H, W, C.
+    strict : bool
+        Refuse a plan in which a node that was compressed does not run compressed.
+    cpu : str, optional
+        The highest instruction set to use (as ``PYCOMPRESS_CPU``), for sessions on this plan.
+    labels : sequence of str, optional
+        Names of the classes; kept in the plan's metadata.
+    base_dir : path, optional
+        Where external data may be read from.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ModelError
+        If a shape is unknown, or a node cannot be run; it names the node and the attribute.
+    """
+    loaded = model if isinstance(model, Model) else lowering.load(model, base_dir=base_dir)
+    images = preprocesses(loaded, preprocess)
+    sets = input_shapes if isinstance(input_shapes, list) else [input_shapes]
+    programs = []
+    for shapes in sets:
+        program = lowering.lower(loaded, input_shapes_of(loaded, shapes, images), {}, images)
+        if strict:
+            _refuse_uncompressed(program, loaded)
+        programs.append(program)
+    return program_plan(loaded, programs, cpu=cpu, labels=labels)
+
+
+def program_plan(model: Model, programs: list[Program], *, cpu=None, labels=None) -> Plan:
+    """The plan that holds `programs`, all lowered from `model`."""
+    tensors = model.packed.setdefault("tensors", Tensors())
+    kernels: dict[str, int] = {}
+    used: dict[str, int] = {}
+    graphs, notes = [], []
+    for program in programs:
+        optimize(program)
+        pack(program, model.packed)
+        graph, note = _graph(program, tensors, kernels, used, model)
+        graphs.append(graph)
+        notes.append(note)
+    versions = [[name, _version(name)] for name in kernels]
+    graph = {"format": FORMAT, "kernels": versions, "tensors": list(used), "programs": graphs}
+    metadata = {
+        "pycompress": json.dumps(graph, separators=(",", ":")),
+        "pycompress.notes": json.dumps(notes, separators=(",", ":")),
+        "pycompress.provenance": json.dumps(_provenance(model)),
+    }
+    labels = labels if labels is not None else _labels(model)
+    if labels is not None:
+        metadata["pycompress.labels"] = json.dumps([str(x) for x in labels])
+    return Plan(metadata, {name: tensors.arrays[name] for name in used}, cpu=cpu)
+
+
+def preprocesses(model: Model, preprocess) -> dict[str, lowering.Preprocess]:
+    """`preprocess` as {input name: Preprocess}."""
+    if preprocess is None:
+        return {}
+    names = list(lowering.declared_inputs(model))
+    if isinstance(preprocess, lowering.Preprocess) or set(preprocess) <= {"mean", "std"}:
+        if len(names) != 1:
+            raise ModelError(f"preprocess: the model has inputs {names}; say which by name")
+        preprocess = {names[0]: preprocess}
+    if unknown := set(preprocess) - set(names):
+        raise ModelError(f"preprocess: there is no input {min(unknown)!r}; there are {names}")
+    return {
+        name: p if isinstance(p, lowering.Preprocess) else lowering.Preprocess(**p) for name, p in preprocess.items()
+    }
+
+
+def input_shapes_of(model: Model, shapes, images) -> dict[str, tuple[int, ...]]:
+    """A concrete shape per run-time input."""
+    declared = lowering.declared_inputs(model)
+    values = lowering.value_inputs(model)
+    if values:
+        raise ModelError(
+            f"graph input {min(values)!r} must be known when planning; only a session on the .onnx runs it"
+        )
+    if shapes is not None and not isinstance(shapes, Mapping):
+        if len(declared) != 1:
+            raise ModelError(f"input_shapes: the model has inputs {list(declared)}; give a dict")
+        shapes = {next(iter(declared)): shapes}
+    shapes = dict(shapes or {})
+    if unknown := set(shapes) - set(declared):
+        raise ModelError(f"input_shapes: there is no input {min(unknown)!r}; there are {list(declared)}")
+    concrete = {}
+    for name, (_, dims) in declared.items():
+        if name in shapes:
+            concrete[name] = tuple(int(d) for d in shapes[name])
+            continue
+        dims = list(dims)
+        for i, d in enumerate(dims):
+            if not isinstance(d, int):
+                if i:
+                    raise ModelError(
+                        f"input {name!r}: dimension {i} ({d or 'unnamed'}) is not known; give input_shapes"
+                    )
+                dims[i] = 1
+        concrete[name] = (dims[0], *dims[2:], dims[1]) if name in images else tuple(dims)
+    return concrete
+
+
+def _refuse_uncompressed(program: Program, model: Model) -> None:
+    from .optimize import uncompressed
+
+    if nodes := uncompressed(program, model):
+        raise ModelError(f"strict: these nodes were compressed but would not run compressed: {', '.join(nodes)}")
+
+
+def _version(kernel: str) -> int:
+    from . import native
+
+    return int(getattr(native, kernel).c.version)
+
+
+def _labels(model: Model):
+    props = {p.key: p.value for p in model.proto.metadata_props}
+    return json.loads(props["labels"]) if "labels" in props else None
+
+
+def _provenance(model: Model) -> dict[str, str]:
+    from . import __version__
+
+    proto = model.proto
+    own = {
+        "pycompress": __version__,
+        "graph": proto.graph.name,
+        "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
+    }
+    return own | {p.key: p.value for p in proto.metadata_props if p.key != "labels"}
+
+
+def _graph(program: Program, tensors: Tensors, kernels, used, model: Model):
+    """(one program as JSON, notes on each step)."""
+    offsets, size = place(program)
+    if size > model.limits.arena_bytes:
+        raise ModelError(f"the activations need {size} bytes, more than {model.limits.arena_bytes}")
+    steps, notes = [], []
+    for step in program.steps:
+        slots, sizes = _slots(program, step, offsets, tensors, used)
+        steps.append([kernels.setdefault(step.kernel, len(kernels)), *slots])
+        notes.append(_note(step, sizes))
+    ports = {
+        side: [{"name": p.name, "dtype": p.dtype, "shape": list(p.shape)} for p in getattr(program, side)]
+        for side in ("inputs", "outputs")
+    }
+    return {**ports, "arena": size, "steps": steps}, notes
+
+
+def _slots(program: Program, step: Step, offsets, tensors: Tensors, used):
+    spec = getattr(module(step.kernel), step.kernel).spec
+    args = {}
+    for arg in spec.args:
+        x = step.args[arg.name]
+        constant = isinstance(x, np.ndarray) and program.buffer(x) is None
+        args[arg.name] = compact(x, arg) if constant else x
+    sizes = spec.bind(args)
+    slots = []
+    for name, arg in spec.slots:
+        x = args[name] if arg else None
+        if arg is None or arg.kind == "size":
+            slots.append(sizes[name])
+        elif x is None or arg.kind == "prepared":
+            slots.append(None)
+        elif (buffer := program.buffer(x)) is not None:
+            kind, index = buffer.place
+            offset = address(x) - address(buffer.array)
+            if kind == "arena":
+                slots.append([0, 0, offsets[id(buffer.array)] + offset])
+            else:
+                slots.append([2 if kind == "input" else 3, index, offset])
+        else:
+            held = tensors.name(dense_core(x), f"{step.node or 'graph'}.{name}")
+            slots.append([1, used.setdefault(held, len(used)), 0])
+    return slots, sizes
+
+
+def address(x: np.ndarray) -> int:
+    """The address of the first element."""
+    return x.__array_interface__["data"][0]
+
+
+def dense_core(x: np.ndarray) -> np.ndarray:
+    """`x` without the dimensions that broadcasting repeats, contiguous."""
+    core = x[tuple(slice(0, 1) if s == 0 and d > 1 else slice(None) for s, d in zip(x.strides, x.shape))]
+    return np.ascontiguousarray(core)
+
+
+def compact(x: np.ndarray, arg) -> np.ndarray:
+    """`x` contiguous, but repeated along dimensions of stride 0 where the contract has a stride."""
+    free = [stride is not None for _, stride in arg.dims]
+    core = x[tuple(slice(0, 1) if s == 0 and d > 1 and f else slice(None) for s, d, f in zip(x.strides, x.shape, free))]
+    return np.broadcast_to(np.ascontiguousarray(core), x.shape) if core.shape != x.shape else np.ascontiguousarray(x)
+
+
+def _note(step: Step, sizes: dict[str, int]) -> dict[str, object]:
+    arrays = {k: v for k, v in step.args.items() if isinstance(v, np.ndarray)}
+    out = next(v for k, v in arrays.items() if k.startswith("out"))
+    source = next((v for k, v in arrays.items() if k in ("x", "a")), out)
+    return {
+        "node": step.node,
+        "op": step.op,
+        "reason": step.reason,
+        "dtype": out.dtype.name,
+        "in": list(source.shape),
+        "out": list(out.shape),
+        "macs": macs(step.kernel, sizes),
+    }
+
+
+def macs(kernel: str, s: dict[str, int]) -> int:
+    """Multiply-accumulates of one call."""
+    if kernel in ("sgemm", "qgemm"):
+        return s["m"] * s["n"] * s["k"]
+    if kernel in ("sconv", "qconv"):
+        return s["b"] * s["oh"] * s["ow"] * s["n"] * s["kh"] * s["kw"] * s["c"]
+    if kernel in ("dwconv", "qdwconv"):
+        return s["b"] * s["oh"] * s["ow"] * s["kh"] * s["kw"] * s["c"]
+    return 0

@@ -1,0 +1,181 @@
+"""Plans in memory and in files (*.plan.safetensors).  Needs numpy and cffi only."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ._pcx import ffi, lib
+from .cpu import cpu_mask
+from .errors import PlanError
+
+FORMAT = 1
+ALIGN = 64
+WORDS = {
+    "uint8": "U8", "int8": "I8", "int32": "I32", "float32": "F32", "int64": "I64", "bool": "BOOL",
+    "float16": "F16", "float64": "F64", "int16": "I16", "uint16": "U16", "uint32": "U32", "uint64": "U64",
+}  # fmt: skip
+CODES = {
+    "uint8": lib.PCX_U8, "int8": lib.PCX_I8, "int32": lib.PCX_I32, "float32": lib.PCX_F32, "int64": lib.PCX_I64,
+    "bool": lib.PCX_BOOL, "float16": lib.PCX_F16, "float64": lib.PCX_F64, "int16": lib.PCX_I16,
+    "uint16": lib.PCX_U16, "uint32": lib.PCX_U32, "uint64": lib.PCX_U64,
+}  # fmt: skip
+NAMES = {code: name for name, code in CODES.items()}
+_ROOM = 512
+
+
+class Plan:
+    """Kernel calls with packed arguments, for one or more input shapes, and the weights they share.
+
+    Made by ``pycompress.compile`` or ``Plan.load``; run by ``pycompress.InferenceSession`` or by C.
+
+    Attributes
+    ----------
+    metadata : dict of str to str
+        What stands in the file's ``__metadata__``: the graph of steps, notes, provenance, labels.
+    """
+
+    def __init__(self, metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray] | None, *, cpu=None, handle=None):
+        self.metadata = dict(metadata)
+        self._tensors = tensors
+        self._cpu = cpu
+        self._handle = handle
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, *, cpu: str | None = None) -> Plan:
+        """Map a saved plan; its weights are not copied.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        PlanError
+            If the file is damaged, hostile, or of a version this library does not read.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no such plan: {path}")
+        handle = _opened(lambda *out: lib.pcx_plan_load(os.fsencode(path), cpu_mask(cpu), *out), str(path))
+        return cls(_metadata_of(handle), None, cpu=cpu, handle=handle)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, cpu: str | None = None) -> Plan:
+        """A plan from the bytes of its file; raises PlanError like ``load``."""
+        raw = np.empty(len(data) + ALIGN, np.uint8)
+        start = -raw.ctypes.data % ALIGN
+        view = raw[start : start + len(data)]
+        view[:] = np.frombuffer(data, np.uint8)
+        pointer = ffi.from_buffer(view)
+        handle = _opened(lambda *out: lib.pcx_plan_open(pointer, len(data), cpu_mask(cpu), *out), "plan")
+        plan = cls(_metadata_of(handle), None, cpu=cpu, handle=handle)
+        plan._bytes = raw  # C reads it in place
+        return plan
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the plan as a safetensors file, whole or not at all."""
+        path = Path(path)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                for chunk in self._chunks():
+                    file.write(chunk)
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def _chunks(self):
+        if self._tensors is None:
+            size = ffi.new("size_t *")
+            data = lib.pcx_plan_bytes(self._handle, size)
+            yield ffi.buffer(data, size[0])
+            return
+        header: dict[str, object] = {"__metadata__": self.metadata}
+        parts, end = [], 0
+        for name, x in self._tensors.items():
+            if gap := -end % ALIGN:
+                header[f"__pad{len(parts)}"] = {"dtype": "U8", "shape": [gap], "data_offsets": [end, end + gap]}
+                parts.append(bytes(gap))
+                end += gap
+            header[name] = {"dtype": WORDS[x.dtype.name], "shape": list(x.shape), "data_offsets": [end, end + x.nbytes]}
+            parts.append(memoryview(np.ascontiguousarray(x)).cast("B") if x.size else b"")
+            end += x.nbytes
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-(len(text) + 8) % ALIGN)
+        yield struct.pack("<Q", len(text)) + text
+        yield from parts
+
+    @cached_property
+    def handle(self):
+        """The plan as C holds it."""
+        if self._handle is None:
+            json_text = self.metadata["pycompress"].encode()
+            names = [ffi.new("char[]", name.encode()) for name in self._tensors]
+            shapes = [ffi.new("size_t[]", list(x.shape) or [0]) for x in self._tensors.values()]
+            table = ffi.new("pcx_tensor[]", len(names))
+            for row, name, shape, x in zip(table, names, shapes, self._tensors.values()):
+                row.name, row.shape, row.dtype, row.rank = name, shape, CODES[x.dtype.name], x.ndim
+                row.data, row.bytes = ffi.cast("void *", x.__array_interface__["data"][0]), x.nbytes
+            arguments = (json_text, len(json_text), table, len(names), cpu_mask(self._cpu))
+            self._handle = _opened(lambda *out: lib.pcx_plan_build(*arguments, *out), "plan")
+            self._keep = (names, shapes, table)
+        return self._handle
+
+    @property
+    def labels(self) -> list[str] | None:
+        """Names of the classes, where the plan has them."""
+        text = self.metadata.get("pycompress.labels")
+        return json.loads(text) if text else None
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where the plan came from: library version, graph, producer, how it was compressed."""
+        return json.loads(self.metadata.get("pycompress.provenance", "{}"))
+
+    @cached_property
+    def notes(self) -> list[list[dict]]:
+        """Per program and step: node, op, reason, dtype, shapes, multiply-accumulates."""
+        return json.loads(self.metadata.get("pycompress.notes", "[]"))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the plan's file."""
+        return sum(len(c) for c in self._chunks())
+
+    def __repr__(self):
+        count = lib.pcx_plan_programs(self.handle)
+        return f"<Plan: {count} program{'s' * (count != 1)}, {lib.pcx_plan_steps(self.handle, 0)} steps>"
+
+
+def _opened(call, what: str):
+    """The handle that a pcx_plan_* call makes, or the error it reports."""
+    plan, why = ffi.new("pcx_plan **"), ffi.new("char[]", _ROOM)
+    code = call(plan, why, _ROOM)
+    if code == lib.PCX_OK:
+        return ffi.gc(plan[0], lib.pcx_plan_free)
+    text = ffi.string(why).decode("utf-8", "replace")
+    if code == lib.PCX_NO_MEMORY:
+        raise MemoryError(f"{what}: {text or 'out of memory'}")
+    if code == lib.PCX_IO:
+        raise OSError(f"{what}: {text}")
+    raise PlanError(f"{what}: {text}")
+
+
+def _metadata_of(handle) -> dict[str, str]:
+    found = {}
+    size = ffi.new("size_t *")
+    for key in ("pycompress", "pycompress.notes", "pycompress.provenance", "pycompress.labels"):
+        text = lib.pcx_plan_metadata(handle, key.encode(), size)
+        if text:
+            found[key] = ffi.buffer(text, size[0])[:].decode("utf-8", "replace")
+    return found
