@@ -21,7 +21,8 @@ extern "C" {
 #define PCX_KERNELS(X) \
     X(sgemm) \
     X(sconv) \
-    X(dwconv)
+    X(dwconv) \
+    X(qgemm)
 
 /* begin cdef */
 
@@ -186,6 +187,26 @@ typedef struct {
     size_t ldo;
     float *out; /* [b,oh,ow:ldo,c] */
 } pcx_dwconv_args;
+
+/*
+ * qgemm: acc = sum (a - azp)(w - wzp) + bias in int32, exact; then the qepilogue.
+ * 255 * 128 * 65536 < 2^31: with k <= 65536 and wzp NULL no sum overflows; beyond that sums are
+ * taken modulo 2^32, so that an overflow inside a sum whose total fits does no harm.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const uint8_t *a; /* [m:lda,k] */
+    size_t ldz;
+    const int32_t *azp; /* [m:ldz]: zero point of each row; ldz 0: of all */
+    size_t n;
+    const int8_t *w;       /* [ceil(n/16),ceil(k/4),16,4], zero padded: kernels.qgemm.pack */
+    const int32_t *colsum; /* [n]: sum of w over k */
+    const int32_t *wzp;    /* [n]: zero points of w, or NULL for 0 */
+    pcx_qepilogue tail;
+    const void *prepared; /* what the AVX2 kernel proved of w; NULL is correct, too, only slower */
+    size_t ldo, ot;
+    void *out; /* [m:ldo,n] u8, i32 or f32 */
+} pcx_qgemm_args;
 
 /* ---- calls ---- */
 

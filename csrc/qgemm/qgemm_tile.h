@@ -1,0 +1,177 @@
+/*
+ * qgemm_tile.h - AVX2 tiles of up to 6 rows by 16 columns; qgemm and qconv walk over them.
+ *
+ * Per step and row: one dword of u8 broadcast, two vpmaddubsw against the panel's 64 bytes.  The
+ * twelve vectors of sums, two of weights, one of a and one spare are just the 16 registers there
+ * are; with windows they are int16 and the int32 sums stand in `sum`, touched once per window.
+ * PCX_KEEP after each step stops GCC from reassociating the adds, which spills.
+ */
+#ifndef PCX_QGEMM_TILE_H
+#define PCX_QGEMM_TILE_H
+
+#include "qgemm_block.h"
+
+#if PCX_X86
+PCX_TARGET("avx2,fma")
+
+PCX_INLINE __m256i qg_load(const void *at) { return _mm256_loadu_si256((const __m256i *)at); }
+PCX_INLINE void qg_store(void *at, __m256i v) { _mm256_storeu_si256((__m256i *)at, v); }
+
+PCX_INLINE __m256i qg_four(const uint8_t *at)
+{
+    int32_t four;
+    memcpy(&four, at, 4);
+    return _mm256_set1_epi32(four);
+}
+
+PCX_INLINE ptrdiff_t qg_at(const qgemm_tile *t, const int table, size_t s)
+{
+    return table ? t->offset[s] : (ptrdiff_t)(4 * s);
+}
+
+/* One step: acc += a . w in int16. */
+PCX_INLINE void qg_step(const int mr, const uint8_t *const row[], ptrdiff_t at, const int8_t *w, __m256i acc[][2])
+{
+    const __m256i w0 = qg_load(w), w1 = qg_load(w + 32);
+    PCX_UNROLL for (int r = 0; r < mr; r++) {
+        const __m256i a = qg_four(row[r] + at);
+        acc[r][0] = _mm256_add_epi16(acc[r][0], _mm256_maddubs_epi16(a, w0));
+        acc[r][1] = _mm256_add_epi16(acc[r][1], _mm256_maddubs_epi16(a, w1));
+        PCX_KEEP(acc[r][0]);
+        PCX_KEEP(acc[r][1]);
+    }
+}
+
+PCX_INLINE void qg_windows(const int mr, const int table, const size_t window, const qgemm_tile *t)
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    const int16_t *start = t->proof->start;
+    const int8_t *w = t->w;
+    const int32_t(*from)[QGEMM_NR] = t->from;
+    const uint8_t *row[QGEMM_MR];
+    PCX_UNROLL for (int r = 0; r < mr; r++)
+        row[r] = t->row[r];
+    for (size_t s = 0; s < t->steps; start += 32, from = (const int32_t(*)[QGEMM_NR])t->sum) {
+        __m256i acc[QGEMM_MR][2];
+        PCX_UNROLL for (int r = 0; r < mr; r++) {
+            acc[r][0] = qg_load(start);
+            acc[r][1] = qg_load(start + 16);
+        }
+        if (PCX_LIKELY(s + window <= t->steps)) {
+            PCX_UNROLL for (size_t x = 0; x < window; x++, s++, w += QGEMM_STEP)
+                qg_step(mr, row, qg_at(t, table, s), w, acc);
+        } else {
+            for (; s < t->steps; s++, w += QGEMM_STEP)
+                qg_step(mr, row, qg_at(t, table, s), w, acc);
+        }
+        PCX_UNROLL for (int r = 0; r < mr; r++)
+            PCX_UNROLL for (int h = 0; h < 2; h++) {
+                const __m256i wide = _mm256_madd_epi16(acc[r][h], ones);
+                qg_store(&t->sum[r][8 * h], _mm256_add_epi32(wide, qg_load(&from[r][8 * h])));
+            }
+    }
+}
+
+/* Windows of one step: int32 sums in registers. */
+PCX_INLINE void qg_pairs(const int mr, const int table, const qgemm_tile *t)
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    const int8_t *w = t->w;
+    const uint8_t *row[QGEMM_MR];
+    __m256i acc[QGEMM_MR][2];
+    PCX_UNROLL for (int r = 0; r < mr; r++) {
+        row[r] = t->row[r];
+        acc[r][0] = qg_load(t->from[r]);
+        acc[r][1] = qg_load(t->from[r] + 8);
+    }
+    for (size_t s = 0; s < t->steps; s++, w += QGEMM_STEP) {
+        const ptrdiff_t at = qg_at(t, table, s);
+        const __m256i w0 = qg_load(w), w1 = qg_load(w + 32);
+        PCX_UNROLL for (int r = 0; r < mr; r++) {
+            const __m256i a = qg_four(row[r] + at);
+            acc[r][0] = _mm256_add_epi32(acc[r][0], _mm256_madd_epi16(_mm256_maddubs_epi16(a, w0), ones));
+            acc[r][1] = _mm256_add_epi32(acc[r][1], _mm256_madd_epi16(_mm256_maddubs_epi16(a, w1), ones));
+        }
+    }
+    PCX_UNROLL for (int r = 0; r < mr; r++) {
+        qg_store(t->sum[r], acc[r][0]);
+        qg_store(t->sum[r] + 8, acc[r][1]);
+    }
+}
+
+/*
+ * Nothing proven: products of int16.  vpmaddwd adds two, so even and odd k are taken apart, each
+ * dword then holding k 0 and 2, or 1 and 3.
+ */
+PCX_INLINE void qg_exact(const int mr, const int table, const qgemm_tile *t)
+{
+    const __m256i low = _mm256_set1_epi16(255);
+    const int16_t *w = t->wide;
+    const uint8_t *row[QGEMM_MR];
+    __m256i acc[QGEMM_MR][2];
+    PCX_UNROLL for (int r = 0; r < mr; r++) {
+        row[r] = t->row[r];
+        acc[r][0] = qg_load(t->from[r]);
+        acc[r][1] = qg_load(t->from[r] + 8);
+    }
+    for (size_t s = 0; s < t->steps; s++, w += QGEMM_STEP) {
+        const ptrdiff_t at = qg_at(t, table, s);
+        PCX_UNROLL for (int odd = 0; odd < 2; odd++) {
+            const __m256i w0 = qg_load(w + 32 * odd), w1 = qg_load(w + 32 * odd + 16);
+            PCX_UNROLL for (int r = 0; r < mr; r++) {
+                const __m256i four = qg_four(row[r] + at);
+                const __m256i a = odd ? _mm256_srli_epi16(four, 8) : _mm256_and_si256(four, low);
+                acc[r][0] = _mm256_add_epi32(acc[r][0], _mm256_madd_epi16(a, w0));
+                acc[r][1] = _mm256_add_epi32(acc[r][1], _mm256_madd_epi16(a, w1));
+                PCX_KEEP(acc[r][0]);
+                PCX_KEEP(acc[r][1]);
+            }
+        }
+    }
+    PCX_UNROLL for (int r = 0; r < mr; r++) {
+        qg_store(t->sum[r], acc[r][0]);
+        qg_store(t->sum[r] + 8, acc[r][1]);
+    }
+}
+
+/* A panel as qg_exact reads it: int16[steps][even, odd][16][2]. */
+static void qgemm_widen(size_t steps, const int8_t *w, int16_t *wide)
+{
+    for (size_t s = 0; s < steps; s++, w += QGEMM_STEP, wide += QGEMM_STEP)
+        for (size_t half = 0; half < 2; half++) {
+            const __m256i both = qg_load(w + 32 * half);
+            qg_store(wide + 16 * half, _mm256_srai_epi16(_mm256_slli_epi16(both, 8), 8));
+            qg_store(wide + 32 + 16 * half, _mm256_srai_epi16(both, 8));
+        }
+}
+
+PCX_INLINE void qg_tile(const int mr, const int table, const qgemm_tile *t)
+{
+    switch (t->proof && t->steps ? t->proof->window : 0) {
+    case 8: qg_windows(mr, table, 8, t); return;
+    case 4: qg_windows(mr, table, 4, t); return;
+    case 2: qg_windows(mr, table, 2, t); return;
+    case 1: qg_pairs(mr, table, t); return;
+    default: qg_exact(mr, table, t);
+    }
+}
+
+#define QGEMM_TILE(mr, table) \
+    static PCX_NOINLINE void qgemm_tile_##mr##_##table(const qgemm_tile *t) { qg_tile(mr, table, t); }
+QGEMM_TILE(1, 0) QGEMM_TILE(2, 0) QGEMM_TILE(4, 0) QGEMM_TILE(6, 0)
+QGEMM_TILE(1, 1) QGEMM_TILE(2, 1) QGEMM_TILE(4, 1) QGEMM_TILE(6, 1)
+#undef QGEMM_TILE
+
+/* Sums of the first `rows` rows; rows beyond them may be summed, too. */
+static void qgemm_tile_avx2(const qgemm_tile *t, size_t rows)
+{
+    static void (*const tile[2][QGEMM_MR + 1])(const qgemm_tile *) = {
+        { NULL, qgemm_tile_1_0, qgemm_tile_2_0, qgemm_tile_4_0, qgemm_tile_4_0, qgemm_tile_6_0, qgemm_tile_6_0 },
+        { NULL, qgemm_tile_1_1, qgemm_tile_2_1, qgemm_tile_4_1, qgemm_tile_4_1, qgemm_tile_6_1, qgemm_tile_6_1 },
+    };
+    tile[t->offset != NULL][rows](t);
+}
+
+PCX_TARGET_END
+#endif
+#endif

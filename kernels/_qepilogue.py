@@ -1,0 +1,45 @@
+"""The tail of every integer kernel: pcx_qepilogue in pycompress.h."""
+
+import numpy as np
+
+from ._act import activate
+from ._spec import helper
+
+
+@helper
+def _u8(x):
+    return min(max(x, 0), 255)
+
+
+@helper
+def _requantize(v, zero, least, greatest):
+    """clamp(round_half_even(v) + zero), clamped in float first; NaN gives `greatest`."""
+    zero, least, greatest = _u8(zero), _u8(least), _u8(greatest)
+    low, high = np.float32(least - zero), np.float32(greatest - zero)
+    v = v if v < high else high
+    v = v if v > low else low
+    return np.int64(np.rint(v)) + zero
+
+
+@helper
+def finish(total, i, j, bias, scale, clamp, lut, add_scale, add_zero, residual, act, act_params, out):
+    """Write out[i,j] from `total`, the sum before the bias; sums are taken modulo 2**32."""
+    if bias is not None:
+        total += bias[j]
+    acc = np.int32(total)
+    is_float = out.dtype.type(0.5) != 0
+    if out.itemsize == 4 and not is_float:
+        out[i, j] = acc
+    elif scale is not None:
+        v = np.float32(acc) * scale[j]
+        if is_float:
+            out[i, j] = activate(v, act, act_params)
+        elif clamp is not None:
+            y = _requantize(v, clamp[0], clamp[1], clamp[2])
+            if lut is not None:
+                y = np.int64(lut[y])
+            if residual is not None and add_scale is not None and add_zero is not None:
+                mine = np.float32(y - add_zero[0]) * add_scale[0]
+                theirs = np.float32(np.int64(residual[i, j]) - add_zero[1]) * add_scale[1]
+                y = _requantize(mine + theirs, add_zero[2], add_zero[3], add_zero[4])
+            out[i, j] = y

@@ -1,0 +1,179 @@
+"""qgemm: u8 times s8 summed exactly in int32, with the quantized epilogue.
+
+A *step* is four consecutive k of one column, the dword that vpmaddubsw, vpdpbusd and sdot
+all take.  On AVX2 a step leaves two int16 lanes per column, each the sum of two products,
+and T consecutive steps may share those lanes before they are widened, if the weights prove
+that no u8 input overflows them:
+
+* a pair of products, which vpmaddubsw saturates: P and N, the sums of its positive and of
+  its negated negative weights, must both be at most 128, as 255 * 128 < 2**15;
+* a window of T steps, whose adds may wrap, so that only its total counts: the lane starts
+  at floor(255 * (N - P) / 2), the total lies within 255 * (P + N) / 2 of zero, and
+  P + N <= 256 keeps it in int16.  A window of one step is a pair and needs no start.
+
+``certify`` finds the largest such T.  Only the AVX2 kernel depends on it, and it proves T
+again from the weights it is given; the sums are exact on every path.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._qepilogue import finish
+from ._spec import reference
+
+NR = 16
+WINDOWS = (8, 4, 2, 1)
+PAIR, WINDOW = 128, 256
+
+
+@reference(where="act<9,k<=65536")
+def qgemm(
+    a: "u8[m:lda,k]",
+    azp: "i32[m:ldz]",
+    w: "i8[ceil(n/16),ceil(k/4),16,4]",
+    colsum: "i32[n]",
+    wzp: "i32[n]?",
+    bias: "i32[n]?",
+    scale: "f32[n]?",
+    clamp: "i32[3]?",
+    lut: "u8[256]?",
+    add_scale: "f32[2]?",
+    add_zero: "i32[5]?",
+    residual: "u8[m:ldr,n]?",
+    act: "size",
+    act_params: "f32[2]",
+    prepared: "prepared",
+    out: "{u8,i32,f32}ot[m:ldo,n]",
+):
+    for i in range(out.shape[0]):
+        za = np.int64(azp[i])
+        for j in range(out.shape[1]):
+            zw = np.int64(0)
+            if wzp is not None:
+                zw = np.int64(wzp[j])
+            total = np.int64(0)
+            for q in range(a.shape[1]):
+                total += (np.int64(a[i, q]) - za) * (np.int64(w[j // 16, q // 4, j % 16, q % 4]) - zw)
+            finish(total, i, j, bias, scale, clamp, lut, add_scale, add_zero, residual, act, act_params, out)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Weights as the integer kernels read them, with what was proven of them.
+
+    Attributes
+    ----------
+    w : int8[ceil(n/16), steps, 16, 4], zero padded (qconv: steps is split in [kh*kw, ceil(c/4)])
+    colsum : int32[n], the sum of each column's weights
+    T : int array [ceil(n/16)], the window that holds for all columns of a panel; 0: none
+    """
+
+    w: np.ndarray
+    colsum: np.ndarray
+    T: np.ndarray
+
+
+def pack(w, segments=1):
+    """Weights int8[n,k] as panels; k consists of `segments` runs, each padded to whole steps."""
+    n, k = w.shape
+    panels = -(-n // NR)
+    steps = _steps(w, segments)  # [n,s,4]
+    full = np.zeros((panels * NR, *steps.shape[1:]), np.int8)
+    full[:n] = steps
+    packed = np.ascontiguousarray(full.reshape(panels, NR, -1, 4).transpose(0, 2, 1, 3))
+    proof = np.full(panels * NR, WINDOWS[0])
+    proof[:n] = certify(w, segments)
+    return Packed(packed, w.sum(1, dtype=np.int32), proof.reshape(panels, NR).min(1, initial=WINDOWS[0]))
+
+
+def windows(k, T, segments=1):
+    """Which products meet in an int16 lane: the window and lane of each of the k weights.
+
+    Returns
+    -------
+    (window, lane) : int arrays [k].  Weights of one column with the same window and lane are
+    added up in int16; of these, the two of one step are a pair.
+    """
+    run = k // segments if segments else 0
+    at = np.arange(k)
+    within = at % max(run, 1)
+    step = at // max(run, 1) * -(-run // 4) + within // 4
+    return step // T, within % 4 // 2
+
+
+def fits(w, T, segments=1):
+    """Whether rows of weights int8[..., k] are proven for windows of T steps: bool[...]."""
+    if T == 0:
+        return np.ones(w.shape[:-1], bool)
+    steps = _steps(w, segments)
+    even, odd = steps[..., 0::2], steps[..., 1::2]  # [..., s, lane]
+    # Weights of different sign never break a pair (|x| <= 128); of the same sign, |x + y| is its P or N.
+    pair = np.add(even, odd, dtype=np.int16)
+    ok = (pair.max((-2, -1), initial=0) <= PAIR) & (pair.min((-2, -1), initial=0) >= -PAIR)
+    if T == 1:
+        return ok
+    total = np.add(np.abs(even).view(np.uint8), np.abs(odd).view(np.uint8), dtype=np.uint16)
+    for _ in range(T.bit_length() - 1):  # P + N of twice as many steps at a time
+        if total.shape[-2] % 2:
+            total = np.concatenate([total, np.zeros_like(total[..., :1, :])], -2)
+        total = total[..., 0::2, :] + total[..., 1::2, :]
+    return ok & (total.max((-2, -1), initial=0) <= WINDOW)
+
+
+def certify(w, segments=1):
+    """The largest window proven for each row of weights int8[n,k]: int[n], one of 0, 1, 2, 4, 8."""
+    best = np.zeros(w.shape[0], int)
+    for T in reversed(WINDOWS):  # what holds for T holds for T/2
+        best[fits(w, T, segments)] = T
+    return best
+
+
+def _steps(w, segments):
+    """int8[..., k] as zero-padded steps int8[..., s, 4]."""
+    k = w.shape[-1]
+    run = k // segments if segments else 0
+    if run * segments != k:
+        raise ValueError(f"{k} weights are not {segments} runs of equal length")
+    full = w.reshape(*w.shape[:-1], segments, run)
+    if run % 4:
+        full = np.pad(full, [(0, 0)] * (full.ndim - 1) + [(0, -run % 4)])
+    return full.reshape(*w.shape[:-1], segments * -(-run // 4), 4)
+
+
+def proven(rng, n, k, T, segments=1):
+    """Random weights int8[n,k] that windows of `T` steps hold, most windows nearly full; T = 0: any weights."""
+    if T == 0:
+        return rng.integers(-128, 128, (n, k)).astype(np.int8)
+    window, lane = windows(k, T, segments)
+    size = rng.exponential(1, (n, k))
+    total = np.zeros((n, int(window.max(initial=0)) + 1, 2))
+    np.add.at(total, (slice(None), window, lane), size)
+    size = np.minimum(size / total[:, window, lane] * WINDOW, PAIR // 2)  # half: any two make a pair
+    return (size * rng.choice((-1, 1), (n, k))).astype(np.int8)
+
+
+def epilogue(rng, m, n, kind="u8", lut=False, residual=False):
+    """Random epilogue arguments by name, for tests and benchmarks."""
+    out = np.zeros((m, n), {"u8": np.uint8, "i32": np.int32, "f32": np.float32}[kind])
+    return dict(
+        bias=rng.integers(-4000, 4000, n).astype(np.int32),
+        scale=None if kind == "i32" else (rng.uniform(0.5, 2, n) / 1000).astype(np.float32),
+        clamp=np.array([100, 3, 250], np.int32) if kind == "u8" else None,
+        lut=rng.permutation(256).astype(np.uint8) if lut else None,
+        add_scale=np.array([0.7, 0.4], np.float32) if residual else None,
+        add_zero=np.array([100, 90, 110, 5, 240], np.int32) if residual else None,
+        residual=rng.integers(0, 256, (m, n)).astype(np.uint8) if residual else None,
+        act=2 if kind == "f32" else 0,
+        act_params=np.array([-3, 6], np.float32),
+        prepared=None,
+        out=out,
+    )
+
+
+def example(rng, m, n, k, T=4, **tail):
+    """Random arguments of the given sizes, for tests and benchmarks."""
+    w = pack(proven(rng, n, k, T))
+    a = rng.integers(0, 256, (m, k)).astype(np.uint8)
+    azp = np.broadcast_to(np.array([77], np.int32), (m,))
+    return [a, azp, w.w, w.colsum, None, *epilogue(rng, m, n, **tail).values()]

@@ -1,0 +1,181 @@
+"""qgemm: exact on every ISA, whatever the weights."""
+
+import numpy as np
+import pytest
+
+from fence import fenced_all
+from pycompress import native
+from pycompress.kernels import module
+
+ref = module("qgemm")
+isas = pytest.mark.parametrize("isa", native.qgemm.impls())
+windows = pytest.mark.parametrize("T", (0, 1, 2, 4, 8))
+SIZES = [(1, 1, 1), (2, 16, 4), (5, 15, 3), (6, 17, 5), (7, 40, 64), (13, 33, 7), (49, 16, 33), (101, 31, 130)]
+
+
+def run(isa, args):
+    args = fenced_all(args)
+    args[-1][...] = 77
+    native.qgemm(*args, isa=isa)
+    return args[-1]
+
+
+def expected(args):
+    args = [*args[:-1], args[-1].copy()]
+    ref.qgemm(*args)
+    return args[-1]
+
+
+def plain(a, w, azp=0, kind="i32", **tail):
+    """Arguments for a and w as they are, sums out."""
+    m, n = a.shape[0], w.shape[0]
+    packed = ref.pack(w)
+    values = ref.epilogue(np.random.default_rng(0), m, n, kind) | {"bias": None} | tail
+    zero = np.broadcast_to(np.array([azp], np.int32), (m,))
+    return [a, zero, packed.w, packed.colsum, None, *values.values()]
+
+
+def test_reference_means_matmul():
+    rng = np.random.default_rng(0)
+    a, w = rng.integers(0, 256, (5, 9)).astype(np.uint8), rng.integers(-128, 128, (17, 9)).astype(np.int8)
+    np.testing.assert_array_equal(expected(plain(a, w, 7)), (a.astype(int) - 7) @ w.T.astype(int))
+
+
+@isas
+@windows
+@pytest.mark.parametrize("m,n,k", SIZES)
+def test_equals_reference(isa, m, n, k, T):
+    args = ref.example(np.random.default_rng(m), m, n, k, T)
+    np.testing.assert_array_equal(run(isa, args), expected(args))
+
+
+@isas
+@pytest.mark.parametrize("kind,lut,residual", [("u8", 1, 0), ("u8", 0, 1), ("u8", 1, 1), ("i32", 0, 0), ("f32", 0, 0)])
+@pytest.mark.parametrize("m,n", [(1, 3), (7, 16), (13, 35)])
+def test_every_epilogue_equals_reference(isa, kind, lut, residual, m, n):
+    args = ref.example(np.random.default_rng(n), m, n, 21, kind=kind, lut=lut, residual=residual)
+    np.testing.assert_array_equal(run(isa, args), expected(args))
+
+
+@isas
+@windows
+@pytest.mark.parametrize("by_row", (False, True))
+def test_zero_points_of_rows_and_columns(isa, by_row, T):
+    rng = np.random.default_rng(T)
+    args = ref.example(rng, 15, 18, 22, T, kind="i32")
+    if by_row:
+        args[1] = rng.integers(0, 256, 15).astype(np.int32)
+    args[4] = rng.integers(-128, 128, 18).astype(np.int32)
+    np.testing.assert_array_equal(run(isa, args), expected(args))
+
+
+def extremes(w):
+    """Per row of w the inputs u8 that take its sum to its most and to its least."""
+    return np.concatenate([np.where(w > 0, 255, 0), np.where(w < 0, 255, 0), np.full((1, w.shape[1]), 255)]).astype(
+        np.uint8
+    )
+
+
+def at_the_bound(T, k):
+    """Weights int8[rows,k] whose pairs sum to 128, or -128, or both nearly, and windows of whose lanes to 256."""
+    within = np.arange(k) % (4 * T)
+    rows = []
+    for first, second in ((127, 1), (-128, 0), (64, 64), (-64, -64), (127, -128), (-1, -127)):
+        row = np.where(np.arange(k) % 2, second, first)
+        full = 4 * T if T == 1 else 4 if first * second < -128 else 8  # so many k fill a window
+        rows += [np.where(within < full, row, 0), np.where(within >= 4 * T - full, row, 0)]
+    return np.array(rows, np.int8)
+
+
+@isas
+@pytest.mark.parametrize("T", (1, 2, 4, 8))
+@pytest.mark.parametrize("k", (8, 64, 100))
+def test_weights_at_the_bound_stay_exact_at_every_extreme(isa, T, k):
+    w = at_the_bound(T, k)
+    assert ref.fits(w, T).all()
+    for row in w:
+        a = extremes(row[None])
+        np.testing.assert_array_equal(run(isa, plain(a, row[None])), a.astype(int) @ row[:, None].astype(int))
+    a = extremes(w)
+    np.testing.assert_array_equal(run(isa, plain(a, w)), a.astype(int) @ w.T.astype(int))
+
+
+@isas
+def test_one_more_than_the_bound_is_not_proven(isa):
+    for T in (1, 2, 4, 8):
+        w = np.zeros((2, 4 * T), np.int8)
+        w[:, :2] = (64, 65) if T == 1 else (64, 64)
+        if T > 1:
+            w[:, -4:-2] = 64, 65
+            w[0, -3] = 64
+            assert ref.fits(w, T).tolist() == [True, False]
+        a = extremes(w)
+        np.testing.assert_array_equal(run(isa, plain(a, w)), a.astype(int) @ w.T.astype(int))
+
+
+@isas
+def test_full_range_weights_and_the_largest_k(isa):
+    k = 65536
+    w = np.array([[-128], [127]], np.int8).repeat(k, 1)
+    a = np.full((7, k), 255, np.uint8)
+    np.testing.assert_array_equal(run(isa, plain(a, w)), a.astype(int) @ w.T.astype(int))
+
+
+def by_units(isa, args, order):
+    """Run unit by unit in the given order, with nothing prepared."""
+    slots, _ = native.qgemm.pack(dict(zip((a.name for a in native.qgemm.spec.args), args)))
+    impl = native.qgemm.impl(isa)
+    scratch = np.zeros(max(impl.scratch(slots) if impl.scratch else 0, 1), np.uint8)
+    for u in order(impl.units(slots)).tolist():
+        impl.run(slots, u, u + 1, native.ffi.cast("void *", scratch.ctypes.data))
+
+
+@isas
+def test_any_split_of_the_work_prepared_or_not_gives_the_same_answer(isa):
+    rng = np.random.default_rng(2)
+    args = ref.example(rng, 500, 40, 70, 2)
+    whole = run(isa, args)
+    by_units(isa, args, rng.permutation)
+    np.testing.assert_array_equal(args[-1], whole)
+
+
+def test_missing_parts_of_the_epilogue_write_zeros():
+    for isa in native.qgemm.impls():
+        args = ref.example(np.random.default_rng(3), 3, 18, 5)
+        args[6] = None
+        assert not run(isa, args).any()
+
+
+def test_strided_rows_and_shared_rows():
+    rng = np.random.default_rng(4)
+    w = rng.integers(-60, 60, (20, 9)).astype(np.int8)
+    wide = rng.integers(0, 256, (8, 30)).astype(np.uint8)
+    flat = rng.integers(0, 256, 40).astype(np.uint8)
+    views = [wide[:, :9], np.broadcast_to(wide[0, -9:], (8, 9))]
+    views += [np.lib.stride_tricks.as_strided(flat[-9 - 7 * s :], (8, 9), (s, 1)) for s in (1, 2, 3, 4)]
+    for isa in native.qgemm.impls():
+        for a in views:
+            args = plain(a, w)
+            native.qgemm(*args, isa=isa)
+            np.testing.assert_array_equal(args[-1], a.astype(int) @ w.T.astype(int))
+
+
+@windows
+def test_certify_and_windows_agree_with_the_definition(T):
+    rng = np.random.default_rng(5)
+    for k, segments in ((1, 1), (30, 1), (27, 9), (64, 4)):
+        w = ref.proven(rng, 12, k, T, segments)
+        w[::3] = rng.integers(-60, 60, w[::3].shape)
+        for t in (1, 2, 4, 8):
+            window, lane = ref.windows(k, t, segments)
+            pair = ref.windows(k, 1, segments)
+            ok = []
+            for row in w.astype(int):
+                P, N = np.zeros((2, k, 2), int)
+                np.add.at(P, (window, lane), np.maximum(row, 0)), np.add.at(N, (window, lane), np.maximum(-row, 0))
+                p, n = np.zeros((2, k, 2), int)
+                np.add.at(p, pair, np.maximum(row, 0)), np.add.at(n, pair, np.maximum(-row, 0))
+                ok.append(max(p.max(), n.max()) <= 128 and (t == 1 or (P + N).max() <= 256))
+            assert ref.fits(w, t, segments).tolist() == ok
+        if T:
+            assert (ref.certify(ref.proven(rng, 5, k, T, segments), segments) >= T).all()
