@@ -11,7 +11,7 @@ sgemm_split sgemm_split_of(size_t m, size_t n, size_t k)
     if (!m || !n)
         return s;
     s.blocks = ceil_div(m, SGEMM_MB);
-    s.rows = ceil_div(m, s.blocks);
+    s.rows = round_up(ceil_div(m, s.blocks), SGEMM_TALL);
     s.blocks = ceil_div(m, s.rows);
     const size_t worth = s.rows * n / LEAST * k + s.rows * n % LEAST * k / LEAST;
     s.groups = max_size(1, min_size(ceil_div(UNITS, s.blocks), worth));

@@ -4,7 +4,7 @@
 
 #include "../runtime/pcx.h"
 
-enum { SGEMM_NR = 16, SGEMM_MB = 96 };
+enum { SGEMM_NR = 16, SGEMM_TALL = 6, SGEMM_MB = 16 * SGEMM_TALL };
 
 /* Where the sums go. */
 typedef struct {

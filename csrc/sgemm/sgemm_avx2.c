@@ -9,7 +9,7 @@
 
 PCX_TARGET("avx2,fma")
 
-enum { LANES = 8, TALL = 6, WIDE_ROWS = 4, MOST = 8 }; /* MOST vectors of columns in a tile */
+enum { LANES = 8, WIDE_ROWS = 4, MOST = 8 }; /* MOST vectors of columns in a tile */
 
 /* Bias and bounds of a tile, in registers.  max and min return their second argument if one is NaN. */
 typedef struct {
@@ -78,7 +78,7 @@ PCX_INLINE void store(const sgemm_target *to, const size_t *row, size_t column, 
         store_full(to, row, column, sum, mr, nv);
         return;
     }
-    float buffer[TALL * 2 * LANES]; /* the tile of the most vectors */
+    float buffer[SGEMM_TALL * 2 * LANES]; /* the tile of the most vectors */
     PCX_UNROLL
     for (int i = 0; i < mr; i++) {
         PCX_UNROLL
@@ -91,13 +91,33 @@ PCX_INLINE void store(const sgemm_target *to, const size_t *row, size_t column, 
         sgemm_finish(to, row, mr, column, columns, buffer, (size_t)nv * LANES);
 }
 
+/* One number of each row times a row of the panels. */
+PCX_INLINE void step(const float *const *a, const float **b, size_t at, __m256 sum[][MOST], const int mr,
+                     const int nv)
+{
+    __m256 w[MOST];
+    PCX_UNROLL
+    for (int v = 0; v < nv; v++)
+        w[v] = _mm256_loadu_ps(b[v / 2] + v % 2 * LANES);
+    PCX_UNROLL
+    for (int v = 0; v < nv; v += 2)
+        b[v / 2] += SGEMM_NR;
+    PCX_UNROLL
+    for (int i = 0; i < mr; i++) {
+        const __m256 x = _mm256_broadcast_ss(a[i] + at);
+        PCX_UNROLL
+        for (int v = 0; v < nv; v++)
+            sum[i][v] = _mm256_fmadd_ps(x, w[v], sum[i][v]);
+    }
+}
+
 /* One tile: rows from `first` on, nv vectors of columns from panel `panel` on. */
 PCX_INLINE void tile(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t panel, const int mr,
                      const int nv)
 {
     const size_t column = panel * SGEMM_NR;
-    const float *a[TALL], *b[MOST / 2];
-    __m256 sum[TALL][MOST];
+    const float *a[SGEMM_TALL], *b[MOST / 2];
+    __m256 sum[SGEMM_TALL][MOST];
     PCX_UNROLL
     for (int i = 0; i < mr; i++) {
         a[i] = r->a[first + i];
@@ -112,22 +132,12 @@ PCX_INLINE void tile(const sgemm_rows *r, size_t first, const sgemm_target *to, 
         for (size_t run = 0; run < r->runs; run++) {
             size_t at = line * r->line_step + run * r->run_step;
             const size_t end = at + r->length;
-            for (; at < end; at++) {
-                __m256 w[MOST];
-                PCX_UNROLL
-                for (int v = 0; v < nv; v++)
-                    w[v] = _mm256_loadu_ps(b[v / 2] + v % 2 * LANES);
-                PCX_UNROLL
-                for (int v = 0; v < nv; v += 2)
-                    b[v / 2] += SGEMM_NR;
-                PCX_UNROLL
-                for (int i = 0; i < mr; i++) {
-                    const __m256 x = _mm256_broadcast_ss(a[i] + at);
-                    PCX_UNROLL
-                    for (int v = 0; v < nv; v++)
-                        sum[i][v] = _mm256_fmadd_ps(x, w[v], sum[i][v]);
-                }
+            for (; nv == 2 && at + 2 <= end; at += 2) { /* other shapes would spill */
+                step(a, b, at, sum, mr, nv);
+                step(a, b, at + 1, sum, mr, nv);
             }
+            for (; at < end; at++)
+                step(a, b, at, sum, mr, nv);
         }
     store(to, r->row + first, column, to->n - column, sum, mr, nv);
 }
@@ -147,32 +157,42 @@ static tile_fn *const wide[] = { NULL, tile_1x3, tile_2x3, tile_3x3, tile_4x3 };
 static tile_fn *const flat[] = { NULL, tile_1x8, tile_2x4, tile_3x4 }; /* few rows: sums enough for the latency */
 static const size_t flat_panels[] = { 0, 4, 2, 2 };
 
-/* All rows by one tile's width, in tiles as equal as can be: 49 rows are 4 x 6 + 5 x 5, not 8 x 6 + 1. */
-static void column(const sgemm_rows *r, const sgemm_target *to, size_t panel, tile_fn *const *tiles, size_t tall)
+/*
+ * All rows times the panels [begin, end), in tiles as equal as can be: 49 rows are 4 x 6 + 5 x 5, not
+ * 8 x 6 + 1.  A tile of rows meets all panels, which should fit the L1 cache, before the next.
+ */
+static void columns(const sgemm_rows *r, const sgemm_target *to, size_t begin, size_t end, size_t step,
+                    tile_fn *const *tiles, size_t tall)
 {
-    const size_t count = ceil_div(r->count, tall);
-    for (size_t t = 0; t < count; t++) {
-        const size_t first = t * r->count / count, end = (t + 1) * r->count / count;
-        tiles[end - first](r, first, to, panel);
+    const size_t count = ceil_div(r->count, tall), less = count ? r->count / count : 0;
+    for (size_t i = 0, more = r->count - less * count; i < r->count;) {
+        const size_t rows = less + (more > 0);
+        for (size_t panel = begin; panel < end; panel += step)
+            tiles[rows](r, i, to, panel);
+        i += rows;
+        more -= more > 0;
     }
 }
 
 void sgemm_rows_avx2(const sgemm_rows *r, const sgemm_target *to, size_t begin, size_t end)
 {
+    enum { CACHE = 16384 }; /* bytes of panels */
     const size_t panels = ceil_div(to->n, SGEMM_NR), rest = to->n % SGEMM_NR;
-    const size_t last_pair = rest && rest <= LANES && panels > 1 && end == panels ? panels - 2 : panels;
-    for (size_t panel = begin; panel < end;) {
-        if (r->count <= 3 && r->count && panel + flat_panels[r->count] <= end) {
+    const size_t bytes = r->lines * r->runs * r->length * SGEMM_NR * sizeof(float) + 1;
+    size_t panel = begin;
+    if (r->count && r->count <= 3) {
+        const size_t step = flat_panels[r->count];
+        for (; panel + step <= end; panel += step)
             flat[r->count](r, 0, to, panel);
-            panel += flat_panels[r->count];
-        } else if (panel == last_pair) { /* 16 + 8 columns: the empty half of the last panel is left out */
-            column(r, to, panel, wide, WIDE_ROWS);
-            panel += 2;
-        } else {
-            column(r, to, panel, plain, TALL);
-            panel++;
-        }
     }
+    const size_t pair = rest && rest <= LANES && end == panels && panel + 2 <= end ? 2 : 0;
+    while (panel + pair < end) {
+        const size_t next = min_size(end - pair, panel + max_size(1, CACHE / bytes));
+        columns(r, to, panel, next, 1, plain, SGEMM_TALL);
+        panel = next;
+    }
+    if (pair) /* 16 + 8 columns: the empty half of the last panel is left out */
+        columns(r, to, panel, end, 2, wide, WIDE_ROWS);
 }
 
 size_t sgemm_units_avx2(const void *args)
