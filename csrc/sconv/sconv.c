@@ -39,6 +39,9 @@ static void sconv_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 static const pcx_impl impls[] = {
+#if PCX_X86
+    { "avx2", PCX_AVX2, sconv_units_avx2, sconv_avx2, sconv_scratch_avx2, NULL, NULL },
+#endif
     { "scalar", 0, sconv_units, sconv_scalar, NULL, NULL, NULL },
 };
 

@@ -20,4 +20,10 @@ PCX_INLINE pcx_epilogue sconv_tail(const pcx_sconv_args *p)
     return (pcx_epilogue){ p->bias, p->act, p->act_params, p->ldr, p->residual };
 }
 
+#if PCX_X86
+PCX_HIDDEN size_t sconv_units_avx2(const void *args);
+PCX_HIDDEN size_t sconv_scratch_avx2(const void *args);
+PCX_HIDDEN void sconv_avx2(const void *args, size_t begin, size_t end, void *scratch);
+#endif
+
 #endif

@@ -3,14 +3,14 @@
 
 #include "../runtime/act.h"
 
-sgemm_split sgemm_split_of(size_t m, size_t n, size_t k)
+sgemm_split sgemm_split_of(size_t m, size_t n, size_t k, size_t most)
 {
     enum { UNITS = 32, LEAST = 1 << 17, TOGETHER = 4 }; /* wanted units; least products of one; panels of one */
     sgemm_split s = { 0 };
     const size_t panels = ceil_div(n, SGEMM_NR);
-    if (!m || !n)
+    if (!m || !n || m > SIZE_MAX / 2) /* no array is as large as that */
         return s;
-    s.blocks = ceil_div(m, SGEMM_MB);
+    s.blocks = ceil_div(m, most);
     s.rows = round_up(ceil_div(m, s.blocks), SGEMM_TALL);
     s.blocks = ceil_div(m, s.rows);
     const size_t worth = s.rows * n / LEAST * k + s.rows * n % LEAST * k / LEAST;

@@ -28,14 +28,14 @@ typedef struct {
 } sgemm_rows;
 
 /*
- * The same units on every thread count: units(m, n, k) blocks of rows times groups of panels.  A unit of
- * few rows has few panels, so that a single row splits, too.
+ * The units of work: blocks of at most `most` (of SGEMM_MB) rows times groups of panels.  It depends on the
+ * sizes alone, not on the threads.  Where rows are few, groups are small: a single row splits, too.
  */
 typedef struct {
     size_t blocks, groups, rows, panels; /* rows of a block, panels of a group; the last ones may have less */
 } sgemm_split;
 
-PCX_HIDDEN sgemm_split sgemm_split_of(size_t m, size_t n, size_t k);
+PCX_HIDDEN sgemm_split sgemm_split_of(size_t m, size_t n, size_t k, size_t most);
 
 /* out[row[i], column + j] = act(sum[i, j] + bias + residual), one element at a time. */
 PCX_HIDDEN void sgemm_finish(const sgemm_target *to, const size_t *row, size_t rows, size_t column, size_t columns,

@@ -198,14 +198,14 @@ void sgemm_rows_avx2(const sgemm_rows *r, const sgemm_target *to, size_t begin, 
 size_t sgemm_units_avx2(const void *args)
 {
     const pcx_sgemm_args *p = args;
-    const sgemm_split s = sgemm_split_of(p->m, p->n, p->k);
+    const sgemm_split s = sgemm_split_of(p->m, p->n, p->k, SGEMM_MB);
     return s.blocks * s.groups;
 }
 
 void sgemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_sgemm_args *p = args;
-    const sgemm_split s = sgemm_split_of(p->m, p->n, p->k);
+    const sgemm_split s = sgemm_split_of(p->m, p->n, p->k, SGEMM_MB);
     const sgemm_target to = { p->w, p->ldw, p->n, &p->tail, p->out, p->ldo };
     sgemm_rows rows;
     (void)scratch;

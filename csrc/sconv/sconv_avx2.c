@@ -1,0 +1,96 @@
+/*
+ * sconv_avx2.c - sgemm's tiles, fed from the image itself: a window that lies inside it is kh lines of kw * c
+ * neighbours.  Only windows that reach beyond it are copied, with their zeros.
+ */
+#include "sconv.h"
+
+#if PCX_X86
+
+/* Rows of a block: patches of all of them take a MiB at most, unless the windows are huge. */
+static sgemm_split split_of(const pcx_sconv_args *p)
+{
+    enum { FLOATS = 1 << 18, LEAST = 4 * SGEMM_TALL };
+    const size_t k = p->kh * p->kw * p->c;
+    const size_t most = FLOATS / max_size(k, 1) / SGEMM_TALL * SGEMM_TALL;
+    return sgemm_split_of(p->b * p->oh * p->ow, p->n, k, min_size(max_size(most, LEAST), SGEMM_MB));
+}
+
+size_t sconv_units_avx2(const void *args)
+{
+    const sgemm_split s = split_of(args);
+    return s.blocks * s.groups;
+}
+
+size_t sconv_scratch_avx2(const void *args)
+{
+    const pcx_sconv_args *p = args;
+    const sgemm_split s = split_of(p);
+    return s.rows * p->kh * p->kw * p->c * sizeof(float);
+}
+
+/* The window at `at` with the zeros beyond the image. */
+static void patch(const pcx_sconv_args *p, sconv_place at, float *to)
+{
+    for (size_t ky = 0; ky < p->kh; ky++)
+        for (size_t kx = 0; kx < p->kw; kx++, to += p->c) {
+            const size_t iy = at.y + ky * p->dh, ix = at.x + kx * p->dw;
+            if (iy < p->ih && ix < p->iw)
+                memcpy(to, p->x + ((at.image * p->ih + iy) * p->iw + ix) * p->ldx, p->c * sizeof(float));
+            else
+                memset(to, 0, p->c * sizeof(float));
+        }
+}
+
+/* Windows inside the image, read where they are, and the others, copied to `scratch`. */
+static void gather(const pcx_sconv_args *p, size_t first, size_t count, sgemm_rows *inside, sgemm_rows *edge,
+                   float *scratch)
+{
+    const size_t reach_y = (p->kh - 1) * p->dh, reach_x = (p->kw - 1) * p->dw;
+    sconv_place at = sconv_at(p, first);
+    inside->count = edge->count = 0;
+    for (size_t i = first, x = first % p->ow; i < first + count; i++) {
+        if (at.y < p->ih && at.y + reach_y < p->ih && at.x < p->iw && at.x + reach_x < p->iw) {
+            inside->a[inside->count] = p->x + ((at.image * p->ih + at.y) * p->iw + at.x) * p->ldx;
+            inside->row[inside->count++] = i;
+        } else {
+            float *to = scratch + edge->count * edge->length;
+            if (edge->length)
+                patch(p, at, to);
+            edge->a[edge->count] = to;
+            edge->row[edge->count++] = i;
+        }
+        at.x += p->sw;
+        if (++x == p->ow) {
+            x = 0;
+            at = sconv_at(p, i + 1);
+        }
+    }
+}
+
+void sconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
+{
+    const pcx_sconv_args *p = args;
+    const sgemm_split s = split_of(p);
+    const pcx_epilogue tail = sconv_tail(p);
+    const sgemm_target to = { p->w, p->ldw, p->n, &tail, p->out, p->ldo };
+    const int dense = p->ldx == p->c && p->dw == 1; /* the pixels of a line of the window are neighbours */
+    sgemm_rows inside, edge;
+    inside.lines = p->c ? p->kh : 0; /* without channels a window may be endless */
+    inside.line_step = p->dh * p->iw * p->ldx;
+    inside.runs = dense ? 1 : p->kw;
+    inside.run_step = p->dw * p->ldx;
+    inside.length = dense ? p->kw * p->c : p->c;
+    edge.lines = edge.runs = 1;
+    edge.line_step = edge.run_step = 0;
+    edge.length = p->kh * p->kw * p->c;
+    for (size_t unit = begin; unit < end; unit++) {
+        const size_t first = unit / s.groups * s.rows, panel = unit % s.groups * s.panels;
+        const size_t stop = min_size(panel + s.panels, ceil_div(p->n, SGEMM_NR));
+        if (unit == begin || !panel)
+            gather(p, first, min_size(s.rows, p->b * p->oh * p->ow - first), &inside, &edge, scratch);
+        sgemm_rows_avx2(&inside, &to, panel, stop);
+        sgemm_rows_avx2(&edge, &to, panel, stop);
+    }
+}
+
+#endif
