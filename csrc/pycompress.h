@@ -78,6 +78,11 @@ typedef struct {
 } pcx_impl;
 
 /*
+ * `prepare` and `prepared` read the array `w` and the sizes that stand in its contract, nothing else:
+ * steps with the same weights share the result.  Where `w` is not constant, args->prepared stays NULL,
+ * which every implementation must take.
+ */
+/*
  * `contract` lists the slots of the argument struct in order; every slot is 8 bytes.
  *   m                     a size
  *   a:f32[m:lda,k]        a pointer to m rows of k floats, lda floats apart
@@ -208,16 +213,28 @@ typedef struct {
     void *out; /* [m:ldo,n] u8, i32 or f32 */
 } pcx_qgemm_args;
 
-/* ---- calls ---- */
+/* ---- threads ---- */
 
-/* Threads that stay; see threads.c.  (pcx_pool is the pooling kernel.) */
+/*
+ * A pool of `threads` threads, the caller counted in; NULL when out of memory.  Workers start at
+ * the first run and sleep between runs.  One run at a time; a second caller waits.  After fork()
+ * the child's pools are empty and fill again at their first run.  (pcx_pool is the pooling kernel.)
+ */
 typedef struct pcx_threads pcx_threads;
+pcx_threads *pcx_threads_new(size_t threads);
+void pcx_threads_free(pcx_threads *pool);
+size_t pcx_threads_count(const pcx_threads *pool);
+
+/* Cores that affinity and the cgroup's quota allow; at least 1. */
+size_t pcx_cores(void);
 
 /*
  * One kernel call with checked arguments, on `pool` (NULL: on this thread).  A NULL `prepared` slot
  * is filled for the call and NULL again after it.  PCX_OK or PCX_NO_MEMORY.
  */
 int pcx_call(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args);
+
+enum { PCX_OK = 0, PCX_NO_MEMORY = 1, PCX_BAD_PLAN = 2, PCX_IO = 3, PCX_BAD_ARGUMENT = 4 };
 
 /* end cdef */
 

@@ -1,11 +1,5 @@
 /* call.c - one kernel call outside a plan. */
-#include "pcx.h"
-
-#include <stdlib.h>
-
-enum { ALIGN = 64 };
-
-static void *block(size_t bytes) { return aligned_alloc(ALIGN, round_up(max_size(bytes, 1), ALIGN)); }
+#include "threads.h"
 
 /* The index of the `prepared` slot in a contract, or -1. */
 static long prepared_slot(const char *contract)
@@ -19,26 +13,40 @@ static long prepared_slot(const char *contract)
     return slot;
 }
 
+/* Run with `prepared` in place. */
+static int call(pcx_threads *pool, const pcx_impl *impl, void *args)
+{
+    const size_t threads = threads_enter(pool);
+    if (!threads)
+        return PCX_NO_MEMORY;
+    size_t each = impl->scratch ? impl->scratch(args) : 0;
+    each = each > SIZE_MAX / 2 ? each : round_up(each, 64);
+    char *scratch = NULL;
+    size_t bytes;
+    int code = PCX_NO_MEMORY;
+    if (!PCX_MUL_OVERFLOW(each, threads, &bytes) && (!bytes || (scratch = block_new(bytes)))) {
+        task one = { .impl = impl, .args = args, .units = impl->units(args) };
+        threads_run(pool, &(task_list){ .tasks = &one, .count = 1, .scratch = scratch, .each = each });
+        free(scratch);
+        code = PCX_OK;
+    }
+    threads_leave(pool);
+    return code;
+}
+
 int pcx_call(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args)
 {
-    (void)pool;
     const long slot = impl->prepare ? prepared_slot(kernel->contract) : -1;
-    void **prepared = slot >= 0 ? (void **)args + slot : NULL, *made = NULL;
-    if (prepared && !*prepared) {
-        made = block(impl->prepared(args));
-        if (!made)
-            return 1;
-        impl->prepare(args, made);
-        *prepared = made;
-    }
-    void *scratch = impl->scratch ? block(impl->scratch(args)) : NULL;
-    const int failed = impl->scratch && !scratch;
-    if (!failed)
-        impl->run(args, 0, impl->units(args), scratch);
-    free(scratch);
-    if (made) {
-        *prepared = NULL;
-        free(made);
-    }
-    return failed;
+    void **prepared = slot >= 0 ? (void **)args + slot : NULL;
+    if (!prepared || *prepared)
+        return call(pool, impl, args);
+    void *made = block_new(impl->prepared(args));
+    if (!made)
+        return PCX_NO_MEMORY;
+    impl->prepare(args, made);
+    *prepared = made;
+    const int code = call(pool, impl, args);
+    *prepared = NULL;
+    free(made);
+    return code;
 }

@@ -35,6 +35,13 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #define PCX_HIDDEN __attribute__((visibility("hidden")))
 /* `v`, a vector, must stand in a register here: bars the compiler from reordering sums across it. */
 #define PCX_KEEP(v) __asm__("" : "+x"(v))
+#if PCX_X86
+#  define PCX_PAUSE() __builtin_ia32_pause()
+#elif PCX_ARM64
+#  define PCX_PAUSE() __asm__ volatile("yield")
+#else
+#  define PCX_PAUSE() ((void)0)
+#endif
 #define PCX_LIKELY(x) __builtin_expect(!!(x), 1)
 
 /* Before a loop of a small constant length: expand it, whatever the compiler thinks of that. */

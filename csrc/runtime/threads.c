@@ -1,0 +1,317 @@
+/*
+ * threads.c - the pool.
+ *
+ * A run is one fork: the caller opens the gate, workers pass it and go through the tasks together
+ * with the caller, and the caller closes it and waits until the last one has left.  A worker that
+ * wakes too late finds the gate shut and nobody waits for it.
+ *
+ * A task's units are claimed in shrinking chunks.  Whoever finishes its last unit runs the small
+ * tasks that follow alone and opens the next large one: nobody waits for a thread that holds no
+ * units.  Those who wait spin for a while and then sleep.
+ */
+#define _GNU_SOURCE
+#include "threads.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SPIN_SECONDS 50e-6
+enum { CLAIMS = 2 }; /* a claim takes 1/CLAIMS of a thread's share of what is left */
+
+typedef struct crew crew;
+
+typedef struct {
+    crew *crew;
+    size_t index;
+    pthread_t id;
+} worker;
+
+/* The threads of one process.  fork() copies its memory but not its threads: the child makes another. */
+struct crew {
+    crew *older; /* a parent process's, kept because threads of this one may be reading it */
+    pid_t process;
+    pthread_mutex_t turn; /* held during a run */
+    pthread_mutex_t lock; /* of `change` */
+    pthread_cond_t change;
+    size_t want, workers;
+
+    const task_list *list;
+    double start;
+    double began; /* the running task; only whoever opens and ends tasks writes it */
+
+    _Alignas(64) atomic_size_t sleepers;
+    _Alignas(64) atomic_size_t round; /* goes up when a run starts, and at the end */
+    _Alignas(64) atomic_size_t gate;  /* 1: open; + 2 for each worker inside */
+    _Alignas(64) atomic_size_t stage; /* the task in progress */
+    atomic_int over;
+    worker worker[];
+};
+
+struct pcx_threads {
+    size_t threads;
+    _Atomic(crew *) crew;
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---- waiting ---- */
+
+/* Wait until `word` is no longer `old`; the new value. */
+static size_t wait_change(crew *c, atomic_size_t *word, size_t old)
+{
+    size_t value = atomic_load_explicit(word, memory_order_acquire);
+    if (value != old)
+        return value;
+    double until = 0;
+    do {
+        for (int i = 0; i < 64; i++) {
+            value = atomic_load_explicit(word, memory_order_acquire);
+            if (value != old)
+                return value;
+            PCX_PAUSE();
+        }
+        until = until > 0 ? until : now() + SPIN_SECONDS;
+    } while (now() < until);
+    pthread_mutex_lock(&c->lock);
+    atomic_fetch_add(&c->sleepers, 1); /* seq_cst, like the writer's store and its look at `sleepers` */
+    while ((value = atomic_load(word)) == old)
+        pthread_cond_wait(&c->change, &c->lock);
+    atomic_fetch_sub(&c->sleepers, 1);
+    pthread_mutex_unlock(&c->lock);
+    return value;
+}
+
+/* To be called after a seq_cst write to a word that others may wait for. */
+static void announce(crew *c)
+{
+    if (!atomic_load(&c->sleepers))
+        return;
+    pthread_mutex_lock(&c->lock);
+    pthread_cond_broadcast(&c->change);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* ---- tasks ---- */
+
+static void note(const task_list *list, size_t at, double began, double ended, double start)
+{
+    list->seconds[2 * at] = began - start;
+    list->seconds[2 * at + 1] = ended - start;
+}
+
+/* Run tasks from `at` on by this thread alone while they are small; the first that is not. */
+static size_t run_whole(const task_list *list, size_t at, char *scratch, double start, int alone)
+{
+    for (; at < list->count; at++) {
+        const task *one = list->tasks + at;
+        if (!alone && !one->whole && one->units > 1)
+            break;
+        const double began = list->seconds ? now() : 0;
+        if (one->units)
+            one->impl->run(one->args, 0, one->units, scratch);
+        if (list->seconds)
+            note(list, at, began, now(), start);
+    }
+    return at;
+}
+
+/* Run the small tasks from `at` on and open the large one after them. */
+static size_t proceed(crew *c, size_t at, char *scratch)
+{
+    const task_list *list = c->list;
+    at = run_whole(list, at, scratch, c->start, 0);
+    if (at < list->count && list->seconds)
+        c->began = now();
+    atomic_store(&c->stage, at);
+    announce(c);
+    return at;
+}
+
+/* Claim and run units until none are left; how many this thread did. */
+static size_t claim(task *one, size_t threads, char *scratch)
+{
+    size_t mine = 0, begin = atomic_load_explicit(&one->next, memory_order_relaxed);
+    while (begin < one->units) {
+        const size_t take = max_size(1, (one->units - begin) / (CLAIMS * threads));
+        if (!atomic_compare_exchange_weak_explicit(&one->next, &begin, begin + take, memory_order_relaxed,
+                                                   memory_order_relaxed))
+            continue;
+        one->impl->run(one->args, begin, begin + take, scratch);
+        mine += take;
+        begin = atomic_load_explicit(&one->next, memory_order_relaxed);
+    }
+    return mine;
+}
+
+/* What every thread of a run does, until the last task is done. */
+static void take_part(crew *c, size_t index)
+{
+    const task_list *list = c->list;
+    char *scratch = list->scratch + index * list->each;
+    size_t at = atomic_load_explicit(&c->stage, memory_order_acquire);
+    while (at < list->count) {
+        task *one = list->tasks + at;
+        const size_t mine = claim(one, c->workers + 1, scratch);
+        if (mine && atomic_fetch_add(&one->done, mine) + mine == one->units) {
+            if (list->seconds)
+                note(list, at, c->began, now(), c->start);
+            at = proceed(c, at + 1, scratch);
+        } else {
+            at = wait_change(c, &c->stage, at);
+        }
+    }
+}
+
+static void *work(void *arg)
+{
+    worker *w = arg;
+    crew *c = w->crew;
+    for (size_t round = 0;;) {
+        round = wait_change(c, &c->round, round);
+        if (atomic_load(&c->over))
+            return NULL;
+        size_t gate = atomic_load(&c->gate);
+        while ((gate & 1) && !atomic_compare_exchange_weak(&c->gate, &gate, gate + 2))
+            ;
+        if (!(gate & 1))
+            continue;
+        take_part(c, w->index);
+        if (atomic_fetch_sub(&c->gate, 2) == 2)
+            announce(c);
+    }
+}
+
+/* ---- crews ---- */
+
+static crew *crew_new(size_t threads)
+{
+    crew *c = block_new(sizeof *c + (threads - 1) * sizeof(worker));
+    if (!c)
+        return NULL;
+    memset(c, 0, sizeof *c);
+    c->process = getpid();
+    c->want = threads - 1;
+    pthread_mutex_init(&c->turn, NULL);
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->change, NULL);
+    return c;
+}
+
+/* Start the workers, with every signal blocked: signals are the embedder's.  Fewer will do. */
+static void crew_start(crew *c)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (c->workers < c->want) {
+        worker *w = c->worker + c->workers;
+        *w = (worker){ .crew = c, .index = c->workers + 1 };
+        if (pthread_create(&w->id, NULL, work, w))
+            c->want = c->workers;
+        else
+            c->workers++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static void crew_free(crew *c)
+{
+    if (c && c->process == getpid()) {
+        atomic_store(&c->over, 1);
+        atomic_fetch_add(&c->round, 1);
+        announce(c);
+        for (size_t i = 0; i < c->workers; i++)
+            pthread_join(c->worker[i].id, NULL);
+        pthread_cond_destroy(&c->change);
+        pthread_mutex_destroy(&c->lock);
+        pthread_mutex_destroy(&c->turn);
+    }
+    free(c);
+}
+
+/* This process's crew, made if need be; NULL when out of memory. */
+static crew *crew_of(pcx_threads *pool)
+{
+    crew *c = atomic_load(&pool->crew);
+    const pid_t process = getpid();
+    while (!c || c->process != process) {
+        crew *fresh = crew_new(pool->threads);
+        if (!fresh)
+            return NULL;
+        fresh->older = c;
+        if (atomic_compare_exchange_strong(&pool->crew, &c, fresh))
+            return fresh;
+        crew_free(fresh); /* another thread of this process was first */
+    }
+    return c;
+}
+
+/* ---- the pool ---- */
+
+pcx_threads *pcx_threads_new(size_t threads)
+{
+    enum { MOST = 1024 };
+    pcx_threads *pool = calloc(1, sizeof *pool);
+    if (pool)
+        pool->threads = max_size(1, min_size(threads, MOST));
+    return pool;
+}
+
+void pcx_threads_free(pcx_threads *pool)
+{
+    for (crew *c = pool ? atomic_load(&pool->crew) : NULL; c;) {
+        crew *older = c->older;
+        crew_free(c);
+        c = older;
+    }
+    free(pool);
+}
+
+size_t pcx_threads_count(const pcx_threads *pool) { return pool ? pool->threads : 1; }
+
+size_t threads_enter(pcx_threads *pool)
+{
+    if (pcx_threads_count(pool) == 1)
+        return 1;
+    crew *c = crew_of(pool);
+    if (!c)
+        return 0;
+    pthread_mutex_lock(&c->turn);
+    crew_start(c);
+    return c->workers + 1;
+}
+
+void threads_leave(pcx_threads *pool)
+{
+    if (pcx_threads_count(pool) > 1)
+        pthread_mutex_unlock(&atomic_load(&pool->crew)->turn);
+}
+
+void threads_run(pcx_threads *pool, const task_list *list)
+{
+    crew *c = pcx_threads_count(pool) > 1 ? atomic_load(&pool->crew) : NULL;
+    const double start = list->seconds ? now() : 0;
+    const size_t first = run_whole(list, 0, list->scratch, start, !c || !c->workers);
+    if (first == list->count)
+        return;
+    for (size_t i = 0; i < list->count; i++) {
+        atomic_store_explicit(&list->tasks[i].next, 0, memory_order_relaxed);
+        atomic_store_explicit(&list->tasks[i].done, 0, memory_order_relaxed);
+    }
+    c->list = list;
+    c->start = start;
+    proceed(c, first, list->scratch);
+    atomic_store(&c->gate, 1);
+    atomic_fetch_add(&c->round, 1);
+    announce(c);
+    take_part(c, 0);
+    for (size_t gate = atomic_fetch_and(&c->gate, ~(size_t)1) & ~(size_t)1; gate;)
+        gate = wait_change(c, &c->gate, gate);
+}
