@@ -4,6 +4,8 @@
 
 #include "pcx.h"
 
+#include <math.h>
+
 /*
  * exp by 2^n * exp(r), |r| <= ln2 / 2, degree 7 polynomial; relative error < 2^-22, branch-free so
  * that compilers vectorise loops over it.  Arguments are clamped to [-87.3, 88.3].
@@ -57,6 +59,13 @@ PCX_INLINE float pcx_act(float x, size_t act, const float *p)
     case PCX_ACT_TANH: return pcx_tanh(x);
     default: return x;
     }
+}
+
+/* The activations up to PCX_ACT_CLIP are a least and a greatest value, kept in registers by what computes. */
+PCX_INLINE void pcx_act_bounds(size_t act, const float *p, float *least, float *greatest)
+{
+    *least = act == PCX_ACT_CLIP ? p[0] : act == PCX_ACT_RELU ? 0 : -INFINITY;
+    *greatest = act == PCX_ACT_CLIP ? p[1] : INFINITY;
 }
 
 /* x = act(x), for each of `count` numbers: a loop per activation, which compilers vectorise. */

@@ -5,7 +5,6 @@
 
 #if PCX_X86
 #include <immintrin.h>
-#include <math.h>
 
 PCX_TARGET("avx2,fma")
 
@@ -19,9 +18,10 @@ typedef struct {
 PCX_INLINE finisher finisher_of(const pcx_epilogue *tail, size_t column, const int nv)
 {
     finisher f;
-    const int clip = tail->act == PCX_ACT_CLIP;
-    f.least = _mm256_set1_ps(clip ? tail->act_params[0] : tail->act == PCX_ACT_RELU ? 0 : -INFINITY);
-    f.greatest = _mm256_set1_ps(clip ? tail->act_params[1] : INFINITY);
+    float least, greatest;
+    pcx_act_bounds(tail->act, tail->act_params, &least, &greatest);
+    f.least = _mm256_set1_ps(least);
+    f.greatest = _mm256_set1_ps(greatest);
     PCX_UNROLL
     for (int v = 0; v < nv; v++)
         f.bias[v] = tail->bias ? _mm256_loadu_ps(tail->bias + column + v * LANES) : _mm256_setzero_ps();
