@@ -22,7 +22,8 @@ extern "C" {
     X(sgemm) \
     X(sconv) \
     X(dwconv) \
-    X(qgemm)
+    X(qgemm) \
+    X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather)
 
 /* begin cdef */
 
@@ -212,6 +213,118 @@ typedef struct {
     size_t ldo, ot;
     void *out; /* [m:ldo,n] u8, i32 or f32 */
 } pcx_qgemm_args;
+
+/* The six strided dims of the elementwise kernels: stride 0 broadcasts. */
+
+/* permute: a strided copy of bytes, `run` of them together: transposes, concat, slices, expand. */
+typedef struct {
+    size_t d0, x0, d1, x1, d2, x2, d3, x3, d4, x4, d5, x5, run;
+    const uint8_t *x; /* [d0:x0,...,d5:x5,run] */
+    size_t o0, o1, o2, o3, o4, o5;
+    uint8_t *out; /* [d0:o0,...,d5:o5,run] */
+} pcx_permute_args;
+
+/* fill: the element `value`, elem bytes, everywhere. */
+typedef struct {
+    size_t elem;
+    const uint8_t *value; /* [elem] */
+    size_t d0, o0, d1, o1, d2, o2, d3, o3, d4, o4, d5, o5;
+    uint8_t *out; /* [d0:o0,...,d5:o5,elem] */
+} pcx_fill_args;
+
+/* unary: out = op(x): PCX_ACT_*, then PCX_UNARY_*; p = params. */
+enum {
+    PCX_UNARY_EXP = 9, PCX_UNARY_SQRT, PCX_UNARY_LOG, PCX_UNARY_ABS, PCX_UNARY_NEG, PCX_UNARY_FLOOR,
+    PCX_UNARY_CEIL, PCX_UNARY_ROUND, PCX_UNARY_RECIPROCAL, PCX_UNARY_ERF, PCX_UNARY_GELU, PCX_UNARY_GELU_TANH,
+    PCX_UNARY_ELU, PCX_UNARY_SELU, PCX_UNARY_SOFTPLUS, PCX_UNARY_SOFTSIGN, PCX_UNARY_MISH,
+    PCX_UNARY_THRESHOLDED_RELU, PCX_UNARY_CELU, PCX_UNARY_SIGN, PCX_UNARY_SWISH, PCX_UNARY_SIN, PCX_UNARY_COS,
+    PCX_UNARY_COUNT
+};
+typedef struct {
+    size_t m, ldx, n;
+    const float *x; /* [m:ldx,n] */
+    size_t op;
+    const float *params; /* [2] */
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_unary_args;
+
+/* binary: out = act(a op b); op 0 add 1 sub 2 mul 3 div 4 pow 5 min 6 max 7 prelu 8 fmod. */
+typedef struct {
+    size_t d0, a0, d1, a1, d2, a2, d3, a3, d4, a4, d5, a5;
+    const float *a; /* [d0:a0,...,d5:a5] */
+    size_t b0, b1, b2, b3, b4, b5;
+    const float *b; /* [d0:b0,...,d5:b5] */
+    size_t op, act;
+    const float *act_params; /* [2] */
+    size_t o0, o1, o2, o3, o4, o5;
+    float *out; /* [d0:o0,...,d5:o5] */
+} pcx_binary_args;
+
+/*
+ * pool: NHWC windows; mode 0 the greatest, 1 the mean of the cells inside the image, 2 the sum over the
+ * number of cells inside the image padded by pt, pl, pb, pr.  A window without cells gives -inf or 0.
+ */
+typedef struct {
+    size_t b, ih, iw, ldx, c;
+    const float *x; /* [b,ih,iw:ldx,c] */
+    size_t mode, kh, kw, sh, sw, dh, dw, pt, pl, pb, pr, oh, ow, ldo;
+    float *out; /* [b,oh,ow:ldo,c] */
+} pcx_pool_args;
+
+/*
+ * reduce: over the middle axis; mode 0 sum 1 mean 2 max 3 min 4 prod 5 l1 6 l2 7 sum of squares
+ * 8 log of the sum 9 log of the sum of exponentials.  Sums and products are joined pairwise from
+ * blocks of 32, so the relative error of r positive terms is below (33 + log2(r)) * 2^-24.
+ */
+typedef struct {
+    size_t outer, r, inner;
+    const float *x; /* [outer,r,inner] */
+    size_t mode;
+    float *out; /* [outer,inner] */
+} pcx_reduce_args;
+
+/* softmax: over the middle axis, or its logarithm. */
+typedef struct {
+    size_t outer, r, inner;
+    const float *x; /* [outer,r,inner] */
+    size_t log;
+    float *out; /* [outer,r,inner] */
+} pcx_softmax_args;
+
+/*
+ * quantize: clamp(round_half_even(x / scale[c]) + zero[c], clamp[0], clamp[1]), clamped before it is made
+ * an integer; NaN gives clamp[0].
+ */
+typedef struct {
+    size_t outer, c, inner;
+    const float *x; /* [outer,c,inner] */
+    const float *scale; /* [c] */
+    const int32_t *zero; /* [c] */
+    const int32_t *clamp; /* [2] */
+    size_t ot;
+    void *out; /* {u8,i8,i16,u16,i32}[outer,c,inner] */
+} pcx_quantize_args;
+
+/* dequantize: (x - zero[c]) * scale[c]; the difference is taken modulo 2^32. */
+typedef struct {
+    size_t outer, c, inner, xt;
+    const void *x; /* {u8,i8,i16,u16,i32}[outer,c,inner] */
+    const int32_t *zero; /* [c] */
+    const float *scale; /* [c] */
+    float *out; /* [outer,c,inner] */
+} pcx_dequantize_args;
+
+/* gather: rows of bytes picked by index. */
+typedef struct {
+    size_t outer, rows, ldx, inner;
+    const uint8_t *x; /* [outer,rows:ldx,inner] */
+    size_t count;
+    const int32_t *index; /* [count] < rows */
+    uint8_t *out; /* [outer,count,inner] */
+} pcx_gather_args;
+
+/* ---- calls ---- */
 
 /* ---- threads ---- */
 

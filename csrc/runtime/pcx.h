@@ -42,6 +42,12 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #else
 #  define PCX_PAUSE() ((void)0)
 #endif
+/* Before a loop: its iterations are independent (arrays are the same or apart, never shifted). */
+#if defined(__clang__)
+#  define PCX_IVDEP _Pragma("clang loop vectorize(assume_safety)")
+#else
+#  define PCX_IVDEP _Pragma("GCC ivdep")
+#endif
 #define PCX_LIKELY(x) __builtin_expect(!!(x), 1)
 
 /* Before a loop of a small constant length: expand it, whatever the compiler thinks of that. */

@@ -1,0 +1,60 @@
+/* dequantize.h - the body, compiled once for each ISA.  Rows as in quantize. */
+#ifndef PCX_DEQUANTIZE_H
+#define PCX_DEQUANTIZE_H
+
+#include "../runtime/pcx.h"
+
+enum { DEQUANTIZE_CHUNK = 4096 };
+
+PCX_HIDDEN pcx_run_fn dequantize_avx2;
+
+typedef struct {
+    size_t rows, n, per_unit;
+} dequantize_rows;
+
+PCX_INLINE dequantize_rows dequantize_split(size_t outer, size_t c, size_t inner)
+{
+    const size_t n = c == 1 ? DEQUANTIZE_CHUNK : inner == 1 ? c : inner;
+    const size_t rows = c == 1 ? ceil_div(outer * inner, n) : inner == 1 ? outer : outer * c;
+    const dequantize_rows split = { n ? rows : 0, n, n && n < DEQUANTIZE_CHUNK ? DEQUANTIZE_CHUNK / n : 1 };
+    return split;
+}
+
+#define DEQUANTIZE_LOOP(type, channel)                                                                  \
+    do {                                                                                                \
+        const type *v = (const type *)x + at;                                                           \
+        for (size_t j = 0; j < n; j++)                                                                  \
+            out[j] = (float)(int32_t)((uint32_t)v[j] - (uint32_t)zero[channel]) * scale[channel];       \
+    } while (0)
+
+#define DEQUANTIZE_TYPES(channel)                                   \
+    switch (xt) {                                                   \
+    case PCX_U8: DEQUANTIZE_LOOP(uint8_t, channel); break;          \
+    case PCX_I8: DEQUANTIZE_LOOP(int8_t, channel); break;           \
+    case PCX_I16: DEQUANTIZE_LOOP(int16_t, channel); break;         \
+    case PCX_U16: DEQUANTIZE_LOOP(uint16_t, channel); break;        \
+    default: DEQUANTIZE_LOOP(int32_t, channel);                     \
+    }
+
+PCX_INLINE void dequantize_run(const void *args, size_t begin, size_t end)
+{
+    const pcx_dequantize_args *p = args;
+    const dequantize_rows s = dequantize_split(p->outer, p->c, p->inner);
+    const void *x = p->x;
+    const size_t xt = p->xt;
+    for (size_t row = begin * s.per_unit; row < min_size(end * s.per_unit, s.rows); row++) {
+        const size_t at = row * s.n, n = p->c == 1 ? min_size(p->outer * p->inner - at, s.n) : s.n;
+        float *out = p->out + at;
+        if (p->c > 1 && p->inner == 1) {
+            const int32_t *zero = p->zero;
+            const float *scale = p->scale;
+            DEQUANTIZE_TYPES(j)
+        } else {
+            const int32_t zero[1] = { p->zero[row % p->c] };
+            const float scale[1] = { p->scale[row % p->c] };
+            DEQUANTIZE_TYPES(0)
+        }
+    }
+}
+
+#endif

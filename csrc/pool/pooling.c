@@ -1,0 +1,28 @@
+/* pooling.c - scalar and the table. */
+#include "pooling.h"
+
+static size_t pool_units(const void *args)
+{
+    const pcx_pool_args *p = args;
+    return p->b * p->oh;
+}
+
+static void pool_scalar(const void *args, size_t begin, size_t end, void *scratch)
+{
+    (void)scratch;
+    pool_run(args, begin, end);
+}
+
+static const pcx_impl impls[] = {
+#if PCX_X86
+    { "avx2", PCX_AVX2, pool_units, pool_avx2, NULL, NULL, NULL },
+#endif
+    { "scalar", 0, pool_units, pool_scalar, NULL, NULL, NULL },
+};
+
+const pcx_kernel pcx_pool = {
+    "pool", 1,
+    "b ih iw ldx c x:f32[b,ih,iw:ldx,c] mode kh kw sh sw dh dw pt pl pb pr oh ow ldo out:f32[b,oh,ow:ldo,c] "
+    "where mode<3,kh<1048576,kw<1048576,dh<1048576,dw<1048576",
+    impls,
+};

@@ -1,0 +1,23 @@
+/* round.h - rounding to the nearest integer, ties to even, alike on every ISA and fit for vector loops. */
+#ifndef PCX_ROUND_H
+#define PCX_ROUND_H
+
+#include "pcx.h"
+
+/* |v| <= 2^22: adding 1.5 * 2^23 leaves the integer in the low bits.  Anything else gives some integer. */
+PCX_INLINE int32_t pcx_rne(float v)
+{
+    const float shifted = v + 12582912.0f;
+    int32_t bits;
+    memcpy(&bits, &shifted, 4);
+    return (int32_t)((uint32_t)bits - 0x4b400000u);
+}
+
+/* v in [lo, hi]; NaN gives lo. */
+PCX_INLINE float pcx_clamp(float v, float lo, float hi)
+{
+    v = v > lo ? v : lo;
+    return v < hi ? v : hi;
+}
+
+#endif
