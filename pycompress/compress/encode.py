@@ -1,0 +1,148 @@
+"""Writes a quantization into a model: int8 weights, int32 biases, QuantizeLinear and DequantizeLinear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from . import graph as g
+from .calibrate import Moments, Statistics
+from .choose import Choice, Grid
+from .rounding import round_weights
+
+LARGEST_BIAS = 2.0**30
+TOLERATED = 2.0  # squared error against full-range weights at which "auto" still takes two steps: half a bit
+
+
+def channels(node: onnx.NodeProto) -> tuple[str, int]:
+    """The activation that `node`'s weights meet, and its axis that they sum over."""
+    return node.input[0], 1 if node.op_type == "Conv" else -1
+
+
+def round_node(model, node: onnx.NodeProto, x: Grid, seen: Statistics, accumulate: str | int, correct: bool) -> None:
+    """Gives `node`, whose input has grid `x`, int8 weights and an int32 bias, behind DequantizeLinear nodes."""
+    moments = seen.moments[channels(node)]
+    w, segments, groups = matrix(model, node)
+    bias = _bias(model, node, len(w))
+    least = np.zeros(len(w)) if bias is None else np.abs(bias) / (float(x.scale) * LARGEST_BIAS)
+    q, scale = _rounded(w, segments, groups, moments, accumulate, least)
+    if correct and node.op_type != "MatMul":
+        met = np.tile(moments.mean.reshape(groups, -1), (1, segments))  # [groups, k]
+        off = (q * scale.astype(float)[:, None] - w).reshape(groups, -1, w.shape[1])
+        shift = np.einsum("gnk,gk->gn", off, met).ravel()
+        bias = -shift if bias is None else bias - shift
+    names = g.Names(model)
+    codes, axis = _unmatrix(q, node, numpy_helper.to_array(g.constants(model)[node.input[1]]).shape)
+    nodes = [_dequantized(model, names, f"{node.name}.weight", codes, scale, axis)]
+    inputs = [node.input[0], nodes[0].output[0]]
+    if bias is not None:
+        step = x.scale * scale
+        rounded = np.clip(np.rint(bias / step.astype(float)), -(2**31) + 1, 2**31 - 1).astype(np.int32)
+        nodes.append(_dequantized(model, names, f"{node.name}.bias", rounded, step, 0))
+        inputs.append(nodes[1].output[0])
+    node.input[:] = inputs
+    for a in node.attribute:  # folded into weights and bias
+        if node.op_type == "Gemm" and a.name in ("alpha", "beta"):
+            a.f = 1.0
+    at = next(i for i, n in enumerate(model.graph.node) if n.name == node.name)
+    for extra in reversed(nodes):
+        model.graph.node.insert(at, extra)
+
+
+def matrix(model: onnx.ModelProto, node: onnx.NodeProto) -> tuple[np.ndarray, int, int]:
+    """The weights of `node` as (float64[n,k], segments, groups): k runs over kernel cells, then channels."""
+    w = numpy_helper.to_array(g.constants(model)[node.input[1]]).astype(float)
+    if not np.isfinite(w).all():
+        raise ValueError(f"node {node.name!r}: its weights are not finite")
+    if node.op_type == "Conv":
+        cells = int(np.prod(w.shape[2:]))
+        w = w.reshape(w.shape[0], w.shape[1], cells).transpose(0, 2, 1)
+        return w.reshape(len(w), -1), cells, g.attribute(node, "group", 1)
+    if node.op_type == "Gemm":
+        w = w * g.attribute(node, "alpha", 1.0)
+        return (w if g.attribute(node, "transB", 0) else w.T), 1, 1
+    return w.T, 1, 1
+
+
+def _unmatrix(q: np.ndarray, node: onnx.NodeProto, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
+    """Codes [n,k] in the shape that `node` has them in, and the axis of the output channel."""
+    if node.op_type == "Conv":
+        return q.reshape(shape[0], -1, shape[1]).transpose(0, 2, 1).reshape(shape), 0
+    if node.op_type == "Gemm" and g.attribute(node, "transB", 0):
+        return q, 0
+    return q.T, 1
+
+
+def _bias(model: onnx.ModelProto, node: onnx.NodeProto, n: int) -> np.ndarray | None:
+    if len(node.input) < 3 or not node.input[2]:
+        return None
+    bias = numpy_helper.to_array(g.constants(model)[node.input[2]]).astype(float)
+    bias = np.broadcast_to(bias.reshape(-1), n) * (g.attribute(node, "beta", 1.0) if node.op_type == "Gemm" else 1.0)
+    if not np.isfinite(bias).all():
+        raise ValueError(f"node {node.name!r}: its bias is not finite")
+    return bias
+
+
+def _rounded(w, segments, groups, moments: Moments, accumulate, least) -> tuple[np.ndarray, np.ndarray]:
+    """int8 codes and scales of `w`; see `accumulate` of `quantize`."""
+    if w.shape[1] == segments and groups > 1:  # depthwise: one channel each, so no weight matters more than others
+        return round_weights(w, 0, segments, None, least)
+    q, scale = np.zeros(w.shape, np.int8), np.zeros(len(w), np.float32)
+    for rows, square in zip(np.split(np.arange(len(w)), groups), np.split(moments.square, groups)):
+        h = np.tile(square, segments)
+        T = 2 if accumulate == "auto" else accumulate
+        q[rows], scale[rows] = round_weights(w[rows], T, segments, h, least[rows])
+        if accumulate == "auto":
+            full = round_weights(w[rows], 0, segments, h, least[rows])
+            if _error(w[rows], q[rows], scale[rows], h) > TOLERATED * _error(w[rows], *full, h):
+                q[rows], scale[rows] = round_weights(w[rows], 1, segments, h, least[rows])
+    return q, scale
+
+
+def _error(w, q, scale, h) -> float:
+    return float(((q * scale.astype(float)[:, None] - w) ** 2 @ h).sum())
+
+
+def _dequantized(model, names: g.Names, stem: str, codes: np.ndarray, scale: np.ndarray, axis: int) -> onnx.NodeProto:
+    kind = {np.dtype(np.int8): "i8", np.dtype(np.int32): "i32"}[codes.dtype]
+    inputs = [
+        g.add_constant(model, names.fresh(f"{stem}.{kind}"), codes),
+        g.add_constant(model, names.fresh(f"{stem}.scale"), scale.astype(np.float32)),
+        g.add_constant(model, names.fresh(f"{stem}.zero_point"), np.zeros(len(scale), codes.dtype)),
+    ]
+    output, name = names.fresh(f"{stem}.dequantized"), names.fresh(f"{stem}.dequantize")
+    return helper.make_node("DequantizeLinear", inputs, [output], name=name, axis=axis)
+
+
+def insert_pairs(model: onnx.ModelProto, plan: Choice, grids: Mapping[str, Grid], with_outputs: bool) -> None:
+    """Puts QuantizeLinear and DequantizeLinear behind each tensor that has a grid, and moves its readers behind them.
+
+    Nodes that stay float read the rounded values too, unless a node that stays float computed them.
+    """
+    names, out, readers = g.Names(model), g.outputs(model), g.consumers(model)
+    makers = g.producers(model)
+    pairs: dict[str, list[onnx.NodeProto]] = {}
+    for name, grid in grids.items():
+        scale = g.add_constant(model, names.fresh(f"{name}.scale"), np.array(grid.scale, np.float32))
+        zero = g.add_constant(model, names.fresh(f"{name}.zero_point"), np.array(grid.zero, np.uint8))
+        code = names.fresh(f"{name}.u8")
+        if with_outputs and name in out and name in plan.made:
+            source, back = names.fresh(f"{name}.exact"), name
+            outputs = makers[name].output
+            outputs[list(outputs).index(name)] = source
+        else:
+            source, back = name, names.fresh(f"{name}.dequantized")
+            for node in readers.get(name, ()):
+                if name in plan.made or node.name in plan.nodes:
+                    g.rename_input(node, name, back)
+        pairs[source] = [
+            helper.make_node("QuantizeLinear", [source, scale, zero], [code], names.fresh(f"{name}.quantize")),
+            helper.make_node("DequantizeLinear", [code, scale, zero], [back], names.fresh(f"{name}.dequantize")),
+        ]
+    nodes = [n for i in model.graph.input for n in pairs.get(i.name, ())]
+    for node in model.graph.node:
+        nodes += [node, *(n for o in node.output for n in pairs.get(o, ()))]
+    g.set_nodes(model, nodes)

@@ -1,0 +1,117 @@
+"""quantize: float ONNX in, the same network with QuantizeLinear and DequantizeLinear around it out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+
+import onnx
+
+from ..errors import ModelError
+from . import graph as g
+from .calibrate import observe
+from .choose import OPERATORS, choose, choose_grids
+from .encode import channels, insert_pairs, round_node
+
+METHODS = ("mse", "minmax", "percentile")
+
+
+def quantize(
+    model: g.Model,
+    calibration: Iterable,
+    *,
+    accumulate: str | int = "auto",
+    method: str = "mse",
+    percentile: float = 99.99,
+    symmetric: bool = False,
+    operators: Iterable[str] = OPERATORS,
+    exclude: Iterable[str] = (),
+    bias_correction: bool = True,
+    quantize_outputs: bool = False,
+    base_dir: str | os.PathLike | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> onnx.ModelProto:
+    """`model` with int8 weights and uint8 activations, in QDQ form.
+
+    Weights are symmetric with a scale per output channel, searched so that the integer kernels' int16
+    sums are proven (`accumulate`); biases are int32; activations are uint8 per tensor. The result is an
+    ordinary ONNX model: any runtime opens it. Outputs stay float.
+
+    Parameters
+    ----------
+    model : path, bytes or onnx.ModelProto
+        A float model; it is not changed.
+    calibration : iterable of {input name: array}
+        For a model with one input also an iterable of arrays, or one array whose first axis is the
+        sample. Consumed once and never held whole: a generator will do.
+    accumulate : {"auto", 0, 1, 2, 4, 8}
+        How many steps of four products share an int16 lane on CPUs without dot-product instructions: more
+        is faster and coarser. 0 proves nothing and leaves weights their full range. "auto" is 2, where
+        that costs no more than half a bit against full range, else 1. Depthwise convolutions are not
+        concerned.
+    method : {"mse", "minmax", "percentile"}
+        How ranges of activations are chosen: least squared error, the extremes, or all but
+        100 - `percentile` percent.
+    symmetric : bool
+        Zero points of 128 wherever an activation has negative values.
+    operators : iterable of str
+        What to quantize, out of `OPERATORS`.
+    exclude : iterable of str
+        Names of nodes that stay float.
+    bias_correction : bool
+        Take the mean error of the rounded weights out of the bias.
+    quantize_outputs : bool
+        Round the model's outputs, too.
+    base_dir : path, optional
+        Where tensors stored outside the file lie; without it such models are refused.
+    progress : callable, optional
+        Called with the number of samples seen.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of range, the calibration is empty or does not fit the model, or an
+        activation is not finite. `ModelError`, a ValueError, where the model is at fault.
+    """
+    if accumulate not in ("auto", 0, 1, 2, 4, 8) or isinstance(accumulate, bool):
+        raise ValueError(f"accumulate must be 'auto', 0, 1, 2, 4 or 8, got {accumulate!r}")
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if not 50 < percentile <= 100:
+        raise ValueError(f"percentile must be in (50, 100], got {percentile}")
+    operators, exclude = set(operators), set(exclude)
+    if operators - set(OPERATORS):
+        raise ValueError(f"cannot quantize {sorted(operators - set(OPERATORS))[0]}; can: {', '.join(OPERATORS)}")
+    model = prepare(g.as_model(model, base_dir))
+    if exclude - {n.name for n in model.graph.node}:
+        raise ValueError(f"exclude: the model has no node {sorted(exclude - {n.name for n in model.graph.node})[0]!r}")
+    plan = choose(model, operators, exclude, quantize_outputs)
+    if not plan.tensors:
+        raise ValueError("nothing to quantize: the model has none of the chosen operators with constant weights")
+    seen = observe(model, calibration, plan.tensors, {channels(n) for n in plan.weighted}, progress)
+    grids = choose_grids(plan, seen.histograms, method, percentile, symmetric)
+    for node in plan.weighted:
+        round_node(model, node, grids[node.input[0]], seen, accumulate, bias_correction)
+    insert_pairs(model, plan, grids, quantize_outputs)
+    g.drop_unused(model)
+    onnx.checker.check_model(model)
+    return model
+
+
+def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` at opset 13 or newer, constants as initializers, batch norm folded."""
+    if any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in model.graph.node):
+        raise ModelError("the model is quantized already")
+    model = g.at_least_opset(model, 13)
+    g.constants_to_initializers(model)
+    g.fold_batchnorm(model)
+    given = {i.name for i in g.graph_inputs(model)}
+    kept = [i for i in model.graph.input if i.name in given]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    names, seen = g.Names(model), set()
+    for node in model.graph.node:
+        if not node.name or node.name in seen:
+            node.name = names.fresh(node.name or f"{node.op_type}.{node.output[0]}")
+        seen.add(node.name)
+    return model

@@ -1,0 +1,114 @@
+"""Ranges of activations: a histogram that is filled in one pass, and the clipping that suits it best."""
+
+from __future__ import annotations
+
+import numpy as np
+
+BINS = 2048
+
+
+class Histogram:
+    """Counts of values in at most `BINS` bins whose width is a power of two.
+
+    Bin i holds [i w, (i + 1) w). When values fall outside what the bins can reach, the width doubles
+    and neighbours merge, which is exact; so the data are seen once and need not be kept.
+    """
+
+    def __init__(self):
+        self.low, self.high = np.inf, -np.inf
+        self.width = 0.0
+        self.first = 0
+        self.counts = np.zeros(0)
+
+    def add(self, x: np.ndarray, low: float, high: float) -> None:
+        """Counts the values `x`, flat float32; `low` and `high` are the extremes of all, also those not in `x`."""
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        reach = max(abs(self.low), abs(self.high))
+        if reach == 0:
+            return
+        if not self.width:
+            self.width = 2.0 ** (np.ceil(np.log2(reach)) - 10)
+        first, last = self._reach()
+        while last - first >= BINS:
+            self._merge()
+            first, last = self._reach()
+        self._extend(first, last)
+        index = np.floor(x * np.float32(1 / self.width)).astype(np.int64) - self.first
+        self.counts += np.bincount(index, minlength=len(self.counts))
+
+    def _reach(self) -> tuple[int, int]:
+        """First and last bin that the extremes and the counts so far need."""
+        first, last = int(np.floor(self.low / self.width)), int(np.floor(self.high / self.width))
+        if len(self.counts):
+            first, last = min(first, self.first), max(last, self.first + len(self.counts) - 1)
+        return first, last
+
+    def _merge(self) -> None:
+        before = self.first % 2
+        counts = np.concatenate([np.zeros(before), self.counts, np.zeros((before + len(self.counts)) % 2)])
+        self.counts = counts.reshape(-1, 2).sum(1)
+        self.first //= 2
+        self.width *= 2
+
+    def _extend(self, first: int, last: int) -> None:
+        grown = np.zeros(last - first + 1)
+        if len(self.counts):
+            grown[self.first - first :][: len(self.counts)] = self.counts
+        self.first, self.counts = first, grown
+
+    @property
+    def centers(self) -> np.ndarray:
+        return (self.first + np.arange(len(self.counts)) + 0.5) * self.width
+
+    def minmax(self) -> tuple[float, float]:
+        """The extremes, and zero."""
+        return min(self.low, 0.0), max(self.high, 0.0)
+
+    def percentile(self, share: float) -> tuple[float, float]:
+        """The range that leaves out 100 - `share` percent of the values, half of them on each side."""
+        low, high = self.minmax()
+        total = self.counts.sum()
+        if not total:
+            return low, high
+        seen = np.cumsum(self.counts) / total
+        edge = (1 - share / 100) / 2
+        first = np.searchsorted(seen, edge, "right")
+        last = np.searchsorted(seen, 1 - edge, "left")
+        edges = (self.first + np.array([first, last + 1])) * self.width
+        return max(low, min(edges[0], 0.0)), min(high, max(edges[1], 0.0))
+
+    def mse(self, levels: int = 255, symmetric: bool = False) -> tuple[float, float]:
+        """The range with the least mean squared error when it is divided into `levels` steps."""
+        low, high = self.minmax()
+        used = np.flatnonzero(self.counts)
+        if not len(used):
+            return low, high
+        x, n = self.centers[used], self.counts[used]
+        if symmetric:
+            reach = max(-low, high)
+            best = min(_SHRINK, key=lambda s: _error(x, n, -reach * s, reach * s, levels))
+            return -reach * best, reach * best
+
+        def error(down, up):
+            return _error(x, n, low * down, high * up, levels)
+
+        down = up = min(_SHRINK, key=lambda s: error(s, s))
+        if low < 0 < high:
+            for _ in range(2):  # one side at a time, from where both together were best
+                down = min(_SHRINK, key=lambda s: error(s, up))
+                up = min(_SHRINK, key=lambda s: error(down, s))
+        return low * down, high * up
+
+
+_SHRINK = np.geomspace(1, 0.08, 36)
+
+
+def _error(x, n, low, high, levels) -> float:
+    """Squared error of the values `x`, `n` of each, rounded to steps in [low, high].
+
+    Zero is one of the steps, as it is in a quantized tensor.
+    """
+    step = (high - low) / levels
+    zero = np.round(-low / step)
+    rounded = (np.clip(np.round(x / step) + zero, 0, levels) - zero) * step
+    return float(n @ (rounded - x) ** 2)

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from pycompress import kernels
+from pycompress.compress.rounding import round_weights
+
+qgemm = kernels.module("qgemm")
+windows = pytest.mark.parametrize("T", [0, 1, 2, 4, 8])
+
+
+def relative_error(w, q, scale):
+    return np.sqrt(np.square(q * scale[:, None] - w).mean() / np.square(w).mean())
+
+
+@windows
+@pytest.mark.parametrize("k, segments", [(1, 1), (27, 9), (96, 1), (130, 1), (9 * 24, 9)])
+def test_rounded_weights_are_proven(T, k, segments):
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((40, k)) * rng.uniform(1e-3, 10, (40, 1))
+    q, scale = round_weights(w, T, segments)
+    assert q.dtype == np.int8 and scale.dtype == np.float32
+    assert qgemm.fits(q, T, segments).all()
+    assert relative_error(w, q, scale) < 0.03
+
+
+@windows
+def test_the_hardest_weights_are_proven(T):
+    w = np.concatenate([np.ones((1, 64)), -np.ones((1, 64)), np.zeros((1, 64)), np.full((1, 64), 1e-20)])
+    q, scale = round_weights(w, T)
+    assert qgemm.fits(q, T).all() and np.isfinite(scale).all() and (scale > 0).all()
+    np.testing.assert_allclose((q * scale[:, None])[:2], w[:2], rtol=0.03)
+
+
+def test_a_wider_window_costs_precision_and_not_much():
+    w = np.random.default_rng(0).standard_normal((64, 384))
+    errors = [relative_error(w, *round_weights(w, T)) for T in (0, 1, 2, 4, 8)]
+    assert errors == sorted(errors)
+    assert errors[2] < 1.4 * errors[0]
+
+
+def test_weights_that_matter_are_rounded_with_more_care():
+    w = np.random.default_rng(0).standard_normal((64, 64))
+    h = np.where(np.arange(64) % 4 == 0, 1000.0, 1.0)
+    even, careful = (round_weights(w, 8, 1, x) for x in (None, h))
+
+    def error(q, scale):
+        return (np.square(q * scale[:, None] - w) @ h).sum()
+
+    assert error(*careful) < error(*even)
+
+
+def test_scales_have_their_lower_bound():
+    _, scale = round_weights(np.eye(4), 2, least=np.full(4, 0.5))
+    assert (scale >= 0.5).all()
