@@ -1,0 +1,131 @@
+"""``pycompress bench``: our time and that of other engines, interleaved in one run."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+
+from .. import peers
+from ..cpu import cpu_info
+from ..peers.interleave import Timing, interleave, times_faster
+from . import inputs, models
+from .output import Output, milliseconds
+
+OURS = "pycompress"
+
+
+def add(subparsers, common):
+    parser = subparsers.add_parser(
+        "bench",
+        parents=[common],
+        help="measure a model, beside other engines",
+        description="Measure the time of one run.  The engines take turns in one process, since only times from the "
+        "same minute on the same machine compare; each turn is preceded by a rest and by runs that are not counted.",
+    )
+    parser.add_argument("model", metavar="MODEL", help=models.HELP)
+    parser.add_argument(
+        "--against", default="", metavar="A,B", help=f"engines to compare with: {', '.join(peers.ENGINES[1:])}"
+    )
+    parser.add_argument("--runs", type=models.count, default=50, metavar="N", help="counted runs of each; default 50")
+    parser.add_argument("--seed", type=int, default=0, help="of the random inputs; default 0")
+    models.add_shape(parser)
+    models.add_threads(parser, default=1)
+    return parser
+
+
+def execute(args, out: Output) -> dict:
+    source = models.Source(args.model)
+    feed = inputs.random_feed(source.ports(dict(args.shape)), args.seed)
+    wanted = [name for name in dict.fromkeys(args.against.split(",")) if name and name != OURS]
+    runners, missing = load(source, wanted, args.threads)
+    result = header(args.threads) | {"model": args.model, "inputs": {k: list(v.shape) for k, v in feed.items()}}
+    result["isa"] = sorted({row["isa"] for row in runners[OURS].session.explain(feed)})
+    rounds = 5
+    with out.progress(f"measuring {', '.join(runners)}", rounds * len(runners)) as tick:
+        answers = {name: runner.run(feed) for name, runner in runners.items()}
+        timings = interleave(
+            {name: lambda runner=runner: runner.run(feed) for name, runner in runners.items()},
+            runs=args.runs,
+            rounds=rounds,
+            tick=tick,
+        )
+    result["engines"] = {name: row(name, timings, answers) for name in runners}
+    result["missing"] = missing
+    _print(result, out)
+    return result
+
+
+def load(source: models.Source, wanted: list[str], threads: int):
+    """({engine: runner}, {engine: why it cannot take part}); ours first."""
+    runners = {OURS: peers.engine(OURS).load(source.plan or source.proto, threads)}
+    missing = {}
+    for name in wanted:
+        try:
+            runners[name] = peers.engine(name).load(source.onnx(), threads)
+        except ModuleNotFoundError as error:
+            missing[name] = str(error)
+    return runners, missing
+
+
+def header(threads: int) -> dict:
+    """What a figure means nothing without: machine, instruction sets, versions, date."""
+    cpu = cpu_info()
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "cpu": cpu["model"],
+        "cpu_isas": cpu["used"],
+        "cores": cpu["cores"],
+        "threads": threads,
+        "versions": peers.installed(),
+    }
+
+
+def row(name: str, timings: dict[str, Timing], answers: dict[str, list[np.ndarray]]) -> dict:
+    """One engine's figures; `ours_is_faster` says how many times as fast as it we are."""
+    ours, theirs = answers[OURS], answers[name]
+    error = max((error_of(a, b) for a, b in zip(ours, theirs)), default=0.0)
+    return {
+        "version": peers.engine(name).version(),
+        "min_ms": timings[name].best * 1e3,
+        "median_ms": timings[name].median * 1e3,
+        "runs": timings[name].n,
+        "ours_is_faster": times_faster(timings[OURS], timings[name]),
+        "difference": error,
+    }
+
+
+def error_of(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest difference as a share of the range of `a`."""
+    if a.shape != b.shape:
+        raise ValueError(f"the engines' outputs differ in shape: {list(a.shape)} and {list(b.shape)}")
+    if not a.size:
+        return 0.0
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    most = float(np.abs(a - b).max())
+    return most / (float(np.ptp(a)) or 1.0)
+
+
+def print_header(result: dict, out: Output) -> None:
+    out.line(f"{result['date']}, {result['cpu']}, {', '.join(result['cpu_isas'])}, {result['threads']} thread(s)")
+
+
+def _print(result: dict, out: Output) -> None:
+    print_header(result, out)
+    shapes = ", ".join(f"{k} {'x'.join(map(str, v))}" for k, v in result["inputs"].items())
+    out.line(f"{result['model']}: {shapes}; our kernels: {', '.join(result['isa'])}\n")
+    rows = [
+        (
+            name,
+            e["version"],
+            milliseconds(e["min_ms"] / 1e3),
+            milliseconds(e["median_ms"] / 1e3),
+            e["runs"],
+            f"{e['ours_is_faster']:.2f}",
+            f"{e['difference']:.1e}",
+        )
+        for name, e in result["engines"].items()
+    ]
+    out.table(("engine", "version", "min ms", "median ms", "runs", "its time / ours", "difference / range"), rows)
+    for name, why in result["missing"].items():
+        out.line(f"{name}: left out: {why}")

@@ -1,0 +1,177 @@
+"""``pycompress compress``: a smaller .onnx, or a plan."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+from pathlib import Path
+
+from ..errors import ModelError
+from . import calibration, models
+from .output import Output, size
+
+STEPS = ("prune", "factorize", "quantize")  # always in this order
+BUILT = ("quantize",)
+RECIPE = (
+    "A recipe is a TOML (Python 3.11 or newer) or JSON file with a table for each step, named prune, factorize or "
+    "quantize; they are taken in this order, whatever theirs.  The entries of [quantize] are calibration, samples, "
+    "mean, std and the options of pycompress.quantize."
+)
+
+
+def add(subparsers, common):
+    parser = subparsers.add_parser(
+        "compress",
+        parents=[common],
+        help="quantize a model, or compile it into a plan",
+        description="Compress MODEL and write OUT: an .onnx that any runtime opens, or, where OUT ends in "
+        ".plan.safetensors, the plan compiled from it.",
+        epilog=RECIPE,
+    )
+    parser.add_argument("model", metavar="MODEL", help=models.HELP)
+    parser.add_argument("out", metavar="OUT", type=Path, help=".onnx or .plan.safetensors file to write")
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="steps and their options, instead of the flags")
+    parser.add_argument("--prune", type=float, metavar="SPARSITY", help="not built yet")
+    parser.add_argument("--factorize", type=float, metavar="ENERGY", help="not built yet")
+    parser.add_argument("--quantize", action="store_true", help="8-bit weights and activations")
+    parser.add_argument("--calibration", metavar="DATA", help=calibration.HELP)
+    parser.add_argument("--samples", type=models.count, metavar="N", help="samples to calibrate on; default 64")
+    parser.add_argument(
+        "--mean", type=numbers, metavar="M[,M,M]", help="of images: the model sees (image - mean) / std"
+    )
+    parser.add_argument("--std", type=numbers, metavar="S[,S,S]", help="of images, in units of 0..255")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="class names for a plan, one a line")
+    models.add_shape(parser)
+    return parser
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """argparse type of one number or three."""
+    try:
+        values = tuple(float(x) for x in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) not in (1, 3):
+        raise argparse.ArgumentTypeError(f"{text!r} must be one number, or three with commas between")
+    return values
+
+
+def execute(args, out: Output) -> dict:
+    source = models.Source(args.model)
+    if source.proto is None:
+        raise ModelError(f"{args.model}: a plan cannot be compressed; start from the .onnx")
+    as_plan = args.out.name.endswith(".plan.safetensors")
+    if not as_plan and args.out.suffix != ".onnx":
+        raise ValueError(f"{args.out}: OUT must end in .onnx or .plan.safetensors")
+    if not args.out.parent.is_dir():
+        raise FileNotFoundError(f"no such folder: {args.out.parent}")
+    steps = read_recipe(args.recipe, args) if args.recipe else flags(args)
+    if not steps and not as_plan:
+        raise ValueError("nothing to do: ask for --quantize, or give a recipe")
+    proto = source.proto
+    for name, options in steps.items():
+        with out.progress(name):
+            proto = STEP[name](proto, source, options, dict(args.shape))
+    if as_plan:
+        with out.progress("compile"):
+            save_plan(proto, source, args)
+    else:
+        args.out.write_bytes(proto.SerializeToString())
+    result = {
+        "model": args.model,
+        "out": str(args.out),
+        "steps": {name: {k: v for k, v in options.items() if v is not None} for name, options in steps.items()},
+        "bytes_before": source.nbytes,
+        "bytes_after": args.out.stat().st_size,
+    }
+    before, after = result["bytes_before"], result["bytes_after"]
+    done = ", ".join(steps) or "compiled"
+    out.line(f"{args.out}: {done}; {size(before)} to {size(after)}, {before / after:.2f} times smaller")
+    return result
+
+
+def flags(args) -> dict[str, dict]:
+    """The steps that the flags ask for."""
+    steps: dict[str, dict] = {}
+    for name in ("prune", "factorize"):
+        if getattr(args, name) is not None:
+            steps[name] = {}
+    if args.quantize:
+        steps["quantize"] = {key: getattr(args, key) for key in ("calibration", "samples", "mean", "std")}
+    elif args.calibration:
+        raise ValueError("--calibration is for --quantize")
+    return checked(steps, "flags")
+
+
+def read_recipe(path: Path, args) -> dict[str, dict]:
+    """The steps of a recipe file; relative paths in it are relative to it."""
+    if args.quantize or args.prune is not None or args.factorize is not None or args.calibration:
+        raise ValueError("give a recipe or flags, not both")
+    text = path.read_text("utf-8")
+    if path.suffix == ".toml":
+        try:
+            import tomllib
+        except ModuleNotFoundError:
+            raise ValueError(f"{path}: TOML needs Python 3.11 or newer; write the recipe as JSON") from None
+        try:
+            steps = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{path}: {error}") from None
+    else:
+        try:
+            steps = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: {error}") from None
+    if not isinstance(steps, dict) or not all(isinstance(options, dict) for options in steps.values()):
+        raise ValueError(f"{path}: a recipe holds a table of options for each step")
+    data = steps.get("quantize", {}).get("calibration")
+    if isinstance(data, str) and (path.parent / data).exists():
+        steps["quantize"]["calibration"] = str(path.parent / data)
+    return checked(steps, str(path))
+
+
+def checked(steps: dict[str, dict], where: str) -> dict[str, dict]:
+    """`steps` in their order; what is unknown or not built is refused by name."""
+    if unknown := set(steps) - set(STEPS):
+        raise ValueError(f"{where}: there is no step {min(unknown)!r}; there are {', '.join(STEPS)}")
+    for name in STEPS:
+        if name in steps and name not in BUILT:
+            raise ValueError(f"{where}: the step {name!r} is not built yet; built are: {', '.join(BUILT)}")
+    return {name: steps[name] for name in STEPS if name in steps}
+
+
+def quantize(proto, source: models.Source, options: dict, shapes):
+    """The step quantize: pycompress.quantize on calibration data from files."""
+    import pycompress
+
+    options = {k: v for k, v in options.items() if v is not None}
+    data, count = options.pop("calibration", None), options.pop("samples", 64)
+    mean, std = options.pop("mean", None), options.pop("std", None)
+    known = [n for n, p in inspect.signature(pycompress.quantize).parameters.items() if p.kind == p.KEYWORD_ONLY]
+    if unknown := set(options) - set(known):
+        raise ValueError(f"quantize: there is no option {min(unknown)!r}; there are {', '.join(known)}")
+    if not isinstance(data, str):
+        raise ValueError("quantize: it needs calibration data")
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"quantize: samples must be an integer of at least 1, got {count!r}")
+    feeds = calibration.samples(data, source.ports(shapes), count, mean, std)
+    return pycompress.quantize(proto, feeds, **options)
+
+
+STEP = {"quantize": quantize}
+
+
+def save_plan(proto, source: models.Source, args) -> None:
+    """Compile and write the plan; with mean and std it takes uint8 NHWC images."""
+    import pycompress
+
+    shapes = {name: shape for name, (_, shape) in source.ports(dict(args.shape)).items()}
+    preprocess = None
+    if args.mean is not None or args.std is not None:
+        preprocess = {"mean": args.mean or (0.0,), "std": args.std or (1.0,)}
+        if len(shapes) != 1 or len(next(iter(shapes.values()))) != 4:
+            raise ValueError("--mean and --std are for a model with one image input")
+        shapes = {name: (n, h, w, c) for name, (n, c, h, w) in shapes.items()}
+    labels = args.labels.read_text("utf-8").splitlines() if args.labels else None
+    pycompress.compile(proto, input_shapes=shapes, preprocess=preprocess, labels=labels).save(args.out)

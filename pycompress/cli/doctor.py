@@ -1,0 +1,149 @@
+"""``pycompress doctor``: every kernel of every instruction set this CPU has, against its reference."""
+
+from __future__ import annotations
+
+import platform
+from inspect import Parameter, signature
+
+import numpy as np
+
+from .. import kernels, native, peers
+from ..cpu import cpu_info
+from .output import Output
+
+# Sizes of the examples, by the name of their parameters: on a tile's edge, beyond it, and odd.
+SIZES = (
+    {"m": 6, "n": 16, "k": 32, "b": 1, "ih": 6, "iw": 8, "c": 16, "oh": 6, "ow": 8},
+    {"m": 13, "n": 35, "k": 29, "b": 2, "ih": 9, "iw": 7, "c": 19},
+    {"m": 1, "n": 5, "k": 3, "b": 1, "ih": 5, "iw": 5, "c": 3},
+)
+ODD = 7  # of any other size
+TOLERANCE = 1e-5  # of the largest value, for floats: sums of a few hundred products in another order
+
+
+def add(subparsers, common):
+    return subparsers.add_parser(
+        "doctor",
+        parents=[common],
+        help="check this installation: kernels, instruction sets, engines",
+        description="Check every kernel of every instruction set that this CPU has against its reference "
+        "(Numba's if numba is installed, otherwise the scalar C kernel).  Integers must be equal.  "
+        "The exit code is 1 where one is not.",
+    )
+
+
+def execute(args, out: Output) -> dict:
+    reference = "numba" if _has_numba() else "scalar C"
+    checks = []
+    names = native.names()
+    with out.progress("checking kernels", len(names)) as tick:
+        for name in names:
+            checks += check(name, reference)
+            tick()
+    bad = [row for row in checks if not row["ok"]]
+    out.failed = bool(bad)
+    result = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "cpu": cpu_info(),
+        "engines": peers.installed(),
+        "reference": reference,
+        "checks": checks,
+        "ok": not bad,
+    }
+    _print(result, out)
+    return result
+
+
+def _has_numba() -> bool:
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def check(name: str, reference: str) -> list[dict]:
+    """A row per implementation of the kernel `name`."""
+    kernel = getattr(native, name)
+    worst = {isa: 0.0 for isa in kernel.impls()}
+    why = dict.fromkeys(worst, "")
+    for case, arguments in enumerate(examples(name)):
+        spec = kernel.spec
+        outs = [i for i, arg in enumerate(spec.args) if arg.name in spec.outputs]
+        expected = _results(getattr(kernels, name) if reference == "numba" else kernel, arguments, outs, reference)
+        for isa in worst:
+            for want, got in zip(expected, _results(kernel, arguments, outs, isa)):
+                error = difference(want, got)
+                worst[isa] = max(worst[isa], error)
+                limit = TOLERANCE if want.dtype.kind == "f" else 0.0
+                if not error <= limit:
+                    why[isa] = why[isa] or f"example {case}: off by {error:.3g}"
+    return [
+        {
+            "kernel": name,
+            "isa": isa,
+            "picked": i == _picked(kernel),
+            "error": worst[isa],
+            "ok": not why[isa],
+            "why": why[isa],
+        }
+        for i, isa in enumerate(worst)
+    ]
+
+
+def _picked(kernel) -> int:
+    """The place in the kernel's list of the implementation that dispatch takes."""
+    chosen = kernel.impl()
+    return next(i for i, impl in enumerate(kernel.impls().values()) if impl == chosen)
+
+
+def examples(name: str):
+    """Random arguments of `name`, in a few sizes."""
+    example = kernels.module(name).example
+    for i, sizes in enumerate(SIZES):
+        parameters = list(signature(example).parameters.values())[1:]
+        given = {p.name: sizes.get(p.name, ODD) for p in parameters if p.default is Parameter.empty}
+        yield example(np.random.default_rng(i), **given)
+
+
+def _results(call, arguments, outs: list[int], isa: str) -> list[np.ndarray]:
+    arguments = [x.copy() if i in outs else x for i, x in enumerate(arguments)]
+    if isinstance(call, native.Kernel):
+        call(*arguments, isa="scalar" if isa == "scalar C" else isa)
+    else:
+        call(*arguments)
+    return [arguments[i] for i in outs]
+
+
+def difference(want: np.ndarray, got: np.ndarray) -> float:
+    """The largest difference; of floats, as a share of the largest finite value; inf where NaN or infinity differ."""
+    if not want.size:
+        return 0.0
+    if want.dtype.kind != "f":
+        return float(np.abs(want.astype(np.float64) - got.astype(np.float64)).max())
+    finite = np.isfinite(want)
+    if not np.array_equal(want[~finite], got[~finite], equal_nan=True) or not np.isfinite(got[finite]).all():
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    want, got = want[finite].astype(np.float64), got[finite].astype(np.float64)
+    return float(np.abs(want - got).max() / max(np.abs(want).max(), 1e-30))
+
+
+def _print(result: dict, out: Output) -> None:
+    cpu = result["cpu"]
+    out.line(f"Python {result['python']}, numpy {result['numpy']}, {cpu['model']}")
+    out.line(f"instruction sets: {', '.join(cpu['isas'])}; in use: {', '.join(cpu['used'])}; threads: {cpu['threads']}")
+    for name, version in result["engines"].items():
+        out.line(f"{name}: {version or 'not installed'}")
+    out.line(f"reference: {result['reference']}\n")
+    out.table(
+        ("kernel", "isa", "picked", "error", "verdict"),
+        [
+            (c["kernel"], c["isa"], "<--" if c["picked"] else "", f"{c['error']:.1e}", "ok" if c["ok"] else c["why"])
+            for c in result["checks"]
+        ],
+    )
+    bad = sum(not c["ok"] for c in result["checks"])
+    out.line(f"\n{len(result['checks'])} implementations, {bad} wrong")

@@ -1,0 +1,180 @@
+"""``pycompress info``: what a model or plan holds."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+
+from ..errors import ModelError
+from ..planfile import WORDS
+from . import models
+from .output import Output, size
+
+_BYTES = {word: np.dtype(name).itemsize for name, word in WORDS.items()}
+
+
+def add(subparsers, common):
+    parser = subparsers.add_parser(
+        "info",
+        parents=[common],
+        help="inputs, operators, weights and work of a model, or the steps of a plan",
+        description="Describe a model: inputs and outputs, opset, operators, weights by type with the share of zeros, "
+        "multiply-accumulates.  Of a plan: its programs, steps, kernels, instruction sets and metadata.",
+    )
+    parser.add_argument("model", metavar="MODEL", help=models.HELP)
+    models.add_shape(parser)
+    return parser
+
+
+def execute(args, out: Output) -> dict:
+    source = models.Source(args.model)
+    result = of_plan(source) if source.plan is not None else of_model(source, dict(args.shape))
+    _print(result, out)
+    return result
+
+
+def of_model(source: models.Source, shapes) -> dict:
+    """What `info` says of an .onnx model."""
+    from onnx import helper
+
+    from .. import lower
+    from ..lower.model import to_array
+
+    model = lower.load(source.proto)
+    graph = source.proto.graph
+    weights: dict[str, Counter] = {}
+    arrays = list(model.constants.values())
+    arrays += [
+        to_array(a.t, model.limits) for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.t.dims
+    ]
+    for x in arrays:
+        row = weights.setdefault(x.dtype.name, Counter())
+        row.update(tensors=1, elements=x.size, bytes=x.nbytes, zeros=int(x.size - np.count_nonzero(x)))
+    macs, why = _macs(source, shapes)
+    return {
+        "kind": "model",
+        "model": source.text,
+        "bytes": source.nbytes,
+        "graph": graph.name,
+        "producer": f"{source.proto.producer_name} {source.proto.producer_version}".strip(),
+        "ir_version": source.proto.ir_version,
+        "opset": {o.domain or "ai.onnx": o.version for o in source.proto.opset_import},
+        "inputs": [_port(p, helper) for p in graph.input if p.name not in model.constants],
+        "outputs": [_port(p, helper) for p in graph.output],
+        "nodes": len(graph.node),
+        "operators": dict(Counter(f"{n.domain}.{n.op_type}".lstrip(".") for n in graph.node).most_common()),
+        "weights": {
+            k: {**v, "sparsity": v["zeros"] / v["elements"] if v["elements"] else 0.0} for k, v in weights.items()
+        },
+        "macs": macs,
+        "macs_unknown": why,
+        "metadata": {p.key: p.value for p in source.proto.metadata_props},
+    }
+
+
+def _port(port, helper) -> dict:
+    kind = port.type.tensor_type
+    dims = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim]
+    return {"name": port.name, "dtype": helper.tensor_dtype_to_np_dtype(kind.elem_type).name, "shape": dims}
+
+
+def _macs(source: models.Source, shapes) -> tuple[int | None, str | None]:
+    """Multiply-accumulates of one run, or why they are not known."""
+    from ..plan import compile as compile_plan
+
+    try:
+        wanted = {name: shape for name, (_, shape) in source.ports(shapes).items()}
+        return sum(note["macs"] for note in compile_plan(source.proto, input_shapes=wanted).notes[0]), None
+    except ModelError as error:
+        return None, str(error)
+
+
+def of_plan(source: models.Source) -> dict:
+    """What `info` says of a saved plan."""
+    plan = source.plan
+    graph = json.loads(plan.metadata["pycompress"])
+    tensors = _tensors(source)
+    isas = {row["kernel"]: row["isa"] for row in source.session(1).explain()}
+    names = [name for name, _ in graph["kernels"]]
+    programs = []
+    for program, notes in zip(graph["programs"], plan.notes):
+        programs.append({
+            "inputs": program["inputs"],
+            "outputs": program["outputs"],
+            "arena_bytes": program["arena"],
+            "steps": len(program["steps"]),
+            "kernels": dict(Counter(names[step[0]] for step in program["steps"]).most_common()),
+            "macs": sum(note["macs"] for note in notes),
+        })  # fmt: skip
+    labels = plan.labels
+    return {
+        "kind": "plan",
+        "model": source.text,
+        "bytes": source.nbytes,
+        "format": graph["format"],
+        "kernel_versions": dict(graph["kernels"]),
+        "isas": isas,
+        "weights": tensors,
+        "programs": programs,
+        "provenance": plan.provenance,
+        "labels": len(labels) if labels else 0,
+    }
+
+
+def _tensors(source: models.Source) -> dict[str, dict]:
+    """Tensors, elements and bytes by type, from the file's header."""
+    with open(source.path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    rows: dict[str, Counter] = {}
+    for name, tensor in header.items():
+        if name != "__metadata__" and not name.startswith("__pad"):
+            begin, end = tensor["data_offsets"]
+            elements = (end - begin) // _BYTES[tensor["dtype"]]
+            rows.setdefault(tensor["dtype"].lower(), Counter()).update(tensors=1, elements=elements, bytes=end - begin)
+    return {word: dict(row) for word, row in rows.items()}
+
+
+def _print(r: dict, out: Output) -> None:
+    out.line(f"{r['model']}: {r['kind']}, {size(r['bytes'])}")
+    if r["kind"] == "model":
+        opset = ", ".join(f"{domain} {version}" for domain, version in r["opset"].items())
+        out.line(f"graph {r['graph']!r} by {r['producer'] or 'unknown'}, IR {r['ir_version']}, opset {opset}")
+        _print_ports(r, out)
+        macs = f"{r['macs'] / 1e6:.1f} million" if r["macs"] is not None else f"unknown ({r['macs_unknown']})"
+        out.line(f"multiply-accumulates: {macs}\n")
+        rows = [
+            (k, v["tensors"], v["elements"], size(v["bytes"]), f"{v['sparsity']:.1%}") for k, v in r["weights"].items()
+        ]
+        out.table(("weights", "tensors", "elements", "bytes", "zeros"), rows)
+        out.line()
+        out.table(("operator", "nodes"), r["operators"].items())
+        extra = r["metadata"]
+    else:
+        for i, program in enumerate(r["programs"]):
+            out.line(
+                f"program {i}: {program['steps']} steps, {program['macs'] / 1e6:.1f} million multiply-accumulates, "
+                f"{size(program['arena_bytes'])} of activations"
+            )
+            _print_ports(program, out)
+        out.line()
+        rows = [
+            (k, r["isas"].get(k, "-"), sum(p["kernels"].get(k, 0) for p in r["programs"])) for k in r["kernel_versions"]
+        ]
+        out.table(("kernel", "isa", "steps"), rows)
+        out.line()
+        rows = [(k, v["tensors"], v["elements"], size(v["bytes"])) for k, v in r["weights"].items()]
+        out.table(("weights", "tensors", "elements", "bytes"), rows)
+        extra = r["provenance"] | ({"labels": f"{r['labels']} names"} if r["labels"] else {})
+    if extra:
+        out.line()
+    for key, value in extra.items():
+        out.line(f"{key}: {value if len(value) <= 200 else value[:200] + ' ...'}")
+
+
+def _print_ports(r: dict, out: Output) -> None:
+    for side in ("inputs", "outputs"):
+        for port in r[side]:
+            dims = ", ".join("?" if d is None else str(d) for d in port["shape"])
+            out.line(f"  {side[:-1]} {port['name']}: {port['dtype']}[{dims}]")

@@ -1,0 +1,162 @@
+"""The MODEL argument: an .onnx file, a plan, or a network of the zoo."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ModelError
+from ..kernels._spec import NUMPY
+from ..planfile import Plan
+from ..session import InferenceSession, SessionOptions
+
+HELP = ".onnx file, *.plan.safetensors file, or zoo:NAME[,width=W][,resolution=R]"
+
+
+class Source:
+    """A model as the user names it.
+
+    Attributes
+    ----------
+    plan : Plan or None
+    proto : onnx.ModelProto or None
+        The one of the two that the source is.
+    """
+
+    def __init__(self, text: str):
+        self.text = text
+        self.path: Path | None = None
+        self.plan = self.proto = None
+        if text.startswith("zoo:"):
+            self.proto = _zoo(text.removeprefix("zoo:"))
+            return
+        self.path = Path(text)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"no such model: {text}")
+        with open(self.path, "rb") as file:
+            start = file.read(9)
+        if start[4:9] == b"\0\0\0\0{":  # a safetensors file: a 64-bit length, then a JSON object
+            self.plan = Plan.load(self.path)
+        else:
+            self.proto = _lower().load(self.path).proto
+
+    @cached_property
+    def nbytes(self) -> int:
+        return self.path.stat().st_size if self.path else len(self.onnx())
+
+    def onnx(self) -> bytes:
+        """The .onnx file's bytes, for engines that read them."""
+        if self.proto is None:
+            raise ModelError(f"{self.text}: a plan runs here only; other engines need the .onnx it was made from")
+        return self.proto.SerializeToString()
+
+    def ports(self, shapes: dict | None = None) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+        """{input: (dtype, shape)} as it will be run; `shapes` fills in what the model leaves open."""
+        if self.plan is not None:
+            return self._plan_ports(shapes)
+        from ..plan import input_shapes_of
+
+        lower = _lower()
+        model = lower.load(self.proto)
+        declared = lower.declared_inputs(model)
+        concrete = input_shapes_of(model, _fitted(shapes, list(declared)), {})
+        return {name: (np.dtype(NUMPY[declared[name][0]]), shape) for name, shape in concrete.items()}
+
+    def _plan_ports(self, shapes):
+        programs = json.loads(self.plan.metadata["pycompress"])["programs"]
+        held = [{p["name"]: (_dtype(p["dtype"]), tuple(p["shape"])) for p in g["inputs"]} for g in programs]
+        wanted = _fitted(shapes, list(held[0]))
+        for ports in held:
+            if all(ports[name][1] == shape for name, shape in wanted.items() if name in ports):
+                return ports
+        raise ValueError(f"{self.text} holds no program for {wanted}; it holds {[_shapes(p) for p in held]}")
+
+    def session(self, threads: int = 0) -> InferenceSession:
+        return InferenceSession(self.plan or self.proto, SessionOptions(intra_op_num_threads=threads))
+
+
+def _shapes(ports) -> dict[str, tuple[int, ...]]:
+    return {name: shape for name, (_, shape) in ports.items()}
+
+
+def _fitted(shapes, names: list[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes by input name; the nameless one is of the only input."""
+    shapes = dict(shapes or {})
+    if "" in shapes:
+        if len(names) != 1:
+            raise ValueError(f"--shape: the model has inputs {', '.join(names)}; write NAME=SHAPE")
+        shapes[names[0]] = shapes.pop("")
+    if unknown := set(shapes) - set(names):
+        raise ValueError(f"--shape: there is no input {min(unknown)!r}; there are {', '.join(names)}")
+    return shapes
+
+
+def _dtype(word: str) -> np.dtype:
+    return np.dtype(NUMPY.get(word, word))
+
+
+def _lower():
+    try:
+        from .. import lower
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise ModuleNotFoundError("reading .onnx files needs onnx: pip install 'pycompress-engine[onnx]'") from None
+    return lower
+
+
+def _zoo(text: str):
+    _lower()
+    from .. import zoo
+
+    name, *options = text.split(",")
+    given = {}
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals:
+            raise ValueError(f"zoo:{text}: {option!r} must be NAME=VALUE, as in width=0.5")
+        given[key] = _value(value)
+    try:
+        return zoo.build(name, **given)
+    except TypeError as error:
+        raise ValueError(f"zoo:{text}: {error}") from None
+
+
+def _value(text: str):
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    return float(text) if "." in text else int(text)
+
+
+def shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """argparse type of ``[NAME=]1x3x224x224``."""
+    name, _, dims = text.rpartition("=")
+    try:
+        return name, tuple(int(d) for d in dims.replace(",", "x").split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not [NAME=]1x3x224x224") from None
+
+
+def count(text: str) -> int:
+    """argparse type of an integer of at least 1."""
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
+    return int(text)
+
+
+def add_threads(parser: argparse.ArgumentParser, default: int | None = None) -> None:
+    """``--threads N``; without a default, as many as pycompress.get_num_threads() says."""
+    said = f"default {default}" if default else "default: the cores this process may use"
+    parser.add_argument("--threads", type=count, default=default or 0, metavar="N", help=f"threads of a run; {said}")
+
+
+def add_shape(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shape", type=shape, action="append", default=[], metavar="[NAME=]DxD..",
+        help="shape of an input, where the model leaves it open; may be repeated",
+    )  # fmt: skip

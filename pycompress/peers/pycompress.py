@@ -1,0 +1,29 @@
+"""pycompress itself, as one engine among the others."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import InferenceSession, SessionOptions, __version__
+
+
+def version() -> str:
+    return __version__
+
+
+class _Runner:
+    def __init__(self, model, threads: int):
+        self.session = InferenceSession(model, SessionOptions(intra_op_num_threads=threads))
+        words = {"tensor(float)": "float32", "tensor(double)": "float64"}
+        self.inputs = {
+            p.name: (np.dtype(words.get(p.type, p.type.removeprefix("tensor(").removesuffix(")"))), tuple(p.shape))
+            for p in self.session.get_inputs()
+        }
+
+    def run(self, feed):
+        return self.session.run(None, feed)
+
+
+def load(model, threads: int) -> _Runner:
+    """`model` is a path, bytes or Plan."""
+    return _Runner(model, threads)
