@@ -25,11 +25,14 @@ __all__ = [
     "set_num_threads",
 ]
 
-# What needs onnx is imported when it is asked for.
+# What needs onnx is imported when it is asked for, and so are the kernels.
 _LAZY = {"compile": ".plan", "Preprocess": ".lower", "quantize": ".compress.quantize"}
+_MODULES = ("kernels", "native", "zoo")
 
 
 def __getattr__(name: str):
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     if name not in _LAZY:
         raise AttributeError(f"module 'pycompress' has no attribute {name!r}")
     try:

@@ -11,14 +11,14 @@ from .. import kernels, native, peers
 from ..cpu import cpu_info
 from .output import Output
 
-# Sizes of the examples, by the name of their parameters: on a tile's edge, beyond it, and odd.
+# Parameters of the examples, by name: sizes on a tile's edge, beyond it, and small.
 SIZES = (
-    {"m": 6, "n": 16, "k": 32, "b": 1, "ih": 6, "iw": 8, "c": 16, "oh": 6, "ow": 8},
-    {"m": 13, "n": 35, "k": 29, "b": 2, "ih": 9, "iw": 7, "c": 19},
-    {"m": 1, "n": 5, "k": 3, "b": 1, "ih": 5, "iw": 5, "c": 3},
+    {"m": 6, "n": 16, "k": 32, "b": 1, "ih": 6, "iw": 8, "c": 16, "op": 0, "mode": 0},
+    {"m": 13, "n": 35, "k": 29, "b": 2, "ih": 9, "iw": 7, "c": 19, "op": 1, "mode": 1},
+    {"m": 1, "n": 5, "k": 3, "b": 1, "ih": 5, "iw": 5, "c": 3, "op": 2, "mode": 2},
 )
 ODD = 7  # of any other size
-TOLERANCE = 1e-5  # of the largest value, for floats: sums of a few hundred products in another order
+TOLERANCE = 1e-4  # of the largest value, for floats: sums of a few hundred products in another order
 
 
 def add(subparsers, common):
@@ -103,7 +103,9 @@ def examples(name: str):
     example = kernels.module(name).example
     for i, sizes in enumerate(SIZES):
         parameters = list(signature(example).parameters.values())[1:]
-        given = {p.name: sizes.get(p.name, ODD) for p in parameters if p.default is Parameter.empty}
+        wanted = [p for p in parameters if p.default is Parameter.empty and p.kind is not Parameter.VAR_KEYWORD]
+        given = {p.name: sizes.get(p.name, ODD) for p in wanted}
+        given |= {p.name: sizes[p.name] for p in parameters if p.name in sizes and isinstance(p.default, int)}
         yield example(np.random.default_rng(i), **given)
 
 

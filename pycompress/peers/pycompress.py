@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import InferenceSession, SessionOptions, __version__
+from .. import __version__
+from ..session import InferenceSession, SessionOptions
 
 
 def version() -> str:

@@ -1,4 +1,4 @@
-/* pooling.h - the body, compiled once for each ISA.  A unit is a row of the output. */
+/* pool.h - the body, compiled once for each ISA.  A unit is a row of the output. */
 #ifndef PCX_POOLING_H
 #define PCX_POOLING_H
 

@@ -1,5 +1,5 @@
-/* pooling_avx2.c - the same loops, compiled for AVX2. */
-#include "pooling.h"
+/* pool_avx2.c - the same loops, compiled for AVX2. */
+#include "pool.h"
 
 #if PCX_X86
 PCX_TARGET("avx2,fma")

@@ -1,5 +1,5 @@
-/* pooling.c - scalar and the table. */
-#include "pooling.h"
+/* pool.c - scalar and the table. */
+#include "pool.h"
 
 static size_t pool_units(const void *args)
 {
