@@ -16,6 +16,7 @@ from .lower.model import Model
 from .lower.values import Program, Step
 from .native import aligned
 from .optimize import optimize, place
+from .optimize.uses import address
 from .pack import pack
 from .planfile import FORMAT, Plan
 
@@ -230,11 +231,6 @@ def _slots(program: Program, step: Step, offsets, tensors: Tensors, used):
             held = tensors.name(dense_core(x), f"{step.node or 'graph'}.{name}")
             slots.append([1, used.setdefault(held, len(used)), 0])
     return slots, sizes
-
-
-def address(x: np.ndarray) -> int:
-    """The address of the first element."""
-    return x.__array_interface__["data"][0]
 
 
 def dense_core(x: np.ndarray) -> np.ndarray:

@@ -34,22 +34,50 @@ class Uses:
         self.producers: dict[int, list[Step]] = {}
         self.readers: dict[int, list[Step]] = {}
         for step in program.steps:
-            for x in writes(step):
-                self.producers.setdefault(id(root(x)), []).append(step)
-            for x in reads(step):
-                if id(root(x)) in program.buffers:
-                    self.readers.setdefault(id(root(x)), []).append(step)
+            self.add(step)
+
+    def add(self, step: Step) -> None:
+        """Take `step` into account."""
+        for found, arrays in ((self.producers, writes(step)), (self.readers, reads(step))):
+            for x in arrays:
+                found.setdefault(id(root(x)), []).append(step)
+
+    def remove(self, step: Step) -> None:
+        """Forget `step`."""
+        for found, arrays in ((self.producers, writes(step)), (self.readers, reads(step))):
+            for x in arrays:
+                key = id(root(x))
+                found[key] = [s for s in found.get(key, ()) if s is not step]
+
+    def is_buffer(self, x) -> bool:
+        """Whether `x` is run-time data rather than a constant."""
+        return isinstance(x, np.ndarray) and id(root(x)) in self.program.buffers
+
+    def is_output(self, x: np.ndarray) -> bool:
+        """Whether `x` lies in an output of the program, which the caller sees."""
+        return self.program.buffers[id(root(x))].place[0] == "output"
 
     def producer(self, x: np.ndarray) -> Step | None:
         """The one step that writes all of the buffer of `x`; None where there are none or several."""
         found = self.producers.get(id(root(x)), [])
-        if len(found) != 1 or self.program.buffers[id(root(x))].place[0] == "output":
+        if len(found) != 1 or self.is_output(x):
             return None
-        target = writes(found[0])[0]
-        return found[0] if target.size == root(x).size and root(target) is root(x) else None
+        target = next(y for y in writes(found[0]) if root(y) is root(x))
+        return found[0] if covers(target) else None
+
+    def channel_producers(self, x: np.ndarray) -> list[tuple[Step, int]]:
+        """[(step, its first channel)]: the products that make the whole buffer `x`, each a range of channels."""
+        found = self.producers.get(id(root(x)), [])
+        if self.is_output(x) or any("out" not in s.args for s in found):
+            return []
+        outs = [s.args["out"] for s in found]
+        if sum(y.size for y in outs) != root(x).size:
+            return []
+        start = address(root(x))
+        return [(s, (address(y) - start) // y.itemsize) for s, y in zip(found, outs)]
 
     def only_reader(self, x: np.ndarray) -> bool:
-        """Whether one step alone reads the buffer of `x`."""
+        """Whether one step alone reads the buffer of `x`, and that once."""
         return len(self.readers.get(id(root(x)), [])) == 1
 
 
@@ -58,6 +86,6 @@ def covers(x: np.ndarray) -> bool:
     return x.size == root(x).size
 
 
-def same_cells(x: np.ndarray, y: np.ndarray) -> bool:
-    """Whether two arrays lay the same elements in the same order in memory, both whole and dense."""
-    return x.size == y.size and covers(x) and covers(y)
+def address(x: np.ndarray) -> int:
+    """The address of the first element."""
+    return x.__array_interface__["data"][0]

@@ -1,0 +1,219 @@
+"""Rules for float steps: activations, residual sums, constants folded into weights, decomposed functions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..lower.context import ACT
+from ..lower.values import Step, root
+from ..weights import Dense
+from .uses import Uses, covers
+
+PRODUCTS = ("sgemm", "sconv", "dwconv", "qgemm", "qconv", "qdwconv")
+FLOAT_PRODUCTS = PRODUCTS[:3]
+ADD, SUB, MUL, DIV = range(4)
+
+
+def whole(x) -> bool:
+    """Whether `x` is a run-time buffer, all of it, in the order of memory."""
+    return isinstance(x, np.ndarray) and covers(x) and bool(x.flags.c_contiguous)
+
+
+def producer(uses: Uses, x, kernels: tuple[str, ...]) -> Step | None:
+    """The step of one of `kernels` that alone makes the buffer `x`, whole; else None."""
+    made = uses.producer(x) if whole(x) and uses.is_buffer(x) else None
+    return made if made is not None and made.kernel in kernels else None
+
+
+def sole(step: Step, uses: Uses, x, kernels: tuple[str, ...]) -> Step | None:
+    """As ``producer``, where `step` is the only one to read `x`."""
+    return producer(uses, x, kernels) if uses.only_reader(x) else None
+
+
+def in_shape_of(target: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """The whole buffer of `target` in the shape of `like`, cell by cell."""
+    return root(target).reshape(like.shape)
+
+
+def activation(step: Step, uses: Uses):
+    """A unary activation joins the epilogue of the product or sum before it."""
+    if step.kernel != "unary" or step.args["op"] >= len(ACT) or not whole(step.args["out"]):
+        return None
+    made = sole(step, uses, step.args["x"], (*PRODUCTS, "binary"))
+    if made is None or made.args["act"] or made.args["out"].dtype != np.float32:
+        return None
+    out = in_shape_of(step.args["out"], made.args["out"])
+    act = {"act": step.args["op"], "act_params": step.args["params"]}
+    return made.replace(**act, out=out, reason=f"{made.reason or made.op}, {step.op} fused"), [made]
+
+
+def residual(step: Step, uses: Uses):
+    """product + tensor: the sum joins the product's epilogue, before its activation."""
+    if step.kernel != "binary" or step.args["op"] != ADD or not whole(step.args["out"]):
+        return None
+    for own, other in ((step.args["a"], step.args["b"]), (step.args["b"], step.args["a"])):
+        made = sole(step, uses, own, FLOAT_PRODUCTS)
+        if made is None or made.args["act"] or made.args["residual"] is not None or own is other:
+            continue
+        if not (whole(other) and uses.is_buffer(other) and other.shape == own.shape):
+            continue
+        out = in_shape_of(step.args["out"], made.args["out"])
+        new = made.replace(
+            residual=root(other).reshape(-1, out.shape[-1]), act=step.args["act"], act_params=step.args["act_params"],
+            out=out, reason=f"{made.reason}, {step.op} fused",
+        )  # fmt: skip
+        return new, [made]
+    return None
+
+
+def per_channel(x, channels: int) -> np.ndarray | None:
+    """A constant operand of ``binary`` as one number per channel, channels innermost; None for any other."""
+    if any(s for s, d in zip(x.strides[:-1], x.shape[:-1]) if d > 1):
+        return None
+    if x.strides[-1] == 0 or x.shape[-1] == 1:
+        return np.full(channels, x.flat[0], np.float32)
+    return x[(0,) * (x.ndim - 1)] if x.shape[-1] == channels else None
+
+
+def constant(step: Step, uses: Uses):
+    """product * constant + constant, per channel (BatchNormalization): into the weights and the bias."""
+    if step.kernel != "binary" or step.args["op"] not in (ADD, SUB, MUL, DIV) or not whole(step.args["out"]):
+        return None
+    a, b, op = step.args["a"], step.args["b"], step.args["op"]
+    if not uses.is_buffer(a) and op in (ADD, MUL):
+        a, b = b, a
+    if not uses.is_buffer(a) or uses.is_buffer(b) or not whole(a) or not uses.only_reader(a):
+        return None
+    made = uses.channel_producers(a)
+    if not made or any(not _foldable(m, op, uses) for m, _ in made):
+        return None
+    channels = sum(m.args["out"].shape[-1] for m, _ in made)
+    factor = per_channel(b, channels)
+    if factor is None:
+        return None
+    out, new = root(step.args["out"]), []
+    for m, first in made:
+        like = m.args["out"]
+        part = out.reshape(*like.shape[:-1], channels)[..., first : first + like.shape[-1]]
+        own = _folded(m, op, factor[first : first + like.shape[-1]])
+        act = {"act": step.args["act"], "act_params": step.args["act_params"]}
+        reason = m.reason if f"{step.op} folded" in m.reason else f"{m.reason}, {step.op} folded"
+        new.append(own.replace(out=part, **act, reason=reason))
+    return new, [m for m, _ in made]
+
+
+def _foldable(m: Step, op: int, uses: Uses) -> bool:
+    bias, w = m.args.get("bias"), m.args.get("w")
+    if m.kernel not in FLOAT_PRODUCTS or m.args["act"] or m.args["residual"] is not None:
+        return False
+    if bias is not None and uses.is_buffer(bias):
+        return False
+    return op in (ADD, SUB) or isinstance(w, Dense) or not uses.is_buffer(w)
+
+
+def _folded(m: Step, op: int, constant: np.ndarray) -> Step:
+    """The product `m` followed by + - * / `constant` (one number per output channel)."""
+    bias = m.args["bias"]
+    if op in (ADD, SUB):
+        constant = constant if op == ADD else -constant
+        return m.replace(bias=np.ascontiguousarray(constant if bias is None else bias + constant))
+    factor = constant if op == MUL else 1 / constant
+    w = m.args["w"]
+    if isinstance(w, Dense):
+        w = Dense(w.w * factor.reshape(-1, *[1] * (w.w.ndim - 1)))
+    else:
+        w = w * factor  # depthwise: [kh * kw, c]
+    return m.replace(w=w, bias=None if bias is None else bias * factor)
+
+
+def decomposed(step: Step, uses: Uses):
+    """x * sigmoid(x), x * hardsigmoid(x) and x * clip(x + 3, 0, 6) / 6 in its orders, as exporters spell them."""
+    if step.kernel != "binary" or step.args["op"] not in (MUL, DIV) or step.args["act"] or not whole(step.args["out"]):
+        return None
+    a, b = step.args["a"], step.args["b"]
+    found = None
+    if uses.is_buffer(a) and uses.is_buffer(b):
+        found = _gated(step, uses, a, b) or _gated(step, uses, b, a)
+    else:  # x * clip(x + 3, 0, 6), then / 6
+        a, b = (a, b) if uses.is_buffer(a) else (b, a)
+        product = sole(step, uses, a, ("binary",))
+        if _is_sixth(step, b) and product is not None and product.args["op"] == MUL and not product.args["act"]:
+            left, right = product.args["a"], product.args["b"]
+            gone = _relu6_gate(product, uses, left, right) or _relu6_gate(product, uses, right, left)
+            if gone:
+                x = left if gone[1] is left else right
+                found = ("hardswish", x, [product, *gone[0]])
+    if not found:
+        return None
+    name, x, gone = found
+    args = {
+        "x": root(x).reshape(1, -1), "op": ACT[name], "params": np.zeros(2, np.float32),
+        "out": root(step.args["out"]).reshape(1, -1),
+    }  # fmt: skip
+    return Step("unary", args, step.node, name, "spelled out in the model"), gone
+
+
+def _gated(step: Step, uses: Uses, x, gate):
+    """(activation, x, steps it replaces) where `gate` is a function of `x` alone and `step` is x * gate."""
+    made = sole(step, uses, gate, ("unary", "binary"))
+    if made is None or step.args["op"] != MUL or not whole(x):
+        return None
+    if made.kernel == "unary":
+        if root(made.args["x"]) is not root(x) or not whole(made.args["x"]):
+            return None
+        op, p = made.args["op"], made.args["params"]
+        if op == ACT["sigmoid"]:
+            return "silu", x, [made]
+        if op == ACT["hardsigmoid"] and np.allclose(p, (1 / 6, 0.5), rtol=1e-6):
+            return "hardswish", x, [made]
+        return None
+    inner, b = made.args["a"], made.args["b"]
+    if uses.is_buffer(inner) and not uses.is_buffer(b) and _is_sixth(made, b):
+        gone = _relu6_gate(made, uses, inner, x)
+        return ("hardswish", x, [made, *gone[0]]) if gone else None
+    return None
+
+
+def _is_sixth(step: Step, constant) -> bool:
+    """Whether `step` divides by six, or multiplies by a sixth, everywhere."""
+    value = per_channel(constant, constant.shape[-1])
+    wanted = 6 if step.args["op"] == DIV else 1 / 6 if step.args["op"] == MUL else np.nan
+    return value is not None and bool(np.allclose(value, wanted, rtol=1e-6))
+
+
+def _relu6_gate(step: Step, uses: Uses, gate, x):
+    """(steps it replaces, x) where `gate` is clip(x + 3, 0, 6) and only `step` reads it."""
+    clip = sole(step, uses, gate, ("unary", "binary"))
+    if clip is None or not whole(x):
+        return None
+    gone = [clip]
+    if clip.kernel == "unary":
+        op, p = clip.args["op"], clip.args["params"]
+        plus = sole(clip, uses, clip.args["x"], ("binary",))
+        gone.append(plus)
+    else:
+        op, p, plus = clip.args["act"], clip.args["act_params"], clip
+    if plus is None or op != ACT["clip"] or not np.array_equal(p, (0, 6)) or plus.args["op"] != ADD:
+        return None
+    a, b = (plus.args["a"], plus.args["b"]) if uses.is_buffer(plus.args["a"]) else (plus.args["b"], plus.args["a"])
+    if uses.is_buffer(b) or root(a) is not root(x) or not whole(a):
+        return None
+    offset = per_channel(b, b.shape[-1])
+    return (gone, x) if offset is not None and (offset == 3).all() else None
+
+
+def output(step: Step, uses: Uses):
+    """A copy into a program's output, in the same order: whoever makes the data writes it there."""
+    if step.kernel != "permute" or not whole(step.args["out"]) or not uses.is_output(step.args["out"]):
+        return None
+    x = step.args["x"]
+    made = uses.producer(x) if whole(x) and uses.is_buffer(x) and uses.only_reader(x) else None
+    if made is None:
+        return None
+    name, old = next((n, y) for n, y in made.args.items() if isinstance(y, np.ndarray) and root(y) is root(x))
+    if not old.flags.c_contiguous:
+        return None
+    return made.replace(**{name: root(step.args["out"]).view(old.dtype).reshape(old.shape)}), [made]
+
+
+RULES = [constant, decomposed, residual, activation, output]
