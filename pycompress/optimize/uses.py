@@ -71,7 +71,7 @@ class Uses:
         if self.is_output(x) or any("out" not in s.args for s in found):
             return []
         outs = [s.args["out"] for s in found]
-        if sum(y.size for y in outs) != root(x).size:
+        if sum(y.nbytes for y in outs) != root(x).nbytes:
             return []
         start = address(root(x))
         return [(s, (address(y) - start) // y.itemsize) for s, y in zip(found, outs)]
@@ -83,7 +83,7 @@ class Uses:
 
 def covers(x: np.ndarray) -> bool:
     """Whether `x` is the whole of its buffer, in some order of dimensions."""
-    return x.size == root(x).size
+    return x.nbytes == root(x).nbytes
 
 
 def address(x: np.ndarray) -> int:
