@@ -23,7 +23,9 @@ extern "C" {
     X(sconv) \
     X(dwconv) \
     X(qgemm) \
-    X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather)
+    X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
+    X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
+    X(dynquant) X(where) X(compare)
 
 /* begin cdef */
 
@@ -323,6 +325,146 @@ typedef struct {
     const int32_t *index; /* [count] < rows */
     uint8_t *out; /* [outer,count,inner] */
 } pcx_gather_args;
+
+/*
+ * qpool: pool on u8.  Cells of counted pads have the value xzp.  Mean: clamp(round_half_even(
+ * float(sum - count * xzp) * (scale / divisor)) + clamp[0], clamp[1], clamp[2]); of no cells clamp[0], the
+ * greatest of none 0.
+ */
+typedef struct {
+    size_t b, ih, iw, ldx, c;
+    const uint8_t *x; /* [b,ih,iw:ldx,c] */
+    size_t mode, kh, kw, sh, sw, dh, dw, pt, pl, pb, pr;
+    const int32_t *xzp;   /* [1] */
+    const float *scale;   /* [1]: scale of x over that of out */
+    const int32_t *clamp; /* [3]: zero point of out, least, greatest */
+    size_t oh, ow, ldo;
+    uint8_t *out; /* [b,oh,ow:ldo,c] */
+} pcx_qpool_args;
+
+/*
+ * qbinary: zero holds the zero points of a, b and out, the least and the greatest answer.
+ * 0 add: round_half_even((a - za) * scale[0] + (b - zb) * scale[1]) + zo, as a residual of pcx_qepilogue
+ * 1 mul: round_half_even(float((a - za) * (b - zb)) * scale[0]) + zo; then clamped.
+ */
+typedef struct {
+    size_t d0, a0, d1, a1, d2, a2, d3, a3, d4, a4, d5, a5;
+    const uint8_t *a; /* [d0:a0,...,d5:a5] */
+    size_t b0, b1, b2, b3, b4, b5;
+    const uint8_t *b; /* [d0:b0,...,d5:b5] */
+    size_t op;
+    const int32_t *zero; /* [5] */
+    const float *scale;  /* [2] */
+    size_t o0, o1, o2, o3, o4, o5;
+    uint8_t *out; /* [d0:o0,...,d5:o5] */
+} pcx_qbinary_args;
+
+/* lut: out = table[x]; one table for all, or one for each column. */
+typedef struct {
+    size_t m, ldx, n;
+    const uint8_t *x; /* [m:ldx,n] */
+    size_t tables;    /* 1 or n; with any other number the first serves all */
+    const uint8_t *table; /* [tables,256] */
+    size_t ldo;
+    uint8_t *out; /* [m:ldo,n] */
+} pcx_lut_args;
+
+/* normalize: x * scale[c] + shift[c]. */
+typedef struct {
+    size_t m, c;
+    const uint8_t *x;   /* [m,c] */
+    const float *scale; /* [c] */
+    const float *shift; /* [c] */
+    float *out;         /* [m,c] */
+} pcx_normalize_args;
+
+/* cast: float to integer truncates and saturates, NaN is 0; integers wrap; to bool: x != 0. */
+typedef struct {
+    size_t n, xt;
+    const void *x; /* [n], any type */
+    size_t ot;
+    void *out; /* [n], any type */
+} pcx_cast_args;
+
+/* spack: run-time weights to the panels of sgemm and sconv; columns past n are zero. */
+typedef struct {
+    size_t n, xn, k, xk;
+    const float *x; /* [n:xn,k:xk] */
+    float *out;     /* [ceil(n/16),k,16] */
+} pcx_spack_args;
+
+/* qpack: run-time weights to the panels of qgemm (s = 1) and qconv (s = kh * kw); u8 is stored as w - 128. */
+typedef struct {
+    size_t n, xn, s, xs, l, xl, xt;
+    const void *x; /* {u8,i8}[n:xn,s:xs,l:xl] */
+    int8_t *out;   /* [ceil(n/16),s,ceil(l/4),16,4] */
+    int32_t *out_colsum; /* [n] */
+} pcx_qpack_args;
+
+/* resample: out[o,i,:] = sum over t of weight[i,t] * x[o,index[i,t],:], added in order. */
+typedef struct {
+    size_t outer, r, inner;
+    const float *x; /* [outer,r,inner] */
+    size_t m, taps;
+    const int32_t *index; /* [m,taps] < r */
+    const float *weight;  /* [m,taps] */
+    float *out;           /* [outer,m,inner] */
+} pcx_resample_args;
+
+/* layernorm: (x - mean) / sqrt(variance + epsilon) * scale + bias of each row; rms: no mean is taken off. */
+typedef struct {
+    size_t m, n;
+    const float *x;       /* [m,n] */
+    const float *scale;   /* [n] or NULL */
+    const float *bias;    /* [n] or NULL */
+    const float *epsilon; /* [1] */
+    size_t rms;
+    float *out; /* [m,n] */
+} pcx_layernorm_args;
+
+/*
+ * lrn: x / (bias + alpha / size * s)^beta, s the sum of squares over (size - 1) / 2 channels before, the
+ * channel itself, and size / 2 after.
+ */
+typedef struct {
+    size_t m, c;
+    const float *x; /* [m,c] */
+    size_t size;
+    const float *params; /* [3]: alpha, beta, bias */
+    float *out;          /* [m,c], apart from x */
+} pcx_lrn_args;
+
+/* dynquant: to u8 over the range of x and 0, in 255 steps; where all of x is 0 the scale is 1. */
+typedef struct {
+    size_t n;
+    const float *x;    /* [n] */
+    uint8_t *out;      /* [n] */
+    float *out_scale;  /* [1] */
+    int32_t *out_zero; /* [1] */
+} pcx_dynquant_args;
+
+/* where: a where cond is not 0, b elsewhere. */
+typedef struct {
+    size_t d0, c0, d1, c1, d2, c2, d3, c3, d4, c4, d5, c5;
+    const uint8_t *cond; /* [d0:c0,...,d5:c5], bool */
+    size_t a0, a1, a2, a3, a4, a5;
+    const float *a; /* [d0:a0,...,d5:a5] */
+    size_t b0, b1, b2, b3, b4, b5;
+    const float *b; /* [d0:b0,...,d5:b5] */
+    size_t o0, o1, o2, o3, o4, o5;
+    float *out; /* [d0:o0,...,d5:o5] */
+} pcx_where_args;
+
+/* compare: op 0 == 1 < 2 <= 3 > 4 >=. */
+typedef struct {
+    size_t d0, a0, d1, a1, d2, a2, d3, a3, d4, a4, d5, a5;
+    const float *a; /* [d0:a0,...,d5:a5] */
+    size_t b0, b1, b2, b3, b4, b5;
+    const float *b; /* [d0:b0,...,d5:b5] */
+    size_t op;
+    size_t o0, o1, o2, o3, o4, o5;
+    uint8_t *out; /* [d0:o0,...,d5:o5], bool */
+} pcx_compare_args;
 
 /* ---- calls ---- */
 

@@ -208,12 +208,12 @@ class Spec:
 class Reference:
     """A kernel's meaning: readable Python, compiled by Numba at the first call."""
 
-    def __init__(self, function, where: str):
+    def __init__(self, function, where: str, plain: bool):
         self.function = function
         self.spec = Spec(function, where)
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
-        self._compiled = None
+        self._compiled = function if plain else None
 
     def __call__(self, *args, **kwargs):
         values = arguments(self.spec, args, kwargs)
@@ -234,9 +234,9 @@ def arguments(spec: Spec, args: tuple, kwargs: dict) -> dict[str, object]:
     return {a.name: values.get(a.name, blank.get(a.kind)) for a in spec.args}
 
 
-def reference(where: str = ""):
-    """Declare the function as the reference of the kernel of its name."""
-    return lambda function: Reference(function, where)
+def reference(where: str = "", plain: bool = False):
+    """Declare the function as the reference of the kernel of its name; `plain`: NumPy, not for Numba."""
+    return lambda function: Reference(function, where, plain)
 
 
 def helper(function):

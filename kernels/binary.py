@@ -48,14 +48,14 @@ def six(x):
     return x.reshape((1,) * (6 - x.ndim) + x.shape)
 
 
+def broadcast(x, shape):
+    """`x` seen in `shape`; strides are 0 where it repeats."""
+    view = np.broadcast_to(x, shape)
+    return np.lib.stride_tricks.as_strided(x, view.shape, view.strides)
+
+
 def example(rng, shape=(2, 3, 4, 5), b_shape=None, op=0, act=0):
     """Random arguments: b broadcasts from `b_shape` to `shape`."""
     a = rng.standard_normal(shape, np.float32)
-    b = rng.standard_normal(b_shape or shape, np.float32)
-    b = np.lib.stride_tricks.as_strided(b, writeable=True, **_broadcast(b, shape))
+    b = broadcast(rng.standard_normal(b_shape or shape, np.float32), shape)
     return [six(a), six(b), op, act, np.array([-0.5, 0.5], np.float32), six(np.full(shape, np.nan, np.float32))]
-
-
-def _broadcast(x, shape):
-    view = np.broadcast_to(x, shape)
-    return {"shape": view.shape, "strides": view.strides}

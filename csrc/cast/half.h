@@ -1,0 +1,42 @@
+/* half.h - IEEE binary16 to and from double, rounding to nearest even. */
+#ifndef PCX_HALF_H
+#define PCX_HALF_H
+
+#include "../runtime/pcx.h"
+
+static inline double half_to_double(uint16_t h)
+{
+    const uint64_t sign = (uint64_t)(h >> 15) << 63, exponent = h >> 10 & 31, mantissa = h & 1023;
+    if (exponent == 0) {
+        const double tiny = (double)mantissa * 0x1p-24;
+        return sign ? -tiny : tiny;
+    }
+    const uint64_t wide = exponent == 31 ? 2047 : exponent + 1023 - 15;
+    const uint64_t bits = sign | wide << 52 | mantissa << 42;
+    double v;
+    memcpy(&v, &bits, 8);
+    return v;
+}
+
+static inline uint16_t half_from_double(double v)
+{
+    uint64_t bits;
+    memcpy(&bits, &v, 8);
+    const uint16_t sign = (uint16_t)(bits >> 48 & 0x8000);
+    const uint64_t size = bits & ~(1ull << 63);
+    if (size > 0x7ff0000000000000ull)
+        return sign | 0x7e00;
+    if (size >= 0x40effe0000000000ull) /* 65520 and more */
+        return sign | 0x7c00;
+    if (size < 0x3f10000000000000ull) { /* below 2^-14: adding 2^28 leaves a multiple of 2^-24 in the low bits */
+        double rounded;
+        memcpy(&rounded, &size, 8);
+        rounded += 0x1p28;
+        memcpy(&bits, &rounded, 8);
+        return sign | (uint16_t)(bits & 0xffff);
+    }
+    const uint64_t round = size + (size >> 42 & 1) + ((1ull << 41) - 1); /* may carry into the exponent */
+    return sign | (uint16_t)((round >> 42) - ((1023 - 15) << 10));
+}
+
+#endif

@@ -1,0 +1,14 @@
+/* compare_avx2.c - the same loops, compiled for AVX2. */
+#include "compare.h"
+
+#if PCX_X86
+PCX_TARGET("avx2,fma")
+
+void compare_avx2(const void *args, size_t begin, size_t end, void *scratch)
+{
+    (void)scratch;
+    compare_run(args, begin, end);
+}
+
+PCX_TARGET_END
+#endif

@@ -1,0 +1,53 @@
+/* layernorm.h - the body, compiled once for each ISA.  A unit is a row; sums go in LAYERNORM_LANES lanes. */
+#ifndef PCX_LAYERNORM_H
+#define PCX_LAYERNORM_H
+
+#include "../runtime/pcx.h"
+
+#include <math.h>
+
+enum { LAYERNORM_LANES = 32 };
+
+PCX_HIDDEN pcx_run_fn layernorm_avx2;
+
+/* The mean of x - shift, or of its square. */
+PCX_INLINE float layernorm_mean(const float *x, size_t n, float shift, int square)
+{
+    float t[LAYERNORM_LANES] = { 0 };
+    const size_t whole = n / LAYERNORM_LANES * LAYERNORM_LANES;
+    for (size_t i = 0; i < whole; i += LAYERNORM_LANES)
+        for (size_t j = 0; j < LAYERNORM_LANES; j++) {
+            const float v = x[i + j] - shift;
+            t[j] += square ? v * v : v;
+        }
+    for (size_t j = 0; j < n - whole; j++) {
+        const float v = x[whole + j] - shift;
+        t[j] += square ? v * v : v;
+    }
+    for (size_t w = LAYERNORM_LANES / 2; w; w /= 2)
+        for (size_t j = 0; j < w; j++)
+            t[j] += t[j + w];
+    return t[0] / (float)n;
+}
+
+PCX_INLINE void layernorm_run(const void *args, size_t begin, size_t end)
+{
+    const pcx_layernorm_args *p = args;
+    for (size_t i = begin; i < end; i++) {
+        const float *x = p->x + i * p->n;
+        float *out = p->out + i * p->n;
+        const float mean = p->rms ? 0 : layernorm_mean(x, p->n, 0, 0);
+        const float deviation = sqrtf(layernorm_mean(x, p->n, mean, 1) + p->epsilon[0]);
+        PCX_IVDEP
+        for (size_t j = 0; j < p->n; j++)
+            out[j] = (x[j] - mean) / deviation;
+        if (p->scale)
+            for (size_t j = 0; j < p->n; j++)
+                out[j] *= p->scale[j];
+        if (p->bias)
+            for (size_t j = 0; j < p->n; j++)
+                out[j] += p->bias[j];
+    }
+}
+
+#endif

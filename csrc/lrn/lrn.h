@@ -1,0 +1,28 @@
+/* lrn.h - the body, compiled once for each ISA.  A unit is a row. */
+#ifndef PCX_LRN_H
+#define PCX_LRN_H
+
+#include "../runtime/pcx.h"
+
+#include <math.h>
+
+PCX_HIDDEN pcx_run_fn lrn_avx2;
+
+PCX_INLINE void lrn_run(const void *args, size_t begin, size_t end)
+{
+    const pcx_lrn_args *p = args;
+    const size_t c = p->c, before = (p->size - 1) / 2, after = p->size / 2;
+    const float alpha = p->params[0] / (float)p->size, beta = p->params[1], bias = p->params[2];
+    for (size_t i = begin; i < end; i++) {
+        const float *x = p->x + i * c;
+        float *out = p->out + i * c;
+        for (size_t j = 0; j < c; j++) {
+            float sum = 0;
+            for (size_t q = j - min_size(before, j); q <= j + min_size(after, c - 1 - j); q++)
+                sum += x[q] * x[q];
+            out[j] = x[j] / powf(bias + alpha * sum, beta);
+        }
+    }
+}
+
+#endif

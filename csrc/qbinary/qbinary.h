@@ -1,0 +1,71 @@
+/* qbinary.h - the body, compiled once for each ISA. */
+#ifndef PCX_QBINARY_H
+#define PCX_QBINARY_H
+
+#include "../runtime/qepilogue.h"
+#include "../runtime/walk.h"
+
+PCX_HIDDEN pcx_run_fn qbinary_avx2;
+
+PCX_INLINE walk qbinary_walk(const void *args)
+{
+    walk w;
+    walk_extents(&w, 3, 6, WALK_SLOTS(args, pcx_qbinary_args, d0), 2);
+    walk_strides(&w, 0, WALK_SLOTS(args, pcx_qbinary_args, a0), 2);
+    walk_strides(&w, 1, WALK_SLOTS(args, pcx_qbinary_args, b0), 1);
+    walk_strides(&w, 2, WALK_SLOTS(args, pcx_qbinary_args, o0), 1);
+    walk_finish(&w);
+    return w;
+}
+
+typedef struct {
+    int mul;
+    uint32_t za, zb;
+    float sa, sb;
+    qt_clamp clamp;
+} qbinary_op;
+
+PCX_INLINE uint8_t qbinary_one(const qbinary_op *q, int mul, uint8_t a, uint8_t b)
+{
+    const uint32_t u = a - q->za, v = b - q->zb;
+    const float y = mul ? (float)(int32_t)(u * v) * q->sa : (float)(int32_t)u * q->sa + (float)(int32_t)v * q->sb;
+    return (uint8_t)qt_round(y, &q->clamp);
+}
+
+PCX_INLINE void qbinary_row(const qbinary_op *op, size_t n, const uint8_t *a, size_t sa, const uint8_t *b, size_t sb,
+                            uint8_t *out, size_t so)
+{
+    const qbinary_op q = *op; /* out may be anything, for all the compiler knows */
+    if (q.mul)
+        PCX_IVDEP
+        for (size_t j = 0; j < n; j++)
+            out[j * so] = qbinary_one(&q, 1, a[j * sa], b[j * sb]);
+    else
+        PCX_IVDEP
+        for (size_t j = 0; j < n; j++)
+            out[j * so] = qbinary_one(&q, 0, a[j * sa], b[j * sb]);
+}
+
+PCX_INLINE void qbinary_run(const void *args, size_t begin, size_t end)
+{
+    const pcx_qbinary_args *p = args;
+    const walk w = qbinary_walk(p);
+    const qbinary_op q = { p->op == 1, (uint32_t)p->zero[0], (uint32_t)p->zero[1],
+                           p->scale[0], p->scale[1],         qt_make_clamp(p->zero + 2) };
+    const size_t sa = walk_step(&w, 0), sb = walk_step(&w, 1), so = walk_step(&w, 2);
+    walk_at at = walk_range(begin, end);
+    while (walk_next(&at, &w)) {
+        const uint8_t *a = p->a + at.offset[0], *b = p->b + at.offset[1];
+        uint8_t *out = p->out + at.offset[2];
+        if (so == 1 && sa == 1 && sb == 1)
+            qbinary_row(&q, at.n, a, 1, b, 1, out, 1);
+        else if (so == 1 && sa == 1 && sb == 0)
+            qbinary_row(&q, at.n, a, 1, b, 0, out, 1);
+        else if (so == 1 && sa == 0 && sb == 1)
+            qbinary_row(&q, at.n, a, 0, b, 1, out, 1);
+        else
+            qbinary_row(&q, at.n, a, sa, b, sb, out, so);
+    }
+}
+
+#endif
