@@ -13,6 +13,7 @@ from .output import Output, size
 
 STEPS = ("prune", "factorize", "quantize")  # always in this order
 BUILT = ("quantize",)
+SAMPLES = 64
 RECIPE = (
     "A recipe is a TOML (Python 3.11 or newer) or JSON file with a table for each step, named prune, factorize or "
     "quantize; they are taken in this order, whatever theirs.  The entries of [quantize] are calibration, samples, "
@@ -36,7 +37,7 @@ def add(subparsers, common):
     parser.add_argument("--factorize", type=float, metavar="ENERGY", help="not built yet")
     parser.add_argument("--quantize", action="store_true", help="8-bit weights and activations")
     parser.add_argument("--calibration", metavar="DATA", help=calibration.HELP)
-    parser.add_argument("--samples", type=models.count, metavar="N", help="samples to calibrate on; default 64")
+    parser.add_argument("--samples", type=models.count, metavar="N", help=f"samples to calibrate on; default {SAMPLES}")
     parser.add_argument(
         "--mean", type=numbers, metavar="M[,M,M]", help="of images: the model sees (image - mean) / std"
     )
@@ -71,8 +72,8 @@ def execute(args, out: Output) -> dict:
         raise ValueError("nothing to do: ask for --quantize, or give a recipe")
     proto = source.proto
     for name, options in steps.items():
-        with out.progress(name):
-            proto = STEP[name](proto, source, options, dict(args.shape))
+        with out.progress(name, options.get("samples") or SAMPLES) as tick:
+            proto = STEP[name](proto, source, options, dict(args.shape), tick)
     if as_plan:
         with out.progress("compile"):
             save_plan(proto, source, args)
@@ -141,14 +142,15 @@ def checked(steps: dict[str, dict], where: str) -> dict[str, dict]:
     return {name: steps[name] for name in STEPS if name in steps}
 
 
-def quantize(proto, source: models.Source, options: dict, shapes):
+def quantize(proto, source: models.Source, options: dict, shapes, tick):
     """The step quantize: pycompress.quantize on calibration data from files."""
     import pycompress
 
     options = {k: v for k, v in options.items() if v is not None}
-    data, count = options.pop("calibration", None), options.pop("samples", 64)
+    data, count = options.pop("calibration", None), options.pop("samples", SAMPLES)
     mean, std = options.pop("mean", None), options.pop("std", None)
     known = [n for n, p in inspect.signature(pycompress.quantize).parameters.items() if p.kind == p.KEYWORD_ONLY]
+    known = [n for n in known if n not in ("base_dir", "progress")]  # not a recipe's business
     if unknown := set(options) - set(known):
         raise ValueError(f"quantize: there is no option {min(unknown)!r}; there are {', '.join(known)}")
     if not isinstance(data, str):
@@ -156,7 +158,7 @@ def quantize(proto, source: models.Source, options: dict, shapes):
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"quantize: samples must be an integer of at least 1, got {count!r}")
     feeds = calibration.samples(data, source.ports(shapes), count, mean, std)
-    return pycompress.quantize(proto, feeds, **options)
+    return pycompress.quantize(proto, feeds, progress=lambda seen: tick(), **options)
 
 
 STEP = {"quantize": quantize}
