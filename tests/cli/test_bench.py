@@ -1,0 +1,44 @@
+import json
+
+from pycompress import peers
+
+
+def test_ours_and_the_peers_take_turns(files, command):
+    r = command("bench", files / "net.onnx", "--against", "onnxruntime,openvino", "--runs", 10, "--json")
+    found = {name for name, version in peers.installed().items() if version}
+    assert set(r["engines"]) == found
+    assert set(r["missing"]) == set(peers.ENGINES) - found
+    for row in r["engines"].values():
+        assert row["runs"] >= 10 and 0 < row["min_ms"] <= row["median_ms"]
+        assert row["difference"] < 1e-3
+    assert r["engines"]["pycompress"]["ours_is_faster"] == 1
+    assert r["cpu"] and r["date"] and r["threads"] == 1 and r["isa"]
+
+
+def test_a_missing_engine_is_named(files, command, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    text = command("bench", files / "net.onnx", "--against", "openvino", "--runs", 5)
+    assert "openvino: left out: openvino is not installed: pip install openvino" in text
+
+
+def test_an_unknown_engine_is_refused(files, refused):
+    assert "unknown engine 'tvm'" in refused("bench", files / "net.onnx", "--against", "tvm")
+
+
+def test_a_plan_runs_here_only(files, command, refused):
+    r = command("bench", files / "net.plan.safetensors", "--runs", 5, "--json")
+    assert list(r["engines"]) == ["pycompress"]
+    assert "the .onnx" in refused("bench", files / "net.plan.safetensors", "--against", "onnxruntime")
+
+
+def test_profile_s_rows_are_the_plan_s_steps(files, tmp_path, command):
+    trace = tmp_path / "t.json"
+    r = command("profile", files / "net.plan.safetensors", "--runs", 3, "--trace", trace, "--json")
+    steps = command("info", files / "net.plan.safetensors", "--json")["programs"][0]["steps"]
+    assert len(r["steps"]) == steps
+    assert abs(sum(row["share"] for row in r["steps"]) - 1) < 1e-9
+    assert all(row["kernel"] and row["isa"] for row in r["steps"])
+    events = json.loads(trace.read_text())["traceEvents"]
+    assert len(events) == steps
+    assert all(e["ph"] == "X" and e["dur"] >= 0 and e["ts"] >= 0 for e in events)
+    assert "GMAC/s" in command("profile", files / "net.onnx", "--runs", 2, "--sort", "time")

@@ -1,0 +1,92 @@
+import json
+import sys
+
+import numpy as np
+import onnx
+import pytest
+
+import pycompress
+
+IMAGES = ("--mean", "127", "--std", "128")
+
+
+def quantized(path):
+    return sum(n.op_type == "QuantizeLinear" for n in onnx.load(path).graph.node)
+
+
+def test_quantize_on_arrays(files, tmp_path, command):
+    samples = np.random.default_rng(0).standard_normal((6, 3, 48, 48), np.float32)
+    np.savez(tmp_path / "c.npz", input=samples)
+    out = tmp_path / "q.onnx"
+    r = command("compress", files / "net.onnx", out, "--quantize", "--calibration", tmp_path / "c.npz", "--json")
+    assert quantized(out) > 10
+    assert r["bytes_after"] == out.stat().st_size < r["bytes_before"] / 2
+    expected = pycompress.quantize(files / "net.onnx", samples)
+    assert onnx.load(out).graph == expected.graph
+
+
+def test_quantize_on_a_folder_of_images(files, tmp_path, command):
+    words = ("--quantize", "--calibration", files, "--samples", "2")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes((files / "cat.png").read_bytes())
+    words = ("--quantize", "--calibration", tmp_path / "photos", *IMAGES)
+    command("compress", files / "net.onnx", tmp_path / "q.onnx", *words)
+    assert quantized(tmp_path / "q.onnx") > 10
+
+
+def test_images_need_mean_and_std(files, tmp_path, refused):
+    assert "--mean" in refused(
+        "compress", files / "net.onnx", tmp_path / "q.onnx", "--quantize", "--calibration", "photos"
+    )
+
+
+def test_a_plan_is_compiled_where_out_says_so(files, tmp_path, command):
+    (tmp_path / "names.txt").write_text("".join(f"name {i}\n" for i in range(10)))
+    out = tmp_path / "net.plan.safetensors"
+    command("compress", files / "net.onnx", out, *IMAGES, "--labels", tmp_path / "names.txt")
+    session = pycompress.InferenceSession(out)
+    assert session.get_inputs()[0].shape == [1, 48, 48, 3]
+    assert session.labels[3] == "name 3"
+
+
+@pytest.mark.parametrize("kind", ["json", "toml"])
+def test_a_recipe_holds_the_steps(kind, files, tmp_path, command):
+    if kind == "toml" and sys.version_info < (3, 11):
+        pytest.skip("TOML came with Python 3.11")
+    np.save(tmp_path / "c.npy", np.random.default_rng(0).standard_normal((4, 3, 48, 48), np.float32))
+    options = {"calibration": "c.npy", "samples": 3, "method": "minmax"}
+    if kind == "json":
+        (tmp_path / "r.json").write_text(json.dumps({"quantize": options}))
+    else:
+        lines = [f"{k} = {json.dumps(v)}" for k, v in options.items()]
+        (tmp_path / "r.toml").write_text("[quantize]\n" + "\n".join(lines))
+    command("compress", files / "net.onnx", tmp_path / "q.onnx", "--recipe", tmp_path / f"r.{kind}")
+    assert quantized(tmp_path / "q.onnx") > 10
+
+
+@pytest.mark.parametrize(
+    "recipe,said",
+    [
+        ({"prune": {"sparsity": 0.8}}, "'prune' is not built"),
+        ({"factorize": {}}, "'factorize' is not built"),
+        ({"distil": {}}, "no step 'distil'"),
+        ({"quantize": {"calibration": "photos", "bits": 3}}, "no option 'bits'"),
+        ({"quantize": {}}, "calibration"),
+        ({"quantize": {"calibration": "photos", "samples": -1}}, "samples"),
+        ([1], "table"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_is_refused_by_name(recipe, said, files, tmp_path, refused):
+    (tmp_path / "r.json").write_text(json.dumps(recipe))
+    assert said in refused("compress", files / "net.onnx", tmp_path / "q.onnx", "--recipe", tmp_path / "r.json")
+    assert not (tmp_path / "q.onnx").exists()
+
+
+def test_flags_that_cannot_be_followed_are_refused(files, tmp_path, refused):
+    net, out = files / "net.onnx", tmp_path / "q.onnx"
+    assert "'prune' is not built" in refused("compress", net, out, "--prune", "0.5")
+    assert "nothing to do" in refused("compress", net, out)
+    assert "OUT must end" in refused("compress", net, tmp_path / "q.bin", "--quantize")
+    assert "no such calibration" in refused("compress", net, out, "--quantize", "--calibration", tmp_path / "none")
+    assert "plan cannot be compressed" in refused("compress", files / "net.plan.safetensors", out, "--quantize")
+    assert "no such folder" in refused("compress", net, tmp_path / "none" / "q.onnx", "--quantize")

@@ -1,0 +1,57 @@
+import subprocess
+import sys
+
+import pytest
+
+from pycompress import __version__
+from pycompress.cli import COMMANDS, main, parser
+from pycompress.cli.output import Output
+
+
+def test_version_is_the_package_s(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"pycompress {__version__}\n"
+
+
+@pytest.mark.parametrize("name", [c.__name__.split(".")[-1] for c in COMMANDS])
+def test_every_command_explains_itself_and_speaks_json(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "--json" in text and "--quiet" in text
+    assert name in parser().format_help()
+
+
+def test_the_command_line_starts_without_onnx_numba_and_peers():
+    code = "import sys; from pycompress.cli import parser; parser(); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"onnx", "numba", "onnxruntime", "openvino", "rich", "PIL"} & {m.split(".")[0] for m in loaded}
+
+
+def test_a_missing_model_is_one_line_and_exit_code_2(refused):
+    assert refused("info", "nowhere.onnx") == "pycompress info: no such model: nowhere.onnx"
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path, refused):
+    path = tmp_path / "noise.onnx"
+    path.write_bytes(b"\xff" * 100)
+    assert "not an ONNX model" in refused("info", path)
+
+
+def test_an_unknown_network_of_the_zoo_is_refused(refused):
+    assert "zoo has no network 'lenet'" in refused("info", "zoo:lenet")
+    assert "width" in refused("info", "zoo:mobilenetv1,width")
+
+
+def test_no_progress_where_stderr_is_not_a_terminal(capsys):
+    with Output().progress("working", 3) as tick:
+        tick()
+    assert capsys.readouterr().err == ""
+
+
+def test_tables_align_numbers_to_the_right(capsys):
+    Output().table(("name", "n"), [("a", 1), ("b", 100)])
+    assert capsys.readouterr().out.splitlines() == ["name    n", "----  ---", "a       1", "b     100"]
