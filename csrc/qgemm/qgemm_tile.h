@@ -44,13 +44,18 @@ PCX_INLINE void qg_step(const int mr, const uint8_t *const row[], ptrdiff_t at, 
 
 PCX_INLINE void qg_windows(const int mr, const int table, const size_t window, const qgemm_tile *t)
 {
+    const int few = mr <= 2; /* then there are registers for the int32 sums, too */
     const __m256i ones = _mm256_set1_epi16(1);
     const int16_t *start = t->proof->start;
     const int8_t *w = t->w;
     const int32_t(*from)[QGEMM_NR] = t->from;
     const uint8_t *row[QGEMM_MR];
-    PCX_UNROLL for (int r = 0; r < mr; r++)
+    __m256i sum[QGEMM_MR][2];
+    PCX_UNROLL for (int r = 0; r < mr; r++) {
         row[r] = t->row[r];
+        sum[r][0] = qg_load(from[r]);
+        sum[r][1] = qg_load(from[r] + 8);
+    }
     for (size_t s = 0; s < t->steps; start += 32, from = (const int32_t(*)[QGEMM_NR])t->sum) {
         __m256i acc[QGEMM_MR][2];
         PCX_UNROLL for (int r = 0; r < mr; r++) {
@@ -66,9 +71,15 @@ PCX_INLINE void qg_windows(const int mr, const int table, const size_t window, c
         }
         PCX_UNROLL for (int r = 0; r < mr; r++)
             PCX_UNROLL for (int h = 0; h < 2; h++) {
-                const __m256i wide = _mm256_madd_epi16(acc[r][h], ones);
-                qg_store(&t->sum[r][8 * h], _mm256_add_epi32(wide, qg_load(&from[r][8 * h])));
+                const __m256i before = few ? sum[r][h] : qg_load(&from[r][8 * h]);
+                sum[r][h] = _mm256_add_epi32(_mm256_madd_epi16(acc[r][h], ones), before);
+                if (!few)
+                    qg_store(&t->sum[r][8 * h], sum[r][h]);
             }
+    }
+    PCX_UNROLL for (int r = 0; few && r < mr; r++) {
+        qg_store(t->sum[r], sum[r][0]);
+        qg_store(t->sum[r] + 8, sum[r][1]);
     }
 }
 
