@@ -81,9 +81,10 @@ typedef struct {
 } pcx_impl;
 
 /*
- * `prepare` and `prepared` read the array `w` and the sizes that stand in its contract, nothing else:
- * steps with the same weights share the result.  Where `w` is not constant, args->prepared stays NULL,
- * which every implementation must take.
+ * `units` and `scratch` look at sizes, and at pointers only for being NULL.  `prepare` and `prepared`
+ * read the array `w` and the sizes that stand in its contract, nothing else: steps with the same
+ * weights share the result.  Where `w` is not constant, args->prepared stays NULL, which every
+ * implementation must take.
  */
 /*
  * `contract` lists the slots of the argument struct in order; every slot is 8 bytes.
@@ -483,13 +484,79 @@ size_t pcx_threads_count(const pcx_threads *pool);
 /* Cores that affinity and the cgroup's quota allow; at least 1. */
 size_t pcx_cores(void);
 
+/* What calls answer. */
+enum { PCX_OK = 0, PCX_NO_MEMORY = 1, PCX_BAD_PLAN = 2, PCX_IO = 3, PCX_BAD_ARGUMENT = 4 };
+
 /*
  * One kernel call with checked arguments, on `pool` (NULL: on this thread).  A NULL `prepared` slot
  * is filled for the call and NULL again after it.  PCX_OK or PCX_NO_MEMORY.
  */
 int pcx_call(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args);
 
-enum { PCX_OK = 0, PCX_NO_MEMORY = 1, PCX_BAD_PLAN = 2, PCX_IO = 3, PCX_BAD_ARGUMENT = 4 };
+/* ---- plans ---- */
+
+/* A named constant array.  `data` outlives the plan; what is not aligned to 64 bytes is copied. */
+typedef struct {
+    const char *name;
+    size_t dtype; /* PCX_U8 ... */
+    size_t rank;
+    const size_t *shape;
+    const void *data;
+    size_t bytes;
+} pcx_tensor;
+
+/* An input or output of a program. */
+typedef struct {
+    const char *name;
+    size_t dtype;
+    size_t rank;
+    const size_t *shape;
+    size_t bytes;
+} pcx_port;
+
+typedef struct pcx_plan pcx_plan;
+
+/*
+ * Open a plan, validated as a whole before this returns: every slot of every step against its
+ * kernel's contract.  pcx_plan_load maps the file; pcx_plan_open reads a file's bytes, which must
+ * outlive the plan; pcx_plan_build takes the graph and the tensors apart.
+ * `cpu` masks the implementations.  On failure `*plan` is NULL and `why` (of `room` bytes) says,
+ * in one line, what is wrong and where.
+ */
+int pcx_plan_load(const char *path, uint32_t cpu, pcx_plan **plan, char *why, size_t room);
+int pcx_plan_open(const void *data, size_t bytes, uint32_t cpu, pcx_plan **plan, char *why, size_t room);
+int pcx_plan_build(const char *json, size_t length, const pcx_tensor *tensors, size_t count,
+                   uint32_t cpu, pcx_plan **plan, char *why, size_t room);
+void pcx_plan_free(pcx_plan *plan);
+
+/* The file's bytes, where the plan came from a file (NULL otherwise), and a metadata string or NULL. */
+const void *pcx_plan_bytes(const pcx_plan *plan, size_t *bytes);
+const char *pcx_plan_metadata(const pcx_plan *plan, const char *key, size_t *length);
+
+/* A plan holds one program per set of input shapes. */
+size_t pcx_plan_programs(const pcx_plan *plan);
+size_t pcx_plan_inputs(const pcx_plan *plan, size_t program);
+size_t pcx_plan_outputs(const pcx_plan *plan, size_t program);
+const pcx_port *pcx_plan_input(const pcx_plan *plan, size_t program, size_t index);
+const pcx_port *pcx_plan_output(const pcx_plan *plan, size_t program, size_t index);
+size_t pcx_plan_arena(const pcx_plan *plan, size_t program); /* bytes */
+size_t pcx_plan_steps(const pcx_plan *plan, size_t program);
+const char *pcx_plan_step_kernel(const pcx_plan *plan, size_t program, size_t step);
+const char *pcx_plan_step_isa(const pcx_plan *plan, size_t program, size_t step);
+
+/* ---- sessions: a plan, a pool and as many contexts as run at once ---- */
+typedef struct pcx_session pcx_session;
+pcx_session *pcx_session_new(const pcx_plan *plan, size_t threads); /* NULL when out of memory */
+void pcx_session_free(pcx_session *session);
+
+/*
+ * Run one program.  inputs[i] and outputs[i] hold the ports' bytes, aligned to their elements;
+ * outputs overlap neither each other nor the inputs.  `seconds`, unless NULL, receives the start
+ * and the end of each step (two doubles a step, from the start of the run).  May be called by
+ * several threads at once.
+ */
+int pcx_session_run(pcx_session *session, size_t program, const void *const *inputs,
+                    void *const *outputs, double *seconds);
 
 /* end cdef */
 

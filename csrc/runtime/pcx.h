@@ -48,6 +48,7 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #else
 #  define PCX_IVDEP _Pragma("GCC ivdep")
 #endif
+#define PCX_PRINTF(at, first) __attribute__((format(printf, at, first)))
 #define PCX_LIKELY(x) __builtin_expect(!!(x), 1)
 
 /* Before a loop of a small constant length: expand it, whatever the compiler thinks of that. */

@@ -1,0 +1,104 @@
+/* plan.h - a plan in memory, private to the runtime. */
+#ifndef PCX_PLAN_H
+#define PCX_PLAN_H
+
+#include "contract.h"
+#include "json.h"
+
+enum { REGION_ARENA, REGION_TENSOR, REGION_INPUT, REGION_OUTPUT, REGIONS };
+
+/* slots[slot] = the region's address + offset */
+typedef struct {
+    uint32_t slot;
+    uint32_t region; /* REGION_* */
+    uint32_t index;
+    size_t offset;
+} patch;
+
+typedef struct {
+    const pcx_kernel *kernel;
+    const pcx_impl *impl;
+    size_t first; /* of its slots */
+    size_t units;
+    int whole; /* too little work to split */
+} step;
+
+typedef struct {
+    pcx_port *ports[2]; /* inputs, outputs */
+    size_t count[2];
+    size_t arena;
+    step *steps;
+    size_t step_count;
+    uint64_t *slots; /* arguments of all steps, complete but for the patches */
+    size_t slot_count; /* of the steps read so far */
+    patch *patches;
+    size_t patch_count;
+} program;
+
+struct pcx_plan {
+    void *kept; /* what plan_keep gave */
+    const unsigned char *file;
+    size_t bytes;
+    int mapped;
+    json header;     /* of the file */
+    size_t metadata; /* node of `header`, or 0 */
+    program *programs;
+    size_t program_count;
+    size_t arena, scratch; /* most that any program, any step needs */
+};
+
+/* Zeroed memory, aligned to 64 bytes, that lives as long as the plan; NULL when there is none. */
+void *plan_keep(pcx_plan *plan, size_t count, size_t size);
+
+/* load.c: a safetensors file's bytes -> its tensors (kept), metadata and graph. */
+typedef struct {
+    const pcx_tensor *tensors;
+    size_t count;
+    const char *graph;
+    size_t length;
+} container;
+int container_read(pcx_plan *plan, container *file, const reason *why);
+
+/* graph.c: fill `programs`. */
+int graph_read(pcx_plan *plan, const container *file, uint32_t cpu, const reason *why);
+
+/* ---- while a graph is read ---- */
+
+typedef struct {
+    const pcx_kernel *kernel;
+    const pcx_impl *impl;
+    contract contract;
+} kernel_row;
+
+/* A constant array of the graph. */
+typedef struct {
+    const pcx_tensor *tensor;
+    const unsigned char *data; /* aligned to 64 bytes */
+    int own;                   /* it is a copy: nobody changes it after it was checked */
+} constant;
+
+typedef struct prepared prepared;
+
+typedef struct {
+    pcx_plan *plan;
+    const reason *why;
+    const json *graph;
+    kernel_row *kernels;
+    size_t kernel_count;
+    constant *constants;
+    size_t constant_count;
+    prepared *made[256];
+
+    program *program; /* what is being read, for messages and look-ups */
+    size_t step;
+    const char *kernel;
+    span slot;
+} builder;
+
+/* Refuse, saying where. */
+int builder_refuse(const builder *b, const char *format, ...) PCX_PRINTF(2, 3);
+
+/* step.c: node `at` -> step b->step of b->program, whose slots and patches have room. */
+int step_read(builder *b, size_t at);
+
+#endif

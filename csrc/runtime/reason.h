@@ -1,0 +1,15 @@
+/* reason.h - why something was refused, in one line. */
+#ifndef PCX_REASON_H
+#define PCX_REASON_H
+
+#include "pcx.h"
+
+typedef struct {
+    char *text; /* `room` bytes, or NULL */
+    size_t room;
+} reason;
+
+/* Write the reason, on one printable line; PCX_BAD_PLAN. */
+int refuse(const reason *why, const char *format, ...) PCX_PRINTF(2, 3);
+
+#endif

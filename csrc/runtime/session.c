@@ -1,0 +1,195 @@
+/*
+ * session.c - running a plan.  A run takes a context that nobody uses, or makes one; contexts stay,
+ * so that runs allocate nothing once there are as many as run at once.
+ */
+#define _GNU_SOURCE
+#include "plan.h"
+#include "threads.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { HUGE_PAGE = 1 << 21 };
+
+/* A program's tasks, and their arguments with all addresses but those of inputs and outputs. */
+typedef struct {
+    task *tasks;
+    uint64_t *slots;
+} frame;
+
+typedef struct context context;
+struct context {
+    context *next;
+    atomic_int owner; /* the process whose thread runs with it; 0: nobody */
+    void *memory;     /* of the arena */
+    char *arena, *scratch;
+    frame *frames; /* one per program, filled when first run */
+    size_t count;
+};
+
+struct pcx_session {
+    const pcx_plan *plan;
+    pcx_threads *pool;
+    _Atomic(context *) contexts;
+};
+
+/* ---- contexts ---- */
+
+static void context_free(context *c)
+{
+    for (size_t i = 0; c->frames && i < c->count; i++) {
+        free(c->frames[i].tasks);
+        free(c->frames[i].slots);
+    }
+    free(c->frames);
+    free(c->memory);
+    free(c->scratch);
+    free(c);
+}
+
+/* Zeroed, so that no plan reads what others left in memory; in huge pages where the system has them. */
+static int arena_make(context *c, size_t bytes)
+{
+    const size_t align = bytes < HUGE_PAGE ? 64 : HUGE_PAGE;
+    c->memory = calloc(1, bytes + align);
+    if (!c->memory)
+        return 0;
+    c->arena = (char *)c->memory + (align - (uintptr_t)c->memory % align);
+#ifdef MADV_HUGEPAGE
+    if (align == HUGE_PAGE)
+        madvise(c->arena, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish; refusal does no harm */
+#endif
+    return 1;
+}
+
+static context *context_new(const pcx_session *s)
+{
+    context *c = calloc(1, sizeof *c);
+    size_t scratch;
+    if (!c)
+        return NULL;
+    c->count = s->plan->program_count;
+    c->frames = calloc(c->count, sizeof *c->frames);
+    if (!PCX_MUL_OVERFLOW(s->plan->scratch, pcx_threads_count(s->pool), &scratch))
+        c->scratch = block_new(scratch);
+    if (c->frames && c->scratch && arena_make(c, s->plan->arena))
+        return c;
+    context_free(c);
+    return NULL;
+}
+
+/*
+ * A context for this thread.  After fork() those in use by the parent's threads are nobody's in the
+ * child; whatever state they are in is as good as any, since a run sets all that it reads.
+ */
+static context *context_take(pcx_session *s)
+{
+    const int process = (int)getpid();
+    for (context *c = atomic_load(&s->contexts); c; c = c->next) {
+        int owner = atomic_load(&c->owner);
+        if (owner != process && atomic_compare_exchange_strong(&c->owner, &owner, process))
+            return c;
+    }
+    context *c = context_new(s);
+    if (!c)
+        return NULL;
+    atomic_init(&c->owner, process);
+    c->next = atomic_load(&s->contexts);
+    while (!atomic_compare_exchange_weak(&s->contexts, &c->next, c))
+        ;
+    return c;
+}
+
+static int frame_make(frame *f, const program *p, char *arena)
+{
+    uint64_t *slots = malloc(max_size(p->slot_count, 1) * sizeof *slots);
+    task *tasks = calloc(max_size(p->step_count, 1), sizeof *tasks);
+    if (!slots || !tasks) {
+        free(slots);
+        free(tasks);
+        return 0;
+    }
+    memcpy(slots, p->slots, p->slot_count * sizeof *slots);
+    for (size_t i = 0; i < p->patch_count; i++)
+        if (p->patches[i].region == REGION_ARENA)
+            slots[p->patches[i].slot] = (uint64_t)(uintptr_t)(arena + p->patches[i].offset);
+    for (size_t i = 0; i < p->step_count; i++) {
+        const step *s = p->steps + i;
+        tasks[i].impl = s->impl;
+        tasks[i].args = slots + s->first;
+        tasks[i].units = s->units;
+        tasks[i].whole = s->whole;
+    }
+    f->slots = slots;
+    f->tasks = tasks;
+    return 1;
+}
+
+/* ---- sessions ---- */
+
+pcx_session *pcx_session_new(const pcx_plan *plan, size_t threads)
+{
+    pcx_session *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->plan = plan;
+    s->pool = pcx_threads_new(threads);
+    if (s->pool)
+        return s;
+    free(s);
+    return NULL;
+}
+
+void pcx_session_free(pcx_session *s)
+{
+    if (!s)
+        return;
+    pcx_threads_free(s->pool);
+    for (context *c = atomic_load(&s->contexts), *next; c; c = next) {
+        next = c->next;
+        context_free(c);
+    }
+    free(s);
+}
+
+static int aligned(const pcx_port *ports, size_t count, const void *const *data)
+{
+    for (size_t i = 0; i < count; i++)
+        if (ports[i].bytes && (!data[i] || (uintptr_t)data[i] % pcx_dtype_bytes(ports[i].dtype)))
+            return 0;
+    return 1;
+}
+
+static int run(pcx_session *s, context *c, size_t index, const void *const *inputs, void *const *outputs,
+               double *seconds)
+{
+    const program *p = s->plan->programs + index;
+    frame *f = c->frames + index;
+    if (!f->tasks && !frame_make(f, p, c->arena))
+        return PCX_NO_MEMORY;
+    for (size_t i = 0; i < p->patch_count; i++) {
+        const patch *at = p->patches + i;
+        if (at->region == REGION_ARENA)
+            continue;
+        const char *data = at->region == REGION_INPUT ? inputs[at->index] : outputs[at->index];
+        f->slots[at->slot] = (uint64_t)((uintptr_t)data + at->offset);
+    }
+    const task_list list = { f->tasks, p->step_count, c->scratch, s->plan->scratch, seconds };
+    threads_run(s->pool, &list);
+    return PCX_OK;
+}
+
+int pcx_session_run(pcx_session *s, size_t program, const void *const *inputs, void *const *outputs, double *seconds)
+{
+    if (program >= s->plan->program_count || !aligned(s->plan->programs[program].ports[0], pcx_plan_inputs(s->plan, program), inputs) ||
+        !aligned(s->plan->programs[program].ports[1], pcx_plan_outputs(s->plan, program), (const void *const *)outputs))
+        return PCX_BAD_ARGUMENT;
+    if (!threads_enter(s->pool))
+        return PCX_NO_MEMORY;
+    context *c = context_take(s);
+    const int code = c ? run(s, c, program, inputs, outputs, seconds) : PCX_NO_MEMORY;
+    if (c)
+        atomic_store(&c->owner, 0);
+    threads_leave(s->pool);
+    return code;
+}

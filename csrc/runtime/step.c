@@ -1,0 +1,210 @@
+/* step.c - one step: every slot against the kernel's contract. */
+#include "plan.h"
+
+enum {
+    SMALL = 16384,      /* bytes; a step that touches no more is done before another thread hears of it */
+    SCRATCH = 1 << 30,  /* bytes of one thread at most */
+    SIZE_MOST = 2147483647,
+    KEY = 16,
+};
+
+/* What was derived from one array of weights. */
+struct prepared {
+    prepared *next;
+    pcx_prepare_fn *make;
+    uint64_t key[KEY]; /* address of w, and the sizes that its contract mentions */
+    void *data;
+};
+
+/* What a step's pointer slot names. */
+typedef struct {
+    size_t region, index, offset;
+} place;
+
+static int place_read(builder *b, size_t at, place *p, size_t *bytes)
+{
+    const json *j = b->graph;
+    if (j->nodes[at].count != 3 || !json_size(j, at + 1, REGIONS - 1, &p->region) ||
+        !json_size(j, at + 2, INT64_MAX, &p->index) || !json_size(j, at + 3, INT64_MAX, &p->offset))
+        return builder_refuse(b, "a pointer must be [region, index, byte offset]");
+    const size_t ends[REGIONS] = { 1, b->constant_count, b->program->count[0], b->program->count[1] };
+    static const char *const words[REGIONS] = { "arena", "tensor", "input", "output" };
+    if (p->index >= ends[p->region])
+        return builder_refuse(b, "there is no %s %zu", words[p->region], p->index);
+    if (p->region == REGION_ARENA)
+        *bytes = b->program->arena;
+    else if (p->region == REGION_TENSOR)
+        *bytes = b->constants[p->index].tensor->bytes;
+    else
+        *bytes = b->program->ports[p->region - REGION_INPUT][p->index].bytes;
+    return PCX_OK;
+}
+
+static uint64_t integer_at(const unsigned char *data, size_t type, size_t i)
+{
+    const uint16_t *half = (const void *)data;
+    const uint32_t *word = (const void *)data;
+    const uint64_t *wide = (const void *)data;
+    switch (type) { /* below zero becomes greater than any limit */
+    case PCX_U8: return data[i];
+    case PCX_I8: return (uint64_t)(int64_t)(int8_t)data[i];
+    case PCX_U16: return half[i];
+    case PCX_I16: return (uint64_t)(int64_t)(int16_t)half[i];
+    case PCX_U32: return word[i];
+    case PCX_I32: return (uint64_t)(int64_t)(int32_t)word[i];
+    case PCX_U64:
+    case PCX_I64: return wide[i];
+    default: return UINT64_MAX;
+    }
+}
+
+/* Values that are bounded must be constant; they are checked in a copy, which a changing file cannot reach. */
+static int bounds_check(builder *b, const place *p, const extent *e, uint64_t limit)
+{
+    if (p->region != REGION_TENSOR)
+        return builder_refuse(b, "values below a bound must be a tensor");
+    constant *c = b->constants + p->index;
+    if (!c->own) {
+        unsigned char *copy = plan_keep(b->plan, c->tensor->bytes, 1);
+        if (!copy)
+            return PCX_NO_MEMORY;
+        c->data = memcpy(copy, c->data, c->tensor->bytes);
+        c->own = 1;
+    }
+    for (size_t i = 0; i < e->bytes / e->element; i++)
+        if (integer_at(c->data + p->offset, e->type, i) >= limit)
+            return builder_refuse(b, "value %zu is not in [0, %llu)", i, (unsigned long long)limit);
+    return PCX_OK;
+}
+
+/* A pointer slot: inside its region, aligned, and writable if it is an output. */
+static int pointer_check(builder *b, const contract *c, const contract_slot *slot, const uint64_t *slots,
+                         const place *p, size_t room, extent *e)
+{
+    if (!contract_extent(c, slots, slot, e))
+        return builder_refuse(b, "its type is not one of the contract's, or its size overflows");
+    if (p->offset > room || e->bytes > room - p->offset)
+        return builder_refuse(b, "%zu bytes at %zu do not fit into %zu", e->bytes, p->offset, room);
+    if (p->offset % e->element)
+        return builder_refuse(b, "byte offset %zu is not aligned to elements of %zu", p->offset, e->element);
+    if (p->region >= REGION_INPUT) { /* callers align ports to the ports' elements only */
+        const pcx_port *port = b->program->ports[p->region - REGION_INPUT] + p->index;
+        if (e->element > pcx_dtype_bytes(port->dtype))
+            return builder_refuse(b, "elements of %zu bytes in a port of smaller ones", e->element);
+    }
+    if (slot->output && (p->region == REGION_TENSOR || p->region == REGION_INPUT))
+        return builder_refuse(b, "it must not write there");
+    if (slot->output && e->count > e->bytes / e->element) /* bounds the work, too */
+        return builder_refuse(b, "its rows overlap");
+    return slot->below.length ? bounds_check(b, p, e, contract_limit(c, slots, slot)) : PCX_OK;
+}
+
+/* Put what is derived from the constant weights into the slot; steps with the same weights share it. */
+static int prepare(builder *b, const kernel_row *row, uint64_t *slots)
+{
+    const contract *c = &row->contract;
+    prepared want = { .make = row->impl->prepare, .key = { slots[c->w] } };
+    size_t used = 1;
+    for (size_t i = 0; i < c->count; i++)
+        if (c->slot[i].kind == SLOT_SIZE && contract_mentions(c->slot + c->w, c->slot[i].name)) {
+            if (used == KEY)
+                return builder_refuse(b, "its contract mentions too many sizes");
+            want.key[used++] = slots[i];
+        }
+    prepared **bucket = b->made + slots[c->w] / 64 % (sizeof b->made / sizeof *b->made), *at = *bucket;
+    while (at && (at->make != want.make || memcmp(at->key, want.key, sizeof want.key)))
+        at = at->next;
+    if (!at) {
+        at = plan_keep(b->plan, 1, sizeof *at);
+        want.data = plan_keep(b->plan, row->impl->prepared(slots), 1);
+        want.next = *bucket;
+        if (!at || !want.data)
+            return PCX_NO_MEMORY;
+        row->impl->prepare(slots, want.data);
+        *at = want;
+        *bucket = at;
+    }
+    slots[c->prepared] = (uint64_t)(uintptr_t)at->data;
+    return PCX_OK;
+}
+
+/* Sizes first: what an array must hold may depend on a size that stands after it. */
+static int sizes_read(builder *b, size_t at, const contract *c, uint64_t *slots)
+{
+    const json_node *nodes = b->graph->nodes;
+    for (size_t i = 0; i < c->count; i++, at = nodes[at].next) {
+        b->slot = c->slot[i].name;
+        if (c->slot[i].kind == SLOT_SIZE && !json_size(b->graph, at, SIZE_MOST, slots + i))
+            return builder_refuse(b, "it must be an integer from 0 to %d", SIZE_MOST);
+    }
+    b->slot.length = 0;
+    span broken;
+    if (!contract_holds(c, slots, &broken))
+        return builder_refuse(b, "%.*s does not hold", (int)broken.length, broken.text);
+    return PCX_OK;
+}
+
+/* Pointers: constants get their addresses, the rest patches and, for the time being, some address. */
+static int pointers_read(builder *b, size_t at, const contract *c, size_t first, size_t *touched, int *fixed)
+{
+    const json_node *nodes = b->graph->nodes;
+    program *p = b->program;
+    uint64_t *slots = p->slots + first;
+    for (size_t i = 0; i < c->count; i++, at = nodes[at].next) {
+        const contract_slot *slot = c->slot + i;
+        const int null = nodes[at].kind == JSON_NULL;
+        place where;
+        extent e;
+        size_t room = 0;
+        b->slot = slot->name;
+        if (slot->kind == SLOT_SIZE || (null && slot->optional) || (null && slot->kind == SLOT_PREPARED))
+            continue;
+        if (slot->kind == SLOT_PREPARED)
+            return builder_refuse(b, "it must be null");
+        if (nodes[at].kind != JSON_ARRAY)
+            return builder_refuse(b, "a pointer must be [region, index, byte offset]%s", slot->optional ? " or null" : "");
+        int code = place_read(b, at, &where, &room);
+        if (!code)
+            code = pointer_check(b, c, slot, slots, &where, room, &e);
+        if (code)
+            return code;
+        *touched = PCX_ADD_OVERFLOW(*touched, e.bytes, touched) ? SIZE_MAX : *touched;
+        if (where.region == REGION_TENSOR) {
+            slots[i] = (uint64_t)(uintptr_t)(b->constants[where.index].data + where.offset);
+            *fixed |= i == c->w;
+        } else {
+            slots[i] = 64 + where.offset;
+            p->patches[p->patch_count++] =
+                (patch){ (uint32_t)(first + i), (uint32_t)where.region, (uint32_t)where.index, where.offset };
+        }
+    }
+    b->slot.length = 0;
+    return PCX_OK;
+}
+
+int step_read(builder *b, size_t at)
+{
+    program *p = b->program;
+    step *s = p->steps + b->step;
+    const kernel_row *row = b->kernels + b->graph->nodes[at + 1].number;
+    uint64_t *slots = p->slots + p->slot_count;
+    size_t touched = 0;
+    int fixed = 0;
+    *s = (step){ .kernel = row->kernel, .impl = row->impl, .first = p->slot_count };
+    b->kernel = row->kernel->name;
+    int code = sizes_read(b, at + 2, &row->contract, slots);
+    if (!code)
+        code = pointers_read(b, at + 2, &row->contract, s->first, &touched, &fixed);
+    if (!code && fixed && row->impl->prepare && row->contract.prepared < CONTRACT_SLOTS)
+        code = prepare(b, row, slots);
+    if (code)
+        return code;
+    const size_t scratch = row->impl->scratch ? row->impl->scratch(slots) : 0;
+    if (scratch > SCRATCH)
+        return builder_refuse(b, "it needs %zu bytes of scratch memory", scratch);
+    b->plan->scratch = max_size(b->plan->scratch, round_up(scratch, 64));
+    s->units = row->impl->units(slots);
+    s->whole = touched <= SMALL;
+    p->slot_count += row->contract.count;
+    return PCX_OK;
+}
