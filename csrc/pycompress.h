@@ -19,10 +19,8 @@ extern "C" {
 
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
-    X(sgemm) \
-    X(sconv) \
-    X(dwconv) \
-    X(qgemm) \
+    X(sgemm) X(sconv) X(dwconv) \
+    X(qgemm) X(qconv) X(qdwconv) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
     X(dynquant) X(where) X(compare)
@@ -216,6 +214,58 @@ typedef struct {
     size_t ldo, ot;
     void *out; /* [m:ldo,n] u8, i32 or f32 */
 } pcx_qgemm_args;
+
+/*
+ * qconv: as qgemm, over the windows of NHWC images as sconv's; beyond an image lies xzp.  The
+ * products are in the order ky, kx, channel; every tap's channels are padded to whole steps of four.
+ */
+typedef struct {
+    size_t b, ih, iw, ldx, c;
+    const uint8_t *x;   /* [b,ih,iw:ldx,c] */
+    const int32_t *xzp; /* [1] */
+    size_t n;
+    const int8_t *w; /* [ceil(n/16),kh*kw,ceil(c/4),16,4], zero padded: kernels.qconv.pack */
+    size_t kh, kw, sh, sw, dh, dw, pt, pl;
+    const int32_t *colsum; /* [n] */
+    const int32_t *wzp;    /* [n] or NULL */
+    const int32_t *bias;   /* from here on as in pcx_qepilogue */
+    const float *scale;
+    const int32_t *clamp;
+    const uint8_t *lut;
+    const float *add_scale;
+    const int32_t *add_zero;
+    size_t oh, ow, ldr;
+    const uint8_t *residual; /* [b*oh*ow:ldr,n] or NULL */
+    size_t act;
+    const float *act_params;
+    const void *prepared; /* as in pcx_qgemm_args */
+    size_t ldo, ot;
+    void *out; /* [b,oh,ow:ldo,n] u8, i32 or f32 */
+} pcx_qconv_args;
+
+/* qdwconv: as qconv, but each channel is convolved with its own kh x kw weights. */
+typedef struct {
+    size_t b, ih, iw, ldx, c;
+    const uint8_t *x;   /* [b,ih,iw:ldx,c] */
+    const int32_t *xzp; /* [1] */
+    const int8_t *w; /* [kh*kw,c] */
+    size_t kh, kw, sh, sw, dh, dw, pt, pl;
+    const int32_t *colsum; /* [c] */
+    const int32_t *wzp;    /* [c] or NULL */
+    const int32_t *bias;   /* from here on as in pcx_qepilogue, with n = c */
+    const float *scale;
+    const int32_t *clamp;
+    const uint8_t *lut;
+    const float *add_scale;
+    const int32_t *add_zero;
+    size_t oh, ow, ldr;
+    const uint8_t *residual; /* [b*oh*ow:ldr,c] or NULL */
+    size_t act;
+    const float *act_params;
+    const void *prepared; /* as in pcx_qgemm_args */
+    size_t ldo, ot;
+    void *out; /* [b,oh,ow:ldo,c] u8, i32 or f32 */
+} pcx_qdwconv_args;
 
 /* The six strided dims of the elementwise kernels: stride 0 broadcasts. */
 

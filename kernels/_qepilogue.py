@@ -22,24 +22,32 @@ def _requantize(v, zero, least, greatest):
 
 
 @helper
-def finish(total, i, j, bias, scale, clamp, lut, add_scale, add_zero, residual, act, act_params, out):
-    """Write out[i,j] from `total`, the sum before the bias; sums are taken modulo 2**32."""
+def row(array, i):
+    """Row i of an array that may be None."""
+    if array is None:
+        return None
+    return array[i]
+
+
+@helper
+def finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, residual, act, act_params, out):
+    """Write column j of the row `out` from `total`, the sum before the bias; sums are taken modulo 2**32."""
     if bias is not None:
         total += bias[j]
     acc = np.int32(total)
     is_float = out.dtype.type(0.5) != 0
     if out.itemsize == 4 and not is_float:
-        out[i, j] = acc
+        out[j] = acc
     elif scale is not None:
         v = np.float32(acc) * scale[j]
         if is_float:
-            out[i, j] = activate(v, act, act_params)
+            out[j] = activate(v, act, act_params)
         elif clamp is not None:
             y = _requantize(v, clamp[0], clamp[1], clamp[2])
             if lut is not None:
                 y = np.int64(lut[y])
             if residual is not None and add_scale is not None and add_zero is not None:
                 mine = np.float32(y - add_zero[0]) * add_scale[0]
-                theirs = np.float32(np.int64(residual[i, j]) - add_zero[1]) * add_scale[1]
+                theirs = np.float32(np.int64(residual[j]) - add_zero[1]) * add_scale[1]
                 y = _requantize(mine + theirs, add_zero[2], add_zero[3], add_zero[4])
-            out[i, j] = y
+            out[j] = y

@@ -143,9 +143,6 @@ void qgemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
     }
 }
 
-PCX_TARGET_END
-#endif
-
 size_t qgemm_prepared(const void *args)
 {
     const pcx_qgemm_args *p = args;
@@ -157,3 +154,6 @@ void qgemm_prepare(const void *args, void *prepared)
     const pcx_qgemm_args *p = args;
     qproof_make(ceil_div(p->n, QGEMM_NR), ceil_div(p->k, 4), p->w, prepared);
 }
+
+PCX_TARGET_END
+#endif

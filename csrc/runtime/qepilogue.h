@@ -102,18 +102,26 @@ static inline void qtail_row(const qtail *t, size_t i, size_t j, size_t cols, co
 #include <immintrin.h>
 PCX_TARGET("avx2,fma")
 
-/* Two rows of 16 clamped floats, each as two vectors, to 32 bytes: row 0, row 1. */
-PCX_INLINE __m256i qt_pack_avx2(__m256 v[4], const qt_clamp *c)
+/*
+ * Four vectors of floats to 32 bytes, by 128-bit halves: the four lower halves, the four upper ones.
+ * Too low a float becomes INT32_MIN or stays; the packing instructions saturate it.
+ */
+PCX_INLINE __m256i qt_bytes_avx2(const __m256 v[4], const qt_clamp *c)
 {
     const __m256 high = _mm256_set1_ps(c->high);
     const __m256i zero = _mm256_set1_epi16((int16_t)c->zero), least = _mm256_set1_epi8((char)c->least);
     __m256i q[4];
-    PCX_UNROLL for (int x = 0; x < 4; x++) /* too low becomes INT32_MIN or stays; saturation does the rest */
+    PCX_UNROLL for (int x = 0; x < 4; x++)
         q[x] = _mm256_cvtps_epi32(_mm256_min_ps(v[x], high));
-    const __m256i row0 = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), zero);
-    const __m256i row1 = _mm256_adds_epi16(_mm256_packs_epi32(q[2], q[3]), zero);
-    const __m256i mixed = _mm256_max_epu8(_mm256_packus_epi16(row0, row1), least);
-    return _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    const __m256i first = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), zero);
+    const __m256i second = _mm256_adds_epi16(_mm256_packs_epi32(q[2], q[3]), zero);
+    return _mm256_max_epu8(_mm256_packus_epi16(first, second), least);
+}
+
+/* Two rows of 16 floats, each as two vectors, to 32 bytes: row 0, row 1. */
+PCX_INLINE __m256i qt_rows_avx2(const __m256 v[4], const qt_clamp *c)
+{
+    return _mm256_permutevar8x32_epi32(qt_bytes_avx2(v, c), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
 /* 16 bytes less zero, times scale, as two vectors. */
@@ -146,6 +154,16 @@ PCX_INLINE void qt_store(uint8_t *to, size_t cols, __m128i bytes)
     }
 }
 
+PCX_INLINE __m256i qt_lut_avx2(const uint8_t *lut, __m256i bytes)
+{
+    uint8_t each[2 * QT_NR];
+    _mm256_storeu_si256((__m256i *)each, bytes);
+    for (int c = 0; c < 2 * QT_NR; c++)
+        each[c] = lut[each[c]];
+    return _mm256_loadu_si256((const __m256i *)each);
+}
+
+/* r0 and r1 are the other summands of the lower and the upper 16 bytes. */
 PCX_INLINE __m256i qt_residual_avx2(const qtail *t, __m256i bytes, __m128i r0, __m128i r1)
 {
     __m256 mine[4], theirs[4];
@@ -155,7 +173,7 @@ PCX_INLINE __m256i qt_residual_avx2(const qtail *t, __m256i bytes, __m128i r0, _
     qt_unpack_avx2(r1, t->add_zero[1], t->add_scale[1], theirs + 2);
     PCX_UNROLL for (int x = 0; x < 4; x++)
         mine[x] = _mm256_add_ps(mine[x], theirs[x]);
-    return qt_pack_avx2(mine, &t->add);
+    return qt_rows_avx2(mine, &t->add);
 }
 
 /*
@@ -179,14 +197,9 @@ static inline void qtail_rows_avx2(const qtail *t, size_t i, size_t j, size_t ro
             const __m256i acc = _mm256_loadu_si256((const __m256i *)&sum[r + x / 2][x % 2 * 8]);
             v[x] = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), x % 2 ? s1 : s0);
         }
-        __m256i bytes = qt_pack_avx2(v, &t->clamp);
-        if (t->q.lut) {
-            uint8_t both[2 * QT_NR];
-            _mm256_storeu_si256((__m256i *)both, bytes);
-            for (int c = 0; c < 2 * QT_NR; c++)
-                both[c] = t->q.lut[both[c]];
-            bytes = _mm256_loadu_si256((const __m256i *)both);
-        }
+        __m256i bytes = qt_rows_avx2(v, &t->clamp);
+        if (t->q.lut)
+            bytes = qt_lut_avx2(t->q.lut, bytes);
         if (t->q.residual) {
             const uint8_t *r0 = t->q.residual + (i + r) * t->q.ldr + j, *r1 = r0 + (next - r) * t->q.ldr;
             bytes = qt_residual_avx2(t, bytes, qt_load(r0, cols), qt_load(r1, cols));

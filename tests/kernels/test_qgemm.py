@@ -125,7 +125,7 @@ def by_units(isa, args, order):
     """Run unit by unit in the given order, with nothing prepared."""
     slots, _ = native.qgemm.pack(dict(zip((a.name for a in native.qgemm.spec.args), args)))
     impl = native.qgemm.impl(isa)
-    scratch = np.zeros(max(impl.scratch(slots) if impl.scratch else 0, 1), np.uint8)
+    scratch = native.aligned(max(impl.scratch(slots) if impl.scratch else 0, 1), np.uint8)
     for u in order(impl.units(slots)).tolist():
         impl.run(slots, u, u + 1, native.ffi.cast("void *", scratch.ctypes.data))
 

@@ -1,0 +1,56 @@
+/* qconv.h - what the qconv files share.  Coordinates are size_t; what lies above or left of an image is huge. */
+#ifndef PCX_QCONV_H
+#define PCX_QCONV_H
+
+#include "../qgemm/qgemm_block.h"
+
+/* Groups of `panels` panels times blocks of `rows` output pixels are the units. */
+typedef struct {
+    size_t pixels, steps; /* of the output; of four products each */
+    size_t blocks, rows;
+    size_t panels, groups;
+} qconv_grid;
+
+enum { QCONV_PANELS = 4 }; /* pixels next to padding are gathered once for so many */
+
+static inline qconv_grid qconv_split(const pcx_qconv_args *p)
+{
+    qconv_grid g = { .pixels = p->n ? p->b * p->oh * p->ow : 0, .steps = p->c ? p->kh * p->kw * ceil_div(p->c, 4) : 0 };
+    /* About 24 KiB of pixels gathered. */
+    const size_t most = min_size(max_size(6144 / max_size(g.steps, 1) / QGEMM_MR * QGEMM_MR, 24), 384);
+    g.blocks = ceil_div(g.pixels, most);
+    g.rows = g.blocks ? round_up(ceil_div(g.pixels, g.blocks), QGEMM_MR) : 0;
+    g.panels = ceil_div(p->n, QGEMM_NR);
+    g.groups = ceil_div(g.panels, QCONV_PANELS);
+    return g;
+}
+
+/* Where in the image the window of an output pixel begins. */
+typedef struct {
+    size_t image, y, x;
+} qconv_place;
+
+static inline qconv_place qconv_at(const pcx_qconv_args *p, size_t pixel)
+{
+    const size_t line = pixel / p->ow;
+    return (qconv_place){ line / p->oh, line % p->oh * p->sh - p->pt, pixel % p->ow * p->sw - p->pl };
+}
+
+/* The channels that the tap (ky, kx) of a window meets, or NULL in the padding. */
+static inline const uint8_t *qconv_tap(const pcx_qconv_args *p, const qconv_place *at, size_t ky, size_t kx)
+{
+    const size_t y = at->y + ky * p->dh, x = at->x + kx * p->dw;
+    return y < p->ih && x < p->iw ? p->x + ((at->image * p->ih + y) * p->iw + x) * p->ldx : NULL;
+}
+
+static inline pcx_qepilogue qconv_tail(const pcx_qconv_args *p)
+{
+    return (pcx_qepilogue){ p->bias,     p->scale, p->clamp,    p->lut, p->add_scale,
+                            p->add_zero, p->ldr,   p->residual, p->act, p->act_params };
+}
+
+PCX_HIDDEN pcx_run_fn qconv_avx2;
+PCX_HIDDEN pcx_size_fn qconv_avx2_scratch, qconv_prepared;
+PCX_HIDDEN pcx_prepare_fn qconv_prepare;
+
+#endif

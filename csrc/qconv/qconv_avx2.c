@@ -1,0 +1,154 @@
+/*
+ * qconv_avx2.c - blocks of output pixels through qgemm's panels.  A pixel whose window lies inside
+ * the image is read where it stands, by a table of the steps' offsets; the others are gathered.
+ */
+#include "qconv.h"
+
+#if PCX_X86
+
+/* What a thread needs, cut from its scratch. */
+typedef struct {
+    const uint8_t **row;
+    const ptrdiff_t **offset; /* of each tile: `table` or NULL */
+    ptrdiff_t *table;
+    uint32_t *row_sum;
+    uint8_t *gathered; /* [rows][steps] steps */
+    int16_t *wide;
+} room;
+
+/* The bytes of a room; with `scratch`, also the room. */
+static size_t room_make(const qconv_grid *g, char *scratch, room *r)
+{
+    const size_t offset = round_up(g->rows * 8, 64), table = offset + round_up(g->rows / QGEMM_MR * 8, 64);
+    const size_t row_sum = table + round_up(g->steps * 8, 64), gathered = row_sum + round_up(g->rows * 4, 64);
+    const size_t wide = gathered + round_up(g->rows * g->steps * 4, 64);
+    if (scratch)
+        *r = (room){ (const uint8_t **)scratch, (const ptrdiff_t **)(scratch + offset), (ptrdiff_t *)(scratch + table),
+                     (uint32_t *)(scratch + row_sum), (uint8_t *)scratch + gathered, (int16_t *)(scratch + wide) };
+    return wide + QGEMM_WIDE(g->steps);
+}
+
+size_t qconv_avx2_scratch(const void *args)
+{
+    const qconv_grid g = qconv_split(args);
+    return room_make(&g, NULL, NULL);
+}
+
+/* Where each step of a window stands, from its first byte on; the distance of the last byte read. */
+static size_t table_make(const pcx_qconv_args *p, ptrdiff_t *table)
+{
+    ptrdiff_t *to = table;
+    for (size_t ky = 0; ky < p->kh; ky++)
+        for (size_t kx = 0; kx < p->kw; kx++)
+            for (size_t q = 0; q < p->c; q += 4)
+                *to++ = (ptrdiff_t)((ky * p->dh * p->iw + kx * p->dw) * p->ldx + q);
+    return (size_t)to[-1] + 3;
+}
+
+/* A window's products in a row: padding has the value xzp, what fills up a step is zero. */
+static void gather(const pcx_qconv_args *p, const qconv_place *at, uint8_t *to)
+{
+    const size_t width = round_up(p->c, 4);
+    for (size_t ky = 0; ky < p->kh; ky++)
+        for (size_t kx = 0; kx < p->kw; kx++, to += width) {
+            const uint8_t *x = qconv_tap(p, at, ky, kx);
+            if (x)
+                memcpy(to, x, p->c);
+            else
+                memset(to, (uint8_t)p->xzp[0], p->c);
+            memset(to + p->c, 0, width - p->c);
+        }
+}
+
+/* Everything a block's rows need, tile by tile. */
+typedef struct {
+    const pcx_qconv_args *p;
+    const qconv_grid *g;
+    room *r;
+    size_t tall, wide; /* from the first to the last pixel of a window */
+    size_t last;       /* from its first to the last byte read */
+    size_t end;        /* bytes of x */
+} source;
+
+/* The pixel's first byte if its window can be read in place, else NULL. */
+static const uint8_t *in_place(const source *s, const qconv_place *at)
+{
+    const pcx_qconv_args *p = s->p;
+    /* y, tall < 2^62, so these do not wrap where y < ih */
+    if (at->y >= p->ih || at->x >= p->iw || at->y + s->tall >= p->ih || at->x + s->wide >= p->iw || p->wzp)
+        return NULL;
+    const size_t first = ((at->image * p->ih + at->y) * p->iw + at->x) * p->ldx;
+    return first + s->last < s->end ? p->x + first : NULL;
+}
+
+static void rows_make(const source *s, size_t top, size_t rows)
+{
+    room *r = s->r;
+    for (size_t x = 0; x < rows; x += QGEMM_MR) {
+        qconv_place at[QGEMM_MR];
+        const uint8_t **row = r->row + x;
+        int whole = s->g->steps > 0;
+        for (size_t y = 0; y < QGEMM_MR; y++) {
+            at[y] = qconv_at(s->p, top + min_size(x + y, rows - 1));
+            row[y] = whole ? in_place(s, &at[y]) : NULL;
+            whole &= row[y] != NULL;
+        }
+        r->offset[x / QGEMM_MR] = whole ? r->table : NULL;
+        for (size_t y = 0; y < QGEMM_MR && !whole; y++) {
+            uint8_t *to = r->gathered + (x + y) * s->g->steps * 4;
+            row[y] = to;
+            if (s->g->steps)
+                gather(s->p, &at[y], to);
+            if (s->p->wzp) {
+                r->row_sum[x + y] = 0;
+                for (size_t q = 0; q < s->g->steps * 4; q++)
+                    r->row_sum[x + y] += to[q];
+            }
+        }
+    }
+}
+
+void qconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
+{
+    const pcx_qconv_args *p = args;
+    const qconv_grid g = qconv_split(p);
+    const pcx_qepilogue q = qconv_tail(p);
+    const qtail tail = qtail_make(&q, p->ot);
+    room r = { 0 };
+    if (begin >= end)
+        return;
+    room_make(&g, scratch, &r);
+    source s = { p, &g, &r, (p->kh - 1) * p->dh, (p->kw - 1) * p->dw, 0, 0 };
+    if (g.steps) {
+        s.last = table_make(p, r.table);
+        s.end = p->ldx ? (p->b * p->ih * p->iw - 1) * p->ldx + p->c : p->c;
+    }
+    qgemm_block b = { .row = r.row, .offset = r.offset, .azp = p->xzp[0], .row_sum = p->wzp ? r.row_sum : NULL,
+                      .k = p->kh * p->kw * p->c, .steps = g.steps, .n = p->n, .w = p->w, .colsum = p->colsum,
+                      .wzp = p->wzp, .proof = p->prepared, .wide = r.wide, .tail = &tail, .out = p->out,
+                      .ldo = p->ldo };
+    for (size_t u = begin; u < end; u++) {
+        if (u == begin || u % g.groups == 0) {
+            b.i = u / g.groups * g.rows;
+            b.rows = min_size(g.rows, g.pixels - b.i);
+            rows_make(&s, b.i, b.rows);
+        }
+        const size_t first = u % g.groups * QCONV_PANELS, last = min_size(first + QCONV_PANELS, g.panels);
+        for (size_t panel = first; panel < last; panel++)
+            qgemm_panel_avx2(&b, panel);
+    }
+}
+
+size_t qconv_prepared(const void *args)
+{
+    const qconv_grid g = qconv_split(args);
+    return qproof_bytes(g.panels, g.steps);
+}
+
+void qconv_prepare(const void *args, void *prepared)
+{
+    const qconv_grid g = qconv_split(args);
+    qproof_make(g.panels, g.steps, ((const pcx_qconv_args *)args)->w, prepared);
+}
+
+#endif

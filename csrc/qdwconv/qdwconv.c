@@ -1,0 +1,55 @@
+/* qdwconv.c - scalar and the table. */
+#include "qdwconv.h"
+
+static size_t qdwconv_units(const void *args)
+{
+    const pcx_qdwconv_args *p = args;
+    return ceil_div(qdwconv_pixels(p), qdwconv_block(p));
+}
+
+enum { BLOCK = 16 }; /* channels at a time */
+
+void qdwconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
+{
+    const pcx_qdwconv_args *p = args;
+    const pcx_qepilogue q = qdwconv_tail(p);
+    const qtail tail = qtail_make(&q, p->ot);
+    (void)scratch;
+    const size_t block = qdwconv_block(p), bottom = min_size(end * block, qdwconv_pixels(p));
+    for (size_t i = begin * block; i < bottom; i++)
+        for (size_t j = 0; j < p->c; j += BLOCK) {
+            const size_t cols = min_size(BLOCK, p->c - j);
+            const qdwconv_place at = qdwconv_at(p, i);
+            const uint32_t zero = (uint32_t)p->xzp[0];
+            uint32_t sum[BLOCK] = { 0 }; /* unsigned, since sums wrap */
+            if (p->bias)
+                memcpy(sum, p->bias + j, cols * sizeof *sum);
+            for (size_t ky = 0; ky < p->kh; ky++)
+                for (size_t kx = 0; kx < p->kw; kx++) {
+                    const uint8_t *x = qdwconv_tap(p, &at, ky, kx);
+                    const int8_t *w = p->w + (ky * p->kw + kx) * p->c + j;
+                    for (size_t c = 0; x && c < cols; c++)
+                        sum[c] += (x[j + c] - zero) * ((uint32_t)w[c] - (p->wzp ? (uint32_t)p->wzp[j + c] : 0));
+                }
+            qtail_row(&tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
+        }
+}
+
+static const pcx_impl impls[] = {
+#if PCX_X86
+    { "avx2", PCX_AVX2, qdwconv_units, qdwconv_avx2, qdwconv_avx2_scratch, qdwconv_prepared, qdwconv_prepare },
+#endif
+    { "scalar", 0, qdwconv_units, qdwconv_scalar, NULL, NULL, NULL },
+};
+
+const pcx_kernel pcx_qdwconv = {
+    "qdwconv", 1,
+    "b ih iw ldx c x:u8[b,ih,iw:ldx,c] xzp:i32[1] w:i8[kh*kw,c] kh kw sh sw dh dw pt pl colsum:i32[c] wzp?:i32[c] "
+    "bias?:i32[c] scale?:f32[c] clamp?:i32[3] lut?:u8[256] add_scale?:f32[2] add_zero?:i32[5] "
+    "oh ow ldr residual?:u8[b*oh*ow:ldr,c] act act_params:f32[2] prepared:prepared "
+    "ldo ot out:{u8,i32,f32}ot[b,oh,ow:ldo,c] where act<9,c<2147483648,kh*kw<=65536,"
+    "kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1,b<2147483648,ih<2147483648,"
+    "iw<2147483648,oh<2147483648,ow<2147483648,kh<2147483648,kw<2147483648,sh<2147483648,sw<2147483648,"
+    "dh<2147483648,dw<2147483648,pt<2147483648,pl<2147483648",
+    impls,
+};

@@ -1,0 +1,148 @@
+"""qdwconv: each channel of NHWC u8 images with its own s8 weights, summed exactly in int32.
+
+On AVX2 the taps of a channel, in the order (ky, kx), are taken in pairs by vpmaddubsw, and T
+consecutive pairs share an int16 lane.  The bounds are those of qgemm: P and N of a pair at most
+128; P + N of a window of three or more pairs at most 256.  ``certify`` finds the largest T.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._qepilogue import finish, row
+from ._spec import reference
+from .qgemm import PAIR, WINDOW, epilogue
+from .sconv import GEOMETRY
+
+GROUP = 32  # channels that share a proof
+WINDOWS = (7, 3, 1)  # two windows of 7 pairs hold 5 x 5 taps, two of 3 pairs hold 3 x 3: two cost no more than one
+
+
+@reference(where=f"act<9,c<2147483648,kh*kw<=65536,{GEOMETRY}")
+def qdwconv(
+    x: "u8[b,ih,iw:ldx,c]",
+    xzp: "i32[1]",
+    w: "i8[kh*kw,c]",
+    kh: "size",
+    kw: "size",
+    sh: "size",
+    sw: "size",
+    dh: "size",
+    dw: "size",
+    pt: "size",
+    pl: "size",
+    colsum: "i32[c]",
+    wzp: "i32[c]?",
+    bias: "i32[c]?",
+    scale: "f32[c]?",
+    clamp: "i32[3]?",
+    lut: "u8[256]?",
+    add_scale: "f32[2]?",
+    add_zero: "i32[5]?",
+    residual: "u8[b*oh*ow:ldr,c]?",
+    act: "size",
+    act_params: "f32[2]",
+    prepared: "prepared",
+    out: "{u8,i32,f32}ot[b,oh,ow:ldo,c]",
+):
+    """What lies beyond the image has the value xzp and so adds nothing."""
+    count, ih, iw, c = x.shape
+    _, oh, ow, _ = out.shape
+    zero = np.int64(xzp[0])
+    for i in range(count):
+        for oy in range(oh):
+            for ox in range(ow):
+                theirs = row(residual, (i * oh + oy) * ow + ox)
+                for j in range(c):
+                    zw = np.int64(0)
+                    if wzp is not None:
+                        zw = np.int64(wzp[j])
+                    total = np.int64(0)
+                    for ky in range(kh):
+                        for kx in range(kw):
+                            iy, ix = oy * sh + ky * dh - pt, ox * sw + kx * dw - pl
+                            if 0 <= iy < ih and 0 <= ix < iw:
+                                total += (np.int64(x[i, iy, ix, j]) - zero) * (np.int64(w[ky * kw + kx, j]) - zw)
+                    to = out[i, oy, ox]
+                    finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, theirs, act, act_params, to)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Depthwise weights with what was proven of them.
+
+    Attributes
+    ----------
+    w : int8[kh*kw,c]
+    colsum : int32[c], the sum of each channel's weights
+    T : int array [ceil(c/32)], the window that holds for all channels of a group; 0: none.
+        The last group ends at c, as in the kernel, and so may overlap the one before.
+    """
+
+    w: np.ndarray
+    colsum: np.ndarray
+    T: np.ndarray
+
+
+def pack(w):
+    """Weights int8[c,kh,kw] as qdwconv reads them."""
+    c = len(w)
+    flat = w.reshape(c, -1)
+    first = [max(min(j, c - GROUP), 0) for j in range(0, c, GROUP)]
+    T = np.zeros(len(first), int)
+    for t in reversed(WINDOWS):
+        ok = fits(flat, t)
+        T[[bool(ok[j : j + GROUP].all()) for j in first]] = t
+    return Packed(np.ascontiguousarray(flat.T), flat.sum(1, dtype=np.int32), T)
+
+
+def windows(taps, T):
+    """The window of each of the taps; those of one window are added up in int16, two by two."""
+    return np.arange(taps) // 2 // T
+
+
+def fits(w, T):
+    """Whether channels of weights int8[..., taps] are proven for windows of T pairs: bool[...]."""
+    if T == 0:
+        return np.ones(w.shape[:-1], bool)
+    total, starts = w.shape[-1], np.arange(0, w.shape[-1], 2)
+    if total == 0:
+        return np.ones(w.shape[:-1], bool)
+    pair = np.add.reduceat(w, starts, -1, dtype=np.int16)  # weights of different sign never break a pair
+    ok = (pair.max(-1) <= PAIR) & (pair.min(-1) >= -PAIR)
+    if T == 1:
+        return ok
+    size = np.abs(w).view(np.uint8)
+    return ok & (np.add.reduceat(size, starts[::T], -1, dtype=np.uint16).max(-1) <= WINDOW)
+
+
+def certify(w):
+    """The largest window proven for each channel of weights int8[c,taps]: int[c], one of 0, 1, 3, 7."""
+    best = np.zeros(len(w), int)
+    for T in reversed(WINDOWS):
+        best[fits(w, T)] = T
+    return best
+
+
+def proven(rng, c, taps, T):
+    """Random weights int8[c,taps] that windows of T pairs hold, most of them nearly full; T = 0: any weights."""
+    if T == 0:
+        return rng.integers(-128, 128, (c, taps)).astype(np.int8)
+    window = windows(taps, T)
+    size = rng.exponential(1, (c, taps))
+    total = np.add.reduceat(size, np.arange(0, taps, 2 * T), 1)
+    size = np.minimum(size / total[:, window] * WINDOW, PAIR // 2)  # half: any two make a pair
+    return (size * rng.choice((-1, 1), (c, taps))).astype(np.int8)
+
+
+def example(rng, b, ih, iw, c, kernel=(3, 3), stride=(1, 1), dilation=(1, 1), pads=(1, 1, 1, 1), T=3, zero=77, **tail):
+    """Random arguments of the given sizes; pads are top, left, bottom, right."""
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation)]
+    oh = (ih + pads[0] + pads[2] - reach[0]) // stride[0] + 1
+    ow = (iw + pads[1] + pads[3] - reach[1]) // stride[1] + 1
+    w = pack(proven(rng, c, kernel[0] * kernel[1], T))
+    x = rng.integers(0, 256, (b, ih, iw, c)).astype(np.uint8)
+    tail = epilogue(rng, b * oh * ow, c, **tail)
+    tail["out"] = tail["out"].reshape(b, oh, ow, c)
+    zero = np.array([zero], np.int32)
+    return [x, zero, w.w, *kernel, *stride, *dilation, *pads[:2], w.colsum, None, *tail.values()]
