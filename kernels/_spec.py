@@ -174,8 +174,11 @@ class Spec:
         return sizes
 
     def _stride(self, arg: Arg, x, i: int) -> int:
-        if x.shape[i] <= 1:  # numpy may say anything here; take the dense one
-            return math.prod(x.shape[i + 1 :])
+        if x.shape[i] <= 1:  # numpy may say anything here; take what the next dimension outside implies, or the dense one
+            outside = next((j for j in reversed(range(i)) if x.shape[j] != 1), None)
+            if outside is None or arg.dims[outside][1] or 0 in x.shape:
+                return math.prod(x.shape[i + 1 :])
+            i = outside
         step, rest = divmod(x.strides[i], x.dtype.itemsize)
         if rest or step < 0:
             self._refuse(arg, x, {})

@@ -9,7 +9,20 @@ from onnx import helper
 
 from ..errors import ModelError
 from ..kernels._spec import NUMPY, WORD
-from . import activation, arithmetic, convolution, matmul, movement, normalization, pooling, quantized, reduction  # noqa: F401
+from . import (  # noqa: F401
+    activation,
+    arithmetic,
+    convolution,
+    matmul,
+    movement,
+    normalization,
+    padding,
+    pooling,
+    quantized,
+    reduction,
+    resize,
+    transposed,
+)
 from .constants import PLAN_TIME, fold
 from .context import SIGN_FLIP, Lowering
 from .model import LoadLimits, Model, load

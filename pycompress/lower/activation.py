@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .context import ACT, Lowering
+from .moves import cast
 from .node import Node
 from .registry import operator
 from .values import Value
@@ -13,42 +14,69 @@ UNARY = {"Exp": 9, "Sqrt": 10, "Log": 11, "Abs": 12, "Neg": 13, "Floor": 14, "Ce
          "Reciprocal": 17, "Erf": 18, "Softplus": 23, "Softsign": 24, "Mish": 25, "Sign": 28, "Sin": 30, "Cos": 31,
          "Relu": ACT["relu"], "Sigmoid": ACT["sigmoid"], "Tanh": ACT["tanh"], "HardSwish": ACT["hardswish"]}  # fmt: skip
 
+# operator: (code, its attributes with their defaults, in the order of the kernel's parameters)
+WITH_PARAMETERS = {
+    "LeakyRelu": (ACT["leaky"], (("alpha", 0.01),)),
+    "HardSigmoid": (ACT["hardsigmoid"], (("alpha", 0.2), ("beta", 0.5))),
+    "Elu": (21, (("alpha", 1.0),)),
+    "Selu": (22, (("alpha", 1.67326319217681884765625), ("gamma", 1.05070102214813232421875))),
+    "ThresholdedRelu": (26, (("alpha", 1.0),)),
+    "Celu": (27, (("alpha", 1.0),)),
+    "Swish": (29, (("alpha", 1.0),)),
+}
+GELU = {"none": 19, "tanh": 20}
+
 
 @operator(*UNARY)
 def unary(ctx: Lowering, node: Node) -> Value:
     return ctx.value(ctx.unary(ctx.f32(node.input(0)), UNARY[node.op]))
 
 
+@operator(*WITH_PARAMETERS)
+def with_parameters(ctx: Lowering, node: Node) -> Value:
+    op, attributes = WITH_PARAMETERS[node.op]
+    params = [node.float(name, default) for name, default in attributes]
+    if node.op == "Celu" and params[0] == 0:
+        node.refuse("must not be 0", "alpha")
+    if node.op == "Swish" and params[0] == 1:
+        op = ACT["silu"]
+    return ctx.value(ctx.unary(ctx.f32(node.input(0)), op, (params + [0])[:2]))
+
+
+@operator("Gelu")
+def gelu(ctx: Lowering, node: Node) -> Value:
+    op = GELU[node.string("approximate", "none", allowed=tuple(GELU))]
+    return ctx.value(ctx.unary(ctx.f32(node.input(0)), op))
+
+
 @operator("Clip")
 def clip(ctx: Lowering, node: Node) -> Value:
+    x = ctx.f32(node.input(0))
+    if node.opset < 11:
+        bounds = [node.float("min", None), node.float("max", None)]
+    else:
+        given = [node.optional(1), node.optional(2)]
+        if any(v is not None and v.runtime for v in given):
+            for v, op in zip(given, (6, 5)):
+                x = x if v is None else ctx.binary(x, ctx.f32(v).reshape(()), op)
+            return ctx.value(x)
+        bounds = [None if v is None or v.size == 0 else float(ctx.f32(v).reshape(())) for v in given]
+    low, high = (default if b is None else b for b, default in zip(bounds, (-np.inf, np.inf)))
+    if np.isnan(low) or np.isnan(high):
+        node.refuse("min or max is NaN")
+    return ctx.value(ctx.unary(x, ACT["clip"], [low, high]))
+
+
+@operator("Cast", "CastLike")
+def convert(ctx: Lowering, node: Node) -> Value:
+    from .constants import onnx_type
+
     x = node.input(0)
-    bounds = []
-    for i, (name, default) in enumerate((("min", -np.inf), ("max", np.inf)), 1):
-        if node.opset < 11:
-            bounds.append(node.float(name, None))
-            bounds[-1] = default if bounds[-1] is None else bounds[-1]
-        else:
-            given = node.plan_time(i, name)
-            bounds.append(default if given is None or given.size == 0 else float(given.reshape(())))
-        if np.isnan(bounds[-1]):
-            node.refuse("is NaN", name)
-    return ctx.value(ctx.unary(ctx.f32(x), ACT["clip"], bounds))
-
-
-@operator("LeakyRelu")
-def leaky_relu(ctx: Lowering, node: Node) -> Value:
-    return ctx.value(ctx.unary(ctx.f32(node.input(0)), ACT["leaky"], [node.float("alpha", 0.01), 0]))
-
-
-@operator("HardSigmoid")
-def hard_sigmoid(ctx: Lowering, node: Node) -> Value:
-    params = [node.float("alpha", 0.2), node.float("beta", 0.5)]
-    return ctx.value(ctx.unary(ctx.f32(node.input(0)), ACT["hardsigmoid"], params))
-
-
-@operator("Identity", "Dropout")
-def identity(ctx: Lowering, node: Node) -> Value:
-    node.ignore("ratio", "seed", "is_test")
-    if node.has_output(1):
-        node.refuse("a mask output is not supported")
-    return node.input(0)
+    node.ignore("saturate", "round_mode")
+    if node.op == "CastLike":
+        return cast(ctx, x, node.input(1).dtype)
+    try:
+        dtype = onnx_type(node.int("to"))
+    except KeyError:
+        node.refuse(f"= {node.int('to')} is a type that is not supported", "to")
+    return cast(ctx, x, dtype)

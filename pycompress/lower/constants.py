@@ -99,18 +99,38 @@ def _gather(node: Node, x, index):
     return np.take(x.data, index.data.astype(np.int64), axis=node.int("axis", 0))
 
 
-def _slice(node: Node, x, starts=None, ends=None, axes=None, steps=None):
-    if starts is None:
-        starts, ends, axes = node.ints("starts"), node.ints("ends"), node.ints("axes", None)
-    else:
-        starts, ends = starts.data.tolist(), ends.data.tolist()
-        axes = None if axes is None else axes.data.tolist()
-    steps = [1] * len(starts) if steps is None else steps.data.tolist()
-    cut = [slice(None)] * x.data.ndim
-    for a, s, e, t in zip(axes if axes is not None else range(len(starts)), starts, ends, steps):
-        e = None if t < 0 and e < -x.shape[a] else e
-        cut[a] = slice(s, e, t)
-    return x.data[tuple(cut)]
+def slice_rows(node: Node, shape, parts) -> dict[int, range]:
+    """The rows that a Slice takes, by axis; `parts` are its starts, ends, axes and steps, where given."""
+    rank = len(shape)
+    starts, ends, axes, steps = (None if p is None else np.asarray(p).reshape(-1).tolist() for p in parts)
+    axes = list(range(len(starts or ()))) if axes is None else axes
+    steps = [1] * len(axes) if steps is None else steps
+    if starts is None or ends is None or not len(starts) == len(ends) == len(axes) == len(steps):
+        node.refuse(f"starts {starts}, ends {ends}, axes {axes}, steps {steps} do not belong together")
+    if any(not -rank <= a < rank for a in axes) or len({a % rank for a in axes}) != len(axes) or 0 in steps:
+        node.refuse(f"axes {axes} or steps {steps} do not fit shape {shape}")
+    rows = {}
+    for axis, start, end, step in zip(axes, starts, ends, steps):
+        size = shape[axis % rank]
+        start, end = (v + size if v < 0 else v for v in (start, end))
+        low, high = (0, size) if step > 0 else (-1, size - 1)
+        rows[axis % rank] = range(min(max(start, 0), high), min(max(end, low), high), step)
+    return rows
+
+
+def slice_parts(node: Node, given) -> list:
+    """Starts, ends, axes and steps of a Slice: attributes before opset 10, then inputs `given`."""
+    if node.opset < 10:
+        return [node.ints("starts"), node.ints("ends"), node.ints("axes", None), None]
+    return list(given)
+
+
+def _slice(node: Node, x, *parts):
+    given = [None if v is None else v.data for v in (*parts, *[None] * 4)][:4]
+    data = x.data
+    for axis, rows in slice_rows(node, x.shape, slice_parts(node, given)).items():
+        data = np.take(data, np.asarray(rows, np.int64), axis)
+    return data
 
 
 def _reshape(node: Node, x, shape):

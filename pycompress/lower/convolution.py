@@ -92,21 +92,16 @@ def conv(ctx: Lowering, node: Node) -> Value:
     if groups < 1 or c != w.shape[1] * groups or outputs % groups:
         node.refuse(f"= {groups} does not fit {c} channels and weights {w.shape}", "group")
     oh, ow = win.out(h, wide)
+    if oh < 1 or ow < 1:
+        node.refuse(f"the window {kernel} does not fit into shape {x.shape}")
+    if bias is not None and bias.shape != (outputs,):
+        node.refuse(f"bias {bias.shape} does not fit {outputs} outputs")
     if integer_ready(x, w, bias):
         return integer_conv(ctx, node, x.quant, w.quant, bias, win, groups, (n, outputs, oh, ow))
     image = ctx.nhwc(lift(ctx.f32(x)))
     out, logical = ctx.image((n, outputs, oh, ow))
-    offset = (
-        None
-        if bias is None
-        else np.ascontiguousarray(ctx.f32(bias))
-        if not bias.runtime
-        else ctx.contiguous(ctx.f32(bias))
-    )
-    weights = ctx.f32(w)
-    conv_steps(
-        ctx, image, weights.reshape(outputs, -1, *kernel) if not w.runtime else lift(weights), offset, win, groups, out
-    )
+    offset = None if bias is None else ctx.contiguous(ctx.f32(bias))
+    conv_steps(ctx, image, lift(ctx.f32(w)), offset, win, groups, out)
     return ctx.value(logical.reshape(n, outputs, ow) if len(x.shape) == 3 else logical)
 
 
@@ -131,9 +126,13 @@ def conv_steps(ctx: Lowering, x, w, bias, win: Window, groups: int, out) -> None
     n, h, wide, c = x.shape
     outputs, per_group = w.shape[:2]
     tail = {"bias": bias, "act": 0, "act_params": NO_PARAMS, "residual": None}
-    if per_group == 1 and outputs == groups == c:
-        taps = w.reshape(c, win.kh * win.kw).T if not ctx.is_runtime(w) else w[:, 0].transpose(1, 2, 0)
-        taps = ctx.contiguous(taps).reshape(win.kh * win.kw, c)
+    if per_group == 1 and groups == c:
+        multiplier = outputs // c
+        if multiplier > 1:  # each channel as often as it has outputs
+            wide_x = ctx.new((n, h, wide, c, multiplier), "f32")
+            ctx.copy(np.broadcast_to(x[..., None], wide_x.shape), wide_x)
+            x = wide_x.reshape(n, h, wide, outputs)
+        taps = ctx.contiguous(w[:, 0].transpose(1, 2, 0)).reshape(win.kh * win.kw, outputs)
         ctx.step("dwconv", x=x, w=taps, **win.sizes(), **tail, out=out, reason="depthwise")
         return
     ordered = w.transpose(0, 2, 3, 1)

@@ -36,6 +36,7 @@ class Model:
     opsets: dict[str, int]
     constants: dict[str, np.ndarray]
     limits: LoadLimits
+    legacy: bool = False  # older than opset 7: some operators broadcast differently
     packed: dict = field(default_factory=dict)  # packed weights, shared by all shapes
 
     @property
@@ -72,7 +73,8 @@ def load(model, *, base_dir: str | os.PathLike | None = None, limits: LoadLimits
         raise ModelError("the model imports no opset")
     if graph.sparse_initializer:
         raise ModelError("sparse initializers are not supported")
-    if 0 < opsets.get("", 21) < 7:
+    legacy = 0 < opsets.get("", 21) < 7
+    if legacy:
         proto = _upgrade(proto)
         opsets[""], graph = 13, proto.graph
     constants = {}
@@ -81,7 +83,7 @@ def load(model, *, base_dir: str | os.PathLike | None = None, limits: LoadLimits
             raise ModelError(f"initializer {tensor.name!r} is given twice")
         constants[tensor.name] = to_array(tensor, limits)
     _check_names(graph, limits)
-    return Model(proto, opsets, constants, limits)
+    return Model(proto, opsets, constants, limits, legacy)
 
 
 def _parse(model, limits: LoadLimits) -> onnx.ModelProto:

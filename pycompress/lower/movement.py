@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 
-from .context import Lowering, reshaped
+from ..kernels._spec import WORD
+from .constants import slice_parts, slice_rows
+from .context import Lowering
+from .moves import dense, moved, pick, stored, to_shape
 from .node import Node
 from .registry import operator
 from .values import Quant, Value
 
 
-def moved(ctx: Lowering, value: Value, data_of, axis_of=None) -> Value:
-    """`value` with its data moved by `data_of`; codes are moved, not their float form.
-
-    `axis_of` maps the quantization axis; None where the move does not keep one axis apart.
-    """
-    q = value.quant
-    if q is not None and value.data is None and (q.scale.size == 1 or axis_of is not None):
-        codes = data_of(q.value.data)
-        inner = Value(q.value.dtype, codes.shape, codes, q.value.runtime)
-        axis = q.axis if q.scale.size == 1 else axis_of(q.axis)
-        return Value("f32", codes.shape, None, value.runtime, Quant(inner, q.scale, q.zero, axis))
-    data = data_of(ctx.data(value))
-    return Value(value.dtype, data.shape, data, ctx.is_runtime(data))
+def axis_of(node: Node, rank: int, default=None, name: str = "axis") -> int:
+    """The attribute `axis`, counted from the front."""
+    axis = node.int(name, default) if default is not None else node.int(name)
+    if not -rank <= axis < rank:
+        node.refuse(f"= {axis} is outside {rank} dimensions", name)
+    return axis % rank
 
 
-def to_shape(ctx: Lowering, x: np.ndarray, shape) -> np.ndarray:
-    """`x` in another shape: a view where its memory allows it, else a copy."""
-    view = reshaped(x, shape)
-    return ctx.contiguous(x).reshape(shape) if view is None else view
+def axes_of(node: Node, rank: int, index: int = 1, default=None) -> list[int] | None:
+    """The axes of a node, from an attribute or from input `index`, counted from the front; `default` if absent."""
+    given = node.plan_time(index, "axes")
+    axes = node.ints("axes", None) if given is None else given.reshape(-1).tolist()
+    if axes is None:
+        return default
+    if any(not -rank <= a < rank for a in axes):
+        node.refuse(f"axes {axes} are outside {rank} dimensions")
+    axes = [a % rank for a in axes]
+    if len(set(axes)) != len(axes):
+        node.refuse(f"axes {axes} are given twice")
+    return axes
 
 
 @operator("Reshape")
@@ -68,3 +72,199 @@ def transpose(ctx: Lowering, node: Node) -> Value:
     if sorted(perm) != list(range(len(x.shape))):
         node.refuse(f"= {perm} is not a permutation of {len(x.shape)} axes", "perm")
     return moved(ctx, x, lambda data: data.transpose(perm), perm.index)
+
+
+@operator("Squeeze")
+def squeeze(ctx: Lowering, node: Node) -> Value:
+    x = node.input(0)
+    axes = axes_of(node, len(x.shape))
+    axes = [i for i, d in enumerate(x.shape) if d == 1] if axes is None else axes
+    if any(x.shape[a] != 1 for a in axes):
+        node.refuse(f"axes {axes} of shape {x.shape} are not all 1")
+    return moved(ctx, x, lambda data: np.squeeze(data, tuple(axes)))
+
+
+@operator("Unsqueeze")
+def unsqueeze(ctx: Lowering, node: Node) -> Value:
+    x = node.input(0)
+    given = node.plan_time(1, "axes")
+    count = len(node.ints("axes")) if given is None else given.size
+    axes = axes_of(node, len(x.shape) + count)
+    return moved(ctx, x, lambda data: np.expand_dims(data, tuple(axes)))
+
+
+@operator("Identity")
+def identity(ctx: Lowering, node: Node) -> Value:
+    return node.input(0)
+
+
+@operator("Dropout")
+def dropout(ctx: Lowering, node: Node) -> list[Value]:
+    node.ignore("seed", "is_test")
+    x, ratio, training = node.input(0), node.plan_time(1, "ratio"), node.plan_time(2, "training_mode")
+    ratio = node.float("ratio", 0.5) if ratio is None else float(ratio)
+    if training is not None and training.any() and ratio != 0:
+        node.refuse("training_mode with a ratio other than 0 is not supported")
+    mask = Value.constant(np.broadcast_to(np.bool_(True), x.shape))
+    return [x, mask] if node.has_output(1) else [x]
+
+
+@operator("Concat")
+def concat(ctx: Lowering, node: Node) -> Value:
+    parts = [node.input(i) for i in range(len(node.inputs))]
+    first = parts[0]
+    axis = axis_of(node, len(first.shape))
+    for p in parts:
+        if (
+            p.dtype != first.dtype
+            or p.shape[:axis] + p.shape[axis + 1 :] != first.shape[:axis] + first.shape[axis + 1 :]
+        ):
+            node.refuse(f"cannot join {p.dtype} {p.shape} to {first.dtype} {first.shape} along axis {axis}")
+    if len(parts) == 1:
+        return first
+    alike = _same_codes(parts)
+    if alike is not None:
+        q = alike
+        codes = _joined(ctx, [p.quant.value for p in parts], axis)
+        return Value("f32", codes.shape, None, True, Quant(codes, q.scale, q.zero, 0))
+    return _joined(ctx, parts, axis)
+
+
+def _same_codes(parts: list[Value]) -> Quant | None:
+    """The quantization that all parts share, where they exist as codes only."""
+    first = parts[0].quant
+    for p in parts:
+        q = p.quant
+        if q is None or p.data is not None or q.scale.size != 1 or q.value.dtype != first.value.dtype:
+            return None
+        if q.scale[0] != first.scale[0] or q.zero[0] != first.zero[0]:
+            return None
+    return first
+
+
+def _joined(ctx: Lowering, parts: list[Value], axis: int) -> Value:
+    data = [stored(ctx, p) for p in parts]
+    shape = list(parts[0].shape)
+    shape[axis] = sum(p.shape[axis] for p in parts)
+    like = max((x for x in data if ctx.is_runtime(x)), key=lambda x: x.size, default=None)
+    out = ctx.new(shape, parts[0].dtype, like=like)
+    at = 0
+    for x in data:
+        ctx.copy(x, out[(slice(None),) * axis + (slice(at, at + x.shape[axis]),)])
+        at += x.shape[axis]
+    return Value(parts[0].dtype, tuple(shape), out, True)
+
+
+@operator("Split")
+def split(ctx: Lowering, node: Node) -> list[Value]:
+    x = node.input(0)
+    axis = axis_of(node, len(x.shape), 0)
+    size, given = x.shape[axis], node.plan_time(1, "split")
+    sizes = node.ints("split", None) if given is None else given.reshape(-1).tolist()
+    count = node.int("num_outputs", node.outputs)
+    if sizes is None:
+        each = -(-size // count) if count > 0 else 0
+        sizes = [max(0, min(each, size - i * each)) for i in range(count)]
+    if sum(sizes) != size or any(s < 0 for s in sizes) or len(sizes) < node.outputs:
+        node.refuse(f"parts {sizes} do not fit axis {axis} of shape {x.shape}", "split")
+    ends = np.cumsum([0, *sizes])
+    lead = (slice(None),) * axis
+    return [moved(ctx, x, lambda d, a=a, b=b: d[(*lead, slice(a, b))]) for a, b in zip(ends[:-1], ends[1:])][
+        : node.outputs
+    ]
+
+
+@operator("Slice")
+def slice_(ctx: Lowering, node: Node) -> Value:
+    x = node.input(0)
+    given = [node.plan_time(i, n) for i, n in enumerate(("starts", "ends", "axes", "steps"), 1)]
+    rows = slice_rows(node, x.shape, slice_parts(node, given))
+
+    def cut(data: np.ndarray) -> np.ndarray:
+        for axis, r in rows.items():
+            if r.step > 0 or not r:
+                taken = slice(r.start, r.stop, r.step) if r else slice(0, 0)
+                data = data[(slice(None),) * axis + (taken,)]
+        for axis, r in rows.items():
+            if r.step < 0 and r:
+                data = pick(ctx, data, axis, np.asarray(r, np.int64))
+        return data
+
+    return moved(ctx, x, cut)
+
+
+@operator("Gather")
+def gather(ctx: Lowering, node: Node) -> Value:
+    x = node.input(0)
+    axis = axis_of(node, len(x.shape), 0)
+    index = node.plan_time(1, "indices")
+    if index.dtype.kind not in "iu":
+        node.refuse(f"indices must be integers, got {index.dtype.name}")
+    size = x.shape[axis]
+    index = index.astype(np.int64)
+    if index.size and (index.min() < -size or index.max() >= size):
+        node.refuse(f"an index is outside [-{size}, {size}), the extent of axis {axis}")
+    index = np.where(index < 0, index + size, index)
+    shape = x.shape[:axis] + index.shape + x.shape[axis + 1 :]
+    return moved(ctx, x, lambda data: to_shape(ctx, pick(ctx, data, axis, index.reshape(-1)), shape))
+
+
+@operator("Expand")
+def expand(ctx: Lowering, node: Node) -> Value:
+    x, shape = node.input(0), node.plan_time(1, "shape").reshape(-1).tolist()
+    try:
+        shape = np.broadcast_shapes(x.shape, tuple(shape))
+    except ValueError:
+        node.refuse(f"cannot expand shape {x.shape} to {shape}")
+    return moved(ctx, x, lambda data: np.broadcast_to(data, shape))
+
+
+@operator("Tile")
+def tile(ctx: Lowering, node: Node) -> Value:
+    x, repeats = node.input(0), node.plan_time(1, "repeats").reshape(-1).tolist()
+    if len(repeats) != len(x.shape) or any(r < 0 for r in repeats):
+        node.refuse(f"repeats {repeats} do not fit shape {x.shape}")
+    shape = [d * r for d, r in zip(x.shape, repeats)]
+    pairs = [n for d, r in zip(x.shape, repeats) for n in (r, d)]
+
+    def tiled(data: np.ndarray) -> np.ndarray:
+        if not ctx.is_runtime(data):
+            return np.tile(data, repeats)
+        out = ctx.new(shape, WORD[data.dtype.name], like=data)
+        lone = data.reshape([n for d in x.shape for n in (1, d)])
+        ctx.copy(np.broadcast_to(lone, pairs), out.reshape(pairs, copy=False))
+        return out
+
+    return moved(ctx, x, tiled)
+
+
+@operator("DepthToSpace", "SpaceToDepth")
+def depth_to_space(ctx: Lowering, node: Node) -> Value:
+    x = node.input(0)
+    if len(x.shape) != 4:
+        node.refuse(f"works on 4 dimensions, got shape {x.shape}")
+    b = node.int("blocksize")
+    first = node.string("mode", "DCR", allowed=("DCR", "CRD")) == "DCR"
+    n, c, h, w = x.shape
+    if node.op == "DepthToSpace":
+        if b < 1 or c % (b * b):
+            node.refuse(f"= {b} does not divide {c} channels", "blocksize")
+        inside = (n, b, b, c // b**2, h, w) if first else (n, c // b**2, b, b, h, w)
+        order = (0, 3, 4, 1, 5, 2) if first else (0, 1, 4, 2, 5, 3)
+        shape = (n, c // b**2, h * b, w * b)
+    else:
+        if b < 1 or h % b or w % b:
+            node.refuse(f"= {b} does not divide the image {h} x {w}", "blocksize")
+        inside = (n, c, h // b, b, w // b, b)
+        order = (0, 3, 5, 1, 2, 4) if first else (0, 1, 3, 5, 2, 4)
+        shape = (n, c * b * b, h // b, w // b)
+
+    def shuffled(data: np.ndarray) -> np.ndarray:
+        parts = to_shape(ctx, data, inside).transpose(order)
+        if not ctx.is_runtime(data):
+            return parts.reshape(shape)
+        out = ctx.new(shape, WORD[data.dtype.name], like=dense(ctx, data))
+        ctx.copy(parts, out.reshape(parts.shape, copy=False))
+        return out
+
+    return moved(ctx, x, shuffled)

@@ -1,4 +1,4 @@
-"""Pools over the image."""
+"""Pools over windows of the image, and over all of it."""
 
 from __future__ import annotations
 
@@ -7,30 +7,20 @@ import numpy as np
 from .context import Lowering
 from .convolution import Window, lift, spatial, window
 from .node import Node
+from .reduction import reduced
 from .registry import operator
-from .values import Value
+from .values import Quant, Value
 
 MAX, AVERAGE, AVERAGE_PADDED = range(3)
+GLOBAL = {"GlobalAveragePool": 1, "GlobalMaxPool": 2}  # modes of kernels/reduce.py
 
 
-@operator("GlobalAveragePool")
-def global_average_pool(ctx: Lowering, node: Node) -> Value:
+@operator(*GLOBAL)
+def global_pool(ctx: Lowering, node: Node) -> Value:
     x = node.input(0)
-    data = ctx.f32(x)
     if len(x.shape) < 3:
         node.refuse(f"works on at least one spatial dimension, got shape {x.shape}")
-    n, c = x.shape[:2]
-    cells = int(np.prod(x.shape[2:], dtype=int))
-    if len(x.shape) == 4:
-        rows = ctx.nhwc(data)
-        rows = ctx.contiguous(rows).reshape(n, cells, c)
-        out = ctx.new((n, c))
-        ctx.step("reduce", x=rows, mode=1, out=out, reason="mean over the image")
-        return ctx.value(out.reshape(n, c, 1, 1))
-    flat = ctx.contiguous(data).reshape(n * c, cells, 1)
-    out = ctx.new((n * c, 1))
-    ctx.step("reduce", x=flat, mode=1, out=out, reason="mean over the image")
-    return ctx.value(out.reshape(n, c, *[1] * (len(x.shape) - 2)))
+    return ctx.value(reduced(ctx, ctx.f32(x), range(2, len(x.shape)), GLOBAL[node.op]))
 
 
 @operator("MaxPool", "AveragePool")
@@ -49,9 +39,31 @@ def pool(ctx: Lowering, node: Node) -> Value:
             node.refuse("the output Indices is not supported")
     win: Window = window(node, kernel, h, w)
     oh, ow = win.out(h, w, bool(ceil))
+    if oh < 1 or ow < 1:
+        node.refuse(f"the window does not fit into shape {x.shape}")
+    shape = (n, c, ow) if rank == 1 else (n, c, oh, ow)
+    q = x.quant
+    if (
+        mode == MAX and q is not None and x.data is None and q.scale.size == 1
+    ):  # the greatest code is the greatest value
+        codes = _max_of_codes(ctx, q.value, win, oh, ow).reshape(shape)
+        return Value("f32", shape, None, True, Quant(ctx.value(codes, q.value.dtype), q.scale, q.zero))
+    if mode == MAX and x.dtype in ("u8", "i8"):
+        return ctx.value(_max_of_codes(ctx, x, win, oh, ow).reshape(shape), x.dtype)
     out, logical = ctx.image((n, c, oh, ow))
     ctx.step(
         "pool", x=ctx.nhwc(lift(ctx.f32(x))), mode=mode, **win.sizes(), pb=win.pb, pr=win.pr, out=out,
         reason="pool over windows",
     )  # fmt: skip
-    return ctx.value(logical.reshape(n, c, ow) if rank == 1 else logical)
+    return ctx.value(logical.reshape(shape))
+
+
+def _max_of_codes(ctx: Lowering, x: Value, win: Window, oh: int, ow: int) -> np.ndarray:
+    """The greatest uint8 of each window; int8 is stored 128 higher, which keeps the order."""
+    image = ctx.nhwc(lift(ctx.codes(x)))
+    out, logical = ctx.image((image.shape[0], image.shape[3], oh, ow), "u8")
+    ctx.step(
+        "qpool", x=image, mode=MAX, **win.sizes(), pb=win.pb, pr=win.pr, xzp=np.zeros(1, np.int32),
+        scale=np.ones(1, np.float32), clamp=np.array([0, 0, 255], np.int32), out=out, reason="greatest code per window",
+    )  # fmt: skip
+    return logical

@@ -107,10 +107,11 @@ class Program:
 
 
 def root(x):
-    """The array that owns the memory of `x`."""
-    while getattr(x, "base", None) is not None:
-        x = x.base
-    return x
+    """The array that owns the memory of `x`, or the outermost one where something else owns it."""
+    array = x
+    while (x := getattr(x, "base", None)) is not None:
+        array = x if isinstance(x, np.ndarray) else array
+    return array
 
 
 def storage(dtype: str) -> np.dtype:

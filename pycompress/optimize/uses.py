@@ -71,14 +71,26 @@ class Uses:
         if self.is_output(x) or any("out" not in s.args for s in found):
             return []
         outs = [s.args["out"] for s in found]
-        if sum(y.nbytes for y in outs) != root(x).nbytes:
+        channels, start = sum(y.shape[-1] for y in outs), address(root(x))
+        firsts = [(address(y) - start) // y.itemsize for y in outs]
+        if any(not _is_column(y, first, channels) or y.size // y.shape[-1] * channels != root(y).size
+               for y, first in zip(outs, firsts)):  # fmt: skip
             return []
-        start = address(root(x))
-        return [(s, (address(y) - start) // y.itemsize) for s, y in zip(found, outs)]
+        return list(zip(found, firsts))
 
     def only_reader(self, x: np.ndarray) -> bool:
         """Whether one step alone reads the buffer of `x`, and that once."""
         return len(self.readers.get(id(root(x)), [])) == 1
+
+
+def _is_column(y: np.ndarray, first: int, channels: int) -> bool:
+    """Whether `y` is a range of the columns of a dense matrix with `channels` columns, from column `first` on."""
+    dense = channels * y.itemsize
+    for d, s in zip(y.shape[-2::-1], y.strides[-2::-1]):
+        if d > 1 and s != dense:
+            return False
+        dense *= d
+    return 0 < y.shape[-1] <= channels - first and (y.shape[-1] == 1 or y.strides[-1] == y.itemsize)
 
 
 def covers(x: np.ndarray) -> bool:

@@ -1,0 +1,78 @@
+"""Pad: borders of a constant, of the edge, or of the image itself."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..kernels._spec import WORD
+from .context import Lowering
+from .moves import fill, moved, pick
+from .node import Node
+from .registry import operator
+from .values import Value
+
+MODES = ("constant", "reflect", "edge", "wrap")
+
+
+@operator("Pad")
+def pad(ctx: Lowering, node: Node) -> Value:
+    x = node.input(0)
+    rank = len(x.shape)
+    mode = node.string("mode", "constant", allowed=MODES)
+    if node.opset < 11:
+        pads, value, axes = node.ints("pads"), node.float("value", 0.0), None
+    else:
+        pads, value = node.plan_time(1, "pads").reshape(-1).tolist(), node.plan_time(2, "constant_value")
+        axes = node.plan_time(3, "axes")
+        value = 0 if value is None or not value.size else value.reshape(()).item()
+    axes = list(range(rank)) if axes is None else axes.reshape(-1).tolist()
+    if (
+        len(pads) != 2 * len(axes)
+        or any(not -rank <= a < rank for a in axes)
+        or len({a % rank for a in axes}) != len(axes)
+    ):
+        node.refuse(f"pads {pads} and axes {axes} do not fit shape {x.shape}")
+    ends = {a % rank: (pads[i], pads[i + len(axes)]) for i, a in enumerate(axes)}
+    before, after = ([ends.get(i, (0, 0))[side] for i in range(rank)] for side in range(2))
+    shape = [b + d + a for b, d, a in zip(before, x.shape, after)]
+    if any(d < 0 for d in shape):
+        node.refuse(f"pads {pads} take away more than shape {x.shape} has")
+    crop = tuple(slice(max(0, -b), d - max(0, -a)) for b, d, a in zip(before, x.shape, after))
+    if mode != "constant":
+        for axis, (c, b, a) in enumerate(zip(crop, before, after)):
+            if (b > 0 or a > 0) and max(c.stop - c.start, 0) < (2 if mode == "reflect" and b + a > 0 else 1):
+                node.refuse(f"axis {axis} of shape {x.shape} is too small to pad with mode {mode!r}")
+        return moved(ctx, x, lambda data: _mirrored(ctx, data[crop], before, after, mode))
+    if x.dtype == "i8" and x.data is not None and x.runtime:
+        value = int(value) + 128
+    q = x.quant
+    if q is not None and x.data is None:
+        if value != 0:
+            x, q = Value(x.dtype, x.shape, ctx.data(x), True), None
+        else:
+            value = int(q.zero[0]) + (128 if q.value.biased else 0)
+
+    def filled(data: np.ndarray) -> np.ndarray:
+        data = data[crop]
+        if not any(b > 0 or a > 0 for b, a in zip(before, after)):
+            return data
+        inside = tuple(slice(max(0, b), max(0, b) + d) for b, d in zip(before, data.shape))
+        if not ctx.is_runtime(data):
+            out = np.full(shape, value, data.dtype)
+            out[inside] = data
+            return out
+        out = ctx.new(shape, WORD[data.dtype.name], like=data)
+        fill(ctx, out, value)
+        ctx.copy(data, out[inside])
+        return out
+
+    return moved(ctx, x, filled)
+
+
+def _mirrored(ctx: Lowering, data: np.ndarray, before, after, mode: str) -> np.ndarray:
+    """`data` with borders taken from itself, axis by axis."""
+    for axis, (b, a) in enumerate(zip(before, after)):
+        b, a = max(0, b), max(0, a)
+        if b or a:
+            data = pick(ctx, data, axis, np.pad(np.arange(data.shape[axis]), (b, a), mode=mode))
+    return data

@@ -1,0 +1,114 @@
+"""Conv and ConvTranspose against onnxruntime."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from oracle import check, floats, one_node, ours
+from pycompress.errors import ModelError
+
+few = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+@st.composite
+def windows(draw, rank):
+    """Attributes of a window over `rank` dimensions: (kernel, attributes)."""
+    each = st.lists(st.integers(1, 3), min_size=rank, max_size=rank)
+    kernel = draw(st.lists(st.integers(1, 5), min_size=rank, max_size=rank))
+    attributes = {"strides": draw(each), "dilations": draw(each)}
+    auto = draw(st.sampled_from(["NOTSET", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"]))
+    if auto == "NOTSET":
+        attributes["pads"] = draw(st.lists(st.integers(0, 4), min_size=2 * rank, max_size=2 * rank))
+    else:
+        attributes["auto_pad"] = auto
+        if auto != "VALID":
+            attributes["dilations"] = [1] * rank  # onnxruntime rejects others
+    return kernel, attributes
+
+
+def fits(image, kernel, attributes):
+    """Whether at least one window fits into the padded image."""
+    if attributes.get("auto_pad", "NOTSET").startswith("SAME"):
+        return True
+    pads = attributes.get("pads", [0] * 2 * len(kernel))
+    both = [a + b for a, b in zip(pads, pads[len(kernel) :])]
+    return all(s + p >= d * (k - 1) + 1 for s, p, d, k in zip(image, both, attributes["dilations"], kernel))
+
+
+@few
+@given(
+    st.integers(1, 2), st.data(), st.sampled_from([(1, 3, 5), (1, 1, 1), (2, 2, 3), (5, 1, 1), (4, 1, 3)]),
+    st.integers(1, 2), st.booleans(), st.booleans(),
+)  # fmt: skip
+def test_conv(rank, data, channels, batch, bias, constant):
+    groups, ins, outs = channels
+    kernel, attributes = data.draw(windows(rank))
+    image = data.draw(st.lists(st.integers(1, 12), min_size=rank, max_size=rank))
+    assume(fits(image, kernel, attributes))
+    rng = np.random.default_rng(0)
+    inputs = {"x": floats(rng, batch, groups * ins, *image), "w": floats(rng, groups * outs, ins, *kernel)}
+    inputs["b"] = floats(rng, groups * outs) if bias else None
+    check("Conv", inputs, ("w", "b") if constant else (), group=groups, atol=1e-4, **attributes)
+
+
+def test_one_by_one_is_a_matrix_product_and_depthwise_has_its_kernel():
+    rng = np.random.default_rng(0)
+    x = floats(rng, 2, 6, 5, 4)
+    program = check("Conv", {"x": x, "w": floats(rng, 9, 6, 1, 1)}, ("w",))
+    assert [s.kernel for s in program.steps if s.kernel != "permute"] == ["sgemm"]
+    program = check("Conv", {"x": x, "w": floats(rng, 6, 1, 3, 3)}, ("w",), group=6)
+    assert [s.kernel for s in program.steps if s.kernel != "permute"] == ["dwconv"]
+    program = check("Conv", {"x": x, "w": floats(rng, 18, 1, 3, 3)}, ("w",), group=6)  # a depth multiplier of 3
+    assert [s.kernel for s in program.steps if s.kernel != "permute"] == ["dwconv"]
+
+
+@few
+@given(
+    st.integers(1, 2), st.data(), st.sampled_from([(1, 3, 5), (1, 1, 1), (2, 2, 3), (4, 1, 1)]), st.booleans(), st.booleans()
+)  # fmt: skip
+def test_conv_transpose(rank, data, channels, bias, constant):
+    groups, ins, outs = channels
+    several = st.lists(st.integers(1, 3), min_size=rank, max_size=rank)
+    kernel, strides, dilations = data.draw(several), data.draw(several), data.draw(several)
+    image = data.draw(st.lists(st.integers(1, 6), min_size=rank, max_size=rank))
+    extra = [data.draw(st.integers(0, s - 1)) for s in strides]
+    full = [s * (i - 1) + e + (k - 1) * d + 1 for s, i, e, k, d in zip(strides, image, extra, kernel, dilations)]
+    attributes = {"strides": strides, "dilations": dilations, "output_padding": extra}
+    how = data.draw(st.sampled_from(["pads", "output_shape", "SAME_UPPER", "SAME_LOWER", "VALID"]))
+    if how == "pads":
+        attributes["pads"] = data.draw(st.lists(st.integers(0, 4), min_size=2 * rank, max_size=2 * rank))
+        assume(all(f > a + b for f, a, b in zip(full, attributes["pads"], attributes["pads"][rank:])))
+    elif how == "output_shape":
+        attributes["output_shape"] = [data.draw(st.integers(1, f)) for f in full]
+    else:
+        attributes["auto_pad"] = how
+        assume(how == "VALID" or all(f >= i * s for f, i, s in zip(full, image, strides)))
+    rng = np.random.default_rng(0)
+    inputs = {"x": floats(rng, 2, groups * ins, *image), "w": floats(rng, groups * ins, outs, *kernel)}
+    inputs["b"] = floats(rng, groups * outs) if bias else None
+    check("ConvTranspose", inputs, ("w", "b") if constant else (), group=groups, atol=1e-4, opset=19, **attributes)
+
+
+@pytest.mark.parametrize(
+    "op,shapes,attributes,words",
+    [
+        ("Conv", [(1, 4, 5, 5), (2, 3, 3, 3)], {}, "'group' = 1"),
+        ("Conv", [(1, 4, 5, 5), (2, 4, 3, 3)], {"strides": [0, 1]}, "'strides'"),
+        ("Conv", [(1, 4, 5, 5), (2, 4, 3, 3)], {"strides": [1]}, "'strides'"),
+        ("Conv", [(1, 4, 5, 5), (2, 4, 3, 3)], {"pads": [0, 0, -1, 0]}, "'pads'"),
+        ("Conv", [(1, 4, 5, 5), (2, 4, 3, 3)], {"auto_pad": "SOME"}, "'auto_pad'"),
+        ("Conv", [(1, 4, 5, 5), (2, 4, 3, 3)], {"kernel_shape": [2, 3]}, "'kernel_shape'"),
+        ("Conv", [(1, 4, 5, 5), (2, 4, 3, 3)], {"colour": 3}, "'colour'"),
+        ("Conv", [(1, 4, 5, 5), (2, 4, 6, 3)], {}, "does not fit"),
+        ("Conv", [(1, 4, 5, 5), (2, 4, 3, 3), (3,)], {}, "bias"),
+        ("Conv", [(1, 4, 5, 5, 5), (2, 4, 3, 3, 3)], {}, "1 or 2 spatial"),
+        ("ConvTranspose", [(1, 4, 5, 5), (3, 2, 3, 3)], {}, "'group'"),
+        ("ConvTranspose", [(1, 4, 5, 5), (4, 2, 3, 3)], {"output_shape": [3]}, "'output_shape'"),
+        ("ConvTranspose", [(1, 4, 1, 1), (4, 2, 3, 3)], {"pads": [2, 2, 2, 2]}, "extents"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(op, shapes, attributes, words):
+    inputs = {n: np.zeros(s, np.float32) for n, s in zip("xwb", shapes)}
+    with pytest.raises(ModelError, match=rf"node 'the_node' \({op}\).*{words}"):
+        ours(one_node(op, inputs, ("w", "b"), **attributes), {"x": inputs["x"]})
