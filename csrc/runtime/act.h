@@ -7,13 +7,28 @@
 #include <math.h>
 
 /*
+ * c ? a : b without a branch.  In a chain of comparisons with constants GCC turns ?: into control flow, which
+ * it then does not vectorise; masks it turns into blends.
+ */
+PCX_INLINE float pcx_either(int c, float a, float b)
+{
+    const uint32_t mask = 0u - (uint32_t)c;
+    uint32_t u, v;
+    memcpy(&u, &a, 4);
+    memcpy(&v, &b, 4);
+    u = (u & mask) | (v & ~mask);
+    memcpy(&a, &u, 4);
+    return a;
+}
+
+/*
  * exp by 2^n * exp(r), |r| <= ln2 / 2, degree 7 polynomial; relative error < 2^-22, branch-free so
  * that compilers vectorise loops over it.  Arguments are clamped to [-87.3, 88.3].
  */
 PCX_INLINE float pcx_exp(float x)
 {
-    x = x < -87.3f ? -87.3f : x;
-    x = x > 88.3f ? 88.3f : x;
+    x = pcx_either(x < -87.3f, -87.3f, x);
+    x = pcx_either(x > 88.3f, 88.3f, x);
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to the nearest integer */
     const float shifted = x * 1.44269504f + magic;
     const float n = shifted - magic;
@@ -42,7 +57,13 @@ PCX_INLINE float pcx_tanh(float x)
     const float z = x * x;
     const float small = x + x * z * (-0.333332f + z * (0.133209f + z * -0.0519f));
     const float large = 1.0f - 2.0f / (1.0f + pcx_exp(2.0f * x));
-    return z < 0.0625f ? small : large;
+    return pcx_either(z < 0.0625f, small, large);
+}
+
+PCX_INLINE float pcx_unit(float x)
+{
+    x = pcx_either(x < 0, 0, x);
+    return pcx_either(x > 1, 1, x);
 }
 
 PCX_INLINE float pcx_act(float x, size_t act, const float *p)
@@ -52,8 +73,8 @@ PCX_INLINE float pcx_act(float x, size_t act, const float *p)
     case PCX_ACT_RELU: return x > 0 ? x : (x != x ? x : 0);
     case PCX_ACT_CLIP: y = x < p[0] ? p[0] : x; return y > p[1] ? p[1] : y;
     case PCX_ACT_LEAKY: return x < 0 ? p[0] * x : x;
-    case PCX_ACT_HARDSIGMOID: y = p[0] * x + p[1]; y = y < 0 ? 0 : y; return y > 1 ? 1 : y;
-    case PCX_ACT_HARDSWISH: y = x * (1.0f / 6) + 0.5f; y = y < 0 ? 0 : y; return x * (y > 1 ? 1 : y);
+    case PCX_ACT_HARDSIGMOID: return pcx_unit(p[0] * x + p[1]);
+    case PCX_ACT_HARDSWISH: return x * pcx_unit(x * (1.0f / 6) + 0.5f);
     case PCX_ACT_SIGMOID: return pcx_sigmoid(x);
     case PCX_ACT_SILU: return x * pcx_sigmoid(x);
     case PCX_ACT_TANH: return pcx_tanh(x);

@@ -23,8 +23,8 @@ PCX_INLINE walk unary_walk(const void *args)
 /* pcx_exp over the whole range of floats: the power of two is applied in two halves. */
 PCX_INLINE float unary_exp(float x)
 {
-    x = x < -104.0f ? -104.0f : x;
-    x = x > 89.0f ? 89.0f : x;
+    x = pcx_either(x < -104.0f, -104.0f, x);
+    x = pcx_either(x > 89.0f, 89.0f, x);
     const float magic = 12582912.0f, shifted = x * 1.44269504f + magic, n = shifted - magic;
     float r = x - n * 0.693359375f;
     r -= n * -2.12194440e-4f;
@@ -49,7 +49,7 @@ PCX_INLINE float unary_exp(float x)
 /* x tanh(log(1 + e^x)) = x n / (n + 2), n = e^x (e^x + 2); past 20 it is x. */
 PCX_INLINE float unary_mish(float x)
 {
-    const float e = pcx_exp(x > 20.0f ? 20.0f : x), n = e * (e + 2.0f);
+    const float e = pcx_exp(pcx_either(x > 20.0f, 20.0f, x)), n = e * (e + 2.0f);
     return x * (n / (n + 2.0f));
 }
 
@@ -91,7 +91,7 @@ PCX_INLINE void unary_row(size_t op, size_t n, const float *x, float *y, float p
         UNARY_CASE(PCX_UNARY_MISH, unary_mish(v));
         UNARY_CASE(PCX_UNARY_THRESHOLDED_RELU, v > p ? v : 0);
         UNARY_CASE(PCX_UNARY_CELU, v < 0 ? p * expm1f(v / p) : v);
-        UNARY_CASE(PCX_UNARY_SIGN, v > 0 ? 1.0f : v < 0 ? -1.0f : v);
+        UNARY_CASE(PCX_UNARY_SIGN, pcx_either(v > 0, 1.0f, pcx_either(v < 0, -1.0f, v)));
         UNARY_CASE(PCX_UNARY_SWISH, v * pcx_sigmoid(p * v));
         UNARY_CASE(PCX_UNARY_SIN, sinf(v));
     default:
