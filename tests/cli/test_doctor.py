@@ -23,7 +23,8 @@ def test_a_wrong_kernel_is_told_and_fails(command, monkeypatch):
     def wrong(call, arguments, outs, isa):
         results = honest(call, arguments, outs, isa)
         if isa != "scalar" and isinstance(call, native.Kernel):
-            results[0].reshape(-1)[:1] += 1
+            first = results[0].reshape(-1)[:1]
+            first[:] = first == 0
         return results
 
     honest = doctor._results
