@@ -6,6 +6,7 @@
 
 #if PCX_X86
 PCX_HIDDEN size_t dwconv_units_avx2(const void *args);
+PCX_HIDDEN size_t dwconv_scratch_avx2(const void *args);
 PCX_HIDDEN void dwconv_avx2(const void *args, size_t begin, size_t end, void *scratch);
 #endif
 

@@ -12,20 +12,28 @@
 
 PCX_TARGET("avx2,fma")
 
-enum { LANES = 8, WIDE = 7, NARROW = 3, MOST = 4 }; /* WIDE outputs: 224 / 2^i is a multiple; MOST: vectors */
+/* Outputs of a tile: 7 divides the widths of the usual images.  MOST vectors of channels at once elsewhere. */
+enum { LANES = 8, WIDE = 7, NARROW = 3, MOST = 4 };
 
-/* A unit: output lines [y, y_end) of an image, channels [c, c_end).  Channel blocks keep kh lines in L1. */
+/*
+ * A unit: some output lines of an image, a block of channels.  Long stretches of channels read memory best, up
+ * to what L2 holds; a window of more than 3 lines is read so often that its lines should fit L1.
+ */
 typedef struct {
     size_t blocks, channels, bands, lines;
+    int copied;
 } split;
 
 static split split_of(const pcx_dwconv_args *p)
 {
-    enum { FLOATS = 5120, STEP = 16, UNITS = 32, LEAST = 4 };
+    enum { FAR = 40960, NEAR = 5120, STEP = 16, UNITS = 32, LEAST = 4, ALIAS = 512 };
     split s = { 0 };
     if (!p->b || !p->oh || !p->ow || !p->c)
         return s;
-    const size_t fit = round_up(FLOATS / (p->kh * max_size(p->iw, 1)) + 1, STEP); /* both are below 2^31 */
+    /* Pixels that lie a multiple of 2 KiB apart share few sets of the cache: work on a copy without gaps. */
+    s.copied = p->ldx >= p->c && p->ldx % ALIAS == 0;
+    const size_t floats = s.copied || p->kh > 3 ? NEAR : FAR;
+    const size_t fit = round_up(floats / (p->kh * max_size(p->iw, 1)) + 1, STEP); /* both are below 2^31 */
     s.blocks = ceil_div(p->c, fit);
     s.channels = round_up(ceil_div(p->c, s.blocks), STEP);
     s.blocks = ceil_div(p->c, s.channels);
@@ -42,93 +50,139 @@ size_t dwconv_units_avx2(const void *args)
     return p->b * s.bands * s.blocks;
 }
 
-/* An output line: the lines of weights that meet the image, and the first of its lines that they meet. */
+/*
+ * An output line: the lines of weights that meet the image, and the first line of the image that they meet.
+ * Kept by value in the loops: what a store might change would be read again after each.
+ */
 typedef struct {
-    const pcx_dwconv_args *p;
     size_t ky, ky_end;
-    const float *in; /* line of the image under weight line ky */
-    size_t pixel;    /* output pixel at x = 0 */
+    const float *in; /* line of the image under weight line ky, at the block's first channel */
+    size_t c;        /* that channel */
+    const float *w;  /* weight line ky */
+    size_t ldx, ldw, step, ldo; /* between pixels, weights of a line, lines of the image, outputs */
+    const float *bias; /* NULL: none */
+    float *out;
     float least, greatest;
+    size_t pixel;      /* the line's first */
+    int slow;          /* what follows the sum is more than bias and bounds */
+    const pcx_dwconv_args *p;
 } line;
 
-static line line_of(const pcx_dwconv_args *p, size_t image, size_t y)
+/* Where a block's channels of an image are read: there, or in a copy. */
+typedef struct {
+    const float *x; /* line `top`, first channel of the block */
+    size_t top, ldx, c;
+} view;
+
+static line line_of(const pcx_dwconv_args *p, const view *v, size_t image, size_t y)
 {
-    line l = { .p = p, .pixel = (image * p->oh + y) * p->ow };
+    line l = { .ldx = v->ldx, .ldw = p->c, .step = p->dh * p->iw * v->ldx, .ldo = p->ldo, .bias = p->bias, .p = p,
+               .c = v->c };
     const size_t top = y * p->sh - p->pt; /* huge above the image */
     while (l.ky < p->kh && top + l.ky * p->dh >= p->ih)
         l.ky++;
     for (l.ky_end = l.ky; l.ky_end < p->kh && top + l.ky_end * p->dh < p->ih;)
         l.ky_end++;
     if (l.ky < l.ky_end)
-        l.in = p->x + (image * p->ih + top + l.ky * p->dh) * p->iw * p->ldx;
+        l.in = v->x + (top + l.ky * p->dh - v->top) * p->iw * v->ldx;
+    l.w = p->w + l.ky * p->kw * p->c;
+    l.pixel = (image * p->oh + y) * p->ow;
+    l.out = p->out + l.pixel * p->ldo;
+    l.slow = p->residual || p->act > PCX_ACT_CLIP;
     pcx_act_bounds(p->act, p->act_params, &l.least, &l.greatest);
     return l;
 }
 
-PCX_NOINLINE static void act_slowly(float *x, size_t count, const pcx_dwconv_args *p)
-{
-    pcx_act_all(x, count, p->act, p->act_params);
-}
-
-/* Finish and write the sums of `count` neighbouring outputs, channels [c, c + 8). */
-PCX_INLINE void store(const line *l, size_t x, size_t c, const __m256 *sum, const int count)
+/* Add the residual, activate and write `count` neighbouring outputs, 8 channels each. */
+PCX_NOINLINE static void store_slowly(const line *l, size_t x, size_t c, float *sum, size_t count)
 {
     const pcx_dwconv_args *p = l->p;
-    const size_t pixel = l->pixel + x;
-    const __m256 bias = p->bias ? _mm256_loadu_ps(p->bias + c) : _mm256_setzero_ps();
-    const __m256 least = _mm256_set1_ps(l->least), greatest = _mm256_set1_ps(l->greatest);
-    const int slow = p->act > PCX_ACT_CLIP;
-    float buffer[WIDE * LANES], *out = slow ? buffer : p->out + pixel * p->ldo + c;
-    const size_t ldo = slow ? LANES : p->ldo;
-    PCX_UNROLL
-    for (int t = 0; t < count; t++) {
-        __m256 y = _mm256_add_ps(sum[t], bias);
-        if (p->residual)
-            y = _mm256_add_ps(y, _mm256_loadu_ps(p->residual + (pixel + t) * p->ldr + c));
-        /* max and min return their second argument if one is NaN */
-        _mm256_storeu_ps(out + t * ldo, _mm256_min_ps(greatest, _mm256_max_ps(least, y)));
+    for (size_t i = 0; p->residual && i < count * LANES; i++)
+        sum[i] += p->residual[(l->pixel + x + i / LANES) * p->ldr + c + i % LANES];
+    pcx_act_all(sum, count * LANES, p->act, p->act_params);
+    for (size_t t = 0; t < count; t++)
+        memcpy(l->out + (x + t) * l->ldo + c, sum + t * LANES, LANES * sizeof *sum);
+}
+
+PCX_INLINE void store(const line *at, const line l, size_t x, size_t c, __m256 *sum, const int count)
+{
+    if (l.bias) {
+        const __m256 bias = _mm256_loadu_ps(l.bias + c);
+        PCX_UNROLL
+        for (int t = 0; t < count; t++)
+            sum[t] = _mm256_add_ps(sum[t], bias);
     }
-    if (!slow)
-        return;
-    act_slowly(buffer, (size_t)count * LANES, p);
-    for (int t = 0; t < count; t++)
-        memcpy(p->out + (pixel + t) * p->ldo + c, buffer + t * LANES, LANES * sizeof *buffer);
+    if (PCX_LIKELY(!l.slow)) {
+        const __m256 least = _mm256_set1_ps(l.least), greatest = _mm256_set1_ps(l.greatest);
+        PCX_UNROLL
+        for (int t = 0; t < count; t++) /* max and min return their second argument if one is NaN */
+            _mm256_storeu_ps(l.out + (x + t) * l.ldo + c, _mm256_min_ps(greatest, _mm256_max_ps(least, sum[t])));
+    } else {
+        float buffer[WIDE * LANES];
+        PCX_UNROLL
+        for (int t = 0; t < count; t++)
+            _mm256_storeu_ps(buffer + t * LANES, sum[t]);
+        store_slowly(at, x, c, buffer, count);
+    }
+}
+
+/*
+ * Pixel i of a line, in the addressing modes of x86: base + 1, 2, 4 or 8 times 1, 3, 5 or 7 pixels.  Made anew
+ * for each line, since compilers would rather keep the 17 products in memory.
+ */
+typedef struct {
+    const char *near, *far; /* pixels 0 and 8 */
+    size_t p1, p3, p5, p7;  /* bytes */
+} pixels;
+
+PCX_INLINE __m256 pixel(const pixels *a, const int i)
+{
+    const char *from = i < 8 ? a->near : a->far;
+    const int k = i < 8 ? i : i - 8;
+    const size_t offset = k == 6 ? a->p3 * 2 : k == 7 ? a->p7 : k == 5 ? a->p5 : k == 3 ? a->p3 : a->p1 * (size_t)k;
+    return _mm256_loadu_ps((const float *)(const void *)(from + offset));
 }
 
 /* `count` outputs from x on, all channels [c, c_end), by weights kw wide and steps of sw.  Checked: columns
  * beyond the image are left out. */
-PCX_INLINE void tile(const line *l, size_t x, size_t c, size_t c_end, const int count, const int kw, const int sw,
+PCX_INLINE void tile(const line *at, size_t x, size_t c, size_t c_end, const int count, const int kw, const int sw,
                      const int checked)
 {
-    const pcx_dwconv_args *p = l->p;
+    const line l = *at;
     const int columns = (count - 1) * sw + kw;
-    const size_t left = x * sw - p->pl, step = p->dh * p->iw * p->ldx;
+    const size_t left = x * sw - l.p->pl, p1 = l.ldx * sizeof(float);
     uint32_t there = 0;
     for (int i = 0; checked && i < columns; i++)
-        there |= (uint32_t)(left + i < p->iw) << i;
+        there |= (uint32_t)(left + i < l.p->iw) << i;
     for (; c < c_end; c += LANES) {
         __m256 sum[WIDE];
         PCX_UNROLL
         for (int t = 0; t < count; t++)
             sum[t] = _mm256_setzero_ps();
-        const float *in = l->in + (ptrdiff_t)left * (ptrdiff_t)p->ldx + c, *w = p->w + l->ky * kw * p->c + c;
-        for (size_t ky = l->ky; ky < l->ky_end; ky++, in += step, w += kw * p->c) {
+        const float *in = l.in + (ptrdiff_t)left * (ptrdiff_t)l.ldx + (c - l.c), *w = l.w + c;
+        for (size_t ky = l.ky; ky < l.ky_end; ky++, in += l.step, w += kw * l.ldw) {
+            pixels a = { (const char *)in, (const char *)(in + 8 * l.ldx), p1, 3 * p1, 5 * p1, 7 * p1 };
+            PCX_OPAQUE(a.far);
+            PCX_OPAQUE(a.p1);
+            PCX_OPAQUE(a.p3);
+            PCX_OPAQUE(a.p5);
+            PCX_OPAQUE(a.p7);
             __m256 weight[5];
             PCX_UNROLL
             for (int kx = 0; kx < kw; kx++)
-                weight[kx] = _mm256_loadu_ps(w + kx * p->c);
+                weight[kx] = _mm256_loadu_ps(w + kx * l.ldw);
             PCX_UNROLL
             for (int i = 0; i < columns; i++) {
                 if (checked && !(there >> i & 1))
                     continue;
-                const __m256 value = _mm256_loadu_ps(in + i * p->ldx);
+                const __m256 value = pixel(&a, i);
                 PCX_UNROLL
                 for (int t = 0; t < count; t++)
                     if (i >= t * sw && i - t * sw < kw)
                         sum[t] = _mm256_fmadd_ps(value, weight[i - t * sw], sum[t]);
             }
         }
-        store(l, x, c, sum, count);
+        store(at, l, x, c, sum, count);
     }
 }
 
@@ -177,25 +231,25 @@ static void line_by_tiles(const line *l, size_t c, size_t c_end)
 PCX_INLINE void output(const line *l, size_t x, size_t c, const int nv)
 {
     const pcx_dwconv_args *p = l->p;
-    const size_t left = x * p->sw - p->pl, step = p->dh * p->iw * p->ldx;
+    const size_t left = x * p->sw - p->pl;
     const float *in = l->in;
     __m256 sum[MOST];
     PCX_UNROLL
     for (int v = 0; v < nv; v++)
         sum[v] = _mm256_setzero_ps();
-    for (size_t ky = l->ky; ky < l->ky_end; ky++, in += step)
+    for (size_t ky = l->ky; ky < l->ky_end; ky++, in += l->step)
         for (size_t kx = 0; kx < p->kw; kx++) {
             const size_t ix = left + kx * p->dw;
             if (ix >= p->iw)
                 continue;
-            const float *value = in + ix * p->ldx + c, *w = p->w + (ky * p->kw + kx) * p->c + c;
+            const float *value = in + ix * l->ldx + (c - l->c), *w = p->w + (ky * p->kw + kx) * p->c + c;
             PCX_UNROLL
             for (int v = 0; v < nv; v++)
                 sum[v] = _mm256_fmadd_ps(_mm256_loadu_ps(value + v * LANES), _mm256_loadu_ps(w + v * LANES), sum[v]);
         }
     PCX_UNROLL
     for (int v = 0; v < nv; v++)
-        store(l, x, c + v * LANES, sum + v, 1);
+        store(l, *l, x, c + v * LANES, sum + v, 1);
 }
 
 static void line_by_outputs(const line *l, size_t c, size_t c_end)
@@ -216,11 +270,11 @@ static void line_rest(const line *l, size_t c, size_t c_end)
         for (size_t j = c; j < c_end; j++) {
             const float *in = l->in;
             float y = 0;
-            for (size_t ky = l->ky; ky < l->ky_end; ky++, in += p->dh * p->iw * p->ldx)
+            for (size_t ky = l->ky; ky < l->ky_end; ky++, in += l->step)
                 for (size_t kx = 0; kx < p->kw; kx++) {
                     const size_t ix = x * p->sw - p->pl + kx * p->dw;
                     if (ix < p->iw)
-                        y = fmaf(in[ix * p->ldx + j], p->w[(ky * p->kw + kx) * p->c + j], y);
+                        y = fmaf(in[ix * l->ldx + j - l->c], p->w[(ky * p->kw + kx) * p->c + j], y);
                 }
             y += p->bias ? p->bias[j] : 0;
             y += p->residual ? p->residual[(l->pixel + x) * p->ldr + j] : 0;
@@ -228,17 +282,52 @@ static void line_rest(const line *l, size_t c, size_t c_end)
         }
 }
 
+
+static size_t copied_lines(const pcx_dwconv_args *p, const split *s)
+{
+    return min_size(p->ih, (s->lines - 1) * p->sh + (p->kh - 1) * p->dh + 1);
+}
+
+size_t dwconv_scratch_avx2(const void *args)
+{
+    const pcx_dwconv_args *p = args;
+    const split s = split_of(p);
+    return !s.copied ? 0 : copied_lines(p, &s) * p->iw * s.channels * sizeof(float);
+}
+
+/* The lines that the outputs [y, y_end) meet, channels [v->c, c_end) only, without gaps. */
+static void copy(const pcx_dwconv_args *p, size_t y, size_t y_end, size_t c_end, view *v, float *to)
+{
+    const size_t top = y * p->sh > p->pt ? y * p->sh - p->pt : 0, reach = (y_end - 1) * p->sh + (p->kh - 1) * p->dh + 1;
+    const size_t end = min_size(p->ih, reach > p->pt ? reach - p->pt : 0), count = c_end - v->c;
+    const float *from = v->x + top * p->iw * p->ldx;
+    v->x = to;
+    v->top = top;
+    v->ldx = count;
+    for (size_t i = top; i < end; i++)
+        for (size_t x = 0; x < p->iw; x++, from += p->ldx, to += count) {
+            size_t j = 0;
+            for (; j + LANES <= count; j += LANES)
+                _mm256_storeu_ps(to + j, _mm256_loadu_ps(from + j));
+            for (; j < count; j++)
+                to[j] = from[j];
+        }
+}
+
 void dwconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_dwconv_args *p = args;
     const split s = split_of(p);
-    (void)scratch;
     for (size_t unit = begin; unit < end; unit++) {
         const size_t band = unit / s.blocks, y = band % s.bands * s.lines, image = band / s.bands;
+        const size_t y_end = min_size(y + s.lines, p->oh);
         const size_t c = unit % s.blocks * s.channels, c_end = min_size(c + s.channels, p->c);
         const size_t c_full = c + (c_end - c) / LANES * LANES;
-        for (size_t i = y; i < min_size(y + s.lines, p->oh); i++) {
-            const line l = line_of(p, image, i);
+        view v = { p->x + image * p->ih * p->iw * p->ldx + c, 0, p->ldx, c };
+        if (s.copied)
+            copy(p, y, y_end, c_end, &v, scratch);
+        for (size_t i = y; i < y_end; i++) {
+            const line l = line_of(p, &v, image, i);
             if (has_tiles(p))
                 line_by_tiles(&l, c, c_full);
             else

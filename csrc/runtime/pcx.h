@@ -58,6 +58,9 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #  define PCX_UNROLL _Pragma("GCC unroll 32")
 #endif
 
+/* From here on the compiler knows nothing about the integer or pointer x: it derives nothing from it in advance. */
+#define PCX_OPAQUE(x) __asm__ volatile("" : "+r"(x))
+
 #define PCX_MUL_OVERFLOW(a, b, out) __builtin_mul_overflow(a, b, out)
 #define PCX_ADD_OVERFLOW(a, b, out) __builtin_add_overflow(a, b, out)
 

@@ -21,6 +21,9 @@ SIZES = [  # b, ih, iw, c, kernel, stride, dilation, pads
     (1, 2, 3, 20, (5, 5), (1, 1), (1, 1), (4, 4, 4, 4)),  # pads larger than the image
     (1, 3, 3, 9, (3, 3), (3, 2), (7, 9), (20, 20, 20, 20)),  # a dilation beyond the image
     (1, 1, 1, 8, (3, 3), (1, 1), (1, 1), (9, 9, 9, 9)),
+    (2, 11, 10, 512, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),  # pixels in few sets of the cache
+    (1, 5, 9, 1024, (3, 3), (2, 2), (1, 1), (0, 0, 1, 1)),
+    (1, 3, 4, 512, (5, 5), (1, 1), (2, 2), (9, 9, 9, 9)),
 ]
 sizes = pytest.mark.parametrize("size", SIZES, ids=str)
 
