@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from fence import fenced_all
+from cases import check, close, isas, run
 from pycompress import native
 from pycompress.kernels import module
+from pycompress.kernels._act import ACTS
 
 ref = module("dwconv")
-isas = pytest.mark.parametrize("isa", native.dwconv.impls())
 SIZES = [  # b, ih, iw, c, kernel, stride, dilation, pads
     (1, 1, 1, 1, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0)),
     (2, 9, 11, 16, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
@@ -25,6 +25,7 @@ SIZES = [  # b, ih, iw, c, kernel, stride, dilation, pads
     (1, 5, 9, 1024, (3, 3), (2, 2), (1, 1), (0, 0, 1, 1)),
     (1, 3, 4, 512, (5, 5), (1, 1), (2, 2), (9, 9, 9, 9)),
 ]
+EPILOGUES = [(1, 6, 9, c, (k, k), (1, 1), (d, d), (1, 1, 1, 1)) for c in (5, 21, 40) for k, d in ((3, 1), (2, 2))]
 sizes = pytest.mark.parametrize("size", SIZES, ids=str)
 
 
@@ -51,12 +52,83 @@ def test_reference_means_depthwise_convolution(size):
     np.testing.assert_allclose(out, want + bias + residual.reshape(out.shape), rtol=1e-4, atol=1e-4)
 
 
-@isas
+def example(size, act=0, bias=True, residual=True):
+    *given, b, _, params, r, out = ref.example(np.random.default_rng(1), *size)
+    return [*given, b if bias else None, act, params, r if residual else None, out]
+
+
+@isas("dwconv")
 @sizes
 def test_equals_float64_within_its_bound(isa, size):
-    *given, bias, _, params, residual, out = fenced_all(ref.example(np.random.default_rng(1), *size))
-    native.dwconv(*given, bias, 0, params, residual, out, isa=isa)
+    values = example(size)
+    *given, bias, _, _, residual, out = values
     want, bound = in_float64(*given, out.shape)
-    residual = residual.reshape(out.shape)
-    terms = given[1].shape[0] + 2
-    assert (abs(out - (want + bias + residual)) <= terms * 2.0**-24 * (bound + abs(bias) + abs(residual))).all()
+    residual, terms = residual.reshape(out.shape), given[1].shape[0] + 2
+    error = abs(run("dwconv", values, isa)[0] - (want + bias + residual))
+    assert (error <= terms * 2.0**-24 * (bound + abs(bias) + abs(residual))).all()
+
+
+@isas("dwconv")
+@sizes
+def test_equals_reference_whole_and_in_pieces(isa, size):
+    check("dwconv", example(size), isa, close(1e-4, 1e-4))
+
+
+@isas("dwconv")
+@pytest.mark.parametrize("bias", (False, True))
+@pytest.mark.parametrize("act", range(len(ACTS)), ids=ACTS)
+def test_every_epilogue_equals_reference(isa, act, bias):
+    for size in EPILOGUES:
+        check("dwconv", example(size, act, bias, not bias), isa, close(1e-4, 1e-4))
+
+
+def zeros(b, ih, iw, oh, ow, kernel, stride, dilation, pads, c=11):
+    """Ones as an image and weights, zeros as the output, of any extents."""
+    x, out = np.ones((b, ih, iw, c), np.float32), np.zeros((b, oh, ow, c), np.float32)
+    w = np.ones((kernel[0] * kernel[1], c), np.float32)
+    return [x, w, *kernel, *stride, *dilation, *pads, None, 0, np.zeros(2, np.float32), None, out]
+
+
+@isas("dwconv")
+@pytest.mark.parametrize(
+    "b,ih,iw,oh,ow", [(0, 4, 4, 4, 4), (1, 0, 4, 2, 3), (1, 4, 0, 2, 3), (1, 4, 4, 0, 3), (2, 4, 4, 3, 0)]
+)
+def test_images_may_be_empty(isa, b, ih, iw, oh, ow):
+    values = zeros(b, ih, iw, oh, ow, (3, 3), (1, 1), (1, 1), (1, 1))
+    (out,) = check("dwconv", values, isa)
+    assert (out == 0).all()
+
+
+@isas("dwconv")
+def test_channels_may_be_missing(isa):
+    check("dwconv", zeros(1, 4, 4, 4, 4, (3, 3), (1, 1), (1, 1), (1, 1), 0), isa)
+
+
+@isas("dwconv")
+@pytest.mark.parametrize("far", ("stride", "dilation", "pads"))
+def test_the_largest_geometry_is_harmless(isa, far):
+    huge = 2**31 - 1
+    geometry = {"stride": (1, 1), "dilation": (1, 1), "pads": (0, 0)} | {far: (huge, huge)}
+    for kernel in ((3, 3), (2, 4)):
+        values = zeros(2, 5, 6, 3, 4, kernel, *geometry.values())
+        check("dwconv", values, isa, close())
+
+
+@isas("dwconv")
+def test_pixels_may_be_far_apart(isa):
+    values = example(SIZES[3])
+    for i in (0, -1, -2):
+        x = values[i]
+        values[i] = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, 5)])[..., : x.shape[-1]]
+    check("dwconv", values, isa, close(1e-4, 1e-4))
+
+
+@isas("dwconv")
+def test_nothing_beside_the_output_is_written(isa):
+    for size in EPILOGUES:
+        values = example(size)
+        n = values[-1].shape[-1]
+        room = np.full((*values[-1].shape[:3], n + 3), 7, np.float32)
+        values[-1] = room[..., :n]
+        native.dwconv(*values, isa=isa)
+        assert (room[..., n:] == 7).all() and not (room[..., :n] == 7).any()

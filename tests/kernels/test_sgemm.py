@@ -3,27 +3,89 @@
 import numpy as np
 import pytest
 
-from fence import fenced_all
+from cases import check, close, isas, run
 from pycompress import native
 from pycompress.kernels import module
+from pycompress.kernels._act import ACTS
 
 ref = module("sgemm")
-isas = pytest.mark.parametrize("isa", native.sgemm.impls())
 SIZES = [(1, 1, 1), (2, 16, 4), (5, 15, 3), (6, 17, 5), (7, 40, 64), (13, 33, 7), (64, 16, 33), (65, 31, 130)]
+TILES = [(m, n, 5) for m in (1, 2, 3, 4, 5, 6, 7, 11, 97) for n in (8, 16, 24, 56, 64, 72, 129)]
+EMPTY = [(0, 5, 3), (3, 0, 3), (3, 17, 0), (0, 0, 0)]
+
+
+def example(m, n, k, act=0, bias=True, residual=True):
+    a, w, b, _, params, r, out = ref.example(np.random.default_rng(m + n), m, n, k)
+    return [a, w, b if bias else None, act, params, r if residual else None, out]
 
 
 def test_reference_means_matmul():
-    a, w, bias, act, params, residual, out = ref.example(np.random.default_rng(0), 5, 17, 9)
+    a, w, bias, _, params, residual, out = example(5, 17, 9)
     ref.sgemm(a, w, bias, 0, params, residual, out)
     dense = w.transpose(0, 2, 1).reshape(-1, 9)[:17]
     np.testing.assert_allclose(out, a @ dense.T + bias + residual, rtol=1e-5, atol=1e-5)
 
 
-@isas
+@isas("sgemm")
 @pytest.mark.parametrize("m,n,k", SIZES)
-def test_equals_reference_within_its_bound(isa, m, n, k):
-    a, w, bias, act, params, residual, out = fenced_all(ref.example(np.random.default_rng(m), m, n, k))
+def test_equals_float64_within_its_bound(isa, m, n, k):
+    values = example(m, n, k)
+    a, w, bias, _, _, residual, _ = values
+    (out,) = run("sgemm", values, isa)
     dense = w.transpose(0, 2, 1).reshape(-1, k)[:n].astype(np.float64)
-    native.sgemm(a, w, bias, 0, params, residual, out, isa=isa)
     bound = (k + 2) * 2.0**-24 * (abs(a) @ abs(dense.T) + abs(bias) + abs(residual))
     assert (abs(out - (a @ dense.T + bias + residual)) <= bound).all()
+
+
+@isas("sgemm")
+@pytest.mark.parametrize("m,n,k", SIZES + TILES + EMPTY)
+def test_equals_reference_whole_and_in_pieces(isa, m, n, k):
+    check("sgemm", example(m, n, k), isa, close(1e-5, 1e-5))
+
+
+@isas("sgemm")
+@pytest.mark.parametrize("bias", (False, True))
+@pytest.mark.parametrize("act", range(len(ACTS)), ids=ACTS)
+def test_every_epilogue_equals_reference(isa, act, bias):
+    for n in (16, 21, 24):
+        check("sgemm", example(7, n, 9, act, bias, not bias), isa, close(1e-5, 1e-5))
+
+
+@isas("sgemm")
+def test_many_panels_are_split_for_a_single_row(isa):
+    values = example(1, 1000, 600)
+    check("sgemm", values, isa, close(1e-4, 1e-4))
+    slots, _ = native.sgemm.pack(dict(zip(native.sgemm.spec.by_name, values)))
+    assert native.sgemm.impl("avx2").units(slots) > 2 if isa == "avx2" else True
+
+
+@isas("sgemm")
+def test_rows_may_be_far_apart_and_panels_the_same_memory(isa):
+    rng = np.random.default_rng(0)
+    a, w, bias, _, params, residual, out = example(9, 40, 7)
+    wide = [np.pad(x, ((0, 0), (0, 3)))[:, : x.shape[1]] for x in (a, residual, out)]
+    one = np.broadcast_to(ref.pack(rng.standard_normal((1, 7), np.float32)), (3, 7, 16))
+    for panels in (w, one, ref.pack(np.broadcast_to(np.ones((1, 7), np.float32), (40, 7)))):
+        check("sgemm", [wide[0], panels, bias, 2, params, wide[1], wide[2]], isa, close(1e-5, 1e-5))
+
+
+@isas("sgemm")
+def test_nothing_beside_the_output_is_written(isa):
+    for n in (7, 16, 24, 27):
+        values = example(8, n, 5)
+        room = np.full((8, n + 5), 7, np.float32)
+        values[-1] = room[:, :n]
+        native.sgemm(*values, isa=isa)
+        assert (room[:, n:] == 7).all() and not (room[:, :n] == 7).any()
+
+
+@isas("sgemm")
+@pytest.mark.parametrize("act", (0, 1, 2))
+def test_nan_and_infinity_pass(isa, act):
+    a, w, bias, _, params, _, out = example(7, 24, 3)
+    bias[:] = 0
+    bias[[0, 9, 20]] = np.nan, np.inf, -np.inf
+    native.sgemm(a, w, bias, act, params, None, out, isa=isa)
+    assert np.isnan(out[:, 0]).all()
+    assert (out[:, 9] == (1 if act == 2 else np.inf)).all()
+    assert (out[:, 20] == (-np.inf, 0, -1)[act]).all()
