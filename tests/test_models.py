@@ -4,9 +4,9 @@ from functools import cache
 
 import numpy as np
 import pytest
-from interpret import interpret
 
 import pycompress as pc
+from interpret import interpret
 from pycompress import native, zoo
 from pycompress.lower.values import root
 from pycompress.optimize.uses import writes
