@@ -128,7 +128,14 @@ def _lower_node(ctx: Lowering, proto) -> None:
         if lowering is None:
             where = f" of domain {domain!r}" if domain else ""
             node.refuse(f"operator {proto.op_type!r}{where} is not supported")
-        results = lowering(ctx, node)
+        try:
+            results = lowering(ctx, node)
+        except ModelError:
+            raise
+        except (ValueError, IndexError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
+            raise ModelError(
+                f"{ctx.where()}: it cannot be planned: {error}"
+            ) from error  # hostile shapes and attributes
     node.finish()
     results = results if isinstance(results, (list, tuple)) else [results]
     for name, value in zip(proto.output, results):

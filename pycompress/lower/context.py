@@ -53,12 +53,13 @@ class Lowering:
         kind = storage(dtype)
         self._bytes += count * kind.itemsize
         if len(shape) > self.model.limits.rank or self._bytes > 64 * self.model.limits.arena_bytes:
-            raise ModelError(f"{self._where()}: a tensor of shape {shape} is beyond the limits")
+            raise ModelError(f"{self.where()}: a tensor of shape {shape} is beyond the limits")
         array = np.zeros(count, kind)  # zero pages: never touched
         self.buffers[id(array)] = Buffer(array)
         return array.reshape([shape[i] for i in order]).transpose(np.argsort(order))
 
-    def _where(self) -> str:
+    def where(self) -> str:
+        """The current node, for messages."""
         return f"node {self.node.name!r} ({self.node.op})" if self.node else "the graph"
 
     def is_runtime(self, x: np.ndarray) -> bool:
@@ -200,10 +201,7 @@ class Lowering:
 
     def elementwise(self, kernel: str, operands: dict[str, np.ndarray], dtype: str, **args) -> np.ndarray:
         """A kernel over six strided dimensions on broadcast operands."""
-        try:
-            shape = np.broadcast_shapes(*(x.shape for x in operands.values()))
-        except ValueError:
-            self.node.refuse(f"cannot broadcast shapes {[x.shape for x in operands.values()]}")
+        shape = self.node.broadcast(*(x.shape for x in operands.values()))
         full = [x for x in operands.values() if x.shape == shape and self.is_runtime(x)]
         like = max(full, key=lambda x: x.ndim) if full else None
         out = self.new(shape, dtype, like=like)

@@ -27,7 +27,7 @@ def matmul(ctx: Lowering, node: Node) -> Value:
     sa, sb = a.shape if len(a.shape) > 1 else (1, *a.shape), b.shape if len(b.shape) > 1 else (*b.shape, 1)
     if sa[-1] != sb[-2]:
         node.refuse(f"shapes {a.shape} and {b.shape} do not multiply")
-    shape = (*np.broadcast_shapes(sa[:-2], sb[:-2]), sa[-2], sb[-1])
+    shape = (*node.broadcast(sa[:-2], sb[:-2]), sa[-2], sb[-1])
     final = (*shape[:-2], *([shape[-2]] if len(a.shape) > 1 else []), *([shape[-1]] if len(b.shape) > 1 else []))
     if len(b.shape) == 2 and integer_ready(a, _turned(b), None):
         return integer_product(ctx, a, _turned(b), None, final)
@@ -96,7 +96,7 @@ def gemm(ctx: Lowering, node: Node) -> Value:
         offset = ctx.f32(c)
         if beta != 1:
             offset = ctx.binary(offset, np.full((1,) * offset.ndim, beta, np.float32), 2)
-        if np.broadcast_shapes(offset.shape, (m, n)) != (m, n):
+        if node.broadcast(offset.shape, (m, n)) != (m, n):
             node.refuse(f"C {c.shape} does not broadcast to {(m, n)}")
         result = ctx.binary(result, offset, 0)
     return ctx.value(result)

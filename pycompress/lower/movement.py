@@ -212,10 +212,9 @@ def gather(ctx: Lowering, node: Node) -> Value:
 @operator("Expand")
 def expand(ctx: Lowering, node: Node) -> Value:
     x, shape = node.input(0), node.plan_time(1, "shape").reshape(-1).tolist()
-    try:
-        shape = np.broadcast_shapes(x.shape, tuple(shape))
-    except ValueError:
-        node.refuse(f"cannot expand shape {x.shape} to {shape}")
+    if any(d < 0 for d in shape):
+        node.refuse(f"shape {shape} is not valid")
+    shape = node.broadcast(x.shape, shape)
     return moved(ctx, x, lambda data: np.broadcast_to(data, shape))
 
 

@@ -43,6 +43,13 @@ class Node:
         """Input `index`, or None."""
         return self.inputs[index] if index < len(self.inputs) else None
 
+    def broadcast(self, *shapes) -> tuple[int, ...]:
+        """The shape that `shapes` broadcast to."""
+        try:
+            return np.broadcast_shapes(*(tuple(s) for s in shapes))
+        except ValueError:
+            self.refuse(f"cannot broadcast shapes {[tuple(s) for s in shapes]}")
+
     def has_output(self, index: int) -> bool:
         """Whether output `index` is asked for."""
         return index < len(self.proto.output) and bool(self.proto.output[index])

@@ -69,7 +69,7 @@ def layer_normalization(ctx: Lowering, node: Node) -> list[Value]:
     else:
         out = normalized(ctx, x, axis, epsilon, rms=rms)
         for p, op in zip(parts, (MUL, ADD)):
-            if np.broadcast_shapes(p.shape, x.shape) != x.shape:
+            if node.broadcast(p.shape, x.shape) != x.shape:
                 node.refuse(f"a parameter of shape {p.shape} does not fit an input of shape {x.shape}")
             out = ctx.binary(out, p, op)
     results = [ctx.value(out)]

@@ -173,7 +173,7 @@ def test_concat_of_convolutions_and_pixel_shuffle_keep_their_order():
         ("Split", (2, 3), {"s": i64(1, 1)}, {"axis": 1}, "'split'"),
         ("Slice", (2, 3), {"s": i64(0), "e": i64(1), "a": i64(0), "t": i64(0)}, {}, "steps"),
         ("Slice", (2, 3), {"s": i64(0), "e": i64(1, 2)}, {}, "belong together"),
-        ("Expand", (2, 3), {"s": i64(4, 3)}, {}, "expand"),
+        ("Expand", (2, 3), {"s": i64(4, 3)}, {}, "broadcast"),
         ("Tile", (2, 3), {"s": i64(4)}, {}, "repeats"),
         ("Concat", (2, 3), {"b": np.zeros((3, 3), np.float32)}, {"axis": 1}, "join"),
         ("Concat", (2, 3), {}, {}, "'axis' is required"),

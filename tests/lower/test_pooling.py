@@ -1,0 +1,73 @@
+"""Pools against onnxruntime."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from oracle import check, floats, one_node, ours
+from pycompress.errors import ModelError
+
+few = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+@few
+@given(st.integers(1, 2), st.data(), st.sampled_from(["MaxPool", "AveragePool"]))
+def test_pool(rank, data, op):
+    several = st.lists(st.integers(1, 3), min_size=rank, max_size=rank)
+    kernel = data.draw(st.lists(st.integers(1, 4), min_size=rank, max_size=rank))
+    attributes = {"kernel_shape": kernel, "strides": data.draw(several), "ceil_mode": data.draw(st.integers(0, 1))}
+    attributes["dilations"] = data.draw(several)
+    if op == "AveragePool":
+        attributes["count_include_pad"] = data.draw(st.integers(0, 1))
+    pads = [data.draw(st.integers(0, k - 1)) for k in kernel * 2]
+    attributes["pads"] = pads
+    image = data.draw(st.lists(st.integers(1, 12), min_size=rank, max_size=rank))
+    rooms = [
+        s + a + b - d * (k - 1) - 1 for s, a, b, d, k in zip(image, pads, pads[rank:], attributes["dilations"], kernel)
+    ]
+    assume(all(r >= 0 for r in rooms))
+    # windows that see padding only differ between implementations
+    assume(all(d * (k - 1) + 1 > max(a, b) for k, d, a, b in zip(kernel, attributes["dilations"], pads, pads[rank:])))
+    x = floats(np.random.default_rng(0), 2, 3, *image)
+    check(op, {"x": x}, opset=22, **attributes)
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize("auto", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+def test_pads_chosen_by_the_operator(op, auto):
+    x = floats(np.random.default_rng(0), 1, 5, 9, 10)
+    for stride in (1, 2, 3):
+        check(op, {"x": x}, kernel_shape=[3, 2], strides=[stride, 2], auto_pad=auto)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_max_of_integers(dtype):
+    limits = np.iinfo(dtype)
+    x = np.random.default_rng(0).integers(limits.min, limits.max + 1, (2, 3, 7, 6)).astype(dtype)
+    check("MaxPool", {"x": x}, kernel_shape=[3, 3], strides=[2, 1], pads=[1, 1, 1, 1])
+
+
+@pytest.mark.parametrize("op", ["GlobalAveragePool", "GlobalMaxPool"])
+@pytest.mark.parametrize("image", [(7,), (5, 6), (2, 3, 4)])
+def test_global_pool(op, image):
+    check(op, {"x": floats(np.random.default_rng(0), 2, 3, *image)})
+
+
+@pytest.mark.parametrize(
+    "op,shape,attributes,words",
+    [
+        ("MaxPool", (1, 2, 4, 4), {}, "'kernel_shape' is required"),
+        ("MaxPool", (1, 2, 4, 4), {"kernel_shape": [3]}, "'kernel_shape'"),
+        ("MaxPool", (1, 2, 4, 4), {"kernel_shape": [3, 3], "outputs": 2}, "Indices"),
+        ("MaxPool", (1, 2, 4, 4), {"kernel_shape": [5, 3]}, "does not fit"),
+        ("AveragePool", (1, 2, 4, 4), {"kernel_shape": [3, 3], "strides": [0, 1]}, "'strides'"),
+        ("AveragePool", (1, 2, 4, 4), {"kernel_shape": [3, 3], "ceil_mode": 2}, "'ceil_mode'"),
+        ("AveragePool", (1, 2, 4, 4, 4), {"kernel_shape": [3, 3, 3]}, "spatial"),
+        ("GlobalMaxPool", (1, 2), {}, "spatial"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(op, shape, attributes, words):
+    x = np.zeros(shape, np.float32)
+    with pytest.raises(ModelError, match=rf"node 'the_node' \({op}\).*{words}"):
+        ours(one_node(op, {"x": x}, **attributes), {"x": x})
