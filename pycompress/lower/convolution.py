@@ -219,7 +219,7 @@ def integer_conv(ctx: Lowering, node: Node, xq: Quant, wq: Quant, bias, win: Win
     w = weights.w.reshape(outputs, -1, win.kh, win.kw)
     zero = zero_point(xq)
     if groups == c == outputs:
-        taps = Q8(np.ascontiguousarray(w.reshape(c, -1).T), weights.scale, weights.zero)
+        taps = Q8(w.reshape(c, win.kh, win.kw), weights.scale, weights.zero)
         ctx.step("qdwconv", x=x, xzp=zero, w=taps, **win.sizes(), **tail, out=out, reason="depthwise on integers")
     elif win.kh == win.kw == win.sh == win.sw == 1 and groups == 1 and not any((win.pt, win.pl, win.pb, win.pr)):
         rows = x.reshape(-1, c, copy=False)
@@ -229,7 +229,7 @@ def integer_conv(ctx: Lowering, node: Node, xq: Quant, wq: Quant, bias, win: Win
         )  # fmt: skip
     else:
         size, per_group = outputs // groups, c // groups
-        ordered = np.ascontiguousarray(w.transpose(0, 2, 3, 1)).reshape(outputs, win.kh * win.kw, per_group)
+        ordered = np.ascontiguousarray(w.transpose(0, 2, 3, 1))
         for g in range(groups):
             rows = slice(g * size, (g + 1) * size)
             own = {k: v[rows] if k in ("wzp", "bias", "scale") and v is not None else v for k, v in tail.items()}
