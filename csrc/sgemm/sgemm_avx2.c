@@ -157,16 +157,29 @@ static tile_fn *const wide[] = { NULL, tile_1x3, tile_2x3, tile_3x3, tile_4x3 };
 static tile_fn *const flat[] = { NULL, tile_1x8, tile_2x4, tile_3x4 }; /* few rows: sums enough for the latency */
 static const size_t flat_panels[] = { 0, 4, 2, 2 };
 
+/* Bring a part of the panels [begin, end) closer, `bytes` each: of large weights all but the next come from afar. */
+static void fetch(const sgemm_target *to, size_t begin, size_t end, size_t bytes, size_t part, size_t parts)
+{
+    enum { LINE = 64 };
+    for (size_t panel = begin; panel < end; panel++) {
+        const char *w = (const char *)(to->w + panel * to->ldw);
+        for (size_t at = bytes / LINE * part / parts * LINE; at < bytes / LINE * (part + 1) / parts * LINE; at += LINE)
+            _mm_prefetch(w + at, _MM_HINT_T1);
+    }
+}
+
 /*
  * All rows times the panels [begin, end), in tiles as equal as can be: 49 rows are 4 x 6 + 5 x 5, not
- * 8 x 6 + 1.  A tile of rows meets all panels, which should fit the L1 cache, before the next.
+ * 8 x 6 + 1.  A tile of rows meets all panels, which should fit the L1 cache, before the next.  Panels
+ * up to `fetched` are needed next.
  */
-static void columns(const sgemm_rows *r, const sgemm_target *to, size_t begin, size_t end, size_t step,
-                    tile_fn *const *tiles, size_t tall)
+static void columns(const sgemm_rows *r, const sgemm_target *to, size_t begin, size_t end, size_t fetched, size_t bytes,
+                    size_t step, tile_fn *const *tiles, size_t tall)
 {
     const size_t count = ceil_div(r->count, tall), less = count ? r->count / count : 0;
-    for (size_t i = 0, more = r->count - less * count; i < r->count;) {
+    for (size_t t = 0, i = 0, more = r->count - less * count; i < r->count; t++) {
         const size_t rows = less + (more > 0);
+        fetch(to, end, fetched, bytes, t, count);
         for (size_t panel = begin; panel < end; panel += step)
             tiles[rows](r, i, to, panel);
         i += rows;
@@ -178,7 +191,8 @@ void sgemm_rows_avx2(const sgemm_rows *r, const sgemm_target *to, size_t begin, 
 {
     enum { CACHE = 16384 }; /* bytes of panels */
     const size_t panels = ceil_div(to->n, SGEMM_NR), rest = to->n % SGEMM_NR;
-    const size_t bytes = r->lines * r->runs * r->length * SGEMM_NR * sizeof(float) + 1;
+    const size_t bytes = r->lines * r->runs * r->length * SGEMM_NR * sizeof(float);
+    const size_t at_once = max_size(1, CACHE / (bytes + 1));
     size_t panel = begin;
     if (r->count && r->count <= 3) {
         const size_t step = flat_panels[r->count];
@@ -187,12 +201,12 @@ void sgemm_rows_avx2(const sgemm_rows *r, const sgemm_target *to, size_t begin, 
     }
     const size_t pair = rest && rest <= LANES && end == panels && panel + 2 <= end ? 2 : 0;
     while (panel + pair < end) {
-        const size_t next = min_size(end - pair, panel + max_size(1, CACHE / bytes));
-        columns(r, to, panel, next, 1, plain, SGEMM_TALL);
+        const size_t next = min_size(end - pair, panel + at_once);
+        columns(r, to, panel, next, min_size(panels, next + at_once), bytes, 1, plain, SGEMM_TALL);
         panel = next;
     }
     if (pair) /* 16 + 8 columns: the empty half of the last panel is left out */
-        columns(r, to, panel, end, 2, wide, WIDE_ROWS);
+        columns(r, to, panel, end, end, bytes, 2, wide, WIDE_ROWS);
 }
 
 size_t sgemm_units_avx2(const void *args)
