@@ -10,7 +10,7 @@ static size_t pool_units(const void *args)
 static void pool_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     (void)scratch;
-    pool_run(args, begin, end);
+    pool_run(args, begin, end, pool_channels);
 }
 
 static const pcx_impl impls[] = {

@@ -1,6 +1,6 @@
-/* pool.h - the body, compiled once for each ISA.  A unit is a row of the output. */
-#ifndef PCX_POOLING_H
-#define PCX_POOLING_H
+/* pool.h - windows, and scalar.  A unit is a row of the output. */
+#ifndef PCX_POOL_H
+#define PCX_POOL_H
 
 #include "../runtime/taps.h"
 
@@ -37,16 +37,18 @@ PCX_INLINE void pool_lanes(const pool_window *w, size_t c, size_t n, int max, fl
         out[c + j] = max ? all[j] : all[j] / divisor;
 }
 
-PCX_INLINE void pool_channels(const pool_window *w, size_t channels, int max, float divisor, float *out)
+/* Channels [c, channels) of one window. */
+typedef void pool_channels_fn(const pool_window *w, size_t c, size_t channels, int max, float divisor, float *out);
+
+PCX_INLINE void pool_channels(const pool_window *w, size_t c, size_t channels, int max, float divisor, float *out)
 {
-    size_t c = 0;
     for (; c + POOL_LANES <= channels; c += POOL_LANES)
         pool_lanes(w, c, POOL_LANES, max, divisor, out);
     if (c < channels)
         pool_lanes(w, c, channels - c, max, divisor, out);
 }
 
-PCX_INLINE void pool_run(const void *args, size_t begin, size_t end)
+PCX_INLINE void pool_run(const void *args, size_t begin, size_t end, pool_channels_fn *channels)
 {
     const pcx_pool_args *p = args;
     const size_t plane = p->iw * p->ldx;
@@ -70,9 +72,9 @@ PCX_INLINE void pool_run(const void *args, size_t begin, size_t end)
             }
             float *out = p->out + (unit * p->ow + ox) * p->ldo;
             if (p->mode == 0)
-                pool_channels(&w, p->c, 1, 1, out);
+                channels(&w, 0, p->c, 1, 1, out);
             else
-                pool_channels(&w, p->c, 0, cells ? (float)cells : 1, out);
+                channels(&w, 0, p->c, 0, cells ? (float)cells : 1, out);
         }
     }
 }
