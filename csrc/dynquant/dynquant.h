@@ -33,9 +33,12 @@ PCX_INLINE void dynquant_run(const void *args, size_t begin, size_t end)
     const int32_t zero = pcx_rne(pcx_clamp(-low[0] / scale, 0, 255));
     p->out_scale[0] = scale;
     p->out_zero[0] = zero;
+    const float least = (float)-zero, greatest = (float)(255 - zero);
+    const size_t n = p->n;
     uint8_t *out = p->out;
-    for (size_t i = 0; i < p->n; i++)
-        out[i] = (uint8_t)(pcx_rne(pcx_clamp(x[i] / scale, (float)-zero, (float)(255 - zero))) + zero);
+    PCX_IVDEP
+    for (size_t i = 0; i < n; i++)
+        out[i] = (uint8_t)(pcx_rne(pcx_clamp(x[i] / scale, least, greatest)) + zero);
 }
 
 #endif

@@ -10,7 +10,7 @@ static size_t qbinary_units(const void *args)
 static void qbinary_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     (void)scratch;
-    qbinary_run(args, begin, end);
+    qbinary_run(args, begin, end, qbinary_row);
 }
 
 static const pcx_impl impls[] = {

@@ -1,4 +1,4 @@
-/* qbinary.h - the body, compiled once for each ISA. */
+/* qbinary.h - rows, and scalar. */
 #ifndef PCX_QBINARY_H
 #define PCX_QBINARY_H
 
@@ -32,6 +32,10 @@ PCX_INLINE uint8_t qbinary_one(const qbinary_op *q, int mul, uint8_t a, uint8_t 
     return (uint8_t)qt_round(y, &q->clamp);
 }
 
+/* out[j] = op of a[j * sa] and b[j * sb]. */
+typedef void qbinary_row_fn(const qbinary_op *op, size_t n, const uint8_t *a, size_t sa, const uint8_t *b, size_t sb,
+                            uint8_t *out, size_t so);
+
 PCX_INLINE void qbinary_row(const qbinary_op *op, size_t n, const uint8_t *a, size_t sa, const uint8_t *b, size_t sb,
                             uint8_t *out, size_t so)
 {
@@ -46,7 +50,7 @@ PCX_INLINE void qbinary_row(const qbinary_op *op, size_t n, const uint8_t *a, si
             out[j * so] = qbinary_one(&q, 0, a[j * sa], b[j * sb]);
 }
 
-PCX_INLINE void qbinary_run(const void *args, size_t begin, size_t end)
+PCX_INLINE void qbinary_run(const void *args, size_t begin, size_t end, qbinary_row_fn *row)
 {
     const pcx_qbinary_args *p = args;
     const walk w = qbinary_walk(p);
@@ -57,14 +61,7 @@ PCX_INLINE void qbinary_run(const void *args, size_t begin, size_t end)
     while (walk_next(&at, &w)) {
         const uint8_t *a = p->a + at.offset[0], *b = p->b + at.offset[1];
         uint8_t *out = p->out + at.offset[2];
-        if (so == 1 && sa == 1 && sb == 1)
-            qbinary_row(&q, at.n, a, 1, b, 1, out, 1);
-        else if (so == 1 && sa == 1 && sb == 0)
-            qbinary_row(&q, at.n, a, 1, b, 0, out, 1);
-        else if (so == 1 && sa == 0 && sb == 1)
-            qbinary_row(&q, at.n, a, 0, b, 1, out, 1);
-        else
-            qbinary_row(&q, at.n, a, sa, b, sb, out, so);
+        row(&q, at.n, a, sa, b, sb, out, so);
     }
 }
 
