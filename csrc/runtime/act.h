@@ -41,9 +41,9 @@ PCX_INLINE float pcx_exp(float x)
     y = y * r + 1.6666665459e-1f;
     y = y * r + 5.0000001201e-1f;
     y = y * r * r + r + 1.0f;
-    int32_t bits;
+    uint32_t bits; /* unsigned: of a NaN they are anything */
     memcpy(&bits, &shifted, 4);
-    bits = (bits - 0x4b400000 + 127) << 23;
+    bits = (bits - 0x4b400000u + 127u) << 23;
     float scale;
     memcpy(&scale, &bits, 4);
     return y * scale;
