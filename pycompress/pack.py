@@ -20,6 +20,9 @@ def pack(program: Program, cache: dict) -> None:
 
 
 def _packed(step: Step, cache: dict) -> Step:
+    scale = step.args.get("scale")
+    if isinstance(scale, np.ndarray) and scale.dtype == np.float64:  # so that fusing rounded only once
+        step = step.replace(scale=scale.astype(np.float32))
     weights = step.args.get("w")
     if isinstance(weights, Dense):
         matrix = weights.w.reshape(weights.w.shape[0], -1) if weights.w.ndim > 2 else weights.w

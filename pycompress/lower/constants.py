@@ -19,6 +19,8 @@ PLAN_TIME = {
         "ConstantOfShape": (0,), "Dropout": (1, 2), "Gather": (1,), "Range": (0, 1, 2), "OneHot": (0, 1, 2),
         **{f"Reduce{kind}": (1,) for kind in (
             "Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")},
+        "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2), "QLinearConv": (1, 2, 4, 5, 6, 7),
+        "QLinearMatMul": (1, 2, 4, 5, 6, 7), "ConvInteger": (2, 3), "MatMulInteger": (2, 3),
     }.items()
 }  # fmt: skip
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..weights import Q8, Dense
+from ..weights import Dense
 from .context import NO_PARAMS, Lowering
+from .integer import float_tail, integer_conv, integer_ready, zero_point
 from .node import Node
 from .registry import operator
-from .values import Quant, Value
+from .values import Value
 
 
 @dataclass(frozen=True)
@@ -89,19 +90,20 @@ def conv(ctx: Lowering, node: Node) -> Value:
     win = window(node, kernel, h, wide)
     groups = node.int("group", 1)
     outputs = w.shape[0]
-    if groups < 1 or c != w.shape[1] * groups or outputs % groups:
-        node.refuse(f"= {groups} does not fit {c} channels and weights {w.shape}", "group")
+    check_groups(node, groups, c, w)
     oh, ow = win.out(h, wide)
     if oh < 1 or ow < 1:
         node.refuse(f"the window {kernel} does not fit into shape {x.shape}")
     if bias is not None and bias.shape != (outputs,):
         node.refuse(f"bias {bias.shape} does not fit {outputs} outputs")
-    if integer_ready(x, w, bias):
-        return integer_conv(ctx, node, x.quant, w.quant, bias, win, groups, (n, outputs, oh, ow))
-    image = ctx.nhwc(lift(ctx.f32(x)))
     out, logical = ctx.image((n, outputs, oh, ow))
-    offset = None if bias is None else ctx.contiguous(ctx.f32(bias))
-    conv_steps(ctx, image, lift(ctx.f32(w)), offset, win, groups, out)
+    if integer_ready(x, w, bias):
+        image = ctx.nhwc(lift(ctx.codes(x.quant.value)))
+        integer_conv(ctx, image, zero_point(x.quant), w.quant, win, groups, float_tail(x.quant, w.quant, bias), out)
+    else:
+        image = ctx.nhwc(lift(ctx.f32(x)))
+        offset = None if bias is None else ctx.contiguous(ctx.f32(bias))
+        conv_steps(ctx, image, lift(ctx.f32(w)), offset, win, groups, out)
     return ctx.value(logical.reshape(n, outputs, ow) if len(x.shape) == 3 else logical)
 
 
@@ -114,6 +116,12 @@ def kernel_shape(node: Node, x: Value, w: Value) -> tuple[int, int]:
     if given != kernel:
         node.refuse(f"= {given} does not fit weights {w.shape}", "kernel_shape")
     return tuple([1] * (2 - len(kernel)) + kernel)
+
+
+def check_groups(node: Node, groups: int, channels: int, w: Value) -> None:
+    """Refuse groups that do not divide the channels as the weights do."""
+    if groups < 1 or channels != w.shape[1] * groups or w.shape[0] % groups:
+        node.refuse(f"= {groups} does not fit {channels} channels and weights {w.shape}", "group")
 
 
 def lift(x: np.ndarray) -> np.ndarray:
@@ -160,82 +168,3 @@ def float_weights(ctx: Lowering, w: np.ndarray):
     out = ctx.new((-(-n // 16), k, 16))
     ctx.step("spack", x=w, out=out, reason="weights are computed at run time")
     return out
-
-
-def integer_ready(x: Value, w: Value, bias: Value | None) -> bool:
-    """Whether a product of x and w can run on integers: codes on both sides, one scale for x."""
-    return (
-        x.quant is not None and x.quant.value.dtype in ("u8", "i8") and x.quant.scale.size == 1
-        and w.quant is not None and w.quant.value.dtype in ("u8", "i8") and not w.quant.value.runtime
-        and (w.quant.scale.size == 1 or w.quant.axis == 0)
-        and (bias is None or not bias.runtime)
-    )  # fmt: skip
-
-
-def q8(quant: Quant) -> Q8:
-    """Integer weights [n,...] with one scale and zero point per row."""
-    codes = quant.value.data
-    zero = quant.zero.astype(np.int32)
-    if codes.dtype == np.uint8:
-        codes, zero = (codes ^ 0x80).view(np.int8), zero - 128
-    n = codes.shape[0]
-    return Q8(codes, np.broadcast_to(quant.scale, n).astype(np.float32), np.broadcast_to(zero, n).astype(np.int32))
-
-
-def zero_point(quant: Quant) -> np.ndarray:
-    """The zero point of run-time codes as they are stored, i32[1]."""
-    return (quant.zero + (128 if quant.value.dtype == "i8" else 0)).astype(np.int32).reshape(1)
-
-
-def integer_bias(bias: Value | None, scale: np.ndarray) -> np.ndarray | None:
-    """The bias in units of `scale` (input times weight), i32[n]."""
-    if bias is None:
-        return None
-    q = bias.quant
-    if q is not None and q.value.dtype == "i32" and not q.zero.any() and np.allclose(q.scale, scale, rtol=1e-5, atol=0):
-        return np.ascontiguousarray(q.value.data.reshape(-1))
-    real = bias.data if bias.data is not None else (q.value.data.astype(np.float64) - q.zero) * q.scale
-    return np.clip(np.rint(real.astype(np.float64).reshape(-1) / scale), -(2**31), 2**31 - 1).astype(np.int32)
-
-
-def integer_tail(weights: Q8, bias, scale) -> dict[str, object]:
-    """The epilogue of an integer kernel with float32 output."""
-    return {
-        "wzp": weights.zero if weights.zero.any() else None, "bias": bias, "scale": scale.astype(np.float32),
-        "clamp": None, "lut": None, "add_scale": None, "add_zero": None, "residual": None,
-        "act": 0, "act_params": NO_PARAMS, "prepared": None, "colsum": None,
-    }  # fmt: skip
-
-
-def integer_conv(ctx: Lowering, node: Node, xq: Quant, wq: Quant, bias, win: Window, groups: int, shape) -> Value:
-    """A convolution summed in int32, with a float32 output that a following QuantizeLinear takes in."""
-    x = ctx.nhwc(lift(ctx.codes(xq.value)))
-    n, outputs, oh, ow = shape
-    c = x.shape[3]
-    out, logical = ctx.image(shape)
-    weights = q8(wq)
-    scale = xq.scale.astype(np.float32) * weights.scale
-    tail = integer_tail(weights, integer_bias(bias, scale), scale)
-    w = weights.w.reshape(outputs, -1, win.kh, win.kw)
-    zero = zero_point(xq)
-    if groups == c == outputs:
-        taps = Q8(w.reshape(c, win.kh, win.kw), weights.scale, weights.zero)
-        ctx.step("qdwconv", x=x, xzp=zero, w=taps, **win.sizes(), **tail, out=out, reason="depthwise on integers")
-    elif win.kh == win.kw == win.sh == win.sw == 1 and groups == 1 and not any((win.pt, win.pl, win.pb, win.pr)):
-        rows = x.reshape(-1, c, copy=False)
-        ctx.step(
-            "qgemm", a=rows, azp=np.broadcast_to(zero, rows.shape[0]), w=Q8(w.reshape(outputs, c), weights.scale, weights.zero),
-            **tail, out=out.reshape(-1, outputs), reason="1x1 convolution on integers",
-        )  # fmt: skip
-    else:
-        size, per_group = outputs // groups, c // groups
-        ordered = np.ascontiguousarray(w.transpose(0, 2, 3, 1))
-        for g in range(groups):
-            rows = slice(g * size, (g + 1) * size)
-            own = {k: v[rows] if k in ("wzp", "bias", "scale") and v is not None else v for k, v in tail.items()}
-            ctx.step(
-                "qconv", x=x[..., g * per_group : (g + 1) * per_group], xzp=zero,
-                w=Q8(ordered[rows], weights.scale[rows], weights.zero[rows]), **win.sizes(), **own, out=out[..., rows],
-                reason="convolution on integers" + (f", group {g} of {groups}" if groups > 1 else ""),
-            )  # fmt: skip
-    return ctx.value(logical.reshape(n, outputs, ow) if len(xq.value.shape) == 3 else logical)

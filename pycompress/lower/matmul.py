@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .context import NO_PARAMS, Lowering
-from .convolution import float_weights, integer_bias, integer_ready, integer_tail, q8, zero_point
+from .convolution import float_weights
+from .integer import float_tail, integer_product, integer_ready, zero_point
 from .node import Node
 from .registry import operator
 from .values import Quant, Value
@@ -22,17 +23,14 @@ def product(ctx: Lowering, a: np.ndarray, w: np.ndarray, out: np.ndarray, bias=N
 @operator("MatMul")
 def matmul(ctx: Lowering, node: Node) -> Value:
     a, b = node.input(0, "A"), node.input(1, "B")
-    if not a.shape or not b.shape:
-        node.refuse("works on at least one dimension")
-    sa, sb = a.shape if len(a.shape) > 1 else (1, *a.shape), b.shape if len(b.shape) > 1 else (*b.shape, 1)
-    if sa[-1] != sb[-2]:
-        node.refuse(f"shapes {a.shape} and {b.shape} do not multiply")
-    shape = (*node.broadcast(sa[:-2], sb[:-2]), sa[-2], sb[-1])
-    final = (*shape[:-2], *([shape[-2]] if len(a.shape) > 1 else []), *([shape[-1]] if len(b.shape) > 1 else []))
-    if len(b.shape) == 2 and integer_ready(a, _turned(b), None):
-        return integer_product(ctx, a, _turned(b), None, final)
-    x, w = ctx.f32(a).reshape(sa), ctx.f32(b).reshape(sb)
+    sa, sb, shape, final = matmul_shapes(node, a, b)
     out = ctx.new(shape)
+    turned = _turned(Value(b.dtype, sb, None, b.runtime, b.quant))
+    if turned.quant is not None and integer_ready(a, turned, None):
+        codes = ctx.codes(a.quant.value).reshape(sa)
+        on_integers(ctx, codes, zero_point(a.quant), turned.quant, float_tail(a.quant, turned.quant, None), out)
+        return ctx.value(out.reshape(final))
+    x, w = ctx.f32(a).reshape(sa), ctx.f32(b).reshape(sb)
     if len(b.shape) <= 2:
         flat = out.reshape(int(np.prod(shape[:-1], dtype=int)), shape[-1])
         product(ctx, x, w.T, flat, reason="matrix product")
@@ -43,28 +41,50 @@ def matmul(ctx: Lowering, node: Node) -> Value:
     return ctx.value(out.reshape(final))
 
 
+def matmul_shapes(node: Node, a: Value, b: Value) -> tuple[tuple[int, ...], ...]:
+    """The shapes of both factors as matrices, of their product and of what the node makes of it."""
+    if not a.shape or not b.shape:
+        node.refuse("works on at least one dimension")
+    sa, sb = a.shape if len(a.shape) > 1 else (1, *a.shape), b.shape if len(b.shape) > 1 else (*b.shape, 1)
+    try:
+        outer = np.broadcast_shapes(sa[:-2], sb[:-2])
+    except ValueError:
+        outer = None
+    if outer is None or sa[-1] != sb[-2]:
+        node.refuse(f"shapes {a.shape} and {b.shape} do not multiply")
+    shape = (*outer, sa[-2], sb[-1])
+    final = (*outer, *([sa[-2]] if len(a.shape) > 1 else []), *([sb[-1]] if len(b.shape) > 1 else []))
+    return sa, sb, shape, final
+
+
 def _turned(w: Value) -> Value:
-    """Weights [k,n] as [n,k]; only what the integer path looks at."""
+    """Weights [...,k,n] as [n,k,...]; only what the integer path looks at."""
     q = w.quant
-    if q is None or q.value.runtime or q.value.data.ndim != 2:
+    if q is None or q.value.data is None:
         return Value(w.dtype, w.shape[::-1], None, w.runtime)
-    codes = Value(q.value.dtype, q.value.shape[::-1], q.value.data.T, False)
-    axis = 0 if q.scale.size == 1 else 1 - q.axis % 2
-    return Value(w.dtype, w.shape[::-1], None, False, Quant(codes, q.scale, q.zero, axis))
+    data = q.value.data.reshape(w.shape)
+    codes = Value(q.value.dtype, w.shape[::-1], data.T, q.value.runtime)
+    axis = 0 if q.scale.size == 1 else len(w.shape) - 1 - q.axis
+    return Value(w.dtype, w.shape[::-1], None, w.runtime, Quant(codes, q.scale, q.zero, axis))
 
 
-def integer_product(ctx: Lowering, a: Value, w: Value, bias: Value | None, shape) -> Value:
-    """a . w' on integers, w [n,k], with a float32 output that a following QuantizeLinear takes in."""
-    rows = ctx.rows(ctx.codes(a.quant.value))
-    weights = q8(w.quant)
-    scale = a.quant.scale.astype(np.float32) * weights.scale
-    out = ctx.new((rows.shape[0], weights.w.shape[0]))
-    tail = integer_tail(weights, integer_bias(bias, scale), scale)
-    ctx.step(
-        "qgemm", a=rows, azp=np.broadcast_to(zero_point(a.quant), rows.shape[0]), w=weights, **tail, out=out,
-        reason="matrix product on integers",
-    )  # fmt: skip
-    return ctx.value(out.reshape(shape))
+def on_integers(
+    ctx: Lowering, a: np.ndarray, azp: np.ndarray, wq: Quant, end: dict[str, object], out: np.ndarray
+) -> None:
+    """out[...,m,n] from the codes a [...,m,k], with zero points azp ([1] or [m]), and weights [n,k,...]."""
+    m, n = out.shape[-2:]
+    if wq.value.data.ndim == 2:
+        rows = ctx.rows(a)
+        if azp.size > 1 and len(rows) != m:
+            azp = ctx.contiguous(np.broadcast_to(azp, (len(rows) // m, m))).reshape(-1)
+        integer_product(ctx, rows, azp, wq, end, out.reshape(len(rows), n))
+        return
+    batch = out.shape[:-2]
+    codes = np.broadcast_to(wq.value.data.T, (*batch, a.shape[-1], n))
+    a = np.broadcast_to(a, (*batch, *a.shape[-2:]))
+    for i in np.ndindex(batch):
+        one = Value(wq.value.dtype, (n, a.shape[-1]), codes[i].T, wq.value.runtime)
+        integer_product(ctx, ctx.rows(a[i]), azp, Quant(one, wq.scale, wq.zero, 0), end, out[i])
 
 
 @operator("Gemm")
@@ -79,8 +99,12 @@ def gemm(ctx: Lowering, node: Node) -> Value:
     if k != k2:
         node.refuse(f"shapes {a.shape} and {b.shape} do not multiply")
     turned = b if trans_b else _turned(b)
-    if alpha == beta == 1 and not trans_a and integer_ready(a, turned, c) and (c is None or c.size == n):
-        return integer_product(ctx, a, turned, c, (m, n))
+    row_like = c is None or c.shape in ((n,), (1, n))
+    if alpha == beta == 1 and not trans_a and row_like and integer_ready(a, turned, c):
+        out = ctx.new((m, n))
+        end = float_tail(a.quant, turned.quant, c)
+        on_integers(ctx, ctx.codes(a.quant.value), zero_point(a.quant), turned.quant, end, out)
+        return ctx.value(out)
     x, w = ctx.f32(a), ctx.f32(b)
     x, w = x.T if trans_a else x, w if trans_b else w.T
     if alpha != 1 and not ctx.is_runtime(w):

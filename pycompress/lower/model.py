@@ -28,6 +28,15 @@ class LoadLimits:
     arena_bytes: int = 8 * 2**30
 
 
+# Types of 2 and 4 bits, by the type of 8 bits that holds them here.
+NARROW = {
+    getattr(TensorProto, f"{kind}{bits}"): np.dtype(f"{kind.lower()}8")
+    for kind in ("INT", "UINT")
+    for bits in (2, 4)
+    if hasattr(TensorProto, f"{kind}{bits}")
+}
+
+
 @dataclass(eq=False)
 class Model:
     """A checked ModelProto with its constants as arrays, shared by all plans made from it."""
@@ -38,6 +47,7 @@ class Model:
     limits: LoadLimits
     legacy: bool = False  # older than opset 7: some operators broadcast differently
     packed: dict = field(default_factory=dict)  # packed weights, shared by all shapes
+    narrow: frozenset[str] = frozenset()  # constants of 2 or 4 bits, held in 8
 
     @property
     def graph(self) -> onnx.GraphProto:
@@ -83,7 +93,15 @@ def load(model, *, base_dir: str | os.PathLike | None = None, limits: LoadLimits
             raise ModelError(f"initializer {tensor.name!r} is given twice")
         constants[tensor.name] = to_array(tensor, limits)
     _check_names(graph, limits)
-    return Model(proto, opsets, constants, limits, legacy)
+    narrow = frozenset(_narrow(graph))
+    return Model(proto, opsets, constants, limits, legacy, narrow=narrow)
+
+
+def _narrow(graph: onnx.GraphProto):
+    yield from (t.name for t in graph.initializer if t.data_type in NARROW)
+    for node in graph.node:
+        if node.op_type == "Constant" and any(a.t.data_type in NARROW for a in node.attribute):
+            yield from node.output
 
 
 def _parse(model, limits: LoadLimits) -> onnx.ModelProto:
@@ -178,6 +196,7 @@ def to_array(tensor: TensorProto, limits: LoadLimits = LoadLimits()) -> np.ndarr
         raise ModelError(f"tensor {tensor.name!r}: {error}") from None
     if array.shape != tuple(tensor.dims) or array.dtype != dtype:
         raise ModelError(f"tensor {tensor.name!r}: its data do not fit its shape {list(tensor.dims)}")
+    array = array.astype(NARROW.get(tensor.data_type, array.dtype))
     if array.dtype.name not in WORD:
         raise ModelError(f"tensor {tensor.name!r}: type {array.dtype.name} is not supported")
     return np.ascontiguousarray(array).reshape(array.shape)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import onnx
 from onnx import AttributeProto
@@ -26,6 +28,13 @@ class Node:
                 self.refuse("is given twice", a.name)
             self._attributes[a.name] = a
         self._asked: set[str] = set()
+
+    def become(self, op: str, inputs: list[Value | None], opset: int | None = None, without=()) -> Node:
+        """This node as another operator on other inputs; the attributes `without` are its own business."""
+        other = copy(self)
+        other.op, other.inputs, other.domain, other.opset = op, inputs, "", opset or self.opset
+        other._attributes = {k: a for k, a in self._attributes.items() if k not in without}
+        return other
 
     def refuse(self, why: str, attribute: str | None = None):
         """Raise ModelError naming this node and, where given, the attribute."""

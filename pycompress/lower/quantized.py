@@ -1,75 +1,248 @@
-"""QuantizeLinear, DequantizeLinear and the operators on integers."""
+"""QuantizeLinear and DequantizeLinear; codes stay codes until somebody needs floats."""
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import dataclass
 
-from .context import Lowering
+import numpy as np
+from onnx import helper
+
+from ..kernels._spec import NUMPY, WORD
+from .context import Lowering, memory_order, reshaped
 from .node import Node
-from .registry import operator
+from .registry import MICROSOFT, operator
 from .values import Quant, Value
 
 RANGE = {"u8": (0, 255), "i8": (-128, 127), "i16": (-32768, 32767), "u16": (0, 65535), "i32": (-(2**31), 2**31 - 1)}
 
 
-def parameters(ctx: Lowering, node: Node, x: Value, dtype: str | None, first: int = 1):
-    """(scale f32[c], zero i32[c], axis) of a node's inputs `first` and `first + 1`, checked."""
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Checked parameters of a quantized tensor: one scale and zero point, or one per index of `axis`.
+
+    With `block`, scale and zero have the rank of the tensor: one per `block` elements along `axis`.
+    """
+
+    scale: np.ndarray  # f32
+    zero: np.ndarray  # i32
+    axis: int = 0
+    block: int = 0
+
+
+def grid(ctx: Lowering, node: Node, shape, dtype: str, first: int, axis: int | None = None, block: int = 0) -> Grid:
+    """The parameters given by a node's inputs `first` (scale) and `first + 1` (zero point) for codes of `dtype`.
+
+    `axis` is the attribute that per-axis scales run along; None where only one scale is allowed.
+    """
+    node.input(first, "scale")
     scale = node.plan_time(first, "scale")
-    zero = node.plan_time(first + 1, "zero_point")
+    zero = node.plan_time(first + 1, "zero point")
+    name = node.proto.input[first]
+    if scale.dtype == np.float16:
+        scale = scale.astype(np.float32)
     if scale.dtype != np.float32:
-        node.refuse(f"scale must be float32, got {scale.dtype.name}")
+        node.refuse(f"scale {name!r} must be float32, got {scale.dtype.name}")
     if not np.isfinite(scale).all() or (scale <= 0).any():
-        node.refuse("scale must be finite and positive")
-    axis = node.int("axis", 1)
-    node.int("block_size", 0, allowed=(0,))
-    scale = np.ascontiguousarray(scale.reshape(-1))
-    zero = np.zeros(scale.size, np.int32) if zero is None else zero.reshape(-1).astype(np.int32)
-    if zero.size != scale.size:
-        node.refuse(f"zero point and scale must have one size, got {zero.size} and {scale.size}")
-    if scale.size > 1:
-        if not -len(x.shape) <= axis < len(x.shape) or x.shape[axis] != scale.size:
-            node.refuse(f"= {axis} does not fit {scale.size} scales and shape {x.shape}", "axis")
-        axis %= len(x.shape)
-    else:
+        node.refuse(f"scale {name!r} must be finite and positive")
+    if zero is None:
+        zero = np.zeros(scale.shape, np.int32)
+    elif WORD[zero.dtype.name] != dtype:
+        node.refuse(
+            f"zero point {node.proto.input[first + 1]!r} must be {dtype} as the codes, got {WORD[zero.dtype.name]}"
+        )
+    if block:
+        return _blocked(node, shape, scale, zero, axis, block)
+    if zero.size != scale.size or scale.ndim > 1 or zero.ndim > 1:
+        node.refuse(f"scale {scale.shape} and zero point {zero.shape} must be scalars or vectors of one size")
+    if scale.size == 1:
         axis = 0
-    return scale, zero, axis
+    elif axis is None:
+        node.refuse(f"scale {name!r} must be a scalar here, got {scale.shape}")
+    elif not -len(shape) <= axis < len(shape) or shape[axis] != scale.size:
+        node.refuse(f"= {axis} does not fit {scale.size} scales and shape {tuple(shape)}", "axis")
+    return Grid(np.ascontiguousarray(scale.reshape(-1)), zero.reshape(-1).astype(np.int32), axis % max(len(shape), 1))
+
+
+def _blocked(node: Node, shape, scale, zero, axis: int, block: int) -> Grid:
+    if not -len(shape) <= axis < len(shape):
+        node.refuse(f"= {axis} is outside {len(shape)} dimensions", "axis")
+    axis %= len(shape)
+    need = tuple(-(-d // block) if i == axis else d for i, d in enumerate(shape))
+    if scale.shape != need or zero.shape != need:
+        node.refuse(f"= {block} needs scales and zero points of shape {need}, got {scale.shape}", "block_size")
+    return Grid(scale, zero.astype(np.int32), axis, block)
+
+
+def codes(x: Value, g: Grid) -> Value:
+    """The float value that the codes `x` stand for, computed only where somebody asks for it."""
+    return Value("f32", x.shape, None, x.runtime, Quant(x, g.scale, g.zero, g.axis))
 
 
 @operator("DequantizeLinear")
+@operator("DequantizeLinear", domain=MICROSOFT)
 def dequantize_linear(ctx: Lowering, node: Node) -> Value:
     x = node.input(0, "x")
     if x.dtype not in RANGE:
         node.refuse(f"works on {', '.join(RANGE)}, got {x.dtype}")
-    scale, zero, axis = parameters(ctx, node, x, x.dtype)
-    return Value("f32", x.shape, None, x.runtime, Quant(x, scale, zero, axis))
+    node.int("output_dtype", 0, allowed=(0, 1))
+    axis, block = node.int("axis", 1), node.int("block_size", 0)
+    if block < 0:
+        node.refuse(f"= {block} must not be negative", "block_size")
+    g = grid(ctx, node, x.shape, x.dtype, 1, axis, block)
+    if not g.block:
+        return codes(x, g)
+    if not x.runtime:
+        scale, zero = (np.repeat(v, g.block, g.axis).take(range(x.shape[g.axis]), g.axis) for v in (g.scale, g.zero))
+        return Value.constant((x.data.astype(np.int32) - zero).astype(np.float32) * scale)
+    split, g = _blocks(ctx, node, ctx.data(x), g)
+    shift = 128 if x.biased else 0
+    out = ctx.new(split.shape)
+    ctx.step("dequantize", x=split, zero=g.zero + shift, scale=g.scale, out=out, reason="dequantize by blocks")
+    return ctx.value(_unblocked(ctx, out, x.shape, g.axis))
 
 
 @operator("QuantizeLinear")
+@operator("QuantizeLinear", domain=MICROSOFT)
 def quantize_linear(ctx: Lowering, node: Node) -> Value:
     x = node.input(0, "x")
-    zero_input = node.optional(2)
-    dtype = zero_input.dtype if zero_input is not None else "u8"
+    dtype = _target(ctx, node)
+    node.ignore("saturate")
+    node.int("precision", 0, allowed=(0, 1))
+    axis, block = node.int("axis", 1), node.int("block_size", 0)
+    if block < 0:
+        node.refuse(f"= {block} must not be negative", "block_size")
+    g = grid(ctx, node, x.shape, dtype, 1, axis, block)
+    if not g.block:
+        return requantize(ctx, x, dtype, g)
+    if not x.runtime:
+        scale, zero = (np.repeat(v, g.block, g.axis).take(range(x.shape[g.axis]), g.axis) for v in (g.scale, g.zero))
+        return Value.constant(rounded(ctx.f32(x), scale, zero, dtype))
+    split, g = _blocks(ctx, node, ctx.f32(x), g)
+    out = ctx.new(split.shape, dtype)
+    _quantize_step(ctx, split, g, dtype, out)
+    data = _unblocked(ctx, out, x.shape, g.axis)
+    return ctx.value(data, dtype)
+
+
+def _target(ctx: Lowering, node: Node) -> str:
+    """The type that QuantizeLinear rounds to."""
+    zero, given = node.optional(2), node.int("output_dtype", 0)
+    dtype = zero.dtype if zero is not None else "u8"
+    if given:
+        try:
+            said = WORD[helper.tensor_dtype_to_np_dtype(given).name]
+        except KeyError:
+            node.refuse(f"= {given} is a type that is not supported", "output_dtype")
+        if zero is not None and said != dtype:
+            node.refuse(f"= {said} is not the zero point's type {dtype}", "output_dtype")
+        dtype = said
     if dtype not in RANGE or dtype == "i32":
         node.refuse(f"to {dtype} is not supported")
-    scale, zero, axis = parameters(ctx, node, x, dtype)
-    node.ignore("saturate")
-    q = x.quant
-    if q is not None and q.value.dtype == dtype and np.array_equal(q.scale, scale) and np.array_equal(q.zero, zero):
-        return q.value
-    return quantize(ctx, ctx.f32(x), dtype, scale, zero, axis)
+    if len(node.proto.input) > 2 and node.proto.input[2] in ctx.model.narrow:
+        node.refuse("to less than 8 bits is not supported")
+    return dtype
 
 
-def quantize(ctx: Lowering, x: np.ndarray, dtype: str, scale, zero, axis: int) -> Value:
-    """The step that rounds float32 to codes of `dtype`."""
-    shift = 128 if dtype == "i8" else 0
+def _blocks(ctx: Lowering, node: Node, x: np.ndarray, g: Grid) -> tuple[np.ndarray, Grid]:
+    """`x` as dense [1,c,block] for blocked parameters, and those as c vectors."""
+    size = x.shape[g.axis]
+    if size % g.block:
+        node.refuse(f"= {g.block} must divide the {size} elements along the axis", "block_size")
+    moved = np.moveaxis(x, g.axis, -1)
+    dense = ctx.contiguous(moved).reshape(1, -1, g.block)
+    scale, zero = (np.ascontiguousarray(np.moveaxis(v, g.axis, -1)).reshape(-1) for v in (g.scale, g.zero))
+    return dense, Grid(scale, zero, g.axis, g.block)
+
+
+def _unblocked(ctx: Lowering, x: np.ndarray, shape, axis: int) -> np.ndarray:
+    moved = x.reshape(*(d for i, d in enumerate(shape) if i != axis), shape[axis])
+    return np.moveaxis(moved, -1, axis)
+
+
+def rounded(x: np.ndarray, scale, zero, dtype: str) -> np.ndarray:
+    """QuantizeLinear of constants: divided and rounded to even in float32, saturated."""
     low, high = RANGE[dtype]
+    with np.errstate(all="ignore"):
+        y = np.rint(x.astype(np.float32) / scale).astype(np.float64) + zero
+    return np.clip(np.nan_to_num(y, nan=low), low, high).astype(np.int64).astype(NUMPY[dtype])
+
+
+def requantize(ctx: Lowering, x: Value, dtype: str, g: Grid) -> Value:
+    """`x` as codes of `dtype` on the grid `g`: its own codes where they are that already."""
+    q = x.quant
+    if q is not None and same_grid(q, dtype, g):
+        return q.value
+    if not x.runtime:
+        shape = tuple(g.scale.size if i == g.axis else 1 for i in range(len(x.shape)))
+        return Value.constant(rounded(ctx.f32(x), g.scale.reshape(shape), g.zero.reshape(shape), dtype))
+    if q is not None and q.value.dtype in ("u8", "i8") and dtype in ("u8", "i8"):
+        return _recoded(ctx, q, dtype, g)
+    return quantize(ctx, ctx.f32(x), dtype, g)
+
+
+def same_grid(q: Quant, dtype: str, g: Grid) -> bool:
+    """Whether the codes of `q` are of `dtype` and lie on `g`."""
+    return (
+        q.value.dtype == dtype and np.array_equal(q.scale, g.scale) and np.array_equal(q.zero, g.zero)
+        and (q.scale.size == 1 or q.axis == g.axis)
+    )  # fmt: skip
+
+
+def quantize(ctx: Lowering, x: np.ndarray, dtype: str, g: Grid) -> Value:
+    """The step that rounds float32 to codes of `dtype`."""
     out = ctx.new(x.shape, dtype, like=x)
-    source, target = ctx.blocks(x, axis, scale.size), ctx.blocks(out, axis, scale.size)
+    source, target = ctx.blocks(x, g.axis, g.scale.size), ctx.blocks(out, g.axis, g.scale.size)
     if source is None or target is None:
         x, out = ctx.contiguous(x), ctx.new(x.shape, dtype)
-        source, target = ctx.blocks(x, axis, scale.size), ctx.blocks(out, axis, scale.size)
-    ctx.step(
-        "quantize", x=source, scale=scale, zero=zero + shift, clamp=np.array([low + shift, high + shift], np.int32),
-        out=target, reason="quantize",
-    )  # fmt: skip
+        source, target = ctx.blocks(x, g.axis, g.scale.size), ctx.blocks(out, g.axis, g.scale.size)
+    _quantize_step(ctx, source, g, dtype, target)
     return ctx.value(out, dtype)
+
+
+def _quantize_step(ctx: Lowering, x: np.ndarray, g: Grid, dtype: str, out: np.ndarray) -> None:
+    shift = 128 if dtype == "i8" else 0
+    low, high = RANGE[dtype]
+    ctx.step(
+        "quantize", x=x, scale=g.scale, zero=g.zero + shift, clamp=np.array([low + shift, high + shift], np.int32),
+        out=out, reason="quantize",
+    )  # fmt: skip
+
+
+def _recoded(ctx: Lowering, q: Quant, dtype: str, g: Grid) -> Value:
+    """8-bit codes on another grid: a table per run of equal parameters."""
+    x = ctx.codes(q.value)
+    out = ctx.new(x.shape, dtype, like=x)
+    axis = q.axis if q.scale.size > 1 else g.axis
+    if 1 < q.scale.size and 1 < g.scale.size and q.axis != g.axis:
+        return quantize(ctx, ctx.f32(Value("f32", q.value.shape, None, True, q)), dtype, g)
+    count = max(q.scale.size, g.scale.size)
+    rows = [np.broadcast_to(v, count) for v in (q.scale, q.zero, g.scale, g.zero)]
+    starts = [0, *(i for i in range(1, count) if any(v[i] != v[i - 1] for v in rows))]
+    for first, end in zip(starts, [*starts[1:], count]):
+        table = _table(q.value.dtype, dtype, *(v[first] for v in rows))
+        part = (slice(None),) * axis + (slice(first, end),) if count > 1 else ()
+        lut(ctx, x[part], table[None], out[part])
+    return ctx.value(out, dtype)
+
+
+def _table(before: str, after: str, scale, zero, new_scale, new_zero) -> np.ndarray:
+    """uint8 storage of `before` codes to that of `after` codes on another grid, u8[256]."""
+    code = np.arange(256, dtype=np.int32) - (128 if before == "i8" else 0)
+    real = (code - zero).astype(np.float32) * scale
+    return (rounded(real, new_scale, new_zero, after).astype(np.int32) + (128 if after == "i8" else 0)).astype(np.uint8)
+
+
+def lut(ctx: Lowering, x: np.ndarray, table: np.ndarray, out: np.ndarray, reason: str = "another scale") -> None:
+    """out = table[x]; where the memory of both does not allow rows, through a copy."""
+    order = memory_order(out)
+    source, target = x.transpose(order), out.transpose(order)
+    width = target.shape[-1] if target.ndim else 1
+    pairs = [(reshaped(source, s), reshaped(target, s)) for s in ((1, -1), (-1, width))] if target.size else []
+    for s, t in pairs:
+        if s is not None and t is not None and all(v.shape[1] == 1 or v.strides[1] == 1 for v in (s, t)):
+            ctx.step("lut", x=s, table=table, out=t, reason=reason)
+            return
+    if target.size:
+        flat, made = ctx.contiguous(source), ctx.new(source.shape, "u8")
+        ctx.step("lut", x=flat.reshape(1, -1), table=table, out=made.reshape(1, -1), reason=reason)
+        ctx.copy(made, target)

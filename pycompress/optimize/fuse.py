@@ -7,10 +7,10 @@ the steps that go), or None.  Rules see whole buffers only, which are written on
 from __future__ import annotations
 
 from ..lower.values import Program, Step, root
-from . import fuse_float
+from . import fuse_float, fuse_integer
 from .uses import Uses, reads, writes
 
-RULES = [*fuse_float.RULES]
+RULES = [*fuse_integer.RULES, *fuse_float.RULES]
 
 
 def fuse(program: Program) -> None:

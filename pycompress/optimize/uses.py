@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from ..kernels import module
 from ..lower.values import Program, Step, root
@@ -101,3 +102,19 @@ def covers(x: np.ndarray) -> bool:
 def address(x: np.ndarray) -> int:
     """The address of the first element."""
     return x.__array_interface__["data"][0]
+
+
+def dense(x: np.ndarray) -> bool:
+    """Whether `x` lies in C order without gaps."""
+    return bool(x.flags.c_contiguous)
+
+
+def twin(view: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The cells of `target` that stand where those of `view` stand in `source`.
+
+    `source` and `target` are dense and of one size; `view` is any view of the memory of `source`.
+    """
+    flat = target.reshape(-1, copy=False)
+    start = (address(view) - address(source)) // source.itemsize if view.size else 0
+    strides = [s // source.itemsize * target.itemsize for s in view.strides]
+    return as_strided(flat[start:], view.shape, strides)

@@ -1,0 +1,318 @@
+"""Rules that keep quantized tensors in integers, from one kernel to the next.
+
+A product and its QuantizeLinear round once, and so do an average or a sum; every other rounding of
+the model stays as it is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..lower.context import ACT, NO_PARAMS
+from ..lower.values import Step, root
+from . import tables
+from .uses import Uses, covers, dense, twin, writes
+
+PRODUCTS = ("qgemm", "qconv", "qdwconv")
+ADD, SUB, MUL = range(3)  # op of binary
+IDENTITY = np.arange(256)
+
+
+def _per_tensor(step: Step | None, kernel: str) -> bool:
+    """Whether `step` is a quantize or dequantize step from or to uint8 with one scale."""
+    if step is None or step.kernel != kernel or step.args["scale"].size != 1:
+        return False
+    return step.args["out" if kernel == "quantize" else "x"].dtype == np.uint8
+
+
+def _writers(step: Step, uses: Uses, x: np.ndarray) -> list[Step]:
+    """The steps that together write the buffer of `x`, which is all of it and read by `step` alone; else none."""
+    if not uses.is_buffer(x) or uses.is_output(x) or not covers(x) or not x.size or not uses.only_reader(x):
+        return []
+    made = uses.producers.get(id(root(x)), [])
+    return made if sum(w.size for s in made for w in writes(s) if root(w) is root(x)) == x.size else []
+
+
+def _sole(step: Step, uses: Uses, x: np.ndarray, kernels: tuple[str, ...]) -> Step | None:
+    """The one step that writes all of `x`, of one of the `kernels`, where `step` alone reads it."""
+    made = _writers(step, uses, x)
+    return made[0] if len(made) == 1 and made[0].kernel in kernels and dense(made[0].args["out"]) else None
+
+
+def _f32(x) -> np.ndarray:
+    return np.asarray(x, np.float64).astype(np.float32).reshape(-1)
+
+
+def _limits(quantize: Step, act: int, params) -> np.ndarray:
+    """The zero point and the limits of `quantize` after an activation that is a clip: both are monotone."""
+    zero, (low, high) = int(quantize.args["zero"][0]), quantize.args["clamp"].tolist()
+    if act != ACT["none"]:
+        bounds = (0, np.inf) if act == ACT["relu"] else params
+        scale = quantize.args["scale"]
+        least, greatest = (int(tables.quantized(_f32(b), scale, zero, (low, high))[0]) for b in bounds)
+        low, high = min(least, greatest), greatest
+    return np.array([zero, low, high], np.int32)
+
+
+def clip(step: Step, uses: Uses):
+    """unary (relu, clip) -> quantize: the bounds become those of the codes."""
+    if not _per_tensor(step, "quantize"):
+        return None
+    made = uses.producer(step.args["x"])
+    if made is None or made.kernel != "unary" or made.args["op"] not in (ACT["relu"], ACT["clip"]):
+        return None
+    x = made.args["x"]
+    if not (covers(step.args["x"]) and dense(x) and uses.is_buffer(x)):
+        return None
+    clamp = _limits(step, made.args["op"], made.args["params"])[1:]
+    return step.replace(x=x.reshape(step.args["x"].shape), clamp=clamp, reason=f"{made.op}; {step.reason}"), []
+
+
+def product(step: Step, uses: Uses):
+    """integer product -> quantize: uint8 output."""
+    if not _per_tensor(step, "quantize"):
+        return None
+    made = _writers(step, uses, step.args["x"])
+    if not made or not dense(step.args["x"]) or not all(_requantizable(p, uses) for p in made):
+        return None
+    new = []
+    for p in made:
+        scale = _f32(p.args["scale"] / np.float64(step.args["scale"][0]))
+        if not np.isfinite(scale).all():
+            return None
+        clamp = _limits(step, p.args["act"], p.args["act_params"])
+        out = twin(p.args["out"], step.args["x"], step.args["out"])
+        new.append(p.replace(
+            scale=scale, clamp=clamp, act=0, act_params=NO_PARAMS, out=out, reason=f"{p.reason}; to uint8"
+        ))  # fmt: skip
+    return new, made
+
+
+def _requantizable(step: Step, uses: Uses) -> bool:
+    return (
+        step.kernel in PRODUCTS
+        and step.args["out"].dtype == np.float32
+        and step.args["act"] in (ACT["none"], ACT["relu"], ACT["clip"])
+        and not uses.is_buffer(step.args["scale"])
+    )
+
+
+def table(step: Step, uses: Uses):
+    """dequantize -> functions of one element -> quantize: a table."""
+    if step.kernel != "quantize" or step.args["out"].dtype != np.uint8 or not step.args["x"].size:
+        return None
+    x, scale = step.args["x"], step.args["scale"]
+    if scale.size > 1 and x.shape[2] != 1:
+        return None
+    found = tables.of_codes(x, uses)
+    if found is None:
+        return None
+    codes, real = found
+    count = max(len(real), scale.size)
+    if count > tables.MOST_TABLES or any(len(v) not in (1, count) for v in (real, scale)):
+        return None
+    entries = tables.quantized(real, scale[:, None], step.args["zero"][:, None], step.args["clamp"].tolist())
+    return _lut(step, codes, np.broadcast_to(entries, (count, 256)), step.args["out"], "function of the codes"), []
+
+
+def _lut(step: Step, codes: np.ndarray, entries: np.ndarray, out: np.ndarray, reason: str) -> Step:
+    """The step that looks the flat `codes` up in one table, or in one per channel of the last axis."""
+    entries = np.ascontiguousarray(entries, np.uint8)
+    if (entries == entries[0]).all():
+        entries = entries[:1]
+    shape = (1, -1) if len(entries) == 1 else (-1, len(entries))
+    args = {
+        "x": codes.reshape(-1, copy=False).reshape(shape),
+        "table": entries,
+        "out": out.reshape(-1, copy=False).reshape(shape),
+    }
+    return Step("lut", args, step.node, step.op, reason)
+
+
+def _of_dequantize(x: np.ndarray, uses: Uses):
+    """(codes, scale, zero) behind the float view `x`; None where it is not a dequantized tensor."""
+    made = uses.producer(x) if uses.is_buffer(x) else None
+    if not _per_tensor(made, "dequantize"):
+        return None
+    codes = twin(x, made.args["out"], made.args["x"])
+    return codes, np.float64(made.args["scale"][0]), int(made.args["zero"][0])
+
+
+def elementwise(step: Step, uses: Uses):
+    """dequantize, dequantize -> add, sub or mul -> quantize: qbinary."""
+    if not _per_tensor(step, "quantize"):
+        return None
+    made = _sole(step, uses, step.args["x"], ("binary",))
+    if made is None or made.args["op"] > MUL or made.args["act"] not in (ACT["none"], ACT["relu"], ACT["clip"]):
+        return None
+    a, b = (_of_dequantize(made.args[name], uses) for name in ("a", "b"))
+    if a is None or b is None:
+        return None
+    clamp = _limits(step, made.args["act"], made.args["act_params"])
+    scale = np.float64(step.args["scale"][0])
+    if made.args["op"] == MUL:
+        scales = _f32([a[1] * b[1] / scale, 0])
+    else:
+        scales = _f32([a[1] / scale, (b[1] if made.args["op"] == ADD else -b[1]) / scale])
+    if not np.isfinite(scales).all():
+        return None
+    out = twin(made.args["out"], step.args["x"], step.args["out"])
+    args = {
+        "a": a[0], "b": b[0], "op": int(made.args["op"] == MUL), "zero": np.array([a[2], b[2], *clamp], np.int32),
+        "scale": scales, "out": out,
+    }  # fmt: skip
+    return Step("qbinary", args, made.node, made.op, "on codes"), [made]
+
+
+def pool(step: Step, uses: Uses):
+    """dequantize -> average -> quantize: qpool."""
+    if not _per_tensor(step, "quantize"):
+        return None
+    made = _sole(step, uses, step.args["x"], ("pool", "reduce"))
+    if made is None or (made.args["mode"] != 1 and (made.kernel, made.args["mode"]) != ("pool", 2)):
+        return None
+    given = _of_dequantize(made.args["x"], uses)
+    if given is None:
+        return None
+    codes, scale, zero = given
+    out = twin(made.args["out"], step.args["x"], step.args["out"])
+    if made.kernel == "reduce":
+        codes, out = codes[:, :, None], out[:, None, None]
+        window = {"kh": codes.shape[1], "kw": 1, "sh": 1, "sw": 1, "dh": 1, "dw": 1, "pt": 0, "pl": 0, "pb": 0, "pr": 0}
+        if not codes.shape[1]:
+            return None
+    else:
+        window = {k: made.args[k] for k in ("kh", "kw", "sh", "sw", "dh", "dw", "pt", "pl", "pb", "pr")}
+    factor = _f32(scale / np.float64(step.args["scale"][0]))
+    if not np.isfinite(factor).all():
+        return None
+    args = {"x": codes, "mode": made.args["mode"], **window, "xzp": np.array([zero], np.int32), "scale": factor,
+            "clamp": _limits(step, ACT["none"], None), "out": out}  # fmt: skip
+    return Step("qpool", args, made.node, made.op, "average of codes"), [made]
+
+
+def residual(step: Step, uses: Uses):
+    """integer product -> qbinary add: the add joins the product's epilogue, both roundings stay."""
+    if step.kernel != "qbinary" or step.args["op"] != 0 or not dense(step.args["out"]):
+        return None
+    zero, scale = step.args["zero"], step.args["scale"]
+    for mine, theirs, i in (("a", "b", 0), ("b", "a", 1)):
+        x, other = step.args[mine], step.args[theirs]
+        made = _sole(step, uses, x, PRODUCTS)
+        if made is None or made.args["out"].dtype != np.uint8 or made.args["residual"] is not None or not dense(x):
+            continue
+        if not tables.same_strides(other, step.args["out"]) or not dense(other) or root(other) is root(x):
+            continue
+        out = twin(made.args["out"], x, step.args["out"])
+        rows = other.reshape(-1, copy=False).reshape(-1, out.shape[-1])
+        new = made.replace(
+            residual=rows, add_scale=scale[[i, 1 - i]], add_zero=zero[[i, 1 - i, 2, 3, 4]], out=out,
+            reason=f"{made.reason}; added to {step.node}",
+        )  # fmt: skip
+        return new, [made]
+    return None
+
+
+def epilogue_table(step: Step, uses: Uses):
+    """integer product, qbinary or qpool -> lut: into the limits where the table only clips, else the epilogue's table."""
+    if step.kernel != "lut" or len(step.args["table"]) != 1 or not dense(step.args["x"]) or not dense(step.args["out"]):
+        return None
+    x, entries = step.args["x"], step.args["table"][0]
+    made = _sole(step, uses, x, (*PRODUCTS, "qbinary", "qpool"))
+    if made is None or made.args["out"].dtype != np.uint8:
+        return None
+    out = twin(made.args["out"], x, step.args["out"])
+    limits = _clipped(made, entries)
+    if limits is not None:
+        return made.replace(**limits, out=out, reason=f"{made.reason}; {step.op} as limits"), [made]
+    if made.kernel not in PRODUCTS or made.args["residual"] is not None:
+        return None
+    before = made.args["lut"]
+    entries = entries if before is None else entries[before]
+    return made.replace(lut=entries, out=out, reason=f"{made.reason}; {step.op} as a table"), [made]
+
+
+def _clipped(made: Step, entries: np.ndarray) -> dict[str, np.ndarray] | None:
+    """New limits for `made` where `entries` does nothing but clip what it can answer; None otherwise."""
+    name = {"qbinary": "zero", "qpool": "clamp"}.get(
+        made.kernel, "clamp" if made.args.get("residual") is None else "add_zero"
+    )
+    if name == "clamp" and (made.args.get("lut") is not None or made.args.get("mode") == 0):
+        return None
+    zero = made.args[name]
+    least, greatest = int(zero[-2]), int(zero[-1])
+    low, high = int(entries[least]), int(entries[greatest])
+    if not np.array_equal(entries[least : greatest + 1], IDENTITY[least : greatest + 1].clip(low, high)):
+        return None
+    return {name: np.array([*zero[:-2], low, high], np.int32)}
+
+
+def compose(step: Step, uses: Uses):
+    """lut -> lut: one lut."""
+    if step.kernel != "lut" or not step.args["x"].size or not dense(step.args["out"]):
+        return None
+    found = _codes(step.args["x"], uses)
+    return None if found is None or found[0] is step.args["x"] else _composed(step, found, uses)
+
+
+def _composed(step: Step, found, uses: Uses):
+    before, entries = found[1], step.args["table"]
+    count = max(len(before), len(entries))
+    if any(len(v) not in (1, count) for v in (before, entries)) or count > tables.MOST_TABLES:
+        return None
+    after = np.broadcast_to(entries, (count, 256))
+    made = np.take_along_axis(after, np.broadcast_to(before, (count, 256)), 1)
+    return _lut(step, found[0], made, step.args["out"], step.reason), []
+
+
+def self_product(step: Step, uses: Uses):
+    """qbinary on two functions of the same codes, or with a constant: a table."""
+    if step.kernel != "qbinary" or not step.args["out"].size or not dense(step.args["out"]):
+        return None
+    a, b = (_factor(step, name, uses) for name in ("a", "b"))
+    if a is None or b is None or (a[0] is None and b[0] is None):
+        return None
+    if a[0] is not None and b[0] is not None and not tables.same_memory(a[0].reshape(-1), b[0].reshape(-1)):
+        return None
+    count = max(len(a[1]), len(b[1]))
+    if any(len(v[1]) not in (1, count) for v in (a, b)) or count > tables.MOST_TABLES:
+        return None
+    made = tables.combined(a[1], b[1], step.args["op"], step.args["zero"], step.args["scale"])
+    codes = a[0] if a[0] is not None else b[0]
+    return _lut(step, codes, np.broadcast_to(made, (count, 256)), step.args["out"], "function of the codes"), []
+
+
+def _codes(x: np.ndarray, uses: Uses) -> tuple[np.ndarray, np.ndarray] | None:
+    """(codes, table[t,256]) where the dense `x` is a table of the dense codes: of itself where no lut made it."""
+    if not dense(x):
+        return None
+    made = uses.producer(x) if covers(x) else None
+    if made is None or made.kernel != "lut" or not dense(made.args["x"]) or not dense(made.args["out"]):
+        return x, IDENTITY[None]
+    return made.args["x"], made.args["table"].astype(int)
+
+
+def _factor(step: Step, name: str, uses: Uses):
+    x = step.args[name]
+    if not uses.is_buffer(x):
+        constant = tables.last_axis(x)
+        return None if constant is None else (None, constant[:, None])
+    return _codes(x, uses) if tables.same_strides(x, step.args["out"]) else None
+
+
+def identity(step: Step, uses: Uses):
+    """identity lut -> anything: reads the codes themselves."""
+    changed = {}
+    outputs = [id(x) for x in writes(step)]
+    for name, x in step.args.items():
+        if not isinstance(x, np.ndarray) or id(x) in outputs or not uses.is_buffer(x):
+            continue
+        made = uses.producer(x)
+        if made is None or made.kernel != "lut" or not (made.args["table"] == IDENTITY).all():
+            continue
+        if dense(made.args["x"]) and dense(made.args["out"]) and uses.is_buffer(made.args["x"]):
+            changed[name] = twin(x, made.args["out"], made.args["x"])
+    return (step.replace(**changed), []) if changed else None
+
+
+RULES = [clip, product, table, elementwise, pool, compose, self_product, identity, residual, epilogue_table]
