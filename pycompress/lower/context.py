@@ -35,6 +35,7 @@ class Lowering:
         self.buffers: dict[int, Buffer] = {}
         self.env: dict[str, Value] = {}
         self.node: Node | None = None
+        self.joined: dict[int, tuple] = {}  # by id of the buffer's array: codes, the parts they were joined of, axis
         self._floats: dict[int, np.ndarray] = {}
         self._bytes = 0
 

@@ -73,7 +73,7 @@ def integer_tail(bias: np.ndarray | None = None, scale: np.ndarray | None = None
 def weights(ctx: Lowering, wq: Quant, order, rows: slice = slice(None)) -> dict[str, object]:
     """The arguments w, colsum and wzp for the integer weights `wq` [n,...], of which a kernel takes `rows`.
 
-    `order` maps the logical array to [n,k] (qgemm), [n,kh*kw,c] (qconv).  Constants are packed when
+    `order` maps the logical array to [n,k] (qgemm), [n,kh,kw,c] (qconv) or [c,kh,kw] (qdwconv).  Constants are packed when
     all fusing is over, run-time weights by a step.
     """
     value = wq.value
@@ -90,7 +90,7 @@ def weights(ctx: Lowering, wq: Quant, order, rows: slice = slice(None)) -> dict[
     codes = ctx.codes(value)[rows]
     x = order(codes if codes.ndim == 2 else ctx.contiguous(codes))
     flat = x.ndim == 2
-    x = x[:, None] if flat else ctx.contiguous(x)
+    x = x[:, None] if flat else ctx.contiguous(x).reshape(x.shape[0], -1, x.shape[3])
     shape = (-(-x.shape[0] // 16), x.shape[1], -(-x.shape[2] // 4), 16, 4)
     panels, sums = ctx.new(shape, "u8").view(np.int8), ctx.new((x.shape[0],), "i32")
     ctx.step("qpack", x=x, out=panels, out_colsum=sums, reason="weights are computed at run time")
@@ -115,7 +115,7 @@ def integer_conv(
     c, outputs = x.shape[3], out.shape[3]
     taps = win.kh * win.kw
     if groups == c == outputs and not wq.value.runtime:
-        given = weights(ctx, wq, lambda w: w.reshape(c, taps).T)
+        given = weights(ctx, wq, lambda w: w.reshape(c, win.kh, win.kw))
         ctx.step("qdwconv", x=x, xzp=xzp, **given, **win.sizes(), **end, out=out, reason="depthwise on integers")
         return
     if taps == win.sh == win.sw == 1 and groups == 1 and not any((win.pt, win.pl, win.pb, win.pr)):
@@ -126,7 +126,7 @@ def integer_conv(
     for g in range(groups):
         rows = slice(g * size, (g + 1) * size)
         own = {k: v[rows] if k in ("bias", "scale") and v is not None else v for k, v in end.items()}
-        given = weights(ctx, wq, lambda w: w.reshape(len(w), per_group, taps).transpose(0, 2, 1), rows)
+        given = weights(ctx, wq, lambda w: w.reshape(len(w), per_group, win.kh, win.kw).transpose(0, 2, 3, 1), rows)
         ctx.step(
             "qconv", x=x[..., g * per_group : (g + 1) * per_group], xzp=xzp, **given, **win.sizes(), **own,
             out=out[..., rows], reason="convolution on integers" + (f", group {g} of {groups}" if groups > 1 else ""),

@@ -10,7 +10,7 @@ from .context import Lowering
 from .moves import dense, moved, pick, stored, to_shape
 from .node import Node
 from .registry import operator
-from .values import Quant, Value
+from .values import Quant, Value, root
 
 
 def axis_of(node: Node, rank: int, default=None, name: str = "axis") -> int:
@@ -122,24 +122,30 @@ def concat(ctx: Lowering, node: Node) -> Value:
             node.refuse(f"cannot join {p.dtype} {p.shape} to {first.dtype} {first.shape} along axis {axis}")
     if len(parts) == 1:
         return first
-    alike = _same_codes(parts)
-    if alike is not None:
-        q = alike
-        codes = _joined(ctx, [p.quant.value for p in parts], axis)
-        return Value("f32", codes.shape, None, True, Quant(codes, q.scale, q.zero, 0))
+    if _all_codes(parts):
+        return _joined_codes(ctx, parts, axis)
     return _joined(ctx, parts, axis)
 
 
-def _same_codes(parts: list[Value]) -> Quant | None:
-    """The quantization that all parts share, where they exist as codes only."""
-    first = parts[0].quant
-    for p in parts:
-        q = p.quant
-        if q is None or p.data is not None or q.scale.size != 1 or q.value.dtype != first.value.dtype:
-            return None
-        if q.scale[0] != first.scale[0] or q.zero[0] != first.zero[0]:
-            return None
-    return first
+def _all_codes(parts: list[Value]) -> bool:
+    """Whether all parts are codes of one 8-bit type, each with one scale."""
+    quants = [p.quant for p in parts]
+    return all(
+        q is not None and p.runtime and q.scale.size == 1 and q.value.dtype == quants[0].value.dtype in ("u8", "i8")
+        for p, q in zip(parts, quants)
+    )
+
+
+def _joined_codes(ctx: Lowering, parts: list[Value], axis: int) -> Value:
+    """The codes of all parts in one tensor, with a scale per index of `axis` where theirs differ."""
+    quants = [p.quant for p in parts]
+    codes = _joined(ctx, [q.value for q in quants], axis)
+    ctx.joined[id(root(codes.data))] = codes, quants, axis
+    scale, zero = (np.concatenate([getattr(q, name) for q in quants]) for name in ("scale", "zero"))
+    if (scale == scale[0]).all() and (zero == zero[0]).all():
+        return Value("f32", codes.shape, None, True, Quant(codes, scale[:1], zero[:1]))
+    counts = [p.shape[axis] for p in parts]
+    return Value("f32", codes.shape, None, True, Quant(codes, np.repeat(scale, counts), np.repeat(zero, counts), axis))
 
 
 def _joined(ctx: Lowering, parts: list[Value], axis: int) -> Value:

@@ -11,7 +11,7 @@ from ..kernels._spec import NUMPY, WORD
 from .context import Lowering, memory_order, reshaped
 from .node import Node
 from .registry import MICROSOFT, operator
-from .values import Quant, Value
+from .values import Quant, Value, root
 
 RANGE = {"u8": (0, 255), "i8": (-128, 127), "i16": (-32768, 32767), "u16": (0, 65535), "i32": (-(2**31), 2**31 - 1)}
 
@@ -209,20 +209,32 @@ def _quantize_step(ctx: Lowering, x: np.ndarray, g: Grid, dtype: str, out: np.nd
 
 
 def _recoded(ctx: Lowering, q: Quant, dtype: str, g: Grid) -> Value:
-    """8-bit codes on another grid: a table per run of equal parameters."""
-    x = ctx.codes(q.value)
-    out = ctx.new(x.shape, dtype, like=x)
-    axis = q.axis if q.scale.size > 1 else g.axis
+    """8-bit codes on another grid: a table per run of equal parameters, or per part of a joined tensor."""
     if 1 < q.scale.size and 1 < g.scale.size and q.axis != g.axis:
         return quantize(ctx, ctx.f32(Value("f32", q.value.shape, None, True, q)), dtype, g)
+    x = ctx.codes(q.value)
+    out = ctx.new(x.shape, dtype, like=x)
+    whole, parts, axis = ctx.joined.get(id(root(x)), (None, (), 0))
+    if whole is q.value and g.scale.size == 1:  # straight from the parts: nobody reads the joined codes then
+        at = 0
+        for part in parts:
+            count = part.value.shape[axis]
+            _recode(ctx, ctx.codes(part.value), part, dtype, g, out[(slice(None),) * axis + (slice(at, at + count),)])
+            at += count
+    else:
+        _recode(ctx, x, q, dtype, g, out)
+    return ctx.value(out, dtype)
+
+
+def _recode(ctx: Lowering, x: np.ndarray, q: Quant, dtype: str, g: Grid, out: np.ndarray) -> None:
     count = max(q.scale.size, g.scale.size)
+    axis = q.axis if q.scale.size > 1 else g.axis
     rows = [np.broadcast_to(v, count) for v in (q.scale, q.zero, g.scale, g.zero)]
     starts = [0, *(i for i in range(1, count) if any(v[i] != v[i - 1] for v in rows))]
     for first, end in zip(starts, [*starts[1:], count]):
         table = _table(q.value.dtype, dtype, *(v[first] for v in rows))
         part = (slice(None),) * axis + (slice(first, end),) if count > 1 else ()
         lut(ctx, x[part], table[None], out[part])
-    return ctx.value(out, dtype)
 
 
 def _table(before: str, after: str, scale, zero, new_scale, new_zero) -> np.ndarray:

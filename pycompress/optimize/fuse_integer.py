@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..lower.context import ACT, NO_PARAMS
+from ..lower.context import ACT, NO_PARAMS, reshaped
 from ..lower.values import Step, root
 from . import tables
 from .uses import Uses, covers, dense, twin, writes
 
 PRODUCTS = ("qgemm", "qconv", "qdwconv")
+WRITE_ROWS = (*PRODUCTS, "sgemm", "sconv", "dwconv", "qpool", "pool", "lut", "unary")
 ADD, SUB, MUL = range(3)  # op of binary
 IDENTITY = np.arange(256)
 
@@ -121,11 +122,8 @@ def _lut(step: Step, codes: np.ndarray, entries: np.ndarray, out: np.ndarray, re
     if (entries == entries[0]).all():
         entries = entries[:1]
     shape = (1, -1) if len(entries) == 1 else (-1, len(entries))
-    args = {
-        "x": codes.reshape(-1, copy=False).reshape(shape),
-        "table": entries,
-        "out": out.reshape(-1, copy=False).reshape(shape),
-    }
+    shape = shape if dense(out) else out.shape
+    args = {"x": codes.reshape(-1, copy=False).reshape(shape), "table": entries, "out": out.reshape(shape, copy=False)}
     return Step("lut", args, step.node, step.op, reason)
 
 
@@ -214,22 +212,61 @@ def residual(step: Step, uses: Uses):
 
 
 def epilogue_table(step: Step, uses: Uses):
-    """integer product, qbinary or qpool -> lut: into the limits where the table only clips, else the epilogue's table."""
-    if step.kernel != "lut" or len(step.args["table"]) != 1 or not dense(step.args["x"]) or not dense(step.args["out"]):
+    """integer products, qbinary or qpool -> lut: into the limits where the table only clips, else the epilogue's table."""
+    if step.kernel != "lut" or len(step.args["table"]) != 1 or not dense(step.args["x"]):
         return None
-    x, entries = step.args["x"], step.args["table"][0]
-    made = _sole(step, uses, x, (*PRODUCTS, "qbinary", "qpool"))
-    if made is None or made.args["out"].dtype != np.uint8:
+    made = _writers(step, uses, step.args["x"])
+    if not made or not all(
+        p.kernel in (*PRODUCTS, "qbinary", "qpool") and p.args["out"].dtype == np.uint8 for p in made
+    ):
         return None
-    out = twin(made.args["out"], x, step.args["out"])
+    new = [_with_table(p, step, len(made) == 1) for p in made]
+    return None if any(p is None for p in new) else (new, made)
+
+
+def _with_table(made: Step, step: Step, alone: bool) -> Step | None:
+    """`made`, which writes what the lut `step` reads, with the table in it; None where it has no place for that."""
+    x, entries, target = step.args["x"], step.args["table"][0], step.args["out"]
+    if dense(target):
+        out = twin(made.args["out"], x, target)
+    else:
+        out = placed(made.args["out"], target) if alone and dense(made.args["out"]) else None
+    if out is None:
+        return None
     limits = _clipped(made, entries)
     if limits is not None:
-        return made.replace(**limits, out=out, reason=f"{made.reason}; {step.op} as limits"), [made]
+        return made.replace(**limits, out=out, reason=f"{made.reason}; {step.op} as limits")
     if made.kernel not in PRODUCTS or made.args["residual"] is not None:
         return None
-    before = made.args["lut"]
-    entries = entries if before is None else entries[before]
-    return made.replace(lut=entries, out=out, reason=f"{made.reason}; {step.op} as a table"), [made]
+    entries = entries if made.args["lut"] is None else entries[made.args["lut"]]
+    return made.replace(lut=entries, out=out, reason=f"{made.reason}; {step.op} as a table")
+
+
+def placed(out: np.ndarray, target: np.ndarray) -> np.ndarray | None:
+    """`target` in the shape of the dense `out`, cell by cell: whole, or rows in a wider array; None where it is neither."""
+    width = out.shape[-1]
+    rows, like = reshaped(target, (-1, width)), reshaped(target, out.shape)
+    if rows is None or like is None or (width > 1 and rows.strides[1] != rows.itemsize):
+        return None
+    return like
+
+
+def copied(step: Step, uses: Uses):
+    """kernel -> copy into rows of a wider array (Concat): the kernel writes them there."""
+    if step.kernel != "permute" or not dense(step.args["x"]):
+        return None
+    made = _sole(step, uses, step.args["x"], WRITE_ROWS)
+    if made is None or step.args["out"].shape[-1] % made.args["out"].itemsize:
+        return None
+    target = step.args["out"].view(made.args["out"].dtype)
+    reason = f"{made.reason}; in place for {step.op}"
+    if made.kernel not in ("lut", "unary"):
+        out = placed(made.args["out"], target)
+        return None if out is None else (made.replace(out=out, reason=reason), [made])
+    x, rows = made.args["x"], reshaped(target, (-1, target.shape[-1]))
+    if rows is None or not dense(x) or (x.shape != rows.shape and len(made.args.get("table", "1")) > 1):
+        return None
+    return made.replace(x=x.reshape(rows.shape), out=rows, reason=reason), [made]
 
 
 def _clipped(made: Step, entries: np.ndarray) -> dict[str, np.ndarray] | None:
@@ -249,10 +286,14 @@ def _clipped(made: Step, entries: np.ndarray) -> dict[str, np.ndarray] | None:
 
 def compose(step: Step, uses: Uses):
     """lut -> lut: one lut."""
-    if step.kernel != "lut" or not step.args["x"].size or not dense(step.args["out"]):
+    if step.kernel != "lut" or not step.args["x"].size:
         return None
     found = _codes(step.args["x"], uses)
-    return None if found is None or found[0] is step.args["x"] else _composed(step, found, uses)
+    if found is None or found[0] is step.args["x"]:
+        return None
+    if not dense(step.args["out"]) and max(len(found[1]), len(step.args["table"])) > 1:
+        return None
+    return _composed(step, found, uses)
 
 
 def _composed(step: Step, found, uses: Uses):
@@ -315,4 +356,4 @@ def identity(step: Step, uses: Uses):
     return (step.replace(**changed), []) if changed else None
 
 
-RULES = [clip, product, table, elementwise, pool, compose, self_product, identity, residual, epilogue_table]
+RULES = [clip, product, table, elementwise, pool, compose, self_product, identity, residual, epilogue_table, copied]
