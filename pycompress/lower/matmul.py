@@ -46,12 +46,9 @@ def matmul_shapes(node: Node, a: Value, b: Value) -> tuple[tuple[int, ...], ...]
     if not a.shape or not b.shape:
         node.refuse("works on at least one dimension")
     sa, sb = a.shape if len(a.shape) > 1 else (1, *a.shape), b.shape if len(b.shape) > 1 else (*b.shape, 1)
-    try:
-        outer = np.broadcast_shapes(sa[:-2], sb[:-2])
-    except ValueError:
-        outer = None
-    if outer is None or sa[-1] != sb[-2]:
+    if sa[-1] != sb[-2]:
         node.refuse(f"shapes {a.shape} and {b.shape} do not multiply")
+    outer = node.broadcast(sa[:-2], sb[:-2])
     shape = (*outer, sa[-2], sb[-1])
     final = (*outer, *([sa[-2]] if len(a.shape) > 1 else []), *([sb[-1]] if len(b.shape) > 1 else []))
     return sa, sb, shape, final
