@@ -169,7 +169,7 @@ def set_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> None:
 
 def add_constant(model: onnx.ModelProto, name: str, value: np.ndarray) -> str:
     """Adds an initializer; returns its name."""
-    model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
     return name
 
 

@@ -173,7 +173,7 @@ class Builder:
 
     def constant(self, name: str, value) -> str:
         if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name)
+            self.initializers[name] = numpy_helper.from_array(np.asarray(value, np.float32, order="C"), name)
         return name
 
     def _conv(self, x, name, w, bias, stride, groups) -> str:

@@ -56,6 +56,17 @@ def test_networks_keep_their_answers(name):
     assert len(quantized.SerializeToString()) < 0.45 * len(model.SerializeToString())
 
 
+def test_scales_of_activations_are_scalars_so_that_other_runtimes_fuse_them(tmp_path):
+    quantized = quantize(zoo.mobilenetv2(width=0.35, resolution=SIZE, classes=10), samples(4))
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "fused.onnx")
+    options.log_severity_level = 4
+    ort.InferenceSession(quantized.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    fused = ops(onnx.load(tmp_path / "fused.onnx"))
+    assert "QLinearConv" in fused and "QLinearAdd" in fused
+    assert not {"Conv", "FusedConv", "NhwcFusedConv", "Add"} & set(fused)
+
+
 @pytest.mark.parametrize("T", [0, 1, 2, 4, 8])
 def test_every_dense_weight_is_proven_for_the_window_asked_for(T):
     model = quantize(zoo.mobilenetv2(width=0.25, resolution=SIZE), samples(2), accumulate=T)
