@@ -144,7 +144,8 @@ def conv_steps(ctx: Lowering, x, w, bias, win: Window, groups: int, out) -> None
         ctx.step("dwconv", x=x, w=taps, **win.sizes(), **tail, out=out, reason="depthwise")
         return
     ordered = w.transpose(0, 2, 3, 1)
-    if win.kh == win.kw == win.sh == win.sw == 1 and groups == 1 and not any((win.pt, win.pl, win.pb, win.pr)):
+    one = win.kh == win.kw == win.sh == win.sw == 1 and not any((win.pt, win.pl, win.pb, win.pr))
+    if one and groups == 1 and out.shape[1:3] == x.shape[1:3]:
         rows, flat = x.reshape(-1, c, copy=False), out.reshape(-1, outputs)
         weights = float_weights(ctx, ordered.reshape(outputs, c) if not ctx.is_runtime(w) else w[:, :, 0, 0])
         ctx.step("sgemm", a=rows, w=weights, **tail, out=flat, reason="1x1 convolution as a matrix product")

@@ -42,9 +42,9 @@ def test_sizes(h, w, oh, ow, coordinates, data):
     if mode == "cubic":
         attributes["exclude_outside"] = data.draw(st.integers(0, 1))
         attributes["cubic_coeff_a"] = data.draw(st.sampled_from([-0.75, -0.5]))
-    if mode == "nearest":
+    if mode == "nearest" and coordinates != "half_pixel_symmetric":  # where ties depend on the rounding of scales
         check("Resize", inputs, ("sizes",), opset=19, **attributes)
-    else:
+    elif mode != "nearest":
         reference(inputs, ("sizes",), opset=19, **attributes)
 
 
