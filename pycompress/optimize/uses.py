@@ -117,4 +117,6 @@ def twin(view: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray
     flat = target.reshape(-1, copy=False)
     start = (address(view) - address(source)) // source.itemsize if view.size else 0
     strides = [s // source.itemsize * target.itemsize for s in view.strides]
-    return as_strided(flat[start:], view.shape, strides)
+    cells = as_strided(flat[start:], view.shape, strides)
+    same = view.itemsize == source.itemsize == target.itemsize
+    return cells.view(view.dtype) if same and view.dtype != source.dtype else cells  # uint8 read as int8
