@@ -4,7 +4,7 @@
 static size_t qdwconv_units(const void *args)
 {
     const pcx_qdwconv_args *p = args;
-    return ceil_div(qdwconv_pixels(p), qdwconv_block(p));
+    return ceil_div(qdwconv_pixels(p), QDWCONV_UNIT);
 }
 
 enum { BLOCK = 16 }; /* channels at a time */
@@ -15,8 +15,8 @@ void qdwconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
     const pcx_qepilogue q = qdwconv_tail(p);
     const qtail tail = qtail_make(&q, p->ot);
     (void)scratch;
-    const size_t block = qdwconv_block(p), bottom = min_size(end * block, qdwconv_pixels(p));
-    for (size_t i = begin * block; i < bottom; i++)
+    const size_t bottom = min_size(end * QDWCONV_UNIT, qdwconv_pixels(p));
+    for (size_t i = begin * QDWCONV_UNIT; i < bottom; i++)
         for (size_t j = 0; j < p->c; j += BLOCK) {
             const size_t cols = min_size(BLOCK, p->c - j);
             const qdwconv_place at = qdwconv_at(p, i);

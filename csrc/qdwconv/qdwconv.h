@@ -1,4 +1,4 @@
-/* qdwconv.h - what the qdwconv files share.  A unit is a block of output pixels. */
+/* qdwconv.h - what the qdwconv files share.  A unit is eight output pixels. */
 #ifndef PCX_QDWCONV_H
 #define PCX_QDWCONV_H
 
@@ -6,11 +6,16 @@
 
 static inline size_t qdwconv_pixels(const pcx_qdwconv_args *p) { return p->c ? p->b * p->oh * p->ow : 0; }
 
-/* Pixels of a unit: what is computed per unit and channel should weigh little, four units find work. */
+enum { QDWCONV_UNIT = 8 }; /* pixels */
+
+/*
+ * Pixels taken together, whole units: many where there are few channels, so that what is computed
+ * once for them weighs little; but no table of taps beyond reason.
+ */
 static inline size_t qdwconv_block(const pcx_qdwconv_args *p)
 {
-    const size_t most = min_size(max_size(1024 / (p->kh * p->kw), 8), 64);
-    return min_size(most, max_size(ceil_div(qdwconv_pixels(p), 4), 8));
+    const size_t most = min_size(max_size(16384 / max_size(p->c, 1), 64), 8192 / min_size(p->kh * p->kw, 1024));
+    return round_up(min_size(most, qdwconv_pixels(p)), QDWCONV_UNIT);
 }
 
 /* Where in the image the window of an output pixel begins: above or left of it, sizes wrap and are huge. */

@@ -5,24 +5,28 @@
 #if PCX_X86
 PCX_TARGET("avx2,fma")
 
-/* An output pixel: tap t of its window is at base + tap[t]; an odd number of taps has one more, of weight zero. */
+/*
+ * Output pixels [first, first + count) of one line: tap t of the i-th window is at
+ * base + i * step + tap[t].  An odd number of taps has one more, of weight zero.
+ */
 typedef struct {
-    uintptr_t base;
+    uintptr_t base, step;
     const uintptr_t *tap;
-} pixel;
+    size_t first, count;
+} run;
 
-/* A block of pixels and one group of channels. */
+/* The tail of 32 channels. */
 typedef struct {
-    const pcx_qdwconv_args *p;
     const qtail *tail;
-    const pixel *pixels;
-    size_t first, count; /* output pixels [first, first + count) */
-    const uintptr_t *inside; /* `tap` of pixels that padding does not meet */
-    const qdwproof *g;
-    size_t skip, cols; /* of the group's 32 channels, [skip, skip + cols) are to be written */
+    size_t j;          /* the first of the channels */
+    size_t skip, cols; /* of the 32, [skip, skip + cols) are to be written */
+    uint8_t *out;      /* of pixel 0, channel j */
+    size_t ldo;        /* bytes */
+    int plain, small;  /* to u8 without lut and residual; qt_small_avx2 */
+    int all;           /* all 32 may be written: those skipped get the same bytes again */
     __m256i base[4];   /* where the sums start */
     __m256 scale[4];
-} job;
+} finish;
 
 PCX_INLINE __m256i dw_load(const void *at) { return _mm256_loadu_si256((const __m256i *)at); }
 
@@ -40,6 +44,8 @@ PCX_INLINE void dw_window(const int count, const size_t T, const qdwproof *g, si
             const __m256i x1 = dw_load((const void *)(base[i] + tap[2 * q + 1]));
             acc[i][0] = _mm256_add_epi16(acc[i][0], _mm256_maddubs_epi16(_mm256_unpacklo_epi8(x0, x1), w0));
             acc[i][1] = _mm256_add_epi16(acc[i][1], _mm256_maddubs_epi16(_mm256_unpackhi_epi8(x0, x1), w1));
+            PCX_KEEP(acc[i][0]); /* else GCC reassociates the sums and spills */
+            PCX_KEEP(acc[i][1]);
         }
     }
 }
@@ -82,106 +88,144 @@ PCX_INLINE void dw_wide(const int count, const size_t pairs, const qdwproof *g, 
         }
 }
 
-/* Sums to outputs, for output pixel i. */
-PCX_INLINE void dw_finish(const job *b, size_t i, const __m256i sum[4])
+/* Sums of output pixel i to outputs, whatever the tail. */
+static PCX_NOINLINE void dw_finish(const finish *f, size_t i, const __m256i sum[4])
 {
-    const pcx_qdwconv_args *p = b->p;
-    const qtail *t = b->tail;
-    const size_t j = b->g->first;
-    uint8_t *out = (uint8_t *)p->out + (i * p->ldo + j) * t->bytes;
+    const qtail *t = f->tail;
+    uint8_t *out = f->out + i * f->ldo, each[QDW_NC] = { 0 };
     if (t->mode != QT_U8) {
-        int32_t each[QDW_NC];
+        int32_t acc[QDW_NC];
         for (int v = 0; v < 4; v++) {
-            _mm_storeu_si128((__m128i *)(each + 4 * v), _mm256_castsi256_si128(sum[v]));
-            _mm_storeu_si128((__m128i *)(each + 16 + 4 * v), _mm256_extracti128_si256(sum[v], 1));
+            _mm_storeu_si128((__m128i *)(acc + 4 * v), _mm256_castsi256_si128(sum[v]));
+            _mm_storeu_si128((__m128i *)(acc + 16 + 4 * v), _mm256_extracti128_si256(sum[v], 1));
         }
-        qtail_row(t, i, j + b->skip, b->cols, each + b->skip, out + b->skip * t->bytes);
+        qtail_row(t, i, f->j + f->skip, f->cols, acc + f->skip, out + f->skip * t->bytes);
         return;
     }
+    const qt_clamp_avx2 clamp = qt_load_clamp(&t->clamp);
     __m256 v[4];
-    PCX_UNROLL for (int x = 0; x < 4; x++)
-        v[x] = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[x]), b->scale[x]);
-    __m256i bytes = qt_bytes_avx2(v, &t->clamp);
-    if (t->q.lut)
-        bytes = qt_lut_avx2(t->q.lut, bytes);
-    if (t->q.residual) {
-        uint8_t r[QDW_NC] = { 0 };
-        memcpy(r, t->q.residual + i * t->q.ldr + j, b->skip + b->cols);
-        bytes = qt_residual_avx2(t, bytes, _mm_loadu_si128((__m128i *)r), _mm_loadu_si128((__m128i *)(r + 16)));
-    }
-    if (PCX_LIKELY(b->cols == QDW_NC)) {
-        _mm256_storeu_si256((__m256i *)out, bytes);
-    } else {
-        uint8_t each[QDW_NC];
+    for (int x = 0; x < 4; x++)
+        v[x] = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[x]), f->scale[x]);
+    __m256i bytes = qt_bytes_avx2(v, &clamp, f->small);
+    if (t->q.lut) {
         _mm256_storeu_si256((__m256i *)each, bytes);
-        memcpy(out + b->skip, each + b->skip, b->cols);
+        qt_lut(t->q.lut, each, sizeof each);
+        bytes = _mm256_loadu_si256((const __m256i *)each);
     }
+    if (t->q.residual) {
+        memcpy(each, t->q.residual + i * t->q.ldr + f->j, f->skip + f->cols);
+        bytes = qt_residual_avx2(t, bytes, _mm_loadu_si128((__m128i *)each), _mm_loadu_si128((__m128i *)(each + 16)));
+    }
+    _mm256_storeu_si256((__m256i *)each, bytes);
+    memcpy(out + f->skip, each + f->skip, f->cols);
 }
 
-PCX_INLINE void dw_pixels(const int count, const size_t pairs, const size_t T, const job *b, size_t x)
+/* The first of 32 bytes. */
+PCX_INLINE void dw_store(uint8_t *to, size_t cols, __m256i bytes)
+{
+    uint8_t each[QDW_NC];
+    _mm256_storeu_si256((__m256i *)each, bytes);
+    size_t c = 0;
+    for (; c + 8 <= cols; c += 8)
+        memcpy(to + c, each + c, 8);
+    for (; c < cols; c++)
+        to[c] = each[c];
+}
+
+/* `count` pixels from base[0] on. */
+PCX_INLINE void dw_pixels(const int count, const size_t pairs, const size_t T, const qdwproof *g, const finish *f,
+                          const qt_clamp_avx2 *clamp, const uintptr_t *tap, const uintptr_t *base, size_t i,
+                          uint8_t *out)
 {
     __m256i sum[2][4];
-    uintptr_t base[2];
-    PCX_UNROLL for (int i = 0; i < count; i++) {
-        base[i] = b->pixels[x + i].base + b->g->first;
+    PCX_UNROLL for (int x = 0; x < count; x++)
         PCX_UNROLL for (int v = 0; v < 4; v++)
-            sum[i][v] = b->base[v];
-    }
+            sum[x][v] = f->base[v];
     if (T)
-        dw_windows(count, pairs, T, b->g, b->pixels[x].tap, base, sum);
+        dw_windows(count, pairs, T, g, tap, base, sum);
     else
-        dw_wide(count, pairs, b->g, b->pixels[x].tap, base, sum);
-    PCX_UNROLL for (int i = 0; i < count; i++)
-        dw_finish(b, b->first + x + i, sum[i]);
-}
-
-/* Two pixels at a time where their taps are equally far apart: the weights are loaded once for both. */
-PCX_INLINE void dw_block(const size_t pairs, const size_t T, const job *b)
-{
-    for (size_t x = 0; x < b->count;)
-        if (x + 1 < b->count && b->pixels[x].tap == b->inside && b->pixels[x + 1].tap == b->inside) {
-            dw_pixels(2, pairs, T, b, x);
-            x += 2;
+        dw_wide(count, pairs, g, tap, base, sum);
+    PCX_UNROLL for (int x = 0; x < count; x++)
+        if (PCX_LIKELY(f->plain)) {
+            __m256 v[4];
+            PCX_UNROLL for (int y = 0; y < 4; y++)
+                v[y] = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[x][y]), f->scale[y]);
+            const __m256i bytes = qt_bytes_avx2(v, clamp, f->small);
+            if (PCX_LIKELY(f->all))
+                _mm256_storeu_si256((__m256i *)(out + x * f->ldo), bytes);
+            else
+                dw_store(out + x * f->ldo, f->cols, bytes);
         } else {
-            dw_pixels(1, pairs, T, b, x);
-            x += 1;
+            const __m256i each[4] = { sum[x][0], sum[x][1], sum[x][2], sum[x][3] };
+            dw_finish(f, i + x, each);
         }
 }
 
-#define DW(name, pairs, T) \
-    static PCX_NOINLINE void dw_##name##_##T(const job *b) { dw_block(pairs, T, b); }
+/* Two pixels at a time, so that weights are loaded once for both. */
+PCX_INLINE void dw_run(const size_t pairs, const size_t T, const qdwproof *g, const finish *f, const run *r)
+{
+    const qt_clamp_avx2 clamp = qt_load_clamp(&f->tail->clamp);
+    const uintptr_t *const tap = r->tap;
+    const size_t step = r->step, ldo = f->ldo, end = r->first + r->count;
+    uintptr_t base[2] = { r->base + f->j, r->base + step + f->j };
+    size_t i = r->first;
+    uint8_t *out = f->out + i * ldo;
+    for (; i + 2 <= end; i += 2, base[0] += 2 * step, base[1] += 2 * step, out += 2 * ldo)
+        dw_pixels(2, pairs, T, g, f, &clamp, tap, base, i, out);
+    if (i < end)
+        dw_pixels(1, pairs, T, g, f, &clamp, tap, base, i, out);
+}
+
+#define DW(name, count, T)                                                                                \
+    static PCX_NOINLINE void dw_##name##_##T(size_t pairs, const qdwproof *g, const finish *f, const run *r) \
+    {                                                                                                     \
+        (void)pairs;                                                                                      \
+        dw_run(count, T, g, f, r);                                                                        \
+    }
 DW(3x3, 5, 7) DW(3x3, 5, 3) DW(3x3, 5, 1) DW(5x5, 13, 7) DW(5x5, 13, 3)
-DW(any, ceil_div(b->p->kh * b->p->kw, 2), 7) DW(any, ceil_div(b->p->kh * b->p->kw, 2), 3)
-DW(any, ceil_div(b->p->kh * b->p->kw, 2), 1) DW(any, ceil_div(b->p->kh * b->p->kw, 2), 0)
+DW(any, pairs, 7) DW(any, pairs, 3) DW(any, pairs, 1) DW(any, pairs, 0)
 #undef DW
 
-static void dw_group(const job *b)
+typedef void dw_fn(size_t pairs, const qdwproof *g, const finish *f, const run *r);
+
+static dw_fn *dw_choose(size_t taps, size_t window)
 {
-    const size_t taps = b->p->kh * b->p->kw;
-    switch (b->g->window) {
-    case 7: (taps == 9 ? dw_3x3_7 : taps == 25 ? dw_5x5_7 : dw_any_7)(b); return;
-    case 3: (taps == 9 ? dw_3x3_3 : taps == 25 ? dw_5x5_3 : dw_any_3)(b); return;
-    case 1: (taps == 9 ? dw_3x3_1 : dw_any_1)(b); return;
-    default: dw_any_0(b);
+    switch (window) {
+    case 7: return taps == 9 ? dw_3x3_7 : taps == 25 ? dw_5x5_7 : dw_any_7;
+    case 3: return taps == 9 ? dw_3x3_3 : taps == 25 ? dw_5x5_3 : dw_any_3;
+    case 1: return taps == 9 ? dw_3x3_1 : dw_any_1;
+    default: return dw_any_0;
     }
 }
 
-/* What every pixel of the group has in common: acc = sum a w - azp colsum + bias; windows start off by `fix`. */
-static void job_columns(job *b)
+/* Channels [j, j + count) of an array that may be NULL, as 32 with zeros behind. */
+PCX_INLINE const void *all32(const void *array, size_t j, size_t count, void *room)
 {
-    const pcx_qdwconv_args *p = b->p;
-    uint32_t base[QDW_NC] = { 0 };
-    float scale[QDW_NC] = { 0 };
-    const size_t j = b->g->first, count = b->skip + b->cols, taps = p->kh * p->kw;
-    for (size_t x = 0; x < count; x++) {
-        const uint32_t sum = (uint32_t)p->colsum[j + x] - (p->wzp ? (uint32_t)taps * (uint32_t)p->wzp[j + x] : 0);
-        base[x] = (p->bias ? (uint32_t)p->bias[j + x] : 0) - (uint32_t)p->xzp[0] * sum - (uint32_t)b->g->fix[x];
-    }
-    if (p->scale)
-        memcpy(scale, p->scale + j, count * sizeof *scale);
+    if (array && count == QDW_NC)
+        return (const char *)array + j * 4;
+    memset(room, 0, 4 * QDW_NC);
+    if (array)
+        memcpy(room, (const char *)array + j * 4, count * 4);
+    return room;
+}
+
+/* What every pixel has in common: acc = sum a w - azp (colsum - taps wzp) + bias; windows start off by `fix`. */
+static void finish_make(const pcx_qdwconv_args *p, const qtail *t, const qdwproof *g, size_t group, finish *f)
+{
+    uint32_t room[4][QDW_NC], base[QDW_NC];
+    const size_t j = g->first, skip = group * QDW_NC - j, cols = min_size(QDW_NC, p->c - group * QDW_NC);
+    const uint32_t *bias = all32(p->bias, j, skip + cols, room[0]), *sum = all32(p->colsum, j, skip + cols, room[1]);
+    const uint32_t *wzp = all32(p->wzp, j, skip + cols, room[2]);
+    const float *scale = all32(p->scale, j, skip + cols, room[3]);
+    const uint32_t zero = (uint32_t)p->xzp[0], taps = (uint32_t)(p->kh * p->kw);
+    for (size_t x = 0; x < QDW_NC; x++)
+        base[x] = bias[x] - zero * (sum[x] - taps * wzp[x]) - (uint32_t)g->fix[x];
+    *f = (finish){ .tail = t, .j = j, .skip = skip, .cols = cols, .out = (uint8_t *)p->out + j * t->bytes,
+                   .ldo = p->ldo * t->bytes, .small = qt_small_avx2(scale, QDW_NC),
+                   .plain = t->mode == QT_U8 && !t->q.lut && !t->q.residual, .all = skip + cols == QDW_NC };
     for (int v = 0; v < 4; v++) {
-        b->base[v] = _mm256_loadu2_m128i((const __m128i *)(base + 16 + 4 * v), (const __m128i *)(base + 4 * v));
-        b->scale[v] = _mm256_loadu2_m128(scale + 16 + 4 * v, scale + 4 * v);
+        f->base[v] = _mm256_loadu2_m128i((const __m128i *)(base + 16 + 4 * v), (const __m128i *)(base + 4 * v));
+        f->scale[v] = _mm256_loadu2_m128(scale + 16 + 4 * v, scale + 4 * v);
     }
 }
 
@@ -189,9 +233,9 @@ static void job_columns(job *b)
 
 /* What a thread needs, cut from its scratch. */
 typedef struct {
-    pixel *pixels;
-    uintptr_t *inside; /* [taps + 1] */
-    uintptr_t *edges;  /* [block][taps + 1], for pixels with a table of their own */
+    run *runs;         /* at most one per pixel */
+    uintptr_t *inside; /* [taps + 1], for windows that padding does not meet: from their first tap on */
+    uintptr_t *edges;  /* [block][taps + 1], for the others: addresses */
     uint8_t *padding;  /* 32 and more bytes of xzp */
     uint8_t *copies;   /* [block][taps][32], where c < 32 */
     void *proofs;      /* where nothing is prepared */
@@ -201,52 +245,91 @@ typedef struct {
 static size_t room_make(const pcx_qdwconv_args *p, char *scratch, room *r)
 {
     const size_t block = qdwconv_block(p), taps = p->kh * p->kw;
-    const size_t inside = round_up(block * sizeof(pixel), 64), edges = inside + round_up((taps + 1) * 8, 64);
+    const size_t inside = round_up(block * sizeof(run), 64), edges = inside + round_up((taps + 1) * 8, 64);
     const size_t padding = edges + round_up(block * (taps + 1) * 8, 64), copies = padding + round_up(p->c, 64);
     const size_t proofs = copies + (p->c < QDW_NC ? round_up(block * taps * QDW_NC, 64) : 0);
     if (scratch)
-        *r = (room){ (pixel *)scratch, (uintptr_t *)(scratch + inside), (uintptr_t *)(scratch + edges),
+        *r = (room){ (run *)scratch, (uintptr_t *)(scratch + inside), (uintptr_t *)(scratch + edges),
                      (uint8_t *)scratch + padding, (uint8_t *)scratch + copies, scratch + proofs };
     return proofs + (p->prepared ? 0 : qdwproof_bytes(taps, p->c));
 }
 
 size_t qdwconv_avx2_scratch(const void *args) { return room_make(args, NULL, NULL); }
 
-/* Absolute addresses of a window's taps; with fewer than 32 channels, copies where a load would pass the end of x. */
-static void edge_make(const pcx_qdwconv_args *p, const qdwconv_place *at, const room *r, uintptr_t end,
-                      uintptr_t *tap, uint8_t *copies)
+/* What does not depend on the block. */
+static void room_fill(const pcx_qdwconv_args *p, room *r)
 {
+    uintptr_t *to = r->inside;
+    if (!p->prepared)
+        qdwproof_make(p->kh * p->kw, p->c, p->w, p->wzp, r->proofs);
+    memset(r->padding, (uint8_t)p->xzp[0], round_up(p->c, QDW_NC));
+    for (size_t ky = 0; ky < p->kh; ky++)
+        for (size_t kx = 0; kx < p->kw; kx++)
+            *to++ = (ky * p->dh * p->iw + kx * p->dw) * p->ldx;
+    *to = 0;
+}
+
+/* The end of x. */
+static uintptr_t image_end(const pcx_qdwconv_args *p)
+{
+    return (uintptr_t)p->x + (p->ldx ? (p->b * p->ih * p->iw - 1) * p->ldx + p->c : p->c);
+}
+
+/* One pixel by the addresses of its taps; with fewer than 32 channels, of copies where a load would pass the end. */
+static void edge_make(const pcx_qdwconv_args *p, const qdwconv_place *at, const room *r, uintptr_t *tap,
+                      uint8_t *copies)
+{
+    const uintptr_t end = image_end(p);
     uintptr_t *to = tap;
     for (size_t ky = 0; ky < p->kh; ky++)
-        for (size_t kx = 0; kx < p->kw; kx++, to++) {
+        for (size_t kx = 0; kx < p->kw; kx++, to++, copies += QDW_NC) {
             const uint8_t *x = qdwconv_tap(p, at, ky, kx);
             *to = (uintptr_t)(x ? x : r->padding);
             if (x && p->c < QDW_NC && (uintptr_t)x + QDW_NC > end) {
-                uint8_t *copy = copies + (size_t)(to - tap) * QDW_NC;
-                memset(copy, 0, QDW_NC);
-                memcpy(copy, x, p->c);
-                *to = (uintptr_t)copy;
+                memset(copies, 0, QDW_NC);
+                memcpy(copies, x, p->c);
+                *to = (uintptr_t)copies;
             }
         }
     *to = tap[0];
 }
 
-static void pixels_make(const pcx_qdwconv_args *p, size_t first, size_t count, const room *r)
+/* How many of `count` pixels from `at` on have their whole windows inside the image, and loads, too. */
+static size_t inside(const pcx_qdwconv_args *p, const qdwconv_place *at, const room *r, uintptr_t base, size_t count)
 {
     const size_t taps = p->kh * p->kw, tall = (p->kh - 1) * p->dh, wide = (p->kw - 1) * p->dw;
-    const uintptr_t x = (uintptr_t)p->x, end = x + (p->ldx ? (p->b * p->ih * p->iw - 1) * p->ldx + p->c : p->c);
-    for (size_t i = 0; i < count; i++) {
-        const qdwconv_place at = qdwconv_at(p, first + i);
-        const uintptr_t base = x + ((at.image * p->ih + at.y) * p->iw + at.x) * p->ldx;
-        const int inside = at.y < p->ih && at.x < p->iw && at.y + tall < p->ih && at.x + wide < p->iw;
-        if (inside && (p->c >= QDW_NC || base + r->inside[taps - 1] + QDW_NC <= end)) {
-            r->pixels[i] = (pixel){ base, r->inside };
-        } else {
-            uintptr_t *tap = r->edges + i * (taps + 1);
-            edge_make(p, &at, r, end, tap, r->copies + i * taps * QDW_NC);
-            r->pixels[i] = (pixel){ 0, tap };
+    if (at->y >= p->ih || at->x >= p->iw || at->y + tall >= p->ih || at->x + wide >= p->iw)
+        return 0;
+    count = min_size(count, (p->iw - 1 - wide - at->x) / p->sw + 1);
+    const uintptr_t last = base + r->inside[taps - 1] + QDW_NC, end = image_end(p);
+    while (p->c < QDW_NC && count && last + (count - 1) * p->sw * p->ldx > end)
+        count--;
+    return count;
+}
+
+/* The block's pixels as runs; how many there are. */
+static size_t runs_make(const pcx_qdwconv_args *p, size_t first, size_t count, const room *r)
+{
+    const size_t taps = p->kh * p->kw;
+    size_t runs = 0;
+    for (size_t i = 0; i < count;) {
+        qdwconv_place at = qdwconv_at(p, first + i);
+        const size_t line = min_size(count - i, p->ow - (first + i) % p->ow);
+        for (size_t x = 0; x < line; runs++) {
+            const uintptr_t base = (uintptr_t)p->x + ((at.image * p->ih + at.y) * p->iw + at.x) * p->ldx;
+            run *to = &r->runs[runs];
+            *to = (run){ base, p->sw * p->ldx, r->inside, first + i + x, inside(p, &at, r, base, line - x) };
+            if (!to->count) {
+                uintptr_t *tap = r->edges + (i + x) * (taps + 1);
+                edge_make(p, &at, r, tap, r->copies + (i + x) * taps * QDW_NC);
+                *to = (run){ 0, 0, tap, first + i + x, 1 };
+            }
+            x += to->count;
+            at.x += to->count * p->sw;
         }
+        i += line;
     }
+    return runs;
 }
 
 /* Zero points of weights that keep w - wzp in int16 with room; any others only a hostile plan has. */
@@ -272,22 +355,18 @@ void qdwconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
         return;
     }
     room_make(p, scratch, &r);
-    if (!p->prepared)
-        qdwproof_make(taps, p->c, p->w, p->wzp, r.proofs);
-    memset(r.padding, (uint8_t)p->xzp[0], round_up(p->c, QDW_NC));
-    for (size_t t = 0; t < taps; t++)
-        r.inside[t] = (t / p->kw * p->dh * p->iw + t % p->kw * p->dw) * p->ldx;
-    r.inside[taps] = 0;
-    for (size_t u = begin; u < end; u++) {
-        job b = { .p = p, .tail = &tail, .pixels = r.pixels, .first = u * block, .inside = r.inside };
-        b.count = min_size(block, qdwconv_pixels(p) - b.first);
-        pixels_make(p, b.first, b.count, &r);
+    room_fill(p, &r);
+    const qdwproof *proofs = p->prepared ? p->prepared : r.proofs;
+    const size_t bottom = min_size(end * QDWCONV_UNIT, qdwconv_pixels(p));
+    for (size_t first = begin * QDWCONV_UNIT; first < bottom; first += block) {
+        const size_t runs = runs_make(p, first, min_size(block, bottom - first), &r);
         for (size_t i = 0; i < groups; i++) {
-            b.g = (const qdwproof *)(p->prepared ? p->prepared : r.proofs) + i;
-            b.skip = i * QDW_NC - b.g->first;
-            b.cols = min_size(QDW_NC, p->c - i * QDW_NC);
-            job_columns(&b);
-            dw_group(&b);
+            const qdwproof *g = proofs + i;
+            dw_fn *fn = dw_choose(taps, g->window);
+            finish f;
+            finish_make(p, &tail, g, i, &f);
+            for (size_t x = 0; x < runs; x++)
+                fn(ceil_div(taps, 2), g, &f, &r.runs[x]);
         }
     }
 }

@@ -10,6 +10,7 @@ typedef struct {
     uint32_t base[QGEMM_NR];             /* sums start here, less what depends on the row: */
     uint32_t zero[QGEMM_NR], w[QGEMM_NR]; /* times the row's zero point and times its sum */
     float scale[QGEMM_NR];
+    int small; /* qt_small_avx2 */
 } columns;
 
 /* acc = sum a w - azp (colsum - k wzp) - wzp sum a + bias, and windows start off by `fix`. */
@@ -25,6 +26,7 @@ static void columns_make(const qgemm_block *b, size_t j, size_t cols, const qpro
         c->base[x] -= b->zero ? 0 : (uint32_t)b->azp * c->zero[x];
         c->scale[x] = b->tail->q.scale ? b->tail->q.scale[j + x] : 0;
     }
+    c->small = qt_small_avx2(c->scale, QGEMM_NR);
 }
 
 /* Where the sums of tile rows [r, r + QGEMM_MR) start. */
@@ -59,7 +61,7 @@ void qgemm_panel_avx2(const qgemm_block *b, size_t panel)
         t.offset = b->offset ? b->offset[r / QGEMM_MR] : NULL;
         qgemm_tile_avx2(&t, rows);
         uint8_t *out = (uint8_t *)b->out + ((b->i + r) * b->ldo + j) * b->tail->bytes;
-        qtail_rows_avx2(b->tail, b->i + r, j, rows, cols, sum, c.scale, out, b->ldo);
+        qtail_rows_avx2(b->tail, b->i + r, j, rows, cols, sum, c.scale, c.small, out, b->ldo);
     }
 }
 

@@ -17,7 +17,7 @@ enum { QT_ZERO, QT_U8, QT_I32, QT_F32 };
 /* round(v) + zero, held in [least, greatest]: the float bounds are those before the zero point. */
 typedef struct {
     float low, high;
-    int32_t zero, least;
+    int32_t zero, least, greatest;
 } qt_clamp;
 
 /* A pcx_qepilogue made ready.  `mode` is QT_ZERO where an argument that it needs is missing. */
@@ -36,7 +36,7 @@ static inline qt_clamp qt_make_clamp(const int32_t *zero_least_greatest)
 {
     const int32_t zero = qt_u8(zero_least_greatest[0]), least = qt_u8(zero_least_greatest[1]);
     const int32_t greatest = qt_u8(zero_least_greatest[2]);
-    return (qt_clamp){ (float)(least - zero), (float)(greatest - zero), zero, least };
+    return (qt_clamp){ (float)(least - zero), (float)(greatest - zero), zero, least, greatest };
 }
 
 static inline qtail qtail_make(const pcx_qepilogue *q, size_t dtype)
@@ -102,26 +102,54 @@ static inline void qtail_row(const qtail *t, size_t i, size_t j, size_t cols, co
 #include <immintrin.h>
 PCX_TARGET("avx2,fma")
 
-/*
- * Four vectors of floats to 32 bytes, by 128-bit halves: the four lower halves, the four upper ones.
- * Too low a float becomes INT32_MIN or stays; the packing instructions saturate it.
- */
-PCX_INLINE __m256i qt_bytes_avx2(const __m256 v[4], const qt_clamp *c)
+/* A qt_clamp in registers. */
+typedef struct {
+    __m256 high;
+    __m256i zero, least, greatest;
+} qt_clamp_avx2;
+
+PCX_INLINE qt_clamp_avx2 qt_load_clamp(const qt_clamp *c)
 {
-    const __m256 high = _mm256_set1_ps(c->high);
-    const __m256i zero = _mm256_set1_epi16((int16_t)c->zero), least = _mm256_set1_epi8((char)c->least);
-    __m256i q[4];
-    PCX_UNROLL for (int x = 0; x < 4; x++)
-        q[x] = _mm256_cvtps_epi32(_mm256_min_ps(v[x], high));
-    const __m256i first = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), zero);
-    const __m256i second = _mm256_adds_epi16(_mm256_packs_epi32(q[2], q[3]), zero);
-    return _mm256_max_epu8(_mm256_packus_epi16(first, second), least);
+    return (qt_clamp_avx2){ _mm256_set1_ps(c->high), _mm256_set1_epi16((int16_t)c->zero),
+                            _mm256_set1_epi8((char)c->least), _mm256_set1_epi8((char)c->greatest) };
 }
 
-/* Two rows of 16 floats, each as two vectors, to 32 bytes: row 0, row 1. */
-PCX_INLINE __m256i qt_rows_avx2(const __m256 v[4], const qt_clamp *c)
+/*
+ * Whether float(acc) * scale stays below 2^31 for `count` scales and any acc: then the conversion
+ * to integers cannot overflow upwards and needs no clamping before it.  NaN is not small.
+ */
+PCX_INLINE int qt_small_avx2(const float *scale, int count)
 {
-    return _mm256_permutevar8x32_epi32(qt_bytes_avx2(v, c), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    __m256 ok = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
+    for (int x = 0; x < count; x += 8) {
+        const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), _mm256_loadu_ps(scale + x));
+        ok = _mm256_and_ps(ok, _mm256_cmp_ps(size, _mm256_set1_ps(1.0f), _CMP_LT_OQ));
+    }
+    return _mm256_movemask_ps(ok) == 255;
+}
+
+/*
+ * Four vectors of floats to 32 bytes, by 128-bit halves: the four lower halves, the four upper ones.
+ * Too low a float becomes INT32_MIN or stays, and saturates on its way; `small`: so does too high a one.
+ */
+PCX_INLINE __m256i qt_bytes_avx2(const __m256 v[4], const qt_clamp_avx2 *c, int small)
+{
+    __m256i q[4];
+    if (small)
+        PCX_UNROLL for (int x = 0; x < 4; x++)
+            q[x] = _mm256_cvtps_epi32(v[x]);
+    else
+        PCX_UNROLL for (int x = 0; x < 4; x++)
+            q[x] = _mm256_cvtps_epi32(_mm256_min_ps(v[x], c->high));
+    const __m256i first = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), c->zero);
+    const __m256i second = _mm256_adds_epi16(_mm256_packs_epi32(q[2], q[3]), c->zero);
+    return _mm256_max_epu8(_mm256_min_epu8(_mm256_packus_epi16(first, second), c->greatest), c->least);
+}
+
+/* The bytes of two rows of 16 floats, each two vectors, in order. */
+PCX_INLINE __m256i qt_in_order_avx2(__m256i bytes)
+{
+    return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
 /* 16 bytes less zero, times scale, as two vectors. */
@@ -154,18 +182,17 @@ PCX_INLINE void qt_store(uint8_t *to, size_t cols, __m128i bytes)
     }
 }
 
-PCX_INLINE __m256i qt_lut_avx2(const uint8_t *lut, __m256i bytes)
+/* Kept out of line: the compiler would take `bytes` apart in registers. */
+static PCX_NOINLINE void qt_lut(const uint8_t *lut, uint8_t *bytes, size_t count)
 {
-    uint8_t each[2 * QT_NR];
-    _mm256_storeu_si256((__m256i *)each, bytes);
-    for (int c = 0; c < 2 * QT_NR; c++)
-        each[c] = lut[each[c]];
-    return _mm256_loadu_si256((const __m256i *)each);
+    for (size_t c = 0; c < count; c++)
+        bytes[c] = lut[bytes[c]];
 }
 
 /* r0 and r1 are the other summands of the lower and the upper 16 bytes. */
 PCX_INLINE __m256i qt_residual_avx2(const qtail *t, __m256i bytes, __m128i r0, __m128i r1)
 {
+    const qt_clamp_avx2 clamp = qt_load_clamp(&t->add);
     __m256 mine[4], theirs[4];
     qt_unpack_avx2(_mm256_castsi256_si128(bytes), t->add_zero[0], t->add_scale[0], mine);
     qt_unpack_avx2(_mm256_extracti128_si256(bytes, 1), t->add_zero[0], t->add_scale[0], mine + 2);
@@ -173,35 +200,41 @@ PCX_INLINE __m256i qt_residual_avx2(const qtail *t, __m256i bytes, __m128i r0, _
     qt_unpack_avx2(r1, t->add_zero[1], t->add_scale[1], theirs + 2);
     PCX_UNROLL for (int x = 0; x < 4; x++)
         mine[x] = _mm256_add_ps(mine[x], theirs[x]);
-    return qt_rows_avx2(mine, &t->add);
+    return qt_in_order_avx2(qt_bytes_avx2(mine, &clamp, 0));
 }
 
 /*
  * Rows [i, i + rows), columns [j, j + cols): sum[r][c] to out + (r * ldo + c) elements.
- * `scale` holds 16 of q.scale from j on.  An odd number of rows reads one row of sums more.
+ * `scale` holds 16 of q.scale from j on, `small` is qt_small_avx2 of them.
  */
-static inline void qtail_rows_avx2(const qtail *t, size_t i, size_t j, size_t rows, size_t cols,
-                                   int32_t sum[][QT_NR], const float *scale, void *out, size_t ldo)
+static inline void qtail_rows_avx2(const qtail *t, size_t i, size_t j, size_t rows, size_t cols, int32_t sum[][QT_NR],
+                                   const float *scale, int small, void *out, size_t ldo)
 {
     if (t->mode != QT_U8) {
         for (size_t r = 0; r < rows; r++)
             qtail_row(t, i + r, j, cols, sum[r], (uint8_t *)out + r * ldo * t->bytes);
         return;
     }
+    const qt_clamp_avx2 clamp = qt_load_clamp(&t->clamp);
     const __m256 s0 = _mm256_loadu_ps(scale), s1 = _mm256_loadu_ps(scale + 8);
+    const uint8_t *const lut = t->q.lut, *const residual = t->q.residual;
     for (size_t r = 0; r < rows; r += 2) {
         const size_t next = r + 1 < rows ? r + 1 : r;
         uint8_t *o0 = (uint8_t *)out + r * ldo, *o1 = (uint8_t *)out + next * ldo;
         __m256 v[4];
         PCX_UNROLL for (int x = 0; x < 4; x++) {
-            const __m256i acc = _mm256_loadu_si256((const __m256i *)&sum[r + x / 2][x % 2 * 8]);
+            const __m256i acc = _mm256_loadu_si256((const __m256i *)&sum[x < 2 ? r : next][x % 2 * 8]);
             v[x] = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), x % 2 ? s1 : s0);
         }
-        __m256i bytes = qt_rows_avx2(v, &t->clamp);
-        if (t->q.lut)
-            bytes = qt_lut_avx2(t->q.lut, bytes);
-        if (t->q.residual) {
-            const uint8_t *r0 = t->q.residual + (i + r) * t->q.ldr + j, *r1 = r0 + (next - r) * t->q.ldr;
+        __m256i bytes = qt_in_order_avx2(qt_bytes_avx2(v, &clamp, small));
+        if (lut) {
+            uint8_t each[2 * QT_NR];
+            _mm256_storeu_si256((__m256i *)each, bytes);
+            qt_lut(lut, each, sizeof each);
+            bytes = _mm256_loadu_si256((const __m256i *)each);
+        }
+        if (residual) {
+            const uint8_t *r0 = residual + (i + r) * t->q.ldr + j, *r1 = r0 + (next - r) * t->q.ldr;
             bytes = qt_residual_avx2(t, bytes, qt_load(r0, cols), qt_load(r1, cols));
         }
         if (next != r)
