@@ -24,9 +24,9 @@ PCX_INLINE __m256i qg_four(const uint8_t *at)
     return _mm256_set1_epi32(four);
 }
 
-PCX_INLINE ptrdiff_t qg_at(const qgemm_tile *t, const int table, size_t s)
+PCX_INLINE ptrdiff_t qg_at(const ptrdiff_t *offset, const int table, size_t s)
 {
-    return table ? t->offset[s] : (ptrdiff_t)(4 * s);
+    return table ? offset[s] : (ptrdiff_t)(4 * s);
 }
 
 /* One step: acc += a . w in int16. */
@@ -46,40 +46,45 @@ PCX_INLINE void qg_windows(const int mr, const int table, const size_t window, c
 {
     const int few = mr <= 2; /* then there are registers for the int32 sums, too */
     const __m256i ones = _mm256_set1_epi16(1);
+    const size_t steps = t->steps, whole = steps - steps % window;
     const int16_t *start = t->proof->start;
     const int8_t *w = t->w;
-    const int32_t(*from)[QGEMM_NR] = t->from;
+    const int32_t *from = t->from[0];
+    int32_t *const to = t->sum[0]; /* stores may alias *t: everything is read before */
+    const ptrdiff_t *const offset = t->offset;
     const uint8_t *row[QGEMM_MR];
     __m256i sum[QGEMM_MR][2];
     PCX_UNROLL for (int r = 0; r < mr; r++) {
         row[r] = t->row[r];
-        sum[r][0] = qg_load(from[r]);
-        sum[r][1] = qg_load(from[r] + 8);
+        sum[r][0] = qg_load(from + QGEMM_NR * r);
+        sum[r][1] = qg_load(from + QGEMM_NR * r + 8);
     }
-    for (size_t s = 0; s < t->steps; start += 32, from = (const int32_t(*)[QGEMM_NR])t->sum) {
+    for (size_t s = 0; s < steps; start += 32, from = to) {
         __m256i acc[QGEMM_MR][2];
         PCX_UNROLL for (int r = 0; r < mr; r++) {
             acc[r][0] = qg_load(start);
             acc[r][1] = qg_load(start + 16);
         }
-        if (PCX_LIKELY(s + window <= t->steps)) {
-            PCX_UNROLL for (size_t x = 0; x < window; x++, s++, w += QGEMM_STEP)
-                qg_step(mr, row, qg_at(t, table, s), w, acc);
+        if (PCX_LIKELY(s < whole)) {
+            PCX_UNROLL for (size_t x = 0; x < window; x++)
+                qg_step(mr, row, qg_at(offset, table, s + x), w + x * QGEMM_STEP, acc);
+            s += window;
+            w += window * QGEMM_STEP;
         } else {
-            for (; s < t->steps; s++, w += QGEMM_STEP)
-                qg_step(mr, row, qg_at(t, table, s), w, acc);
+            for (; s < steps; s++, w += QGEMM_STEP)
+                qg_step(mr, row, qg_at(offset, table, s), w, acc);
         }
         PCX_UNROLL for (int r = 0; r < mr; r++)
             PCX_UNROLL for (int h = 0; h < 2; h++) {
-                const __m256i before = few ? sum[r][h] : qg_load(&from[r][8 * h]);
+                const __m256i before = few ? sum[r][h] : qg_load(from + QGEMM_NR * r + 8 * h);
                 sum[r][h] = _mm256_add_epi32(_mm256_madd_epi16(acc[r][h], ones), before);
                 if (!few)
-                    qg_store(&t->sum[r][8 * h], sum[r][h]);
+                    qg_store(to + QGEMM_NR * r + 8 * h, sum[r][h]);
             }
     }
     PCX_UNROLL for (int r = 0; few && r < mr; r++) {
-        qg_store(t->sum[r], sum[r][0]);
-        qg_store(t->sum[r] + 8, sum[r][1]);
+        qg_store(to + QGEMM_NR * r, sum[r][0]);
+        qg_store(to + QGEMM_NR * r + 8, sum[r][1]);
     }
 }
 
@@ -96,7 +101,7 @@ PCX_INLINE void qg_pairs(const int mr, const int table, const qgemm_tile *t)
         acc[r][1] = qg_load(t->from[r] + 8);
     }
     for (size_t s = 0; s < t->steps; s++, w += QGEMM_STEP) {
-        const ptrdiff_t at = qg_at(t, table, s);
+        const ptrdiff_t at = qg_at(t->offset, table, s);
         const __m256i w0 = qg_load(w), w1 = qg_load(w + 32);
         PCX_UNROLL for (int r = 0; r < mr; r++) {
             const __m256i a = qg_four(row[r] + at);
@@ -126,7 +131,7 @@ PCX_INLINE void qg_exact(const int mr, const int table, const qgemm_tile *t)
         acc[r][1] = qg_load(t->from[r] + 8);
     }
     for (size_t s = 0; s < t->steps; s++, w += QGEMM_STEP) {
-        const ptrdiff_t at = qg_at(t, table, s);
+        const ptrdiff_t at = qg_at(t->offset, table, s);
         PCX_UNROLL for (int odd = 0; odd < 2; odd++) {
             const __m256i w0 = qg_load(w + 32 * odd), w1 = qg_load(w + 32 * odd + 16);
             PCX_UNROLL for (int r = 0; r < mr; r++) {
