@@ -238,7 +238,7 @@ typedef struct {
     uintptr_t *edges;  /* [block][taps + 1], for the others: addresses */
     uint8_t *padding;  /* 32 and more bytes of xzp */
     uint8_t *copies;   /* [block][taps][32], where c < 32 */
-    void *proofs;      /* where nothing is prepared */
+    void *proofs;      /* where nothing is prepared, or weights have zero points, which need not be constant */
 } room;
 
 /* The bytes of a room; with `scratch`, also the room. */
@@ -251,7 +251,7 @@ static size_t room_make(const pcx_qdwconv_args *p, char *scratch, room *r)
     if (scratch)
         *r = (room){ (run *)scratch, (uintptr_t *)(scratch + inside), (uintptr_t *)(scratch + edges),
                      (uint8_t *)scratch + padding, (uint8_t *)scratch + copies, scratch + proofs };
-    return proofs + (p->prepared ? 0 : qdwproof_bytes(taps, p->c));
+    return proofs + (p->prepared && !p->wzp ? 0 : qdwproof_bytes(taps, p->c));
 }
 
 size_t qdwconv_avx2_scratch(const void *args) { return room_make(args, NULL, NULL); }
@@ -260,7 +260,7 @@ size_t qdwconv_avx2_scratch(const void *args) { return room_make(args, NULL, NUL
 static void room_fill(const pcx_qdwconv_args *p, room *r)
 {
     uintptr_t *to = r->inside;
-    if (!p->prepared)
+    if (!p->prepared || p->wzp)
         qdwproof_make(p->kh * p->kw, p->c, p->w, p->wzp, r->proofs);
     memset(r->padding, (uint8_t)p->xzp[0], round_up(p->c, QDW_NC));
     for (size_t ky = 0; ky < p->kh; ky++)
@@ -356,7 +356,7 @@ void qdwconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
     }
     room_make(p, scratch, &r);
     room_fill(p, &r);
-    const qdwproof *proofs = p->prepared ? p->prepared : r.proofs;
+    const qdwproof *proofs = p->prepared && !p->wzp ? p->prepared : r.proofs;
     const size_t bottom = min_size(end * QDWCONV_UNIT, qdwconv_pixels(p));
     for (size_t first = begin * QDWCONV_UNIT; first < bottom; first += block) {
         const size_t runs = runs_make(p, first, min_size(block, bottom - first), &r);
@@ -380,7 +380,7 @@ size_t qdwconv_prepared(const void *args)
 void qdwconv_prepare(const void *args, void *prepared)
 {
     const pcx_qdwconv_args *p = args;
-    qdwproof_make(p->kh * p->kw, p->c, p->w, p->wzp, prepared);
+    qdwproof_make(p->kh * p->kw, p->c, p->w, NULL, prepared); /* of the weights alone: all that is sure to be constant */
 }
 
 PCX_TARGET_END
