@@ -152,6 +152,13 @@ PCX_INLINE __m256i qt_in_order_avx2(__m256i bytes)
     return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
+/* Any two rows of 16 floats to bytes in order. */
+PCX_INLINE __m256i qt_rows_avx2(const __m256 v[4], const qt_clamp *c)
+{
+    const qt_clamp_avx2 clamp = qt_load_clamp(c);
+    return qt_in_order_avx2(qt_bytes_avx2(v, &clamp, 0));
+}
+
 /* 16 bytes less zero, times scale, as two vectors. */
 PCX_INLINE void qt_unpack_avx2(__m128i bytes, int32_t zero, float scale, __m256 v[2])
 {
@@ -192,7 +199,6 @@ static PCX_NOINLINE void qt_lut(const uint8_t *lut, uint8_t *bytes, size_t count
 /* r0 and r1 are the other summands of the lower and the upper 16 bytes. */
 PCX_INLINE __m256i qt_residual_avx2(const qtail *t, __m256i bytes, __m128i r0, __m128i r1)
 {
-    const qt_clamp_avx2 clamp = qt_load_clamp(&t->add);
     __m256 mine[4], theirs[4];
     qt_unpack_avx2(_mm256_castsi256_si128(bytes), t->add_zero[0], t->add_scale[0], mine);
     qt_unpack_avx2(_mm256_extracti128_si256(bytes, 1), t->add_zero[0], t->add_scale[0], mine + 2);
@@ -200,7 +206,7 @@ PCX_INLINE __m256i qt_residual_avx2(const qtail *t, __m256i bytes, __m128i r0, _
     qt_unpack_avx2(r1, t->add_zero[1], t->add_scale[1], theirs + 2);
     PCX_UNROLL for (int x = 0; x < 4; x++)
         mine[x] = _mm256_add_ps(mine[x], theirs[x]);
-    return qt_in_order_avx2(qt_bytes_avx2(mine, &clamp, 0));
+    return qt_rows_avx2(mine, &t->add);
 }
 
 /*
