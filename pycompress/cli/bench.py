@@ -41,7 +41,7 @@ def execute(args, out: Output) -> dict:
     runners, missing = load(source, wanted, args.threads)
     result = header(args.threads) | {"model": args.model, "inputs": {k: list(v.shape) for k, v in feed.items()}}
     result["isa"] = sorted({row["isa"] for row in runners[OURS].session.explain(feed)})
-    rounds = 5
+    rounds = 10
     with out.progress(f"measuring {', '.join(runners)}", rounds * len(runners)) as tick:
         answers = {name: runner.run(feed) for name, runner in runners.items()}
         timings = interleave(

@@ -115,7 +115,7 @@ def measure(files, images, args, out: Output):
         runner = runners[name] = peers.engine(engine).load(files[file], args.threads)
         feed = {next(iter(runner.inputs)): x}
         calls[name] = lambda runner=runner, feed=feed: runner.run(feed)
-    rounds = 5
+    rounds = 10
     with out.progress("measuring time", rounds * len(calls)) as tick:
         timings = interleave(calls, runs=args.runs, rounds=rounds, tick=tick)
     rows = {}

@@ -39,7 +39,7 @@ def interleave(
     calls: Mapping[str, Callable[[], object]],
     *,
     runs: int = 40,
-    rounds: int = 5,
+    rounds: int = 10,
     warmup: int = 2,
     rest: float = REST,
     tick: Callable[[], object] = lambda: None,
