@@ -37,58 +37,52 @@ PCX_INLINE __m256 finish(__m256 sum, const finisher *f, const float *residual, i
     return _mm256_min_ps(f->greatest, _mm256_max_ps(f->least, sum));
 }
 
-PCX_INLINE void store_full(const sgemm_target *to, const size_t *row, size_t column, __m256 sum[][MOST], const int mr,
-                           const int nv)
+/* Finish a tile into `out`, rows `ldo` apart: row out_row[i] if given, else row i. */
+PCX_INLINE void finish_tile(const pcx_epilogue *tail, const size_t *row, size_t column, __m256 sum[][MOST],
+                            float *out, const size_t *out_row, size_t ldo, const int mr, const int nv)
 {
-    const finisher f = finisher_of(to->tail, column, nv);
-    const float *residual = to->tail->residual;
-    const size_t ldr = to->tail->ldr, ldo = to->ldo;
-    float *out = to->out + column;
+    const finisher f = finisher_of(tail, column, nv);
+    const float *residual = tail->residual;
+    const size_t ldr = tail->ldr;
     PCX_UNROLL
     for (int i = 0; i < mr; i++) {
         PCX_UNROLL
         for (int v = 0; v < nv; v++)
-            _mm256_storeu_ps(out + row[i] * ldo + v * LANES,
+            _mm256_storeu_ps(out + (out_row ? out_row[i] : (size_t)i) * ldo + v * LANES,
                              finish(sum[i][v], &f, residual ? residual + row[i] * ldr + column : NULL, v));
     }
 }
 
-/* mr rows x nv vectors of sums whose activation is a loop over memory. */
-PCX_NOINLINE static void store_slowly(const sgemm_target *to, const size_t *row, size_t column, float *sum, int mr,
-                                      int nv)
+/* Activate a tile of mr x width by a loop over memory, and write it. */
+PCX_NOINLINE static void activate(const sgemm_target *to, const size_t *row, size_t column, float *x, size_t mr,
+                                  size_t width)
 {
-    const pcx_epilogue *tail = to->tail;
-    for (int i = 0; i < mr; i++)
-        for (int j = 0; j < nv * LANES; j++) {
-            float *x = sum + i * nv * LANES + j;
-            *x += tail->bias ? tail->bias[column + j] : 0;
-            *x += tail->residual ? tail->residual[row[i] * tail->ldr + column + j] : 0;
-        }
-    pcx_act_all(sum, (size_t)mr * nv * LANES, tail->act, tail->act_params);
-    for (int i = 0; i < mr; i++)
-        memcpy(to->out + row[i] * to->ldo + column, sum + (size_t)i * nv * LANES, (size_t)nv * LANES * sizeof *sum);
+    pcx_act_all(x, mr * width, to->tail->act, to->tail->act_params);
+    for (size_t i = 0; i < mr; i++)
+        memcpy(to->out + row[i] * to->ldo + column, x + i * width, width * sizeof *x);
 }
 
 /* Write mr rows x nv vectors of sums; `columns` of them exist. */
 PCX_INLINE void store(const sgemm_target *to, const size_t *row, size_t column, size_t columns, __m256 sum[][MOST],
                       const int mr, const int nv)
 {
-    const int full = columns >= (size_t)nv * LANES;
-    if (PCX_LIKELY(full && to->tail->act <= PCX_ACT_CLIP)) {
-        store_full(to, row, column, sum, mr, nv);
+    float buffer[SGEMM_TALL * 2 * LANES]; /* the tile of the most vectors */
+    if (PCX_LIKELY(columns >= (size_t)nv * LANES)) {
+        if (PCX_LIKELY(to->tail->act <= PCX_ACT_CLIP)) {
+            finish_tile(to->tail, row, column, sum, to->out + column, row, to->ldo, mr, nv);
+        } else {
+            finish_tile(to->tail, row, column, sum, buffer, NULL, nv * LANES, mr, nv);
+            activate(to, row, column, buffer, mr, nv * LANES);
+        }
         return;
     }
-    float buffer[SGEMM_TALL * 2 * LANES]; /* the tile of the most vectors */
     PCX_UNROLL
     for (int i = 0; i < mr; i++) {
         PCX_UNROLL
         for (int v = 0; v < nv; v++)
             _mm256_storeu_ps(buffer + (i * nv + v) * LANES, sum[i][v]);
     }
-    if (full)
-        store_slowly(to, row, column, buffer, mr, nv);
-    else
-        sgemm_finish(to, row, mr, column, columns, buffer, (size_t)nv * LANES);
+    sgemm_finish(to, row, mr, column, columns, buffer, nv * LANES);
 }
 
 /* One number of each row times a row of the panels. */
