@@ -5,10 +5,9 @@
  */
 #include "dwconv.h"
 
-#include "../runtime/act.h"
+#include "../runtime/act_avx2.h"
 
 #if PCX_X86
-#include <immintrin.h>
 
 PCX_TARGET("avx2,fma")
 
@@ -99,9 +98,8 @@ PCX_NOINLINE static void store_slowly(const line *l, size_t x, size_t c, float *
     const pcx_dwconv_args *p = l->p;
     for (size_t i = 0; p->residual && i < count * LANES; i++)
         sum[i] += p->residual[(l->pixel + x + i / LANES) * p->ldr + c + i % LANES];
-    pcx_act_all(sum, count * LANES, p->act, p->act_params);
     for (size_t t = 0; t < count; t++)
-        memcpy(l->out + (x + t) * l->ldo + c, sum + t * LANES, LANES * sizeof *sum);
+        pcx_act_row_avx2(l->out + (x + t) * l->ldo + c, sum + t * LANES, LANES, p->act, p->act_params);
 }
 
 PCX_INLINE void store(const line *at, const line l, size_t x, size_t c, __m256 *sum, const int count)

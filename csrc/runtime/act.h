@@ -90,25 +90,4 @@ PCX_INLINE void pcx_act_bounds(size_t act, const float *p, float *least, float *
     *greatest = act == PCX_ACT_CLIP ? p[1] : INFINITY;
 }
 
-/* x = act(x), for each of `count` numbers: a loop per activation, which compilers vectorise. */
-PCX_INLINE void pcx_act_all(float *x, size_t count, size_t act, const float *p)
-{
-#define PCX_ACT_LOOP(code) \
-    case code: \
-        for (size_t i = 0; i < count; i++) \
-            x[i] = pcx_act(x[i], code, p); \
-        break;
-    switch (act) {
-        PCX_ACT_LOOP(PCX_ACT_RELU)
-        PCX_ACT_LOOP(PCX_ACT_CLIP)
-        PCX_ACT_LOOP(PCX_ACT_LEAKY)
-        PCX_ACT_LOOP(PCX_ACT_HARDSIGMOID)
-        PCX_ACT_LOOP(PCX_ACT_HARDSWISH)
-        PCX_ACT_LOOP(PCX_ACT_SIGMOID)
-        PCX_ACT_LOOP(PCX_ACT_SILU)
-        PCX_ACT_LOOP(PCX_ACT_TANH)
-    }
-#undef PCX_ACT_LOOP
-}
-
 #endif

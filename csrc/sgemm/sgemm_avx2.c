@@ -1,10 +1,9 @@
 /* sgemm_avx2.c - tiles of up to 6 rows x 16 columns: 12 sums, 2 weights and a broadcast fill the 16 registers. */
 #include "sgemm.h"
 
-#include "../runtime/act.h"
+#include "../runtime/act_avx2.h"
 
 #if PCX_X86
-#include <immintrin.h>
 
 PCX_TARGET("avx2,fma")
 
@@ -53,13 +52,12 @@ PCX_INLINE void finish_tile(const pcx_epilogue *tail, const size_t *row, size_t 
     }
 }
 
-/* Activate a tile of mr x width by a loop over memory, and write it. */
-PCX_NOINLINE static void activate(const sgemm_target *to, const size_t *row, size_t column, float *x, size_t mr,
+/* Activate a tile of mr x width, and write it. */
+PCX_NOINLINE static void activate(const sgemm_target *to, const size_t *row, size_t column, const float *x, size_t mr,
                                   size_t width)
 {
-    pcx_act_all(x, mr * width, to->tail->act, to->tail->act_params);
     for (size_t i = 0; i < mr; i++)
-        memcpy(to->out + row[i] * to->ldo + column, x + i * width, width * sizeof *x);
+        pcx_act_row_avx2(to->out + row[i] * to->ldo + column, x + i * width, width, to->tail->act, to->tail->act_params);
 }
 
 /* Write mr rows x nv vectors of sums; `columns` of them exist. */
