@@ -11,13 +11,14 @@ from . import fuse_float, fuse_integer
 from .uses import Uses, reads, writes
 
 RULES = [*fuse_integer.RULES, *fuse_float.RULES]
+LAST = [*fuse_integer.LAST, *fuse_float.LAST]  # where results go: what is written into a part of a buffer fuses no more
 
 
 def fuse(program: Program) -> None:
     """Apply every rule until none applies, then drop steps whose results nobody reads."""
-    changed = True
-    while changed:
-        changed = any([_sweep(program, rule) for rule in RULES])
+    for rules in (RULES, LAST):
+        while any([_sweep(program, rule) for rule in rules]):
+            pass
     _drop_dead(program)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from ..lower.context import ACT
 from ..lower.values import Step, root
 from ..weights import Dense
-from .uses import Uses, covers
+from .uses import Uses, address, covers
 
 PRODUCTS = ("sgemm", "sconv", "dwconv", "qgemm", "qconv", "qdwconv")
 FLOAT_PRODUCTS = PRODUCTS[:3]
@@ -35,16 +36,33 @@ def in_shape_of(target: np.ndarray, like: np.ndarray) -> np.ndarray:
     return root(target).reshape(like.shape)
 
 
+def columns(step: Step, uses: Uses, x, kernels: tuple[str, ...]) -> list[tuple[Step, int]]:
+    """[(step, its first column)]: steps of `kernels`, no activation yet, that make `x`, which `step` alone reads."""
+    if not (whole(x) and uses.is_buffer(x) and uses.only_reader(x)):
+        return []
+    made = uses.channel_producers(x)
+    return made if all(m.kernel in kernels and not m.args["act"] for m, _ in made) else []
+
+
+def part(buffer: np.ndarray, like: np.ndarray, first: int, made: list[tuple[Step, int]]) -> np.ndarray:
+    """The columns of the whole `buffer` from `first` on, in the shape of `like`, for one of the steps `made`."""
+    width = sum(m.args["out"].shape[-1] for m, _ in made)
+    return root(buffer).reshape(*like.shape[:-1], width)[..., first : first + like.shape[-1]]
+
+
 def activation(step: Step, uses: Uses):
-    """A unary activation joins the epilogue of the product or sum before it."""
+    """A unary activation joins the epilogue of the products or the sum before it."""
     if step.kernel != "unary" or step.args["op"] >= len(ACT) or not whole(step.args["out"]):
         return None
-    made = sole(step, uses, step.args["x"], (*PRODUCTS, "binary"))
-    if made is None or made.args["act"] or made.args["out"].dtype != np.float32:
+    made = columns(step, uses, step.args["x"], (*PRODUCTS, "binary"))
+    if not made or any(m.args["out"].dtype != np.float32 for m, _ in made):
         return None
-    out = in_shape_of(step.args["out"], made.args["out"])
     act = {"act": step.args["op"], "act_params": step.args["params"]}
-    return made.replace(**act, out=out, reason=f"{made.reason or made.op}, {step.op} fused"), [made]
+    new = []
+    for m, first in made:
+        out = part(step.args["out"], m.args["out"], first, made)
+        new.append(m.replace(**act, out=out, reason=f"{m.reason or m.op}, {step.op} fused"))
+    return new, [m for m, _ in made]
 
 
 def residual(step: Step, uses: Uses):
@@ -52,17 +70,20 @@ def residual(step: Step, uses: Uses):
     if step.kernel != "binary" or step.args["op"] != ADD or not whole(step.args["out"]):
         return None
     for own, other in ((step.args["a"], step.args["b"]), (step.args["b"], step.args["a"])):
-        made = sole(step, uses, own, FLOAT_PRODUCTS)
-        if made is None or made.args["act"] or made.args["residual"] is not None or own is other:
-            continue
         if not (whole(other) and uses.is_buffer(other) and other.shape == own.shape):
             continue
-        out = in_shape_of(step.args["out"], made.args["out"])
-        new = made.replace(
-            residual=root(other).reshape(-1, out.shape[-1]), act=step.args["act"], act_params=step.args["act_params"],
-            out=out, reason=f"{made.reason}, {step.op} fused",
-        )  # fmt: skip
-        return new, [made]
+        made = columns(step, uses, own, FLOAT_PRODUCTS)
+        if not made or any(m.args["residual"] is not None for m, _ in made):
+            continue
+        new = []
+        for m, first in made:
+            out = part(step.args["out"], m.args["out"], first, made)
+            rows = part(other, out.reshape(-1, out.shape[-1]), first, made)
+            new.append(m.replace(
+                residual=rows, act=step.args["act"], act_params=step.args["act_params"], out=out,
+                reason=f"{m.reason}, {step.op} fused",
+            ))  # fmt: skip
+        return new, [m for m, _ in made]
     return None
 
 
@@ -82,29 +103,27 @@ def constant(step: Step, uses: Uses):
     a, b, op = step.args["a"], step.args["b"], step.args["op"]
     if not uses.is_buffer(a) and op in (ADD, MUL):
         a, b = b, a
-    if not uses.is_buffer(a) or uses.is_buffer(b) or not whole(a) or not uses.only_reader(a):
+    if uses.is_buffer(b):
         return None
-    made = uses.channel_producers(a)
+    made = columns(step, uses, a, FLOAT_PRODUCTS)
     if not made or any(not _foldable(m, op, uses) for m, _ in made):
         return None
-    channels = sum(m.args["out"].shape[-1] for m, _ in made)
-    factor = per_channel(b, channels)
+    factor = per_channel(b, sum(m.args["out"].shape[-1] for m, _ in made))
     if factor is None:
         return None
-    out, new = root(step.args["out"]), []
+    new = []
     for m, first in made:
-        like = m.args["out"]
-        part = out.reshape(*like.shape[:-1], channels)[..., first : first + like.shape[-1]]
-        own = _folded(m, op, factor[first : first + like.shape[-1]])
+        out = part(step.args["out"], m.args["out"], first, made)
+        own = _folded(m, op, factor[first : first + out.shape[-1]])
         act = {"act": step.args["act"], "act_params": step.args["act_params"]}
         reason = m.reason if f"{step.op} folded" in m.reason else f"{m.reason}, {step.op} folded"
-        new.append(own.replace(out=part, **act, reason=reason))
+        new.append(own.replace(out=out, **act, reason=reason))
     return new, [m for m, _ in made]
 
 
 def _foldable(m: Step, op: int, uses: Uses) -> bool:
     bias, w = m.args.get("bias"), m.args.get("w")
-    if m.kernel not in FLOAT_PRODUCTS or m.args["act"] or m.args["residual"] is not None:
+    if m.args["residual"] is not None:
         return False
     if bias is not None and uses.is_buffer(bias):
         return False
@@ -124,6 +143,62 @@ def _folded(m: Step, op: int, constant: np.ndarray) -> Step:
     else:
         w = w * factor  # depthwise: [kh * kw, c]
     return m.replace(w=w, bias=None if bias is None else bias * factor)
+
+
+def affine(step: Step, uses: Uses):
+    """x * constant + constant per channel, where no product takes them in: one pass, as a depthwise 1x1 window."""
+    if step.kernel != "binary" or step.args["op"] not in (ADD, SUB) or not whole(step.args["out"]):
+        return None
+    sign = 1 if step.args["op"] == ADD else -1
+    scaled, offset, c = step.args["a"], step.args["b"], step.args["out"].shape[-1]
+    inner = sole(step, uses, scaled, ("binary",))
+    if inner is None or inner.args["op"] != MUL or inner.args["act"] or uses.is_buffer(offset):
+        return None
+    x, factor = inner.args["a"], inner.args["b"]
+    if not whole(x) or not uses.is_buffer(x) or uses.is_buffer(factor) or not offset.strides[-1]:
+        return None
+    factor, offset = (per_channel(v, c) for v in (factor, offset))
+    if factor is None or offset is None:
+        return None
+    rows = root(x).size // c
+    wide = max(d for d in range(1, 65) if rows % d == 0)
+    image = (1, rows // wide, wide, c)
+    sizes = {"kh": 1, "kw": 1, "sh": 1, "sw": 1, "dh": 1, "dw": 1, "pt": 0, "pl": 0}
+    return Step("dwconv", {
+        "x": root(x).reshape(image), "w": factor.reshape(1, c), **sizes, "bias": sign * offset, "act": step.args["act"],
+        "act_params": step.args["act_params"], "residual": None, "out": root(step.args["out"]).reshape(image),
+    }, step.node, step.op, "scale and shift of each channel"), [inner]  # fmt: skip
+
+
+def padded(step: Step, uses: Uses):
+    """zeros around an image -> convolution: the convolution's own padding."""
+    if step.kernel not in ("sconv", "dwconv") or not whole(step.args["x"]) or not uses.is_buffer(step.args["x"]):
+        return None
+    x = step.args["x"]
+    made = uses.producers.get(id(root(x)), [])
+    if (
+        [m.kernel for m in made] != ["fill", "permute"]
+        or made[0].args["value"].any()
+        or not covers(made[0].args["out"])
+    ):
+        return None
+    source, inside = made[1].args["x"], made[1].args["out"]
+    n, high, wide, c = x.shape
+    first, past = (v - address(x) for v in byte_bounds(inside))
+    image = high * wide * c * x.itemsize
+    (top, left, start), last = _place(first, x), _place((past - 1) % image, x)
+    h, w = last[0] - top + 1, last[1] - left + 1
+    if start or first >= image or n * h * w * c * x.itemsize != inside.size or not whole(source):
+        return None  # not an image's interior, or in another order
+    pads = {"pt": step.args["pt"] + top, "pl": step.args["pl"] + left}
+    reason = f"{step.reason}, Pad fused"
+    return step.replace(x=root(source).view(x.dtype).reshape(n, h, w, c), **pads, reason=reason), []
+
+
+def _place(offset: int, x: np.ndarray) -> tuple[int, int, int]:
+    """The row, column and remaining bytes of a byte of the first image of `x`, [n,h,w,c] without gaps."""
+    pixel = x.shape[3] * x.itemsize
+    return offset // (x.shape[2] * pixel), offset // pixel % x.shape[2], offset % pixel
 
 
 def decomposed(step: Step, uses: Uses):
@@ -216,4 +291,5 @@ def output(step: Step, uses: Uses):
     return made.replace(**{name: root(step.args["out"]).view(old.dtype).reshape(old.shape)}), [made]
 
 
-RULES = [constant, decomposed, residual, activation, output]
+RULES = [constant, decomposed, affine, residual, activation, padded]
+LAST = [output]

@@ -31,7 +31,7 @@ def _writers(step: Step, uses: Uses, x: np.ndarray) -> list[Step]:
     if not uses.is_buffer(x) or uses.is_output(x) or not covers(x) or not x.size or not uses.only_reader(x):
         return []
     made = uses.producers.get(id(root(x)), [])
-    return made if sum(w.size for s in made for w in writes(s) if root(w) is root(x)) == x.size else []
+    return made if sum(w.nbytes for s in made for w in writes(s) if root(w) is root(x)) == x.nbytes else []
 
 
 def _sole(step: Step, uses: Uses, x: np.ndarray, kernels: tuple[str, ...]) -> Step | None:
@@ -356,4 +356,5 @@ def identity(step: Step, uses: Uses):
     return (step.replace(**changed), []) if changed else None
 
 
-RULES = [clip, product, table, elementwise, pool, compose, self_product, identity, residual, epilogue_table, copied]
+RULES = [clip, product, table, elementwise, pool, compose, self_product, identity, residual, epilogue_table]
+LAST = [copied]

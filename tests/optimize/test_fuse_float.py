@@ -1,0 +1,226 @@
+"""Each rule of float fusion happens, and changes no result."""
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from oracle import as_model, floats, ours, same, theirs
+
+
+class Net:
+    """A small model in the making: nodes on x, constants by value."""
+
+    def __init__(self, *shape, seed=0):
+        self.rng = np.random.default_rng(seed)
+        self.inputs = {"x": floats(self.rng, *shape)}
+        self.nodes, self.constants = [], []
+        self.last = "x"
+
+    def const(self, value) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants.append(name)
+        self.inputs[name] = np.asarray(value, np.float32) if not hasattr(value, "dtype") else value
+        return name
+
+    def add(self, op, *inputs, **attributes) -> str:
+        """Append a node on the last result, or on `inputs`: names, or arrays as constants."""
+        names = [i if isinstance(i, str) else self.const(i) for i in inputs]
+        self.last = f"v{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, names, [self.last], **attributes))
+        return self.last
+
+    def conv(self, x, outputs, inputs, kernel=1, bias=True, **attributes) -> str:
+        w = floats(self.rng, outputs, inputs, kernel, kernel)
+        return self.add("Conv", x, w, *([floats(self.rng, outputs)] if bias else []), **attributes)
+
+    def run(self, opset=13) -> list[str]:
+        """Check against onnxruntime and against the steps unfused; returns the kernels."""
+        model = as_model(self.nodes, self.inputs, [self.last], tuple(self.constants), opset)
+        feed = {"x": self.inputs["x"]}
+        plain, _ = ours(model, feed, optimized=False)
+        fused, program = ours(model, feed)
+        same(fused, plain, 1e-4, 1e-4)
+        same(fused, theirs(model, feed), 1e-4, 1e-4)
+        return [s.kernel for s in program.steps if s.kernel != "permute"]
+
+
+PRODUCTS = {
+    "sgemm": {},
+    "sconv": {"kernel": 3, "pads": [1, 1, 1, 1]},
+    "dwconv": {"kernel": 3, "pads": [1, 1, 1, 1], "group": 6},
+}
+
+
+def product(net, kernel, x="x", **more):
+    return net.conv(x, 6, 1 if kernel == "dwconv" else 6, **PRODUCTS[kernel], **more)
+
+
+@pytest.mark.parametrize("kernel", PRODUCTS)
+@pytest.mark.parametrize("act", ["Relu", "LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh"])
+def test_an_activation_joins_its_product(kernel, act):
+    net = Net(2, 6, 5, 4)
+    net.add(act, product(net, kernel))
+    assert net.run(14) == [kernel]
+
+
+def test_a_clip_joins_its_product_and_a_second_activation_does_not():
+    net = Net(2, 6, 5, 4)
+    net.add("Clip", net.conv("x", 7, 6), np.float32(0), np.float32(0.5))
+    assert net.run() == ["sgemm"]
+    net.add("Tanh", net.last)
+    assert net.run() == ["sgemm", "unary"]
+
+
+@pytest.mark.parametrize("kernel", PRODUCTS)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_residual_sum_and_its_activation_join_the_product(kernel, swapped):
+    net = Net(2, 6, 5, 4)
+    start = net.conv("x", 6, 6)
+    y = product(net, kernel, start)
+    net.add("Add", *((start, y) if swapped else (y, start)))
+    net.add("Relu", net.last)
+    assert net.run() == ["sgemm", kernel]
+
+
+def test_a_sum_does_not_join_where_the_product_is_read_again():
+    net = Net(2, 6, 5, 4)
+    start = net.conv("x", 6, 6)
+    y = net.conv(start, 6, 6)
+    net.add("Concat", net.add("Add", y, start), y, axis=1)
+    assert "binary" in net.run()
+
+
+@pytest.mark.parametrize("kernel", PRODUCTS)
+@pytest.mark.parametrize("bias", [False, True])
+def test_batch_normalization_folds_into_the_product(kernel, bias):
+    net = Net(2, 6, 5, 4)
+    y = product(net, kernel, bias=bias)
+    r = net.rng
+    net.add("BatchNormalization", y, floats(r, 6), floats(r, 6), floats(r, 6), abs(floats(r, 6)))
+    net.add("Relu", net.last)
+    assert net.run() == [kernel]
+
+
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "Div"])
+@pytest.mark.parametrize("shape", [(), (1,), (6, 1, 1), (1, 6, 1, 1), (4,), (1, 6, 5, 4), (2, 1, 1, 1)])
+def test_constants_fold_into_the_product_where_they_are_one_per_channel(op, shape):
+    net = Net(2, 6, 5, 4)
+    net.add(op, net.conv("x", 6, 6), abs(floats(net.rng, *shape)) + np.float32(0.5))
+    folds = shape in [(), (1,), (6, 1, 1), (1, 6, 1, 1)]
+    assert net.run() == (["sgemm"] if folds else ["sgemm", "binary"])
+
+
+def test_all_of_it_works_across_the_groups_of_a_convolution():
+    net = Net(2, 6, 5, 4)
+    start = net.conv("x", 8, 6)
+    y = net.conv(start, 8, 4, 3, group=2, pads=[1, 1, 1, 1])
+    y = net.add("Mul", y, floats(net.rng, 8, 1, 1))
+    y = net.add("Relu", net.add("Add", y, start))
+    assert net.run() == ["sgemm", "sconv", "sconv"]
+
+
+def test_batches_of_a_matrix_product_are_no_groups():
+    net = Net(2, 3, 4, seed=1)
+    y = net.add("MatMul", "x", net.add("Transpose", "x", perm=[0, 2, 1]))
+    net.add("Relu", net.add("Add", y, np.float32(0.5)))
+    assert net.run() == ["spack", "sgemm", "spack", "sgemm", "binary"]
+
+
+@pytest.mark.parametrize("form", range(8))
+@pytest.mark.parametrize("after", ["sgemm", "dwconv", None])
+def test_activations_spelled_out_become_one(form, after):
+    net = Net(2, 6, 5, 4)
+    x = product(net, after) if after else "x"
+    six, three, zero = np.float32(6), np.float32(3), np.float32(0)
+    if form < 2:
+        gate = net.add("Sigmoid", x) if form == 0 else net.add("HardSigmoid", x, alpha=1 / 6, beta=0.5)
+        net.add("Mul", x, gate)
+    else:
+        gate = net.add("Clip", net.add("Add", *((x, three) if form % 2 else (three, x))), zero, six)
+        if form in (2, 3):
+            net.add("Mul", x, net.add("Div", gate, six))
+        elif form in (4, 5):
+            net.add("Div", net.add("Mul", x, gate), six)
+        elif form == 6:
+            net.add("Mul", net.add("Mul", gate, x), np.float32(1 / 6))
+        else:
+            net.add("Mul", net.add("Mul", gate, np.float32(1 / 6)), x)
+    assert net.run() == ([after] if after and form in (0, 1) or after else ["unary"])
+
+
+def test_what_only_looks_like_an_activation_stays():
+    net = Net(2, 6, 5, 4)
+    x = net.conv("x", 6, 6)
+    gate = net.add("Clip", net.add("Add", x, np.float32(3)), np.float32(0), np.float32(5))  # not 6
+    net.add("Div", net.add("Mul", x, gate), np.float32(6))
+    assert len(net.run()) > 1
+    net = Net(2, 6, 5, 4)
+    x, y = net.conv("x", 6, 6), net.conv("x", 6, 6)
+    net.add("Mul", x, net.add("Sigmoid", y))
+    assert net.run() == ["sgemm", "sgemm", "binary"]
+
+
+@pytest.mark.parametrize("act", [None, "Relu"])
+def test_scale_and_shift_without_a_product_is_one_pass(act):
+    net = Net(2, 6, 5, 4)
+    y = net.add("MaxPool", net.conv("x", 6, 6), kernel_shape=[2, 2])
+    r = net.rng
+    net.add("BatchNormalization", y, floats(r, 6), floats(r, 6), floats(r, 6), abs(floats(r, 6)))
+    if act:
+        net.add(act, net.last)
+    assert net.run() == ["sgemm", "pool", "dwconv"]
+
+
+@pytest.mark.parametrize("kernel", ["sconv", "dwconv"])
+@pytest.mark.parametrize("pads", [(1, 1, 1, 1), (0, 2, 3, 1), (0, 1, 0, 0)])
+def test_zeros_around_an_image_become_pads_of_the_convolution(kernel, pads):
+    net = Net(2, 6, 5, 4)
+    top, left, bottom, right = pads
+    y = net.add("Pad", net.conv("x", 6, 6), np.array([0, 0, top, left, 0, 0, bottom, right], np.int64))
+    net.conv(
+        y, 6, 1 if kernel == "dwconv" else 6, 3, group=6 if kernel == "dwconv" else 1, pads=[1, 0, 0, 1], strides=[2, 1]
+    )
+    assert net.run() == ["sgemm", kernel]
+
+
+@pytest.mark.parametrize(
+    "value,pads", [(1, (0, 0, 1, 1, 0, 0, 1, 1)), (0, (0, 1, 1, 1, 0, 1, 1, 1)), (0, (1, 0, 1, 1, 0, 0, 1, 1))]
+)
+def test_other_pads_stay(value, pads):
+    net = Net(2, 6, 5, 4)
+    y = net.add("Pad", net.conv("x", 6, 6), np.array(pads, np.int64), np.float32(value))
+    net.conv(y, 6, 6 + pads[1] + pads[5], 3)
+    assert sorted(net.run()) == ["fill", "sconv", "sgemm"]
+
+
+def test_joined_results_are_written_in_place():
+    net = Net(1, 6, 8, 8)
+    start = net.conv("x", 16, 6)
+    one = net.add("Relu", net.conv(start, 8, 16))
+    two = net.add("Relu", net.conv(start, 24, 16, 3, pads=[1, 1, 1, 1]))
+    three = net.add("MaxPool", start, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    net.conv(net.add("Concat", one, two, three, axis=1), 5, 48)
+    model = as_model(net.nodes, net.inputs, [net.last], tuple(net.constants), 13)
+    _, program = ours(model, {"x": net.inputs["x"]})
+    copies = [s for s in program.steps if s.kernel == "permute"]
+    assert net.run() == ["sgemm", "sgemm", "sconv", "pool", "sgemm"]
+    assert [s.op for s in copies] == ["Conv", ""]  # the input and the output change their order, nothing else
+
+
+def test_squeeze_and_excite_is_three_small_steps_and_a_product():
+    net = Net(1, 6, 8, 8)
+    x = net.conv("x", 32, 6)
+    gate = net.add("Relu", net.conv(net.add("GlobalAveragePool", x), 8, 32))
+    gate = net.add("Sigmoid", net.conv(gate, 32, 8))
+    net.add("Mul", x, gate)
+    assert net.run() == ["sgemm", "reduce", "sgemm", "sgemm", "binary"]
+
+
+def test_fusion_shares_constants_with_nobody():
+    w = floats(np.random.default_rng(0), 6, 6, 1, 1)
+    net = Net(2, 6, 5, 4)
+    shared = net.const(w)
+    y = net.add("Mul", net.add("Conv", "x", shared), np.float32(2))
+    net.add("Add", net.add("Conv", y, shared), y)
+    net.run()
+    np.testing.assert_array_equal(net.inputs[shared], w)
