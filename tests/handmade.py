@@ -7,6 +7,7 @@ import numpy as np
 
 from pycompress import kernels, native
 from pycompress._pcx import ffi, lib
+from pycompress.cpu import cpu_mask
 from pycompress.kernels._spec import WORD
 
 WORDS = {"bool": "BOOL"} | {w: w.upper() for w in ("u8", "i8", "i32", "f32", "i64", "f16", "f64", "i16", "u16")}
@@ -62,14 +63,14 @@ class Handle:
 
 
 def load(path, cpu=None):
-    return Handle(lambda *out: lib.pcx_plan_load(str(path).encode(), lib.pcx_cpu() if cpu is None else cpu, *out))
+    return Handle(lambda *out: lib.pcx_plan_load(str(path).encode(), cpu_mask() if cpu is None else cpu, *out))
 
 
 def parse(data, cpu=None):
     raw = np.frombuffer(data, np.uint8)
     copy = native.aligned(raw.shape, np.uint8, raw)
     pointer = ffi.cast("void *", copy.ctypes.data)
-    mask = lib.pcx_cpu() if cpu is None else cpu
+    mask = cpu_mask() if cpu is None else cpu
     return Handle(lambda *out: lib.pcx_plan_open(pointer, len(data), mask, *out), copy)
 
 
@@ -86,7 +87,7 @@ def build(graph, tensors, cpu=None):
             x.nbytes,
             ffi.cast("void *", x.ctypes.data),
         )
-    mask = lib.pcx_cpu() if cpu is None else cpu
+    mask = cpu_mask() if cpu is None else cpu
     return Handle(lambda *out: lib.pcx_plan_build(text, len(text), rows, len(tensors), mask, *out), keep, rows)
 
 

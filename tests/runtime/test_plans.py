@@ -151,7 +151,8 @@ def test_a_session_runs_on_both_sides_of_a_fork_even_while_others_run(threads):
             t.join()
 
 
-EXAMPLES = {"sgemm": (9, 17, 5), "sconv": (1, 5, 6, 3, 17), "dwconv": (1, 5, 6, 9), "qgemm": (9, 17, 30)}
+EXAMPLES = {"sgemm": (9, 17, 5), "qgemm": (9, 17, 30)}
+EXAMPLES |= {"sconv": (1, 5, 6, 3, 17), "qconv": (1, 5, 6, 3, 17), "dwconv": (1, 5, 6, 9), "qdwconv": (1, 5, 6, 9)}
 
 
 def example(name):
