@@ -104,14 +104,18 @@ class Lowering:
         if not q.value.runtime:
             shape = axis_shape(q.scale, q.value.shape, q.axis)
             return (codes.astype(np.int32) - zero.reshape(shape)).astype(np.float32) * q.scale.reshape(shape)
-        zero = zero + 128 if q.value.biased else zero
-        out = self.new(value.shape, "f32", like=codes)
-        source, target = self.blocks(codes, q.axis, len(q.scale)), self.blocks(out, q.axis, len(q.scale))
+        zero = np.ascontiguousarray(zero + 128 if q.value.biased else zero, np.int32)
+        return self.dequantized(codes, zero, q.scale, q.axis)
+
+    def dequantized(self, codes: np.ndarray, zero: np.ndarray, scale: np.ndarray, axis: int) -> np.ndarray:
+        """The step from stored codes to float32; zero points i32[count] as stored, scales f32[count] along `axis`."""
+        out = self.new(codes.shape, "f32", like=codes)
+        source, target = self.blocks(codes, axis, len(scale)), self.blocks(out, axis, len(scale))
         if source is None or target is None:
             codes = self.contiguous(codes)
-            out = self.new(value.shape, "f32")
-            source, target = self.blocks(codes, q.axis, len(q.scale)), self.blocks(out, q.axis, len(q.scale))
-        self.step("dequantize", x=source, zero=np.ascontiguousarray(zero, np.int32), scale=q.scale, out=target)
+            out = self.new(codes.shape, "f32")
+            source, target = self.blocks(codes, axis, len(scale)), self.blocks(out, axis, len(scale))
+        self.step("dequantize", x=source, zero=zero, scale=scale, out=target, reason="codes to float")
         return out
 
     def blocks(self, x: np.ndarray, axis: int, count: int) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from onnx import helper
 
 from ..kernels._spec import NUMPY, WORD
 from .context import Lowering, memory_order, reshaped
+from .moves import cast
 from .node import Node
 from .registry import MICROSOFT, operator
 from .values import Quant, Value, root
@@ -73,6 +74,29 @@ def _blocked(node: Node, shape, scale, zero, axis: int, block: int) -> Grid:
     return Grid(scale, zero.astype(np.int32), axis, block)
 
 
+def _at_run_time(node: Node) -> bool:
+    """Whether the scale or the zero point is computed at run time."""
+    return any(v is not None and (v.runtime or v.data is None) for v in node.inputs[1:3])
+
+
+def _run_time_grid(ctx: Lowering, node: Node, shape, dtype: str, axis: int, block: int) -> Grid:
+    """Parameters that only the kernels see; zero points as the codes are stored."""
+    scale, zero = ctx.f32(node.input(1, "scale")), node.optional(2)
+    if block:
+        node.refuse("needs scales that are known when planning", "block_size")
+    if scale.ndim > 1 or (zero is not None and (zero.dtype != dtype or zero.shape != scale.shape)):
+        node.refuse(f"scale {scale.shape} and zero point must be scalars or vectors of one size, the latter {dtype}")
+    if scale.size > 1 and (not -len(shape) <= axis < len(shape) or shape[axis] != scale.size):
+        node.refuse(f"= {axis} does not fit {scale.size} scales and shape {tuple(shape)}", "axis")
+    if zero is None or not zero.runtime:
+        stored = np.zeros(scale.size, np.int32) if zero is None else zero.data.reshape(-1).astype(np.int32)
+        stored = stored + (128 if dtype == "i8" else 0)
+    else:  # int8 is stored 128 higher, as its codes are
+        plain = Value("u8", zero.shape, ctx.data(zero), True) if dtype == "i8" else zero
+        stored = ctx.contiguous(ctx.data(cast(ctx, plain, "i32"))).reshape(-1)
+    return Grid(ctx.contiguous(scale).reshape(-1), stored, axis % max(len(shape), 1) if scale.size > 1 else 0)
+
+
 def codes(x: Value, g: Grid) -> Value:
     """The float value that the codes `x` stand for, computed only where somebody asks for it."""
     return Value("f32", x.shape, None, x.runtime, Quant(x, g.scale, g.zero, g.axis))
@@ -88,6 +112,9 @@ def dequantize_linear(ctx: Lowering, node: Node) -> Value:
     axis, block = node.int("axis", 1), node.int("block_size", 0)
     if block < 0:
         node.refuse(f"= {block} must not be negative", "block_size")
+    if x.runtime and _at_run_time(node):
+        g = _run_time_grid(ctx, node, x.shape, x.dtype, axis, block)
+        return ctx.value(ctx.dequantized(ctx.data(x), g.zero, g.scale, g.axis))
     g = grid(ctx, node, x.shape, x.dtype, 1, axis, block)
     if not g.block:
         return codes(x, g)
@@ -111,6 +138,9 @@ def quantize_linear(ctx: Lowering, node: Node) -> Value:
     axis, block = node.int("axis", 1), node.int("block_size", 0)
     if block < 0:
         node.refuse(f"= {block} must not be negative", "block_size")
+    if _at_run_time(node):
+        g = _run_time_grid(ctx, node, x.shape, dtype, axis, block)
+        return quantize(ctx, ctx.f32(x), dtype, g)
     g = grid(ctx, node, x.shape, dtype, 1, axis, block)
     if not g.block:
         return requantize(ctx, x, dtype, g)
@@ -119,7 +149,7 @@ def quantize_linear(ctx: Lowering, node: Node) -> Value:
         return Value.constant(rounded(ctx.f32(x), scale, zero, dtype))
     split, g = _blocks(ctx, node, ctx.f32(x), g)
     out = ctx.new(split.shape, dtype)
-    _quantize_step(ctx, split, g, dtype, out)
+    _quantize_step(ctx, split, stored(g, dtype), dtype, out)
     data = _unblocked(ctx, out, x.shape, g.axis)
     return ctx.value(data, dtype)
 
@@ -177,7 +207,12 @@ def requantize(ctx: Lowering, x: Value, dtype: str, g: Grid) -> Value:
         return Value.constant(rounded(ctx.f32(x), g.scale.reshape(shape), g.zero.reshape(shape), dtype))
     if q is not None and q.value.dtype in ("u8", "i8") and dtype in ("u8", "i8"):
         return _recoded(ctx, q, dtype, g)
-    return quantize(ctx, ctx.f32(x), dtype, g)
+    return quantize(ctx, ctx.f32(x), dtype, stored(g, dtype))
+
+
+def stored(g: Grid, dtype: str) -> Grid:
+    """The grid of codes as they are stored: int8 is 128 higher."""
+    return Grid(g.scale, g.zero + (128 if dtype == "i8" else 0), g.axis, g.block)
 
 
 def same_grid(q: Quant, dtype: str, g: Grid) -> bool:
@@ -189,7 +224,7 @@ def same_grid(q: Quant, dtype: str, g: Grid) -> bool:
 
 
 def quantize(ctx: Lowering, x: np.ndarray, dtype: str, g: Grid) -> Value:
-    """The step that rounds float32 to codes of `dtype`."""
+    """The step that rounds float32 to codes of `dtype`; the grid's zero points are those of stored codes."""
     out = ctx.new(x.shape, dtype, like=x)
     source, target = ctx.blocks(x, g.axis, g.scale.size), ctx.blocks(out, g.axis, g.scale.size)
     if source is None or target is None:
@@ -203,7 +238,7 @@ def _quantize_step(ctx: Lowering, x: np.ndarray, g: Grid, dtype: str, out: np.nd
     shift = 128 if dtype == "i8" else 0
     low, high = RANGE[dtype]
     ctx.step(
-        "quantize", x=x, scale=g.scale, zero=g.zero + shift, clamp=np.array([low + shift, high + shift], np.int32),
+        "quantize", x=x, scale=g.scale, zero=g.zero, clamp=np.array([low + shift, high + shift], np.int32),
         out=out, reason="quantize",
     )  # fmt: skip
 
@@ -211,7 +246,7 @@ def _quantize_step(ctx: Lowering, x: np.ndarray, g: Grid, dtype: str, out: np.nd
 def _recoded(ctx: Lowering, q: Quant, dtype: str, g: Grid) -> Value:
     """8-bit codes on another grid: a table per run of equal parameters, or per part of a joined tensor."""
     if 1 < q.scale.size and 1 < g.scale.size and q.axis != g.axis:
-        return quantize(ctx, ctx.f32(Value("f32", q.value.shape, None, True, q)), dtype, g)
+        return quantize(ctx, ctx.f32(Value("f32", q.value.shape, None, True, q)), dtype, stored(g, dtype))
     x = ctx.codes(q.value)
     out = ctx.new(x.shape, dtype, like=x)
     whole, parts, axis = ctx.joined.get(id(root(x)), (None, (), 0))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..lower.context import ACT, NO_PARAMS, reshaped
-from ..lower.values import Step, root
+from ..lower.values import Buffer, Step, root
 from . import tables
 from .uses import Uses, covers, dense, twin, writes
 
@@ -19,11 +19,16 @@ ADD, SUB, MUL = range(3)  # op of binary
 IDENTITY = np.arange(256)
 
 
-def _per_tensor(step: Step | None, kernel: str) -> bool:
-    """Whether `step` is a quantize or dequantize step from or to uint8 with one scale."""
-    if step is None or step.kernel != kernel or step.args["scale"].size != 1:
+def _per_tensor(step: Step | None, kernel: str, uses: Uses) -> bool:
+    """Whether `step` is a quantize or dequantize step from or to uint8 with one scale, a constant."""
+    if step is None or step.kernel != kernel or step.args["scale"].size != 1 or not _planned(step, uses):
         return False
     return step.args["out" if kernel == "quantize" else "x"].dtype == np.uint8
+
+
+def _planned(step: Step, uses: Uses) -> bool:
+    """Whether the scale and zero point of `step` are constants."""
+    return not (uses.is_buffer(step.args["scale"]) or uses.is_buffer(step.args["zero"]))
 
 
 def _writers(step: Step, uses: Uses, x: np.ndarray) -> list[Step]:
@@ -57,7 +62,7 @@ def _limits(quantize: Step, act: int, params) -> np.ndarray:
 
 def clip(step: Step, uses: Uses):
     """unary (relu, clip) -> quantize: the bounds become those of the codes."""
-    if not _per_tensor(step, "quantize"):
+    if not _per_tensor(step, "quantize", uses):
         return None
     made = uses.producer(step.args["x"])
     if made is None or made.kernel != "unary" or made.args["op"] not in (ACT["relu"], ACT["clip"]):
@@ -71,7 +76,7 @@ def clip(step: Step, uses: Uses):
 
 def product(step: Step, uses: Uses):
     """integer product -> quantize: uint8 output."""
-    if not _per_tensor(step, "quantize"):
+    if not _per_tensor(step, "quantize", uses):
         return None
     made = _writers(step, uses, step.args["x"])
     if not made or not dense(step.args["x"]) or not all(_requantizable(p, uses) for p in made):
@@ -102,6 +107,8 @@ def table(step: Step, uses: Uses):
     """dequantize -> functions of one element -> quantize: a table."""
     if step.kernel != "quantize" or step.args["out"].dtype != np.uint8 or not step.args["x"].size:
         return None
+    if not _planned(step, uses):
+        return None
     x, scale = step.args["x"], step.args["scale"]
     if scale.size > 1 and x.shape[2] != 1:
         return None
@@ -130,7 +137,7 @@ def _lut(step: Step, codes: np.ndarray, entries: np.ndarray, out: np.ndarray, re
 def _of_dequantize(x: np.ndarray, uses: Uses):
     """(codes, scale, zero) behind the float view `x`; None where it is not a dequantized tensor."""
     made = uses.producer(x) if uses.is_buffer(x) else None
-    if not _per_tensor(made, "dequantize"):
+    if not _per_tensor(made, "dequantize", uses):
         return None
     codes = twin(x, made.args["out"], made.args["x"])
     return codes, np.float64(made.args["scale"][0]), int(made.args["zero"][0])
@@ -138,7 +145,7 @@ def _of_dequantize(x: np.ndarray, uses: Uses):
 
 def elementwise(step: Step, uses: Uses):
     """dequantize, dequantize -> add, sub or mul -> quantize: qbinary."""
-    if not _per_tensor(step, "quantize"):
+    if not _per_tensor(step, "quantize", uses):
         return None
     made = _sole(step, uses, step.args["x"], ("binary",))
     if made is None or made.args["op"] > MUL or made.args["act"] not in (ACT["none"], ACT["relu"], ACT["clip"]):
@@ -164,7 +171,7 @@ def elementwise(step: Step, uses: Uses):
 
 def pool(step: Step, uses: Uses):
     """dequantize -> average -> quantize: qpool."""
-    if not _per_tensor(step, "quantize"):
+    if not _per_tensor(step, "quantize", uses):
         return None
     made = _sole(step, uses, step.args["x"], ("pool", "reduce"))
     if made is None or (made.args["mode"] != 1 and (made.kernel, made.args["mode"]) != ("pool", 2)):
@@ -187,6 +194,39 @@ def pool(step: Step, uses: Uses):
     args = {"x": codes, "mode": made.args["mode"], **window, "xzp": np.array([zero], np.int32), "scale": factor,
             "clamp": _limits(step, ACT["none"], None), "out": out}  # fmt: skip
     return Step("qpool", args, made.node, made.op, "average of codes"), [made]
+
+
+def scaled(step: Step, uses: Uses):
+    """integer product -> cast -> times a scale, per channel (dynamic quantization): float32 output."""
+    if step.kernel != "binary" or step.args["op"] != MUL or not step.args["out"].size or not dense(step.args["out"]):
+        return None
+    for mine, other in (("a", "b"), ("b", "a")):
+        x, factor = step.args[mine], tables.last_axis(step.args[other])
+        convert = _sole(step, uses, x, ("cast",)) if dense(x) else None
+        if convert is None or factor is None or convert.args["x"].dtype != np.int32:
+            continue
+        made = _sole(convert, uses, convert.args["x"], PRODUCTS)
+        if made is None or factor.size not in (1, made.args["out"].shape[-1]):
+            continue
+        before, factor = _row(step, uses, factor, made.args["out"].shape[-1])
+        out = twin(twin(made.args["out"], convert.args["x"], convert.args["out"]), x, step.args["out"])
+        act = {"act": step.args["act"], "act_params": step.args["act_params"]}
+        new = made.replace(scale=factor, **act, out=out, reason=f"{made.reason}; scaled")
+        return [*before, new], [convert, made]
+    return None
+
+
+def _row(step: Step, uses: Uses, x: np.ndarray, count: int) -> tuple[list[Step], np.ndarray]:
+    """(steps that make it, `x` as a dense row of `count`)."""
+    if not uses.is_buffer(x):
+        return [], np.ascontiguousarray(np.broadcast_to(x, count))
+    if x.size == count:
+        return [], x
+    buffer = Buffer(np.zeros(count, np.float32))
+    uses.program.buffers[id(buffer.array)] = buffer
+    wide = np.broadcast_to(x[:, None].view(np.uint8), (*[1] * 5, count, 4))
+    args = {"x": wide, "out": buffer.array[:, None].view(np.uint8).reshape(*[1] * 5, count, 4)}
+    return [Step("permute", args, step.node, step.op, "one scale for all columns")], buffer.array
 
 
 def residual(step: Step, uses: Uses):
@@ -356,5 +396,5 @@ def identity(step: Step, uses: Uses):
     return (step.replace(**changed), []) if changed else None
 
 
-RULES = [clip, product, table, elementwise, pool, compose, self_product, identity, residual, epilogue_table]
+RULES = [clip, scaled, product, table, elementwise, pool, compose, self_product, identity, residual, epilogue_table]
 LAST = [copied]

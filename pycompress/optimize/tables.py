@@ -49,7 +49,13 @@ def of_codes(x: np.ndarray, uses: Uses, depth: int = 0) -> tuple[np.ndarray, np.
 
 def _of_dequantize(step: Step, uses: Uses, depth: int):
     codes, zero, scale = (step.args[k] for k in ("x", "zero", "scale"))
-    if codes.dtype != np.uint8 or (codes.shape[1] > 1 and codes.shape[2] != 1) or not uses.is_buffer(codes):
+    if (
+        codes.dtype != np.uint8
+        or (codes.shape[1] > 1 and codes.shape[2] != 1)
+        or not uses.is_buffer(codes)
+        or uses.is_buffer(zero)
+        or uses.is_buffer(scale)
+    ):
         return None
     return codes.reshape(-1), (CODES - zero[:, None]).astype(np.float32) * scale[:, None]
 
