@@ -51,8 +51,19 @@ class Builder:
     def relu6(self, x) -> str:
         return self.op("Clip", x, self.constant(np.float32(0)), self.constant(np.float32(6)))
 
+    def quantize(self, x, scale, zero, axis=None) -> str:
+        """x -> QuantizeLinear -> DequantizeLinear; `zero` is an array, whose type is that of the codes."""
+        scale, zero = self.constant(np.asarray(scale, np.float32)), self.constant(zero)
+        axis = {} if axis is None else {"axis": axis}
+        return self.op("DequantizeLinear", self.op("QuantizeLinear", x, scale, zero, **axis), scale, zero, **axis)
+
+    def codes(self, codes, scale, zero, axis=0) -> str:
+        """Constant codes -> DequantizeLinear."""
+        scale, zero = self.constant(np.asarray(scale, np.float32)), self.constant(zero)
+        return self.op("DequantizeLinear", self.constant(codes), scale, zero, axis=axis)
+
     def model(self, shape, output: str) -> onnx.ModelProto:
-        port = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *shape])
+        port = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", *map(int, shape)])
         out = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
         graph = helper.make_graph(self.nodes, "g", [port], [out], self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -301,6 +312,7 @@ class Evaluation:
         return Real(f64, f64.astype(np.float32), requantize=lambda s: total * (f32(scale / s) / f32(counts)))
 
     def AveragePool(self, node, x, kernel_shape=None, count_include_pad=0, **attributes):
+        x = x if isinstance(x, Real) else Real(x.astype(np.float64), x)
         shape = geometry(x.f64, kernel_shape, attributes)
         _, inside = columns(x.f64, *shape, 0)
         counts = inside.sum(0)
@@ -309,6 +321,7 @@ class Evaluation:
         return self.mean(x, lambda v, fill: columns(v, *shape, fill)[0], inside, counts)
 
     def GlobalAveragePool(self, node, x):
+        x = x if isinstance(x, Real) else Real(x.astype(np.float64), x)
         flat = lambda v, fill: v.reshape(*v.shape[:2], -1, 1, 1)  # noqa: E731
         return self.mean(x, flat, 1, x.f64.shape[2] * x.f64.shape[3])
 

@@ -231,7 +231,14 @@ def quantize(ctx: Lowering, x: np.ndarray, dtype: str, g: Grid) -> Value:
         x, out = ctx.contiguous(x), ctx.new(x.shape, dtype)
         source, target = ctx.blocks(x, g.axis, g.scale.size), ctx.blocks(out, g.axis, g.scale.size)
     _quantize_step(ctx, source, g, dtype, target)
-    return ctx.value(out, dtype)
+    return ctx.value(_channels_last(ctx, out) if dtype in ("u8", "i8") else out, dtype)
+
+
+def _channels_last(ctx: Lowering, x: np.ndarray) -> np.ndarray:
+    """Images as the integer kernels read them: once turned here, sums and pools of them need no further copy."""
+    if x.ndim != 4 or memory_order(x) != (0, 1, 2, 3) or x.shape[1] < 2 or x.shape[2] * x.shape[3] < 2:
+        return x
+    return ctx.nhwc(x).transpose(0, 3, 1, 2)
 
 
 def _quantize_step(ctx: Lowering, x: np.ndarray, g: Grid, dtype: str, out: np.ndarray) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from ..lower.values import Program
 from .arena import place
 from .fuse import fuse
+from .strict import uncompressed
 
-__all__ = ["optimize", "place"]
+__all__ = ["optimize", "place", "uncompressed"]
 
 
 def optimize(program: Program) -> None:

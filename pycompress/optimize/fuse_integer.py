@@ -396,5 +396,5 @@ def identity(step: Step, uses: Uses):
     return (step.replace(**changed), []) if changed else None
 
 
-RULES = [clip, scaled, product, table, elementwise, pool, compose, self_product, identity, residual, epilogue_table]
+RULES = [clip, scaled, product, table, elementwise, pool, compose, self_product, identity, residual, epilogue_table]  # fmt: skip
 LAST = [copied]
