@@ -75,8 +75,7 @@ typedef struct {
 
 static line line_of(const pcx_dwconv_args *p, const view *v, size_t image, size_t y)
 {
-    line l = { .ldx = v->ldx, .ldw = p->c, .step = p->dh * p->iw * v->ldx, .ldo = p->ldo, .bias = p->bias, .p = p,
-               .c = v->c };
+    line l = { .in = v->x, .c = v->c, .ldx = v->ldx, .step = p->dh * p->iw * v->ldx };
     const size_t top = y * p->sh - p->pt; /* huge above the image */
     while (l.ky < p->kh && top + l.ky * p->dh >= p->ih)
         l.ky++;
@@ -84,7 +83,11 @@ static line line_of(const pcx_dwconv_args *p, const view *v, size_t image, size_
         l.ky_end++;
     if (l.ky < l.ky_end)
         l.in = v->x + (top + l.ky * p->dh - v->top) * p->iw * v->ldx;
+    l.p = p;
     l.w = p->w + l.ky * p->kw * p->c;
+    l.ldw = p->c;
+    l.bias = p->bias;
+    l.ldo = p->ldo;
     l.pixel = (image * p->oh + y) * p->ow;
     l.out = p->out + l.pixel * p->ldo;
     l.slow = p->residual || p->act > PCX_ACT_CLIP;

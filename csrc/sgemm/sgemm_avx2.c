@@ -56,8 +56,9 @@ PCX_INLINE void finish_tile(const pcx_epilogue *tail, const size_t *row, size_t 
 PCX_NOINLINE static void activate(const sgemm_target *to, const size_t *row, size_t column, const float *x, size_t mr,
                                   size_t width)
 {
+    const pcx_epilogue *tail = to->tail;
     for (size_t i = 0; i < mr; i++)
-        pcx_act_row_avx2(to->out + row[i] * to->ldo + column, x + i * width, width, to->tail->act, to->tail->act_params);
+        pcx_act_row_avx2(to->out + row[i] * to->ldo + column, x + i * width, width, tail->act, tail->act_params);
 }
 
 /* Write mr rows x nv vectors of sums; `columns` of them exist. */
