@@ -44,6 +44,7 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #endif
 /* Before a loop: its iterations are independent (arrays are the same or apart, never shifted). */
 #if defined(__clang__)
+#  pragma clang diagnostic ignored "-Wpass-failed" /* vectorizing and unrolling are wishes */
 #  define PCX_IVDEP _Pragma("clang loop vectorize(assume_safety)")
 #else
 #  define PCX_IVDEP _Pragma("GCC ivdep")
