@@ -1,5 +1,6 @@
 """mutate.py COUNT SEED: open and run files with random changes; prints how many opened and how many not."""
 
+import copy
 import random
 import re
 import signal
@@ -43,15 +44,27 @@ NUMBERS = [
 RUN_LIMIT = 1 << 22  # bytes of arena and ports: more is opened, but not run
 
 
-def files():
-    """A file for each kernel, its inputs variable or constant."""
+def plans():
+    """A plan for each kernel, its inputs variable or constant: (graph, tensors)."""
     for name in kernels.NAMES:
         args = module(name).example(np.random.default_rng(0), *EXAMPLES.get(name, ()))
         spec = getattr(kernels, name).spec
         variable = [n for n, a in spec.by_name.items() if n not in spec.outputs and not a.below]
         for inputs in ([], variable):
-            graph, tensors, _ = handmade.program_of(name, args, inputs)
-            yield handmade.safetensors(graph, tensors)
+            yield handmade.program_of(name, args, inputs)[:2]
+
+
+def twisted(graph, rng):
+    """`graph` with other sizes, offsets and nulls in its step: what most often passes the checks."""
+    graph = copy.deepcopy(graph)
+    step = graph["programs"][0]["steps"][0]
+    for _ in range(rng.choice([1, 1, 2, 3, 4])):
+        i = rng.randrange(1, len(step))
+        if isinstance(step[i], list):
+            step[i] = rng.choice([None, [*step[i][:2], rng.choice([4, 8, 16, 64])]])
+        elif step[i] is not None:
+            step[i] = rng.choice([*NUMBERS, step[i] + 1, abs(step[i] - 1), step[i] * 2, step[i] // 2])
+    return graph
 
 
 def mutated(data, rng):
@@ -96,13 +109,18 @@ def run(plan):
 
 def main(count, seed):
     rng = random.Random(seed)
-    originals = list(files())
-    for data in originals:
+    originals = list(plans())
+    files = [handmade.safetensors(graph, tensors) for graph, tensors in originals]
+    for data in files:
         run(handmade.parse(data))
     opened = 0
     for _ in range(count):
         signal.alarm(30)  # a file that hangs kills the process
-        data = mutated(rng.choice(originals), rng)
+        if rng.random() < 0.5:
+            data = mutated(rng.choice(files), rng)
+        else:
+            graph, tensors = rng.choice(originals)
+            data = handmade.safetensors(twisted(graph, rng), tensors)
         if len(sys.argv) > 3:
             Path(sys.argv[3]).write_bytes(data)  # the last one before a crash
         try:
