@@ -1,5 +1,6 @@
 """Plans written by hand: the graph as a dict, the file as bytes, and C's answer to them."""
 
+import inspect
 import json
 import struct
 
@@ -8,6 +9,7 @@ import numpy as np
 from pycompress import kernels, native
 from pycompress._pcx import ffi, lib
 from pycompress.cpu import cpu_mask
+from pycompress.kernels import module
 from pycompress.kernels._spec import WORD
 
 WORDS = {"bool": "BOOL"} | {w: w.upper() for w in ("u8", "i8", "i32", "f32", "i64", "f16", "f64", "i16", "u16")}
@@ -113,6 +115,18 @@ class Session:
         return lib.pcx_session_run(self.c, program, *sides, seconds)
 
 
+SIZES = {"m": 5, "n": 17, "k": 9, "b": 1, "ih": 5, "iw": 4, "c": 9}  # where an example has no sizes of its own
+
+
+def example(name, rng):
+    """Random arguments of a kernel, small, as a dict."""
+    make = module(name).example
+    needed = [
+        n for n, p in inspect.signature(make).parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD
+    ][1:]
+    return dict(zip(getattr(kernels, name).spec.by_name, make(rng, *(SIZES[n] for n in needed))))
+
+
 def port(name, x):
     return {"name": name, "dtype": WORD[x.dtype.name], "shape": list(x.shape)}
 
@@ -120,7 +134,7 @@ def port(name, x):
 def program_of(name, args, variable=()):
     """One kernel call as (graph, tensors, inputs): what is written is output, `variable` input, the rest constant."""
     spec = getattr(kernels, name).spec
-    values = dict(zip(spec.by_name, args))
+    values = dict(zip(spec.by_name, args.values() if isinstance(args, dict) else args))
     sizes = spec.bind(values)
     tensors, inputs, outputs, slots = {}, {}, {}, []
     for slot, arg in spec.slots:

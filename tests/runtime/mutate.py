@@ -14,9 +14,7 @@ import numpy as np
 import handmade
 from pycompress import kernels
 from pycompress._pcx import lib
-from pycompress.kernels import module
 
-EXAMPLES = {"sgemm": (5, 17, 5), "sconv": (1, 5, 4, 3, 17), "dwconv": (1, 5, 4, 9), "qgemm": (5, 17, 9)}
 NUMBERS = [
     0,
     1,
@@ -47,7 +45,7 @@ RUN_LIMIT = 1 << 22  # bytes of arena and ports: more is opened, but not run
 def plans():
     """A plan for each kernel, its inputs variable or constant: (graph, tensors)."""
     for name in kernels.NAMES:
-        args = module(name).example(np.random.default_rng(0), *EXAMPLES.get(name, ()))
+        args = handmade.example(name, np.random.default_rng(0))
         spec = getattr(kernels, name).spec
         variable = [n for n, a in spec.by_name.items() if n not in spec.outputs and not a.below]
         for inputs in ([], variable):

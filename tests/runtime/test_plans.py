@@ -151,26 +151,17 @@ def test_a_session_runs_on_both_sides_of_a_fork_even_while_others_run(threads):
             t.join()
 
 
-EXAMPLES = {"sgemm": (9, 17, 5), "qgemm": (9, 17, 30)}
-EXAMPLES |= {"sconv": (1, 5, 6, 3, 17), "qconv": (1, 5, 6, 3, 17), "dwconv": (1, 5, 6, 9), "qdwconv": (1, 5, 6, 9)}
-
-
-def example(name):
-    return module(name).example(np.random.default_rng(1), *EXAMPLES.get(name, ()))
-
-
 @pytest.mark.parametrize("cpu", [0, None])
 @pytest.mark.parametrize("name", kernels.NAMES)
 def test_each_kernel_does_the_same_in_a_plan_as_when_called(name, cpu):
-    args = list(example(name))
-    args = dict(zip(getattr(kernels, name).spec.by_name, args))
+    args = handmade.example(name, np.random.default_rng(1))
     isa = None if cpu is None else "scalar"
     getattr(native, name)(**args, isa=isa)
     written = getattr(kernels, name).spec.outputs
     constant = {n for n, a in getattr(kernels, name).spec.by_name.items() if a.below}
     variable = [n for n in args if n not in written and n not in constant]
     for inputs in ([], variable):  # all constant, then all variable
-        graph, tensors, arrays = handmade.program_of(name, list(args.values()), inputs)
+        graph, tensors, arrays = handmade.program_of(name, args, inputs)
         outputs = handmade.build(graph, tensors, cpu).session(2).run(arrays)
         for slot, y in zip(written, outputs):
             x = handmade.span(args[slot])
@@ -179,7 +170,7 @@ def test_each_kernel_does_the_same_in_a_plan_as_when_called(name, cpu):
 
 def test_steps_with_the_same_weights_share_what_is_prepared():
     name = "qgemm"
-    graph, tensors, arrays = handmade.program_of(name, example(name), ["a"])
+    graph, tensors, arrays = handmade.program_of(name, handmade.example(name, np.random.default_rng(1)), ["a"])
     want = handmade.build(graph, tensors).session().run(arrays)[0]
     step = graph["programs"][0]["steps"][0]
     graph["programs"][0]["steps"] = [copy.copy(step) for _ in range(5)]
