@@ -212,7 +212,10 @@ def _slots(program: Program, step: Step, offsets, tensors: Tensors, used):
         x = step.args[arg.name]
         constant = isinstance(x, np.ndarray) and program.buffer(x) is None
         args[arg.name] = compact(x, arg) if constant else x
-    sizes = spec.bind(args)
+    try:
+        sizes = spec.bind(args)
+    except ValueError as error:  # a size in the model that no kernel takes
+        raise ModelError(f"node {step.node!r} ({step.op}): {error}") from None
     slots = []
     for name, arg in spec.slots:
         x = args[name] if arg else None

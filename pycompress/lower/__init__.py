@@ -26,8 +26,9 @@ from . import (  # noqa: F401
     transposed,
 )
 from .constants import PLAN_TIME, fold
-from .context import SIGN_FLIP, Lowering
+from .context import Lowering
 from .model import LoadLimits, Model, load
+from .moves import flip
 from .node import Node
 from .registry import OPERATORS
 from .values import Buffer, Port, Program, Value, storage
@@ -163,6 +164,7 @@ def _input(ctx: Lowering, index: int, name: str, shape, preprocess: dict[str, Pr
     if any(d < 0 for d in shape):
         raise ModelError(f"graph input {name!r}: shape {shape} has a negative dimension")
     port = Port(name, "u8" if images else dtype, shape)
+    ctx.room(shape, port.dtype)
     array = np.zeros(int(np.prod(shape, dtype=object)), np.uint8 if images or dtype == "i8" else NUMPY[dtype])
     ctx.buffers[id(array)] = Buffer(array, ("input", index))
     data = array.reshape(shape)
@@ -175,15 +177,9 @@ def _input(ctx: Lowering, index: int, name: str, shape, preprocess: dict[str, Pr
             shift=(-mean / std).astype(np.float32), out=out.reshape(-1, channels), reason="uint8 image to float",
         )  # fmt: skip
     elif dtype == "i8":
-        data = _flip(ctx, array).reshape(shape)
+        data = flip(ctx, array).reshape(shape)
     ctx.env[name] = Value(dtype, logical, data, True)
     return port
-
-
-def _flip(ctx: Lowering, x: np.ndarray) -> np.ndarray:
-    out = ctx.new(x.shape, "u8")
-    ctx.step("lut", x=x.reshape(1, -1), table=SIGN_FLIP, out=out.reshape(1, -1), reason="int8 is stored 128 higher")
-    return out
 
 
 def _output(ctx: Lowering, index: int, name: str) -> Port:
@@ -191,12 +187,13 @@ def _output(ctx: Lowering, index: int, name: str) -> Port:
     source = ctx.data(value)
     if not value.runtime and value.data is not None:
         value = Value(value.dtype, value.shape, source, False)
+    ctx.room(value.shape, value.dtype)
     array = np.zeros(value.size, storage(value.dtype))
     ctx.buffers[id(array)] = Buffer(array, ("output", index))
     target = array.reshape(value.shape)
     if value.biased:
         flat = ctx.contiguous(source)
-        ctx.step("lut", x=flat.reshape(1, -1), table=SIGN_FLIP, out=target.reshape(1, -1), reason="int8 output")
+        flip(ctx, flat, target)
     elif value.size:
         ctx.copy(source.view(target.dtype), target)
     return Port(name, value.dtype, value.shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import helper
 
+from ..errors import ModelError
 from ..kernels._spec import WORD
 from .model import to_array
 from .node import Node
@@ -32,10 +33,16 @@ def fold(ctx, node: Node) -> list[Value] | None:
         return None
     if node.op not in ("Shape", "Size") and any(v is not None and (v.runtime or v.data is None) for v in node.inputs):
         return None
+    if node.inputs and node.inputs[0] is None:
+        node.refuse("input 0 is missing")
+    _fits(ctx, node)
     try:
-        out = function(node, *node.inputs)
-    except (ValueError, IndexError, TypeError, OverflowError) as error:
-        node.refuse(str(error))
+        with np.errstate(all="ignore"):
+            out = function(node, *node.inputs)
+    except ModelError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
+        node.refuse(f"cannot be computed while planning: {error}")
     out = [np.asarray(x) for x in (out if isinstance(out, list) else [out])]
     for x in out:
         held = x.size if 0 not in x.strides else max(1, int(np.prod([d for d, s in zip(x.shape, x.strides) if s])))
@@ -44,6 +51,20 @@ def fold(ctx, node: Node) -> list[Value] | None:
         if x.dtype.name not in WORD:
             node.refuse(f"makes a constant of type {x.dtype.name}, which is not supported")
     return [Value.constant(x) for x in out]
+
+
+def _fits(ctx, node: Node) -> None:
+    """Refuse what would make large arrays of small ones: a fill is one element in memory until it is touched."""
+    if node.op in LAZY:
+        return
+    count = max((v.size for v in node.inputs if v is not None), default=0)
+    if len(node.inputs) <= 3:
+        try:
+            count = max(count, int(np.prod(np.broadcast_shapes(*(v.shape for v in node.inputs if v)), dtype=object)))
+        except ValueError:
+            pass  # not an operator that broadcasts, or refused by numpy
+    if count * 8 > ctx.model.limits.folded_bytes:
+        node.refuse(f"makes a constant of {count} elements, beyond the limits")
 
 
 def _constant(node: Node):
@@ -150,6 +171,8 @@ def _concat(node: Node, *parts):
 
 
 def _range(node: Node, start, limit, delta):
+    if delta.data == 0 or abs(float(limit.data) - float(start.data)) / abs(float(delta.data)) > 2**24:
+        node.refuse("has too many values, or a step of 0")
     return np.arange(start.data.item(), limit.data.item(), delta.data.item(), dtype=start.data.dtype)
 
 
@@ -160,6 +183,34 @@ def _divide(node: Node, a, b):
         node.refuse("divides by zero")
     quotient = np.abs(a.data) // np.abs(b.data)  # toward zero, as C and ONNX
     return (quotient * np.sign(a.data) * np.sign(b.data)).astype(a.data.dtype)
+
+
+def _mod(node: Node, a, b):
+    if a.data.dtype.kind != "f" and (b.data == 0).any():
+        node.refuse("divides by zero")
+    return (np.fmod if node.int("fmod", 0) else np.mod)(a.data, b.data)
+
+
+def _power(node: Node, a, b):
+    return np.power(a.data, b.data.astype(a.data.dtype) if a.data.dtype.kind == "f" else b.data).astype(a.data.dtype)
+
+
+def _many(function):
+    def lowering(node: Node, first, *rest):
+        out = first.data
+        for x in rest:
+            out = function(out, x.data)
+        return out
+
+    return lowering
+
+
+def _split(node: Node, x, split=None):
+    axis, count = node.int("axis", 0), node.int("num_outputs", node.outputs)
+    sizes = node.ints("split", None) if split is None else split.data.tolist()
+    each = -(-x.shape[axis] // max(count, 1))
+    ends = np.cumsum(sizes) if sizes is not None else each * np.arange(1, node.outputs + 1)
+    return [np.take(x.data, range(s, min(e, x.shape[axis])), axis) for s, e in zip([0, *ends], ends)]
 
 
 def _transpose(node: Node, x):
@@ -197,9 +248,29 @@ FOLD = {
     "And": _two(np.logical_and), "Or": _two(np.logical_or), "Not": lambda node, x: ~x.data,
     "Where": lambda node, c, a, b: np.where(c.data, a.data, b.data),
     "Expand": lambda node, x, shape: np.broadcast_to(x.data, np.broadcast_shapes(x.shape, tuple(shape.data.tolist()))),
+    "Min": _many(np.minimum), "Max": _many(np.maximum), "Sum": _many(np.add), "Mod": _mod, "Pow": _power,
+    "LessOrEqual": _two(np.less_equal), "GreaterOrEqual": _two(np.greater_equal), "Xor": _two(np.logical_xor),
+    "Tile": lambda node, x, repeats: np.tile(x.data, repeats.data), "Split": _split,
+    "NonZero": lambda node, x: np.array(np.nonzero(x.data), np.int64),
+    "Exp": _one(np.exp), "Log": _one(np.log), "Sign": _one(np.sign), "Reciprocal": _one(np.reciprocal),
     "Floor": _one(np.floor), "Ceil": _one(np.ceil), "Neg": _one(np.negative), "Abs": _one(np.abs), "Sqrt": _one(np.sqrt),
     "ReduceProd": _reduce(np.prod), "ReduceSum": _reduce(np.sum), "ReduceMax": _reduce(np.max), "ReduceMin": _reduce(np.min),
+    "ReduceMean": _reduce(np.mean), "ReduceL2": _reduce(lambda x, **how: np.sqrt(np.sum(x * x, **how))),
 }  # fmt: skip
+
+
+LAZY = (
+    "Constant",
+    "ConstantOfShape",
+    "Shape",
+    "Size",
+    "Squeeze",
+    "Unsqueeze",
+    "Reshape",
+    "Transpose",
+    "Identity",
+    "Expand",
+)
 
 
 def onnx_type(code: int) -> str:

@@ -52,12 +52,24 @@ class Lowering:
         order = memory_order(like) if like is not None else tuple(range(len(shape)))
         count = int(np.prod(shape, dtype=object)) if shape else 1
         kind = storage(dtype)
-        self._bytes += count * kind.itemsize
-        if len(shape) > self.model.limits.rank or self._bytes > 64 * self.model.limits.arena_bytes:
-            raise ModelError(f"{self.where()}: a tensor of shape {shape} is beyond the limits")
+        self._bytes += self.room(shape, dtype)
+        if self._bytes > 64 * self.model.limits.arena_bytes:
+            raise ModelError(f"{self.where()}: the tensors together are beyond the limits")
         array = np.zeros(count, kind)  # zero pages: never touched
         self.buffers[id(array)] = Buffer(array)
         return array.reshape([shape[i] for i in order]).transpose(np.argsort(order))
+
+    def room(self, shape, dtype) -> int:
+        """The bytes of a tensor; it is refused where it goes beyond the limits."""
+        size = int(np.prod([1, *shape], dtype=object)) * storage(dtype).itemsize
+        if len(shape) > self.model.limits.rank or size > self.model.limits.arena_bytes:
+            raise ModelError(f"{self.where()}: a tensor of shape {tuple(shape)} is beyond the limits")
+        return size
+
+    def rows_fit(self, count: int) -> None:
+        """Refuse to list more rows of one axis than the limits allow."""
+        if count > self.model.limits.rows:
+            raise ModelError(f"{self.where()}: {count} rows of one axis are beyond the limits")
 
     def where(self) -> str:
         """The current node, for messages."""

@@ -22,6 +22,7 @@ class LoadLimits:
     nodes: int = 100_000
     initializers: int = 100_000
     rank: int = 8
+    rows: int = 2**24  # that are listed one by one, by a resize, say
     elements: int = 2**31
     name_bytes: int = 4096
     folded_bytes: int = 2**30

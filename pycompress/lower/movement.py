@@ -168,6 +168,8 @@ def split(ctx: Lowering, node: Node) -> list[Value]:
     size, given = x.shape[axis], node.plan_time(1, "split")
     sizes = node.ints("split", None) if given is None else given.reshape(-1).tolist()
     count = node.int("num_outputs", node.outputs)
+    if count != node.outputs:
+        node.refuse(f"= {count}, but the node has {node.outputs} outputs", "num_outputs")
     if sizes is None:
         each = -(-size // count) if count > 0 else 0
         sizes = [max(0, min(each, size - i * each)) for i in range(count)]
@@ -193,6 +195,7 @@ def slice_(ctx: Lowering, node: Node) -> Value:
                 data = data[(slice(None),) * axis + (taken,)]
         for axis, r in rows.items():
             if r.step < 0 and r:
+                ctx.rows_fit(len(r))
                 data = pick(ctx, data, axis, np.asarray(r, np.int64))
         return data
 
@@ -203,7 +206,7 @@ def slice_(ctx: Lowering, node: Node) -> Value:
 def gather(ctx: Lowering, node: Node) -> Value:
     x = node.input(0)
     axis = axis_of(node, len(x.shape), 0)
-    index = node.plan_time(1, "indices")
+    index = node.plan_time(1, "indices", required=True)
     if index.dtype.kind not in "iu":
         node.refuse(f"indices must be integers, got {index.dtype.name}")
     size = x.shape[axis]
@@ -217,7 +220,7 @@ def gather(ctx: Lowering, node: Node) -> Value:
 
 @operator("Expand")
 def expand(ctx: Lowering, node: Node) -> Value:
-    x, shape = node.input(0), node.plan_time(1, "shape").reshape(-1).tolist()
+    x, shape = node.input(0), node.plan_time(1, "shape", required=True).reshape(-1).tolist()
     if any(d < 0 for d in shape):
         node.refuse(f"shape {shape} is not valid")
     shape = node.broadcast(x.shape, shape)
@@ -226,10 +229,11 @@ def expand(ctx: Lowering, node: Node) -> Value:
 
 @operator("Tile")
 def tile(ctx: Lowering, node: Node) -> Value:
-    x, repeats = node.input(0), node.plan_time(1, "repeats").reshape(-1).tolist()
+    x, repeats = node.input(0), node.plan_time(1, "repeats", required=True).reshape(-1).tolist()
     if len(repeats) != len(x.shape) or any(r < 0 for r in repeats):
         node.refuse(f"repeats {repeats} do not fit shape {x.shape}")
     shape = [d * r for d, r in zip(x.shape, repeats)]
+    ctx.room(shape, x.dtype)
     pairs = [n for d, r in zip(x.shape, repeats) for n in (r, d)]
 
     def tiled(data: np.ndarray) -> np.ndarray:

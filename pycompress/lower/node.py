@@ -63,9 +63,9 @@ class Node:
         """Whether output `index` is asked for."""
         return index < len(self.proto.output) and bool(self.proto.output[index])
 
-    def plan_time(self, index: int, name: str) -> np.ndarray | None:
-        """The constant value of input `index`, or None where it is absent."""
-        value = self.optional(index)
+    def plan_time(self, index: int, name: str, required: bool = False) -> np.ndarray | None:
+        """The constant value of input `index`, or None where it is absent and not `required`."""
+        value = self.input(index, name) if required else self.optional(index)
         if value is None:
             return None
         if value.runtime or value.data is None:

@@ -95,8 +95,8 @@ def group_normalization(ctx: Lowering, node: Node) -> Value:
     parameters = groups if node.op == "GroupNormalization" and node.opset < 21 else c
     if scale.shape != (parameters,) or bias.shape != (parameters,):
         node.refuse(f"scale {scale.shape} and bias {bias.shape} must have {parameters} elements")
-    x = ctx.contiguous(x)
-    out = normalized(ctx, x.reshape(n, groups, -1), 2, epsilon).reshape(n, parameters, -1)
+    x, cells = ctx.contiguous(x), int(np.prod(x.shape[1:], dtype=int))
+    out = normalized(ctx, x.reshape(n, groups, cells // groups), 2, epsilon).reshape(n, parameters, cells // parameters)
     out = ctx.binary(ctx.binary(out, scale[:, None], MUL), bias[:, None], ADD)
     return ctx.value(out.reshape(x.shape))
 
@@ -115,7 +115,7 @@ def lrn(ctx: Lowering, node: Node) -> Value:
     x = ctx.f32(node.input(0))
     size = node.int("size")
     params = [node.float("alpha", 1e-4), node.float("beta", 0.75), node.float("bias", 1.0)]
-    if x.ndim < 2 or size < 1:
+    if x.ndim < 2 or not 1 <= size < 2**31:
         node.refuse(f"= {size} does not fit an input of shape {x.shape}", "size")
     last = ctx.contiguous(np.moveaxis(x, 1, -1))
     out = ctx.new(last.shape)

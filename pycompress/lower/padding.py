@@ -22,7 +22,7 @@ def pad(ctx: Lowering, node: Node) -> Value:
     if node.opset < 11:
         pads, value, axes = node.ints("pads"), node.float("value", 0.0), None
     else:
-        pads, value = node.plan_time(1, "pads").reshape(-1).tolist(), node.plan_time(2, "constant_value")
+        pads, value = node.plan_time(1, "pads", required=True).reshape(-1).tolist(), node.plan_time(2, "constant_value")
         axes = node.plan_time(3, "axes")
         value = 0 if value is None or not value.size else value.reshape(()).item()
     axes = list(range(rank)) if axes is None else axes.reshape(-1).tolist()
@@ -37,6 +37,7 @@ def pad(ctx: Lowering, node: Node) -> Value:
     shape = [b + d + a for b, d, a in zip(before, x.shape, after)]
     if any(d < 0 for d in shape):
         node.refuse(f"pads {pads} take away more than shape {x.shape} has")
+    ctx.room(shape, x.dtype)
     crop = tuple(slice(max(0, -b), d - max(0, -a)) for b, d, a in zip(before, x.shape, after))
     if mode != "constant":
         for axis, (c, b, a) in enumerate(zip(crop, before, after)):
@@ -74,5 +75,6 @@ def _mirrored(ctx: Lowering, data: np.ndarray, before, after, mode: str) -> np.n
     for axis, (b, a) in enumerate(zip(before, after)):
         b, a = max(0, b), max(0, a)
         if b or a:
+            ctx.rows_fit(a + b + data.shape[axis])
             data = pick(ctx, data, axis, np.pad(np.arange(data.shape[axis]), (b, a), mode=mode))
     return data

@@ -46,7 +46,7 @@ class Filter:
 def upsample(ctx: Lowering, node: Node) -> Value:
     x = node.input(0)
     mode = node.string("mode", "nearest", allowed=("nearest", "linear"))
-    scales = node.floats("scales") if node.opset < 9 else node.plan_time(1, "scales").reshape(-1).tolist()
+    scales = node.floats("scales") if node.opset < 9 else node.plan_time(1, "scales", required=True).reshape(-1).tolist()
     return _resized(ctx, x, _scaled(node, x, scales, None), Filter(mode, "asymmetric", "simple"))
 
 
@@ -55,7 +55,7 @@ def resize(ctx: Lowering, node: Node) -> Value:
     x = node.input(0)
     mode = node.string("mode", "nearest", allowed=("nearest", "linear", "cubic"))
     if node.opset < 11:
-        scales = node.plan_time(1, "scales").reshape(-1).tolist()
+        scales = node.plan_time(1, "scales", required=True).reshape(-1).tolist()
         return _resized(ctx, x, _scaled(node, x, scales, None), Filter(mode, "asymmetric", "simple"))
     how = Filter(
         mode,
@@ -114,6 +114,8 @@ def _axes(x: Value, axes, sizes, scales, roi) -> list[Axis]:
 
 def _resized(ctx: Lowering, x: Value, axes: list[Axis], how: Filter) -> Value:
     axes = [a for a in axes if a.out != a.size or a.scale != 1 or a.roi != (0, 1)]
+    for a in axes:
+        ctx.rows_fit(a.out)
     if any(a.size == 0 and a.out for a in axes):
         ctx.node.refuse(f"cannot resize an empty axis of shape {x.shape}")
     if how.mode == "nearest" and not any(_outside(a, how).any() for a in axes):
