@@ -174,7 +174,9 @@ class Spec:
         return sizes
 
     def _stride(self, arg: Arg, x, i: int) -> int:
-        if x.shape[i] <= 1:  # numpy may say anything here; take what the next dimension outside implies, or the dense one
+        if (
+            x.shape[i] <= 1
+        ):  # numpy may say anything here; take what the next dimension outside implies, or the dense one
             outside = next((j for j in reversed(range(i)) if x.shape[j] != 1), None)
             if outside is None or arg.dims[outside][1] or 0 in x.shape:
                 return math.prod(x.shape[i + 1 :])
