@@ -10,50 +10,28 @@ import onnx
 from onnx import TensorProto, helper
 
 from . import graph as g
+from .patches import Patches
 from .ranges import Histogram
 
 COUNTED = 1 << 14  # values per tensor and sample that go into a histogram; the extremes are of all
 
 
 @dataclass
-class Moments:
-    """Mean and mean square per channel of what passes."""
-
-    count: int = 0
-    total: np.ndarray | float = 0.0
-    squares: np.ndarray | float = 0.0
-
-    def add(self, x: np.ndarray, axis: int) -> None:
-        rest = tuple(i for i in range(x.ndim) if i != axis % x.ndim)
-        self.count += x.size // max(x.shape[axis], 1)
-        self.total = self.total + x.sum(rest, dtype=np.float64)
-        self.squares = self.squares + np.square(x).sum(rest, dtype=np.float64)
-
-    @property
-    def mean(self) -> np.ndarray:
-        return self.total / max(self.count, 1)
-
-    @property
-    def square(self) -> np.ndarray:
-        return self.squares / max(self.count, 1)
-
-
-@dataclass
 class Statistics:
-    """Histogram of each observed tensor; moments per channel for (tensor, axis)."""
+    """A histogram of each observed tensor, and what the weights of each node meet, by the node's name."""
 
     histograms: dict[str, Histogram] = field(default_factory=dict)
-    moments: dict[tuple[str, int], Moments] = field(default_factory=dict)
+    patches: dict[str, Patches] = field(default_factory=dict)
 
 
 def observe(
     model: onnx.ModelProto,
     calibration: Iterable,
     tensors: list[str],
-    channels: Iterable[tuple[str, int]],
+    weighted: list[onnx.NodeProto],
     progress: Callable[[int], None] | None = None,
 ) -> Statistics:
-    """Statistics of `tensors` over the samples, in one pass; moments of each (tensor, axis) of `channels`."""
+    """Statistics of `tensors` over the samples, and of what the nodes `weighted` meet, in one pass."""
     inputs = {i.name for i in model.graph.input}
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
@@ -63,8 +41,9 @@ def observe(
     g.set_nodes(probe, _needed(probe, inner))
     g.drop_unused(probe)
     run = _runner(probe) if inner else None
-    seen = Statistics({t: Histogram() for t in tensors}, {c: Moments() for c in channels})
-    count = 0
+    shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
+    seen = Statistics({t: Histogram() for t in tensors}, {n.name: Patches(n, shapes[n.input[1]]) for n in weighted})
+    rng, count = np.random.default_rng(0), 0
     for feed in feeds(model, calibration):
         results = dict(zip(inner, run(inner, feed))) if inner else {}
         for name in tensors:
@@ -75,9 +54,9 @@ def observe(
             flat = x.reshape(-1)
             stride = max(1, flat.size // COUNTED) | 1  # odd: meets every channel of an even layout
             seen.histograms[name].add(flat[count % stride :: stride], low, high)
-            for (tensor, axis), moments in seen.moments.items():
-                if tensor == name:
-                    moments.add(x, axis)
+            for node in weighted:
+                if node.input[0] == name:
+                    seen.patches[node.name].add(x, rng)
         count += 1
         if progress:
             progress(count)

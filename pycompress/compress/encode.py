@@ -9,30 +9,24 @@ import onnx
 from onnx import helper, numpy_helper
 
 from . import graph as g
-from .calibrate import Moments, Statistics
 from .choose import Choice, Grid
+from .patches import Patches
 from .rounding import round_weights
 
 LARGEST_BIAS = 2.0**30
 TOLERATED = 2.0  # squared error against full-range weights at which "auto" still takes two steps: half a bit
 
 
-def channels(node: onnx.NodeProto) -> tuple[str, int]:
-    """The activation that `node`'s weights meet, and its axis that they sum over."""
-    return node.input[0], 1 if node.op_type == "Conv" else -1
-
-
-def round_node(model, node: onnx.NodeProto, x: Grid, seen: Statistics, accumulate: str | int, correct: bool) -> None:
+def round_node(model, node: onnx.NodeProto, x: Grid, met: Patches, accumulate: str | int, correct: bool) -> None:
     """Gives `node`, whose input has grid `x`, int8 weights and an int32 bias, behind DequantizeLinear nodes."""
-    moments = seen.moments[channels(node)]
     w, segments, groups = matrix(model, node)
     bias = _bias(model, node, len(w))
     least = np.zeros(len(w)) if bias is None else np.abs(bias) / (float(x.scale) * LARGEST_BIAS)
-    q, scale = _rounded(w, segments, groups, moments, accumulate, least)
-    if correct and node.op_type != "MatMul":
-        met = np.tile(moments.mean.reshape(groups, -1), (1, segments))  # [groups, k]
+    correct &= node.op_type != "MatMul"  # it has no bias
+    q, scale = _rounded(w, segments, met.covariance(about_zero=not correct), accumulate, least)
+    if correct:
         off = (q * scale.astype(float)[:, None] - w).reshape(groups, -1, w.shape[1])
-        shift = np.einsum("gnk,gk->gn", off, met).ravel()
+        shift = np.einsum("gnk,gk->gn", off, met.mean).ravel()
         bias = -shift if bias is None else bias - shift
     names = g.Names(model)
     codes, axis = _unmatrix(q, node, numpy_helper.to_array(g.constants(model)[node.input[1]]).shape)
@@ -86,24 +80,26 @@ def _bias(model: onnx.ModelProto, node: onnx.NodeProto, n: int) -> np.ndarray | 
     return bias
 
 
-def _rounded(w, segments, groups, moments: Moments, accumulate, least) -> tuple[np.ndarray, np.ndarray]:
+def _rounded(w, segments, covariance, accumulate, least) -> tuple[np.ndarray, np.ndarray]:
     """int8 codes and scales of `w`; see `accumulate` of `quantize`."""
-    if w.shape[1] == segments and groups > 1:  # depthwise: one channel each, so no weight matters more than others
-        return round_weights(w, 0, segments, None, least)
+    groups = len(covariance)
+    if w.shape[1] == segments and groups > 1:  # depthwise
+        each = covariance if covariance.ndim == 3 else None
+        return round_weights(w, 0, segments, None if each is None else np.repeat(each, len(w) // groups, 0), least)
     q, scale = np.zeros(w.shape, np.int8), np.zeros(len(w), np.float32)
-    for rows, square in zip(np.split(np.arange(len(w)), groups), np.split(moments.square, groups)):
-        h = np.tile(square, segments)
+    for rows, c in zip(np.split(np.arange(len(w)), groups), covariance):
         T = 2 if accumulate == "auto" else accumulate
-        q[rows], scale[rows] = round_weights(w[rows], T, segments, h, least[rows])
+        q[rows], scale[rows] = round_weights(w[rows], T, segments, c, least[rows])
         if accumulate == "auto":
-            full = round_weights(w[rows], 0, segments, h, least[rows])
-            if _error(w[rows], q[rows], scale[rows], h) > TOLERATED * _error(w[rows], *full, h):
-                q[rows], scale[rows] = round_weights(w[rows], 1, segments, h, least[rows])
+            full = round_weights(w[rows], 0, segments, c, least[rows])
+            if _error(w[rows], q[rows], scale[rows], c) > TOLERATED * _error(w[rows], *full, c):
+                q[rows], scale[rows] = round_weights(w[rows], 1, segments, c, least[rows])
     return q, scale
 
 
-def _error(w, q, scale, h) -> float:
-    return float(((q * scale.astype(float)[:, None] - w) ** 2 @ h).sum())
+def _error(w, q, scale, c) -> float:
+    d = q * scale.astype(float)[:, None] - w
+    return float((d @ c * d).sum() if c.ndim == 2 else (d**2 @ c).sum())
 
 
 def _dequantized(model, names: g.Names, stem: str, codes: np.ndarray, scale: np.ndarray, axis: int) -> onnx.NodeProto:

@@ -11,7 +11,7 @@ from ..errors import ModelError
 from . import graph as g
 from .calibrate import observe
 from .choose import OPERATORS, choose, choose_grids
-from .encode import channels, insert_pairs, round_node
+from .encode import insert_pairs, round_node
 
 METHODS = ("mse", "minmax", "percentile")
 
@@ -88,10 +88,10 @@ def quantize(
     plan = choose(model, operators, exclude, quantize_outputs)
     if not plan.tensors:
         raise ValueError("nothing to quantize: the model has none of the chosen operators with constant weights")
-    seen = observe(model, calibration, plan.tensors, {channels(n) for n in plan.weighted}, progress)
+    seen = observe(model, calibration, plan.tensors, plan.weighted, progress)
     grids = choose_grids(plan, seen.histograms, method, percentile, symmetric)
     for node in plan.weighted:
-        round_node(model, node, grids[node.input[0]], seen, accumulate, bias_correction)
+        round_node(model, node, grids[node.input[0]], seen.patches[node.name], accumulate, bias_correction)
     insert_pairs(model, plan, grids, quantize_outputs)
     g.drop_unused(model)
     onnx.checker.check_model(model)

@@ -1,8 +1,13 @@
 """Rounding weights to int8 so that the integer kernels' narrow sums are proven to hold them.
 
-Weights are symmetric with one scale per output channel.  `T` is the number of steps that may meet
-in an int16 lane (kernels/qgemm.py); T = 0 asks for no proof.  A channel passes either by a larger
-scale or by moving the few weights of the windows that overflow; the scale with the least error wins.
+Weights are symmetric with one scale per output channel. `T` is the number of steps that may meet in
+an int16 lane (kernels/qgemm.py); T = 0 asks for no proof. A channel passes either by a larger scale
+or by moving the few weights of the windows that overflow; the scale with the least error wins.
+
+Then coordinate descent moves single weights while that lowers the expected squared error of the
+output, d' C d for an error d of the weights and the covariance C of what they meet, within the
+bounds that the proof sets (compare QuantEase, arXiv:2309.01885). Neighbouring inputs are alike, so
+errors that cancel matter more than small ones.
 """
 
 from __future__ import annotations
@@ -15,17 +20,20 @@ LIMIT = 127
 PAIR, WINDOW = 128, 256
 FACTORS = 2.0 ** (np.arange(-4, 37) / 12)
 MOST_MOVED = 64  # steps by which a window may overflow and still be mended
+SWEEPS = 4
+BLOCK = 32
+DAMPING = 1e-2  # of the mean variance: what calibration has not seen may still happen
 
 
 def round_weights(
-    w: np.ndarray, T: int, segments: int = 1, importance: np.ndarray | None = None, least: np.ndarray | None = None
+    w: np.ndarray, T: int, segments: int = 1, covariance: np.ndarray | None = None, least: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """int8 weights and float32 scales for `w` float32[n,k] whose k is `segments` runs.
+    """int8 weights and float32 scales for `w` float[n,k] whose k is `segments` runs.
 
     Parameters
     ----------
-    importance : float[k], optional
-        Mean square of the activation that each weight meets; the error is weighed by it.
+    covariance : float[k,k], float[k] for a diagonal one, or float[n,k,k] for one per row; optional
+        Of what the weights meet; the error is weighed by it.
     least : float[n], optional
         A lower bound on each scale.
 
@@ -33,14 +41,33 @@ def round_weights(
     -------
     (q, scale) : int8[n,k], float32[n] with `kernels.qgemm.fits(q, T, segments)` everywhere.
     """
-    n, k = w.shape
     w = w.astype(np.float32)
-    h = np.ones(k, np.float32) if importance is None else importance.astype(np.float32)
-    h = h / max(float(h.mean()), 1e-30) + np.float32(1e-3)
+    c = _damped(covariance, w.shape)
+    h = c if c.ndim == 1 else c.diagonal(axis1=-2, axis2=-1)
+    q, scale = _search(w, h, T, segments, np.zeros(len(w)) if least is None else least)
+    if c.ndim > 1:
+        _descend(w, q, scale, c, T, segments)
+    assert kernels.module("qgemm").fits(q.astype(np.int8), T, segments).all()
+    return q.astype(np.int8), scale
+
+
+def _damped(covariance: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
+    """The covariance with unit mean variance and a share of the identity."""
+    if covariance is None:
+        return np.ones(shape[1], np.float32)
+    c = covariance.astype(np.float32)
+    if c.ndim == 1:
+        return c / max(float(c.mean()), 1e-30) + np.float32(DAMPING)
+    variance = c.diagonal(axis1=-2, axis2=-1).mean(-1)[..., None, None]
+    return c / np.maximum(variance, 1e-30) + np.float32(DAMPING) * np.eye(shape[1], dtype=np.float32)
+
+
+def _search(w, h, T, segments, least) -> tuple[np.ndarray, np.ndarray]:
+    """Rounded weights float32[n,k] and scales: the scale whose error, weighed by `h`, is least."""
+    n = len(w)
     full = np.maximum(np.abs(w).max(1, initial=0) / LIMIT, 1e-12)
-    least = full * 0 if least is None else least
     best = np.full(n, np.inf)
-    scale, q = np.zeros(n, np.float32), np.zeros((n, k), np.int8)
+    scale, q = np.zeros(n, np.float32), np.zeros_like(w)
     settled = np.zeros(n, bool)  # passes without moving any weight: larger scales only lose
     for factor in FACTORS:
         rows = np.flatnonzero(~settled)
@@ -49,13 +76,13 @@ def round_weights(
         s = np.maximum(full[rows] * factor, least[rows]).astype(np.float32)
         x = w[rows] / s[:, None]
         r = np.clip(np.rint(x), -LIMIT, LIMIT)
-        ok, clean = _mend(x, r, h, T, segments)
-        error = np.where(ok, ((r - x) ** 2 @ h) * s.astype(float) ** 2, np.inf)
+        weight = h[rows] if h.ndim == 2 else h[None]
+        ok, clean = _mend(x, r, weight, T, segments)
+        error = np.where(ok, (np.square(r - x) * weight).sum(1) * s.astype(float) ** 2, np.inf)
         better = error < best[rows]
         chosen = rows[better]
-        best[chosen], scale[chosen], q[chosen] = error[better], s[better], r[better].astype(np.int8)
+        best[chosen], scale[chosen], q[chosen] = error[better], s[better], r[better]
         settled[rows] = clean & (factor >= 1)
-    assert np.isfinite(best).all() and kernels.module("qgemm").fits(q, T, segments).all()
     return q, scale
 
 
@@ -92,12 +119,11 @@ def _excess(r, group, bound, same_sign) -> np.ndarray:
 
 def _shrink(x, r, h, row, at, excess) -> None:
     """Takes `excess` steps off the weights `r[row, at]`, each where it costs the least error."""
-    k = x.shape[1]
-    here = np.minimum(at, k - 1)
-    there = at < k
+    here = np.minimum(at, x.shape[1] - 1)
+    there = at < x.shape[1]
     target = np.where(there, np.abs(x[row[:, None], here]), 0)
     value = np.where(there, np.abs(r[row[:, None], here]), 0)
-    weight = h[here]
+    weight = np.broadcast_to(h, x.shape)[row[:, None], here]
     excess = excess.copy()
     lines = np.arange(len(row))
     while (excess > 0).any():
@@ -122,3 +148,70 @@ def _lanes(k: int, T: int, segments: int) -> np.ndarray:
     at = at.reshape(-1, 4)
     at = np.concatenate([at, np.full((-len(at) % T, 4), k)])
     return at.reshape(-1, T, 2, 2).transpose(0, 2, 1, 3).reshape(-1, 2 * T)
+
+
+def _descend(w, q, scale, c, T, segments) -> None:
+    """Coordinate descent on `q`, in place, all rows at once."""
+    n, k = w.shape
+    bounds = _Bounds(q, T, segments)
+    s = scale[:, None]
+    slope = _times(q * s - w, c)  # half the gradient of the squared error
+    for _ in range(SWEEPS):
+        moved = 0
+        for start in range(0, k, BLOCK):
+            block = slice(start, min(start + BLOCK, k))
+            near = slope[:, block].copy()
+            steps = np.zeros_like(near)
+            corner = c[..., block, block]
+            for i in range(near.shape[1]):
+                j = start + i
+                wanted = np.rint(q[:, j] - near[:, i] / (corner[..., i, i] * scale))
+                low, high = bounds.of(j)
+                new = np.minimum(np.maximum(wanted, low), high)
+                delta = new - q[:, j]
+                if delta.any():
+                    moved += 1
+                    bounds.move(j, q[:, j], new)
+                    q[:, j] = new
+                    steps[:, i] = delta * scale
+                    near += steps[:, i : i + 1] * corner[..., i, :]
+            if steps.any():
+                slope += _times(steps, c[..., block, :])
+        if not moved:
+            break
+
+
+def _times(d: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """Rows of `d` times `c`, which is one matrix or one per row."""
+    return d @ c if c.ndim == 2 else (d[:, None] @ c)[:, 0]
+
+
+class _Bounds:
+    """Between what values one weight may move while the others stay, row by row."""
+
+    def __init__(self, q: np.ndarray, T: int, segments: int):
+        self.q, self.T = q, T
+        if not T:
+            return
+        n, k = q.shape
+        index = _lanes(k, T, segments)
+        window = np.zeros(k + 1, int)
+        window[index] = np.arange(len(index))[:, None]
+        partner = np.full(k + 1, k)
+        partner[index[:, 0::2]], partner[index[:, 1::2]] = index[:, 1::2], index[:, 0::2]
+        self.window, self.partner, self.k = window, partner, k
+        padded = np.concatenate([q, np.zeros((n, 1), q.dtype)], 1)
+        self.total = np.abs(padded[:, index]).sum(2).T.copy()  # [windows, n]
+
+    def of(self, j: int) -> tuple[np.ndarray, np.ndarray]:
+        if not self.T:
+            return np.float32(-LIMIT), np.float32(LIMIT)
+        other = self.q[:, self.partner[j]] if self.partner[j] < self.k else np.float32(0)
+        room = np.float32(LIMIT)
+        if self.T > 1:
+            room = np.minimum(room, WINDOW - self.total[self.window[j]] + np.abs(self.q[:, j]))
+        return -np.minimum(room, PAIR + np.minimum(other, 0)), np.minimum(room, PAIR - np.maximum(other, 0))
+
+    def move(self, j: int, old: np.ndarray, new: np.ndarray) -> None:
+        if self.T:
+            self.total[self.window[j]] += np.abs(new) - np.abs(old)

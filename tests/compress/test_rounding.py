@@ -52,3 +52,33 @@ def test_weights_that_matter_are_rounded_with_more_care():
 def test_scales_have_their_lower_bound():
     _, scale = round_weights(np.eye(4), 2, least=np.full(4, 0.5))
     assert (scale >= 0.5).all()
+
+
+def correlated(rng, k):
+    x = rng.standard_normal((400, k)) + 2 * rng.standard_normal((400, 1))
+    return x.T @ x / 400
+
+
+@windows
+@pytest.mark.parametrize("k", [9, 70])
+def test_errors_cancel_where_inputs_are_alike(T, k):
+    rng = np.random.default_rng(0)
+    w, c = rng.standard_normal((30, k)), correlated(rng, k)
+
+    def error(q, scale):
+        d = q * scale[:, None] - w
+        return np.einsum("nk,kj,nj->n", d, c, d)
+
+    plain, aware = round_weights(w, T, 1, c.diagonal()), round_weights(w, T, 1, c)
+    assert qgemm.fits(aware[0], T).all()
+    assert (error(*aware) <= error(*plain) * 1.01).mean() > 0.9
+    assert error(*aware).sum() < 0.6 * error(*plain).sum()
+
+
+def test_each_row_may_have_its_own_covariance():
+    rng = np.random.default_rng(0)
+    w, c = rng.standard_normal((4, 9)), np.stack([correlated(rng, 9) for _ in range(4)])
+    together = round_weights(w, 0, 9, c)
+    for i in range(4):
+        q, scale = round_weights(w[i : i + 1], 0, 9, c[i])
+        np.testing.assert_array_equal(q[0], together[0][i])

@@ -1,0 +1,94 @@
+"""What the weights of a node meet: mean and covariance of the inputs of one output."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from . import graph as g
+
+POSITIONS = 256  # outputs per sample whose inputs are counted; a quarter of that where groups have few weights
+MOST_PRODUCTS = 1 << 23  # entries of the covariances of one node; beyond it only their diagonals are kept
+
+
+class Patches:
+    """Statistics of the inputs that meet the weights of a node, per group of channels.
+
+    k runs over kernel cells, then channels, as in `encode.matrix`. Where the image ends, the
+    convolution's zeros count like any other value.
+    """
+
+    def __init__(self, node: onnx.NodeProto, shape: tuple[int, ...]):
+        """`shape` is that of the weights."""
+        self.conv = node.op_type == "Conv"
+        self.groups = g.attribute(node, "group", 1) if self.conv else 1
+        if self.conv:
+            self.kernel = shape[2:]
+            self.k = shape[1] * int(np.prod(self.kernel))
+            rank = len(self.kernel)
+            self.strides = g.attribute(node, "strides", [1] * rank)
+            self.dilations = g.attribute(node, "dilations", [1] * rank)
+            self.pads = g.attribute(node, "pads", [0] * 2 * rank)
+            self.auto = g.attribute(node, "auto_pad", b"NOTSET").decode()
+        else:
+            self.k = shape[1] if g.attribute(node, "transB", 0) else shape[0]
+        self.full = self.groups * self.k**2 <= MOST_PRODUCTS
+        self.count = 0
+        self.sum = np.zeros((self.groups, self.k))
+        self.products = np.zeros((self.groups, self.k, self.k) if self.full else (self.groups, self.k), np.float32)
+
+    def add(self, x: np.ndarray, rng: np.random.Generator) -> None:
+        """Counts the patches of `x` at some outputs."""
+        p = self._conv_patches(x, rng) if self.conv else x.reshape(1, -1, self.k)
+        if p.shape[1] > POSITIONS:
+            p = p[:, rng.integers(p.shape[1], size=POSITIONS)]
+        self.count += p.shape[1]
+        self.sum += p.sum(1, dtype=float)
+        self.products += p.transpose(0, 2, 1) @ p if self.full else np.square(p).sum(1)
+
+    def _conv_patches(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """[groups, outputs, k] of `x` [batch, channels, *size]."""
+        size = x.shape[2:]
+        reach = [(n - 1) * d + 1 for n, d in zip(self.kernel, self.dilations)]
+        begin, outputs = self._frame(size, reach)
+        total = len(x) * int(np.prod(outputs))
+        count = min(total, POSITIONS if self.groups == 1 else POSITIONS // 4)
+        at = np.unravel_index(
+            np.arange(total) if count == total else rng.integers(total, size=count), (len(x), *outputs)
+        )
+        cells = []
+        for cell in np.ndindex(*self.kernel):
+            inside, index = np.ones(count, bool), []
+            for i, c in enumerate(cell):
+                j = at[i + 1] * self.strides[i] - begin[i] + c * self.dilations[i]
+                inside &= (j >= 0) & (j < size[i])
+                index.append(np.clip(j, 0, size[i] - 1))
+            cells.append(x[(at[0], slice(None), *index)] * inside[:, None].astype(x.dtype))
+        p = np.stack(cells, 1)  # [outputs, cells, channels]
+        p = p.reshape(count, len(cells), self.groups, -1).transpose(2, 0, 1, 3)
+        return np.ascontiguousarray(p.reshape(self.groups, count, self.k))
+
+    def _frame(self, size, reach) -> tuple[list[int], list[int]]:
+        """How far before the image the first window begins, and how many outputs there are, per dimension."""
+        if not self.auto.startswith("SAME"):
+            pads = self.pads if self.auto == "NOTSET" else [0] * len(self.pads)
+            n = len(size)
+            totals = [pads[i] + pads[i + n] for i in range(n)]
+            counts = [(s + t - r) // d + 1 for s, t, r, d in zip(size, totals, reach, self.strides)]
+            return list(pads[:n]), counts
+        counts = [-(-s // d) for s, d in zip(size, self.strides)]
+        totals = [max((c - 1) * d + r - s, 0) for c, d, r, s in zip(counts, self.strides, reach, size)]
+        return [t // 2 if self.auto == "SAME_UPPER" else t - t // 2 for t in totals], counts
+
+    @property
+    def mean(self) -> np.ndarray:
+        """[groups, k]."""
+        return self.sum / max(self.count, 1)
+
+    def covariance(self, about_zero: bool) -> np.ndarray:
+        """[groups, k, k], or [groups, k] where that would be too large; about the mean or about zero."""
+        second = self.products / max(self.count, 1)
+        if about_zero:
+            return second
+        mean = self.mean.astype(np.float32)
+        return second - mean[:, :, None] * mean[:, None, :] if self.full else np.maximum(second - mean**2, 0)
