@@ -54,7 +54,7 @@ def extent(size: int, kernel: int, stride: int, dilation: int, before: int, afte
 
 def window(node: Node, kernel: tuple[int, int], h: int, w: int) -> Window:
     """The window of a node with strides, dilations, pads and auto_pad; one spatial dimension has h = 1."""
-    rank = node.input(0).data.ndim - 2 if node.input(0).data is not None else len(node.input(0).shape) - 2
+    rank = len(node.input(0).shape) - 2
     lift = [1] if rank == 1 else []
     strides = lift + node.ints("strides", [1] * rank, length=rank, least=1)
     dilations = lift + node.ints("dilations", [1] * rank, length=rank, least=1)

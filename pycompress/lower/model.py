@@ -93,7 +93,7 @@ def load(model, *, base_dir: str | os.PathLike | None = None, limits: LoadLimits
         if tensor.name in constants:
             raise ModelError(f"initializer {tensor.name!r} is given twice")
         constants[tensor.name] = to_array(tensor, limits)
-    _check_names(graph, limits)
+    _check_names(proto, limits)
     narrow = frozenset(_narrow(graph))
     return Model(proto, opsets, constants, limits, legacy, narrow=narrow)
 
@@ -213,16 +213,26 @@ def _upgrade(proto: onnx.ModelProto) -> onnx.ModelProto:
         raise ModelError(f"cannot bring opset {proto.opset_import[0].version} to 13: {error}") from None
 
 
-def _check_names(graph: onnx.GraphProto, limits: LoadLimits) -> None:
-    """Single assignment, and every input made before it is used: the order is topological."""
-    known = {t.name for t in graph.initializer}
-    for port in graph.input:
-        known.add(port.name)
-    made = set(known)
+def _texts(proto: onnx.ModelProto):
+    graph = proto.graph
+    yield from (graph.name, proto.producer_name, proto.producer_version, proto.domain)
+    yield from (text for entry in proto.metadata_props for text in (entry.key, entry.value))
+    yield from (named.name for named in (*graph.initializer, *graph.input, *graph.output))
     for node in graph.node:
-        for name in (*node.input, *node.output, node.name):
-            if len(name) > limits.name_bytes:
-                raise ModelError(f"a name is longer than {limits.name_bytes} bytes")
+        yield from (*node.input, *node.output, node.name, node.op_type, node.domain)
+        yield from (a.name for a in node.attribute)
+
+
+def _check_names(proto: onnx.ModelProto, limits: LoadLimits) -> None:
+    """Single assignment, and every input made before it is used: the order is topological."""
+    graph = proto.graph
+    made = {named.name for named in (*graph.initializer, *graph.input)}
+    for text in _texts(proto):
+        if not isinstance(text, str) or "\0" in text:  # protobuf hands over as bytes what is not UTF-8
+            raise ModelError(f"a name is not text: {text[:40]!r}")
+    for node in graph.node:
+        if any(len(name) > limits.name_bytes for name in (*node.input, *node.output, node.name)):
+            raise ModelError(f"a name is longer than {limits.name_bytes} bytes")
         for name in node.input:
             if name and name not in made:
                 raise ModelError(f"node {node.name!r} ({node.op_type}): input {name!r} is not made before it")
