@@ -100,11 +100,13 @@ def quantize_static(model: onnx.ModelProto, images: list[np.ndarray], **options)
 
         def get_next(self):
             x = next(self.left, None)
-            return None if x is None else {"x": x}
+            return None if x is None else {model.graph.input[0].name: x}
 
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "float.onnx", Path(folder) / "quantized.onnx"
         onnx.save(model, before)
+        if any(node.op_type == "BatchNormalization" for node in model.graph.node):
+            quantization.quant_pre_process(before, before, skip_symbolic_shape=True)  # folds them
         quantization.quantize_static(before, after, Reader(), **options)
         return onnx.load(after)
 
@@ -280,17 +282,15 @@ class Evaluation:
     def two(self, node, a, b, f):
         a, b = (v if isinstance(v, Real) else Real(v.astype(np.float64), v) for v in (a, b))
         result = Real(f(a.f64, b.f64), f(a.f32, b.f32))
-        if a.codes is None or b.codes is None or a.codes[3] == b.codes[3]:
+        if any(v.codes is None and (v.weight is None or v.weight[1].size > 1) for v in (a, b)):
             return result
-        (x, zx, sx, _), (y, zy, sy, _) = a.codes, b.codes
+        (x, sx), (y, sy) = ((v.codes[0] - v.codes[1], v.codes[2]) if v.codes else v.weight[:2] for v in (a, b))
+        sx, sy = np.float64(sx), np.float64(sy)
         if node.op_type == "Mul":
-            return replace(result, requantize=lambda s: ((x - zx) * (y - zy)).astype(np.float32) * f32(sx * sy / s))
+            return replace(result, requantize=lambda s: (x * y).astype(np.float32) * f32(sx * sy / s))
         sign = 1 if node.op_type == "Add" else -1
         return replace(
-            result,
-            requantize=lambda s: (
-                (x - zx).astype(np.float32) * f32(sx / s) + (y - zy).astype(np.float32) * f32(sign * sy / s)
-            ),
+            result, requantize=lambda s: x.astype(np.float32) * f32(sx / s) + y.astype(np.float32) * f32(sign * sy / s)
         )
 
     def Add(self, node, a, b):

@@ -8,7 +8,7 @@ from numpy.lib.stride_tricks import as_strided
 from ..errors import ModelError
 from .model import Model
 from .node import Node
-from .values import Buffer, Quant, Step, Value, root, storage
+from .values import Buffer, Coded, Quant, Step, Value, root, storage
 
 ACT = {
     "none": 0,
@@ -36,6 +36,8 @@ class Lowering:
         self.env: dict[str, Value] = {}
         self.node: Node | None = None
         self.joined: dict[int, tuple] = {}  # by id of the buffer's array: codes, the parts they were joined of, axis
+        self.coded: dict[int, Coded] = {}
+        self.turned: dict[int, tuple[Value, Value]] = {}  # codes of images, channels last, by id of their value
         self._floats: dict[int, np.ndarray] = {}
         self._bytes = 0
 
@@ -115,7 +117,15 @@ class Lowering:
         codes, zero = q.value.data, q.zero
         if not q.value.runtime:
             shape = axis_shape(q.scale, q.value.shape, q.axis)
-            return (codes.astype(np.int32) - zero.reshape(shape)).astype(np.float32) * q.scale.reshape(shape)
+            real = np.asarray(
+                (codes.astype(np.int32) - zero.reshape(shape)).astype(np.float32) * q.scale.reshape(shape)
+            )
+            if q.scale.size == 1 and q.value.dtype in ("u8", "i8"):
+                shift = 128 if q.value.dtype == "i8" else 0
+                self.coded[id(real)] = Coded(
+                    real, np.ascontiguousarray(self.codes(q.value)), int(zero[0]) + shift, q.scale[0]
+                )
+            return real
         zero = np.ascontiguousarray(zero + 128 if q.value.biased else zero, np.int32)
         return self.dequantized(codes, zero, q.scale, q.axis)
 

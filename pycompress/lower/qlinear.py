@@ -23,7 +23,7 @@ ONE = np.ones(1, np.float32)
 def dequantized(ctx: Lowering, node: Node, index: int, axis: int | None = None) -> Value:
     """The float value of the 8-bit codes that a node takes as inputs `index` to `index + 2`."""
     x = eight_bits(node, index)
-    return codes(x, grid(ctx, node, x.shape, x.dtype, index + 1, axis))
+    return codes(ctx, x, grid(ctx, node, x.shape, x.dtype, index + 1, axis))
 
 
 def eight_bits(node: Node, index: int) -> Value:

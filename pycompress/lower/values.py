@@ -67,6 +67,16 @@ class Value:
 
 
 @dataclass(frozen=True, eq=False)
+class Coded:
+    """A float constant that stands for 8-bit codes: both dense, `codes` and `zero` as they would be stored."""
+
+    real: np.ndarray
+    codes: np.ndarray
+    zero: int
+    scale: np.float32
+
+
+@dataclass(frozen=True, eq=False)
 class Step:
     """One kernel call.  Arguments by contract name: arrays (constants or views), weights, ints, None."""
 
@@ -100,6 +110,7 @@ class Program:
     buffers: dict[int, Buffer]  # by id of their array
     names: dict[str, np.ndarray] = field(default_factory=dict)  # run-time data by ONNX tensor name
     host: str = ""
+    coded: dict[int, Coded] = field(default_factory=dict)  # by id of their float array
 
     def buffer(self, x: np.ndarray) -> Buffer | None:
         """The buffer that `x` is a view of; None for constant data."""

@@ -135,7 +135,10 @@ def _lut(step: Step, codes: np.ndarray, entries: np.ndarray, out: np.ndarray, re
 
 
 def _of_dequantize(x: np.ndarray, uses: Uses):
-    """(codes, scale, zero) behind the float view `x`; None where it is not a dequantized tensor."""
+    """(codes, scale, zero) behind the float view `x`, computed or constant; None where it is not a dequantized tensor."""
+    constant = uses.program.coded.get(id(root(x)))
+    if constant is not None and dense(constant.real):
+        return twin(x, constant.real, constant.codes), np.float64(constant.scale), constant.zero
     made = uses.producer(x) if uses.is_buffer(x) else None
     if not _per_tensor(made, "dequantize", uses):
         return None
@@ -396,5 +399,5 @@ def identity(step: Step, uses: Uses):
     return (step.replace(**changed), []) if changed else None
 
 
-RULES = [clip, scaled, product, table, elementwise, pool, compose, self_product, identity, residual, epilogue_table]  # fmt: skip
+RULES = [clip, scaled, product, elementwise, table, pool, compose, self_product, identity, residual, epilogue_table]  # fmt: skip
 LAST = [copied]

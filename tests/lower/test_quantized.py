@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+import pycompress as pc
+from pycompress import zoo
 from qdq import check, quantize_static, small_network
 
 INTEGER = {"qgemm", "qconv", "qdwconv", "qbinary", "qpool", "lut", "permute"}
@@ -36,3 +38,23 @@ def test_codes_do_not_depend_on_the_isa():
     rng = np.random.default_rng(2)
     model = quantize_static(small_network(rng), images(rng, 2))
     check(model, {"x": images(rng, 1)[0]}, isa="scalar")
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_mobile_networks_run_on_integers_from_the_image_to_the_logits(name):
+    rng = np.random.default_rng(3)
+    model = zoo.build(name, width=0.5, resolution=32)
+    given = images(rng, 2, (1, 3, 32, 32))
+    model = pc.quantize(model, [{"input": x} for x in given])
+    program, _, compared = check(model, {"input": given[0]})
+    kernels = [s.kernel for s in program.steps]
+    assert compared > 20 and kernels[0] == "quantize" and set(kernels[1:]) <= INTEGER
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2", "efficientnet_lite0"])
+def test_networks_quantized_by_onnxruntime_need_no_float_between_the_ends(name):
+    rng = np.random.default_rng(4)
+    given = images(rng, 2, (1, 3, 32, 32))
+    model = quantize_static(zoo.build(name, width=0.5, resolution=32), given, per_channel=True)
+    program, _, _ = check(model, {"input": given[0]})
+    assert {s.kernel for s in program.steps[1:-1]} <= INTEGER
