@@ -7,10 +7,10 @@ the steps that go), or None.  Rules see whole buffers only, which are written on
 from __future__ import annotations
 
 from ..lower.values import Program, Step, root
-from . import fuse_float, fuse_integer
+from . import fuse_float, fuse_integer, fuse_tables
 from .uses import Uses, reads, writes
 
-RULES = [*fuse_integer.RULES, *fuse_float.RULES]
+RULES = [*fuse_integer.RULES, *fuse_tables.RULES, *fuse_float.RULES]
 LAST = [*fuse_integer.LAST, *fuse_float.LAST]  # where results go: what is written into a part of a buffer fuses no more
 
 
