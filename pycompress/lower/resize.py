@@ -46,7 +46,9 @@ class Filter:
 def upsample(ctx: Lowering, node: Node) -> Value:
     x = node.input(0)
     mode = node.string("mode", "nearest", allowed=("nearest", "linear"))
-    scales = node.floats("scales") if node.opset < 9 else node.plan_time(1, "scales", required=True).reshape(-1).tolist()
+    scales = (
+        node.floats("scales") if node.opset < 9 else node.plan_time(1, "scales", required=True).reshape(-1).tolist()
+    )
     return _resized(ctx, x, _scaled(node, x, scales, None), Filter(mode, "asymmetric", "simple"))
 
 
