@@ -167,6 +167,29 @@ def pool(step: Step, uses: Uses):
     return Step("qpool", args, made.node, made.op, "average of codes"), [made]
 
 
+def greatest(step: Step, uses: Uses):
+    """greatest of windows -> quantize: the other way round, since rounding keeps the order; codes are moved, not floats."""
+    if not per_tensor(step, "quantize", uses):
+        return None
+    made = sole(step, uses, step.args["x"], ("pool",))
+    if made is None or made.args["mode"] != 0:
+        return None
+    x, a = made.args["x"], made.args
+    inside = (
+        a["pt"] < a["kh"] and a["pb"] < a["kh"] and a["pl"] < a["kw"] and a["pr"] < a["kw"] and a["dh"] == a["dw"] == 1
+    )
+    if not inside or not dense(x) or not writers(made, uses, x):
+        return None
+    codes = Buffer(np.zeros(x.size, np.uint8))
+    uses.program.buffers[id(codes.array)] = codes
+    first = step.replace(x=x.reshape(1, 1, -1), out=codes.array.reshape(1, 1, -1))
+    second = made.replace(
+        "qpool", x=codes.array.reshape(x.shape), xzp=np.zeros(1, np.int32), scale=np.ones(1, np.float32),
+        clamp=np.array([0, 0, 255], np.int32), out=twin(a["out"], step.args["x"], step.args["out"]),
+    )  # fmt: skip
+    return [first, second], [made]
+
+
 def scaled(step: Step, uses: Uses):
     """integer product -> cast -> times a scale, per channel (dynamic quantization): float32 output."""
     if step.kernel != "binary" or step.args["op"] != MUL or not step.args["out"].size or not dense(step.args["out"]):
@@ -249,5 +272,5 @@ def copied(step: Step, uses: Uses):
     return made.replace(x=x.reshape(rows.shape), out=rows, reason=reason), [made]
 
 
-RULES = [clip, scaled, product, elementwise, pool, residual]
+RULES = [clip, scaled, greatest, product, elementwise, pool, residual]
 LAST = [copied]

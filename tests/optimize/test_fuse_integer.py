@@ -38,7 +38,7 @@ def convolutions(draw):
     return {
         "seed": draw(st.integers(0, 2**32 - 1)), "group": groups, "inputs": groups * each,
         "outputs": groups * per_output if groups > 1 else draw(st.sampled_from([1, 4, 17])),
-        "size": draw(st.tuples(st.integers(3, 9), st.integers(3, 9))), "k": draw(st.sampled_from([1, 2, 3])),
+        "size": draw(st.tuples(st.integers(5, 9), st.integers(5, 9))), "k": draw(st.sampled_from([1, 2, 3])),
         "stride": draw(st.integers(1, 2)), "pads": draw(st.lists(st.integers(0, 1), min_size=4, max_size=4)),
         "dilation": draw(st.integers(1, 1 + draw(st.booleans()))), "x_type": draw(TYPES), "w_type": draw(TYPES),
         "y_type": draw(TYPES), "per_channel": draw(st.booleans()), "bias": draw(st.sampled_from(["none", "i32", "f32"])),
@@ -278,3 +278,16 @@ def test_uncompressed_names_the_nodes_whose_integer_weights_run_in_float():
     program = lower(float_model, {"x": (1, 3, 20, 20)})
     optimize(program)
     assert uncompressed(program, float_model) == []
+
+
+@pytest.mark.parametrize("pads", [0, 1])
+@pytest.mark.parametrize("after", [None, "Relu"])
+def test_the_greatest_of_a_product_is_taken_from_codes(pads, after):
+    rng = np.random.default_rng(11)
+    g = Builder(rng)
+    w = g.codes(codes(rng, np.int8, (8, 3, 3, 3)), 0.01, np.int8(0))
+    y = g.op("Conv", g.quantize("x", 0.03, np.uint8(99)), w, kernel_shape=[3, 3])
+    y = g.op("MaxPool", g.op("Relu", y) if after else y, kernel_shape=[2, 3], strides=[2, 2], pads=[pads] * 4)
+    model = g.model((3, 9, 8), g.quantize(y, 0.08, np.uint8(120)))
+    program, _, _ = check(model, {"x": random(rng, 2, 3, 9, 8)})
+    assert [k for k in kernels(program) if k != "permute"] == ["quantize", "qconv", "qpool", "dequantize"]
