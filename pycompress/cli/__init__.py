@@ -17,6 +17,7 @@ from .output import Output
 
 COMMANDS = (demo, info, compress, run, bench, profile, compare, doctor)
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+EXTRAS = {"onnx": "onnx", "PIL": "cli"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,7 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (PycompressError, ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
-        text = " ".join(str(error).split()) or type(error).__name__
-        print(f"pycompress {args.command}: {text}", file=sys.stderr)
+        print(f"pycompress {args.command}: {_said(error)}", file=sys.stderr)
         return REFUSED
     return FAILED if out.failed else 0
+
+
+def _said(error: Exception) -> str:
+    """The error on one line; a package of an extra that is missing, with what to install."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, ModuleNotFoundError) and "pip install" not in text:
+        package = (error.name or "").split(".")[0]
+        if package in EXTRAS:
+            text = f"{package} is not installed: pip install 'pycompress-engine[{EXTRAS[package]}]'"
+    return text

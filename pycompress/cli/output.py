@@ -46,9 +46,12 @@ class Output:
             yield lambda: None
         elif rich := _rich("progress"):
             bars = [rich.TextColumn("{task.description}"), rich.BarColumn(), rich.TimeElapsedColumn()]
-            with rich.Progress(*bars, console=_rich("console").Console(stderr=True), transient=True) as bar:
+            console = _rich("console").Console(stderr=True)
+            # drawn by no thread of its own: it would take part in what is being measured
+            with rich.Progress(*bars, console=console, transient=True, auto_refresh=False) as bar:
                 task = bar.add_task(label, total=total)
-                yield lambda: bar.advance(task)
+                bar.refresh()
+                yield lambda: bar.update(task, advance=1, refresh=True)
         else:
             yield from _plain_progress(label, total)
 

@@ -55,3 +55,12 @@ def test_no_progress_where_stderr_is_not_a_terminal(capsys):
 def test_tables_align_numbers_to_the_right(capsys):
     Output().table(("name", "n"), [("a", 1), ("b", 100)])
     assert capsys.readouterr().out.splitlines() == ["name    n", "----  ---", "a       1", "b     100"]
+
+
+def test_plans_run_where_onnx_is_not_installed(files, tmp_path):
+    code = "import sys; sys.modules['onnx'] = None; from pycompress.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = ["run", files / "images.plan.safetensors", files / "cat.png"]
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0 and "class" in done.stdout
+    done = subprocess.run([sys.executable, "-c", code, "demo"], capture_output=True, text=True)
+    assert done.returncode == 2 and "pip install" in done.stderr
