@@ -1,0 +1,108 @@
+"""The C library by itself: built by CMake, installed, found, and running plans without Python."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pycompress as pc
+from pycompress import zoo
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.skipif(not shutil.which("cmake"), reason="cmake is not installed")
+
+CONSUMER = """cmake_minimum_required(VERSION 3.16)
+project(consumer C)
+find_package(pycompress 0.1 REQUIRED)
+add_executable(shared main.c)
+target_link_libraries(shared pycompress::pycompress)
+add_executable(static main.c)
+target_link_libraries(static pycompress::pycompress_static)
+"""
+MAIN = """#include <pycompress.h>
+int main(void) { return !(pcx_kernel_named("sgemm") && pcx_cores() > 0); }
+"""
+
+
+def command(*args, good=True):
+    run = subprocess.run([str(a) for a in args], capture_output=True, text=True, timeout=600)
+    assert (run.returncode == 0) == good, run.stdout + run.stderr
+    return run.stdout + run.stderr
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """(build folder, install prefix)"""
+    folder = tmp_path_factory.mktemp("cmake")
+    flags = ["-DCMAKE_BUILD_TYPE=Quick", "-DCMAKE_C_FLAGS=-O1"]  # the bytes do not depend on it
+    command("cmake", "-S", ROOT, "-B", folder / "build", f"-DCMAKE_INSTALL_PREFIX={folder / 'prefix'}", *flags)
+    command("cmake", "--build", folder / "build", "-j", len(os.sched_getaffinity(0)))
+    command("cmake", "--install", folder / "build")
+    return folder / "build", folder / "prefix"
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory):
+    """(path of a plan for two batch sizes, session on it)"""
+    path = tmp_path_factory.mktemp("plan") / "net.plan.safetensors"
+    model = zoo.build("mobilenetv2", width=0.35, resolution=64, batch=None)
+    pc.compile(model, input_shapes=[(1, 3, 64, 64), (3, 3, 64, 64)]).save(path)
+    return path, pc.InferenceSession(path)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_example_computes_the_same_bytes_as_python(built, plan, tmp_path, batch, threads):
+    path, session = plan
+    x = np.random.default_rng(batch).standard_normal((batch, 3, 64, 64), np.float32)
+    np.save(tmp_path / "x.npy", x)
+    command(built[0] / "run_plan", path, threads, tmp_path / "x.npy", "--", tmp_path / "y.npy")
+    want = session.run(None, {session.get_inputs()[0].name: x})[0]
+    got = np.load(tmp_path / "y.npy")
+    assert got.dtype == want.dtype and got.shape == want.shape and got.tobytes() == want.tobytes()
+
+
+def test_the_example_says_what_is_wrong(built, plan, tmp_path):
+    path, run = plan[0], built[0] / "run_plan"
+    x, y = tmp_path / "x.npy", tmp_path / "y.npy"
+    assert "usage" in command(run, good=False)
+    assert "cannot open" in command(run, tmp_path / "absent", 1, x, "--", y, good=False)
+    assert f"{x}: cannot open" in command(run, path, 1, x, "--", y, good=False)
+    np.save(x, np.zeros((2, 3, 64, 64), np.float32))
+    assert "no program" in command(run, path, 1, x, "--", y, good=False)
+    np.save(x, np.zeros((1, 3, 64, 64), np.float32))
+    assert "number of outputs" in command(run, path, 1, x, "--", good=False)
+    good = x.read_bytes()
+    np.save(x, np.zeros((1, 3, 64, 64), np.float32, order="F"))
+    assert "Fortran" in command(run, path, 1, x, "--", y, good=False)
+    np.save(x, np.zeros((1, 3), complex))
+    assert "type" in command(run, path, 1, x, "--", y, good=False)
+    for end in (0, 5, 9, 60, 200):
+        x.write_bytes(good[:end])
+        assert str(x) in command(run, path, 1, x, "--", y, good=False)
+
+
+def test_the_installed_library_is_found_and_exports_only_its_header(built, tmp_path):
+    (tmp_path / "CMakeLists.txt").write_text(CONSUMER)
+    (tmp_path / "main.c").write_text(MAIN)
+    command("cmake", "-S", tmp_path, "-B", tmp_path / "b", f"-DCMAKE_PREFIX_PATH={built[1]}")
+    command("cmake", "--build", tmp_path / "b")
+    command(tmp_path / "b" / "shared")
+    command(tmp_path / "b" / "static")
+    if shutil.which("nm"):
+        library = next(built[1].glob("lib*/libpycompress.so"))
+        names = [line.split()[-1] for line in command("nm", "-D", "--defined-only", library).splitlines()]
+        assert names and all(n.startswith("pcx_") for n in names)
+
+
+@pytest.mark.skipif(not shutil.which("pkg-config"), reason="pkg-config is not installed")
+def test_pkg_config_knows_the_library(built, tmp_path, monkeypatch):
+    found = next(built[1].glob("lib*/pkgconfig"))
+    monkeypatch.setenv("PKG_CONFIG_PATH", str(found))
+    flags = command("pkg-config", "--cflags", "--libs", "pycompress").split()
+    (tmp_path / "main.c").write_text(MAIN)
+    command("cc", tmp_path / "main.c", "-o", tmp_path / "main", *flags, f"-Wl,-rpath,{found.parent}")
+    command(tmp_path / "main")
