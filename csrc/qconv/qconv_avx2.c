@@ -60,6 +60,23 @@ static void gather(const pcx_qconv_args *p, const qconv_place *at, uint8_t *to)
         }
 }
 
+/* The same for at most four channels, an image's colours: `end` is that of x. */
+static void gather_colours(const pcx_qconv_args *p, const qconv_place *at, const uint8_t *end, uint8_t *to)
+{
+    const uint32_t mask = p->c < 4 ? (1u << 8 * p->c) - 1 : ~0u;
+    for (size_t ky = 0; ky < p->kh; ky++)
+        for (size_t kx = 0; kx < p->kw; kx++, to += 4) {
+            const uint8_t *x = qconv_tap(p, at, ky, kx);
+            uint32_t four = (uint8_t)p->xzp[0] * 0x01010101u;
+            if (x && end - x >= 4)
+                memcpy(&four, x, 4);
+            else if (x)
+                memcpy(&four, x, p->c);
+            four &= mask;
+            memcpy(to, &four, 4);
+        }
+}
+
 /* Everything a block's rows need, tile by tile. */
 typedef struct {
     const pcx_qconv_args *p;
@@ -68,9 +85,36 @@ typedef struct {
     size_t tall, wide; /* from the first to the last pixel of a window */
     size_t last;       /* from its first to the last byte read */
     size_t end;        /* bytes of x */
+    qconv_place at;    /* the pixel that comes next, and its place in the output: divisions are slow */
+    size_t oy, ox;
 } source;
 
-/* The pixel's first byte if its window can be read in place, else NULL. */
+static void go_to(source *s, size_t pixel)
+{
+    s->at = qconv_at(s->p, pixel);
+    s->ox = pixel % s->p->ow;
+    s->oy = pixel / s->p->ow % s->p->oh;
+}
+
+/* On by `count` pixels, which do not reach beyond the end of the line. */
+static void go_on(source *s, size_t count)
+{
+    const pcx_qconv_args *p = s->p;
+    s->at.x += p->sw * count;
+    s->ox += count;
+    if (PCX_LIKELY(s->ox < p->ow))
+        return;
+    s->ox = 0;
+    s->at.x = 0 - p->pl;
+    s->at.y += p->sh;
+    if (++s->oy < p->oh)
+        return;
+    s->oy = 0;
+    s->at.y = 0 - p->pt;
+    s->at.image++;
+}
+
+/* The first byte of a window if it can be read in place, else NULL. */
 static const uint8_t *in_place(const source *s, const qconv_place *at)
 {
     const pcx_qconv_args *p = s->p;
@@ -81,30 +125,63 @@ static const uint8_t *in_place(const source *s, const qconv_place *at)
     return first + s->last < s->end ? p->x + first : NULL;
 }
 
-static void rows_make(const source *s, size_t top, size_t rows)
+/* A whole tile of pixels of one line, if they can be read in place. */
+static int line_in_place(const source *s, size_t rows, const uint8_t **row)
+{
+    const pcx_qconv_args *p = s->p;
+    if (rows < QGEMM_MR || p->ow - s->ox < QGEMM_MR || !s->g->steps)
+        return 0;
+    qconv_place last = s->at;
+    last.x += (QGEMM_MR - 1) * p->sw;
+    const uint8_t *first = in_place(s, &s->at);
+    if (!first || !in_place(s, &last))
+        return 0;
+    for (size_t y = 0; y < QGEMM_MR; y++)
+        row[y] = first + y * p->sw * p->ldx;
+    return 1;
+}
+
+static void gather_tile(const source *s, const qconv_place *at, size_t x)
 {
     room *r = s->r;
+    for (size_t y = x; y < x + QGEMM_MR; y++) {
+        uint8_t *to = r->gathered + y * s->g->steps * 4;
+        r->row[y] = to;
+        if (s->g->steps && s->p->c <= 4)
+            gather_colours(s->p, &at[y - x], s->p->x + s->end, to);
+        else if (s->g->steps)
+            gather(s->p, &at[y - x], to);
+        if (s->p->wzp) {
+            r->row_sum[y] = 0;
+            for (size_t q = 0; q < s->g->steps * 4; q++)
+                r->row_sum[y] += to[q];
+        }
+    }
+}
+
+static void rows_make(source *s, size_t top, size_t rows)
+{
+    room *r = s->r;
+    go_to(s, top);
     for (size_t x = 0; x < rows; x += QGEMM_MR) {
         qconv_place at[QGEMM_MR];
         const uint8_t **row = r->row + x;
+        if (line_in_place(s, rows - x, row)) {
+            r->offset[x / QGEMM_MR] = r->table;
+            go_on(s, QGEMM_MR);
+            continue;
+        }
         int whole = s->g->steps > 0;
-        for (size_t y = 0; y < QGEMM_MR; y++) {
-            at[y] = qconv_at(s->p, top + min_size(x + y, rows - 1));
-            row[y] = whole ? in_place(s, &at[y]) : NULL;
+        for (size_t y = 0; y < QGEMM_MR; y++) { /* below the block, the last pixel again */
+            at[y] = s->at;
+            row[y] = in_place(s, &s->at);
             whole &= row[y] != NULL;
+            if (x + y + 1 < rows)
+                go_on(s, 1);
         }
         r->offset[x / QGEMM_MR] = whole ? r->table : NULL;
-        for (size_t y = 0; y < QGEMM_MR && !whole; y++) {
-            uint8_t *to = r->gathered + (x + y) * s->g->steps * 4;
-            row[y] = to;
-            if (s->g->steps)
-                gather(s->p, &at[y], to);
-            if (s->p->wzp) {
-                r->row_sum[x + y] = 0;
-                for (size_t q = 0; q < s->g->steps * 4; q++)
-                    r->row_sum[x + y] += to[q];
-            }
-        }
+        if (!whole)
+            gather_tile(s, at, x);
     }
 }
 
@@ -118,7 +195,7 @@ void qconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
     if (begin >= end)
         return;
     room_make(&g, scratch, &r);
-    source s = { p, &g, &r, (p->kh - 1) * p->dh, (p->kw - 1) * p->dw, 0, 0 };
+    source s = { .p = p, .g = &g, .r = &r, .tall = (p->kh - 1) * p->dh, .wide = (p->kw - 1) * p->dw };
     if (g.steps) {
         s.last = table_make(p, r.table);
         s.end = p->ldx ? (p->b * p->ih * p->iw - 1) * p->ldx + p->c : p->c;

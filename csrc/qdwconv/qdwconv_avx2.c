@@ -40,8 +40,10 @@ PCX_INLINE void dw_window(const int count, const size_t T, const qdwproof *g, si
     PCX_UNROLL for (size_t q = from; q < to; q++) {
         const __m256i w0 = dw_load(g->pairs + q * 64), w1 = dw_load(g->pairs + q * 64 + 32);
         PCX_UNROLL for (int i = 0; i < count; i++) {
-            const __m256i x0 = dw_load((const void *)(base[i] + tap[2 * q]));
-            const __m256i x1 = dw_load((const void *)(base[i] + tap[2 * q + 1]));
+            __m256i x0 = dw_load((const void *)(base[i] + tap[2 * q]));
+            __m256i x1 = dw_load((const void *)(base[i] + tap[2 * q + 1]));
+            PCX_KEEP(x0); /* loads are scarce: once each, not again as operands */
+            PCX_KEEP(x1);
             acc[i][0] = _mm256_add_epi16(acc[i][0], _mm256_maddubs_epi16(_mm256_unpacklo_epi8(x0, x1), w0));
             acc[i][1] = _mm256_add_epi16(acc[i][1], _mm256_maddubs_epi16(_mm256_unpackhi_epi8(x0, x1), w1));
             PCX_KEEP(acc[i][0]); /* else GCC reassociates the sums and spills */
@@ -77,8 +79,10 @@ PCX_INLINE void dw_wide(const int count, const size_t pairs, const qdwproof *g, 
     const __m256i zero = _mm256_setzero_si256();
     for (size_t q = 0; q < pairs; q++)
         PCX_UNROLL for (int i = 0; i < count; i++) {
-            const __m256i x0 = dw_load((const void *)(base[i] + tap[2 * q]));
-            const __m256i x1 = dw_load((const void *)(base[i] + tap[2 * q + 1]));
+            __m256i x0 = dw_load((const void *)(base[i] + tap[2 * q]));
+            __m256i x1 = dw_load((const void *)(base[i] + tap[2 * q + 1]));
+            PCX_KEEP(x0); /* loads are scarce: once each, not again as operands */
+            PCX_KEEP(x1);
             const __m256i both[2] = { _mm256_unpacklo_epi8(x0, x1), _mm256_unpackhi_epi8(x0, x1) };
             PCX_UNROLL for (int v = 0; v < 4; v++) {
                 const __m256i x = v % 2 ? _mm256_unpackhi_epi8(both[v / 2], zero)

@@ -9,8 +9,6 @@ PCX_TARGET("avx2,fma")
 typedef struct {
     uint32_t base[QGEMM_NR];             /* sums start here, less what depends on the row: */
     uint32_t zero[QGEMM_NR], w[QGEMM_NR]; /* times the row's zero point and times its sum */
-    float scale[QGEMM_NR];
-    int small; /* qt_small_avx2 */
 } columns;
 
 /* acc = sum a w - azp (colsum - k wzp) - wzp sum a + bias, and windows start off by `fix`. */
@@ -24,9 +22,7 @@ static void columns_make(const qgemm_block *b, size_t j, size_t cols, const qpro
         c->base[x] = b->tail->q.bias ? (uint32_t)b->tail->q.bias[j + x] : 0;
         c->base[x] -= proof ? (uint32_t)proof->fix[x] : 0;
         c->base[x] -= b->zero ? 0 : (uint32_t)b->azp * c->zero[x];
-        c->scale[x] = b->tail->q.scale ? b->tail->q.scale[j + x] : 0;
     }
-    c->small = qt_small_avx2(c->scale, QGEMM_NR);
 }
 
 /* Where the sums of tile rows [r, r + QGEMM_MR) start. */
@@ -40,28 +36,44 @@ static void start_rows(const qgemm_block *b, size_t r, const columns *c, uint32_
     }
 }
 
+/* How many whole tiles from row r on are read the same way. */
+static size_t whole_tiles(const qgemm_block *b, size_t r)
+{
+    const size_t all = b->rows / QGEMM_MR, first = r / QGEMM_MR;
+    size_t tile = first;
+    while (tile < all && (!b->offset || b->offset[tile] == b->offset[first]))
+        tile++;
+    return tile - first;
+}
+
 void qgemm_panel_avx2(const qgemm_block *b, size_t panel)
 {
-    const size_t j = panel * QGEMM_NR, cols = min_size(QGEMM_NR, b->n - j);
+    const size_t j = panel * QGEMM_NR, cols = min_size(QGEMM_NR, b->n - j), ldo = b->ldo * b->tail->bytes;
     const int by_row = b->zero || b->row_sum;
+    const qt_columns tail = qt_columns_make(b->tail, j, cols);
     _Alignas(64) int32_t start[QGEMM_MR][QGEMM_NR], sum[QGEMM_MR][QGEMM_NR];
     columns c;
-    qgemm_tile t = { .steps = b->steps, .w = b->w + panel * b->steps * QGEMM_STEP, .wide = b->wide,
+    qgemm_tile t = { .row = b->row, .steps = b->steps, .w = b->w + panel * b->steps * QGEMM_STEP, .wide = b->wide,
                      .proof = b->proof ? b->proof + panel : NULL,
                      .from = (const int32_t(*)[QGEMM_NR])start, .sum = sum };
     if (!t.proof || !t.proof->window)
         qgemm_widen(b->steps, t.w, b->wide);
     columns_make(b, j, cols, t.proof, &c);
     start_rows(b, 0, &c, (uint32_t(*)[QGEMM_NR])start);
-    for (size_t r = 0; r < b->rows; r += QGEMM_MR) {
-        const size_t rows = min_size(QGEMM_MR, b->rows - r);
-        if (by_row && r)
-            start_rows(b, r, &c, (uint32_t(*)[QGEMM_NR])start);
+    uint8_t *out = (uint8_t *)b->out + b->i * ldo + j * b->tail->bytes;
+    for (size_t r = 0, count; r < b->rows; r += count) {
         t.row = b->row + r;
         t.offset = b->offset ? b->offset[r / QGEMM_MR] : NULL;
-        qgemm_tile_avx2(&t, rows);
-        uint8_t *out = (uint8_t *)b->out + ((b->i + r) * b->ldo + j) * b->tail->bytes;
-        qtail_rows_avx2(b->tail, b->i + r, j, rows, cols, sum, c.scale, c.small, out, b->ldo);
+        const size_t whole = tail.plain && !by_row ? whole_tiles(b, r) : 0;
+        count = whole ? whole * QGEMM_MR : min_size(QGEMM_MR, b->rows - r);
+        if (whole) {
+            qgemm_sweep_avx2(&t)(&t, whole, &tail, b->i + r, out + r * ldo, ldo);
+            continue;
+        }
+        if (by_row && r)
+            start_rows(b, r, &c, (uint32_t(*)[QGEMM_NR])start);
+        qgemm_tile_avx2(&t, count);
+        qtail_rows_avx2(&tail, b->i + r, count, sum, out + r * ldo, ldo);
     }
 }
 
@@ -93,26 +105,36 @@ static size_t room_make(const pcx_qgemm_args *p, char *scratch, room *r)
 size_t qgemm_avx2_scratch(const void *args) { return room_make(args, NULL, NULL); }
 
 /*
- * Row i of `a`, readable in whole steps: past its k bytes, meeting zero weights, another row may
- * stand, but not the end of `a`.  Of the last rows a padded copy is made: of one if lda >= 3, of
- * three if lda is 1; with lda 0 there is but one row.
+ * How many rows of `a` are readable in whole steps: past its k bytes, meeting zero weights, another
+ * row may stand, but not the end of `a`.  All but the last if lda >= 3, but three if lda is 1.
  */
-static const uint8_t *readable(const pcx_qgemm_args *p, size_t i, uint8_t *spare)
+static size_t readable(const pcx_qgemm_args *p)
 {
-    const uint8_t *row = p->a + i * p->lda;
-    const size_t width = round_up(p->k, 4), past = width - p->k, after = p->m - 1 - i;
-    if (p->lda ? after >= past || after * p->lda >= past : !past)
-        return row;
-    spare += (p->lda ? after : 0) * width;
-    memcpy(spare, row, p->k);
-    memset(spare + p->k, 0, past);
+    const size_t past = round_up(p->k, 4) - p->k;
+    const size_t rest = past && p->lda ? ceil_div(past, p->lda) : past ? p->m : 0;
+    return p->m - min_size(rest, p->m);
+}
+
+/* Row i, padded to whole steps, in `spare`; with lda 0 all rows are one. */
+static const uint8_t *padded(const pcx_qgemm_args *p, size_t i, uint8_t *spare)
+{
+    const size_t width = round_up(p->k, 4);
+    spare += (p->lda ? p->m - 1 - i : 0) * width;
+    memcpy(spare, p->a + i * p->lda, p->k);
+    memset(spare + p->k, 0, width - p->k);
     return spare;
 }
 
 static void rows_make(const pcx_qgemm_args *p, size_t i, size_t rows, room *r)
 {
-    for (size_t x = 0; x < round_up(rows, QGEMM_MR); x++)
-        r->row[x] = x < rows ? readable(p, i + x, r->spare) : r->row[rows - 1];
+    const size_t whole = readable(p), direct = whole > i ? min_size(rows, whole - i) : 0;
+    const uint8_t *a = p->a + i * p->lda;
+    for (size_t x = 0; x < direct; x++, a += p->lda)
+        r->row[x] = a;
+    for (size_t x = direct; x < rows; x++)
+        r->row[x] = padded(p, i + x, r->spare);
+    for (size_t x = rows; x < round_up(rows, QGEMM_MR); x++)
+        r->row[x] = r->row[rows - 1];
     for (size_t x = 0; p->ldz && x < rows; x++)
         r->zero[x] = p->azp[(i + x) * p->ldz];
     for (size_t x = 0; p->wzp && x < rows; x++) {

@@ -42,7 +42,33 @@ PCX_INLINE void qg_step(const int mr, const uint8_t *const row[], ptrdiff_t at, 
     }
 }
 
-PCX_INLINE void qg_windows(const int mr, const int table, const size_t window, const qgemm_tile *t)
+/* Where a tile's outputs go, if straight from registers: row i and so on, a plain tail. */
+typedef struct {
+    const qt_columns *tail;
+    size_t i, ldo;
+    uint8_t *out;
+} qg_target;
+
+/* The last window's sums, added to those before, to outputs. */
+PCX_INLINE void qg_finish(const int mr, __m256i acc[][2], const int32_t *from, const qg_target *target)
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    const qt_columns *const tail = target->tail;
+    const size_t ldo = target->ldo;
+    const uint8_t *theirs = qt_theirs(tail, target->i);
+    const size_t next = theirs ? 2 * tail->tail->q.ldr : 0;
+    uint8_t *out = target->out;
+    PCX_UNROLL for (int r = 0; r < mr; r += 2, out += 2 * ldo, theirs += next) {
+        __m256i sum[4];
+        PCX_UNROLL for (int x = 0; x < 4; x++)
+            sum[x] = _mm256_add_epi32(_mm256_madd_epi16(acc[r + x / 2][x % 2], ones),
+                                      qg_load(from + QGEMM_NR * (r + x / 2) + x % 2 * 8));
+        qt_put_avx2(tail, qt_sums_avx2(tail, sum), theirs, 1, out, ldo);
+    }
+}
+
+PCX_INLINE void qg_windows(const int mr, const int table, const size_t window, const qgemm_tile *t,
+                           const qg_target *target)
 {
     const int few = mr <= 2; /* then there are registers for the int32 sums, too */
     const __m256i ones = _mm256_set1_epi16(1);
@@ -73,6 +99,10 @@ PCX_INLINE void qg_windows(const int mr, const int table, const size_t window, c
         } else {
             for (; s < steps; s++, w += QGEMM_STEP)
                 qg_step(mr, row, qg_at(offset, table, s), w, acc);
+        }
+        if (target && s == steps) {
+            qg_finish(mr, acc, from, target);
+            return;
         }
         PCX_UNROLL for (int r = 0; r < mr; r++)
             PCX_UNROLL for (int h = 0; h < 2; h++) {
@@ -164,14 +194,15 @@ static void qgemm_widen(size_t steps, const int8_t *w, int16_t *wide)
 PCX_INLINE void qg_tile(const int mr, const int table, const qgemm_tile *t)
 {
     switch (t->proof && t->steps ? t->proof->window : 0) {
-    case 8: qg_windows(mr, table, 8, t); return;
-    case 4: qg_windows(mr, table, 4, t); return;
-    case 2: qg_windows(mr, table, 2, t); return;
+    case 8: qg_windows(mr, table, 8, t, NULL); return;
+    case 4: qg_windows(mr, table, 4, t, NULL); return;
+    case 2: qg_windows(mr, table, 2, t, NULL); return;
     case 1: qg_pairs(mr, table, t); return;
     default: qg_exact(mr, table, t);
     }
 }
 
+/* Tiles of fewer rows, and any tile. */
 #define QGEMM_TILE(mr, table) \
     static PCX_NOINLINE void qgemm_tile_##mr##_##table(const qgemm_tile *t) { qg_tile(mr, table, t); }
 QGEMM_TILE(1, 0) QGEMM_TILE(2, 0) QGEMM_TILE(4, 0) QGEMM_TILE(6, 0)
@@ -186,6 +217,44 @@ static void qgemm_tile_avx2(const qgemm_tile *t, size_t rows)
         { NULL, qgemm_tile_1_1, qgemm_tile_2_1, qgemm_tile_4_1, qgemm_tile_4_1, qgemm_tile_6_1, qgemm_tile_6_1 },
     };
     tile[t->offset != NULL][rows](t);
+}
+
+/*
+ * `count` whole tiles from `t` on and their tail, which is plain: output rows from i on, to `out`.
+ * With few steps a call per tile would cost as much as the products.
+ */
+typedef void qgemm_sweep(qgemm_tile *t, size_t count, const qt_columns *tail, size_t i, uint8_t *out, size_t ldo);
+
+#define QGEMM_SWEEP(name, tile)                                                                                \
+    static PCX_NOINLINE void qgemm_sweep_##name(qgemm_tile *t, size_t count, const qt_columns *tail, size_t i, \
+                                                uint8_t *out, size_t ldo)                                      \
+    {                                                                                                          \
+        qg_target target = { tail, i, ldo, out };                                                              \
+        for (; count; count--, t->row += QGEMM_MR) {                                                           \
+            tile;                                                                                              \
+            target.i += QGEMM_MR;                                                                              \
+            target.out += QGEMM_MR * ldo;                                                                      \
+        }                                                                                                      \
+    }
+#define STORED(tile) tile, qtail_plain_avx2(tail, target.i, QGEMM_MR, t->sum, target.out, ldo)
+QGEMM_SWEEP(8_0, qg_windows(6, 0, 8, t, &target)) QGEMM_SWEEP(8_1, qg_windows(6, 1, 8, t, &target))
+QGEMM_SWEEP(4_0, qg_windows(6, 0, 4, t, &target)) QGEMM_SWEEP(4_1, qg_windows(6, 1, 4, t, &target))
+QGEMM_SWEEP(2_0, qg_windows(6, 0, 2, t, &target)) QGEMM_SWEEP(2_1, qg_windows(6, 1, 2, t, &target))
+QGEMM_SWEEP(1_0, STORED(qg_pairs(6, 0, t))) QGEMM_SWEEP(1_1, STORED(qg_pairs(6, 1, t)))
+QGEMM_SWEEP(0_0, STORED(qg_exact(6, 0, t))) QGEMM_SWEEP(0_1, STORED(qg_exact(6, 1, t)))
+#undef STORED
+#undef QGEMM_SWEEP
+
+static qgemm_sweep *qgemm_sweep_avx2(const qgemm_tile *t)
+{
+    const int table = t->offset != NULL;
+    switch (t->proof && t->steps ? t->proof->window : 0) {
+    case 8: return table ? qgemm_sweep_8_1 : qgemm_sweep_8_0;
+    case 4: return table ? qgemm_sweep_4_1 : qgemm_sweep_4_0;
+    case 2: return table ? qgemm_sweep_2_1 : qgemm_sweep_2_0;
+    case 1: return table ? qgemm_sweep_1_1 : qgemm_sweep_1_0;
+    default: return table ? qgemm_sweep_0_1 : qgemm_sweep_0_0;
+    }
 }
 
 PCX_TARGET_END

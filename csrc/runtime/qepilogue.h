@@ -169,28 +169,8 @@ PCX_INLINE void qt_unpack_avx2(__m128i bytes, int32_t zero, float scale, __m256 
     v[1] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_cvtepu8_epi32(bytes), z)), s);
 }
 
-PCX_INLINE __m128i qt_load(const uint8_t *from, size_t cols)
-{
-    if (PCX_LIKELY(cols == QT_NR))
-        return _mm_loadu_si128((const __m128i *)from);
-    uint8_t whole[QT_NR] = { 0 };
-    memcpy(whole, from, cols);
-    return _mm_loadu_si128((const __m128i *)whole);
-}
-
-PCX_INLINE void qt_store(uint8_t *to, size_t cols, __m128i bytes)
-{
-    if (PCX_LIKELY(cols == QT_NR)) {
-        _mm_storeu_si128((__m128i *)to, bytes);
-    } else {
-        uint8_t whole[QT_NR];
-        _mm_storeu_si128((__m128i *)whole, bytes);
-        memcpy(to, whole, cols);
-    }
-}
-
-/* Kept out of line: the compiler would take `bytes` apart in registers. */
-static PCX_NOINLINE void qt_lut(const uint8_t *lut, uint8_t *bytes, size_t count)
+/* With `bytes` in memory: given constant sizes, compilers take vectors apart instead. */
+static inline void qt_lut(const uint8_t *lut, uint8_t *bytes, size_t count)
 {
     for (size_t c = 0; c < count; c++)
         bytes[c] = lut[bytes[c]];
@@ -209,44 +189,107 @@ PCX_INLINE __m256i qt_residual_avx2(const qtail *t, __m256i bytes, __m128i r0, _
     return qt_rows_avx2(mine, &t->add);
 }
 
-/*
- * Rows [i, i + rows), columns [j, j + cols): sum[r][c] to out + (r * ldo + c) elements.
- * `scale` holds 16 of q.scale from j on, `small` is qt_small_avx2 of them.
- */
-static inline void qtail_rows_avx2(const qtail *t, size_t i, size_t j, size_t rows, size_t cols, int32_t sum[][QT_NR],
-                                   const float *scale, int small, void *out, size_t ldo)
+/* Sums of 16 columns and what finishes them, kept at hand from tile to tile. */
+typedef struct {
+    const qtail *tail;
+    size_t j, cols;       /* columns [j, j + cols), at most 16 */
+    float scale[QT_NR];   /* zero beyond cols */
+    int small;            /* qt_small_avx2 */
+    int plain;            /* all 16 to u8, no table */
+    qt_clamp_avx2 clamp;
+} qt_columns;
+
+static inline qt_columns qt_columns_make(const qtail *t, size_t j, size_t cols)
 {
-    if (t->mode != QT_U8) {
-        for (size_t r = 0; r < rows; r++)
-            qtail_row(t, i + r, j, cols, sum[r], (uint8_t *)out + r * ldo * t->bytes);
-        return;
+    qt_columns c = { .tail = t, .j = j, .cols = cols, .clamp = qt_load_clamp(&t->clamp) };
+    if (t->q.scale)
+        memcpy(c.scale, t->q.scale + j, cols * sizeof *c.scale);
+    c.small = qt_small_avx2(c.scale, QT_NR);
+    c.plain = t->mode == QT_U8 && cols == QT_NR && !t->q.lut;
+    return c;
+}
+
+/* Two rows of sums, each two vectors, to bytes, still without table and residual. */
+PCX_INLINE __m256i qt_sums_avx2(const qt_columns *c, const __m256i acc[4])
+{
+    __m256 v[4];
+    PCX_UNROLL for (int x = 0; x < 4; x++)
+        v[x] = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[x]), _mm256_loadu_ps(c->scale + x % 2 * 8));
+    return qt_in_order_avx2(qt_bytes_avx2(v, &c->clamp, c->small));
+}
+
+PCX_INLINE __m256i qt_two_avx2(const qt_columns *c, const int32_t *row0, const int32_t *row1)
+{
+    const int32_t *const at[4] = { row0, row0 + 8, row1, row1 + 8 };
+    __m256i acc[4];
+    PCX_UNROLL for (int x = 0; x < 4; x++)
+        acc[x] = _mm256_loadu_si256((const __m256i *)at[x]);
+    return qt_sums_avx2(c, acc);
+}
+
+/* Two rows of bytes, added to those of `theirs` unless NULL, to `out`. */
+PCX_INLINE void qt_put_avx2(const qt_columns *c, __m256i bytes, const uint8_t *theirs, int two, uint8_t *out, size_t ldo)
+{
+    if (theirs) {
+        const __m128i r0 = _mm_loadu_si128((const __m128i *)theirs);
+        const __m128i r1 = two ? _mm_loadu_si128((const __m128i *)(theirs + c->tail->q.ldr)) : r0;
+        bytes = qt_residual_avx2(c->tail, bytes, r0, r1);
     }
-    const qt_clamp_avx2 clamp = qt_load_clamp(&t->clamp);
-    const __m256 s0 = _mm256_loadu_ps(scale), s1 = _mm256_loadu_ps(scale + 8);
-    const uint8_t *const lut = t->q.lut, *const residual = t->q.residual;
-    for (size_t r = 0; r < rows; r += 2) {
-        const size_t next = r + 1 < rows ? r + 1 : r;
-        uint8_t *o0 = (uint8_t *)out + r * ldo, *o1 = (uint8_t *)out + next * ldo;
-        __m256 v[4];
-        PCX_UNROLL for (int x = 0; x < 4; x++) {
-            const __m256i acc = _mm256_loadu_si256((const __m256i *)&sum[x < 2 ? r : next][x % 2 * 8]);
-            v[x] = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), x % 2 ? s1 : s0);
+    _mm_storeu_si128((__m128i *)out, _mm256_castsi256_si128(bytes));
+    if (two)
+        _mm_storeu_si128((__m128i *)(out + ldo), _mm256_extracti128_si256(bytes, 1));
+}
+
+/* The other summands of row i, or NULL. */
+PCX_INLINE const uint8_t *qt_theirs(const qt_columns *c, size_t i)
+{
+    const pcx_qepilogue *q = &c->tail->q;
+    return q->residual ? q->residual + i * q->ldr + c->j : NULL;
+}
+
+/* What qtail_rows_avx2 does, for any tail. */
+static PCX_NOINLINE void qt_any_rows_avx2(const qt_columns *c, size_t i, size_t rows, int32_t sum[][QT_NR], uint8_t *out,
+                                          size_t ldo)
+{
+    const qtail *t = c->tail;
+    for (size_t r = 0; r < rows; r++, out += ldo) {
+        if (t->mode != QT_U8) {
+            qtail_row(t, i + r, c->j, c->cols, sum[r], out);
+            continue;
         }
-        __m256i bytes = qt_in_order_avx2(qt_bytes_avx2(v, &clamp, small));
-        if (lut) {
-            uint8_t each[2 * QT_NR];
-            _mm256_storeu_si256((__m256i *)each, bytes);
-            qt_lut(lut, each, sizeof each);
-            bytes = _mm256_loadu_si256((const __m256i *)each);
+        uint8_t each[2 * QT_NR], theirs[QT_NR] = { 0 };
+        _mm256_storeu_si256((__m256i *)each, qt_two_avx2(c, sum[r], sum[r]));
+        if (t->q.lut)
+            for (int x = 0; x < QT_NR; x++)
+                each[x] = t->q.lut[each[x]];
+        if (t->q.residual) {
+            memcpy(theirs, t->q.residual + (i + r) * t->q.ldr + c->j, c->cols);
+            const __m128i other = _mm_loadu_si128((const __m128i *)theirs);
+            const __m256i both = _mm256_loadu_si256((const __m256i *)each);
+            _mm256_storeu_si256((__m256i *)each, qt_residual_avx2(t, both, other, other));
         }
-        if (residual) {
-            const uint8_t *r0 = residual + (i + r) * t->q.ldr + j, *r1 = r0 + (next - r) * t->q.ldr;
-            bytes = qt_residual_avx2(t, bytes, qt_load(r0, cols), qt_load(r1, cols));
-        }
-        if (next != r)
-            qt_store(o1, cols, _mm256_extracti128_si256(bytes, 1));
-        qt_store(o0, cols, _mm256_castsi256_si128(bytes));
+        memcpy(out, each, c->cols);
     }
+}
+
+/* qtail_rows_avx2 where the tail is plain. */
+PCX_INLINE void qtail_plain_avx2(const qt_columns *c, size_t i, size_t rows, int32_t sum[][QT_NR], uint8_t *out,
+                                 size_t ldo)
+{
+    const uint8_t *theirs = qt_theirs(c, i);
+    const size_t next = theirs ? 2 * c->tail->q.ldr : 0;
+    PCX_UNROLL for (size_t r = 0; r < rows; r += 2, out += 2 * ldo, theirs += next)
+        qt_put_avx2(c, qt_two_avx2(c, sum[r], sum[r + 1]), theirs, r + 1 < rows, out, ldo);
+}
+
+/* Rows [i, i + rows) of sums, of an even number that may be read, to `out`, rows ldo bytes apart. */
+static inline void qtail_rows_avx2(const qt_columns *c, size_t i, size_t rows, int32_t sum[][QT_NR], uint8_t *out,
+                                   size_t ldo)
+{
+    if (c->plain)
+        qtail_plain_avx2(c, i, rows, sum, out, ldo);
+    else
+        qt_any_rows_avx2(c, i, rows, sum, out, ldo);
 }
 
 PCX_TARGET_END
