@@ -9,6 +9,7 @@ import onnx
 
 from ..errors import ModelError
 from . import graph as g
+from .blas import one_blas_thread
 from .calibrate import observe
 from .choose import OPERATORS, choose, choose_grids
 from .encode import insert_pairs, round_node
@@ -16,6 +17,7 @@ from .encode import insert_pairs, round_node
 METHODS = ("mse", "minmax", "percentile")
 
 
+@one_blas_thread
 def quantize(
     model: g.Model,
     calibration: Iterable,
