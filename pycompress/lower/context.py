@@ -147,9 +147,10 @@ class Lowering:
         if not dense.flags.c_contiguous:
             return None
         if count == 1:
-            return dense.reshape(1, 1, -1)
+            return dense.reshape(1, 1, dense.size)
         at = order.index(axis)
-        return dense.reshape(int(np.prod(dense.shape[:at], dtype=int)), count, -1)
+        outer, inner = (int(np.prod(d, dtype=int)) for d in (dense.shape[:at], dense.shape[at + 1 :]))
+        return dense.reshape(outer, count, inner)
 
     # ---- moving data ----
 

@@ -103,7 +103,7 @@ def integer_product(
 ) -> None:
     """out[m,n] from the codes a [m,k] with zero points azp ([1] or [m]) and weights [n,k]."""
     ctx.step(
-        "qgemm", a=a, azp=np.broadcast_to(azp, a.shape[0]), **weights(ctx, wq, lambda w: w.reshape(len(w), -1)), **end,
+        "qgemm", a=a, azp=np.broadcast_to(azp, a.shape[0]), **weights(ctx, wq, lambda w: w if w.ndim == 2 else w.reshape(len(w), -1)), **end,
         out=out, reason=reason or "matrix product on integers",
     )  # fmt: skip
 

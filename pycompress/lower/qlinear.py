@@ -104,6 +104,8 @@ def conv_integer(ctx: Lowering, node: Node) -> Value:
     if xzp.size != 1:
         node.refuse(f"zero point {node.proto.input[2]!r} must be a scalar, got {xzp.size} elements")
     oh, ow = win.out(h, wide)
+    if oh < 1 or ow < 1:
+        node.refuse(f"the window {kernel} does not fit into shape {x.shape}")
     out, logical = ctx.image((n, outputs, oh, ow), "i32")
     image = ctx.nhwc(convolution.lift(ctx.codes(x)))
     integer_conv(ctx, image, xzp, weight_codes(node, 1, w, outputs), win, groups, integer_tail(), out)

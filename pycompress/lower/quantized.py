@@ -45,6 +45,8 @@ def grid(ctx: Lowering, node: Node, shape, dtype: str, first: int, axis: int | N
         node.refuse(f"scale {name!r} must be float32, got {scale.dtype.name}")
     if not np.isfinite(scale).all() or (scale <= 0).any():
         node.refuse(f"scale {name!r} must be finite and positive")
+    if not scale.size:
+        node.refuse(f"scale {name!r} is empty")
     if zero is None:
         zero = np.zeros(scale.shape, np.int32)
     elif WORD[zero.dtype.name] != dtype:
@@ -84,7 +86,7 @@ def _run_time_grid(ctx: Lowering, node: Node, shape, dtype: str, axis: int, bloc
     scale, zero = ctx.f32(node.input(1, "scale")), node.optional(2)
     if block:
         node.refuse("needs scales that are known when planning", "block_size")
-    if scale.ndim > 1 or (zero is not None and (zero.dtype != dtype or zero.shape != scale.shape)):
+    if scale.ndim > 1 or not scale.size or (zero is not None and (zero.dtype != dtype or zero.shape != scale.shape)):
         node.refuse(f"scale {scale.shape} and zero point must be scalars or vectors of one size, the latter {dtype}")
     if scale.size > 1 and (not -len(shape) <= axis < len(shape) or shape[axis] != scale.size):
         node.refuse(f"= {axis} does not fit {scale.size} scales and shape {tuple(shape)}", "axis")

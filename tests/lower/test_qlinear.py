@@ -347,3 +347,18 @@ def test_quantizing_to_four_bits_is_refused():
     with pytest.raises(pc.ModelError, match="less than 8 bits"):
         ours(model, {"x": X})
     assert numpy_helper.to_array(model.graph.initializer[0]).shape == ()
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4), (2, 3, 0), ()])
+def test_empty_tensors_and_scalars_are_quantized(shape):
+    per_axis = (3,) if shape else ()
+    parameters = {"s": np.ones(per_axis, np.float32), "z": np.zeros(per_axis, np.uint8)}
+    check("QuantizeLinear", {"x": np.zeros(shape, np.float32)} | parameters, ["x"])
+    check("DequantizeLinear", {"x": np.zeros(shape, np.uint8)} | parameters, ["x"])
+
+
+@pytest.mark.parametrize("m,k,n", [(0, 3, 4), (3, 0, 4), (2, 3, 0)])
+def test_empty_products(m, k, n):
+    inputs = {"a": np.zeros((m, k), np.uint8), "b": np.zeros((k, n), np.int8)}
+    (got,), _ = ours(one_node("MatMulInteger", inputs, ["b"]), {"a": inputs["a"]})
+    np.testing.assert_array_equal(got, np.zeros((m, n), np.int32))
