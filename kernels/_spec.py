@@ -143,7 +143,7 @@ class Spec:
         for arg in self.args:
             value = values[arg.name]
             if arg.kind == "size":
-                if not isinstance(value, int) or value < 0:
+                if not isinstance(value, int) or not 0 <= value < 2**63:
                     raise ValueError(f"{self.name}: {arg.name} must be a size, got {value!r}")
                 sizes[arg.name] = value
             elif arg.kind == "array" and value is not None:
@@ -151,7 +151,9 @@ class Spec:
             elif arg.kind == "array" and not arg.optional:
                 raise ValueError(f"{self.name}: {arg.name} must be {arg.annotation}, got None")
         for arg, x in arrays:
-            if len(x.shape) != len(arg.dims) or WORD.get(x.dtype.name) not in arg.types:
+            if not hasattr(x, "dtype"):
+                raise ValueError(f"{self.name}: {arg.name} must be {arg.annotation}, got {type(x).__name__}")
+            if len(x.shape) != len(arg.dims) or WORD.get(x.dtype.name) not in arg.types or not x.dtype.isnative:
                 self._refuse(arg, x, sizes)
             if arg.type_size:
                 sizes[arg.type_size] = CODE[WORD[x.dtype.name]]
@@ -206,7 +208,7 @@ class Spec:
         need = {w: sizes[w] for d, s in arg.dims for e in (d, s) if e for w in _names(e) if w in sizes}
         raise ValueError(
             f"{self.name}: {arg.name} must be {arg.annotation.rstrip('?')} with {need}, "
-            f"got {x.dtype.name}{list(x.shape)} strides {x.strides}"
+            f"got {x.dtype.name if x.dtype.isnative else x.dtype}{list(x.shape)} strides {x.strides}"
         )
 
 

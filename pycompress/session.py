@@ -56,9 +56,9 @@ class _Port:
 class _Program:
     """One program of an open plan, ready to run."""
 
-    def __init__(self, runner: _Runner, index: int):
-        self.runner, self.index = runner, index
-        handle = runner.plan.handle
+    def __init__(self, session, plan: Plan, index: int):
+        self.session, self.plan, self.index = session, plan, index
+        handle = plan.handle
         self.inputs = [_port(lib.pcx_plan_input(handle, index, i)) for i in range(lib.pcx_plan_inputs(handle, index))]
         self.outputs = [
             _port(lib.pcx_plan_output(handle, index, i)) for i in range(lib.pcx_plan_outputs(handle, index))
@@ -67,15 +67,15 @@ class _Program:
 
     def run(self, arrays: list[np.ndarray], outputs: list[np.ndarray], seconds=ffi.NULL) -> None:
         pointers = [ffi.new("void *[]", [_pointer(x) for x in group] or [ffi.NULL]) for group in (arrays, outputs)]
-        code = lib.pcx_session_run(self.runner.session, self.index, *pointers, seconds)
+        code = lib.pcx_session_run(self.session, self.index, *pointers, seconds)
         if code == lib.PCX_NO_MEMORY:
             raise MemoryError("no memory for the activations")
         if code:
             raise RuntimeError(f"the run failed with code {code}")
 
     def explain(self) -> list[dict]:
-        handle, rows = self.runner.plan.handle, []
-        notes = self.runner.plan.notes[self.index] if self.index < len(self.runner.plan.notes) else []
+        handle, rows = self.plan.handle, []
+        notes = self.plan.notes[self.index] if self.index < len(self.plan.notes) else []
         for i in range(self.steps):
             note = notes[i] if i < len(notes) else {}
             rows.append({
@@ -100,7 +100,7 @@ class _Runner:
             raise MemoryError("no memory for a session")
         self.plan = plan
         self.session = ffi.gc(session, lib.pcx_session_free)
-        self.programs = [_Program(self, i) for i in range(lib.pcx_plan_programs(plan.handle))]
+        self.programs = [_Program(self.session, plan, i) for i in range(lib.pcx_plan_programs(plan.handle))]
 
 
 def _port(port) -> _Port:
@@ -173,17 +173,19 @@ class InferenceSession:
         ValueError
             If a name, type or shape does not fit.
         """
-        program, arrays = self._source.match(dict(input_feed))
+        program, arrays = self._source.match(_feed(input_feed))
         return self._run(program, arrays, output_names, out)
 
     def _run(self, program: _Program, arrays, output_names, out, seconds=ffi.NULL) -> list[np.ndarray]:
         names = [p.name for p in program.outputs]
-        wanted = names if output_names is None else list(output_names)
+        wanted = (
+            names if output_names is None else [output_names] if isinstance(output_names, str) else list(output_names)
+        )
         if unknown := [n for n in wanted if n not in names]:
             raise ValueError(f"there is no output {unknown[0]!r}; there are {names}")
-        given = {} if out is None else dict(zip(wanted, out))
-        if out is not None and len(out) != len(wanted):
-            raise ValueError(f"out must hold {len(wanted)} arrays, got {len(out)}")
+        given = {} if out is None else dict(zip(wanted, out := list(out)))
+        if out is not None and not len(out) == len(wanted) == len(given):
+            raise ValueError(f"out must hold an array for each of {wanted}, all different, got {len(out)}")
         outputs = [
             _checked_out(given[p.name], p, arrays) if p.name in given else np.empty(p.shape, p.dtype)
             for p in program.outputs
@@ -197,13 +199,15 @@ class InferenceSession:
 
     def profile(self, input_feed: Mapping[str, np.ndarray], runs: int = 20) -> list[dict]:
         """The rows of ``explain`` with ``seconds``, the median time of each step over `runs` runs."""
-        program, arrays = self._source.match(dict(input_feed))
+        if runs < 1:
+            raise ValueError(f"runs must be at least 1, got {runs}")
+        program, arrays = self._source.match(_feed(input_feed))
         times = np.empty((runs, program.steps, 2))
         for row in times:
             self._run(program, arrays, None, None, ffi.from_buffer("double[]", row, require_writable=True))
         rows = program.explain()
         spans = times[..., 1] - times[..., 0]
-        middle = np.median(spans, axis=0) if runs else np.zeros(program.steps)
+        middle = np.median(spans, axis=0)
         best = int(spans.sum(axis=1).argmin())
         for i, row in enumerate(rows):
             row["seconds"] = float(middle[i])
@@ -216,13 +220,24 @@ class InferenceSession:
         For a session on a model, of the shapes run last, or of `input_feed`.
         """
         if input_feed is not None:
-            return self._source.match(dict(input_feed))[0].explain()
+            return self._source.match(_feed(input_feed))[0].explain()
         return self._source.current().explain()
+
+
+def _feed(feed) -> dict[str, object]:
+    if not isinstance(feed, Mapping):
+        raise TypeError(f"input_feed must be a dict of arrays by input name, got {type(feed).__name__}")
+    return dict(feed)
+
+
+def _word(dtype: np.dtype) -> str:
+    """A type for messages, its byte order said where it is not the machine's."""
+    return dtype.name if dtype.isnative else f"byte-swapped {dtype.name}"
 
 
 def _checked_out(x, port: _Port, inputs) -> np.ndarray:
     if not isinstance(x, np.ndarray) or x.dtype != port.dtype or x.shape != port.shape:
-        got = f"{x.dtype.name}{list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
+        got = f"{_word(x.dtype)}{list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
         raise ValueError(f"out: {port.name!r} must be {port.dtype.name}{list(port.shape)}, got {got}")
     if not x.flags.c_contiguous or not x.flags.writeable or not x.flags.aligned:
         raise ValueError(f"out: {port.name!r} must be contiguous, aligned and writable")
@@ -253,7 +268,7 @@ def _matched(name: str, x, dtype: np.dtype) -> np.ndarray:
     """An input as a contiguous, aligned array of its declared type."""
     x = np.asarray(x)
     if x.dtype != dtype:
-        raise ValueError(f"input {name!r} must be {dtype.name}, got {x.dtype.name}")
+        raise ValueError(f"input {name!r} must be {dtype.name}, got {_word(x.dtype)}")
     return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C", copy=True)
 
 
@@ -329,14 +344,12 @@ class _Planner:
         ]
 
     def outputs(self):
-        ports = []
-        for port in self.model.graph.output:
-            kind = port.type.tensor_type
-            shape = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim]
-            from .lower.constants import onnx_type
+        from . import lower
 
-            ports.append(NodeArg(port.name, shape, f"tensor({_TYPES[_numpy(onnx_type(kind.elem_type)).name]})"))
-        return ports
+        return [
+            NodeArg(name, list(shape), f"tensor({_TYPES[_numpy(dtype).name]})")
+            for name, (dtype, shape) in lower.declared_outputs(self.model).items()
+        ]
 
     def labels(self):
         from .plan import _labels
@@ -355,8 +368,8 @@ class _Planner:
                 while len(self.runners) > RECENT:
                     self.runners.popitem(last=False)
             self.runners.move_to_end(key)
-            self.last = runner.programs[0]
-        return self.last, list(arrays.values())
+            program = self.last = runner.programs[0]
+        return program, list(arrays.values())
 
     def _plan(self, shapes, values) -> _Runner:
         from .lower import lower

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
+import onnx.shape_inference
 from onnx import helper
 
 from ..errors import ModelError
@@ -33,7 +35,7 @@ from .node import Node
 from .registry import OPERATORS
 from .values import Buffer, Port, Program, Value, storage
 
-__all__ = ["LoadLimits", "Model", "Preprocess", "declared_inputs", "load", "lower", "value_inputs"]
+__all__ = ["LoadLimits", "Model", "Preprocess", "declared_inputs", "declared_outputs", "load", "lower", "value_inputs"]
 
 
 @dataclass(frozen=True)
@@ -58,22 +60,30 @@ class Preprocess:
 
 def declared_inputs(model: Model) -> dict[str, tuple[str, tuple[int | str | None, ...]]]:
     """{name: (dtype, shape)} of the inputs that a caller gives; symbolic dimensions are words or None."""
-    ports = {}
-    for port in model.graph.input:
-        if port.name in model.constants:
-            continue
-        kind = port.type.tensor_type
-        if not port.type.HasField("tensor_type") or not kind.elem_type:
-            raise ModelError(f"graph input {port.name!r}: only tensors are supported")
+    given = [port for port in model.graph.input if port.name not in model.constants]
+    return {port.name: _declared(port, f"graph input {port.name!r}") for port in given}
+
+
+def declared_outputs(model: Model) -> dict[str, tuple[str, tuple[int | str | None, ...]]]:
+    """{name: (dtype, shape)} of the outputs; what the model leaves out is inferred by onnx."""
+    ports = model.graph.output
+    if not all(port.type.tensor_type.elem_type for port in ports):
         try:
-            dtype = WORD[helper.tensor_dtype_to_np_dtype(kind.elem_type).name]
-        except KeyError:
-            raise ModelError(f"graph input {port.name!r}: its element type is not supported") from None
-        dims = []
-        for d in kind.shape.dim:
-            dims.append(d.dim_value if d.HasField("dim_value") else d.dim_param or None)
-        ports[port.name] = (dtype, tuple(dims))
-    return ports
+            ports = onnx.shape_inference.infer_shapes(model.proto).graph.output
+        except Exception as error:  # onnx raises kinds of its own
+            raise ModelError(f"graph output: types are not declared and cannot be inferred: {error}") from None
+    return {port.name: _declared(port, f"graph output {port.name!r}") for port in ports}
+
+
+def _declared(port: onnx.ValueInfoProto, where: str) -> tuple[str, tuple[int | str | None, ...]]:
+    kind = port.type.tensor_type
+    if not port.type.HasField("tensor_type") or not kind.elem_type:
+        raise ModelError(f"{where}: only tensors of a known type are supported")
+    try:
+        dtype = WORD[helper.tensor_dtype_to_np_dtype(kind.elem_type).name]
+    except KeyError:
+        raise ModelError(f"{where}: its element type is not supported") from None
+    return dtype, tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim)
 
 
 def value_inputs(model: Model) -> set[str]:
@@ -125,20 +135,18 @@ def _lower_node(ctx: Lowering, proto) -> None:
     domain = "" if proto.domain == "ai.onnx" else proto.domain
     node = Node(proto, [ctx.env[n] if n else None for n in proto.input], ctx.model.opsets.get(domain, 1))
     ctx.node = node
-    results = fold(ctx, node)
-    if results is None:
-        lowering = OPERATORS.get((domain, proto.op_type))
-        if lowering is None:
-            where = f" of domain {domain!r}" if domain else ""
-            node.refuse(f"operator {proto.op_type!r}{where} is not supported")
-        try:
+    lowering = OPERATORS.get((domain, proto.op_type))
+    try:
+        results = fold(ctx, node)
+        if results is None:
+            if lowering is None:
+                where = f" of domain {domain!r}" if domain else ""
+                node.refuse(f"operator {proto.op_type!r}{where} is not supported")
             results = lowering(ctx, node)
-        except ModelError:
-            raise
-        except (ValueError, IndexError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
-            raise ModelError(
-                f"{ctx.where()}: it cannot be planned: {error}"
-            ) from error  # hostile shapes and attributes
+    except ModelError:
+        raise
+    except Exception as error:  # whatever hostile shapes, types and attributes lead to
+        raise ModelError(f"{ctx.where()}: it cannot be planned: {error or type(error).__name__}") from error
     node.finish()
     results = results if isinstance(results, (list, tuple)) else [results]
     for name, value in zip(proto.output, results):

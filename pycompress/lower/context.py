@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
@@ -63,10 +65,11 @@ class Lowering:
 
     def room(self, shape, dtype) -> int:
         """The bytes of a tensor; it is refused where it goes beyond the limits."""
-        size = int(np.prod([1, *shape], dtype=object)) * storage(dtype).itemsize
-        if len(shape) > self.model.limits.rank or size > self.model.limits.arena_bytes:
+        each = storage(dtype).itemsize
+        extent = math.prod(d or 1 for d in shape)  # numpy holds no shape whose other dimensions are too many
+        if len(shape) > self.model.limits.rank or extent * each > self.model.limits.arena_bytes:
             raise ModelError(f"{self.where()}: a tensor of shape {tuple(shape)} is beyond the limits")
-        return size
+        return math.prod(shape) * each
 
     def rows_fit(self, count: int) -> None:
         """Refuse to list more rows of one axis than the limits allow."""

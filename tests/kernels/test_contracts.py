@@ -1,5 +1,6 @@
 """Each kernel's C table row, C struct and reference say the same."""
 
+import numpy as np
 import pytest
 
 from pycompress import kernels, native
@@ -45,3 +46,12 @@ def test_implementations_are_ordered_and_end_with_scalar(name):
         i += 1
     assert ffi.string(rows[-1].isa) == b"scalar"
     assert all(row.needs for row in rows[:-1])
+
+
+def test_byte_swapped_arrays_lists_and_giant_sizes_are_refused():
+    a, w, out = np.ones((2, 3), np.float32), np.ones((1, 3, 16), np.float32), np.empty((2, 16), np.float32)
+    for bad in (a.astype(">f4"), a.tolist(), "a"):
+        with pytest.raises(ValueError, match="sgemm: a must be"):
+            native.sgemm(bad, w, None, 0, np.zeros(2, np.float32), None, out)
+    with pytest.raises(ValueError, match="sgemm: act must be a size"):
+        native.sgemm(a, w, None, 2**64, np.zeros(2, np.float32), None, out)

@@ -1,0 +1,105 @@
+"""Sessions that are used wrongly, from many threads, and in great number."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+import pycompress as pc
+from oracle import as_model
+
+
+def network():
+    """Batch of any size: convolution, mean; the output's type is left open."""
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((4, 3, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], "conv", pads=[1, 1, 1, 1]),
+        helper.make_node("ReduceMean", ["c"], ["y"], "mean", axes=[2, 3], keepdims=0),
+    ]
+    model = as_model(nodes, {"x": np.zeros((1, 3, 5, 5), np.float32), "w": w}, ["y"], ("w",), opset=13)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "N"
+    return model
+
+
+def images(count):
+    return np.random.default_rng(count).standard_normal((count, 3, 5, 5)).astype(np.float32)
+
+
+def session(threads=2, **how):
+    options = pc.SessionOptions(intra_op_num_threads=threads)
+    return pc.InferenceSession(pc.compile(network(), **how) if how else network(), options)
+
+
+def test_undeclared_types_of_outputs_are_inferred():
+    model = network()
+    (port,) = pc.InferenceSession(model).get_outputs()
+    assert (port.name, port.type) == ("y", "tensor(float)")
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.BFLOAT16
+    with pytest.raises(pc.ModelError, match="graph output 'y'"):
+        pc.InferenceSession(model).get_outputs()
+
+
+@pytest.mark.parametrize("how", [{}, {"input_shapes": [(1, 3, 5, 5), (2, 3, 5, 5)]}], ids=["model", "plan"])
+def test_misuse_is_refused_by_name(how):
+    s, x = session(**how), images(2)
+    y = np.empty((2, 4), np.float32)
+    for feed in ([x], None):
+        with pytest.raises(TypeError, match="input_feed"):
+            s.run(None, feed)
+    for feed in ({}, {"z": x}, {"x": x, "z": x}, {"x": x.astype(">f4")}, {"x": x.tolist()}, {"x": None}, {"x": x[0]}):
+        with pytest.raises(ValueError, match="input"):
+            s.run(None, feed)
+    for out in ([], [y, y], [None], [y.astype(">f4")], [y.astype(np.float64)], [y[:1]], [np.asfortranarray(y)], [x]):
+        with pytest.raises(ValueError, match="out"):
+            s.run(None, {"x": x}, out=out)
+    with pytest.raises(ValueError, match="all different"):
+        s.run(["y", "y"], {"x": x}, out=[y, y.copy()])
+    with pytest.raises(ValueError, match="no output 'z'"):
+        s.run(["z"], {"x": x})
+    with pytest.raises(ValueError, match="runs"):
+        s.profile({"x": x}, runs=0)
+    (got,) = s.run("y", {"x": x}, out=iter([y]))
+    assert got is y
+
+
+def test_any_memory_layout_of_an_input_gives_the_same_answer():
+    s, x = session(), images(2)
+    (want,) = s.run(None, {"x": x})
+    raw = np.zeros(x.nbytes + 1, np.uint8)
+    odd = raw[1:].view(np.float32).reshape(x.shape)
+    odd[...] = x
+    fixed = x.copy()
+    fixed.flags.writeable = False
+    for same in (np.asfortranarray(x), x[..., ::-1].copy()[..., ::-1], np.repeat(x, 2, 0)[::2], odd, fixed):
+        np.testing.assert_array_equal(s.run(None, {"x": same})[0], want)
+
+
+@pytest.mark.parametrize("how", [{}, {"input_shapes": [(n, 3, 5, 5) for n in range(1, 4)]}], ids=["model", "plan"])
+def test_runs_of_different_shapes_from_many_threads_do_not_meet(how):
+    s, wrong = session(**how), []
+    want = {n: s.run(None, {"x": images(n)})[0] for n in range(1, 4)}
+
+    def work(seed):
+        for n in np.random.default_rng(seed).integers(1, 4, 60):
+            (y,) = s.run(None, {"x": images(int(n))})
+            if not np.array_equal(y, want[n]):
+                wrong.append(n)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
+def test_a_dropped_session_ends_its_threads():
+    plan = pc.compile(network())
+    before = len(os.listdir("/proc/self/task"))
+    for _ in range(50):
+        pc.InferenceSession(plan, pc.SessionOptions(intra_op_num_threads=3)).run(None, {"x": images(1)})
+    assert len(os.listdir("/proc/self/task")) <= before
