@@ -100,7 +100,7 @@ static void write_npy(const char *path, const pcx_port *port, const void *data)
 {
     char header[512], shape[RANK * 24 + 4] = "";
     for (size_t i = 0; i < port->rank; i++)
-        sprintf(shape + strlen(shape), "%zu,", port->shape[i]);
+        sprintf(shape + strlen(shape), i + 1 < port->rank ? "%zu, " : port->rank == 1 ? "%zu," : "%zu", port->shape[i]);
     int length = sprintf(header, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", words[port->dtype], shape);
     while ((10 + length + 1) % 64)
         header[length++] = ' ';
