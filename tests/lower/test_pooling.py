@@ -17,7 +17,7 @@ def every_window_sees_the_image(size, k, stride, dilation, before, after, ceil):
     if room < 0:
         return False
     starts = [i * stride - before for i in range((-(-room // stride) if ceil else room // stride) + 1)]
-    return all(any(0 <= s + dilation * j < size for j in range(k)) for s in starts if s < size)
+    return all(any(0 <= s + dilation * j < size for j in range(k)) for s in starts if s < size or not ceil)
 
 
 @few
