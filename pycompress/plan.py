@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -75,7 +76,8 @@ def compile(model, *, input_shapes=None, preprocess=None, strict=False, cpu=None
     """
     loaded = model if isinstance(model, Model) else lowering.load(model, base_dir=base_dir)
     images = preprocesses(loaded, preprocess)
-    sets = input_shapes if isinstance(input_shapes, list) else [input_shapes]
+    one = not isinstance(input_shapes, list) or all(isinstance(d, int) for d in input_shapes)
+    sets = [input_shapes] if one else input_shapes
     programs = []
     for shapes in sets:
         program = lowering.lower(loaded, input_shapes_of(loaded, shapes, images), {}, images)
@@ -144,7 +146,12 @@ def input_shapes_of(model: Model, shapes, images) -> dict[str, tuple[int, ...]]:
     concrete = {}
     for name, (_, dims) in declared.items():
         if name in shapes:
-            concrete[name] = tuple(int(d) for d in shapes[name])
+            try:
+                concrete[name] = tuple(operator.index(d) for d in shapes[name])
+            except TypeError:
+                raise TypeError(
+                    f"input_shapes: input {name!r}: a shape is a tuple of integers, got {shapes[name]!r}"
+                ) from None
             continue
         dims = list(dims)
         for i, d in enumerate(dims):
@@ -173,7 +180,11 @@ def _version(kernel: str) -> int:
 
 def _labels(model: Model):
     props = {p.key: p.value for p in model.proto.metadata_props}
-    return json.loads(props["labels"]) if "labels" in props else None
+    try:
+        labels = json.loads(props.get("labels", "null"))
+    except ValueError:  # someone else's labels, in a form of their own
+        return None
+    return labels if isinstance(labels, list) else None
 
 
 def _provenance(model: Model) -> dict[str, str]:

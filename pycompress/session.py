@@ -120,6 +120,8 @@ class InferenceSession:
     model : path, bytes, onnx.ModelProto or Plan
         A saved plan (*.plan.safetensors), an ONNX model, or a plan in memory.
     sess_options : SessionOptions, optional
+    base_dir : path, optional
+        Where external data of a model may be read from.
 
     Raises
     ------
@@ -127,13 +129,13 @@ class InferenceSession:
         If there is no such file, or it is not a model or plan that can be run.
     """
 
-    def __init__(self, model, sess_options: SessionOptions | None = None):
+    def __init__(self, model, sess_options: SessionOptions | None = None, *, base_dir: str | os.PathLike | None = None):
         threads = (sess_options or SessionOptions()).intra_op_num_threads
         if isinstance(threads, bool) or not isinstance(threads, int) or not 0 <= threads <= 1024:
             raise ValueError(f"intra_op_num_threads must be an integer from 0 to 1024, got {threads!r}")
         self._threads = threads or get_num_threads()
         plan = model if isinstance(model, Plan) else _as_plan(model)
-        self._source = _Fixed(plan, self._threads) if plan is not None else _Planner(model, self._threads)
+        self._source = _Fixed(plan, self._threads) if plan is not None else _Planner(model, self._threads, base_dir)
 
     def get_inputs(self) -> list[NodeArg]:
         """Name, shape and type of each input."""
@@ -326,11 +328,11 @@ class _Fixed:
 class _Planner:
     """A model, planned for shapes as they come; the most recent plans are kept."""
 
-    def __init__(self, model, threads: int):
+    def __init__(self, model, threads: int, base_dir=None):
         from . import lower  # needs onnx
 
         self.threads = threads
-        self.model = lower.load(model)
+        self.model = lower.load(model, base_dir=base_dir)
         self.declared = lower.declared_inputs(self.model)
         self.values = lower.value_inputs(self.model)
         self.runners: OrderedDict[tuple, _Runner] = OrderedDict()

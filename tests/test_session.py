@@ -103,3 +103,51 @@ def test_a_dropped_session_ends_its_threads():
     for _ in range(50):
         pc.InferenceSession(plan, pc.SessionOptions(intra_op_num_threads=3)).run(None, {"x": images(1)})
     assert len(os.listdir("/proc/self/task")) <= before
+
+
+def test_external_data_is_read_from_plain_files_in_the_given_folder_only(tmp_path):
+    model, folder = network(), tmp_path / "models"
+    folder.mkdir()
+    w = model.graph.initializer[0]
+    (folder / "w.bin").write_bytes(w.raw_data)
+    (tmp_path / "secret").write_bytes(w.raw_data)
+    (folder / "soft").symlink_to(tmp_path / "secret")
+    os.link(tmp_path / "secret", folder / "hard")
+    x = {"x": images(1)}
+    (want,) = pc.InferenceSession(model).run(None, x)
+    w.ClearField("raw_data")
+    w.data_location = TensorProto.EXTERNAL
+    entry = w.external_data.add(key="location", value="w.bin")
+    with pytest.raises(pc.ModelError, match="base_dir"):
+        pc.InferenceSession(model)
+    np.testing.assert_array_equal(pc.InferenceSession(model, base_dir=folder).run(None, x)[0], want)
+    assert w.data_location == TensorProto.EXTERNAL  # the caller's model is left as it was
+    for bad in ("../secret", "soft", "hard", "", ".", "none", "a\0b", "a" * 5000, str(tmp_path / "secret")):
+        entry.value = bad
+        with pytest.raises(pc.ModelError, match="not a file inside base_dir"):
+            pc.compile(model, base_dir=folder)
+
+
+def test_shapes_are_whole_numbers():
+    model = network()
+    assert (
+        pc.compile(model, input_shapes=[2, 3, 5, 5]).metadata == pc.compile(model, input_shapes=(2, 3, 5, 5)).metadata
+    )
+    for bad in (5, (1.5, 3, 5, 5), "abcd", {"x": None}, {"x": [None, 3, 5, 5]}):
+        with pytest.raises(TypeError, match="'x'"):
+            pc.compile(model, input_shapes=bad)
+    with pytest.raises(pc.ModelError, match="negative"):
+        pc.compile(model, input_shapes=(-1, 3, 5, 5))
+
+
+def test_labels_in_a_form_of_their_own_are_left_alone():
+    model = network()
+    model.metadata_props.add(key="labels", value="cat, dog")
+    assert pc.compile(model).labels is None
+
+
+def test_an_input_given_twice_is_refused():
+    model = network()
+    model.graph.input.append(model.graph.input[0])
+    with pytest.raises(pc.ModelError, match="twice"):
+        pc.compile(model)

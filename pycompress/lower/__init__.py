@@ -178,6 +178,8 @@ def _input(ctx: Lowering, index: int, name: str, shape, preprocess: dict[str, Pr
     data = array.reshape(shape)
     if images is not None:
         channels = shape[3]
+        if any(len(v) not in (1, channels) for v in (images.mean, images.std)):
+            raise ModelError(f"graph input {name!r}: preprocess needs one mean and std, or {channels} of each")
         mean, std = (np.broadcast_to(np.float64(v), (channels,)) for v in (images.mean, images.std))
         out, data = ctx.image(logical)
         ctx.step(

@@ -73,6 +73,8 @@ def load(model, *, base_dir: str | os.PathLike | None = None, limits: LoadLimits
     if _external(proto) and base_dir is None:
         raise ModelError(f"tensor {_external(proto)!r}: external data needs base_dir=")
     if _external(proto):
+        if proto is model:  # the caller's stays as it is
+            proto = onnx.ModelProto.FromString(model.SerializeToString())
         _read_external(proto, Path(base_dir), limits)
     graph = proto.graph
     if len(graph.node) > limits.nodes:
@@ -155,7 +157,7 @@ def _read_external(proto: onnx.ModelProto, base: Path, limits: LoadLimits) -> No
         if unknown := set(info) - {"location", "offset", "length", "checksum"}:
             raise ModelError(f"tensor {t.name!r}: external data key {min(unknown)!r} is not known")
         path = base / info.get("location", "")
-        if base not in path.resolve().parents or path.is_symlink() or not path.is_file() or path.stat().st_nlink != 1:
+        if not _plain_file(path, base):
             raise ModelError(
                 f"tensor {t.name!r}: external data at {info.get('location')!r} is not a file inside base_dir"
             )
@@ -171,6 +173,15 @@ def _read_external(proto: onnx.ModelProto, base: Path, limits: LoadLimits) -> No
             t.raw_data = file.read(length)
         t.data_location = TensorProto.DEFAULT
         del t.external_data[:]
+
+
+def _plain_file(path: Path, base: Path) -> bool:
+    """Whether `path` is a file below `base` that is no link and has no other name."""
+    try:
+        inside = base in path.resolve().parents and not path.is_symlink()
+        return inside and path.is_file() and path.stat().st_nlink == 1
+    except (OSError, ValueError):  # too long, or with a zero byte
+        return False
 
 
 def to_array(tensor: TensorProto, limits: LoadLimits = LoadLimits()) -> np.ndarray:
@@ -226,6 +237,8 @@ def _texts(proto: onnx.ModelProto):
 def _check_names(proto: onnx.ModelProto, limits: LoadLimits) -> None:
     """Single assignment, and every input made before it is used: the order is topological."""
     graph = proto.graph
+    if len({port.name for port in graph.input}) != len(graph.input):
+        raise ModelError(f"graph inputs {[port.name for port in graph.input]}: a name stands there twice")
     made = {named.name for named in (*graph.initializer, *graph.input)}
     for text in _texts(proto):
         if not isinstance(text, str) or "\0" in text:  # protobuf hands over as bytes what is not UTF-8
