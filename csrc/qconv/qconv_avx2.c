@@ -9,23 +9,23 @@
 /* What a thread needs, cut from its scratch. */
 typedef struct {
     const uint8_t **row;
-    const ptrdiff_t **offset; /* of each tile: `table` or NULL */
+    unsigned char *in_place; /* of each tile */
     ptrdiff_t *table;
     uint32_t *row_sum;
     uint8_t *gathered; /* [rows][steps] steps */
-    int16_t *wide;
+    char *panel; /* qgemm_block_scratch */
 } room;
 
 /* The bytes of a room; with `scratch`, also the room. */
 static size_t room_make(const qconv_grid *g, char *scratch, room *r)
 {
-    const size_t offset = round_up(g->rows * 8, 64), table = offset + round_up(g->rows / QGEMM_MR * 8, 64);
+    const size_t in_place = round_up(g->rows * 8, 64), table = in_place + round_up(g->rows / QGEMM_MR, 64);
     const size_t row_sum = table + round_up(g->steps * 8, 64), gathered = row_sum + round_up(g->rows * 4, 64);
-    const size_t wide = gathered + round_up(g->rows * g->steps * 4, 64);
+    const size_t panel = gathered + round_up(g->rows * g->steps * 4, 64);
     if (scratch)
-        *r = (room){ (const uint8_t **)scratch, (const ptrdiff_t **)(scratch + offset), (ptrdiff_t *)(scratch + table),
-                     (uint32_t *)(scratch + row_sum), (uint8_t *)scratch + gathered, (int16_t *)(scratch + wide) };
-    return wide + QGEMM_WIDE(g->steps);
+        *r = (room){ (const uint8_t **)scratch, (unsigned char *)scratch + in_place, (ptrdiff_t *)(scratch + table),
+                     (uint32_t *)(scratch + row_sum), (uint8_t *)scratch + gathered, scratch + panel };
+    return panel + qgemm_block_scratch(g->steps);
 }
 
 size_t qconv_avx2_scratch(const void *args)
@@ -167,7 +167,7 @@ static void rows_make(source *s, size_t top, size_t rows)
         qconv_place at[QGEMM_MR];
         const uint8_t **row = r->row + x;
         if (line_in_place(s, rows - x, row)) {
-            r->offset[x / QGEMM_MR] = r->table;
+            r->in_place[x / QGEMM_MR] = 1;
             go_on(s, QGEMM_MR);
             continue;
         }
@@ -179,7 +179,7 @@ static void rows_make(source *s, size_t top, size_t rows)
             if (x + y + 1 < rows)
                 go_on(s, 1);
         }
-        r->offset[x / QGEMM_MR] = whole ? r->table : NULL;
+        r->in_place[x / QGEMM_MR] = (unsigned char)whole;
         if (!whole)
             gather_tile(s, at, x);
     }
@@ -200,9 +200,9 @@ void qconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
         s.last = table_make(p, r.table);
         s.end = p->ldx ? (p->b * p->ih * p->iw - 1) * p->ldx + p->c : p->c;
     }
-    qgemm_block b = { .row = r.row, .offset = r.offset, .azp = p->xzp[0], .row_sum = p->wzp ? r.row_sum : NULL,
+    qgemm_block b = { .row = r.row, .table = r.table, .in_place = r.in_place, .azp = p->xzp[0], .row_sum = p->wzp ? r.row_sum : NULL,
                       .k = p->kh * p->kw * p->c, .steps = g.steps, .n = p->n, .w = p->w, .colsum = p->colsum,
-                      .wzp = p->wzp, .proof = p->prepared, .wide = r.wide, .tail = &tail, .out = p->out,
+                      .wzp = p->wzp, .proof = p->prepared, .scratch = r.panel, .tail = &tail, .out = p->out,
                       .ldo = p->ldo };
     for (size_t u = begin; u < end; u++) {
         if (u == begin || u % g.groups == 0) {

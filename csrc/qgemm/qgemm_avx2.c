@@ -11,16 +11,15 @@ typedef struct {
     uint32_t zero[QGEMM_NR], w[QGEMM_NR]; /* times the row's zero point and times its sum */
 } columns;
 
-/* acc = sum a w - azp (colsum - k wzp) - wzp sum a + bias, and windows start off by `fix`. */
-static void columns_make(const qgemm_block *b, size_t j, size_t cols, const qproof *proof, columns *c)
+/* acc = sum a w - azp (colsum - k wzp) - wzp sum a + bias; windows start off by `fix`, the sum of all starts. */
+static void columns_make(const qgemm_block *b, size_t j, size_t cols, const int32_t *fix, columns *c)
 {
     memset(c, 0, sizeof *c);
     for (size_t x = 0; x < cols; x++) {
         const uint32_t zw = b->wzp ? (uint32_t)b->wzp[j + x] : 0;
         c->zero[x] = (uint32_t)b->colsum[j + x] - (uint32_t)b->k * zw;
         c->w[x] = zw;
-        c->base[x] = b->tail->q.bias ? (uint32_t)b->tail->q.bias[j + x] : 0;
-        c->base[x] -= proof ? (uint32_t)proof->fix[x] : 0;
+        c->base[x] = (b->tail->q.bias ? (uint32_t)b->tail->q.bias[j + x] : 0) - (uint32_t)fix[x];
         c->base[x] -= b->zero ? 0 : (uint32_t)b->azp * c->zero[x];
     }
 }
@@ -36,12 +35,52 @@ static void start_rows(const qgemm_block *b, size_t r, const columns *c, uint32_
     }
 }
 
+/* A panel's weights in the parts in which they are summed. */
+typedef struct {
+    qgemm_tile main, rest;       /* but for what changes from tile to tile; rest.steps may be 0 */
+    const ptrdiff_t *offset[2];  /* of the rest: without and by the block's table */
+    int32_t fix[QGEMM_NR];
+} parts;
+
+static void part_make(const qproof_part *from, const int8_t *w, qgemm_tile *t, int32_t *fix)
+{
+    t->steps = from->steps;
+    t->window = from->window;
+    t->w = from->w ? from->w : w;
+    t->start = from->start;
+    for (size_t x = 0; t->window > 1 && x < QGEMM_NR; x++)
+        fix[x] += from->fix[x];
+}
+
+static void parts_make(const qgemm_block *b, size_t panel, parts *to)
+{
+    const int8_t *w = b->w + panel * b->steps * QGEMM_STEP;
+    const qproof none = { .main = { .steps = b->steps } }, *proof = b->proof ? b->proof + panel : &none;
+    qproof_part first = proof->main;
+    memset(to, 0, sizeof *to);
+    if (b->rows <= 2 && first.window && !proof->rest.steps)
+        first.window = 1; /* weights are read but once: their starts would cost more than they save */
+    part_make(&first, w, &to->main, to->fix);
+    part_make(&proof->rest, w, &to->rest, to->fix);
+    to->main.wide = (int16_t *)b->scratch;
+    if (!to->main.window)
+        qgemm_widen(b->steps, w, (int16_t *)b->scratch);
+    ptrdiff_t *offset = (ptrdiff_t *)(b->scratch + qgemm_wide(b->steps));
+    to->offset[0] = offset;
+    to->offset[1] = offset + to->rest.steps;
+    for (size_t x = 0; x < to->rest.steps; x++) {
+        const size_t at = proof->rest.at[x];
+        offset[x] = (ptrdiff_t)(4 * at);
+        offset[to->rest.steps + x] = b->table ? b->table[at] : 0;
+    }
+}
+
 /* How many whole tiles from row r on are read the same way. */
 static size_t whole_tiles(const qgemm_block *b, size_t r)
 {
     const size_t all = b->rows / QGEMM_MR, first = r / QGEMM_MR;
     size_t tile = first;
-    while (tile < all && (!b->offset || b->offset[tile] == b->offset[first]))
+    while (tile < all && (!b->table || b->in_place[tile] == b->in_place[first]))
         tile++;
     return tile - first;
 }
@@ -53,27 +92,32 @@ void qgemm_panel_avx2(const qgemm_block *b, size_t panel)
     const qt_columns tail = qt_columns_make(b->tail, j, cols);
     _Alignas(64) int32_t start[QGEMM_MR][QGEMM_NR], sum[QGEMM_MR][QGEMM_NR];
     columns c;
-    qgemm_tile t = { .row = b->row, .steps = b->steps, .w = b->w + panel * b->steps * QGEMM_STEP, .wide = b->wide,
-                     .proof = b->proof ? b->proof + panel : NULL,
-                     .from = (const int32_t(*)[QGEMM_NR])start, .sum = sum };
-    if (!t.proof || !t.proof->window)
-        qgemm_widen(b->steps, t.w, b->wide);
-    columns_make(b, j, cols, t.proof, &c);
+    parts p;
+    parts_make(b, panel, &p);
+    columns_make(b, j, cols, p.fix, &c);
     start_rows(b, 0, &c, (uint32_t(*)[QGEMM_NR])start);
+    p.rest.from = (const int32_t(*)[QGEMM_NR])start;
+    p.main.from = (const int32_t(*)[QGEMM_NR])(p.rest.steps ? sum : start);
+    p.rest.sum = p.main.sum = sum;
     uint8_t *out = (uint8_t *)b->out + b->i * ldo + j * b->tail->bytes;
     for (size_t r = 0, count; r < b->rows; r += count) {
-        t.row = b->row + r;
-        t.offset = b->offset ? b->offset[r / QGEMM_MR] : NULL;
-        const size_t whole = tail.plain && !by_row ? whole_tiles(b, r) : 0;
+        const int in_place = b->table && b->in_place[r / QGEMM_MR];
+        size_t whole = tail.plain && !by_row ? whole_tiles(b, r) : 0;
+        whole = p.rest.steps ? min_size(whole, 1) : whole;
         count = whole ? whole * QGEMM_MR : min_size(QGEMM_MR, b->rows - r);
-        if (whole) {
-            qgemm_sweep_avx2(&t)(&t, whole, &tail, b->i + r, out + r * ldo, ldo);
-            continue;
-        }
+        p.main.row = p.rest.row = b->row + r;
+        p.main.offset = in_place ? b->table : NULL;
+        p.rest.offset = p.offset[in_place];
         if (by_row && r)
             start_rows(b, r, &c, (uint32_t(*)[QGEMM_NR])start);
-        qgemm_tile_avx2(&t, count);
-        qtail_rows_avx2(&tail, b->i + r, count, sum, out + r * ldo, ldo);
+        if (p.rest.steps)
+            qgemm_tile_avx2(&p.rest, min_size(count, QGEMM_MR));
+        if (whole) {
+            qgemm_sweep_avx2(&p.main)(&p.main, whole, &tail, b->i + r, out + r * ldo, ldo);
+        } else {
+            qgemm_tile_avx2(&p.main, count);
+            qtail_rows_avx2(&tail, b->i + r, count, sum, out + r * ldo, ldo);
+        }
     }
 }
 
@@ -87,7 +131,7 @@ typedef struct {
     int32_t *zero;
     uint32_t *row_sum;
     uint8_t *spare; /* SPARES rows of whole steps */
-    int16_t *wide;
+    char *panel; /* qgemm_block_scratch */
 } room;
 
 /* The bytes of a room; with `scratch`, also the room. */
@@ -95,11 +139,11 @@ static size_t room_make(const pcx_qgemm_args *p, char *scratch, room *r)
 {
     const size_t rows = qgemm_split(p).rows, steps = ceil_div(p->k, 4);
     const size_t zero = round_up(rows * sizeof *r->row, 64), row_sum = zero + round_up(rows * 4, 64);
-    const size_t spare = row_sum + round_up(rows * 4, 64), wide = spare + round_up(SPARES * steps * 4, 64);
+    const size_t spare = row_sum + round_up(rows * 4, 64), panel = spare + round_up(SPARES * steps * 4, 64);
     if (scratch)
         *r = (room){ (const uint8_t **)scratch, (int32_t *)(scratch + zero), (uint32_t *)(scratch + row_sum),
-                     (uint8_t *)scratch + spare, (int16_t *)(scratch + wide) };
-    return wide + QGEMM_WIDE(steps);
+                     (uint8_t *)scratch + spare, scratch + panel };
+    return panel + qgemm_block_scratch(steps);
 }
 
 size_t qgemm_avx2_scratch(const void *args) { return room_make(args, NULL, NULL); }
@@ -155,7 +199,7 @@ void qgemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
     room_make(p, scratch, &r);
     qgemm_block b = { .row = r.row, .azp = p->ldz ? 0 : p->azp[0], .zero = p->ldz ? r.zero : NULL,
                       .row_sum = p->wzp ? r.row_sum : NULL, .k = p->k, .steps = ceil_div(p->k, 4), .n = p->n,
-                      .w = p->w, .colsum = p->colsum, .wzp = p->wzp, .proof = p->prepared, .wide = r.wide,
+                      .w = p->w, .colsum = p->colsum, .wzp = p->wzp, .proof = p->prepared, .scratch = r.panel,
                       .tail = &tail, .out = p->out, .ldo = p->ldo };
     for (size_t u = begin; u < end; u++) {
         if (u == begin || u % g.panels == 0) {

@@ -13,7 +13,8 @@ enum { QGEMM_MR = 6 };
 typedef struct {
     size_t i, rows;                  /* output rows [i, i + rows) */
     const uint8_t *const *row;       /* [round_up(rows, 6)]; repeats the last row beyond `rows` */
-    const ptrdiff_t *const *offset;  /* of each tile of 6 rows: see qgemm_tile; NULL: none has one */
+    const ptrdiff_t *table;          /* where steps are, from a row on; NULL: four bytes apart */
+    const unsigned char *in_place;   /* of each tile of 6 rows: are its steps where `table` says? */
     int32_t azp;                     /* zero point of every row, unless `zero` */
     const int32_t *zero;             /* zero point of each row, or NULL */
     const uint32_t *row_sum;         /* sum of each row, NULL where wzp is NULL */
@@ -21,22 +22,26 @@ typedef struct {
     const int8_t *w;                 /* [ceil(n/16),steps,16,4] */
     const int32_t *colsum, *wzp;
     const qproof *proof;             /* [ceil(n/16)] or NULL */
-    int16_t *wide;                   /* scratch, QGEMM_WIDE(steps) bytes */
+    char *scratch;                   /* qgemm_block_scratch(steps) bytes */
     const qtail *tail;
     void *out;
     size_t ldo;
 } qgemm_block;
 
-#define QGEMM_WIDE(steps) ((steps) * 2 * QGEMM_STEP)
+/* The panel widened; where the steps of its rest are, by table and without. */
+static inline size_t qgemm_wide(size_t steps) { return steps * 2 * QGEMM_STEP; }
+static inline size_t qgemm_block_scratch(size_t steps)
+{
+    return qgemm_wide(steps) + 2 * qproof_rest(steps) * sizeof(ptrdiff_t);
+}
 
 /* One tile's operands. */
 typedef struct {
     const uint8_t *const *row; /* QGEMM_MR rows; step s of a row is 4 bytes at offset[s], or at 4 s */
     const ptrdiff_t *offset;
-    size_t steps;
-    const int8_t *w;                 /* the panel */
-    const qproof *proof;             /* NULL: nothing is proven */
-    const int16_t *wide;             /* the panel by qgemm_widen, where no window is proven */
+    size_t steps, window;            /* qproof_part's */
+    const int8_t *w;                 /* of these steps */
+    const int16_t *start, *wide;     /* qproof_part's; by qgemm_widen, where window is 0 */
     const int32_t (*from)[QGEMM_NR]; /* where the sums of each row start */
     int32_t (*sum)[QGEMM_NR];        /* where they end */
 } qgemm_tile;

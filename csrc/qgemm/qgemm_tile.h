@@ -73,7 +73,7 @@ PCX_INLINE void qg_windows(const int mr, const int table, const size_t window, c
     const int few = mr <= 2; /* then there are registers for the int32 sums, too */
     const __m256i ones = _mm256_set1_epi16(1);
     const size_t steps = t->steps, whole = steps - steps % window;
-    const int16_t *start = t->proof->start;
+    const int16_t *start = t->start;
     const int8_t *w = t->w;
     const int32_t *from = t->from[0];
     int32_t *const to = t->sum[0]; /* stores may alias *t: everything is read before */
@@ -193,7 +193,7 @@ static void qgemm_widen(size_t steps, const int8_t *w, int16_t *wide)
 
 PCX_INLINE void qg_tile(const int mr, const int table, const qgemm_tile *t)
 {
-    switch (t->proof && t->steps ? t->proof->window : 0) {
+    switch (t->steps ? t->window : 0) {
     case 8: qg_windows(mr, table, 8, t, NULL); return;
     case 4: qg_windows(mr, table, 4, t, NULL); return;
     case 2: qg_windows(mr, table, 2, t, NULL); return;
@@ -248,7 +248,7 @@ QGEMM_SWEEP(0_0, STORED(qg_exact(6, 0, t))) QGEMM_SWEEP(0_1, STORED(qg_exact(6, 
 static qgemm_sweep *qgemm_sweep_avx2(const qgemm_tile *t)
 {
     const int table = t->offset != NULL;
-    switch (t->proof && t->steps ? t->proof->window : 0) {
+    switch (t->steps ? t->window : 0) {
     case 8: return table ? qgemm_sweep_8_1 : qgemm_sweep_8_0;
     case 4: return table ? qgemm_sweep_4_1 : qgemm_sweep_4_0;
     case 2: return table ? qgemm_sweep_2_1 : qgemm_sweep_2_0;

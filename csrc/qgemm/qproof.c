@@ -3,59 +3,220 @@
 
 enum { LANES = 2 * QGEMM_NR, PAIR = 128, WINDOW = 256, WIDEST = 8 };
 
-/* Room for the starts of one panel: windows of two are the most. */
-static size_t starts(size_t steps) { return ceil_div(steps, 2) * LANES; }
+/* Tenths of cycles that a step of a tile costs by its window, on the widened path, and if it is of a rest. */
+static const size_t cost[WIDEST + 1] = { 236, 132, 118, 0, 94, 0, 0, 0, 85 };
+enum { REST_COST = 100, REST_CALL = 300 };
+
+static size_t starts(size_t steps) { return ceil_div(steps, 2) * LANES * sizeof(int16_t); }
 
 size_t qproof_bytes(size_t panels, size_t steps)
 {
-    return panels * (sizeof(qproof) + starts(steps) * sizeof(int16_t));
+    const size_t rest = qproof_rest(steps);
+    const size_t each = starts(steps) + steps * QGEMM_STEP + starts(rest) + rest * QGEMM_STEP + round_up(rest * 4, 64);
+    return panels * (sizeof(qproof) + each);
 }
 
-/* The sums P and N of one lane over `count` steps from `w` on. */
-static void sums(const int8_t *w, size_t count, size_t lane, int *P, int *N)
+/* Steps of one window that are being split; rest starts as zeros. */
+typedef struct {
+    size_t count;
+    int8_t main[WIDEST * QGEMM_STEP], rest[WIDEST * QGEMM_STEP];
+    int marked[WIDEST]; /* has a rest */
+} window;
+
+static int size_of(int x) { return x < 0 ? -x : x; }
+
+/* Move up to `most` of the weight at `at` into the rest, whose pair stays a pair; how much was moved. */
+static int move(window *v, size_t at, int most)
 {
-    *P = *N = 0;
-    for (size_t s = 0; s < count; s++)
-        for (size_t b = 0; b < 2; b++) {
-            const int x = w[s * QGEMM_STEP + lane * 2 + b];
-            *P += x > 0 ? x : 0;
-            *N -= x < 0 ? x : 0;
+    const int x = v->main[at], other = v->rest[at ^ 1], same = (x < 0) == (other < 0) ? size_of(other) : 0;
+    int amount = size_of(x) < most ? size_of(x) : most;
+    const int room = PAIR - same - size_of(v->rest[at]);
+    amount = amount < room ? amount : room;
+    if (x > 0 && amount > 127 - v->rest[at])
+        amount = 127 - v->rest[at];
+    if (amount <= 0)
+        return 0;
+    v->main[at] = (int8_t)(x < 0 ? x + amount : x - amount);
+    v->rest[at] = (int8_t)(x < 0 ? v->rest[at] - amount : v->rest[at] + amount);
+    v->marked[at / QGEMM_STEP] = 1;
+    return amount;
+}
+
+/* Both weights of different sign never break a pair; of the same, the larger one gives way: it is enough. */
+static void split_pairs(window *v)
+{
+    for (size_t at = 0; at < v->count * QGEMM_STEP; at += 2) {
+        const int x = v->main[at], y = v->main[at + 1], over = size_of(x + y) - PAIR;
+        if (over > 0)
+            move(v, at + (size_of(y) > size_of(x)), over);
+    }
+}
+
+/* Take `over` out of a lane: first from steps that have a rest already, then from those with the most to give. */
+static int split_lane(window *v, size_t lane, int over)
+{
+    int open[WIDEST];
+    for (size_t s = 0; s < v->count; s++)
+        open[s] = 1;
+    for (size_t tries = 0; tries < v->count && over > 0; tries++) {
+        size_t best = 0;
+        int most = -1;
+        for (size_t s = 0; s < v->count; s++) {
+            const int8_t *pair = v->main + s * QGEMM_STEP + lane * 2;
+            const int give = size_of(pair[0]) + size_of(pair[1]) + (v->marked[s] ? 1000 : 0);
+            if (open[s] && give > most) {
+                most = give;
+                best = s;
+            }
         }
+        open[best] = 0;
+        over -= move(v, best * QGEMM_STEP + lane * 2, over);
+        over -= move(v, best * QGEMM_STEP + lane * 2 + 1, over);
+    }
+    return over <= 0;
 }
 
-static int holds(const int8_t *w, size_t steps, size_t window)
+/* Whether `count` steps fit a window as they are.  Fixed trip counts: compilers make vectors of these loops. */
+static int fits(const int8_t *w, size_t count, size_t T)
 {
-    for (size_t s = 0; s < steps; s += window)
+    int16_t size[LANES] = { 0 };
+    int over = 0;
+    for (size_t s = 0; s < count; s++, w += QGEMM_STEP)
         for (size_t lane = 0; lane < LANES; lane++) {
-            int P, N;
-            sums(w + s * QGEMM_STEP, min_size(window, steps - s), lane, &P, &N);
-            if (window == 1 ? P > PAIR || N > PAIR : P + N > WINDOW)
-                return 0;
+            const int16_t x = w[2 * lane], y = w[2 * lane + 1];
+            size[lane] = (int16_t)(size[lane] + (x < 0 ? -x : x) + (y < 0 ? -y : y));
+            over |= x + y > PAIR || x + y < -PAIR;
         }
+    for (size_t lane = 0; T > 1 && lane < LANES; lane++)
+        over |= size[lane] > WINDOW;
+    return !over;
+}
+
+/* Whether the window could be split: steps without a rest are as they were. */
+static int split(window *v, const int8_t *w, size_t count, size_t T)
+{
+    v->count = count;
+    memcpy(v->main, w, count * QGEMM_STEP);
+    memset(v->rest, 0, count * QGEMM_STEP);
+    memset(v->marked, 0, sizeof v->marked);
+    split_pairs(v);
+    for (size_t lane = 0; T > 1 && lane < LANES; lane++) {
+        int size = 0;
+        for (size_t s = 0; s < count; s++) {
+            const int8_t *pair = v->main + s * QGEMM_STEP + lane * 2;
+            size += size_of(pair[0]) + size_of(pair[1]);
+        }
+        if (size > WINDOW && !split_lane(v, lane, size - WINDOW))
+            return 0;
+    }
     return 1;
+}
+
+/* What windows of T steps cost, or SIZE_MAX if that is not below `limit` or cannot be. */
+static size_t weigh(size_t steps, const int8_t *w, size_t T, size_t limit)
+{
+    window v;
+    size_t total = steps * cost[T], rest = 0;
+    for (size_t s = 0; s < steps && total < limit; s += T) {
+        const size_t count = min_size(T, steps - s);
+        if (fits(w + s * QGEMM_STEP, count, T))
+            continue;
+        if (!split(&v, w + s * QGEMM_STEP, count, T))
+            return SIZE_MAX;
+        total += rest ? 0 : REST_CALL;
+        for (size_t x = 0; x < count; x++) {
+            rest += (size_t)v.marked[x];
+            total += v.marked[x] ? REST_COST : 0;
+        }
+    }
+    return total < limit && rest <= qproof_rest(steps) ? total : SIZE_MAX;
+}
+
+/* P - N of one lane over `count` steps. */
+static int balance(const int8_t *w, size_t count, size_t lane)
+{
+    int sum = 0;
+    for (size_t s = 0; s < count; s++)
+        sum += w[s * QGEMM_STEP + lane * 2] + w[s * QGEMM_STEP + lane * 2 + 1];
+    return sum;
+}
+
+/* The starts of a part; the first byte behind them. */
+static char *fill_starts(qproof_part *part, const int8_t *w, char *to)
+{
+    int16_t *start = (int16_t *)to;
+    if (part->window < 2)
+        return to;
+    part->start = start;
+    for (size_t s = 0; s < part->steps; s += part->window)
+        for (size_t lane = 0; lane < LANES; lane++, start++) {
+            const int twice = -255 * balance(w + s * QGEMM_STEP, min_size(part->window, part->steps - s), lane);
+            *start = (int16_t)((twice - (twice & 1)) / 2); /* floor */
+            part->fix[lane / 2] += *start;
+        }
+    return (char *)start;
+}
+
+/* Whether weights need no rest for windows of T steps. */
+static int holds(const int8_t *w, size_t steps, size_t T)
+{
+    for (size_t s = 0; s < steps; s += T)
+        if (!fits(w + s * QGEMM_STEP, min_size(T, steps - s), T))
+            return 0;
+    return 1;
+}
+
+/* Splits all windows: main weights at `main`, the others at `rest`, their places at `at`. */
+static size_t split_all(size_t steps, const int8_t *w, size_t T, int8_t *main, int8_t *rest, uint32_t *at)
+{
+    window v;
+    size_t count = 0;
+    for (size_t s = 0; s < steps; s += T) {
+        split(&v, w + s * QGEMM_STEP, min_size(T, steps - s), T);
+        memcpy(main + s * QGEMM_STEP, v.main, v.count * QGEMM_STEP);
+        for (size_t x = 0; x < v.count; x++)
+            if (v.marked[x]) {
+                memcpy(rest + count * QGEMM_STEP, v.rest + x * QGEMM_STEP, QGEMM_STEP);
+                at[count++] = (uint32_t)(s + x);
+            }
+    }
+    return count;
+}
+
+/* One panel; the first byte behind what it needed of `room`. */
+static char *prove(size_t steps, const int8_t *w, qproof *proof, char *room)
+{
+    static const size_t windows[] = { 2, 4, 8, 1 }; /* the likeliest first: it bounds the others */
+    size_t least = steps * cost[0];
+    for (int x = 0; x < 4; x++) {
+        const size_t total = weigh(steps, w, windows[x], least);
+        if (total < least) {
+            least = total;
+            proof->main.window = windows[x];
+        }
+    }
+    proof->main.steps = steps;
+    if (!proof->main.window || holds(w, steps, proof->main.window))
+        return fill_starts(&proof->main, w, room);
+    int8_t *main = (int8_t *)room, *rest = main + steps * QGEMM_STEP;
+    uint32_t *at = (uint32_t *)(rest + qproof_rest(steps) * QGEMM_STEP);
+    qproof_part *part = &proof->rest;
+    proof->main.w = main;
+    part->w = rest;
+    part->at = at;
+    part->steps = split_all(steps, w, proof->main.window, main, rest, at);
+    part->window = WIDEST;
+    while (part->window > 1 && !holds(rest, part->steps, part->window))
+        part->window /= 2;
+    room = (char *)at + round_up(qproof_rest(steps) * 4, 64);
+    return fill_starts(part, rest, fill_starts(&proof->main, main, room));
 }
 
 void qproof_make(size_t panels, size_t steps, const int8_t *w, void *proofs)
 {
     qproof *proof = proofs;
-    int16_t *start = (int16_t *)(proof + panels);
-    for (size_t p = 0; p < panels; p++, proof++, w += steps * QGEMM_STEP, start += starts(steps)) {
-        memset(proof, 0, sizeof *proof);
-        if (!holds(w, steps, 1))
-            continue;
-        proof->window = WIDEST; /* what holds for 2T holds for T */
-        while (proof->window > 1 && !holds(w, steps, proof->window))
-            proof->window /= 2;
-        if (proof->window == 1)
-            continue;
-        proof->start = start;
-        for (size_t s = 0, at = 0; s < steps; s += proof->window)
-            for (size_t lane = 0; lane < LANES; lane++, at++) {
-                int P, N;
-                sums(w + s * QGEMM_STEP, min_size(proof->window, steps - s), lane, &P, &N);
-                const int twice = 255 * (N - P);
-                start[at] = (int16_t)((twice - (twice & 1)) / 2); /* floor */
-                proof->fix[lane / 2] += start[at];
-            }
-    }
+    char *room = (char *)(proof + panels);
+    memset(proof, 0, panels * sizeof *proof);
+    for (size_t p = 0; p < panels; p++, w += steps * QGEMM_STEP)
+        room = prove(steps, w, proof + p, room);
 }

@@ -4,10 +4,14 @@
  * A step leaves two int16 lanes per column: the sums of its first and of its last two products
  * with u8.  Let P and N be the sums of the positive and of the negated negative weights of a set.
  *   pair    vpmaddubsw saturates: exact if P <= 128 and N <= 128, as 255 * 128 = 32640.
- *   window  `steps` consecutive steps are added up by vpaddw, which wraps: only the total counts.
+ *   window  `window` consecutive steps are added up by vpaddw, which wraps: only the total counts.
  *           It lies in [start - 255 N, start + 255 P]; with start = floor(255 (N - P) / 2) that is
  *           within 255 * 256 / 2 = 32640 of zero if P + N <= 256.
- * A window of one step is a pair and needs no start.  What the starts add to a column is in `fix`.
+ * A window of one step is a pair and needs no start.
+ *
+ * Weights of any size are made to fit: what is too much is taken out of `main` into `rest`, the few
+ * steps that have any, and is added up on its own: w = main + rest.  The widest window is not always
+ * the fastest then; qproof_make weighs steps by what they were measured to cost.
  */
 #ifndef PCX_QPROOF_H
 #define PCX_QPROOF_H
@@ -16,14 +20,28 @@
 
 enum { QGEMM_NR = 16, QGEMM_STEP = 64 /* bytes of a step: 16 columns, 4 k */ };
 
-/* One panel of 16 columns. */
+/* Steps that are summed in one go. */
 typedef struct {
-    _Alignas(64) size_t window; /* 8, 4, 2 or 1 steps; 0: not even pairs are proven */
-    const int16_t *start; /* [ceil(steps/window)][16 columns][2], for windows of 2 and more */
-    int32_t fix[QGEMM_NR];
+    size_t steps, window;   /* window: 8, 4, 2 or 1 steps; 0: nothing is proven */
+    const int8_t *w;        /* [steps,16,4]; NULL: the panel as it is */
+    const uint32_t *at;     /* [steps]: which steps of the panel these are; NULL: all */
+    const int16_t *start;   /* [ceil(steps/window)][16 columns][2], for windows of 2 and more */
+    int32_t fix[QGEMM_NR];  /* what the starts add to a column */
+} qproof_part;
+
+/* One panel of 16 columns; rest.steps is 0 where weights fit as they are. */
+typedef struct {
+    _Alignas(64) qproof_part main;
+    qproof_part rest;
 } qproof;
 
-/* Bytes for, and the proofs of, panels of `steps` steps: i8[panels,steps,16,4] -> qproof[panels]. */
+/* How many steps may have a rest. */
+static inline size_t qproof_rest(size_t steps) { return steps / 2 + 8; }
+
+/*
+ * Bytes for, and the proofs of, panels of `steps` steps: i8[panels,steps,16,4] -> qproof[panels] and
+ * what they point to.  The bytes are for the worst weights; those not needed, at the end, stay untouched.
+ */
 PCX_HIDDEN size_t qproof_bytes(size_t panels, size_t steps);
 PCX_HIDDEN void qproof_make(size_t panels, size_t steps, const int8_t *w, void *proofs);
 

@@ -63,6 +63,18 @@ def test_equals_reference(isa, size, T):
 
 
 @isas
+@sizes
+@pytest.mark.parametrize("sigma", (28, 44))
+def test_weights_of_which_some_fit_no_window(isa, size, sigma):
+    args = ref.example(np.random.default_rng(1), *size)
+    n, c, (kh, kw) = size[4], size[3], size[5]
+    rng = np.random.default_rng(sigma)
+    packed = ref.pack(np.clip(np.rint(rng.normal(0, sigma, (n, kh, kw, c))), -128, 127).astype(np.int8))
+    args[2], args[11] = packed.w, packed.colsum
+    np.testing.assert_array_equal(run(isa, args), expected(args))
+
+
+@isas
 @pytest.mark.parametrize("kind,lut,residual", [("u8", 0, 1), ("u8", 1, 1), ("f32", 0, 0)])
 @pytest.mark.parametrize("c", (3, 8))
 def test_every_epilogue_and_zero_points_of_weights(isa, kind, lut, residual, c):

@@ -114,6 +114,32 @@ def test_one_more_than_the_bound_is_not_proven(isa):
 
 
 @isas
+@pytest.mark.parametrize("sigma", (20, 28, 36, 44, 80))
+@pytest.mark.parametrize("m,k", ((1, 64), (2, 97), (6, 640), (13, 30), (20, 300)))
+def test_weights_of_which_some_fit_no_window_stay_exact_at_every_extreme(isa, sigma, m, k):
+    """What is too much for a window is summed on its own."""
+    rng = np.random.default_rng(sigma)
+    w = np.clip(np.rint(rng.normal(0, sigma, (21, k))), -128, 127).astype(np.int8)
+    a = np.concatenate([extremes(w), rng.integers(0, 256, (m, k)).astype(np.uint8)])
+    for rows in (a[-m:], a):
+        args = plain(rows, w, 3)
+        np.testing.assert_array_equal(run(isa, args), (rows.astype(int) - 3) @ w.T.astype(int))
+
+
+@isas
+@pytest.mark.parametrize("few", (1, 4, 9, 30))
+def test_a_few_weights_of_the_largest_size_among_small_ones(isa, few):
+    rng = np.random.default_rng(few)
+    w = rng.integers(-6, 7, (16, 120)).astype(np.int8)
+    for row in w:
+        row[rng.choice(120, few, False)] = rng.choice((-128, 127), few)
+        at = rng.integers(0, 116)
+        row[at : at + 4] = rng.choice((-128, 127))
+    a = extremes(w)
+    np.testing.assert_array_equal(run(isa, plain(a, w)), a.astype(int) @ w.T.astype(int))
+
+
+@isas
 def test_full_range_weights_and_the_largest_k(isa):
     k = 65536
     w = np.array([[-128], [127]], np.int8).repeat(k, 1)
