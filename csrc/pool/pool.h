@@ -24,7 +24,7 @@ PCX_INLINE void pool_lanes(const pool_window *w, size_t c, size_t n, int max, fl
     for (size_t y = 0; y < w->rows; y++) {
         const float *x = w->x + y * w->row_step + c;
         for (size_t j = 0; j < n; j++)
-            row[j] = x[j];
+            row[j] = !max ? x[j] : x[j] > all[j] ? x[j] : all[j]; /* NaN is never the greatest */
         for (size_t i = 1; i < w->columns; i++) {
             x += w->column_step;
             for (size_t j = 0; j < n; j++)

@@ -17,7 +17,7 @@ PCX_INLINE void pool_vectors(const pool_window *w, size_t c, int nv, int max, fl
     for (size_t y = 0; y < w->rows; y++) {
         const float *x = w->x + y * w->row_step + c;
         PCX_UNROLL for (int v = 0; v < nv; v++)
-            row[v] = _mm256_loadu_ps(x + v * LANES);
+            row[v] = max ? _mm256_max_ps(_mm256_loadu_ps(x + v * LANES), all[v]) : _mm256_loadu_ps(x + v * LANES);
         for (size_t i = 1; i < w->columns; i++) {
             x += w->column_step;
             PCX_UNROLL for (int v = 0; v < nv; v++) {

@@ -27,7 +27,7 @@ class Histogram:
         if reach == 0:
             return
         if not self.width:
-            self.width = 2.0 ** (np.ceil(np.log2(reach)) - 10)
+            self.width = 2.0 ** max(np.ceil(np.log2(reach)) - 10, -120)  # its inverse is a float32
         first, last = self._reach()
         while last - first >= BINS:
             self._merge()

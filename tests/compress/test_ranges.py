@@ -62,3 +62,10 @@ def test_constants_and_zeros_have_a_range():
     assert filled(np.zeros(10)).mse() == (0, 0)
     low, high = filled(np.full(10, 5.0)).mse()
     assert low == 0 and 4.5 < high <= 5
+
+
+def test_subnormal_values_are_counted():
+    h = Histogram()
+    x = np.array([1e-45, 1e-40, 0, -1e-42], np.float32)
+    h.add(x, x.min(), x.max())
+    assert h.counts.sum() == len(x)

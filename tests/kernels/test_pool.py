@@ -41,3 +41,14 @@ def test_windows_far_outside_are_empty(isa):
     for mode, expected in enumerate([-np.inf, 0, 0]):
         values = [x, mode, 2, 2, 1 << 40, 1 << 62, 1 << 19, 1, 5, 1 << 50, 0, 0, np.zeros((1, 2, 2, 3), np.float32)]
         assert (check("pool", values, isa)[0] == expected).all()
+
+
+@isas("pool")
+def test_nan_is_never_the_greatest_wherever_it_stands(isa):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 6, 6, 41)).astype(np.float32)
+    x[rng.random(x.shape) < 0.3] = np.nan
+    values = [x, 0, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0, np.zeros((1, 5, 5, 41), np.float32)]
+    windows = np.lib.stride_tricks.sliding_window_view(x, (2, 2), (1, 2))
+    expected = np.fmax.reduce(windows, axis=(-2, -1), initial=-np.inf)
+    np.testing.assert_array_equal(check("pool", values, isa)[0], expected)
