@@ -42,6 +42,11 @@ class Tensors:
             self.arrays[name] = aligned(x.shape, x.dtype, x)
         return self._names[key]
 
+    def keep(self, names: set[str]) -> None:
+        """Forget all others: what no plan uses any more."""
+        self.arrays = {n: x for n, x in self.arrays.items() if n in names}
+        self._names = {key: n for key, n in self._names.items() if n in names}
+
 
 def compile(model, *, input_shapes=None, preprocess=None, strict=False, cpu=None, labels=None, base_dir=None) -> Plan:
     """Plan a model for given input shapes.
@@ -110,6 +115,11 @@ def program_plan(model: Model, programs: list[Program], *, cpu=None, labels=None
     if labels is not None:
         metadata["pycompress.labels"] = json.dumps([str(x) for x in labels])
     return Plan(metadata, {name: tensors.arrays[name] for name in used}, cpu=cpu)
+
+
+def forget_unused(model: Model, plans) -> None:
+    """Drop the constants that were made for plans of `model` and that none of `plans` holds."""
+    model.packed["tensors"].keep({name for plan in plans for name in plan._tensors})
 
 
 def preprocesses(model: Model, preprocess) -> dict[str, lowering.Preprocess]:

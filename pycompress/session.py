@@ -329,8 +329,12 @@ class _Planner:
     """A model, planned for shapes as they come; the most recent plans are kept."""
 
     def __init__(self, model, threads: int, base_dir=None):
-        from . import lower  # needs onnx
-
+        try:
+            from . import lower
+        except ModuleNotFoundError as error:
+            if error.name and error.name.split(".")[0] == "onnx":
+                raise ModuleNotFoundError("models need onnx: pip install 'pycompress-engine[onnx]'") from None
+            raise
         self.threads = threads
         self.model = lower.load(model, base_dir=base_dir)
         self.declared = lower.declared_inputs(self.model)
@@ -359,6 +363,8 @@ class _Planner:
         return _labels(self.model)
 
     def match(self, feed):
+        from .plan import forget_unused
+
         _check_names(feed, list(self.declared))
         arrays = {n: _matched(n, feed[n], _numpy(dtype)) for n, (dtype, _) in self.declared.items()}
         values = {n: arrays.pop(n) for n in self.declared if n in self.values}
@@ -367,8 +373,9 @@ class _Planner:
             runner = self.runners.get(key)
             if runner is None:
                 runner = self.runners[key] = self._plan({n: x.shape for n, x in arrays.items()}, values)
-                while len(self.runners) > RECENT:
+                if len(self.runners) > RECENT:
                     self.runners.popitem(last=False)
+                    forget_unused(self.model, [r.plan for r in self.runners.values()])
             self.runners.move_to_end(key)
             program = self.last = runner.programs[0]
         return program, list(arrays.values())

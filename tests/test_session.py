@@ -151,3 +151,17 @@ def test_an_input_given_twice_is_refused():
     model.graph.input.append(model.graph.input[0])
     with pytest.raises(pc.ModelError, match="twice"):
         pc.compile(model)
+
+
+def test_constants_of_forgotten_shapes_are_forgotten():
+    nodes = [helper.make_node("Resize", ["x", "", "scales"], ["y"], "resize", mode="linear")]
+    scales = np.array([1, 1, 1.5, 2], np.float32)
+    model = as_model(nodes, {"x": np.zeros((1, 1, 4, 4), np.float32), "scales": scales}, ["y"], ("scales",), opset=13)
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "H"
+    s = pc.InferenceSession(model)
+    held = set()
+    for height in range(4, 40):
+        x = np.full((1, 1, height, 4), 3, np.float32)
+        np.testing.assert_allclose(s.run(None, {"x": x})[0], 3)
+        held.add(len(s._source.model.packed["tensors"].arrays))
+    assert max(held) < 40
