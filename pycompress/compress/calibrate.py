@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from ..session import InferenceSession
 from . import graph as g
 from .patches import Patches
 from .ranges import Histogram
@@ -40,7 +41,7 @@ def observe(
     probe.graph.output.extend(helper.make_tensor_value_info(t, TensorProto.FLOAT, None) for t in inner)
     g.set_nodes(probe, _needed(probe, inner))
     g.drop_unused(probe)
-    run = _runner(probe) if inner else None
+    run = InferenceSession(probe).run if inner else None
     shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
     seen = Statistics({t: Histogram() for t in tensors}, {n.name: Patches(n, shapes[n.input[1]]) for n in weighted})
     rng, count = np.random.default_rng(0), 0
@@ -63,14 +64,6 @@ def observe(
     if not count:
         raise ValueError("calibration: no samples")
     return seen
-
-
-def _runner(model: onnx.ModelProto) -> Callable[[list[str], Mapping[str, np.ndarray]], list[np.ndarray]]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options).run
 
 
 def _needed(model: onnx.ModelProto, names: list[str]) -> list[onnx.NodeProto]:

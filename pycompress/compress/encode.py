@@ -14,16 +14,16 @@ from .patches import Patches
 from .rounding import round_weights
 
 LARGEST_BIAS = 2.0**30
-TOLERATED = 2.0  # squared error against full-range weights at which "auto" still takes two steps: half a bit
+PAIRS = 7  # of taps in a window of a depthwise convolution: the widest costs nothing worth mentioning
 
 
-def round_node(model, node: onnx.NodeProto, x: Grid, met: Patches, accumulate: str | int, correct: bool) -> None:
+def round_node(model, node: onnx.NodeProto, x: Grid, met: Patches, T: int, correct: bool) -> None:
     """Gives `node`, whose input has grid `x`, int8 weights and an int32 bias, behind DequantizeLinear nodes."""
     w, segments, groups = matrix(model, node)
     bias = _bias(model, node, len(w))
     least = np.zeros(len(w)) if bias is None else np.abs(bias) / (float(x.scale) * LARGEST_BIAS)
     correct &= node.op_type != "MatMul"  # it has no bias
-    q, scale = _rounded(w, segments, met.covariance(about_zero=not correct), accumulate, least)
+    q, scale = _rounded(w, segments, met.covariance(about_zero=not correct), T, least)
     if correct:
         off = (q * scale.astype(float)[:, None] - w).reshape(groups, -1, w.shape[1])
         shift = np.einsum("gnk,gk->gn", off, met.mean).ravel()
@@ -80,26 +80,16 @@ def _bias(model: onnx.ModelProto, node: onnx.NodeProto, n: int) -> np.ndarray | 
     return bias
 
 
-def _rounded(w, segments, covariance, accumulate, least) -> tuple[np.ndarray, np.ndarray]:
-    """int8 codes and scales of `w`; see `accumulate` of `quantize`."""
+def _rounded(w, segments, covariance, T, least) -> tuple[np.ndarray, np.ndarray]:
+    """int8 codes and scales of `w`, proven for windows of `T` steps, or of `PAIRS` pairs of taps where depthwise."""
     groups = len(covariance)
-    if w.shape[1] == segments and groups > 1:  # depthwise
-        each = covariance if covariance.ndim == 3 else None
-        return round_weights(w, 0, segments, None if each is None else np.repeat(each, len(w) // groups, 0), least)
+    if w.shape[1] == segments and groups > 1:
+        each = np.repeat(covariance, len(w) // groups, 0) if covariance.ndim == 3 else None
+        return round_weights(w, PAIRS if T else 0, segments, each, least, depthwise=True)
     q, scale = np.zeros(w.shape, np.int8), np.zeros(len(w), np.float32)
     for rows, c in zip(np.split(np.arange(len(w)), groups), covariance):
-        T = 2 if accumulate == "auto" else accumulate
         q[rows], scale[rows] = round_weights(w[rows], T, segments, c, least[rows])
-        if accumulate == "auto":
-            full = round_weights(w[rows], 0, segments, c, least[rows])
-            if _error(w[rows], q[rows], scale[rows], c) > TOLERATED * _error(w[rows], *full, c):
-                q[rows], scale[rows] = round_weights(w[rows], 1, segments, c, least[rows])
     return q, scale
-
-
-def _error(w, q, scale, c) -> float:
-    d = q * scale.astype(float)[:, None] - w
-    return float((d @ c * d).sum() if c.ndim == 2 else (d**2 @ c).sum())
 
 
 def _dequantized(model, names: g.Names, stem: str, codes: np.ndarray, scale: np.ndarray, axis: int) -> onnx.NodeProto:

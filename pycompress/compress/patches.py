@@ -7,7 +7,7 @@ import onnx
 
 from . import graph as g
 
-POSITIONS = 256  # outputs per sample whose inputs are counted; a quarter of that where groups have few weights
+POSITIONS = 128  # outputs per sample whose inputs are counted; a quarter of that in many small groups
 MOST_PRODUCTS = 1 << 23  # entries of the covariances of one node; beyond it only their diagonals are kept
 
 
@@ -52,7 +52,7 @@ class Patches:
         reach = [(n - 1) * d + 1 for n, d in zip(self.kernel, self.dilations)]
         begin, outputs = self._frame(size, reach)
         total = len(x) * int(np.prod(outputs))
-        count = min(total, POSITIONS if self.groups == 1 else POSITIONS // 4)
+        count = min(total, POSITIONS if self.groups < 16 else POSITIONS // 4)
         at = np.unravel_index(
             np.arange(total) if count == total else rng.integers(total, size=count), (len(x), *outputs)
         )

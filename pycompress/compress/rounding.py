@@ -19,19 +19,26 @@ from .. import kernels
 LIMIT = 127
 PAIR, WINDOW = 128, 256
 FACTORS = 2.0 ** (np.arange(-4, 37) / 12)
-MOST_MOVED = 64  # steps by which a window may overflow and still be mended
-SWEEPS = 4
+MOST_MOVED = 16  # steps by which a window may overflow and still be mended
+SWEEPS = 3
 BLOCK = 32
 DAMPING = 1e-2  # of the mean variance: what calibration has not seen may still happen
 
 
 def round_weights(
-    w: np.ndarray, T: int, segments: int = 1, covariance: np.ndarray | None = None, least: np.ndarray | None = None
+    w: np.ndarray,
+    T: int,
+    segments: int = 1,
+    covariance: np.ndarray | None = None,
+    least: np.ndarray | None = None,
+    depthwise: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """int8 weights and float32 scales for `w` float[n,k] whose k is `segments` runs.
 
     Parameters
     ----------
+    T : int
+        Steps per window, or pairs of taps if `depthwise`.
     covariance : float[k,k], float[k] for a diagonal one, or float[n,k,k] for one per row; optional
         Of what the weights meet; the error is weighed by it.
     least : float[n], optional
@@ -39,16 +46,19 @@ def round_weights(
 
     Returns
     -------
-    (q, scale) : int8[n,k], float32[n] with `kernels.qgemm.fits(q, T, segments)` everywhere.
+    (q, scale) : int8[n,k], float32[n] with `kernels.qgemm.fits(q, T, segments)`, or that of qdwconv, everywhere.
     """
     w = w.astype(np.float32)
     c = _damped(covariance, w.shape)
     h = c if c.ndim == 1 else c.diagonal(axis1=-2, axis2=-1)
-    q, scale = _search(w, h, T, segments, np.zeros(len(w)) if least is None else least)
+    lanes = (_taps(w.shape[1], T) if depthwise else _lanes(w.shape[1], T, segments)) if T else None
+    q, scale = _search(w, h, lanes, np.zeros(len(w)) if least is None else least)
     if c.ndim > 1:
-        _descend(w, q, scale, c, T, segments)
-    assert kernels.module("qgemm").fits(q.astype(np.int8), T, segments).all()
-    return q.astype(np.int8), scale
+        _descend(w, q, scale, c, lanes)
+    q = q.astype(np.int8)
+    proven = kernels.module("qdwconv").fits(q, T) if depthwise else kernels.module("qgemm").fits(q, T, segments)
+    assert proven.all()
+    return q, scale
 
 
 def _damped(covariance: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
@@ -62,7 +72,7 @@ def _damped(covariance: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray
     return c / np.maximum(variance, 1e-30) + np.float32(DAMPING) * np.eye(shape[1], dtype=np.float32)
 
 
-def _search(w, h, T, segments, least) -> tuple[np.ndarray, np.ndarray]:
+def _search(w, h, lanes, least) -> tuple[np.ndarray, np.ndarray]:
     """Rounded weights float32[n,k] and scales: the scale whose error, weighed by `h`, is least."""
     n = len(w)
     full = np.maximum(np.abs(w).max(1, initial=0) / LIMIT, 1e-12)
@@ -77,7 +87,7 @@ def _search(w, h, T, segments, least) -> tuple[np.ndarray, np.ndarray]:
         x = w[rows] / s[:, None]
         r = np.clip(np.rint(x), -LIMIT, LIMIT)
         weight = h[rows] if h.ndim == 2 else h[None]
-        ok, clean = _mend(x, r, weight, T, segments)
+        ok, clean = _mend(x, r, weight, lanes)
         error = np.where(ok, (np.square(r - x) * weight).sum(1) * s.astype(float) ** 2, np.inf)
         better = error < best[rows]
         chosen = rows[better]
@@ -86,18 +96,17 @@ def _search(w, h, T, segments, least) -> tuple[np.ndarray, np.ndarray]:
     return q, scale
 
 
-def _mend(x, r, h, T, segments) -> tuple[np.ndarray, np.ndarray]:
+def _mend(x, r, h, lanes) -> tuple[np.ndarray, np.ndarray]:
     """Moves weights in `r` toward zero, in place, until its rows pass.
 
     Returns which rows pass now, and which passed as they were.
     """
-    if T == 0:
+    if lanes is None:
         return np.ones(len(x), bool), np.ones(len(x), bool)
-    index = _lanes(x.shape[1], T, segments)  # [windows, 2T] positions in a row, k where there is none
     ok = np.ones(len(x), bool)
     clean = ok.copy()
-    for group, bound, same_sign in ((index.reshape(-1, 2), PAIR, True), (index, WINDOW, False)):
-        if not same_sign and T == 1:
+    for group, bound, same_sign in ((lanes.reshape(-1, 2), PAIR, True), (lanes, WINDOW, False)):
+        if not same_sign and lanes.shape[1] == 2:
             continue
         excess = _excess(r, group, bound, same_sign)
         row, window = np.nonzero(excess > 0)
@@ -137,7 +146,7 @@ def _shrink(x, r, h, row, at, excess) -> None:
 
 
 def _lanes(k: int, T: int, segments: int) -> np.ndarray:
-    """Positions of the weights that meet in each int16 lane of each window: int[windows, 2T].
+    """Positions of the weights that qgemm adds in each int16 lane of each window: int[windows, 2T].
 
     Neighbouring entries are a pair; k stands for padding.
     """
@@ -150,10 +159,16 @@ def _lanes(k: int, T: int, segments: int) -> np.ndarray:
     return at.reshape(-1, T, 2, 2).transpose(0, 2, 1, 3).reshape(-1, 2 * T)
 
 
-def _descend(w, q, scale, c, T, segments) -> None:
+def _taps(k: int, T: int) -> np.ndarray:
+    """The same for qdwconv: windows of T pairs of taps."""
+    at = np.arange(-(-k // (2 * T)) * 2 * T)
+    return np.where(at < k, at, k).reshape(-1, 2 * T)
+
+
+def _descend(w, q, scale, c, lanes) -> None:
     """Coordinate descent on `q`, in place, all rows at once."""
     n, k = w.shape
-    bounds = _Bounds(q, T, segments)
+    bounds = _Bounds(q, lanes)
     s = scale[:, None]
     slope = _times(q * s - w, c)  # half the gradient of the squared error
     for _ in range(SWEEPS):
@@ -189,12 +204,11 @@ def _times(d: np.ndarray, c: np.ndarray) -> np.ndarray:
 class _Bounds:
     """Between what values one weight may move while the others stay, row by row."""
 
-    def __init__(self, q: np.ndarray, T: int, segments: int):
-        self.q, self.T = q, T
-        if not T:
+    def __init__(self, q: np.ndarray, index: np.ndarray | None):
+        self.q, self.pairs = q, 0 if index is None else index.shape[1] // 2
+        if index is None:
             return
         n, k = q.shape
-        index = _lanes(k, T, segments)
         window = np.zeros(k + 1, int)
         window[index] = np.arange(len(index))[:, None]
         partner = np.full(k + 1, k)
@@ -204,14 +218,14 @@ class _Bounds:
         self.total = np.abs(padded[:, index]).sum(2).T.copy()  # [windows, n]
 
     def of(self, j: int) -> tuple[np.ndarray, np.ndarray]:
-        if not self.T:
+        if not self.pairs:
             return np.float32(-LIMIT), np.float32(LIMIT)
         other = self.q[:, self.partner[j]] if self.partner[j] < self.k else np.float32(0)
         room = np.float32(LIMIT)
-        if self.T > 1:
+        if self.pairs > 1:
             room = np.minimum(room, WINDOW - self.total[self.window[j]] + np.abs(self.q[:, j]))
         return -np.minimum(room, PAIR + np.minimum(other, 0)), np.minimum(room, PAIR - np.maximum(other, 0))
 
     def move(self, j: int, old: np.ndarray, new: np.ndarray) -> None:
-        if self.T:
+        if self.pairs:
             self.total[self.window[j]] += np.abs(new) - np.abs(old)

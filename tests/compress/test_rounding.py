@@ -82,3 +82,14 @@ def test_each_row_may_have_its_own_covariance():
     for i in range(4):
         q, scale = round_weights(w[i : i + 1], 0, 9, c[i])
         np.testing.assert_array_equal(q[0], together[0][i])
+
+
+@pytest.mark.parametrize("T", [0, 1, 3, 7])
+@pytest.mark.parametrize("taps", [1, 9, 25])
+def test_depthwise_weights_are_proven_by_their_kernel(T, taps):
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((40, taps))
+    each = np.stack([correlated(rng, taps) for _ in range(40)])
+    q, scale = round_weights(w, T, taps, each, depthwise=True)
+    assert kernels.module("qdwconv").fits(q, T).all()
+    assert relative_error(w, q, scale) < 0.03
