@@ -102,18 +102,18 @@ void qgemm_panel_avx2(const qgemm_block *b, size_t panel)
     uint8_t *out = (uint8_t *)b->out + b->i * ldo + j * b->tail->bytes;
     for (size_t r = 0, count; r < b->rows; r += count) {
         const int in_place = b->table && b->in_place[r / QGEMM_MR];
-        size_t whole = tail.plain && !by_row ? whole_tiles(b, r) : 0;
-        whole = p.rest.steps ? min_size(whole, 1) : whole;
-        count = whole ? whole * QGEMM_MR : min_size(QGEMM_MR, b->rows - r);
         p.main.row = p.rest.row = b->row + r;
         p.main.offset = in_place ? b->table : NULL;
+        qgemm_sweep *const sweep = by_row ? NULL : qgemm_sweep_avx2(&p.main, &tail);
+        const size_t whole = sweep ? min_size(whole_tiles(b, r), p.rest.steps ? 1 : SIZE_MAX) : 0;
+        count = whole ? whole * QGEMM_MR : min_size(QGEMM_MR, b->rows - r);
         p.rest.offset = p.offset[in_place];
         if (by_row && r)
             start_rows(b, r, &c, (uint32_t(*)[QGEMM_NR])start);
         if (p.rest.steps)
             qgemm_tile_avx2(&p.rest, min_size(count, QGEMM_MR));
         if (whole) {
-            qgemm_sweep_avx2(&p.main)(&p.main, whole, &tail, b->i + r, out + r * ldo, ldo);
+            sweep(&p.main, whole, &tail, b->i + r, out + r * ldo, ldo);
         } else {
             qgemm_tile_avx2(&p.main, count);
             qtail_rows_avx2(&tail, b->i + r, count, sum, out + r * ldo, ldo);

@@ -29,20 +29,23 @@ PCX_INLINE ptrdiff_t qg_at(const ptrdiff_t *offset, const int table, size_t s)
     return table ? offset[s] : (ptrdiff_t)(4 * s);
 }
 
-/* One step: acc += a . w in int16. */
-PCX_INLINE void qg_step(const int mr, const uint8_t *const row[], ptrdiff_t at, const int8_t *w, __m256i acc[][2])
+/* One step: acc += a . w in int16.  `halves`, here and below: of a panel, 1 where but 8 columns are needed. */
+PCX_INLINE void qg_step(const int mr, const int halves, const uint8_t *const row[], ptrdiff_t at, const int8_t *w,
+                        __m256i acc[][2])
 {
-    const __m256i w0 = qg_load(w), w1 = qg_load(w + 32);
+    const __m256i w0 = qg_load(w), w1 = halves > 1 ? qg_load(w + 32) : w0;
     PCX_UNROLL for (int r = 0; r < mr; r++) {
         const __m256i a = qg_four(row[r] + at);
         acc[r][0] = _mm256_add_epi16(acc[r][0], _mm256_maddubs_epi16(a, w0));
-        acc[r][1] = _mm256_add_epi16(acc[r][1], _mm256_maddubs_epi16(a, w1));
         PCX_KEEP(acc[r][0]);
-        PCX_KEEP(acc[r][1]);
+        if (halves > 1) {
+            acc[r][1] = _mm256_add_epi16(acc[r][1], _mm256_maddubs_epi16(a, w1));
+            PCX_KEEP(acc[r][1]);
+        }
     }
 }
 
-/* Where a tile's outputs go, if straight from registers: row i and so on, a plain tail. */
+/* Where a tile's outputs go, if straight from registers: row i and so on; a plain tail, or of a half. */
 typedef struct {
     const qt_columns *tail;
     size_t i, ldo;
@@ -67,10 +70,30 @@ PCX_INLINE void qg_finish(const int mr, __m256i acc[][2], const int32_t *from, c
     }
 }
 
-PCX_INLINE void qg_windows(const int mr, const int table, const size_t window, const qgemm_tile *t,
+/* int32 sums of eight columns to outputs. */
+PCX_INLINE void qg_finish_half(const int mr, __m256i sum[][2], const qg_target *target)
+{
+    const uint8_t *theirs = qt_theirs(target->tail, target->i);
+    const size_t ldr = target->tail->tail->q.ldr;
+    PCX_UNROLL for (int r = 0; r < mr; r += 4) {
+        __m256i four[4];
+        const uint8_t *other[4];
+        uint8_t *out[4];
+        PCX_UNROLL for (int x = 0; x < 4; x++) { /* past the end, rows again */
+            const int at = r + x < mr ? r + x : r + x - 2;
+            four[x] = sum[at][0];
+            out[x] = target->out + (size_t)at * target->ldo;
+            other[x] = theirs ? theirs + (size_t)at * ldr : NULL;
+        }
+        qt_put_half_avx2(target->tail, four, theirs ? other : NULL, out);
+    }
+}
+
+/* Where there is a target, sums go to it instead of to t->sum. */
+PCX_INLINE void qg_windows(const int mr, const int halves, const int table, const size_t window, const qgemm_tile *t,
                            const qg_target *target)
 {
-    const int few = mr <= 2; /* then there are registers for the int32 sums, too */
+    const int few = mr * halves <= 6; /* then there are registers for the int32 sums, too */
     const __m256i ones = _mm256_set1_epi16(1);
     const size_t steps = t->steps, whole = steps - steps % window;
     const int16_t *start = t->start;
@@ -82,8 +105,8 @@ PCX_INLINE void qg_windows(const int mr, const int table, const size_t window, c
     __m256i sum[QGEMM_MR][2];
     PCX_UNROLL for (int r = 0; r < mr; r++) {
         row[r] = t->row[r];
-        sum[r][0] = qg_load(from + QGEMM_NR * r);
-        sum[r][1] = qg_load(from + QGEMM_NR * r + 8);
+        PCX_UNROLL for (int h = 0; h < halves; h++)
+            sum[r][h] = qg_load(from + QGEMM_NR * r + 8 * h);
     }
     for (size_t s = 0; s < steps; start += 32, from = to) {
         __m256i acc[QGEMM_MR][2];
@@ -93,33 +116,36 @@ PCX_INLINE void qg_windows(const int mr, const int table, const size_t window, c
         }
         if (PCX_LIKELY(s < whole)) {
             PCX_UNROLL for (size_t x = 0; x < window; x++)
-                qg_step(mr, row, qg_at(offset, table, s + x), w + x * QGEMM_STEP, acc);
+                qg_step(mr, halves, row, qg_at(offset, table, s + x), w + x * QGEMM_STEP, acc);
             s += window;
             w += window * QGEMM_STEP;
         } else {
             for (; s < steps; s++, w += QGEMM_STEP)
-                qg_step(mr, row, qg_at(offset, table, s), w, acc);
+                qg_step(mr, halves, row, qg_at(offset, table, s), w, acc);
         }
-        if (target && s == steps) {
+        if (target && !few && s == steps) {
             qg_finish(mr, acc, from, target);
             return;
         }
         PCX_UNROLL for (int r = 0; r < mr; r++)
-            PCX_UNROLL for (int h = 0; h < 2; h++) {
+            PCX_UNROLL for (int h = 0; h < halves; h++) {
                 const __m256i before = few ? sum[r][h] : qg_load(from + QGEMM_NR * r + 8 * h);
                 sum[r][h] = _mm256_add_epi32(_mm256_madd_epi16(acc[r][h], ones), before);
                 if (!few)
                     qg_store(to + QGEMM_NR * r + 8 * h, sum[r][h]);
             }
     }
-    PCX_UNROLL for (int r = 0; few && r < mr; r++) {
-        qg_store(to + QGEMM_NR * r, sum[r][0]);
-        qg_store(to + QGEMM_NR * r + 8, sum[r][1]);
+    if (few && target) {
+        qg_finish_half(mr, sum, target);
+        return;
     }
+    PCX_UNROLL for (int r = 0; few && r < mr; r++)
+        PCX_UNROLL for (int h = 0; h < halves; h++)
+            qg_store(to + QGEMM_NR * r + 8 * h, sum[r][h]);
 }
 
 /* Windows of one step: int32 sums in registers. */
-PCX_INLINE void qg_pairs(const int mr, const int table, const qgemm_tile *t)
+PCX_INLINE void qg_pairs(const int mr, const int halves, const int table, const qgemm_tile *t, const qg_target *target)
 {
     const __m256i ones = _mm256_set1_epi16(1);
     const int8_t *w = t->w;
@@ -127,22 +153,28 @@ PCX_INLINE void qg_pairs(const int mr, const int table, const qgemm_tile *t)
     __m256i acc[QGEMM_MR][2];
     PCX_UNROLL for (int r = 0; r < mr; r++) {
         row[r] = t->row[r];
-        acc[r][0] = qg_load(t->from[r]);
-        acc[r][1] = qg_load(t->from[r] + 8);
+        PCX_UNROLL for (int h = 0; h < halves; h++)
+            acc[r][h] = qg_load(t->from[r] + 8 * h);
     }
     for (size_t s = 0; s < t->steps; s++, w += QGEMM_STEP) {
         const ptrdiff_t at = qg_at(t->offset, table, s);
-        const __m256i w0 = qg_load(w), w1 = qg_load(w + 32);
+        const __m256i w0 = qg_load(w), w1 = halves > 1 ? qg_load(w + 32) : w0;
         PCX_UNROLL for (int r = 0; r < mr; r++) {
             const __m256i a = qg_four(row[r] + at);
             acc[r][0] = _mm256_add_epi32(acc[r][0], _mm256_madd_epi16(_mm256_maddubs_epi16(a, w0), ones));
-            acc[r][1] = _mm256_add_epi32(acc[r][1], _mm256_madd_epi16(_mm256_maddubs_epi16(a, w1), ones));
+            if (halves > 1)
+                acc[r][1] = _mm256_add_epi32(acc[r][1], _mm256_madd_epi16(_mm256_maddubs_epi16(a, w1), ones));
         }
     }
-    PCX_UNROLL for (int r = 0; r < mr; r++) {
-        qg_store(t->sum[r], acc[r][0]);
-        qg_store(t->sum[r] + 8, acc[r][1]);
+    if (target && halves == 1) {
+        qg_finish_half(mr, acc, target);
+        return;
     }
+    PCX_UNROLL for (int r = 0; r < mr; r++)
+        PCX_UNROLL for (int h = 0; h < halves; h++)
+            qg_store(t->sum[r] + 8 * h, acc[r][h]);
+    if (target)
+        qtail_plain_avx2(target->tail, target->i, mr, t->sum, target->out, target->ldo);
 }
 
 /*
@@ -194,10 +226,10 @@ static void qgemm_widen(size_t steps, const int8_t *w, int16_t *wide)
 PCX_INLINE void qg_tile(const int mr, const int table, const qgemm_tile *t)
 {
     switch (t->steps ? t->window : 0) {
-    case 8: qg_windows(mr, table, 8, t, NULL); return;
-    case 4: qg_windows(mr, table, 4, t, NULL); return;
-    case 2: qg_windows(mr, table, 2, t, NULL); return;
-    case 1: qg_pairs(mr, table, t); return;
+    case 8: qg_windows(mr, 2, table, 8, t, NULL); return;
+    case 4: qg_windows(mr, 2, table, 4, t, NULL); return;
+    case 2: qg_windows(mr, 2, table, 2, t, NULL); return;
+    case 1: qg_pairs(mr, 2, table, t, NULL); return;
     default: qg_exact(mr, table, t);
     }
 }
@@ -220,8 +252,8 @@ static void qgemm_tile_avx2(const qgemm_tile *t, size_t rows)
 }
 
 /*
- * `count` whole tiles from `t` on and their tail, which is plain: output rows from i on, to `out`.
- * With few steps a call per tile would cost as much as the products.
+ * `count` whole tiles from `t` on and their tail, which is plain or a half: output rows from i on, to
+ * `out`.  With few steps a call per tile would cost as much as the products.
  */
 typedef void qgemm_sweep(qgemm_tile *t, size_t count, const qt_columns *tail, size_t i, uint8_t *out, size_t ldo);
 
@@ -236,24 +268,30 @@ typedef void qgemm_sweep(qgemm_tile *t, size_t count, const qt_columns *tail, si
             target.out += QGEMM_MR * ldo;                                                                      \
         }                                                                                                      \
     }
-#define STORED(tile) tile, qtail_plain_avx2(tail, target.i, QGEMM_MR, t->sum, target.out, ldo)
-QGEMM_SWEEP(8_0, qg_windows(6, 0, 8, t, &target)) QGEMM_SWEEP(8_1, qg_windows(6, 1, 8, t, &target))
-QGEMM_SWEEP(4_0, qg_windows(6, 0, 4, t, &target)) QGEMM_SWEEP(4_1, qg_windows(6, 1, 4, t, &target))
-QGEMM_SWEEP(2_0, qg_windows(6, 0, 2, t, &target)) QGEMM_SWEEP(2_1, qg_windows(6, 1, 2, t, &target))
-QGEMM_SWEEP(1_0, STORED(qg_pairs(6, 0, t))) QGEMM_SWEEP(1_1, STORED(qg_pairs(6, 1, t)))
-QGEMM_SWEEP(0_0, STORED(qg_exact(6, 0, t))) QGEMM_SWEEP(0_1, STORED(qg_exact(6, 1, t)))
-#undef STORED
+#define WIDENED(table) qg_exact(6, table, t), qtail_plain_avx2(tail, target.i, QGEMM_MR, t->sum, target.out, ldo)
+QGEMM_SWEEP(8, qg_windows(6, 2, 0, 8, t, &target)) QGEMM_SWEEP(table_8, qg_windows(6, 2, 1, 8, t, &target))
+QGEMM_SWEEP(4, qg_windows(6, 2, 0, 4, t, &target)) QGEMM_SWEEP(table_4, qg_windows(6, 2, 1, 4, t, &target))
+QGEMM_SWEEP(2, qg_windows(6, 2, 0, 2, t, &target)) QGEMM_SWEEP(table_2, qg_windows(6, 2, 1, 2, t, &target))
+QGEMM_SWEEP(1, qg_pairs(6, 2, 0, t, &target)) QGEMM_SWEEP(table_1, qg_pairs(6, 2, 1, t, &target))
+QGEMM_SWEEP(0, WIDENED(0)) QGEMM_SWEEP(table_0, WIDENED(1))
+QGEMM_SWEEP(half_8, qg_windows(6, 1, 0, 8, t, &target)) QGEMM_SWEEP(half_4, qg_windows(6, 1, 0, 4, t, &target))
+QGEMM_SWEEP(half_2, qg_windows(6, 1, 0, 2, t, &target)) QGEMM_SWEEP(half_1, qg_pairs(6, 1, 0, t, &target))
+#undef WIDENED
 #undef QGEMM_SWEEP
 
-static qgemm_sweep *qgemm_sweep_avx2(const qgemm_tile *t)
+/* The sweep for tiles like `t`, or NULL. */
+static qgemm_sweep *qgemm_sweep_avx2(const qgemm_tile *t, const qt_columns *tail)
 {
-    const int table = t->offset != NULL;
-    switch (t->steps ? t->window : 0) {
-    case 8: return table ? qgemm_sweep_8_1 : qgemm_sweep_8_0;
-    case 4: return table ? qgemm_sweep_4_1 : qgemm_sweep_4_0;
-    case 2: return table ? qgemm_sweep_2_1 : qgemm_sweep_2_0;
-    case 1: return table ? qgemm_sweep_1_1 : qgemm_sweep_1_0;
-    default: return table ? qgemm_sweep_0_1 : qgemm_sweep_0_0;
+    const int table = t->offset != NULL, half = tail->half;
+    const size_t window = t->steps ? t->window : 0;
+    if (!tail->plain && (!half || table || !window))
+        return NULL;
+    switch (window) {
+    case 8: return half ? qgemm_sweep_half_8 : table ? qgemm_sweep_table_8 : qgemm_sweep_8;
+    case 4: return half ? qgemm_sweep_half_4 : table ? qgemm_sweep_table_4 : qgemm_sweep_4;
+    case 2: return half ? qgemm_sweep_half_2 : table ? qgemm_sweep_table_2 : qgemm_sweep_2;
+    case 1: return half ? qgemm_sweep_half_1 : table ? qgemm_sweep_table_1 : qgemm_sweep_1;
+    default: return table ? qgemm_sweep_table_0 : qgemm_sweep_0;
     }
 }
 

@@ -195,7 +195,7 @@ typedef struct {
     size_t j, cols;       /* columns [j, j + cols), at most 16 */
     float scale[QT_NR];   /* zero beyond cols */
     int small;            /* qt_small_avx2 */
-    int plain;            /* all 16 to u8, no table */
+    int plain, half;      /* to u8 without table: all 16; the first 8 */
     qt_clamp_avx2 clamp;
 } qt_columns;
 
@@ -206,6 +206,7 @@ static inline qt_columns qt_columns_make(const qtail *t, size_t j, size_t cols)
         memcpy(c.scale, t->q.scale + j, cols * sizeof *c.scale);
     c.small = qt_small_avx2(c.scale, QT_NR);
     c.plain = t->mode == QT_U8 && cols == QT_NR && !t->q.lut;
+    c.half = t->mode == QT_U8 && cols == QT_NR / 2 && !t->q.lut;
     return c;
 }
 
@@ -238,6 +239,32 @@ PCX_INLINE void qt_put_avx2(const qt_columns *c, __m256i bytes, const uint8_t *t
     _mm_storeu_si128((__m128i *)out, _mm256_castsi256_si128(bytes));
     if (two)
         _mm_storeu_si128((__m128i *)(out + ldo), _mm256_extracti128_si256(bytes, 1));
+}
+
+PCX_INLINE __m128i qt_eights(const uint8_t *low, const uint8_t *high)
+{
+    return _mm_unpacklo_epi64(_mm_loadl_epi64((const __m128i *)low), _mm_loadl_epi64((const __m128i *)high));
+}
+
+PCX_INLINE void qt_put_eights(uint8_t *low, uint8_t *high, __m128i bytes)
+{
+    _mm_storel_epi64((__m128i *)low, bytes);
+    _mm_storeh_pd((double *)(void *)high, _mm_castsi128_pd(bytes));
+}
+
+/* Four rows of the sums of eight columns to bytes at out[r], and with those of theirs[r] unless NULL. */
+PCX_INLINE void qt_put_half_avx2(const qt_columns *c, const __m256i acc[4], const uint8_t *const *theirs,
+                                 uint8_t *const *out)
+{
+    const __m256 scale = _mm256_loadu_ps(c->scale);
+    __m256 v[4];
+    PCX_UNROLL for (int x = 0; x < 4; x++)
+        v[x] = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[x]), scale);
+    __m256i bytes = qt_in_order_avx2(qt_bytes_avx2(v, &c->clamp, c->small));
+    if (theirs)
+        bytes = qt_residual_avx2(c->tail, bytes, qt_eights(theirs[0], theirs[1]), qt_eights(theirs[2], theirs[3]));
+    qt_put_eights(out[0], out[1], _mm256_castsi256_si128(bytes));
+    qt_put_eights(out[2], out[3], _mm256_extracti128_si256(bytes, 1));
 }
 
 /* The other summands of row i, or NULL. */

@@ -51,7 +51,7 @@ def test_equals_reference(isa, m, n, k, T):
 
 @isas
 @pytest.mark.parametrize("kind,lut,residual", [("u8", 1, 0), ("u8", 0, 1), ("u8", 1, 1), ("i32", 0, 0), ("f32", 0, 0)])
-@pytest.mark.parametrize("m,n", [(1, 3), (7, 16), (13, 35)])
+@pytest.mark.parametrize("m,n", [(1, 3), (7, 16), (13, 35), (14, 24)])
 def test_every_epilogue_equals_reference(isa, kind, lut, residual, m, n):
     args = ref.example(np.random.default_rng(n), m, n, 21, kind=kind, lut=lut, residual=residual)
     np.testing.assert_array_equal(run(isa, args), expected(args))
