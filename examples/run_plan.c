@@ -42,7 +42,8 @@ static const char *field(const char *header, const char *key)
 
 static const char *read_header(const char *header, array *x)
 {
-    const char *descr = field(header, "descr"), *order = field(header, "fortran_order"), *shape = field(header, "shape");
+    const char *descr = field(header, "descr"), *order = field(header, "fortran_order"),
+               *shape = field(header, "shape");
     if (!descr || !order || !shape || *shape != '(')
         return "not an .npy header";
     for (size_t i = 1; i < sizeof words / sizeof *words; i++)

@@ -243,7 +243,8 @@ int contract_read(contract *c, const char *text)
 /* ---- applying ---- */
 
 /* One dimension, "m" or "m:lda". */
-static int dimension(const contract *c, const uint64_t *slots, span text, uint64_t *length, uint64_t *stride, int *dense)
+static int dimension(const contract *c, const uint64_t *slots, span text, uint64_t *length, uint64_t *stride,
+                     int *dense)
 {
     span part[2] = { { text.text, 0 }, { NULL, 0 } };
     while (part[0].length < text.length && part[0].text[part[0].length] != ':')

@@ -84,9 +84,10 @@ static size_t quota(void)
         }
         if (!cpu)
             continue;
-        const char *const roots[] = { v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu", v2 ? "/sys/fs/cgroup/unified" : "/sys/fs/cgroup/cpu,cpuacct" };
+        static const char *const roots[2][2] = { { "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct" },
+                                                 { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" } };
         for (int i = 0; i < 2; i++) {
-            const size_t cores = quota_below(roots[i], path, v2);
+            const size_t cores = quota_below(roots[v2][i], path, v2);
             if (cores && (!least || cores < least))
                 least = cores;
         }

@@ -141,7 +141,8 @@ static int port_read(builder *b, size_t at, pcx_port *port)
     if (!text || !sizes)
         return PCX_NO_MEMORY;
     memcpy(text, nodes[name].text, nodes[name].count);
-    *port = (pcx_port){ text, dtype_named((span){ nodes[dtype].text, nodes[dtype].count }, 0), nodes[shape].count, sizes, 0 };
+    const span word = { nodes[dtype].text, nodes[dtype].count };
+    *port = (pcx_port){ text, dtype_named(word, 0), nodes[shape].count, sizes, 0 };
     port->bytes = pcx_dtype_bytes(port->dtype);
     if (!port->bytes)
         return builder_refuse(b, "%.64s: unknown dtype %.16s", text, nodes[dtype].text);

@@ -23,7 +23,7 @@ typedef struct {
     int whole; /* too little work to split */
 } step;
 
-typedef struct {
+typedef struct program {
     pcx_port *ports[2]; /* inputs, outputs */
     size_t count[2];
     size_t arena;

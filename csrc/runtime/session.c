@@ -181,8 +181,11 @@ static int run(pcx_session *s, context *c, size_t index, const void *const *inpu
 
 int pcx_session_run(pcx_session *s, size_t program, const void *const *inputs, void *const *outputs, double *seconds)
 {
-    if (program >= s->plan->program_count || !aligned(s->plan->programs[program].ports[0], pcx_plan_inputs(s->plan, program), inputs) ||
-        !aligned(s->plan->programs[program].ports[1], pcx_plan_outputs(s->plan, program), (const void *const *)outputs))
+    if (program >= s->plan->program_count)
+        return PCX_BAD_ARGUMENT;
+    const struct program *p = s->plan->programs + program;
+    if (!aligned(p->ports[0], p->count[0], inputs) ||
+        !aligned(p->ports[1], p->count[1], (const void *const *)outputs))
         return PCX_BAD_ARGUMENT;
     if (!threads_enter(s->pool))
         return PCX_NO_MEMORY;

@@ -162,7 +162,8 @@ static int pointers_read(builder *b, size_t at, const contract *c, size_t first,
         if (slot->kind == SLOT_PREPARED)
             return builder_refuse(b, "it must be null");
         if (nodes[at].kind != JSON_ARRAY)
-            return builder_refuse(b, "a pointer must be [region, index, byte offset]%s", slot->optional ? " or null" : "");
+            return builder_refuse(b, "a pointer must be [region, index, byte offset]%s",
+                                  slot->optional ? " or null" : "");
         int code = place_read(b, at, &where, &room);
         if (!code)
             code = pointer_check(b, c, slot, slots, &where, room, &e);

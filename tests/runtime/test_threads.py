@@ -1,9 +1,11 @@
 """The pool: any number of threads, any number of callers, and fork()."""
 
 import os
+import resource
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,3 +137,19 @@ def test_cores_follow_affinity():
         assert lib.pcx_cores() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+def test_a_pool_whose_threads_cannot_all_start_works_with_those_it_has():
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        pool = lib.pcx_threads_new(64)
+        args, want = example()
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        room = pages * resource.getpagesize() + (40 << 20)  # for the stacks of a few threads
+        resource.setrlimit(resource.RLIMIT_AS, (room, room))
+        args[-1][...] = np.nan
+        run(args, pool)
+        started = len(os.listdir("/proc/self/task"))
+        os._exit(0 if started < 60 and args[-1].tobytes() == want.tobytes() else 1)
+    assert os.waitpid(child, 0)[1] == 0
