@@ -12,7 +12,8 @@ that no u8 input overflows them:
   P + N <= 256 keeps it in int16.  A window of one step is a pair and needs no start.
 
 ``certify`` finds the largest such T.  Only the AVX2 kernel depends on it, and it proves T
-again from the weights it is given; the sums are exact on every path.
+again from the weights it is given.  Of weights that do not fit it takes out what is too much
+and sums that on its own; the sums are exact on every path, more windows are but faster.
 """
 
 from dataclasses import dataclass

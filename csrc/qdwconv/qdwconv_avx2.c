@@ -77,7 +77,7 @@ PCX_INLINE void dw_wide(const int count, const size_t pairs, const qdwproof *g, 
                         const uintptr_t *base, __m256i sum[][4])
 {
     const __m256i zero = _mm256_setzero_si256();
-    for (size_t q = 0; q < pairs; q++)
+    PCX_UNROLL for (size_t q = 0; q < pairs; q++)
         PCX_UNROLL for (int i = 0; i < count; i++) {
             __m256i x0 = dw_load((const void *)(base[i] + tap[2 * q]));
             __m256i x1 = dw_load((const void *)(base[i] + tap[2 * q + 1]));
@@ -88,6 +88,7 @@ PCX_INLINE void dw_wide(const int count, const size_t pairs, const qdwproof *g, 
                 const __m256i x = v % 2 ? _mm256_unpackhi_epi8(both[v / 2], zero)
                                         : _mm256_unpacklo_epi8(both[v / 2], zero);
                 sum[i][v] = _mm256_add_epi32(sum[i][v], _mm256_madd_epi16(x, dw_load(g->wide + q * 64 + 16 * v)));
+                PCX_KEEP(sum[i][v]);
             }
         }
 }
@@ -186,7 +187,7 @@ PCX_INLINE void dw_run(const size_t pairs, const size_t T, const qdwproof *g, co
         (void)pairs;                                                                                      \
         dw_run(count, T, g, f, r);                                                                        \
     }
-DW(3x3, 5, 7) DW(3x3, 5, 3) DW(3x3, 5, 1) DW(5x5, 13, 7) DW(5x5, 13, 3)
+DW(3x3, 5, 7) DW(3x3, 5, 3) DW(3x3, 5, 1) DW(3x3, 5, 0) DW(5x5, 13, 7) DW(5x5, 13, 3)
 DW(any, pairs, 7) DW(any, pairs, 3) DW(any, pairs, 1) DW(any, pairs, 0)
 #undef DW
 
@@ -198,7 +199,7 @@ static dw_fn *dw_choose(size_t taps, size_t window)
     case 7: return taps == 9 ? dw_3x3_7 : taps == 25 ? dw_5x5_7 : dw_any_7;
     case 3: return taps == 9 ? dw_3x3_3 : taps == 25 ? dw_5x5_3 : dw_any_3;
     case 1: return taps == 9 ? dw_3x3_1 : dw_any_1;
-    default: return dw_any_0;
+    default: return taps == 9 ? dw_3x3_0 : dw_any_0;
     }
 }
 

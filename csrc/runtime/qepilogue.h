@@ -249,7 +249,7 @@ PCX_INLINE __m128i qt_eights(const uint8_t *low, const uint8_t *high)
 PCX_INLINE void qt_put_eights(uint8_t *low, uint8_t *high, __m128i bytes)
 {
     _mm_storel_epi64((__m128i *)low, bytes);
-    _mm_storeh_pd((double *)(void *)high, _mm_castsi128_pd(bytes));
+    _mm_storel_epi64((__m128i *)high, _mm_unpackhi_epi64(bytes, bytes));
 }
 
 /* Four rows of the sums of eight columns to bytes at out[r], and with those of theirs[r] unless NULL. */
