@@ -38,7 +38,7 @@ def test_one_sided_data_have_one_sided_ranges():
 
 
 def test_outliers_are_clipped_by_mse_and_percentile_but_not_by_minmax():
-    x = np.append(np.random.default_rng(0).standard_normal(100000), 40)
+    x = np.append(np.random.default_rng(0).standard_normal(400000), 40)
     h = filled(x)
     assert h.minmax()[1] == 40
     assert 5 < h.mse()[1] < 38
@@ -55,7 +55,7 @@ def test_mse_is_not_worse_than_other_ranges():
 
     h = filled(x)
     best = error(*h.mse())
-    assert best <= 1.02 * min(error(h.low * s, h.high * s) for s in np.linspace(0.2, 1, 50))
+    assert best <= 1.1 * min(error(h.low * s, h.high * s) for s in np.linspace(0.2, 1, 50))
 
 
 def test_constants_and_zeros_have_a_range():
