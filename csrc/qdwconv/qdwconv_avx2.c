@@ -22,7 +22,7 @@ typedef struct {
     size_t skip, cols; /* of the 32, [skip, skip + cols) are to be written */
     uint8_t *out;      /* of pixel 0, channel j */
     size_t ldo;        /* bytes */
-    int plain, small;  /* to u8 without lut and residual; qt_small_avx2 */
+    int plain, small;  /* to u8 without residual, and table but with `all`; qt_small_avx2 */
     int all;           /* all 32 may be written: those skipped get the same bytes again */
     __m256i base[4];   /* where the sums start */
     __m256 scale[4];
@@ -112,11 +112,8 @@ static PCX_NOINLINE void dw_finish(const finish *f, size_t i, const __m256i sum[
     for (int x = 0; x < 4; x++)
         v[x] = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[x]), f->scale[x]);
     __m256i bytes = qt_bytes_avx2(v, &clamp, f->small);
-    if (t->q.lut) {
-        _mm256_storeu_si256((__m256i *)each, bytes);
-        qt_lut(t->q.lut, each, sizeof each);
-        bytes = _mm256_loadu_si256((const __m256i *)each);
-    }
+    if (t->q.lut)
+        bytes = qt_table_avx2(t->q.lut, bytes);
     if (t->q.residual) {
         memcpy(each, t->q.residual + i * t->q.ldr + f->j, f->skip + f->cols);
         bytes = qt_residual_avx2(t, bytes, _mm_loadu_si128((__m128i *)each), _mm_loadu_si128((__m128i *)(each + 16)));
@@ -179,6 +176,8 @@ PCX_INLINE void dw_run(const size_t pairs, const size_t T, const qdwproof *g, co
         dw_pixels(2, pairs, T, g, f, &clamp, tap, base, i, out);
     if (i < end)
         dw_pixels(1, pairs, T, g, f, &clamp, tap, base, i, out);
+    if (f->plain && f->tail->q.lut)
+        qt_lut_avx2(f->tail->q.lut, f->out + r->first * ldo, r->count, ldo, 1);
 }
 
 #define DW(name, count, T)                                                                                \
@@ -227,7 +226,8 @@ static void finish_make(const pcx_qdwconv_args *p, const qtail *t, const qdwproo
         base[x] = bias[x] - zero * (sum[x] - taps * wzp[x]) - (uint32_t)g->fix[x];
     *f = (finish){ .tail = t, .j = j, .skip = skip, .cols = cols, .out = (uint8_t *)p->out + j * t->bytes,
                    .ldo = p->ldo * t->bytes, .small = qt_small_avx2(scale, QDW_NC),
-                   .plain = t->mode == QT_U8 && !t->q.lut && !t->q.residual, .all = skip + cols == QDW_NC };
+                   .all = skip + cols == QDW_NC };
+    f->plain = t->mode == QT_U8 && !t->q.residual && (f->all || !t->q.lut);
     for (int v = 0; v < 4; v++) {
         f->base[v] = _mm256_loadu2_m128i((const __m128i *)(base + 16 + 4 * v), (const __m128i *)(base + 4 * v));
         f->scale[v] = _mm256_loadu2_m128(scale + 16 + 4 * v, scale + 4 * v);

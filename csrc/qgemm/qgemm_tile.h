@@ -60,14 +60,16 @@ PCX_INLINE void qg_finish(const int mr, __m256i acc[][2], const int32_t *from, c
     const size_t ldo = target->ldo;
     const uint8_t *theirs = qt_theirs(tail, target->i);
     const size_t next = theirs ? 2 * tail->tail->q.ldr : 0;
-    uint8_t *out = target->out;
-    PCX_UNROLL for (int r = 0; r < mr; r += 2, out += 2 * ldo, theirs += next) {
+    uint8_t *const out = target->out;
+    PCX_UNROLL for (int r = 0; r < mr; r += 2, theirs += next) {
         __m256i sum[4];
         PCX_UNROLL for (int x = 0; x < 4; x++)
             sum[x] = _mm256_add_epi32(_mm256_madd_epi16(acc[r + x / 2][x % 2], ones),
                                       qg_load(from + QGEMM_NR * (r + x / 2) + x % 2 * 8));
-        qt_put_avx2(tail, qt_sums_avx2(tail, sum), theirs, 1, out, ldo);
+        qt_put_avx2(tail, qt_sums_avx2(tail, sum), theirs, 1, out + (size_t)r * ldo, ldo);
     }
+    if (tail->lut)
+        qt_lut_avx2(tail->lut, out, (size_t)mr, ldo, 0);
 }
 
 /* int32 sums of eight columns to outputs. */

@@ -32,6 +32,7 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 
 #define PCX_INLINE static inline __attribute__((always_inline))
 #define PCX_NOINLINE __attribute__((noinline))
+#define PCX_MAYBE_UNUSED __attribute__((unused))
 #define PCX_HIDDEN __attribute__((visibility("hidden")))
 /* `v`, a vector, must stand in a register here: bars the compiler from reordering sums across it. */
 #define PCX_KEEP(v) __asm__("" : "+x"(v))

@@ -169,11 +169,35 @@ PCX_INLINE void qt_unpack_avx2(__m128i bytes, int32_t zero, float scale, __m256 
     v[1] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_cvtepu8_epi32(bytes), z)), s);
 }
 
-/* With `bytes` in memory: given constant sizes, compilers take vectors apart instead. */
-static inline void qt_lut(const uint8_t *lut, uint8_t *bytes, size_t count)
+/*
+ * The table's values of 32 bytes: the low four bits pick from each 16 entries, then the others, one by
+ * one from bit 4 on, choose between halves.  A third of the time that loads of single bytes take.
+ */
+PCX_INLINE __m256i qt_table_avx2(const uint8_t *lut, __m256i x)
 {
-    for (size_t c = 0; c < count; c++)
-        bytes[c] = lut[bytes[c]];
+    const __m256i low = _mm256_and_si256(x, _mm256_set1_epi8(15));
+    __m256i y[16];
+    PCX_UNROLL for (int i = 0; i < 16; i++) {
+        const __m128i entries = _mm_loadu_si128((const __m128i *)lut + i);
+        y[i] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(entries), low);
+        for (int bit = 1, step = 1; step <= 8 && i % (2 * step) == 2 * step - 1; bit++, step *= 2)
+            y[i] = _mm256_blendv_epi8(y[i - step], y[i], bit == 4 ? x : _mm256_slli_epi16(x, 4 - bit));
+    }
+    return y[15];
+}
+
+/* Rows of 16 or, `wide`, 32 bytes, ldo apart, through the table, in place. */
+static PCX_NOINLINE PCX_MAYBE_UNUSED void qt_lut_avx2(const uint8_t *lut, uint8_t *row, size_t rows, size_t ldo,
+                                                      const int wide)
+{
+    const size_t each = wide ? 1 : 2;
+    for (size_t r = 0; r < rows; r += each, row += each * ldo) {
+        uint8_t *high = wide ? row + QT_NR : r + 1 < rows ? row + ldo : row;
+        const __m128i x0 = _mm_loadu_si128((const __m128i *)row), x1 = _mm_loadu_si128((const __m128i *)high);
+        const __m256i y = qt_table_avx2(lut, _mm256_inserti128_si256(_mm256_castsi128_si256(x0), x1, 1));
+        _mm_storeu_si128((__m128i *)row, _mm256_castsi256_si128(y));
+        _mm_storeu_si128((__m128i *)high, _mm256_extracti128_si256(y, 1));
+    }
 }
 
 /* r0 and r1 are the other summands of the lower and the upper 16 bytes. */
@@ -195,7 +219,8 @@ typedef struct {
     size_t j, cols;       /* columns [j, j + cols), at most 16 */
     float scale[QT_NR];   /* zero beyond cols */
     int small;            /* qt_small_avx2 */
-    int plain, half;      /* to u8 without table: all 16; the first 8 */
+    int plain, half;      /* to u8, without both table and residual: all 16; 8, without table */
+    const uint8_t *lut;
     qt_clamp_avx2 clamp;
 } qt_columns;
 
@@ -205,7 +230,8 @@ static inline qt_columns qt_columns_make(const qtail *t, size_t j, size_t cols)
     if (t->q.scale)
         memcpy(c.scale, t->q.scale + j, cols * sizeof *c.scale);
     c.small = qt_small_avx2(c.scale, QT_NR);
-    c.plain = t->mode == QT_U8 && cols == QT_NR && !t->q.lut;
+    c.lut = t->q.lut;
+    c.plain = t->mode == QT_U8 && cols == QT_NR && !(t->q.lut && t->q.residual);
     c.half = t->mode == QT_U8 && cols == QT_NR / 2 && !t->q.lut;
     return c;
 }
@@ -305,8 +331,10 @@ PCX_INLINE void qtail_plain_avx2(const qt_columns *c, size_t i, size_t rows, int
 {
     const uint8_t *theirs = qt_theirs(c, i);
     const size_t next = theirs ? 2 * c->tail->q.ldr : 0;
-    PCX_UNROLL for (size_t r = 0; r < rows; r += 2, out += 2 * ldo, theirs += next)
-        qt_put_avx2(c, qt_two_avx2(c, sum[r], sum[r + 1]), theirs, r + 1 < rows, out, ldo);
+    PCX_UNROLL for (size_t r = 0; r < rows; r += 2, theirs += next)
+        qt_put_avx2(c, qt_two_avx2(c, sum[r], sum[r + 1]), theirs, r + 1 < rows, out + r * ldo, ldo);
+    if (c->lut)
+        qt_lut_avx2(c->lut, out, rows, ldo, 0);
 }
 
 /* Rows [i, i + rows) of sums, of an even number that may be read, to `out`, rows ldo bytes apart. */
