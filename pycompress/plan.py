@@ -16,12 +16,15 @@ from .kernels import module
 from .lower.model import Model
 from .lower.values import Program, Step
 from .native import aligned
-from .optimize import optimize, place
+from .optimize import optimize, place, uncompressed
+from .optimize.strict import FLOAT_PRODUCTS
 from .optimize.uses import address
 from .pack import pack
 from .planfile import FORMAT, Plan
 
 __all__ = ["Plan", "compile", "program_plan"]
+
+IN_FLOAT = "; in float, although its weights are integers: no integer kernel is proven exact for them"
 
 
 @dataclass(eq=False)
@@ -176,8 +179,6 @@ def input_shapes_of(model: Model, shapes, images) -> dict[str, tuple[int, ...]]:
 
 
 def _refuse_uncompressed(program: Program, model: Model) -> None:
-    from .optimize import uncompressed
-
     if nodes := uncompressed(program, model):
         raise ModelError(f"strict: these nodes were compressed but would not run compressed: {', '.join(nodes)}")
 
@@ -214,11 +215,11 @@ def _graph(program: Program, tensors: Tensors, kernels, used, model: Model):
     offsets, size = place(program)
     if size > model.limits.arena_bytes:
         raise ModelError(f"the activations need {size} bytes, more than {model.limits.arena_bytes}")
-    steps, notes = [], []
+    steps, notes, floats = [], [], set(uncompressed(program, model))
     for step in program.steps:
         slots, sizes = _slots(program, step, offsets, tensors, used)
         steps.append([kernels.setdefault(step.kernel, len(kernels)), *slots])
-        notes.append(_note(step, sizes))
+        notes.append(_note(step, sizes, step.node in floats and step.kernel in FLOAT_PRODUCTS))
     ports = {
         side: [{"name": p.name, "dtype": p.dtype, "shape": list(p.shape)} for p in getattr(program, side)]
         for side in ("inputs", "outputs")
@@ -270,14 +271,14 @@ def compact(x: np.ndarray, arg) -> np.ndarray:
     return np.broadcast_to(np.ascontiguousarray(core), x.shape) if core.shape != x.shape else np.ascontiguousarray(x)
 
 
-def _note(step: Step, sizes: dict[str, int]) -> dict[str, object]:
+def _note(step: Step, sizes: dict[str, int], in_float: bool) -> dict[str, object]:
     arrays = {k: v for k, v in step.args.items() if isinstance(v, np.ndarray)}
     out = next(v for k, v in arrays.items() if k.startswith("out"))
     source = next((v for k, v in arrays.items() if k in ("x", "a")), out)
     return {
         "node": step.node,
         "op": step.op,
-        "reason": step.reason,
+        "reason": step.reason + IN_FLOAT * in_float,
         "dtype": out.dtype.name,
         "in": list(source.shape),
         "out": list(out.shape),
