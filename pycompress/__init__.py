@@ -22,11 +22,17 @@ __all__ = [
     "cpu_info",
     "get_num_threads",
     "quantize",
+    "recertify",
     "set_num_threads",
 ]
 
 # What needs onnx is imported when it is asked for, and so are the kernels.
-_LAZY = {"compile": ".plan", "Preprocess": ".lower", "quantize": ".compress.quantize"}
+_LAZY = {
+    "compile": ".plan",
+    "Preprocess": ".lower",
+    "quantize": ".compress.quantize",
+    "recertify": ".compress.recertify",
+}
 _MODULES = ("kernels", "native", "zoo")
 
 

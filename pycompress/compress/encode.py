@@ -77,7 +77,7 @@ class Rounded:
 def read_layer(model: onnx.ModelProto, node: onnx.NodeProto, x: Grid, met: Patches, correct: bool) -> Layer:
     """`node`, whose input has grid `x`; `correct`: its bias may take up the mean error."""
     w, segments, groups = matrix(model, node)
-    return Layer(node, w, segments, groups, _bias(model, node, len(w)), x, met, correct and node.op_type != "MatMul")
+    return Layer(node, w, segments, groups, bias_of(model, node, len(w)), x, met, correct and node.op_type != "MatMul")
 
 
 def round_layer(layer: Layer, T: int) -> Rounded:
@@ -145,7 +145,8 @@ def unmatrix(q: np.ndarray, node: onnx.NodeProto, shape: Sequence[int]) -> tuple
     return q.T, 1
 
 
-def _bias(model: onnx.ModelProto, node: onnx.NodeProto, n: int) -> np.ndarray | None:
+def bias_of(model: onnx.ModelProto, node: onnx.NodeProto, n: int) -> np.ndarray | None:
+    """The constant bias of `node`, float64[n]."""
     if len(node.input) < 3 or not node.input[2]:
         return None
     bias = numpy_helper.to_array(g.constants(model)[node.input[2]]).astype(float)

@@ -149,6 +149,19 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
     return {i.name: i.type.tensor_type.elem_type for i in infos} | {t.name: t.data_type for t in inferred.initializer}
 
 
+def tidy(model: onnx.ModelProto) -> None:
+    """Takes weights out of the list of inputs, and gives each node a name of its own."""
+    given = {i.name for i in graph_inputs(model)}
+    kept = [i for i in model.graph.input if i.name in given]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    names, seen = Names(model), set()
+    for node in model.graph.node:
+        if not node.name or node.name in seen:
+            node.name = names.fresh(node.name or f"{node.op_type}.{node.output[0]}")
+        seen.add(node.name)
+
+
 class Names:
     """Hands out names that nothing in the model has."""
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable
 
 import onnx
-from onnx import helper
 
 from ..errors import ModelError
 from . import graph as g
@@ -15,7 +13,7 @@ from .blas import one_blas_thread
 from .calibrate import observe
 from .choose import OPERATORS, choose, choose_grids
 from .encode import insert_pairs, read_layer, write_layer
-from .windows import round_layers
+from .windows import checked, note, round_layers
 
 METHODS = ("mse", "minmax", "percentile")
 
@@ -53,7 +51,7 @@ def quantize(
         How many steps of four products share an int16 lane on CPUs without dot-product instructions: more
         is faster and coarser. 0 proves nothing and leaves weights their full range. "auto" takes, layer by
         layer, the most out of 8, 4 and 2 that adds no more than the layer's share of a budget to the squared
-        error of the model's outputs, compared with weights of full range. The budget is 0.4 % of the
+        error of the model's outputs, compared with weights of full range. The budget is 0.2 % of the
         outputs' variance (`windows.BUDGET`); a layer's share is that of its multiplications. What was taken
         stands in the result's metadata, "pycompress.accumulate".
         Depthwise convolutions are proven for their widest window, unless 0.
@@ -81,8 +79,7 @@ def quantize(
         An argument is out of range, the calibration is empty or does not fit the model, or an
         activation is not finite. `ModelError`, a ValueError, where the model is at fault.
     """
-    if accumulate not in ("auto", 0, 1, 2, 4, 8) or isinstance(accumulate, bool):
-        raise ValueError(f"accumulate must be 'auto', 0, 1, 2, 4 or 8, got {accumulate!r}")
+    checked(accumulate)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if not 50 < percentile <= 100:
@@ -102,8 +99,7 @@ def quantize(
     rounded = round_layers(model, layers, seen.first, accumulate)
     for layer, given in zip(layers, rounded):
         write_layer(model, layer, given)
-    steps = {layer.node.name: given.T for layer, given in zip(layers, rounded)}
-    helper.set_model_props(model, g.metadata(model) | {"pycompress.accumulate": json.dumps(steps)})
+    note(model, layers, rounded)
     insert_pairs(model, plan, grids, quantize_outputs)
     g.drop_unused(model)
     onnx.checker.check_model(model)
@@ -117,13 +113,5 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     model = g.at_least_opset(model, 13)
     g.constants_to_initializers(model)
     g.fold_batchnorm(model)
-    given = {i.name for i in g.graph_inputs(model)}
-    kept = [i for i in model.graph.input if i.name in given]
-    del model.graph.input[:]
-    model.graph.input.extend(kept)
-    names, seen = g.Names(model), set()
-    for node in model.graph.node:
-        if not node.name or node.name in seen:
-            node.name = names.fresh(node.name or f"{node.op_type}.{node.output[0]}")
-        seen.add(node.name)
+    g.tidy(model)
     return model

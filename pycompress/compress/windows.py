@@ -7,6 +7,9 @@ between layers whose own outputs are equally exact.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
@@ -15,7 +18,9 @@ from ..session import InferenceSession
 from . import graph as g
 from .encode import Layer, Rounded, round_layer, unmatrix
 
-BUDGET = 4e-3  # of the variance of the outputs: what all windows of a model together may add to their error
+METADATA = "pycompress.accumulate"
+STEPS = (8, 4, 2)  # 1 is slower than 2 and no more precise
+BUDGET = 2e-3  # of the variance of the outputs: what all windows of a model together may add to their error
 
 
 class Probe:
@@ -78,22 +83,52 @@ def macs(layer: Layer) -> int:
     return 0 if layer.depthwise else layer.met.outputs * layer.w.size
 
 
-def widest(probe: Probe, layer: Layer, share: float) -> Rounded:
-    """`layer` rounded for the widest windows that add no more to the error of the outputs than `share` of `BUDGET`."""
-    rounded = round_layer(layer, 8)
+def widest(probe: Probe, layer: Layer, share: float, kept: Rounded | None = None) -> Rounded:
+    """`layer` rounded for the widest windows that add no more to the error of the outputs than `share` of `BUDGET`.
+
+    `kept`: weights that are proven for some window already, and are taken where that is enough.
+    """
+    if kept is not None and (layer.depthwise or kept.T == STEPS[0]):
+        return kept
+    rounded = round_layer(layer, STEPS[0])
     if layer.depthwise:
         return rounded
     least, budget = round_layer(layer, 0).error, BUDGET * share / max(probe.gain(layer, rounded.scale), 1e-300)
-    for T in (4, 2):
+    for T in STEPS[1:]:
         if rounded.error - least <= budget:
             break
+        if kept is not None and kept.T >= T:
+            return kept
         rounded = round_layer(layer, T)
     return rounded
 
 
-def round_layers(model: onnx.ModelProto, layers: list[Layer], samples, accumulate: str | int) -> list[Rounded]:
-    """All layers of `model`, rounded for windows of `accumulate` steps; see `quantize` for "auto"."""
+def round_layers(
+    model: onnx.ModelProto,
+    layers: list[Layer],
+    samples: list[dict[str, np.ndarray]],
+    accumulate: str | int,
+    kept: Mapping[str, Rounded] | None = None,
+) -> list[Rounded]:
+    """All layers of the float `model`, rounded for windows of `accumulate` steps; see `quantize` for "auto"."""
+    found = [(kept or {}).get(layer.node.name) for layer in layers]
     if accumulate != "auto":
-        return [round_layer(layer, accumulate) for layer in layers]
-    probe, total = Probe(model, layers, samples), sum(map(macs, layers))
-    return [widest(probe, layer, macs(layer) / max(total, 1)) for layer in layers]
+        return [
+            was if was is not None and (layer.depthwise or was.T >= accumulate) else round_layer(layer, accumulate)
+            for layer, was in zip(layers, found)
+        ]
+    probe, total = Probe(model, layers, samples), max(sum(map(macs, layers)), 1)
+    return [widest(probe, layer, macs(layer) / total, was) for layer, was in zip(layers, found)]
+
+
+def checked(accumulate: str | int, least: int = 0) -> None:
+    """Refuses what `accumulate` may not be."""
+    allowed = [T for T in (0, 1, 2, 4, 8) if T >= least]
+    if accumulate not in ("auto", *allowed) or isinstance(accumulate, bool):
+        raise ValueError(f"accumulate must be 'auto', {', '.join(map(str, allowed[:-1]))} or 8, got {accumulate!r}")
+
+
+def note(model: onnx.ModelProto, layers: list[Layer], rounded: list[Rounded]) -> None:
+    """Writes the steps per window of each layer, depthwise ones excepted, into the model's metadata."""
+    steps = {layer.node.name: given.T for layer, given in zip(layers, rounded) if not layer.depthwise}
+    helper.set_model_props(model, g.metadata(model) | {METADATA: json.dumps(steps)})

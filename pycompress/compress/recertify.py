@@ -1,0 +1,237 @@
+"""recertify: a quantized model in, the same model with weights that the fast integer sums are proven for out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from .. import kernels
+from ..errors import ModelError
+from . import graph as g
+from .blas import one_blas_thread
+from .calibrate import observe
+from .choose import WEIGHTED, Grid
+from .encode import PAIRS, Rounded, bias_of, matrix, read_layer, write_layer
+from .patches import Patches
+from .windows import checked, note, round_layers
+
+EIGHT_BITS = (TensorProto.INT8, TensorProto.UINT8)
+BLIND = 2  # steps, where what the rounding does cannot be measured
+
+
+@one_blas_thread
+def recertify(
+    model: g.Model,
+    calibration: Iterable | None = None,
+    *,
+    accumulate: str | int = "auto",
+    base_dir: str | os.PathLike | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> onnx.ModelProto:
+    """`model`, which is quantized already, with weights rounded again so that int16 sums are proven to hold them.
+
+    For models from other toolkits, whose weights use their full range and so run on slower kernels
+    here. Grids of activations stay; weights get other codes and a scale per output channel, and
+    biases follow. Layers whose weights pass as they are keep them. The result answers a little
+    differently from `model`, in any runtime.
+
+    Parameters
+    ----------
+    model : path, bytes or onnx.ModelProto
+        With QuantizeLinear and DequantizeLinear around its operators, or QLinearConv, QLinearMatMul and
+        QGemm; of the latter, those with constant weights come back in the former way. It is not changed.
+    calibration : iterable, optional
+        Samples as in `quantize`: with them errors are made to cancel where the inputs are alike, and the
+        mean error goes into the bias.
+    accumulate : {"auto", 1, 2, 4, 8}
+        As in `quantize`. "auto" is 2 without calibration, and where the model holds quantized operators
+        that have no float form here.
+    base_dir, progress
+        As in `quantize`.
+
+    Raises
+    ------
+    ValueError
+        As in `quantize`. `ModelError`, a ValueError, if the model is at fault: also where it has no
+        layers with 8-bit weights and activations.
+    """
+    checked(accumulate, least=1)
+    model = g.at_least_opset(g.as_model(model, base_dir), 13)
+    g.constants_to_initializers(model)
+    g.tidy(model)
+    _plain_operators(model)
+    grids, kept = _float_weights(model)
+    if not grids:
+        raise ModelError("nothing to certify: the model has no layer with constant 8-bit weights and 8-bit activations")
+    nodes = [n for n in model.graph.node if n.name in grids]
+    twin = _float_twin(model) if calibration is not None and accumulate == "auto" else None
+    if calibration is None:
+        shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
+        met, first = {n.name: Patches(n, shapes[n.input[1]]) for n in nodes}, []
+    else:
+        seen = observe(model, calibration, list(dict.fromkeys(n.input[0] for n in nodes)), nodes, progress)
+        met, first = seen.patches, seen.first
+    layers = [read_layer(model, n, grids[n.name], met[n.name], calibration is not None) for n in nodes]
+    if accumulate == "auto" and twin is None:
+        accumulate = BLIND
+    rounded = round_layers(twin or model, layers, first, accumulate, kept)
+    for layer, given in zip(layers, rounded):
+        write_layer(model, layer, given)
+    note(model, layers, rounded)
+    g.drop_unused(model)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _plain_operators(model: onnx.ModelProto) -> None:
+    """QLinearConv, QLinearMatMul and QGemm with constant weights as their float operators between pairs."""
+    names, values, nodes = g.Names(model), g.constants(model), []
+    for node in model.graph.node:
+        slots = _SLOTS.get((node.domain, node.op_type))
+        if not slots or any(node.input[at] not in values for at in (1, 2, 3, 4, 5)):
+            nodes.append(node)
+            continue
+        bias, result = slots
+        inputs, before = [], []
+        for at, axis in ((0, None), (3, _weight_axis(node))):
+            inputs.append(names.fresh(f"{node.name}.{at}.float"))
+            given = {"axis": axis} if axis is not None else {}
+            before.append(
+                helper.make_node(
+                    "DequantizeLinear", node.input[at : at + 3], inputs[-1:], names.fresh(inputs[-1]), **given
+                )
+            )
+        if len(node.input) > bias and node.input[bias]:
+            inputs.append(names.fresh(f"{node.name}.bias.float"))
+            scale = (_array(model, node.input[1]) * _array(model, node.input[4])).astype(np.float32)
+            real = _array(model, node.input[bias]).astype(np.float64) * scale.astype(np.float64).reshape(-1)
+            g.add_constant(model, inputs[-1], real.astype(np.float32))
+        out = [names.fresh(f"{node.name}.float")] if len(node.input) > result and node.input[result] else node.output
+        op = {"QLinearConv": "Conv", "QLinearMatMul": "MatMul", "QGemm": "Gemm"}[node.op_type]
+        plain = helper.make_node(op, inputs, out, node.name)
+        plain.attribute.extend(node.attribute)
+        nodes += [*before, plain]
+        if out is not node.output:
+            pair = [out[0], *node.input[result : result + 2]]
+            nodes.append(helper.make_node("QuantizeLinear", pair, node.output, names.fresh(f"{node.name}.quantize")))
+    g.set_nodes(model, nodes)
+
+
+_SLOTS = {  # where bias and result's scale stand
+    ("", "QLinearConv"): (8, 6),
+    ("", "QLinearMatMul"): (99, 6),
+    ("com.microsoft", "QGemm"): (6, 7),
+}
+
+
+def _weight_axis(node: onnx.NodeProto) -> int:
+    if node.op_type == "QLinearConv":
+        return 0
+    return 0 if node.op_type == "QGemm" and g.attribute(node, "transB", 0) else 1
+
+
+def _array(model: onnx.ModelProto, name: str) -> np.ndarray:
+    return numpy_helper.to_array(g.constants(model)[name])
+
+
+def _float_weights(model: onnx.ModelProto) -> tuple[dict[str, Grid], dict[str, Rounded]]:
+    """Makes weights and biases of the layers that run on integers float constants.
+
+    Returns the grid of each such layer's input, and what its weights were where rows have a scale each.
+    """
+    names, values, makers = g.Names(model), g.constants(model), g.producers(model)
+    grids: dict[str, Grid] = {}
+    kept: dict[str, Rounded] = {}
+
+    def constant(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, int] | None:
+        """Codes, scale and zero point of what DequantizeLinear makes of a constant, and the axis."""
+        maker = makers.get(name)
+        if maker is None or maker.op_type != "DequantizeLinear" or any(n not in values for n in maker.input):
+            return None
+        codes, scale, *zero = (numpy_helper.to_array(values[n]) for n in maker.input)
+        if g.attribute(maker, "block_size", 0) or scale.ndim > 1:
+            return None
+        axis = g.attribute(maker, "axis", 1) % max(codes.ndim, 1)
+        shape = [-1 if i == axis else 1 for i in range(codes.ndim)] if scale.size > 1 else [1] * codes.ndim
+        zero = zero[0] if zero else np.zeros(scale.shape, codes.dtype)
+        return codes, scale.astype(float).reshape(shape), zero.astype(float).reshape(shape), axis
+
+    for node in model.graph.node:
+        x = makers.get(node.input[0]) if node.op_type in WEIGHTED and node.domain in ("", "ai.onnx") else None
+        if x is None or x.op_type != "DequantizeLinear" or x.input[0] in values or x.input[1] not in values:
+            continue
+        scale, weights = numpy_helper.to_array(values[x.input[1]]), constant(node.input[1])
+        kind = values[x.input[2]].data_type if len(x.input) > 2 and x.input[2] in values else TensorProto.UINT8
+        bias = constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        plain = len(node.input) < 3 or not node.input[2] or node.input[2] in values
+        if weights is None or weights[0].dtype not in (np.int8, np.uint8) or scale.size != 1 or kind not in EIGHT_BITS:
+            continue
+        if bias is None and not plain or g.attribute(node, "transA", 0):
+            continue
+        if node.op_type == "MatMul" and weights[0].ndim != 2:
+            continue
+        grids[node.name] = Grid(np.float32(scale.reshape(-1)[0]), 0)
+        for at, given in ((1, weights), (2, bias)):
+            if given is not None:
+                codes, step, zero, _ = given
+                node.input[at] = names.fresh(f"{node.name}.{('weight', 'bias')[at - 1]}.float")
+                g.add_constant(model, node.input[at], ((codes - zero) * step).astype(np.float32))
+        was = _as_it_was(model, node, *weights)
+        if was is not None:
+            kept[node.name] = was
+    return grids, kept
+
+
+def _as_it_was(model, node: onnx.NodeProto, codes, scale, zero, axis) -> Rounded | None:
+    """The weights as they were, with the window that is proven for all of them, if any is."""
+    w, segments, groups = matrix(model, node)
+    rows = 0 if node.op_type == "Conv" or g.attribute(node, "transB", 0) else 1
+    if codes.dtype != np.int8 or zero.any() or scale.size > 1 and axis != rows or g.attribute(node, "alpha", 1.0) != 1:
+        return None
+    each = np.broadcast_to(scale.reshape(-1), len(w))
+    q = np.rint(w / each[:, None]).astype(np.int8)
+    if groups > 1 and w.shape[1] == segments:
+        T = PAIRS if kernels.module("qdwconv").fits(q, PAIRS).all() else 0
+    else:
+        T = int(kernels.module("qgemm").certify(q, segments).min(initial=8))
+    return Rounded(q, each.astype(np.float32), bias_of(model, node, len(w)), T, 0.0) if T else None
+
+
+def _float_twin(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """The model without its rounding: what QuantizeLinear cuts off is cut off still. None where that cannot be."""
+    twin = onnx.ModelProto()
+    twin.CopyFrom(model)
+    values, names, nodes = g.constants(twin), g.Names(twin), []
+    ports = {p.name: p.type.tensor_type.elem_type for p in [*twin.graph.input, *twin.graph.output]}
+    for node in twin.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            if "QLinear" in node.op_type or node.op_type.endswith("Integer") or "Quantize" in node.op_type:
+                return None
+            nodes.append(node)
+            continue
+        if node.input[0] in values or node.input[0] in ports and ports[node.input[0]] != TensorProto.FLOAT:
+            if node.op_type == "DequantizeLinear" and node.input[0] in values:
+                nodes.append(node)
+                continue
+            return None
+        if node.output[0] in ports and ports[node.output[0]] != TensorProto.FLOAT:
+            return None
+        scale = values.get(node.input[1])
+        if node.op_type == "DequantizeLinear" or scale is None or int(np.prod(scale.dims)) != 1:
+            nodes.append(helper.make_node("Identity", node.input[:1], node.output, node.name))
+            continue
+        step = float(numpy_helper.to_array(scale).reshape(-1)[0])
+        zero = numpy_helper.to_array(values[node.input[2]]) if len(node.input) > 2 else np.zeros(1, np.uint8)
+        reach = np.iinfo(zero.dtype)
+        ends = [
+            g.add_constant(twin, names.fresh(f"{node.name}.end"), np.float32((end - int(zero.reshape(-1)[0])) * step))
+            for end in (reach.min, reach.max)
+        ]
+        nodes.append(helper.make_node("Clip", [node.input[0], *ends], node.output, node.name))
+    g.set_nodes(twin, nodes)
+    g.drop_unused(twin)
+    return twin
