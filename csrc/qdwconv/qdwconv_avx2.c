@@ -22,7 +22,7 @@ typedef struct {
     size_t skip, cols; /* of the 32, [skip, skip + cols) are to be written */
     uint8_t *out;      /* of pixel 0, channel j */
     size_t ldo;        /* bytes */
-    int plain, small;  /* to u8 without residual, and table but with `all`; qt_small_avx2 */
+    int plain, spared; /* to u8 without residual, and table but with `all`; QT_SMALL ... */
     int all;           /* all 32 may be written: those skipped get the same bytes again */
     __m256i base[4];   /* where the sums start */
     __m256 scale[4];
@@ -111,7 +111,7 @@ static PCX_NOINLINE void dw_finish(const finish *f, size_t i, const __m256i sum[
     __m256 v[4];
     for (int x = 0; x < 4; x++)
         v[x] = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[x]), f->scale[x]);
-    __m256i bytes = qt_bytes_avx2(v, &clamp, f->small);
+    __m256i bytes = qt_bytes_avx2(v, &clamp, f->spared);
     if (t->q.lut)
         bytes = qt_table_avx2(t->q.lut, bytes);
     if (t->q.residual) {
@@ -152,7 +152,7 @@ PCX_INLINE void dw_pixels(const int count, const size_t pairs, const size_t T, c
             __m256 v[4];
             PCX_UNROLL for (int y = 0; y < 4; y++)
                 v[y] = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[x][y]), f->scale[y]);
-            const __m256i bytes = qt_bytes_avx2(v, clamp, f->small);
+            const __m256i bytes = qt_bytes_avx2(v, clamp, f->spared);
             if (PCX_LIKELY(f->all))
                 _mm256_storeu_si256((__m256i *)(out + x * f->ldo), bytes);
             else
@@ -225,7 +225,7 @@ static void finish_make(const pcx_qdwconv_args *p, const qtail *t, const qdwproo
     for (size_t x = 0; x < QDW_NC; x++)
         base[x] = bias[x] - zero * (sum[x] - taps * wzp[x]) - (uint32_t)g->fix[x];
     *f = (finish){ .tail = t, .j = j, .skip = skip, .cols = cols, .out = (uint8_t *)p->out + j * t->bytes,
-                   .ldo = p->ldo * t->bytes, .small = qt_small_avx2(scale, QDW_NC),
+                   .ldo = p->ldo * t->bytes, .spared = qt_spared_avx2(&t->clamp, scale, QDW_NC),
                    .all = skip + cols == QDW_NC };
     f->plain = t->mode == QT_U8 && !t->q.residual && (f->all || !t->q.lut);
     for (int v = 0; v < 4; v++) {
