@@ -20,7 +20,7 @@ LIMIT = 127
 PAIR, WINDOW = 128, 256
 FACTORS = 2.0 ** (np.arange(-4, 37) / 12)
 MOST_MOVED = 16  # steps by which a window may overflow and still be mended
-SWEEPS = 3
+SWEEPS = 6
 BLOCK = 32
 DAMPING = 1e-2  # of the mean variance: what calibration has not seen may still happen
 
