@@ -23,13 +23,15 @@ def round_node(model, node: onnx.NodeProto, x: Grid, met: Patches, T: int, corre
     bias = _bias(model, node, len(w))
     least = np.zeros(len(w)) if bias is None else np.abs(bias) / (float(x.scale) * LARGEST_BIAS)
     correct &= node.op_type != "MatMul"  # it has no bias
-    q, scale = _rounded(w, segments, met.covariance(about_zero=not correct), T, least)
+    shape = numpy_helper.to_array(g.constants(model)[node.input[1]]).shape
+    kernel = (int(np.prod(shape[2:-1])), shape[-1]) if w.shape[1] == segments and groups > 1 else None  # depthwise
+    q, scale = _rounded(w, segments, met.covariance(about_zero=not correct), T, least, kernel)
     if correct:
         off = (q * scale.astype(float)[:, None] - w).reshape(groups, -1, w.shape[1])
         shift = np.einsum("gnk,gk->gn", off, met.mean).ravel()
         bias = -shift if bias is None else bias - shift
     names = g.Names(model)
-    codes, axis = _unmatrix(q, node, numpy_helper.to_array(g.constants(model)[node.input[1]]).shape)
+    codes, axis = _unmatrix(q, node, shape)
     nodes = [_dequantized(model, names, f"{node.name}.weight", codes, scale, axis)]
     inputs = [node.input[0], nodes[0].output[0]]
     if bias is not None:
@@ -80,12 +82,12 @@ def _bias(model: onnx.ModelProto, node: onnx.NodeProto, n: int) -> np.ndarray | 
     return bias
 
 
-def _rounded(w, segments, covariance, T, least) -> tuple[np.ndarray, np.ndarray]:
-    """int8 codes and scales of `w`, proven for windows of `T` steps, or of `PAIRS` pairs of taps where depthwise."""
+def _rounded(w, segments, covariance, T, least, kernel) -> tuple[np.ndarray, np.ndarray]:
+    """int8 codes and scales of `w`, proven for windows of `T` steps, or of `PAIRS` pairs of taps of a depthwise `kernel`."""
     groups = len(covariance)
-    if w.shape[1] == segments and groups > 1:
+    if kernel:
         each = np.repeat(covariance, len(w) // groups, 0) if covariance.ndim == 3 else None
-        return round_weights(w, PAIRS if T else 0, segments, each, least, depthwise=True)
+        return round_weights(w, PAIRS if T else 0, segments, each, least, kernel)
     q, scale = np.zeros(w.shape, np.int8), np.zeros(len(w), np.float32)
     for rows, c in zip(np.split(np.arange(len(w)), groups), covariance):
         q[rows], scale[rows] = round_weights(w[rows], T, segments, c, least[rows])
