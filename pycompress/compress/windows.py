@@ -75,7 +75,7 @@ class Probe:
 
 def macs(layer: Layer) -> int:
     """The multiplications that choosing its window makes faster, for all samples that were seen."""
-    return 0 if layer.depthwise else layer.met.outputs * layer.w.size
+    return 0 if layer.kernel else layer.met.outputs * layer.w.size
 
 
 def widest(probe: Probe, layer: Layer, share: float) -> Rounded:
