@@ -29,8 +29,21 @@ def _packed(step: Step, cache: dict) -> Step:
         return step.replace(w=_once(cache, "sgemm", matrix, module("sgemm").pack))
     if isinstance(weights, Q8):
         packed = _once(cache, step.kernel, weights.w, module(step.kernel).pack)
-        return step.replace(w=packed.w, colsum=packed.colsum)
+        reason = "; ".join(filter(None, (step.reason, _form(step.kernel, packed.T))))
+        return step.replace(w=packed.w, colsum=packed.colsum, reason=reason)
     return step
+
+
+def _form(kernel: str, T: np.ndarray) -> str:
+    """What the weights let the kernel do on CPUs that add products in int16: `T` is proven for each of its panels."""
+    unit, parts = ("pairs", "groups") if kernel == "qdwconv" else ("steps", "panels")
+    slow = "widened" if kernel == "qdwconv" else "split or widened"
+    proven = sorted({int(t) for t in T if t})
+    if not proven:
+        return f"full range: {slow}" if len(T) else ""
+    form = f"windows of {proven[0]}{f' to {proven[-1]}' if len(proven) > 1 else ''} {unit}"
+    lacking = int((T == 0).sum())
+    return f"{form}, {lacking} of {len(T)} {parts} {slow}" if lacking else form
 
 
 def _once(cache: dict, kind: str, w: np.ndarray, function):

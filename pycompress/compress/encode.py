@@ -28,6 +28,7 @@ class Layer:
     w : float64[n,k], k runs over `segments` kernel cells, then channels
     bias : float64[n] or None
     groups : of channels; n holds them one after the other
+    kernel : (kh, kw) of a depthwise convolution, else None
     x : the grid of the input
     correct : whether the mean error of the rounded weights goes into the bias
     """
@@ -36,14 +37,11 @@ class Layer:
     w: np.ndarray
     segments: int
     groups: int
+    kernel: tuple[int, int] | None
     bias: np.ndarray | None
     x: Grid
     met: Patches
     correct: bool
-
-    @property
-    def depthwise(self) -> bool:
-        return self.groups > 1 and self.w.shape[1] == self.segments
 
     @cached_property
     def covariance(self) -> np.ndarray:
@@ -77,7 +75,10 @@ class Rounded:
 def read_layer(model: onnx.ModelProto, node: onnx.NodeProto, x: Grid, met: Patches, correct: bool) -> Layer:
     """`node`, whose input has grid `x`; `correct`: its bias may take up the mean error."""
     w, segments, groups = matrix(model, node)
-    return Layer(node, w, segments, groups, bias_of(model, node, len(w)), x, met, correct and node.op_type != "MatMul")
+    dims = g.constants(model)[node.input[1]].dims
+    kernel = (int(np.prod(dims[2:-1])), dims[-1]) if w.shape[1] == segments and groups > 1 else None  # depthwise
+    bias = bias_of(model, node, len(w))
+    return Layer(node, w, segments, groups, kernel, bias, x, met, correct and node.op_type != "MatMul")
 
 
 def round_layer(layer: Layer, T: int) -> Rounded:
@@ -85,10 +86,10 @@ def round_layer(layer: Layer, T: int) -> Rounded:
     w, bias, groups = layer.w, layer.bias, layer.groups
     covariance = layer.covariance
     least = np.zeros(len(w)) if bias is None else np.abs(bias) / (float(layer.x.scale) * LARGEST_BIAS)
-    if layer.depthwise:
+    if layer.kernel:
         T = PAIRS if T else 0
         each = np.repeat(covariance, len(w) // groups, 0) if covariance.ndim == 3 else None
-        q, scale = round_weights(w, T, layer.segments, each, least, depthwise=True)
+        q, scale = round_weights(w, T, layer.segments, each, least, layer.kernel)
     else:
         q, scale = np.zeros(w.shape, np.int8), np.zeros(len(w), np.float32)
         for rows, c in zip(np.split(np.arange(len(w)), groups), covariance):

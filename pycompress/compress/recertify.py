@@ -195,7 +195,8 @@ def _as_it_was(model, node: onnx.NodeProto, codes, scale, zero, axis) -> Rounded
     each = np.broadcast_to(scale.reshape(-1), len(w))
     q = np.rint(w / each[:, None]).astype(np.int8)
     if groups > 1 and w.shape[1] == segments:
-        T = PAIRS if kernels.module("qdwconv").fits(q, PAIRS).all() else 0
+        kernel = (int(np.prod(codes.shape[2:-1])), codes.shape[-1])
+        T = PAIRS if kernels.module("qdwconv").fits(q, PAIRS, kernel).all() else 0
     else:
         T = int(kernels.module("qgemm").certify(q, segments).min(initial=8))
     return Rounded(q, each.astype(np.float32), bias_of(model, node, len(w)), T, 0.0) if T else None

@@ -80,7 +80,7 @@ class Probe:
 
 def macs(layer: Layer) -> int:
     """The multiplications that choosing its window makes faster, for all samples that were seen."""
-    return 0 if layer.depthwise else layer.met.outputs * layer.w.size
+    return 0 if layer.kernel else layer.met.outputs * layer.w.size
 
 
 def widest(probe: Probe, layer: Layer, share: float, kept: Rounded | None = None) -> Rounded:
@@ -88,10 +88,10 @@ def widest(probe: Probe, layer: Layer, share: float, kept: Rounded | None = None
 
     `kept`: weights that are proven for some window already, and are taken where that is enough.
     """
-    if kept is not None and (layer.depthwise or kept.T == STEPS[0]):
+    if kept is not None and (layer.kernel or kept.T == STEPS[0]):
         return kept
     rounded = round_layer(layer, STEPS[0])
-    if layer.depthwise:
+    if layer.kernel:
         return rounded
     least, budget = round_layer(layer, 0).error, BUDGET * share / max(probe.gain(layer, rounded.scale), 1e-300)
     for T in STEPS[1:]:
@@ -114,7 +114,7 @@ def round_layers(
     found = [(kept or {}).get(layer.node.name) for layer in layers]
     if accumulate != "auto":
         return [
-            was if was is not None and (layer.depthwise or was.T >= accumulate) else round_layer(layer, accumulate)
+            was if was is not None and (layer.kernel or was.T >= accumulate) else round_layer(layer, accumulate)
             for layer, was in zip(layers, found)
         ]
     probe, total = Probe(model, layers, samples), max(sum(map(macs, layers)), 1)
@@ -130,5 +130,5 @@ def checked(accumulate: str | int, least: int = 0) -> None:
 
 def note(model: onnx.ModelProto, layers: list[Layer], rounded: list[Rounded]) -> None:
     """Writes the steps per window of each layer, depthwise ones excepted, into the model's metadata."""
-    steps = {layer.node.name: given.T for layer, given in zip(layers, rounded) if not layer.depthwise}
+    steps = {layer.node.name: given.T for layer, given in zip(layers, rounded) if not layer.kernel}
     helper.set_model_props(model, g.metadata(model) | {METADATA: json.dumps(steps)})
