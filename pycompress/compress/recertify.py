@@ -183,6 +183,8 @@ def _float_weights(model: onnx.ModelProto) -> tuple[dict[str, Grid], dict[str, R
         was = _as_it_was(model, node, *weights)
         if was is not None:
             kept[node.name] = was
+    read = set(g.consumers(model)) | g.outputs(model)
+    g.set_nodes(model, [n for n in model.graph.node if n.op_type != "DequantizeLinear" or n.output[0] in read])
     return grids, kept
 
 
