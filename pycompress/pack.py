@@ -36,12 +36,13 @@ def _packed(step: Step, cache: dict) -> Step:
 
 def _form(kernel: str, T: np.ndarray) -> str:
     """What the weights let the kernel do on CPUs that add products in int16: `T` is proven for each of its panels."""
-    unit, parts = ("pairs", "groups") if kernel == "qdwconv" else ("steps", "panels")
+    unit, parts = ("pair", "groups") if kernel == "qdwconv" else ("step", "panels")
     slow = "widened" if kernel == "qdwconv" else "split or widened"
     proven = sorted({int(t) for t in T if t})
     if not proven:
         return f"full range: {slow}" if len(T) else ""
-    form = f"windows of {proven[0]}{f' to {proven[-1]}' if len(proven) > 1 else ''} {unit}"
+    reach = f"{proven[0]} to {proven[-1]}" if len(proven) > 1 else str(proven[0])
+    form = f"windows of {reach} {unit}{'s' * (proven[-1] > 1)}"
     lacking = int((T == 0).sum())
     return f"{form}, {lacking} of {len(T)} {parts} {slow}" if lacking else form
 

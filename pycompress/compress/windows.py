@@ -43,8 +43,7 @@ class Probe:
             for a in node.attribute:
                 if node.op_type == "Gemm" and a.name in ("alpha", "beta"):
                     a.f = 1.0
-        kinds = g.element_types(model)
-        floats = [o.name for o in model.graph.output if kinds.get(o.name) == TensorProto.FLOAT]
+        floats = float_outputs(model)
         g.drop_unused(probe)
         self.model, self.samples = model, samples
         run = InferenceSession(probe).run
@@ -76,6 +75,11 @@ class Probe:
             ours, theirs = (np.concatenate([x.ravel() for x in xs]).astype(float) for xs in (ours, theirs))
             total += np.square(ours - theirs).mean() / max(theirs.var(), 1e-30) if theirs.size else 0.0
         return float(total) / max(error, 1e-300)
+
+
+def float_outputs(model: onnx.ModelProto) -> list[str]:
+    """The outputs whose errors can be measured."""
+    return [o.name for o in model.graph.output if o.type.tensor_type.elem_type == TensorProto.FLOAT]
 
 
 def macs(layer: Layer) -> int:
@@ -117,6 +121,8 @@ def round_layers(
             was if was is not None and (layer.kernel or was.T >= accumulate) else round_layer(layer, accumulate)
             for layer, was in zip(layers, found)
         ]
+    if not float_outputs(model):
+        return round_layers(model, layers, samples, STEPS[-1], kept)
     probe, total = Probe(model, layers, samples), max(sum(map(macs, layers)), 1)
     return [widest(probe, layer, macs(layer) / total, was) for layer, was in zip(layers, found)]
 

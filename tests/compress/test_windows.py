@@ -1,0 +1,112 @@
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from pycompress import zoo
+from pycompress.compress import graph as g
+from pycompress.compress import windows
+from pycompress.compress.choose import Grid
+from pycompress.compress.encode import read_layer, round_layer
+from pycompress.compress.patches import Patches
+from pycompress.compress.quantize import quantize
+from pycompress.zoo import photos
+
+
+def two_layers(loud=1.0):
+    """Two convolutions that do not meet, whose errors count alike in the outputs, but for `loud`."""
+    rng = np.random.default_rng(0)
+    w = {name: rng.standard_normal((16, 32, 1, 1)).astype("f4") for name in "ab"}
+    w["a"] *= np.float32(loud)
+    nodes = [
+        helper.make_node("Conv", ["input", "a"], ["x"], name="a"),
+        helper.make_node("Conv", ["input", "b"], ["y"], name="b"),
+        helper.make_node("Add", ["x", "y"], ["output"]),
+    ]
+    ports = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, c, 6, 6]) for n, c in (("input", 32), ("output", 16))
+    ]
+    tensors = [numpy_helper.from_array(x, name) for name, x in w.items()]
+    graph = helper.make_graph(nodes, "net", ports[:1], ports[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def data(count=8):
+    rng = np.random.default_rng(1)
+    return [{"input": rng.standard_normal((1, 32, 6, 6)).astype("f4")} for _ in range(count)]
+
+
+def layers(model):
+    rng, found = np.random.default_rng(0), []
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            met = Patches(node, (16, 32, 1, 1))
+            for feed in data():
+                met.add(feed["input"], rng)
+            found.append(read_layer(model, node, Grid(np.float32(0.02), 128), met, True))
+    return found
+
+
+def test_gain_is_what_an_error_of_a_layer_becomes_at_the_outputs():
+    model = two_layers(loud=3)
+    a, b = layers(model)
+    probe = windows.Probe(model, [a, b], data(4))
+    variance = np.concatenate([x.ravel() for (x,) in probe.wanted]).var()
+    step = np.full(16, 1e-3)  # outputs are averages over 16 channels of errors summed over them
+    for layer in (a, b):
+        np.testing.assert_allclose(probe.gain(layer, step), 1 / 16 / variance, rtol=0.2)
+
+
+def test_larger_budgets_give_wider_windows(monkeypatch):
+    model, seen = two_layers(), []
+    a, b = layers(model)
+    probe = windows.Probe(model, [a, b], data(4))
+    for budget in (1e-9, 1e-5, 1e-4, 1.0):
+        monkeypatch.setattr(windows, "BUDGET", budget)
+        rounded = windows.widest(probe, a, 0.5)
+        seen.append(rounded.T)
+        added = probe.gain(a, round_layer(a, 8).scale) * (rounded.error - round_layer(a, 0).error)
+        assert added <= budget * 0.5 or rounded.T == windows.STEPS[-1]
+    assert seen == sorted(seen) and seen[0] == 2 and seen[-1] == 8
+
+
+def test_layers_whose_errors_matter_more_get_smaller_windows(monkeypatch):
+    monkeypatch.setattr(windows, "BUDGET", 1e-4)
+    chosen = json.loads(g.metadata(quantize(two_layers(loud=30), data()))["pycompress.accumulate"])
+    assert chosen["a"] < chosen["b"]
+
+
+def test_what_was_chosen_stands_in_the_metadata_for_all_layers_that_have_a_choice():
+    model = zoo.mobilenetv2(width=0.25, resolution=64, classes=20)
+    samples = [photos.preprocess(c) for c in photos.crops(photos.CALIBRATION, 4, 0, 64)]
+    told = json.loads(g.metadata(quantize(model, samples, accumulate=4))["pycompress.accumulate"])
+    dense = {n.name for n in model.graph.node if n.op_type in ("Conv", "Gemm") and g.attribute(n, "group", 1) == 1}
+    assert told == dict.fromkeys(dense, 4)
+    auto = json.loads(g.metadata(quantize(model, samples))["pycompress.accumulate"])
+    assert set(auto) == dense and set(auto.values()) <= {2, 4, 8}
+
+
+def test_models_whose_answers_are_no_floats_are_quantized_with_care():
+    model = two_layers()
+    model.graph.node.append(helper.make_node("ArgMax", ["output"], ["best"], axis=1))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("best", TensorProto.INT64, [1, 1, 6, 6]))
+    onnx.checker.check_model(model)
+    chosen = json.loads(g.metadata(quantize(model, data()))["pycompress.accumulate"])
+    assert set(chosen.values()) == {2}
+
+
+@pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.parametrize("rank", [1, 2])
+def test_convolutions_of_all_kinds_can_be_probed(rank, group):
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((8, 16 // group, *[3] * rank)).astype("f4")
+    node = helper.make_node("Conv", ["input", "w"], ["output"], name="c", group=group)
+    infos = [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 16, *[8] * rank])]
+    out = [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, 8, *[6] * rank])]
+    graph = helper.make_graph([node], "g", infos, out, [numpy_helper.from_array(w, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    samples = [rng.standard_normal((1, 16, *[8] * rank)).astype("f4") for _ in range(4)]
+    assert json.loads(g.metadata(quantize(model, samples))["pycompress.accumulate"])["c"] in (2, 4, 8)
