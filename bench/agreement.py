@@ -12,6 +12,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from onnxruntime import quantization as ort_quant
 
 from pycompress import zoo
 from pycompress.compress.quantize import quantize
+from pycompress.compress.recertify import recertify
 from pycompress.zoo import photos
 
 BATCH = 32
@@ -72,6 +74,12 @@ def answers(model: onnx.ModelProto, images: np.ndarray, engine: str) -> np.ndarr
     return np.concatenate([run(None, {"input": part})[0] for part in parts])
 
 
+def windows(model: onnx.ModelProto) -> dict[int, int]:
+    """How many layers have windows of how many steps."""
+    told = {p.key: p.value for p in model.metadata_props}.get("pycompress.accumulate", "{}")
+    return dict(sorted(Counter(json.loads(told).values()).items()))
+
+
 def compare(wanted: np.ndarray, got: np.ndarray) -> dict[str, float]:
     """Share of equal top-1, of float's top-1 among the five best, and the error relative to float's spread."""
     top = wanted.argmax(1)
@@ -100,15 +108,15 @@ def main() -> None:
 
     variants = {
         "ours": lambda: quantize(model, samples()),
-        "ours, T=0": lambda: quantize(model, samples(), accumulate=0),
-        "ours, T=1": lambda: quantize(model, samples(), accumulate=1),
-        "ours, T=4": lambda: quantize(model, samples(), accumulate=4),
-        "ours, T=8": lambda: quantize(model, samples(), accumulate=8),
+        **{f"ours, T={T}": lambda T=T: quantize(model, samples(), accumulate=T) for T in (0, 1, 2, 4, 8)},
         "ours, minmax": lambda: quantize(model, samples(), method="minmax"),
         "ours, percentile": lambda: quantize(model, samples(), method="percentile"),
         "ours, no bias correction": lambda: quantize(model, samples(), bias_correction=False),
         "onnxruntime, MinMax, reduce_range": lambda: theirs(model, samples(), "MinMax", reduce_range=True),
         "onnxruntime, MinMax, full range": lambda: theirs(model, samples(), "MinMax", reduce_range=False),
+        "onnxruntime, MinMax, full range, recertified": lambda: recertify(
+            theirs(model, samples(), "MinMax", reduce_range=False), samples()
+        ),
         "onnxruntime, Percentile, reduce_range": lambda: theirs(model, samples(), "Percentile", reduce_range=True),
         "onnxruntime, Entropy, reduce_range": lambda: theirs(model, samples(), "Entropy", reduce_range=True),
     }
@@ -120,9 +128,11 @@ def main() -> None:
         quantized = make()
         seconds = time.perf_counter() - start
         rows[name] = compare(wanted, answers(quantized, images, args.engine)) | {"seconds": seconds}
+        rows[name] |= {"accumulate": windows(quantized)}
         r = rows[name]
         if not args.json:
-            print(f"{name:40} top-1 {r['top1']:.4f}  top-5 {r['top5']:.4f}  error {r['error']:.4f}  {seconds:5.1f} s")
+            figures = f"top-1 {r['top1']:.4f}  top-5 {r['top5']:.4f}  error {r['error']:.4f}  {seconds:5.1f} s"
+            print(f"{name:44} {figures}  layers by window {r['accumulate']}", flush=True)
     if args.json:
         print(json.dumps({"crops": args.crops, "calibration": args.calibration, "variants": rows}, indent=1))
 

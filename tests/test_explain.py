@@ -89,5 +89,5 @@ def test_products_of_full_range_say_so_and_how_much_of_them():
     assert products(w)[0].endswith("; full range: split or widened")
     w[:16] = 1
     assert products(w)[0].endswith("; windows of 8 steps, 2 of 3 panels split or widened")
-    w[16:32] = 20
+    w[16:32] = 30
     assert products(w)[0].endswith("; windows of 4 to 8 steps, 1 of 3 panels split or widened")

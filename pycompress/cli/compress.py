@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+from functools import partial
 from pathlib import Path
 
 from ..errors import ModelError
 from . import calibration, models
 from .output import Output, size
 
-STEPS = ("prune", "factorize", "quantize")  # always in this order
-BUILT = ("quantize",)
+STEPS = ("prune", "factorize", "quantize", "recertify")  # always in this order
+BUILT = ("quantize", "recertify")
 SAMPLES = 64
+WINDOWS = ("auto", "1", "2", "4", "8")
 RECIPE = (
-    "A recipe is a TOML (Python 3.11 or newer) or JSON file with a table for each step, named prune, factorize or "
-    "quantize; they are taken in this order, whatever theirs.  The entries of [quantize] are calibration, samples, "
-    "mean, std and the options of pycompress.quantize."
+    "A recipe is a TOML (Python 3.11 or newer) or JSON file with a table for each step, named prune, factorize, "
+    "quantize or recertify; they are taken in this order, whatever theirs.  The entries of [quantize] are "
+    "calibration, samples, mean, std and the options of pycompress.quantize; those of [recertify] likewise."
 )
 
 
@@ -36,6 +38,14 @@ def add(subparsers, common):
     parser.add_argument("--prune", type=float, metavar="SPARSITY", help="not built yet")
     parser.add_argument("--factorize", type=float, metavar="ENERGY", help="not built yet")
     parser.add_argument("--quantize", action="store_true", help="8-bit weights and activations")
+    parser.add_argument(
+        "--recertify",
+        action="store_true",
+        help="MODEL is quantized already: round its weights again so that the fast integer kernels take them",
+    )
+    parser.add_argument(
+        "--accumulate", choices=WINDOWS, help="steps that share a sum in int16: more is faster, coarser"
+    )
     parser.add_argument("--calibration", metavar="DATA", help=calibration.HELP)
     parser.add_argument("--samples", type=models.count, metavar="N", help=f"samples to calibrate on; default {SAMPLES}")
     parser.add_argument(
@@ -69,7 +79,7 @@ def execute(args, out: Output) -> dict:
         raise FileNotFoundError(f"no such folder: {args.out.parent}")
     steps = read_recipe(args.recipe, args) if args.recipe else flags(args)
     if not steps and not as_plan:
-        raise ValueError("nothing to do: ask for --quantize, or give a recipe")
+        raise ValueError("nothing to do: ask for --quantize or --recertify, or give a recipe")
     proto = source.proto
     for name, options in steps.items():
         with out.progress(name, options.get("samples") or SAMPLES) as tick:
@@ -98,16 +108,23 @@ def flags(args) -> dict[str, dict]:
     for name in ("prune", "factorize"):
         if getattr(args, name) is not None:
             steps[name] = {}
-    if args.quantize:
-        steps["quantize"] = {key: getattr(args, key) for key in ("calibration", "samples", "mean", "std")}
-    elif args.calibration:
-        raise ValueError("--calibration is for --quantize")
+    own = {key: getattr(args, key) for key in ("calibration", "samples", "mean", "std", "accumulate")}
+    if own["accumulate"] not in (None, "auto"):
+        own["accumulate"] = int(own["accumulate"])
+    for name in ("quantize", "recertify"):
+        if getattr(args, name):
+            steps[name] = own
+    if "quantize" in steps and "recertify" in steps:
+        raise ValueError("--recertify is for models that are quantized already; --quantize needs no help")
+    if args.calibration and not steps.keys() & {"quantize", "recertify"}:
+        raise ValueError("--calibration is for --quantize and --recertify")
     return checked(steps, "flags")
 
 
 def read_recipe(path: Path, args) -> dict[str, dict]:
     """The steps of a recipe file; relative paths in it are relative to it."""
-    if args.quantize or args.prune is not None or args.factorize is not None or args.calibration:
+    flagged = (args.quantize, args.recertify, args.calibration, args.accumulate)
+    if any(flagged) or args.prune is not None or args.factorize is not None:
         raise ValueError("give a recipe or flags, not both")
     text = path.read_text("utf-8")
     if path.suffix == ".toml":
@@ -126,9 +143,10 @@ def read_recipe(path: Path, args) -> dict[str, dict]:
             raise ValueError(f"{path}: {error}") from None
     if not isinstance(steps, dict) or not all(isinstance(options, dict) for options in steps.values()):
         raise ValueError(f"{path}: a recipe holds a table of options for each step")
-    data = steps.get("quantize", {}).get("calibration")
-    if isinstance(data, str) and (path.parent / data).exists():
-        steps["quantize"]["calibration"] = str(path.parent / data)
+    for options in steps.values():
+        data = options.get("calibration")
+        if isinstance(data, str) and (path.parent / data).exists():
+            options["calibration"] = str(path.parent / data)
     return checked(steps, str(path))
 
 
@@ -142,26 +160,27 @@ def checked(steps: dict[str, dict], where: str) -> dict[str, dict]:
     return {name: steps[name] for name in STEPS if name in steps}
 
 
-def quantize(proto, source: models.Source, options: dict, shapes, tick):
-    """The step quantize: pycompress.quantize on calibration data from files."""
+def calibrated(name: str, proto, source: models.Source, options: dict, shapes, tick):
+    """The step `name`: the function of pycompress of that name, on calibration data from files."""
     import pycompress
 
+    function = getattr(pycompress, name)
     options = {k: v for k, v in options.items() if v is not None}
     data, count = options.pop("calibration", None), options.pop("samples", SAMPLES)
     mean, std = options.pop("mean", None), options.pop("std", None)
-    known = [n for n, p in inspect.signature(pycompress.quantize).parameters.items() if p.kind == p.KEYWORD_ONLY]
+    known = [n for n, p in inspect.signature(function).parameters.items() if p.kind == p.KEYWORD_ONLY]
     known = [n for n in known if n not in ("base_dir", "progress")]  # not a recipe's business
     if unknown := set(options) - set(known):
-        raise ValueError(f"quantize: there is no option {min(unknown)!r}; there are {', '.join(known)}")
-    if not isinstance(data, str):
-        raise ValueError("quantize: it needs calibration data")
+        raise ValueError(f"{name}: there is no option {min(unknown)!r}; there are {', '.join(known)}")
+    if not isinstance(data, str) and (name == "quantize" or data is not None):
+        raise ValueError(f"{name}: it needs calibration data")
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"quantize: samples must be an integer of at least 1, got {count!r}")
-    feeds = calibration.samples(data, source.ports(shapes), count, mean, std)
-    return pycompress.quantize(proto, feeds, progress=lambda seen: tick(), **options)
+        raise ValueError(f"{name}: samples must be an integer of at least 1, got {count!r}")
+    feeds = None if data is None else calibration.samples(data, source.ports(shapes), count, mean, std)
+    return function(proto, feeds, progress=lambda seen: tick(), **options)
 
 
-STEP = {"quantize": quantize}
+STEP = {name: partial(calibrated, name) for name in BUILT}
 
 
 def save_plan(proto, source: models.Source, args) -> None:

@@ -25,6 +25,20 @@ def test_quantize_on_arrays(files, tmp_path, command):
     assert onnx.load(out).graph == expected.graph
 
 
+def test_recertify_a_quantized_model_with_and_without_data(files, tmp_path, command):
+    rng = np.random.default_rng(0)
+    data = [rng.standard_normal((1, 3, 48, 48)).astype("f4") for _ in range(2)]
+    np.savez(tmp_path / "c.npz", input=np.concatenate(data))
+    onnx.save(pycompress.quantize(files / "net.onnx", data, accumulate=0), tmp_path / "full.onnx")
+    out = tmp_path / "r.onnx"
+    r = command("compress", tmp_path / "full.onnx", out, "--recertify", "--accumulate", "4", "--json")
+    assert r["steps"] == {"recertify": {"accumulate": 4}}
+    told = {p.key: p.value for p in onnx.load(out).metadata_props}["pycompress.accumulate"]
+    assert set(json.loads(told).values()) == {4}
+    command("compress", tmp_path / "full.onnx", out, "--recertify", "--calibration", tmp_path / "c.npz")
+    assert quantized(out) > 10
+
+
 def test_quantize_on_a_folder_of_images(files, tmp_path, command):
     words = ("--quantize", "--calibration", files, "--samples", "2")
     (tmp_path / "photos").mkdir()
@@ -86,6 +100,9 @@ def test_flags_that_cannot_be_followed_are_refused(files, tmp_path, refused):
     net, out = files / "net.onnx", tmp_path / "q.onnx"
     assert "'prune' is not built" in refused("compress", net, out, "--prune", "0.5")
     assert "nothing to do" in refused("compress", net, out)
+    assert "quantized already" in refused("compress", net, out, "--quantize", "--recertify")
+    assert "--calibration is for" in refused("compress", net, out, "--calibration", "photos")
+    assert "nothing to certify" in refused("compress", net, out, "--recertify")
     assert "OUT must end" in refused("compress", net, tmp_path / "q.bin", "--quantize")
     assert "no such calibration" in refused("compress", net, out, "--quantize", "--calibration", tmp_path / "none")
     assert "plan cannot be compressed" in refused("compress", files / "net.plan.safetensors", out, "--quantize")
