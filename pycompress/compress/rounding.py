@@ -170,32 +170,33 @@ def _taps(kernel: tuple[int, int], T: int) -> np.ndarray:
 def _descend(w, q, scale, c, lanes) -> None:
     """Coordinate descent on `q`, in place, all rows at once."""
     n, k = w.shape
-    bounds = _Bounds(q, lanes)
-    s = scale[:, None]
-    slope = _times(q * s - w, c)  # half the gradient of the squared error
+    columns = np.array(q.T, order="C")  # one weight of all rows lies together
+    bounds = _Bounds(columns, lanes)
+    slope = _times(q * scale[:, None] - w, c)  # half the gradient of the squared error
     for _ in range(SWEEPS):
         moved = 0
         for start in range(0, k, BLOCK):
             block = slice(start, min(start + BLOCK, k))
-            near = slope[:, block].copy()
+            near = np.array(slope[:, block].T, order="C")
             steps = np.zeros_like(near)
-            corner = c[..., block, block]
-            for i in range(near.shape[1]):
+            corner = np.moveaxis(c[..., block, block], 0, -1) if c.ndim == 3 else c[block, block, None]
+            for i in range(len(near)):
                 j = start + i
-                wanted = np.rint(q[:, j] - near[:, i] / (corner[..., i, i] * scale))
+                wanted = np.rint(columns[j] - near[i] / (corner[i, i] * scale))
                 low, high = bounds.of(j)
                 new = np.minimum(np.maximum(wanted, low), high)
-                delta = new - q[:, j]
+                delta = new - columns[j]
                 if delta.any():
                     moved += 1
-                    bounds.move(j, q[:, j], new)
-                    q[:, j] = new
-                    steps[:, i] = delta * scale
-                    near += steps[:, i : i + 1] * corner[..., i, :]
+                    bounds.move(j, columns[j], new)
+                    columns[j] = new
+                    steps[i] = delta * scale
+                    near[i + 1 :] += steps[i] * corner[i, i + 1 :]
             if steps.any():
-                slope += _times(steps, c[..., block, :])
+                slope += _times(np.ascontiguousarray(steps.T), c[..., block, :])
         if not moved:
             break
+    q[:] = columns.T
 
 
 def _times(d: np.ndarray, c: np.ndarray) -> np.ndarray:
@@ -204,28 +205,28 @@ def _times(d: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 class _Bounds:
-    """Between what values one weight may move while the others stay, row by row."""
+    """Between what values one weight may move while the others stay, in each row; `q` is [k,n]."""
 
     def __init__(self, q: np.ndarray, index: np.ndarray | None):
         self.q, self.pairs = q, 0 if index is None else index.shape[1] // 2
         if index is None:
             return
-        n, k = q.shape
+        k, n = q.shape
         window = np.zeros(k + 1, int)
         window[index] = np.arange(len(index))[:, None]
         partner = np.full(k + 1, k)
         partner[index[:, 0::2]], partner[index[:, 1::2]] = index[:, 1::2], index[:, 0::2]
         self.window, self.partner, self.k = window, partner, k
-        padded = np.concatenate([q, np.zeros((n, 1), q.dtype)], 1)
-        self.total = np.abs(padded[:, index]).sum(2).T.copy()  # [windows, n]
+        padded = np.concatenate([q, np.zeros((1, n), q.dtype)])
+        self.total = np.abs(padded[index]).sum(1)  # [windows, n]
 
     def of(self, j: int) -> tuple[np.ndarray, np.ndarray]:
         if not self.pairs:
             return np.float32(-LIMIT), np.float32(LIMIT)
-        other = self.q[:, self.partner[j]] if self.partner[j] < self.k else np.float32(0)
+        other = self.q[self.partner[j]] if self.partner[j] < self.k else np.float32(0)
         room = np.float32(LIMIT)
         if self.pairs > 1:
-            room = np.minimum(room, WINDOW - self.total[self.window[j]] + np.abs(self.q[:, j]))
+            room = np.minimum(room, WINDOW - self.total[self.window[j]] + np.abs(self.q[j]))
         return -np.minimum(room, PAIR + np.minimum(other, 0)), np.minimum(room, PAIR - np.maximum(other, 0))
 
     def move(self, j: int, old: np.ndarray, new: np.ndarray) -> None:
