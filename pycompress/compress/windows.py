@@ -81,7 +81,7 @@ def macs(layer: Layer) -> int:
 def widest(probe: Probe, layer: Layer, share: float) -> Rounded:
     """`layer` rounded for the widest windows that add no more to the error of the outputs than `share` of `BUDGET`."""
     rounded = round_layer(layer, 8)
-    if layer.depthwise:
+    if layer.kernel:
         return rounded
     least, budget = round_layer(layer, 0).error, BUDGET * share / max(probe.gain(layer, rounded.scale), 1e-300)
     for T in (4, 2):
