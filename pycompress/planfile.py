@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import struct
-import tempfile
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
@@ -42,8 +38,16 @@ class Plan:
         What stands in the file's ``__metadata__``: the graph of steps, notes, provenance, labels.
     """
 
-    def __init__(self, metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray] | None, *, cpu=None, handle=None):
-        self.metadata = dict(metadata)
+    def __init__(
+        self,
+        metadata: Mapping[str, str] | None,
+        tensors: Mapping[str, np.ndarray] | None,
+        *,
+        cpu: str | None = None,
+        handle=None,
+    ):
+        if metadata is not None:
+            self.metadata = dict(metadata)  # otherwise read from `handle`
         self._tensors = tensors
         self._cpu = cpu
         self._handle = handle
@@ -59,11 +63,10 @@ class Plan:
         PlanError
             If the file is damaged, hostile, or of a version this library does not read.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"no such plan: {path}")
-        handle = _opened(lambda *out: lib.pcx_plan_load(os.fsencode(path), cpu_mask(cpu), *out), str(path))
-        return cls(_metadata_of(handle), None, cpu=cpu, handle=handle)
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f"no such plan: {os.fspath(path)}")
+        handle = _opened(lambda *out: lib.pcx_plan_load(os.fsencode(path), cpu_mask(cpu), *out), os.fspath(path))
+        return cls(None, None, cpu=cpu, handle=handle)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, cpu: str | None = None) -> Plan:
@@ -74,14 +77,16 @@ class Plan:
         view[:] = np.frombuffer(data, np.uint8)
         pointer = ffi.from_buffer(view)
         handle = _opened(lambda *out: lib.pcx_plan_open(pointer, len(data), cpu_mask(cpu), *out), "plan")
-        plan = cls(_metadata_of(handle), None, cpu=cpu, handle=handle)
+        plan = cls(None, None, cpu=cpu, handle=handle)
         plan._bytes = raw  # C reads it in place
         return plan
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the plan as a safetensors file, whole or not at all."""
-        path = Path(path)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+        import tempfile  # here and below: what loading does without is imported when it is needed
+
+        folder, name = os.path.split(os.fspath(path))
+        handle, temporary = tempfile.mkstemp(dir=folder or ".", prefix=name, suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
                 for chunk in self._chunks():
@@ -100,6 +105,9 @@ class Plan:
             data = lib.pcx_plan_bytes(self._handle, size)
             yield ffi.buffer(data, size[0])
             return
+        import json
+        import struct
+
         header: dict[str, object] = {"__metadata__": self.metadata}
         parts, end = [], 0
         for name, x in self._tensors.items():
@@ -131,21 +139,24 @@ class Plan:
             self._keep = (names, shapes, table)
         return self._handle
 
+    @cached_property
+    def metadata(self) -> dict[str, str]:
+        return _metadata_of(self._handle)
+
     @property
     def labels(self) -> list[str] | None:
         """Names of the classes, where the plan has them."""
-        text = self.metadata.get("pycompress.labels")
-        return json.loads(text) if text else None
+        return _read(self.metadata.get("pycompress.labels", "null"))
 
     @property
     def provenance(self) -> dict[str, str]:
         """Where the plan came from: library version, graph, producer, how it was compressed."""
-        return json.loads(self.metadata.get("pycompress.provenance", "{}"))
+        return _read(self.metadata.get("pycompress.provenance", "{}"))
 
     @cached_property
     def notes(self) -> list[list[dict]]:
         """Per program and step: node, op, reason, dtype, shapes, multiply-accumulates."""
-        return json.loads(self.metadata.get("pycompress.notes", "[]"))
+        return _read(self.metadata.get("pycompress.notes", "[]"))
 
     @property
     def nbytes(self) -> int:
@@ -155,6 +166,12 @@ class Plan:
     def __repr__(self):
         count = lib.pcx_plan_programs(self.handle)
         return f"<Plan: {count} program{'s' * (count != 1)}, {lib.pcx_plan_steps(self.handle, 0)} steps>"
+
+
+def _read(text: str):
+    import json
+
+    return json.loads(text)
 
 
 def _opened(call, what: str):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +16,6 @@ from .planfile import NAMES, Plan
 RECENT = 8  # plans that a session on a model keeps
 
 
-@dataclass
 class SessionOptions:
     """Options of a session.
 
@@ -28,11 +25,14 @@ class SessionOptions:
         Threads of one run; 0 takes ``pycompress.get_num_threads()``.
     """
 
-    intra_op_num_threads: int = 0
+    def __init__(self, intra_op_num_threads: int = 0):
+        self.intra_op_num_threads = intra_op_num_threads
+
+    def __repr__(self):
+        return f"SessionOptions(intra_op_num_threads={self.intra_op_num_threads!r})"
 
 
-@dataclass(frozen=True)
-class NodeArg:
+class NodeArg(NamedTuple):
     """An input or output: `name`, `shape` (None or a word where it varies) and `type` ("tensor(float)")."""
 
     name: str
@@ -46,8 +46,7 @@ _TYPES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Port:
+class _Port(NamedTuple):
     name: str
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -251,11 +250,10 @@ def _checked_out(x, port: _Port, inputs) -> np.ndarray:
 def _as_plan(model) -> Plan | None:
     """The plan that `model` is, or None where it is an ONNX model."""
     if isinstance(model, (str, os.PathLike)):
-        path = Path(model)
-        if not path.is_file():
-            raise FileNotFoundError(f"no such model: {path}")
-        with open(path, "rb") as file:
-            return Plan.load(path) if _is_plan(file.read(9)) else None
+        if not os.path.isfile(model):
+            raise FileNotFoundError(f"no such model: {os.fspath(model)}")
+        with open(model, "rb") as file:
+            return Plan.load(model) if _is_plan(file.read(9)) else None
     if isinstance(model, (bytes, bytearray, memoryview)):
         return Plan.from_bytes(bytes(model)) if _is_plan(bytes(model[:9])) else None
     return None
@@ -335,6 +333,8 @@ class _Planner:
             if error.name and error.name.split(".")[0] == "onnx":
                 raise ModuleNotFoundError("models need onnx: pip install 'pycompress-engine[onnx]'") from None
             raise
+        import threading
+
         self.threads = threads
         self.model = lower.load(model, base_dir=base_dir)
         self.declared = lower.declared_inputs(self.model)

@@ -1,9 +1,12 @@
 """Sessions that are used wrongly, from many threads, and in great number."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 
@@ -165,3 +168,45 @@ def test_constants_of_forgotten_shapes_are_forgotten():
         np.testing.assert_allclose(s.run(None, {"x": x})[0], 3)
         held.add(len(s._source.model.packed["tensors"].arrays))
     assert max(held) < 40
+
+
+WHAT_WAS_IMPORTED = """
+import sys, numpy
+import pycompress as pc
+session = pc.InferenceSession(sys.argv[1], pc.SessionOptions(intra_op_num_threads=1))
+session.run(None, {"x": numpy.zeros((1, 3, 5, 5), "float32")})
+print(*sorted({name.split(".")[0] for name in sys.modules} | {n for n in sys.modules if n.startswith("pycompress.")}))
+"""
+
+
+def imported_for(path) -> set[str]:
+    """Modules of a fresh process that ran the model or plan at `path`."""
+    command = [sys.executable, "-c", WHAT_WAS_IMPORTED, str(path)]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_a_saved_plan_answers_without_heavy_imports(tmp_path):
+    pc.compile(network()).save(tmp_path / "plan")
+    heavy = {"onnx", "ml_dtypes", "numba", "google", "scipy", "pycompress.lower", "pycompress.kernels"}
+    assert not imported_for(tmp_path / "plan") & heavy
+
+
+def test_a_model_answers_without_numba_and_scipy(tmp_path):
+    onnx.save(network(), tmp_path / "model.onnx")
+    assert not imported_for(tmp_path / "model.onnx") & {"numba", "scipy", "pycompress.compress", "pycompress.zoo"}
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
+def test_a_session_of_one_thread_starts_none():
+    before = len(os.listdir("/proc/self/task"))
+    one = session(threads=1, input_shapes=(2, 3, 5, 5))
+    one.run(None, {"x": images(2)})
+    assert len(os.listdir("/proc/self/task")) == before
+
+
+def test_metadata_of_a_loaded_plan_is_that_of_the_saved_one(tmp_path):
+    plan = pc.compile(network(), labels=list("abcd"))
+    plan.save(tmp_path / "plan")
+    loaded = pc.Plan.load(tmp_path / "plan")
+    assert loaded.metadata == plan.metadata
+    assert (loaded.labels, loaded.notes, loaded.provenance) == (plan.labels, plan.notes, plan.provenance)

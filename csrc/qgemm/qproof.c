@@ -1,6 +1,9 @@
 /* qproof.c - see qproof.h. */
 #include "qproof.h"
 
+#if PCX_X86
+PCX_TARGET("avx2")
+
 enum { LANES = 2 * QGEMM_NR, PAIR = 128, WINDOW = 256, WIDEST = 8 };
 
 /* Tenths of cycles that a step of a tile costs by its window, on the widened path, and if it is of a rest. */
@@ -76,20 +79,79 @@ static int split_lane(window *v, size_t lane, int over)
     return over <= 0;
 }
 
-/* Whether `count` steps fit a window as they are.  Fixed trip counts: compilers make vectors of these loops. */
+/* What steps of a window add up to, lane by lane. */
+typedef struct {
+    int16_t size[LANES]; /* P + N */
+    int16_t most[LANES]; /* of one step */
+    int16_t over;        /* a pair is beyond PAIR */
+} lanes;
+
+/* The two weights of each lane of a step as one int16.  Loops over LANES are those that compilers make vectors of. */
+static void add_step(const int8_t *w, lanes *m)
+{
+    int16_t pair[LANES], over = 0;
+    memcpy(pair, w, sizeof pair);
+    for (size_t lane = 0; lane < LANES; lane++) {
+        const int16_t x = (int16_t)(int8_t)pair[lane], y = (int16_t)(pair[lane] >> 8);
+        const int16_t size = (int16_t)((x < 0 ? -x : x) + (y < 0 ? -y : y)), sum = (int16_t)(x + y);
+        m->size[lane] = (int16_t)(m->size[lane] + size);
+        m->most[lane] = m->most[lane] > size ? m->most[lane] : size;
+        over |= (int16_t)((sum > PAIR) | (sum < -PAIR));
+    }
+    m->over |= over;
+}
+
+/* All steps of one window. */
+static lanes measure(const int8_t *w, size_t count)
+{
+    lanes m = { .over = 0 };
+    for (size_t s = 0; s < count; s++)
+        add_step(w + s * QGEMM_STEP, &m);
+    return m;
+}
+
+/* At least so many of a window's steps will have a rest: none takes more out of a lane than it put in.  0: it fits. */
+static size_t marks(const lanes *m, size_t T)
+{
+    int16_t greatest = 0;
+    for (size_t lane = 0; lane < LANES; lane++)
+        greatest = greatest > m->size[lane] ? greatest : m->size[lane];
+    int least = m->over;
+    for (size_t lane = 0; T > 1 && greatest > WINDOW && lane < LANES; lane++)
+        if (m->size[lane] - WINDOW > least * m->most[lane])
+            least = (m->size[lane] - WINDOW + m->most[lane] - 1) / m->most[lane];
+    return (size_t)least;
+}
+
+/* Whether `count` steps fit a window as they are. */
 static int fits(const int8_t *w, size_t count, size_t T)
 {
-    int16_t size[LANES] = { 0 };
-    int over = 0;
-    for (size_t s = 0; s < count; s++, w += QGEMM_STEP)
-        for (size_t lane = 0; lane < LANES; lane++) {
-            const int16_t x = w[2 * lane], y = w[2 * lane + 1];
-            size[lane] = (int16_t)(size[lane] + (x < 0 ? -x : x) + (y < 0 ? -y : y));
-            over |= x + y > PAIR || x + y < -PAIR;
+    const lanes m = measure(w, count);
+    return !marks(&m, T);
+}
+
+static void join(lanes *m, const lanes *with)
+{
+    for (size_t lane = 0; lane < LANES; lane++) {
+        m->size[lane] = (int16_t)(m->size[lane] + with->size[lane]);
+        m->most[lane] = m->most[lane] > with->most[lane] ? m->most[lane] : with->most[lane];
+    }
+    m->over |= with->over;
+}
+
+/* For windows of 1, 2, 4 and 8 steps, all in one pass: how many steps will have a rest at least. */
+static void survey(size_t steps, const int8_t *w, size_t rest[WIDEST + 1])
+{
+    lanes open[2 * WIDEST + 1] = { { .over = 0 } }; /* the last one takes what nobody reads */
+    memset(rest, 0, (WIDEST + 1) * sizeof *rest);
+    for (size_t s = 0; s < steps; s++) {
+        add_step(w + s * QGEMM_STEP, open + 1);
+        for (size_t T = 1; T <= WIDEST && ((s + 1) % T == 0 || s + 1 == steps); T *= 2) {
+            rest[T] += marks(open + T, T);
+            join(open + 2 * T, open + T);
+            memset(open + T, 0, sizeof *open);
         }
-    for (size_t lane = 0; T > 1 && lane < LANES; lane++)
-        over |= size[lane] > WINDOW;
-    return !over;
+    }
 }
 
 /* Whether the window could be split: steps without a rest are as they were. */
@@ -99,24 +161,26 @@ static int split(window *v, const int8_t *w, size_t count, size_t T)
     memcpy(v->main, w, count * QGEMM_STEP);
     memset(v->rest, 0, count * QGEMM_STEP);
     memset(v->marked, 0, sizeof v->marked);
-    split_pairs(v);
-    for (size_t lane = 0; T > 1 && lane < LANES; lane++) {
-        int size = 0;
-        for (size_t s = 0; s < count; s++) {
-            const int8_t *pair = v->main + s * QGEMM_STEP + lane * 2;
-            size += size_of(pair[0]) + size_of(pair[1]);
-        }
-        if (size > WINDOW && !split_lane(v, lane, size - WINDOW))
-            return 0;
+    lanes m = measure(v->main, count);
+    if (m.over) {
+        split_pairs(v);
+        m = measure(v->main, count);
     }
+    for (size_t lane = 0; T > 1 && lane < LANES; lane++)
+        if (m.size[lane] > WINDOW && !split_lane(v, lane, m.size[lane] - WINDOW))
+            return 0;
     return 1;
 }
 
-/* What windows of T steps cost, or SIZE_MAX if that is not below `limit` or cannot be. */
-static size_t weigh(size_t steps, const int8_t *w, size_t T, size_t limit)
+/* What windows of T steps cost, or SIZE_MAX if that is not below `limit` or cannot be; `least` as from survey. */
+static size_t weigh(size_t steps, const int8_t *w, size_t T, size_t limit, size_t least)
 {
     window v;
     size_t total = steps * cost[T], rest = 0;
+    if (!least)
+        return total;
+    if (total + REST_CALL + least * REST_COST >= limit)
+        return SIZE_MAX;
     for (size_t s = 0; s < steps && total < limit; s += T) {
         const size_t count = min_size(T, steps - s);
         if (fits(w + s * QGEMM_STEP, count, T))
@@ -132,15 +196,6 @@ static size_t weigh(size_t steps, const int8_t *w, size_t T, size_t limit)
     return total < limit && rest <= qproof_rest(steps) ? total : SIZE_MAX;
 }
 
-/* P - N of one lane over `count` steps. */
-static int balance(const int8_t *w, size_t count, size_t lane)
-{
-    int sum = 0;
-    for (size_t s = 0; s < count; s++)
-        sum += w[s * QGEMM_STEP + lane * 2] + w[s * QGEMM_STEP + lane * 2 + 1];
-    return sum;
-}
-
 /* The starts of a part; the first byte behind them. */
 static char *fill_starts(qproof_part *part, const int8_t *w, char *to)
 {
@@ -148,12 +203,20 @@ static char *fill_starts(qproof_part *part, const int8_t *w, char *to)
     if (part->window < 2)
         return to;
     part->start = start;
-    for (size_t s = 0; s < part->steps; s += part->window)
-        for (size_t lane = 0; lane < LANES; lane++, start++) {
-            const int twice = -255 * balance(w + s * QGEMM_STEP, min_size(part->window, part->steps - s), lane);
-            *start = (int16_t)((twice - (twice & 1)) / 2); /* floor */
-            part->fix[lane / 2] += *start;
+    for (size_t s = 0; s < part->steps; s += part->window, start += LANES) {
+        int16_t pair[LANES], balance[LANES] = { 0 }; /* P - N */
+        for (size_t x = s; x < min_size(s + part->window, part->steps); x++) {
+            memcpy(pair, w + x * QGEMM_STEP, sizeof pair);
+            for (size_t lane = 0; lane < LANES; lane++)
+                balance[lane] = (int16_t)(balance[lane] + (int8_t)pair[lane] + (pair[lane] >> 8));
         }
+        for (size_t lane = 0; lane < LANES; lane++) {
+            const int twice = -255 * balance[lane];
+            start[lane] = (int16_t)((twice - (twice & 1)) / 2); /* floor */
+        }
+        for (size_t lane = 0; lane < LANES; lane++)
+            part->fix[lane / 2] += start[lane];
+    }
     return (char *)start;
 }
 
@@ -187,16 +250,17 @@ static size_t split_all(size_t steps, const int8_t *w, size_t T, int8_t *main, i
 static char *prove(size_t steps, const int8_t *w, qproof *proof, char *room)
 {
     static const size_t windows[] = { 2, 4, 8, 1 }; /* the likeliest first: it bounds the others */
-    size_t least = steps * cost[0];
+    size_t least = steps * cost[0], rest_least[WIDEST + 1];
+    survey(steps, w, rest_least);
     for (int x = 0; x < 4; x++) {
-        const size_t total = weigh(steps, w, windows[x], least);
+        const size_t total = weigh(steps, w, windows[x], least, rest_least[windows[x]]);
         if (total < least) {
             least = total;
             proof->main.window = windows[x];
         }
     }
     proof->main.steps = steps;
-    if (!proof->main.window || holds(w, steps, proof->main.window))
+    if (!proof->main.window || !rest_least[proof->main.window])
         return fill_starts(&proof->main, w, room);
     int8_t *main = (int8_t *)room, *rest = main + steps * QGEMM_STEP;
     uint32_t *at = (uint32_t *)(rest + qproof_rest(steps) * QGEMM_STEP);
@@ -220,3 +284,6 @@ void qproof_make(size_t panels, size_t steps, const int8_t *w, void *proofs)
     for (size_t p = 0; p < panels; p++, w += steps * QGEMM_STEP)
         room = prove(steps, w, proof + p, room);
 }
+
+PCX_TARGET_END
+#endif

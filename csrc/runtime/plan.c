@@ -9,21 +9,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { HEAD = 64 }; /* before each kept block: the address of the one before it */
+/* Before each kept block: the one before it, and what `free` takes. */
+typedef struct {
+    void *before, *block;
+} kept;
+enum { HEAD = 64 };
 
+/* calloc leaves fresh pages untouched: what nobody uses of a large block takes no memory. */
 void *plan_keep(pcx_plan *plan, size_t count, size_t size)
 {
     size_t bytes;
     if (PCX_MUL_OVERFLOW(count, size, &bytes) || bytes > SIZE_MAX / 2)
         return NULL;
-    bytes = round_up(bytes + HEAD, HEAD);
-    char *block = aligned_alloc(HEAD, bytes);
+    char *block = calloc(1, bytes + 2 * HEAD);
     if (!block)
         return NULL;
-    memset(block, 0, bytes);
-    memcpy(block, &plan->kept, sizeof plan->kept);
-    plan->kept = block;
-    return block + HEAD;
+    char *data = block + HEAD + (HEAD - (uintptr_t)block % HEAD) % HEAD;
+    memcpy(data - HEAD, &(kept){ plan->kept, block }, sizeof(kept));
+    plan->kept = data;
+    return data;
 }
 
 void pcx_plan_free(pcx_plan *plan)
@@ -31,9 +35,11 @@ void pcx_plan_free(pcx_plan *plan)
     if (!plan)
         return;
     json_free(&plan->header);
-    for (void *block = plan->kept, *before; block; block = before) {
-        memcpy(&before, block, sizeof before);
-        free(block);
+    for (char *data = plan->kept; data;) {
+        kept k;
+        memcpy(&k, data - HEAD, sizeof k);
+        data = k.before;
+        free(k.block);
     }
     if (plan->mapped)
         munmap((void *)(uintptr_t)plan->file, plan->bytes);
