@@ -73,6 +73,7 @@ PCX_INLINE __m256i dw_load(const void *at) { return _mm256_loadu_si256((const __
 
 enum {
     CHUNK = 128, /* vectors of two halves whose sums wait in memory for their tail: pixels times windows */
+    HELD = 5,    /* as dw_hold */
     AGES = 5,    /* pixels whose windows meet one column, at most */
 };
 
@@ -108,19 +109,33 @@ PCX_INLINE void dw_interleave(const int from, const int to, uintptr_t x0, uintpt
         v[h] = h ? _mm256_unpackhi_epi8(a, b) : _mm256_unpacklo_epi8(a, b);
 }
 
-/* acc, x's weighted by the pair's at w, added up in int16. */
-PCX_INLINE __m256i dw_more(__m256i acc, __m256i x, const __m256i *w)
+/*
+ * acc, and x weighted by the pairs' weights, added up in int16.  Weights are few enough for the registers only in
+ * part, and loads are scarce, too: so what is held and what is loaded is said here, and not left to the compiler.
+ */
+PCX_INLINE __m256i dw_held(__m256i acc, __m256i x, __m256i w)
 {
-    __m256i out, t;
-    __asm__("vpmaddubsw %[w], %[x], %[t]\n\tvpaddw %[t], %[acc], %[out]" : [out]"=x"(out), [t]"=&x"(t) : [acc]"x"(acc), [x]"x"(x), [w]"m"(*w));
-    return out;
+    __m256i sum, t;
+    PCX_ADD_PAIRS(sum, t, acc, "x", x, w, "x");
+    return sum;
 }
+
+PCX_INLINE __m256i dw_loaded(__m256i acc, __m256i x, const __m256i *w)
+{
+    __m256i sum, t;
+    PCX_ADD_PAIRS(sum, t, acc, "x", x, *w, "m");
+    return sum;
+}
+
 PCX_INLINE __m256i dw_first(const __m256i *start, __m256i x, const __m256i *w)
 {
-    __m256i out;
-    __asm__("vpmaddubsw %[w], %[x], %[out]\n\tvpaddw %[acc], %[out], %[out]" : [out]"=&x"(out) : [acc]"m"(*start), [x]"x"(x), [w]"m"(*w));
-    return out;
+    __m256i sum, t;
+    PCX_ADD_PAIRS(sum, t, *start, "m", x, *w, "m");
+    return sum;
 }
+
+/* Pairs 1 .. of so many are held: what is best was measured. */
+PCX_INLINE size_t dw_hold(const size_t kh, const size_t sw) { return kh == 5 && sw == 2 ? 4 : 2; }
 
 /*
  * One step: the sw columns from x * sw on, and what each of them adds to the pixels whose windows meet it: the one
@@ -128,7 +143,7 @@ PCX_INLINE __m256i dw_first(const __m256i *start, __m256i x, const __m256i *w)
  */
 PCX_INLINE void dw_step(const size_t kh, const size_t kw, const size_t sw, const size_t T, const int from, const int to,
                         const int checked, const lines *s, size_t x, size_t off, const __m256i *w, const __m256i *start,
-                        __m256i acc[2][2][AGES])
+                        __m256i hold[2][HELD], __m256i acc[2][2][AGES])
 {
     const size_t pairs = (kh * kw + 1) / 2, windows = (pairs + T - 1) / T;
     int begun[2] = { 0, 0 };
@@ -146,8 +161,12 @@ PCX_INLINE void dw_step(const size_t kh, const size_t kw, const size_t sw, const
             PCX_UNROLL for (size_t kx = d; kx < kw; kx += last && sw == 1 ? 2 : sw) {
                 const size_t q = two * kw + (last ? kx / 2 : kx), i = q / T, age = kx / sw;
                 PCX_UNROLL for (int h = from; h < to; h++)
-                    acc[h][i][age] = age || begun[i] ? dw_more(acc[h][i][age], v[h], w + h * pairs + q)
-                                                     : dw_first(start + h * windows + i, v[h], w + h * pairs + q);
+                    if (!age && !begun[i])
+                        acc[h][i][age] = dw_first(start + h * windows + i, v[h], w + h * pairs + q);
+                    else if (q >= 1 && q <= dw_hold(kh, sw))
+                        acc[h][i][age] = dw_held(acc[h][i][age], v[h], hold[h][q]);
+                    else
+                        acc[h][i][age] = dw_loaded(acc[h][i][age], v[h], w + h * pairs + q);
                 begun[i] |= !age;
             }
         }
@@ -168,6 +187,10 @@ PCX_INLINE void dw_slide(const size_t kh, const size_t kw, const size_t sw, cons
         PCX_UNROLL for (size_t i = 0; i < windows; i++)
             PCX_UNROLL for (size_t age = 0; age < ages; age++)
                 acc[h][i][age] = s->state[h][i][age];
+    __m256i hold[2][HELD];
+    PCX_UNROLL for (int h = from; h < to; h++)
+        PCX_UNROLL for (size_t q = 1; q <= dw_hold(kh, sw); q++)
+            hold[h][q] = dw_load(w + h * pairs + q);
     const size_t ends[3] = { min_size(max_size(s->first, begin), end), min_size(max_size(s->last, begin), end), end };
     size_t x = begin;
     PCX_UNROLL for (int part = 0; part < 3; part++)
@@ -178,7 +201,7 @@ PCX_INLINE void dw_slide(const size_t kh, const size_t kw, const size_t sw, cons
                 PCX_UNROLL for (size_t i = 0; i < windows; i++)
                     PCX_UNROLL for (size_t age = ages - 1; age > 0; age--)
                         acc[h][i][age] = acc[h][i][age - 1];
-            dw_step(kh, kw, sw, T, from, to, part != 1, &l, x, off, w, w + 2 * pairs * 2, acc);
+            dw_step(kh, kw, sw, T, from, to, part != 1, &l, x, off, w, w + 2 * pairs * 2, hold, acc);
             PCX_UNROLL for (int h = from; h < to; h++)
                 PCX_UNROLL for (size_t i = 0; i < windows; i++)
                     _mm256_store_si256(&s->sums[(x - begin) * windows + i][h], acc[h][i][ages - 1]);
@@ -488,9 +511,7 @@ PCX_INLINE void dw_line(const size_t kh, const size_t kw, const size_t sw, const
             dw_slide(kh, kw, sw, T, 0, 1, &s, x, end);
             dw_slide(kh, kw, sw, T, 1, 2, &s, x, end);
         }
-#ifndef NOTAIL
         dw_tails(windows, t, &s, from, end - x, line->first + done, out, line->ldo);
-#endif
         done += end - x - from;
         out += (end - x - from) * line->ldo;
     }
