@@ -72,97 +72,144 @@ PCX_INLINE __m256i dw_load(const void *at) { return _mm256_loadu_si256((const __
 /* ---- sliding along a line ---- */
 
 enum {
-    CHUNK = 32,  /* pixels whose sums wait in memory for their tail */
+    CHUNK = 128, /* vectors of two halves whose sums wait in memory for their tail: pixels times windows */
+    HELD = 5,    /* as dw_hold */
     AGES = 5,    /* pixels whose windows meet one column, at most */
 };
+
+/* Rows from column 0 and the first of the channels on, though that may lie before what there is. */
+typedef struct {
+    uintptr_t row[5], pad;
+    size_t step, low, high;
+} lines;
 
 /* A line for 32 channels, chunk by chunk. */
 typedef struct {
     const group *f;
-    uintptr_t row[5]; /* of column 0 and the first channel, though it may lie before what there is */
-    uintptr_t pad;
-    size_t step, low, high;
+    lines l;
     size_t first, last;          /* steps [first, last) meet no missing column */
     __m256i state[2][2][AGES];   /* [half][window][age]: sums of pixels that are not complete */
-    __m256i sums[CHUNK][2][2];   /* [step][half][window]: the pixel that became complete */
+    __m256i sums[CHUNK][2];      /* [step][window][half]: the pixel that became complete */
 } slide;
 
-PCX_INLINE __m256i dw_interleave(const int half, uintptr_t x0, uintptr_t x1)
+/* Column x, `off` bytes from the first, of a row. */
+PCX_INLINE uintptr_t dw_at(const lines *s, const int checked, size_t ky, size_t x, size_t off)
 {
-    const __m256i a = dw_load((const void *)x0), b = dw_load((const void *)x1);
-    return half ? _mm256_unpackhi_epi8(a, b) : _mm256_unpacklo_epi8(a, b);
+    return !checked || (x >= s->low && x < s->high) ? s->row[ky] + off : s->pad;
 }
 
-PCX_INLINE uintptr_t dw_at(const slide *s, const int checked, size_t ky, size_t x)
+/* Two pixels byte by byte: half `from` and, if `to` is 2, both. */
+PCX_INLINE void dw_interleave(const int from, const int to, uintptr_t x0, uintptr_t x1, __m256i v[2])
 {
-    const uintptr_t at = s->row[ky] + x * s->step;
-    return !checked || (x >= s->low && x < s->high) ? at : s->pad;
+    __m256i a = dw_load((const void *)x0), b = dw_load((const void *)x1);
+    PCX_KEEP(a);
+    if (to - from > 1)
+        PCX_KEEP(b);
+    PCX_UNROLL for (int h = from; h < to; h++)
+        v[h] = h ? _mm256_unpackhi_epi8(a, b) : _mm256_unpacklo_epi8(a, b);
 }
 
-/* acc, x's weighted by the pair's, added up in int16. */
-PCX_INLINE __m256i dw_more(__m256i acc, __m256i x, __m256i w)
+/*
+ * acc, and x weighted by the pairs' weights, added up in int16.  Weights are few enough for the registers only in
+ * part, and loads are scarce, too: so what is held and what is loaded is said here, and not left to the compiler.
+ */
+PCX_INLINE __m256i dw_held(__m256i acc, __m256i x, __m256i w)
 {
-    acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(x, w));
-    PCX_KEEP(acc); /* else GCC reassociates the sums and spills */
-    return acc;
+    __m256i sum, t;
+    PCX_ADD_PAIRS(sum, t, acc, "x", x, w, "x");
+    return sum;
 }
+
+PCX_INLINE __m256i dw_loaded(__m256i acc, __m256i x, const __m256i *w)
+{
+    __m256i sum, t;
+    PCX_ADD_PAIRS(sum, t, acc, "x", x, *w, "m");
+    return sum;
+}
+
+PCX_INLINE __m256i dw_first(const __m256i *start, __m256i x, const __m256i *w)
+{
+    __m256i sum, t;
+    PCX_ADD_PAIRS(sum, t, *start, "m", x, *w, "m");
+    return sum;
+}
+
+/* Pairs 1 .. of so many are held: what is best was measured. */
+PCX_INLINE size_t dw_hold(const size_t kh, const size_t sw) { return kh == 5 && sw == 2 ? 4 : 2; }
 
 /*
  * One step: the sw columns from x * sw on, and what each of them adds to the pixels whose windows meet it: the one
  * that starts here is of age 0.
  */
-PCX_INLINE void dw_step(const size_t kh, const size_t kw, const size_t sw, const size_t T, const int half,
-                        const int checked, const slide *s, size_t x, const __m256i *w, __m256i acc[2][AGES])
+PCX_INLINE void dw_step(const size_t kh, const size_t kw, const size_t sw, const size_t T, const int from, const int to,
+                        const int checked, const lines *s, size_t x, size_t off, const __m256i *w, const __m256i *start,
+                        __m256i hold[2][HELD], __m256i acc[2][2][AGES])
 {
+    const size_t pairs = (kh * kw + 1) / 2, windows = (pairs + T - 1) / T;
+    int begun[2] = { 0, 0 };
+    __m256i v[2];
     PCX_UNROLL for (size_t d = 0; d < sw; d++) {
         const size_t column = x * sw + d;
-        PCX_UNROLL for (size_t two = 0; two < kh / 2; two++) {
-            const __m256i v = dw_interleave(half, dw_at(s, checked, 2 * two, column), dw_at(s, checked, 2 * two + 1, column));
-            PCX_UNROLL for (size_t kx = d; kx < kw; kx += sw) {
-                const size_t q = two * kw + kx;
-                acc[q / T][kx / sw] = dw_more(acc[q / T][kx / sw], v, w[q]);
+        PCX_UNROLL for (size_t two = 0; two <= kh / 2; two++) {
+            const int last = two == kh / 2; /* the last row: columns kx and kx + 1 */
+            if (last && d % 2)
+                continue;
+            const uintptr_t x0 = dw_at(s, checked, 2 * two, column, off + d * s->step);
+            const uintptr_t x1 = last ? dw_at(s, checked, 2 * two, column + 1, off + (d + 1) * s->step)
+                                      : dw_at(s, checked, 2 * two + 1, column, off + d * s->step);
+            dw_interleave(from, to, x0, x1, v);
+            PCX_UNROLL for (size_t kx = d; kx < kw; kx += last && sw == 1 ? 2 : sw) {
+                const size_t q = two * kw + (last ? kx / 2 : kx), i = q / T, age = kx / sw;
+                PCX_UNROLL for (int h = from; h < to; h++)
+                    if (!age && !begun[i])
+                        acc[h][i][age] = dw_first(start + h * windows + i, v[h], w + h * pairs + q);
+                    else if (q >= 1 && q <= dw_hold(kh, sw))
+                        acc[h][i][age] = dw_held(acc[h][i][age], v[h], hold[h][q]);
+                    else
+                        acc[h][i][age] = dw_loaded(acc[h][i][age], v[h], w + h * pairs + q);
+                begun[i] |= !age;
             }
-        }
-        if (d % 2 == 0) { /* the last row: columns kx and kx + 1 */
-            const __m256i v = dw_interleave(half, dw_at(s, checked, kh - 1, column), dw_at(s, checked, kh - 1, column + 1));
-            PCX_UNROLL for (size_t kx = 0; kx < kw; kx += 2)
-                if (kx % sw == 0) {
-                    const size_t q = kh / 2 * kw + kx / 2;
-                    acc[q / T][kx / sw] = dw_more(acc[q / T][kx / sw], v, w[q]);
-                }
         }
     }
 }
 
-PCX_INLINE void dw_slide(const size_t kh, const size_t kw, const size_t sw, const size_t T, const int half, slide *s,
-                         size_t begin, size_t end)
+/* Steps [begin, end) for the halves [from, to). */
+PCX_INLINE void dw_slide(const size_t kh, const size_t kw, const size_t sw, const size_t T, const int from, const int to,
+                         slide *s, size_t begin, size_t end)
 {
     const size_t pairs = (kh * kw + 1) / 2, windows = (pairs + T - 1) / T, ages = (kw + sw - 1) / sw;
-    const qdwproof *g = s->f->proof;
-    __m256i w[13], acc[2][AGES], start[2];
-    PCX_UNROLL for (size_t q = 0; q < pairs; q++)
-        w[q] = dw_load(g->pairs + (half * pairs + q) * 32);
-    PCX_UNROLL for (size_t i = 0; i < windows; i++) {
-        start[i] = dw_load(g->start + (half * windows + i) * 16);
-        PCX_UNROLL for (size_t age = 0; age < ages; age++)
-            acc[i][age] = s->state[half][i][age];
-    }
-    for (size_t x = begin; x < end; x++) {
-        PCX_UNROLL for (size_t i = 0; i < windows; i++) {
-            PCX_UNROLL for (size_t age = ages - 1; age > 0; age--)
-                acc[i][age] = acc[i][age - 1];
-            acc[i][0] = start[i];
-        }
-        if (PCX_LIKELY(x >= s->first && x < s->last))
-            dw_step(kh, kw, sw, T, half, 0, s, x, w, acc);
-        else
-            dw_step(kh, kw, sw, T, half, 1, s, x, w, acc);
+    const __m256i *w = (const __m256i *)s->f->proof->pairs;
+    const lines l = s->l; /* a copy that no store reaches */
+    const size_t step = l.step;
+    size_t off = begin * sw * step;
+    __m256i acc[2][2][AGES];
+    PCX_UNROLL for (int h = from; h < to; h++)
         PCX_UNROLL for (size_t i = 0; i < windows; i++)
-            _mm256_store_si256(&s->sums[x - begin][half][i], acc[i][ages - 1]);
-    }
-    PCX_UNROLL for (size_t i = 0; i < windows; i++)
-        PCX_UNROLL for (size_t age = 0; age < ages; age++)
-            s->state[half][i][age] = acc[i][age];
+            PCX_UNROLL for (size_t age = 0; age < ages; age++)
+                acc[h][i][age] = s->state[h][i][age];
+    __m256i hold[2][HELD];
+    PCX_UNROLL for (int h = from; h < to; h++)
+        PCX_UNROLL for (size_t q = 1; q <= dw_hold(kh, sw); q++)
+            hold[h][q] = dw_load(w + h * pairs + q);
+    const size_t ends[3] = { min_size(max_size(s->first, begin), end), min_size(max_size(s->last, begin), end), end };
+    size_t x = begin;
+    PCX_UNROLL for (int part = 0; part < 3; part++)
+        for (; x < ends[part]; x++, off += sw * step) {
+            PCX_OPAQUE(w); /* else every weight's address is computed in advance, and spilled */
+            PCX_OPAQUE(off);
+            PCX_UNROLL for (int h = from; h < to; h++)
+                PCX_UNROLL for (size_t i = 0; i < windows; i++)
+                    PCX_UNROLL for (size_t age = ages - 1; age > 0; age--)
+                        acc[h][i][age] = acc[h][i][age - 1];
+            dw_step(kh, kw, sw, T, from, to, part != 1, &l, x, off, w, w + 2 * pairs * 2, hold, acc);
+            PCX_UNROLL for (int h = from; h < to; h++)
+                PCX_UNROLL for (size_t i = 0; i < windows; i++)
+                    _mm256_store_si256(&s->sums[(x - begin) * windows + i][h], acc[h][i][ages - 1]);
+        }
+    PCX_UNROLL for (int h = from; h < to; h++)
+        PCX_UNROLL for (size_t i = 0; i < windows; i++)
+            PCX_UNROLL for (size_t age = 0; age < ages; age++)
+                s->state[h][i][age] = acc[h][i][age];
 }
 
 /* ---- any kernel, pixel by pixel ---- */
@@ -354,10 +401,10 @@ static dw_fn *dw_choose(size_t taps, size_t window)
 enum { ONE_NEAR, ONE, TWO }; /* windows; ONE_NEAR: and f->near */
 
 /* The int32 sums of 32 channels, from those of the windows. */
-PCX_INLINE void dw_widen(const int kind, const group *f, __m256i sums[2][2], __m256i sum[4])
+PCX_INLINE void dw_widen(const int kind, const group *f, __m256i sums[][2], __m256i sum[4])
 {
     PCX_UNROLL for (int h = 0; h < 2; h++) {
-        const __m256i a = sums[h][0], b = kind == TWO ? sums[h][1] : _mm256_setzero_si256();
+        const __m256i a = sums[0][h], b = kind == TWO ? sums[1][h] : _mm256_setzero_si256();
         sum[2 * h] = _mm256_unpacklo_epi16(a, b);
         sum[2 * h + 1] = _mm256_unpackhi_epi16(a, b);
     }
@@ -369,7 +416,7 @@ PCX_INLINE void dw_widen(const int kind, const group *f, __m256i sums[2][2], __m
 }
 
 /* The same as floats.  2^23 + u has the bits of u in its last ones, and is exact less 2^23 - base. */
-PCX_INLINE void dw_floats(const int kind, const group *f, __m256i sums[2][2], __m256 v[4])
+PCX_INLINE void dw_floats(const int kind, const group *f, __m256i sums[][2], __m256 v[4])
 {
     __m256i sum[4];
     if (kind != ONE_NEAR) {
@@ -380,30 +427,31 @@ PCX_INLINE void dw_floats(const int kind, const group *f, __m256i sums[2][2], __
     }
     const __m256i high = _mm256_set1_epi16(0x4b00);
     PCX_UNROLL for (int h = 0; h < 2; h++) {
-        v[2 * h] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(sums[h][0], high));
-        v[2 * h + 1] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(sums[h][0], high));
+        v[2 * h] = _mm256_castsi256_ps(_mm256_unpacklo_epi16(sums[0][h], high));
+        v[2 * h + 1] = _mm256_castsi256_ps(_mm256_unpackhi_epi16(sums[0][h], high));
     }
     PCX_UNROLL for (int i = 0; i < 4; i++)
         v[i] = _mm256_sub_ps(v[i], f->less[i]);
 }
 
 /* Plain tails of `count` pixels; bare: no zero point, nothing to clamp. */
-PCX_INLINE void dw_plain(const int kind, const int bare, const qtail *t, const group *f, __m256i sums[][2][2],
+PCX_INLINE void dw_plain(const int kind, const int bare, const qtail *t, const group *f, __m256i sums[][2],
                          size_t count, uint8_t *out, size_t ldo)
 {
     const qt_clamp_avx2 clamp = qt_load_clamp(&t->clamp);
+    const int small = f->small, all = f->all;
     for (size_t i = 0; i < count; i++, out += ldo) {
         __m256 v[4];
         __m256i bytes;
-        dw_floats(kind, f, sums[i], v);
+        dw_floats(kind, f, sums + (kind == TWO ? 2 * i : i), v);
         PCX_UNROLL for (int x = 0; x < 4; x++)
             v[x] = _mm256_mul_ps(v[x], f->scale[x]);
         if (bare)
             bytes = _mm256_packus_epi16(_mm256_packs_epi32(_mm256_cvtps_epi32(v[0]), _mm256_cvtps_epi32(v[1])),
                                         _mm256_packs_epi32(_mm256_cvtps_epi32(v[2]), _mm256_cvtps_epi32(v[3])));
         else
-            bytes = qt_bytes_avx2(v, &clamp, f->small);
-        if (PCX_LIKELY(f->all))
+            bytes = qt_bytes_avx2(v, &clamp, small);
+        if (PCX_LIKELY(all))
             _mm256_storeu_si256((__m256i *)out, bytes);
         else
             dw_store(out, f->cols, bytes);
@@ -418,23 +466,23 @@ PCX_INLINE void dw_tails(const size_t windows, const qtail *t, slide *s, size_t 
     if (!f->plain) {
         for (size_t i = from; i < to; i++) {
             __m256i sum[4];
-            dw_widen(windows == 2 ? TWO : ONE, f, s->sums[i], sum);
+            dw_widen(windows == 2 ? TWO : ONE, f, s->sums + i * windows, sum);
             dw_finish(t, f, first + i - from, sum, out + (i - from) * ldo);
         }
         return;
     }
     if (windows == 2) {
         if (bare)
-            dw_plain(TWO, 1, t, f, s->sums + from, to - from, out, ldo);
+            dw_plain(TWO, 1, t, f, s->sums + from * windows, to - from, out, ldo);
         else
-            dw_plain(TWO, 0, t, f, s->sums + from, to - from, out, ldo);
+            dw_plain(TWO, 0, t, f, s->sums + from * windows, to - from, out, ldo);
     } else if (f->near) {
         if (bare)
-            dw_plain(ONE_NEAR, 1, t, f, s->sums + from, to - from, out, ldo);
+            dw_plain(ONE_NEAR, 1, t, f, s->sums + from * windows, to - from, out, ldo);
         else
-            dw_plain(ONE_NEAR, 0, t, f, s->sums + from, to - from, out, ldo);
+            dw_plain(ONE_NEAR, 0, t, f, s->sums + from * windows, to - from, out, ldo);
     } else {
-        dw_plain(ONE, 0, t, f, s->sums + from, to - from, out, ldo);
+        dw_plain(ONE, 0, t, f, s->sums + from * windows, to - from, out, ldo);
     }
 }
 
@@ -442,23 +490,28 @@ PCX_INLINE void dw_line(const size_t kh, const size_t kw, const size_t sw, const
                         const qdw_line *line)
 {
     const size_t ages = (kw + sw - 1) / sw, steps = line->count + ages - 1, more = sw > 1 ? sw - 1 : 1;
+    const size_t windows = ((kh * kw + 1) / 2 + T - 1) / T, chunk = CHUNK / windows;
     slide s;
     s.f = f;
     for (size_t ky = 0; ky < kh; ky++)
-        s.row[ky] = (uintptr_t)line->row[ky] - line->low * line->step + f->j;
-    s.pad = (uintptr_t)line->pad;
-    s.step = line->step;
-    s.low = line->low;
-    s.high = line->high;
+        s.l.row[ky] = (uintptr_t)line->row[ky] - line->low * line->step + f->j;
+    s.l.pad = (uintptr_t)(line->pad ? line->pad : line->row[0]); /* met by zero weights, too, behind the last column */
+    s.l.step = line->step;
+    s.l.low = line->low;
+    s.l.high = line->high;
     s.first = (line->low + sw - 1) / sw;
     s.last = line->high > more ? (line->high - more - 1) / sw + 1 : 0;
     memset(s.state, 0, sizeof s.state);
     uint8_t *first = line->out + f->j * t->bytes, *out = first;
-    for (size_t x = 0, done = 0; x < steps; x += CHUNK) {
-        const size_t end = min_size(x + CHUNK, steps), from = x ? 0 : ages - 1;
-        dw_slide(kh, kw, sw, T, 0, &s, x, end);
-        dw_slide(kh, kw, sw, T, 1, &s, x, end);
-        dw_tails((kh * kw + 1) / 2 > T ? 2 : 1, t, &s, from, end - x, line->first + done, out, line->ldo);
+    for (size_t x = 0, done = 0; x < steps; x += chunk) {
+        const size_t end = min_size(x + chunk, steps), from = x ? 0 : ages - 1;
+        if (kh * kw <= 9) {
+            dw_slide(kh, kw, sw, T, 0, 2, &s, x, end);
+        } else { /* more than 16 registers hold: half the channels at a time */
+            dw_slide(kh, kw, sw, T, 0, 1, &s, x, end);
+            dw_slide(kh, kw, sw, T, 1, 2, &s, x, end);
+        }
+        dw_tails(windows, t, &s, from, end - x, line->first + done, out, line->ldo);
         done += end - x - from;
         out += (end - x - from) * line->ldo;
     }

@@ -19,6 +19,15 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #  define PCX_ARM64 0
 #endif
 
+/*
+ * sum = acc + vpmaddubsw(x, w) by int16; t is spare.  acc_in, w_in: "x" for a register, "m" for memory.  Compilers
+ * reassociate such sums, and spill what they then need.
+ */
+#define PCX_ADD_PAIRS(sum, t, acc, acc_in, x, w, w_in)                         \
+    __asm__("vpmaddubsw %[w_], %[x_], %[t_]\n\tvpaddw %[acc_], %[t_], %[sum_]" \
+            : [sum_] "=x"(sum), [t_] "=&x"(t)                                  \
+            : [acc_] acc_in(acc), [x_] "x"(x), [w_] w_in(w))
+
 /* Compile what follows, down to PCX_TARGET_END, for `isa`: no build flags. */
 #define PCX_PRAGMA(x) _Pragma(#x)
 #if defined(__clang__)
