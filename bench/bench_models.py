@@ -1,107 +1,218 @@
-"""Networks of the zoo, float and int8, beside other engines, taking turns in one run.
+"""Networks of the zoo, float and int8, beside other engines, taking turns in one run, batch 1.
 
-    python bench/bench_models.py [--networks mobilenetv1,mobilenetv2] [--against onnxruntime,openvino] [--json FILE]
+    python bench/bench_models.py [--networks mobilenetv1,mobilenetv2] [--against onnxruntime,openvino] [--threads 1,2]
+        [--as-avx2] [--models FOLDER] [--json FILE]
 
-Int8 files are ours, in QDQ form, and the same for everybody.
+Every engine runs the same float network; for int8 our QDQ file, and the files of its own quantizer
+(peer_models.py).  `difference` is the largest difference of the answer as a share of its range: to our answer on
+the same file, or, for a file of its own, to our float answer.  The summary sets us against the best time of any
+peer: int8 against the best of any precision, float against the best float; `rounds` is the median over the rounds
+of the ratio of the fastest runs, to the peer where it is least.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import platform
+import shlex
+import sys
+import tempfile
+from importlib import metadata
 from pathlib import Path
 
-from pycompress import quantize, zoo
+import as_avx2
+import numpy as np
+import peer_models
+from peer_models import NETWORKS, Case
+
+from pycompress import peers
 from pycompress.cli import bench
+from pycompress.cli.models import count
 from pycompress.cli.output import Output
-from pycompress.peers.interleave import interleave, times_faster
+from pycompress.peers.interleave import Timing, interleave, times_faster
 from pycompress.zoo import photos
 
-NETWORKS = ("mobilenetv1", "mobilenetv2", "mobilenetv3_large", "efficientnet_lite0")
-CALIBRATION = 32
+OURS = bench.OURS
 
 
-class Network:
-    """What `bench.load` takes, for a model in memory."""
-
-    plan = None
-
-    def __init__(self, proto):
-        self.proto = proto
-
-    def onnx(self) -> bytes:
-        return self.proto.SerializeToString()
-
-
-def build(name: str):
-    """(float model, int8 model); EfficientNet-Lite0 with its trained weights."""
-    model = zoo.build(name, **({"pretrained": True} if name == "efficientnet_lite0" else {}))
-    samples = (photos.preprocess(x) for x in photos.crops(photos.CALIBRATION, CALIBRATION))
-    return model, quantize(model, samples)
-
-
-def measure(name: str, engines: list[str], threads: int, runs: int) -> list[dict]:
-    """A row per engine and precision; all of them in one run."""
+def measure(files: dict[Case, Path], threads: int, runs: int, out: Output) -> tuple[dict[Case, Timing], dict, dict]:
+    """({case: times}, {case: answer}, {case's name: why it could not run}); all of them in one run."""
     feed = {"input": photos.preprocess(next(photos.crops(photos.EVALUATION, 1)))}
-    runners, answers = {}, {}
-    for word, proto in zip(("float", "int8"), build(name)):
-        loaded, missing = bench.load(Network(proto), engines, threads)
-        for engine, why in missing.items():
-            print(f"{engine}: left out: {why}")
-        for engine, runner in loaded.items():
-            runners[engine, word] = runner
-            answers[engine, word] = runner.run(feed)[0]
-    timings = interleave({key: lambda r=r: r.run(feed) for key, r in runners.items()}, runs=runs)
-    ours = timings[bench.OURS, "float"]
+    calls, answers, failed = {}, {}, {}
+    for case, path in files.items():
+        try:
+            runner = peers.engine(case.engine).load(path, threads)
+        except NotImplementedError as error:
+            failed[case.name] = str(error)
+            continue
+        calls[case] = peers.call(runner, feed)
+        answers[case] = calls[case]()[0]
+    with out.progress("measuring", 10 * len(calls)) as tick:
+        timings = interleave(calls, runs=runs, rounds=10, tick=tick)
+    return timings, answers, failed
+
+
+def rows(network: str, threads: int, timings: dict[Case, Timing], answers: dict[Case, np.ndarray]) -> list[dict]:
+    """A row per case."""
+    ours = {case.precision: case for case in timings if case.engine == OURS}
     return [
         {
-            "network": name,
-            "engine": engine,
-            "precision": word,
-            "min_ms": timing.best * 1e3,
-            "median_ms": timing.median * 1e3,
-            "runs": timing.n,
-            "speed_to_our_float": times_faster(timing, ours),
-            "speed_to_same_precision": times_faster(timing, timings[bench.OURS, word]),
-            "difference": bench.error_of(answers[bench.OURS, word], answers[engine, word]),
+            "network": network,
+            "threads": threads,
+            "engine": case.engine,
+            "precision": case.precision,
+            "quantized_by": case.by,
+            "min_ms": t.best * 1e3,
+            "median_ms": t.median * 1e3,
+            "runs": t.n,
+            "rounds_min_ms": [min(block) * 1e3 for block in t.rounds],
+            "speed_to_our_float": times_faster(t, timings[ours["float"]]),
+            "speed_to_same_precision": times_faster(t, timings[ours[case.precision]]),
+            "difference": bench.error_of(
+                answers[ours[case.precision if case.by in ("", "ours") else "float"]], answers[case]
+            ),
         }
-        for (engine, word), timing in timings.items()
+        for case, t in timings.items()
     ]
+
+
+def summary(network: str, threads: int, timings: dict[Case, Timing]) -> list[dict]:
+    """Us against the best peer: a row for int8 and one for float."""
+    found = []
+    for word, allowed in (("int8", ("int8", "float")), ("float", ("float",))):
+        ours = next(t for case, t in timings.items() if case.engine == OURS and case.precision == word)
+        theirs = {case: t for case, t in timings.items() if case.engine != OURS and case.precision in allowed}
+        if not theirs:
+            continue
+        best, middle = min(theirs, key=lambda c: theirs[c].best), min(theirs, key=lambda c: theirs[c].median)
+        found.append(
+            {
+                "network": network,
+                "threads": threads,
+                "precision": word,
+                "ours_min_ms": ours.best * 1e3,
+                "ours_median_ms": ours.median * 1e3,
+                "best_by_min": best.name,
+                "best_min_ms": theirs[best].best * 1e3,
+                "ratio_min": theirs[best].best / ours.best,
+                "best_by_median": middle.name,
+                "best_median_ms": theirs[middle].median * 1e3,
+                "ratio_median": theirs[middle].median / ours.median,
+                "ratio_rounds": min(times_faster(ours, t) for t in theirs.values()),
+            }
+        )
+    return found
+
+
+def print_rows(found: list[dict], out: Output) -> None:
+    columns = ("network", "threads", "engine", "precision", "quantized by", "min ms", "median ms", "to our float",
+               "to ours", "difference")  # fmt: skip
+    keys = ("network", "threads", "engine", "precision", "quantized_by")
+    numbers = (("min_ms", ".2f"), ("median_ms", ".2f"), ("speed_to_our_float", ".2f"),
+               ("speed_to_same_precision", ".2f"), ("difference", ".1e"))  # fmt: skip
+    out.table(columns, [(*(r[k] for k in keys), *(format(r[k], f) for k, f in numbers)) for r in found])
+    out.line()
+
+
+def print_summary(found: list[dict], out: Output) -> None:
+    columns = ("network", "threads", "ours", "min / median ms", "best peer, min", "min / median ms of the best",
+               "ratio of min", "of median", "rounds")  # fmt: skip
+
+    def peer(r):
+        same = r["best_by_min"] == r["best_by_median"]
+        return r["best_by_min"] if same else f"{r['best_by_min']} (median: {r['best_by_median']})"
+
+    out.table(
+        columns,
+        [
+            (
+                r["network"],
+                r["threads"],
+                r["precision"],
+                f"{r['ours_min_ms']:.2f} / {r['ours_median_ms']:.2f}",
+                peer(r),
+                f"{r['best_min_ms']:.2f} / {r['best_median_ms']:.2f}",
+                *(f"{r[k]:.2f}" for k in ("ratio_min", "ratio_median", "ratio_rounds")),
+            )
+            for r in found
+        ],
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of all that made the files and ran them."""
+    found = {"python": platform.python_version()} | {k: v for k, v in peers.installed().items() if v}
+    for name in ("numpy", "onnx", "nncf", "pnnx"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+    return found
+
+
+def words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", default=",".join(NETWORKS))
-    parser.add_argument("--against", default="onnxruntime")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--networks", type=words, default=list(NETWORKS), metavar="A,B", help=", ".join(NETWORKS))
+    parser.add_argument(
+        "--against", type=words, default=list(peers.ENGINES[1:]), metavar="A,B",
+        help="engines; default: all that are installed of " + ", ".join(peers.ENGINES[1:]),
+    )  # fmt: skip
+    parser.add_argument("--threads", default="1", metavar="1,2", help="counts to measure with; default 1")
+    parser.add_argument("--runs", type=count, default=40, metavar="N", help="counted runs of each; default 40")
+    parser.add_argument("--models", type=Path, metavar="FOLDER", help="keep the models there, and use those there")
+    parser.add_argument("--as-avx2", action="store_true", help="hide AVX-512, VNNI and AMX from everybody")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    engines = [name for name in args.against.split(",") if name]
-    result = bench.header(args.threads) | {"rows": []}
-    out = Output()
-    bench.print_header(result, out)
-    for name in args.networks.split(","):
-        rows = measure(name, engines, args.threads, args.runs)
-        result["rows"] += rows
-        columns = ("network", "engine", "precision", "min ms", "median ms", "to our float", "to ours", "difference")
-        keys = ("network", "engine", "precision")
-        out.table(
-            columns,
-            [
-                (
-                    *(r[k] for k in keys),
-                    f"{r['min_ms']:.2f}",
-                    f"{r['median_ms']:.2f}",
-                    f"{r['speed_to_our_float']:.2f}",
-                    f"{r['speed_to_same_precision']:.2f}",
-                    f"{r['difference']:.1e}",
-                )
-                for r in rows
-            ],
-        )
+    threads = [count(word) for word in words(args.threads)]
+    for what, given, known in (("engine", args.against, peers.ENGINES[1:]), ("network", args.networks, NETWORKS)):
+        if unknown := set(given) - set(known):
+            parser.error(f"unknown {what} {min(unknown)!r}; there are {', '.join(known)}")
+    if args.as_avx2 and not as_avx2.active():
+        sys.exit(as_avx2.run([sys.executable, *sys.argv]))
+    if args.as_avx2:
+        as_avx2.check()
+    with tempfile.TemporaryDirectory() as folder:
+        result = run(args, threads, args.models or Path(folder))
     if args.json:
         args.json.write_text(json.dumps(result, indent=2))
+
+
+def run(args, threads: list[int], folder: Path) -> dict:
+    out = Output()
+    header = bench.header(threads[0])
+    result = header | {
+        "threads": threads,
+        "machine": platform.platform(),
+        "versions": versions(),
+        "command": shlex.join(["python", "bench/bench_models.py", *sys.argv[1:]]),
+        "as_avx2": as_avx2.active(),
+        "runs": args.runs,
+        "missing": {},
+        "rows": [],
+        "summary": [],
+    }
+    seen = ", ".join(header["cpu_isas"]) + (", as if it had nothing newer (--as-avx2)" if result["as_avx2"] else "")
+    out.line(f"{result['date']}, {result['cpu']}, {seen}")
+    out.line(", ".join(f"{k} {v}" for k, v in result["versions"].items()) + "\n")
+    for network in args.networks:
+        files, missing = peer_models.prepare(network, args.against, folder)
+        for n in threads:
+            timings, answers, failed = measure(files, n, args.runs, out)
+            missing |= failed
+            found = rows(network, n, timings, answers)
+            print_rows(found, out)
+            result["rows"] += found
+            result["summary"] += summary(network, n, timings)
+        result["missing"] |= {f"{network}: {name}": why for name, why in missing.items()}
+    for name, why in result["missing"].items():
+        out.line(f"{name}: left out: {why}")
+    print_summary(result["summary"], out)
+    return result
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """qdwconv: each channel of NHWC u8 images with its own s8 weights, summed exactly in int32.
 
-On AVX2 the taps of a channel, in the order (ky, kx), are taken in pairs by vpmaddubsw, and T
+On AVX2 the taps of a channel are taken in pairs by vpmaddubsw, in the order of ``order``, and T
 consecutive pairs share an int16 lane.  The bounds are those of qgemm: P and N of a pair at most
 128; P + N of a window of three or more pairs at most 256.  ``certify`` finds the largest T.
 """
@@ -15,7 +15,7 @@ from .qgemm import PAIR, WINDOW, epilogue
 from .sconv import GEOMETRY
 
 GROUP = 32  # channels that share a proof
-WINDOWS = (7, 3, 1)  # two windows of 7 pairs hold 5 x 5 taps, two of 3 pairs hold 3 x 3: two cost no more than one
+WINDOWS = (7, 3, 1)  # one window of 7 pairs holds 3 x 3 taps, two hold 5 x 5
 
 
 @reference(where=f"act<9,c<2147483648,kh*kw<=65536,{GEOMETRY}")
@@ -91,23 +91,37 @@ def pack(w):
     first = [max(min(j, c - GROUP), 0) for j in range(0, c, GROUP)]
     T = np.zeros(len(first), int)
     for t in reversed(WINDOWS):
-        ok = fits(flat, t)
+        ok = fits(flat, t, w.shape[1:])
         T[[bool(ok[j : j + GROUP].all()) for j in first]] = t
     return Packed(np.ascontiguousarray(flat.T), flat.sum(1, dtype=np.int32), T)
 
 
-def windows(taps, T):
-    """The window of each of the taps; those of one window are added up in int16, two by two."""
-    return np.arange(taps) // 2 // T
+def order(kernel):
+    """The taps ky * kw + kx in the order in which they are paired.
+
+    Rows two by two, column by column; a last row that is left over, column by column.
+    """
+    kh, kw = kernel
+    at = np.arange(kh * kw).reshape(kh, kw)
+    even = kh // 2 * 2
+    return np.concatenate([at[:even].reshape(-1, 2, kw).transpose(0, 2, 1).ravel(), at[even:].ravel()])
 
 
-def fits(w, T):
-    """Whether channels of weights int8[..., taps] are proven for windows of T pairs: bool[...]."""
+def windows(kernel, T):
+    """The window of each of the taps [kh*kw]; those of one window are added up in int16."""
+    at = np.empty(kernel[0] * kernel[1], int)
+    at[order(kernel)] = np.arange(len(at)) // 2 // T
+    return at
+
+
+def fits(w, T, kernel):
+    """Whether channels of weights int8[..., kh*kw] are proven for windows of T pairs: bool[...]."""
     if T == 0:
         return np.ones(w.shape[:-1], bool)
     total, starts = w.shape[-1], np.arange(0, w.shape[-1], 2)
     if total == 0:
         return np.ones(w.shape[:-1], bool)
+    w = w[..., order(kernel)]
     pair = np.add.reduceat(w, starts, -1, dtype=np.int16)  # weights of different sign never break a pair
     ok = (pair.max(-1) <= PAIR) & (pair.min(-1) >= -PAIR)
     if T == 1:
@@ -116,22 +130,22 @@ def fits(w, T):
     return ok & (np.add.reduceat(size, starts[::T], -1, dtype=np.uint16).max(-1) <= WINDOW)
 
 
-def certify(w):
-    """The largest window proven for each channel of weights int8[c,taps]: int[c], one of 0, 1, 3, 7."""
+def certify(w, kernel):
+    """The largest window proven for each channel of weights int8[c,kh*kw]: int[c], one of 0, 1, 3, 7."""
     best = np.zeros(len(w), int)
     for T in reversed(WINDOWS):
-        best[fits(w, T)] = T
+        best[fits(w, T, kernel)] = T
     return best
 
 
-def proven(rng, c, taps, T):
-    """Random weights int8[c,taps] that windows of T pairs hold, most of them nearly full; T = 0: any weights."""
+def proven(rng, c, kernel, T):
+    """Random weights int8[c,kh*kw] that windows of T pairs hold, most of them nearly full; T = 0: any weights."""
+    taps = kernel[0] * kernel[1]
     if T == 0:
         return rng.integers(-128, 128, (c, taps)).astype(np.int8)
-    window = windows(taps, T)
     size = rng.exponential(1, (c, taps))
-    total = np.add.reduceat(size, np.arange(0, taps, 2 * T), 1)
-    size = np.minimum(size / total[:, window] * WINDOW, PAIR // 2)  # half: any two make a pair
+    total = np.add.reduceat(size[:, order(kernel)], np.arange(0, taps, 2 * T), 1)
+    size = np.minimum(size / total[:, windows(kernel, T)] * WINDOW, PAIR // 2)  # half: any two make a pair
     return (size * rng.choice((-1, 1), (c, taps))).astype(np.int8)
 
 
@@ -140,7 +154,7 @@ def example(rng, b, ih, iw, c, kernel=(3, 3), stride=(1, 1), dilation=(1, 1), pa
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation)]
     oh = (ih + pads[0] + pads[2] - reach[0]) // stride[0] + 1
     ow = (iw + pads[1] + pads[3] - reach[1]) // stride[1] + 1
-    w = pack(proven(rng, c, kernel[0] * kernel[1], T))
+    w = pack(proven(rng, c, kernel, T).reshape(c, *kernel))
     x = rng.integers(0, 256, (b, ih, iw, c)).astype(np.uint8)
     tail = epilogue(rng, b * oh * ow, c, **tail)
     tail["out"] = tail["out"].reshape(b, oh, ow, c)

@@ -3,36 +3,48 @@
 
 static size_t qdwconv_units(const void *args)
 {
-    const pcx_qdwconv_args *p = args;
-    return ceil_div(qdwconv_pixels(p), QDWCONV_UNIT);
+    const qdwconv_grid g = qdwconv_split(args);
+    return g.strips * g.slices;
 }
 
 enum { BLOCK = 16 }; /* channels at a time */
 
+/* Channels [j, j + cols) of pixel x of output line y. */
+static void pixel(const pcx_qdwconv_args *p, const qtail *tail, size_t y, size_t x, size_t j, size_t cols)
+{
+    const size_t image = y / p->oh, top = y % p->oh * p->sh - p->pt, left = x * p->sw - p->pl; /* wrap outside */
+    const uint32_t zero = (uint32_t)p->xzp[0];
+    uint32_t sum[BLOCK] = { 0 }; /* unsigned, since sums wrap */
+    if (p->bias)
+        memcpy(sum, p->bias + j, cols * sizeof *sum);
+    for (size_t ky = 0; ky < p->kh; ky++)
+        for (size_t kx = 0; kx < p->kw; kx++) {
+            const size_t iy = top + ky * p->dh, ix = left + kx * p->dw;
+            if (iy >= p->ih || ix >= p->iw)
+                continue;
+            const uint8_t *at = p->x + ((image * p->ih + iy) * p->iw + ix) * p->ldx;
+            const int8_t *w = p->w + (ky * p->kw + kx) * p->c + j;
+            for (size_t c = 0; c < cols; c++)
+                sum[c] += (at[j + c] - zero) * ((uint32_t)w[c] - (p->wzp ? (uint32_t)p->wzp[j + c] : 0));
+        }
+    const size_t i = y * p->ow + x;
+    qtail_row(tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail->bytes);
+}
+
 void qdwconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qdwconv_args *p = args;
+    const qdwconv_grid g = qdwconv_split(p);
     const pcx_qepilogue q = qdwconv_tail(p);
     const qtail tail = qtail_make(&q, p->ot);
     (void)scratch;
-    const size_t bottom = min_size(end * QDWCONV_UNIT, qdwconv_pixels(p));
-    for (size_t i = begin * QDWCONV_UNIT; i < bottom; i++)
-        for (size_t j = 0; j < p->c; j += BLOCK) {
-            const size_t cols = min_size(BLOCK, p->c - j);
-            const qdwconv_place at = qdwconv_at(p, i);
-            const uint32_t zero = (uint32_t)p->xzp[0];
-            uint32_t sum[BLOCK] = { 0 }; /* unsigned, since sums wrap */
-            if (p->bias)
-                memcpy(sum, p->bias + j, cols * sizeof *sum);
-            for (size_t ky = 0; ky < p->kh; ky++)
-                for (size_t kx = 0; kx < p->kw; kx++) {
-                    const uint8_t *x = qdwconv_tap(p, &at, ky, kx);
-                    const int8_t *w = p->w + (ky * p->kw + kx) * p->c + j;
-                    for (size_t c = 0; x && c < cols; c++)
-                        sum[c] += (x[j + c] - zero) * ((uint32_t)w[c] - (p->wzp ? (uint32_t)p->wzp[j + c] : 0));
-                }
-            qtail_row(&tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
-        }
+    for (size_t u = begin; u < end; u++) {
+        const qdwconv_strip s = qdwconv_strip_at(p, &g, u % g.strips);
+        const size_t first = u / g.strips * g.channels, last = qdwconv_slice_end(p, &g, u / g.strips);
+        for (size_t x = s.first; x < s.first + s.count; x++)
+            for (size_t j = first; j < last; j += BLOCK)
+                pixel(p, &tail, s.y, x, j, min_size(BLOCK, last - j));
+    }
 }
 
 static const pcx_impl impls[] = {

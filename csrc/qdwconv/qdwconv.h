@@ -1,39 +1,52 @@
-/* qdwconv.h - what the qdwconv files share.  A unit is eight output pixels. */
+/* qdwconv.h - what the qdwconv files share. */
 #ifndef PCX_QDWCONV_H
 #define PCX_QDWCONV_H
 
 #include "../runtime/qepilogue.h"
 
-static inline size_t qdwconv_pixels(const pcx_qdwconv_args *p) { return p->c ? p->b * p->oh * p->ow : 0; }
-
-enum { QDWCONV_UNIT = 8 }; /* pixels */
-
 /*
- * Pixels taken together, whole units: many where there are few channels, so that what is computed
- * once for them weighs little; but no table of taps beyond reason.
+ * The units: slices of channels times strips of output pixels.  A strip is a segment of a line, so that
+ * windows can slide along it; slices make up for few lines, so that every thread gets its share.
  */
-static inline size_t qdwconv_block(const pcx_qdwconv_args *p)
-{
-    const size_t most = min_size(max_size(16384 / max_size(p->c, 1), 64), 8192 / min_size(p->kh * p->kw, 1024));
-    return round_up(min_size(most, qdwconv_pixels(p)), QDWCONV_UNIT);
-}
-
-/* Where in the image the window of an output pixel begins: above or left of it, sizes wrap and are huge. */
 typedef struct {
-    size_t image, y, x;
-} qdwconv_place;
+    size_t segments, width;  /* of a line; pixels of one */
+    size_t strips;           /* of the output */
+    size_t slices, channels; /* channels of one, a multiple of 32; of the last one, more */
+    size_t block;            /* strips taken together, of about 16 KiB of x */
+} qdwconv_grid;
 
-static inline qdwconv_place qdwconv_at(const pcx_qdwconv_args *p, size_t pixel)
+enum { QDWCONV_WIDTH = 128, QDWCONV_UNITS = 32, QDWCONV_CHANNELS = 32, QDWCONV_BLOCK = 16384 };
+
+static inline qdwconv_grid qdwconv_split(const pcx_qdwconv_args *p)
 {
-    const size_t line = pixel / p->ow;
-    return (qdwconv_place){ line / p->oh, line % p->oh * p->sh - p->pt, pixel % p->ow * p->sw - p->pl };
+    qdwconv_grid g = { .segments = ceil_div(p->ow, QDWCONV_WIDTH) };
+    if (!p->c || !p->b || !p->oh || !p->ow)
+        return g;
+    g.width = ceil_div(p->ow, g.segments);
+    g.strips = p->b * p->oh * g.segments;
+    const size_t groups = max_size(p->c / QDWCONV_CHANNELS, 1); /* what is left over overlaps the last one */
+    const size_t each = ceil_div(groups, min_size(groups, ceil_div(QDWCONV_UNITS, g.strips)));
+    g.slices = ceil_div(groups, each);
+    g.channels = each * QDWCONV_CHANNELS;
+    g.block = max_size(QDWCONV_BLOCK / max_size(min_size(g.width, QDWCONV_WIDTH) * p->sw * p->sh * p->c, 1), 1);
+    return g;
 }
 
-/* The pixel that the tap (ky, kx) of a window meets, or NULL in the padding. */
-static inline const uint8_t *qdwconv_tap(const pcx_qdwconv_args *p, const qdwconv_place *at, size_t ky, size_t kx)
+/* The end of the channels of a slice. */
+static inline size_t qdwconv_slice_end(const pcx_qdwconv_args *p, const qdwconv_grid *g, size_t slice)
 {
-    const size_t y = at->y + ky * p->dh, x = at->x + kx * p->dw;
-    return y < p->ih && x < p->iw ? p->x + ((at->image * p->ih + y) * p->iw + x) * p->ldx : NULL;
+    return slice + 1 < g->slices ? (slice + 1) * g->channels : p->c;
+}
+
+/* The pixels [first, first + count) of output line y, of all images, that a strip is. */
+typedef struct {
+    size_t y, first, count;
+} qdwconv_strip;
+
+static inline qdwconv_strip qdwconv_strip_at(const pcx_qdwconv_args *p, const qdwconv_grid *g, size_t strip)
+{
+    const size_t first = strip % g->segments * g->width;
+    return (qdwconv_strip){ strip / g->segments, first, first < p->ow ? min_size(g->width, p->ow - first) : 0 };
 }
 
 static inline pcx_qepilogue qdwconv_tail(const pcx_qdwconv_args *p)

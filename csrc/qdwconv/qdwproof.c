@@ -10,27 +10,43 @@ static size_t channel32(size_t quarter, size_t lane) { return 4 * quarter + lane
 static size_t weight_bytes(size_t taps) { return ceil_div(taps, 2) * 4 * QDW_NC; }
 static size_t start_bytes(size_t taps) { return ceil_div(ceil_div(taps, 2), 3) * 2 * QDW_NC; }
 
-size_t qdwproof_bytes(size_t taps, size_t c)
+size_t qdwproof_bytes(size_t kh, size_t kw, size_t c)
 {
-    return qdw_groups(c) * (sizeof(qdwproof) + weight_bytes(taps) + start_bytes(taps));
+    const size_t taps = kh * kw;
+    return qdw_groups(c) * (sizeof(qdwproof) + weight_bytes(taps) + start_bytes(taps)) + taps * QDW_NC;
 }
 
-/* Weights [taps,c] seen from the first channel of a group. */
+/* A group's weights [taps][32], in the order of the pairs, zero beyond c. */
 typedef struct {
     const int8_t *w;
-    size_t taps, c, count; /* channels of the group that there are */
+    size_t taps;
 } view;
 
-static int weight(const view *v, size_t tap, size_t channel)
+static int weight(const view *v, size_t i, size_t channel) { return i < v->taps ? v->w[i * QDW_NC + channel] : 0; }
+
+static void put(const int8_t *w, size_t c, int8_t *to)
 {
-    return tap < v->taps && channel < v->count ? v->w[tap * v->c + channel] : 0;
+    memset(to, 0, QDW_NC);
+    memcpy(to, w, min_size(c, QDW_NC));
+}
+
+static void view_make(size_t kh, size_t kw, size_t c, const int8_t *w, int8_t *to)
+{
+    size_t ky = 0;
+    for (; ky + 2 <= kh; ky += 2)
+        for (size_t kx = 0; kx < kw; kx++, to += 2 * QDW_NC) {
+            put(w + (ky * kw + kx) * c, c, to);
+            put(w + ((ky + 1) * kw + kx) * c, c, to + QDW_NC);
+        }
+    for (size_t kx = 0; ky < kh && kx < kw; kx++, to += QDW_NC)
+        put(w + (ky * kw + kx) * c, c, to);
 }
 
 /* P and N of `count` taps of a channel. */
-static void sums(const view *v, size_t tap, size_t count, size_t channel, int *P, int *N)
+static void sums(const view *v, size_t i, size_t count, size_t channel, int *P, int *N)
 {
     *P = *N = 0;
-    for (size_t t = tap; t < tap + count; t++) {
+    for (size_t t = i; t < i + count; t++) {
         const int x = weight(v, t, channel);
         *P += x > 0 ? x : 0;
         *N -= x < 0 ? x : 0;
@@ -40,7 +56,7 @@ static void sums(const view *v, size_t tap, size_t count, size_t channel, int *P
 static int holds(const view *v, size_t window)
 {
     for (size_t t = 0; t < v->taps; t += 2 * window)
-        for (size_t channel = 0; channel < v->count; channel++) {
+        for (size_t channel = 0; channel < QDW_NC; channel++) {
             int P, N;
             sums(v, t, 2 * window, channel, &P, &N);
             if (window == 1 ? P > PAIR || N > PAIR : P + N > WINDOW)
@@ -62,52 +78,55 @@ static size_t widest(const view *v)
 
 static void fill_windows(const view *v, qdwproof *g, int8_t *w, int16_t *start)
 {
-    for (size_t t = 0; t < v->taps; t += 2)
-        for (size_t half = 0; half < 2; half++)
+    for (size_t half = 0; half < 2; half++)
+        for (size_t t = 0; t < v->taps; t += 2)
             for (size_t lane = 0; lane < 16; lane++, w += 2) {
                 w[0] = (int8_t)weight(v, t, channel16(half, lane));
                 w[1] = (int8_t)weight(v, t + 1, channel16(half, lane));
             }
-    for (size_t t = 0; g->window > 1 && t < v->taps; t += 2 * g->window)
-        for (size_t half = 0; half < 2; half++)
+    g->single = g->window > 1 && v->taps <= 2 * g->window;
+    for (size_t half = 0; half < 2; half++)
+        for (size_t t = 0; g->window > 1 && t < v->taps; t += 2 * g->window)
             for (size_t lane = 0; lane < 16; lane++, start++) {
                 int P, N;
                 const size_t channel = channel16(half, lane);
                 sums(v, t, 2 * g->window, channel, &P, &N);
-                const int twice = 255 * (N - P);
-                *start = (int16_t)((twice - (twice & 1)) / 2); /* floor */
-                g->fix[channel] += *start;
+                const int twice = g->single ? 510 * N : 255 * (N - P), least = (twice - (twice & 1)) / 2; /* floor */
+                *start = (int16_t)least; /* 255 N wraps, and is read back as unsigned */
+                g->fix[channel] += least;
             }
 }
 
-static void fill_wide(const view *v, const int32_t *wzp, int16_t *wide)
+static void fill_wide(const view *v, const int32_t *wzp, size_t count, int16_t *wide)
 {
     for (size_t t = 0; t < v->taps; t += 2)
         for (size_t quarter = 0; quarter < 4; quarter++)
             for (size_t lane = 0; lane < 8; lane++, wide += 2)
                 for (size_t b = 0; b < 2; b++) {
                     const size_t channel = channel32(quarter, lane);
-                    const int zero = wzp && t + b < v->taps && channel < v->count ? wzp[channel] : 0;
+                    const int zero = wzp && t + b < v->taps && channel < count ? wzp[channel] : 0;
                     wide[b] = (int16_t)(weight(v, t + b, channel) - zero);
                 }
 }
 
-void qdwproof_make(size_t taps, size_t c, const int8_t *w, const int32_t *wzp, void *proofs)
+void qdwproof_make(size_t kh, size_t kw, size_t c, const int8_t *w, const int32_t *wzp, void *proofs)
 {
-    char *room = (char *)proofs + qdw_groups(c) * sizeof(qdwproof);
-    for (size_t i = 0; i < qdw_groups(c); i++) {
+    const size_t groups = qdw_groups(c), weights = weight_bytes(kh * kw), starts = start_bytes(kh * kw);
+    char *room = (char *)proofs + groups * sizeof(qdwproof);
+    int8_t *sorted = (int8_t *)room + groups * (weights + starts);
+    const view v = { sorted, kh * kw };
+    for (size_t i = 0; i < groups; i++, room += weights + starts) {
         qdwproof *g = (qdwproof *)proofs + i;
         memset(g, 0, sizeof *g);
         g->first = c < QDW_NC ? 0 : min_size(i * QDW_NC, c - QDW_NC);
-        const view v = { w + g->first, taps, c, min_size(c, QDW_NC) };
         g->pairs = (const int8_t *)room;
         g->wide = (const int16_t *)room;
-        g->start = (const int16_t *)(room + weight_bytes(taps));
+        g->start = (const int16_t *)(room + weights);
+        view_make(kh, kw, c, w + g->first, sorted);
         g->window = wzp ? 0 : widest(&v);
         if (g->window)
-            fill_windows(&v, g, (int8_t *)room, (int16_t *)(room + weight_bytes(taps)));
+            fill_windows(&v, g, (int8_t *)room, (int16_t *)(room + weights));
         else
-            fill_wide(&v, wzp ? wzp + g->first : NULL, (int16_t *)room);
-        room += weight_bytes(taps) + start_bytes(taps);
+            fill_wide(&v, wzp ? wzp + g->first : NULL, min_size(c, QDW_NC), (int16_t *)room);
     }
 }

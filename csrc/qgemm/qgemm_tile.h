@@ -52,24 +52,42 @@ typedef struct {
     uint8_t *out;
 } qg_target;
 
+/* Rows [r, r + rows) of a tile, one or two, from int32 sums to bytes; `theirs`, unless NULL, is row r's other summand. */
+PCX_INLINE void qg_put(const qg_target *target, const int r, const int rows, __m256i sum[4], const uint8_t *theirs)
+{
+    const qt_columns *const tail = target->tail;
+    qt_put_avx2(tail, qt_sums_avx2(tail, sum), theirs ? theirs + (size_t)r * tail->tail->q.ldr : NULL, rows == 2,
+                target->out + (size_t)r * target->ldo, target->ldo);
+}
+
 /* The last window's sums, added to those before, to outputs. */
 PCX_INLINE void qg_finish(const int mr, __m256i acc[][2], const int32_t *from, const qg_target *target)
 {
     const __m256i ones = _mm256_set1_epi16(1);
-    const qt_columns *const tail = target->tail;
-    const size_t ldo = target->ldo;
-    const uint8_t *theirs = qt_theirs(tail, target->i);
-    const size_t next = theirs ? 2 * tail->tail->q.ldr : 0;
-    uint8_t *const out = target->out;
-    PCX_UNROLL for (int r = 0; r < mr; r += 2, theirs += next) {
+    const uint8_t *const theirs = qt_theirs(target->tail, target->i);
+    PCX_UNROLL for (int r = 0; r < mr; r += 2) {
         __m256i sum[4];
-        PCX_UNROLL for (int x = 0; x < 4; x++)
+        PCX_UNROLL for (int x = 0; x < 4; x++) {
             sum[x] = _mm256_add_epi32(_mm256_madd_epi16(acc[r + x / 2][x % 2], ones),
                                       qg_load(from + QGEMM_NR * (r + x / 2) + x % 2 * 8));
-        qt_put_avx2(tail, qt_sums_avx2(tail, sum), theirs, 1, out + (size_t)r * ldo, ldo);
+        }
+        qg_put(target, r, 2, sum, theirs);
     }
-    if (tail->lut)
-        qt_lut_avx2(tail->lut, out, (size_t)mr, ldo, 0);
+    if (target->tail->lut)
+        qt_lut_avx2(target->tail->lut, target->out, (size_t)mr, target->ldo, 0);
+}
+
+/* int32 sums to outputs. */
+PCX_INLINE void qg_finish_sums(const int mr, __m256i sum[][2], const qg_target *target)
+{
+    const uint8_t *const theirs = qt_theirs(target->tail, target->i);
+    PCX_UNROLL for (int r = 0; r < mr; r += 2) {
+        const int next = r + 1 < mr ? r + 1 : r;
+        __m256i both[4] = { sum[r][0], sum[r][1], sum[next][0], sum[next][1] };
+        qg_put(target, r, 1 + next - r, both, theirs);
+    }
+    if (target->tail->lut)
+        qt_lut_avx2(target->tail->lut, target->out, (size_t)mr, target->ldo, 0);
 }
 
 /* int32 sums of eight columns to outputs. */
@@ -138,7 +156,10 @@ PCX_INLINE void qg_windows(const int mr, const int halves, const int table, cons
             }
     }
     if (few && target) {
-        qg_finish_half(mr, sum, target);
+        if (halves == 1)
+            qg_finish_half(mr, sum, target);
+        else
+            qg_finish_sums(mr, sum, target);
         return;
     }
     PCX_UNROLL for (int r = 0; few && r < mr; r++)
@@ -146,10 +167,35 @@ PCX_INLINE void qg_windows(const int mr, const int halves, const int table, cons
             qg_store(to + QGEMM_NR * r + 8 * h, sum[r][h]);
 }
 
+/* acc += a . w in int32, of one step.  `ones` stay in memory: a register for them would make the tile spill. */
+PCX_INLINE __m256i qg_pair(__m256i acc, __m256i a, __m256i w, const int16_t *ones)
+{
+    PCX_OPAQUE(ones);
+    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(a, w), qg_load(ones)));
+    PCX_KEEP(acc);
+    return acc;
+}
+
+/*
+ * Six rows as twice three: then the int32 sums, too, stay in registers.  Worth the weights' second reading where
+ * windows are short, as their sums would go to memory and back every other step.
+ */
+PCX_INLINE void qg_threes(const int table, const size_t window, const qgemm_tile *t, const qg_target *target)
+{
+    for (size_t r = 0; r < QGEMM_MR; r += 3) {
+        qgemm_tile three = *t;
+        three.row += r;
+        three.from += r;
+        three.sum += r;
+        const qg_target to = { target->tail, target->i + r, target->ldo, target->out + r * target->ldo };
+        qg_windows(3, 2, table, window, &three, &to);
+    }
+}
+
 /* Windows of one step: int32 sums in registers. */
 PCX_INLINE void qg_pairs(const int mr, const int halves, const int table, const qgemm_tile *t, const qg_target *target)
 {
-    const __m256i ones = _mm256_set1_epi16(1);
+    static const _Alignas(32) int16_t ones[16] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
     const int8_t *w = t->w;
     const uint8_t *row[QGEMM_MR];
     __m256i acc[QGEMM_MR][2];
@@ -163,20 +209,22 @@ PCX_INLINE void qg_pairs(const int mr, const int halves, const int table, const 
         const __m256i w0 = qg_load(w), w1 = halves > 1 ? qg_load(w + 32) : w0;
         PCX_UNROLL for (int r = 0; r < mr; r++) {
             const __m256i a = qg_four(row[r] + at);
-            acc[r][0] = _mm256_add_epi32(acc[r][0], _mm256_madd_epi16(_mm256_maddubs_epi16(a, w0), ones));
+            acc[r][0] = qg_pair(acc[r][0], a, w0, ones);
             if (halves > 1)
-                acc[r][1] = _mm256_add_epi32(acc[r][1], _mm256_madd_epi16(_mm256_maddubs_epi16(a, w1), ones));
+                acc[r][1] = qg_pair(acc[r][1], a, w1, ones);
         }
     }
-    if (target && halves == 1) {
-        qg_finish_half(mr, acc, target);
+    if (target) {
+        if (halves == 1)
+            qg_finish_half(mr, acc, target);
+        else
+            qg_finish_sums(mr, acc, target);
         return;
     }
+    int32_t *const to = t->sum[0]; /* stores may alias *t */
     PCX_UNROLL for (int r = 0; r < mr; r++)
         PCX_UNROLL for (int h = 0; h < halves; h++)
-            qg_store(t->sum[r] + 8 * h, acc[r][h]);
-    if (target)
-        qtail_plain_avx2(target->tail, target->i, mr, t->sum, target->out, target->ldo);
+            qg_store(to + QGEMM_NR * r + 8 * h, acc[r][h]);
 }
 
 /*
@@ -273,7 +321,7 @@ typedef void qgemm_sweep(qgemm_tile *t, size_t count, const qt_columns *tail, si
 #define WIDENED(table) qg_exact(6, table, t), qtail_plain_avx2(tail, target.i, QGEMM_MR, t->sum, target.out, ldo)
 QGEMM_SWEEP(8, qg_windows(6, 2, 0, 8, t, &target)) QGEMM_SWEEP(table_8, qg_windows(6, 2, 1, 8, t, &target))
 QGEMM_SWEEP(4, qg_windows(6, 2, 0, 4, t, &target)) QGEMM_SWEEP(table_4, qg_windows(6, 2, 1, 4, t, &target))
-QGEMM_SWEEP(2, qg_windows(6, 2, 0, 2, t, &target)) QGEMM_SWEEP(table_2, qg_windows(6, 2, 1, 2, t, &target))
+QGEMM_SWEEP(2, qg_threes(0, 2, t, &target)) QGEMM_SWEEP(table_2, qg_threes(1, 2, t, &target))
 QGEMM_SWEEP(1, qg_pairs(6, 2, 0, t, &target)) QGEMM_SWEEP(table_1, qg_pairs(6, 2, 1, t, &target))
 QGEMM_SWEEP(0, WIDENED(0)) QGEMM_SWEEP(table_0, WIDENED(1))
 QGEMM_SWEEP(half_8, qg_windows(6, 1, 0, 8, t, &target)) QGEMM_SWEEP(half_4, qg_windows(6, 1, 0, 4, t, &target))

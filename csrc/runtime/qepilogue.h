@@ -128,22 +128,37 @@ PCX_INLINE int qt_small_avx2(const float *scale, int count)
     return _mm256_movemask_ps(ok) == 255;
 }
 
+/* What a tail need not do: clamp before the conversion (qt_small_avx2); add zero; clamp after it, to 0 and 255. */
+enum { QT_SMALL = 1, QT_NO_ZERO = 2, QT_NO_CLAMP = 4 };
+
+PCX_INLINE int qt_spared_avx2(const qt_clamp *c, const float *scale, int count)
+{
+    return QT_SMALL * qt_small_avx2(scale, count) | QT_NO_ZERO * (c->zero == 0) |
+           QT_NO_CLAMP * (c->least == 0 && c->greatest == 255);
+}
+
 /*
  * Four vectors of floats to 32 bytes, by 128-bit halves: the four lower halves, the four upper ones.
- * Too low a float becomes INT32_MIN or stays, and saturates on its way; `small`: so does too high a one.
+ * Too low a float becomes INT32_MIN or stays, and saturates on its way; with QT_SMALL, so does too high a one.
  */
-PCX_INLINE __m256i qt_bytes_avx2(const __m256 v[4], const qt_clamp_avx2 *c, int small)
+PCX_INLINE __m256i qt_bytes_avx2(const __m256 v[4], const qt_clamp_avx2 *c, int spared)
 {
     __m256i q[4];
-    if (small)
+    if (spared & QT_SMALL)
         PCX_UNROLL for (int x = 0; x < 4; x++)
             q[x] = _mm256_cvtps_epi32(v[x]);
     else
         PCX_UNROLL for (int x = 0; x < 4; x++)
             q[x] = _mm256_cvtps_epi32(_mm256_min_ps(v[x], c->high));
-    const __m256i first = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), c->zero);
-    const __m256i second = _mm256_adds_epi16(_mm256_packs_epi32(q[2], q[3]), c->zero);
-    return _mm256_max_epu8(_mm256_min_epu8(_mm256_packus_epi16(first, second), c->greatest), c->least);
+    __m256i first = _mm256_packs_epi32(q[0], q[1]), second = _mm256_packs_epi32(q[2], q[3]);
+    if (!(spared & QT_NO_ZERO)) {
+        first = _mm256_adds_epi16(first, c->zero);
+        second = _mm256_adds_epi16(second, c->zero);
+    }
+    const __m256i bytes = _mm256_packus_epi16(first, second);
+    if (spared & QT_NO_CLAMP)
+        return bytes;
+    return _mm256_max_epu8(_mm256_min_epu8(bytes, c->greatest), c->least);
 }
 
 /* The bytes of two rows of 16 floats, each two vectors, in order. */
@@ -218,7 +233,7 @@ typedef struct {
     const qtail *tail;
     size_t j, cols;       /* columns [j, j + cols), at most 16 */
     float scale[QT_NR];   /* zero beyond cols */
-    int small;            /* qt_small_avx2 */
+    int spared;           /* QT_SMALL ... */
     int plain, half;      /* to u8, without both table and residual: all 16; 8, without table */
     const uint8_t *lut;
     qt_clamp_avx2 clamp;
@@ -229,7 +244,7 @@ static inline qt_columns qt_columns_make(const qtail *t, size_t j, size_t cols)
     qt_columns c = { .tail = t, .j = j, .cols = cols, .clamp = qt_load_clamp(&t->clamp) };
     if (t->q.scale)
         memcpy(c.scale, t->q.scale + j, cols * sizeof *c.scale);
-    c.small = qt_small_avx2(c.scale, QT_NR);
+    c.spared = qt_spared_avx2(&t->clamp, c.scale, QT_NR);
     c.lut = t->q.lut;
     c.plain = t->mode == QT_U8 && cols == QT_NR && !(t->q.lut && t->q.residual);
     c.half = t->mode == QT_U8 && cols == QT_NR / 2 && !t->q.lut;
@@ -242,7 +257,7 @@ PCX_INLINE __m256i qt_sums_avx2(const qt_columns *c, const __m256i acc[4])
     __m256 v[4];
     PCX_UNROLL for (int x = 0; x < 4; x++)
         v[x] = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[x]), _mm256_loadu_ps(c->scale + x % 2 * 8));
-    return qt_in_order_avx2(qt_bytes_avx2(v, &c->clamp, c->small));
+    return qt_in_order_avx2(qt_bytes_avx2(v, &c->clamp, c->spared));
 }
 
 PCX_INLINE __m256i qt_two_avx2(const qt_columns *c, const int32_t *row0, const int32_t *row1)
@@ -286,7 +301,7 @@ PCX_INLINE void qt_put_half_avx2(const qt_columns *c, const __m256i acc[4], cons
     __m256 v[4];
     PCX_UNROLL for (int x = 0; x < 4; x++)
         v[x] = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[x]), scale);
-    __m256i bytes = qt_in_order_avx2(qt_bytes_avx2(v, &c->clamp, c->small));
+    __m256i bytes = qt_in_order_avx2(qt_bytes_avx2(v, &c->clamp, c->spared));
     if (theirs)
         bytes = qt_residual_avx2(c->tail, bytes, qt_eights(theirs[0], theirs[1]), qt_eights(theirs[2], theirs[3]));
     qt_put_eights(out[0], out[1], _mm256_castsi256_si128(bytes));

@@ -5,9 +5,11 @@
  * with the caller, and the caller closes it and waits until the last one has left.  A worker that
  * wakes too late finds the gate shut and nobody waits for it.
  *
- * A task's units are claimed in shrinking chunks.  Whoever finishes its last unit runs the small
- * tasks that follow alone and opens the next large one: nobody waits for a thread that holds no
- * units.  Those who wait spin for a while and then sleep.
+ * Each thread has its share of a task's units, the same part of every task, as far as that goes: what it
+ * reads then lies in its own cache, for the task before wrote it there.  It claims its share in
+ * shrinking chunks, and then what is left of the others'.  Whoever finishes a task's last unit runs the
+ * small tasks that follow alone and opens the next large one: nobody waits for a thread that holds
+ * no units.  Those who wait spin for a while and then sleep.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -18,11 +20,20 @@
 #include <unistd.h>
 
 #define SPIN_SECONDS 50e-6
-enum { CLAIMS = 2 }; /* a claim takes 1/CLAIMS of a thread's share of what is left */
+enum { LEAVE = 4 }; /* a claim leaves 1/LEAVE of what is left of a share, for others if this thread is slow */
+
+/*
+ * How far a share is claimed: the task + 1 it speaks of, and the next unit.  Of a later task than that, nothing is
+ * claimed yet; of an earlier one, everything.
+ */
+enum { UNIT_BITS = 44 };
+#define UNITS ((uint64_t)1 << UNIT_BITS)
 
 typedef struct crew crew;
 
+/* A thread of a run: the caller, index 0, or one of the crew's own. */
 typedef struct {
+    _Alignas(64) _Atomic(uint64_t) claimed; /* of this thread's share, by anyone */
     crew *crew;
     size_t index;
     pthread_t id;
@@ -46,7 +57,7 @@ struct crew {
     _Alignas(64) atomic_size_t gate;  /* 1: open; + 2 for each worker inside */
     _Alignas(64) atomic_size_t stage; /* the task in progress */
     atomic_int over;
-    worker worker[];
+    worker worker[]; /* the caller's first */
 };
 
 struct pcx_threads {
@@ -111,7 +122,7 @@ static size_t run_whole(const task_list *list, size_t at, char *scratch, double 
 {
     for (; at < list->count; at++) {
         const task *one = list->tasks + at;
-        if (!alone && !one->whole && one->units > 1)
+        if (!alone && !one->whole && one->units > 1 && one->units < UNITS)
             break;
         const double began = list->seconds ? now() : 0;
         if (one->units)
@@ -134,18 +145,24 @@ static size_t proceed(crew *c, size_t at, char *scratch)
     return at;
 }
 
-/* Claim and run units until none are left; how many this thread did. */
-static size_t claim(task *one, size_t threads, char *scratch)
+/* Claim and run units of the share of `owner` until none are left; how many this thread did. */
+static size_t claim(worker *owner, size_t threads, const task *one, uint64_t label, char *scratch)
 {
-    size_t mine = 0, begin = atomic_load_explicit(&one->next, memory_order_relaxed);
-    while (begin < one->units) {
-        const size_t take = max_size(1, (one->units - begin) / (CLAIMS * threads));
-        if (!atomic_compare_exchange_weak_explicit(&one->next, &begin, begin + take, memory_order_relaxed,
+    const size_t first = one->units * owner->index / threads, end = one->units * (owner->index + 1) / threads;
+    size_t mine = 0;
+    uint64_t seen = atomic_load_explicit(&owner->claimed, memory_order_relaxed);
+    while (seen >> UNIT_BITS <= label) {
+        const size_t next = seen >> UNIT_BITS == label ? seen % UNITS : first;
+        if (next == end)
+            break;
+        const size_t take = end - next - (end - next) / LEAVE;
+        const uint64_t then = label << UNIT_BITS | (next + take);
+        if (!atomic_compare_exchange_weak_explicit(&owner->claimed, &seen, then, memory_order_relaxed,
                                                    memory_order_relaxed))
             continue;
-        one->impl->run(one->args, begin, begin + take, scratch);
+        one->impl->run(one->args, next, next + take, scratch);
         mine += take;
-        begin = atomic_load_explicit(&one->next, memory_order_relaxed);
+        seen = atomic_load_explicit(&owner->claimed, memory_order_relaxed);
     }
     return mine;
 }
@@ -158,7 +175,9 @@ static void take_part(crew *c, size_t index)
     size_t at = atomic_load_explicit(&c->stage, memory_order_acquire);
     while (at < list->count) {
         task *one = list->tasks + at;
-        const size_t mine = claim(one, c->workers + 1, scratch);
+        size_t mine = 0;
+        for (size_t i = 0; i <= c->workers; i++)
+            mine += claim(c->worker + (index + i) % (c->workers + 1), c->workers + 1, one, at + 1, scratch);
         if (mine && atomic_fetch_add(&one->done, mine) + mine == one->units) {
             if (list->seconds)
                 note(list, at, c->began, now(), c->start);
@@ -192,10 +211,10 @@ static void *work(void *arg)
 
 static crew *crew_new(size_t threads)
 {
-    crew *c = block_new(sizeof *c + (threads - 1) * sizeof(worker));
+    crew *c = block_new(sizeof *c + threads * sizeof(worker));
     if (!c)
         return NULL;
-    memset(c, 0, sizeof *c);
+    memset(c, 0, sizeof *c + threads * sizeof(worker));
     c->process = getpid();
     c->want = threads - 1;
     pthread_mutex_init(&c->turn, NULL);
@@ -211,8 +230,9 @@ static void crew_start(crew *c)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (c->workers < c->want) {
-        worker *w = c->worker + c->workers;
-        *w = (worker){ .crew = c, .index = c->workers + 1 };
+        worker *w = c->worker + c->workers + 1;
+        w->crew = c;
+        w->index = c->workers + 1;
         if (pthread_create(&w->id, NULL, work, w))
             c->want = c->workers;
         else
@@ -228,7 +248,7 @@ static void crew_free(crew *c)
         atomic_fetch_add(&c->round, 1);
         announce(c);
         for (size_t i = 0; i < c->workers; i++)
-            pthread_join(c->worker[i].id, NULL);
+            pthread_join(c->worker[i + 1].id, NULL);
         pthread_cond_destroy(&c->change);
         pthread_mutex_destroy(&c->lock);
         pthread_mutex_destroy(&c->turn);
@@ -301,10 +321,10 @@ void threads_run(pcx_threads *pool, const task_list *list)
     const size_t first = run_whole(list, 0, list->scratch, start, !c || !c->workers);
     if (first == list->count)
         return;
-    for (size_t i = 0; i < list->count; i++) {
-        atomic_store_explicit(&list->tasks[i].next, 0, memory_order_relaxed);
+    for (size_t i = 0; i < list->count; i++)
         atomic_store_explicit(&list->tasks[i].done, 0, memory_order_relaxed);
-    }
+    for (size_t i = 0; i <= c->workers; i++)
+        atomic_store_explicit(&c->worker[i].claimed, 0, memory_order_relaxed);
     c->list = list;
     c->start = start;
     proceed(c, first, list->scratch);

@@ -7,13 +7,13 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* One kernel call of a run.  Whoever runs it fills the first four; `next` and `done` are the pool's. */
+/* One kernel call of a run.  Whoever runs it fills the first four; `done` is the pool's. */
 typedef struct {
     const pcx_impl *impl;
     void *args;
     size_t units;
     size_t whole; /* too little work to split */
-    atomic_size_t next, done;
+    atomic_size_t done;
 } task;
 
 typedef struct {

@@ -45,7 +45,7 @@ def execute(args, out: Output) -> dict:
     with out.progress(f"measuring {', '.join(runners)}", rounds * len(runners)) as tick:
         answers = {name: runner.run(feed) for name, runner in runners.items()}
         timings = interleave(
-            {name: lambda runner=runner: runner.run(feed) for name, runner in runners.items()},
+            {name: peers.call(runner, feed) for name, runner in runners.items()},
             runs=args.runs,
             rounds=rounds,
             tick=tick,
@@ -63,7 +63,7 @@ def load(source: models.Source, wanted: list[str], threads: int):
     for name in wanted:
         try:
             runners[name] = peers.engine(name).load(source.onnx(), threads)
-        except ModuleNotFoundError as error:
+        except (ModuleNotFoundError, NotImplementedError) as error:
             missing[name] = str(error)
     return runners, missing
 

@@ -14,15 +14,17 @@ from . import graph as g
 from .patches import Patches
 from .ranges import Histogram
 
+KEPT = 4  # samples
 COUNTED = 1 << 14  # values per tensor and sample that go into a histogram; the extremes are of all
 
 
 @dataclass
 class Statistics:
-    """A histogram of each observed tensor, and what the weights of each node meet, by the node's name."""
+    """A histogram of each observed tensor, what the weights of each node meet, by its name, and the first samples."""
 
     histograms: dict[str, Histogram] = field(default_factory=dict)
     patches: dict[str, Patches] = field(default_factory=dict)
+    first: list[dict[str, np.ndarray]] = field(default_factory=list)
 
 
 def observe(
@@ -58,6 +60,8 @@ def observe(
             for node in weighted:
                 if node.input[0] == name:
                     seen.patches[node.name].add(x, rng)
+        if count < KEPT:
+            seen.first.append({name: x.copy() for name, x in feed.items()})  # callers may use a buffer again
         count += 1
         if progress:
             progress(count)

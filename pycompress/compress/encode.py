@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import onnx
@@ -17,25 +19,98 @@ LARGEST_BIAS = 2.0**30
 PAIRS = 7  # of taps in a window of a depthwise convolution: the widest costs nothing worth mentioning
 
 
-def round_node(model, node: onnx.NodeProto, x: Grid, met: Patches, T: int, correct: bool) -> None:
-    """Gives `node`, whose input has grid `x`, int8 weights and an int32 bias, behind DequantizeLinear nodes."""
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """The weights of a node as one matrix, with what they meet.
+
+    Attributes
+    ----------
+    w : float64[n,k], k runs over `segments` kernel cells, then channels
+    bias : float64[n] or None
+    groups : of channels; n holds them one after the other
+    kernel : (kh, kw) of a depthwise convolution, else None
+    x : the grid of the input
+    correct : whether the mean error of the rounded weights goes into the bias
+    """
+
+    node: onnx.NodeProto
+    w: np.ndarray
+    segments: int
+    groups: int
+    kernel: tuple[int, int] | None
+    bias: np.ndarray | None
+    x: Grid
+    met: Patches
+    correct: bool
+
+    @cached_property
+    def covariance(self) -> np.ndarray:
+        return self.met.covariance(about_zero=not self.correct)
+
+    def error(self, off: np.ndarray) -> tuple[float, np.ndarray | None]:
+        """What errors [n,k] of the weights do to the outputs: expected square, summed; and mean [n], if that is corrected."""
+        off = off.reshape(self.groups, -1, self.w.shape[1])
+        small, c = off.astype(np.float32), self.covariance
+        square = float(np.einsum("gnk,gnk->", small @ c if c.ndim == 3 else small * c[:, None], small))
+        return square, np.einsum("gnk,gk->gn", off, self.met.mean).ravel() if self.correct else None
+
+
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """int8 weights [n,k] with a scale for each row, the bias [n] that goes with them, and what is proven.
+
+    Attributes
+    ----------
+    T : steps per window (kernels/qgemm.py), or pairs of taps of a depthwise convolution; 0: nothing is proven
+    error : the expected squared error of the outputs, about the mean where that is corrected, summed over channels
+    """
+
+    q: np.ndarray
+    scale: np.ndarray
+    bias: np.ndarray | None
+    T: int
+    error: float
+
+
+def read_layer(model: onnx.ModelProto, node: onnx.NodeProto, x: Grid, met: Patches, correct: bool) -> Layer:
+    """`node`, whose input has grid `x`; `correct`: its bias may take up the mean error."""
     w, segments, groups = matrix(model, node)
+    dims = g.constants(model)[node.input[1]].dims
+    kernel = (int(np.prod(dims[2:-1])), dims[-1]) if w.shape[1] == segments and groups > 1 else None  # depthwise
     bias = _bias(model, node, len(w))
-    least = np.zeros(len(w)) if bias is None else np.abs(bias) / (float(x.scale) * LARGEST_BIAS)
-    correct &= node.op_type != "MatMul"  # it has no bias
-    q, scale = _rounded(w, segments, met.covariance(about_zero=not correct), T, least)
-    if correct:
-        off = (q * scale.astype(float)[:, None] - w).reshape(groups, -1, w.shape[1])
-        shift = np.einsum("gnk,gk->gn", off, met.mean).ravel()
+    return Layer(node, w, segments, groups, kernel, bias, x, met, correct and node.op_type != "MatMul")
+
+
+def round_layer(layer: Layer, T: int) -> Rounded:
+    """`layer` with weights proven for windows of `T` steps, or of `PAIRS` pairs of taps where it is depthwise."""
+    w, bias, groups = layer.w, layer.bias, layer.groups
+    covariance = layer.covariance
+    least = np.zeros(len(w)) if bias is None else np.abs(bias) / (float(layer.x.scale) * LARGEST_BIAS)
+    if layer.kernel:
+        T = PAIRS if T else 0
+        each = np.repeat(covariance, len(w) // groups, 0) if covariance.ndim == 3 else None
+        q, scale = round_weights(w, T, layer.segments, each, least, layer.kernel)
+    else:
+        q, scale = np.zeros(w.shape, np.int8), np.zeros(len(w), np.float32)
+        for rows, c in zip(np.split(np.arange(len(w)), groups), covariance):
+            q[rows], scale[rows] = round_weights(w[rows], T, layer.segments, c, least[rows])
+    error, shift = layer.error(q * scale.astype(float)[:, None] - w)
+    if shift is not None:
         bias = -shift if bias is None else bias - shift
+    return Rounded(q, scale, bias, T, error)
+
+
+def write_layer(model: onnx.ModelProto, layer: Layer, rounded: Rounded) -> None:
+    """Gives the layer's node int8 weights and an int32 bias, behind DequantizeLinear nodes."""
+    node, bias, scale = layer.node, rounded.bias, rounded.scale
     names = g.Names(model)
-    codes, axis = _unmatrix(q, node, numpy_helper.to_array(g.constants(model)[node.input[1]]).shape)
+    codes, axis = unmatrix(rounded.q, node, g.constants(model)[node.input[1]].dims)
     nodes = [_dequantized(model, names, f"{node.name}.weight", codes, scale, axis)]
     inputs = [node.input[0], nodes[0].output[0]]
     if bias is not None:
-        step = x.scale * scale
-        rounded = np.clip(np.rint(bias / step.astype(float)), -(2**31) + 1, 2**31 - 1).astype(np.int32)
-        nodes.append(_dequantized(model, names, f"{node.name}.bias", rounded, step, 0))
+        step = layer.x.scale * scale
+        whole = np.clip(np.rint(bias / step.astype(float)), -(2**31) + 1, 2**31 - 1).astype(np.int32)
+        nodes.append(_dequantized(model, names, f"{node.name}.bias", whole, step, 0))
         inputs.append(nodes[1].output[0])
     node.input[:] = inputs
     for a in node.attribute:  # folded into weights and bias
@@ -61,9 +136,10 @@ def matrix(model: onnx.ModelProto, node: onnx.NodeProto) -> tuple[np.ndarray, in
     return w.T, 1, 1
 
 
-def _unmatrix(q: np.ndarray, node: onnx.NodeProto, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
-    """Codes [n,k] in the shape that `node` has them in, and the axis of the output channel."""
+def unmatrix(q: np.ndarray, node: onnx.NodeProto, shape: Sequence[int]) -> tuple[np.ndarray, int]:
+    """Codes or weights [n,k] in the shape that `node` has them in, and the axis of the output channel."""
     if node.op_type == "Conv":
+        shape = tuple(shape)
         return q.reshape(shape[0], -1, shape[1]).transpose(0, 2, 1).reshape(shape), 0
     if node.op_type == "Gemm" and g.attribute(node, "transB", 0):
         return q, 0
@@ -78,18 +154,6 @@ def _bias(model: onnx.ModelProto, node: onnx.NodeProto, n: int) -> np.ndarray | 
     if not np.isfinite(bias).all():
         raise ValueError(f"node {node.name!r}: its bias is not finite")
     return bias
-
-
-def _rounded(w, segments, covariance, T, least) -> tuple[np.ndarray, np.ndarray]:
-    """int8 codes and scales of `w`, proven for windows of `T` steps, or of `PAIRS` pairs of taps where depthwise."""
-    groups = len(covariance)
-    if w.shape[1] == segments and groups > 1:
-        each = np.repeat(covariance, len(w) // groups, 0) if covariance.ndim == 3 else None
-        return round_weights(w, PAIRS if T else 0, segments, each, least, depthwise=True)
-    q, scale = np.zeros(w.shape, np.int8), np.zeros(len(w), np.float32)
-    for rows, c in zip(np.split(np.arange(len(w)), groups), covariance):
-        q[rows], scale[rows] = round_weights(w[rows], T, segments, c, least[rows])
-    return q, scale
 
 
 def _dequantized(model, names: g.Names, stem: str, codes: np.ndarray, scale: np.ndarray, axis: int) -> onnx.NodeProto:

@@ -128,6 +128,11 @@ def outputs(model: onnx.ModelProto) -> set[str]:
     return {o.name for o in model.graph.output}
 
 
+def metadata(model: onnx.ModelProto) -> dict[str, str]:
+    """The model's metadata, by key."""
+    return {p.key: p.value for p in model.metadata_props}
+
+
 def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """The inputs that a caller has to give: old models list their weights, too."""
     known = {t.name for t in model.graph.initializer}

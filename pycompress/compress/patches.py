@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import onnx
 
@@ -33,18 +35,18 @@ class Patches:
         else:
             self.k = shape[1] if g.attribute(node, "transB", 0) else shape[0]
         self.full = self.groups * self.k**2 <= MOST_PRODUCTS
-        self.count = 0
-        self.sum = np.zeros((self.groups, self.k))
-        self.products = np.zeros((self.groups, self.k, self.k) if self.full else (self.groups, self.k), np.float32)
+        self.outputs = 0  # all of them, also those not counted
+        self.samples = 0
+        self.halves = [_Moments(self.groups, self.k, self.full) for _ in range(2)]
 
     def add(self, x: np.ndarray, rng: np.random.Generator) -> None:
         """Counts the patches of `x` at some outputs."""
         p = self._conv_patches(x, rng) if self.conv else x.reshape(1, -1, self.k)
+        self.outputs += 0 if self.conv else p.shape[1]
         if p.shape[1] > POSITIONS:
             p = p[:, rng.integers(p.shape[1], size=POSITIONS)]
-        self.count += p.shape[1]
-        self.sum += p.sum(1, dtype=float)
-        self.products += p.transpose(0, 2, 1) @ p if self.full else np.square(p).sum(1)
+        self.halves[self.samples % 2].add(p)
+        self.samples += 1
 
     def _conv_patches(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """[groups, outputs, k] of `x` [batch, channels, *size]."""
@@ -52,6 +54,7 @@ class Patches:
         reach = [(n - 1) * d + 1 for n, d in zip(self.kernel, self.dilations)]
         begin, outputs = self._frame(size, reach)
         total = len(x) * int(np.prod(outputs))
+        self.outputs += total
         count = min(total, POSITIONS if self.groups < 16 else POSITIONS // 4)
         at = np.unravel_index(
             np.arange(total) if count == total else rng.integers(total, size=count), (len(x), *outputs)
@@ -81,12 +84,59 @@ class Patches:
         return [t // 2 if self.auto == "SAME_UPPER" else t - t // 2 for t in totals], counts
 
     @property
+    def all(self) -> _Moments:
+        """Of all samples."""
+        return self.halves[0] + self.halves[1]
+
+    @property
     def mean(self) -> np.ndarray:
         """[groups, k]."""
+        return self.all.mean
+
+    def covariance(self, about_zero: bool) -> np.ndarray:
+        """[groups, k, k], or [groups, k] where that would be too large; about the mean or about zero.
+
+        Shrunk toward equal variances and no correlation by the share that is least in expected squared
+        error (Ledoit and Wolf, 2004), with the variance of the estimate taken from how much every other
+        sample differs from the rest. Rounding that relies on correlations which only calibration has
+        is worse than rounding that ignores them.
+        """
+        c = self.all.covariance(about_zero)
+        if not self.full or not c.size:
+            return c
+        level = c.diagonal(axis1=1, axis2=2).mean(1)[:, None, None] * np.eye(self.k, dtype=np.float32)
+        share = 0.5
+        if self.samples > 1:
+            first, second = (half.covariance(about_zero) for half in self.halves)
+            noise, spread = (float(np.square(x).sum(dtype=float)) for x in (first - second, c - level))
+            share = min(noise / 4 / spread, 1.0) if spread else 1.0
+        return (1 - np.float32(share)) * c + np.float32(share) * level
+
+
+class _Moments:
+    """Sums of patches [groups, outputs, k], and of their products, all or only the squares."""
+
+    def __init__(self, groups: int, k: int, full: bool):
+        self.count, self.full = 0, full
+        self.sum = np.zeros((groups, k))
+        self.products = np.zeros((groups, k, k) if full else (groups, k), np.float32)
+
+    def add(self, p: np.ndarray) -> None:
+        self.count += p.shape[1]
+        self.sum += p.sum(1, dtype=float)
+        self.products += p.transpose(0, 2, 1) @ p if self.full else np.square(p).sum(1)
+
+    def __add__(self, other: _Moments) -> _Moments:
+        both = copy(self)
+        both.count, both.sum = self.count + other.count, self.sum + other.sum
+        both.products = self.products + other.products
+        return both
+
+    @property
+    def mean(self) -> np.ndarray:
         return self.sum / max(self.count, 1)
 
     def covariance(self, about_zero: bool) -> np.ndarray:
-        """[groups, k, k], or [groups, k] where that would be too large; about the mean or about zero."""
         second = self.products / max(self.count, 1)
         if about_zero:
             return second

@@ -20,7 +20,7 @@ LIMIT = 127
 PAIR, WINDOW = 128, 256
 FACTORS = 2.0 ** (np.arange(-4, 37) / 12)
 MOST_MOVED = 16  # steps by which a window may overflow and still be mended
-SWEEPS = 3
+SWEEPS = 6
 BLOCK = 32
 DAMPING = 1e-2  # of the mean variance: what calibration has not seen may still happen
 
@@ -31,14 +31,14 @@ def round_weights(
     segments: int = 1,
     covariance: np.ndarray | None = None,
     least: np.ndarray | None = None,
-    depthwise: bool = False,
+    depthwise: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """int8 weights and float32 scales for `w` float[n,k] whose k is `segments` runs.
 
     Parameters
     ----------
     T : int
-        Steps per window, or pairs of taps if `depthwise`.
+        Steps per window, or pairs of taps if `depthwise`, which is the kernel's height and width.
     covariance : float[k,k], float[k] for a diagonal one, or float[n,k,k] for one per row; optional
         Of what the weights meet; the error is weighed by it.
     least : float[n], optional
@@ -51,12 +51,14 @@ def round_weights(
     w = w.astype(np.float32)
     c = _damped(covariance, w.shape)
     h = c if c.ndim == 1 else c.diagonal(axis1=-2, axis2=-1)
-    lanes = (_taps(w.shape[1], T) if depthwise else _lanes(w.shape[1], T, segments)) if T else None
+    lanes = (_taps(depthwise, T) if depthwise else _lanes(w.shape[1], T, segments)) if T else None
     q, scale = _search(w, h, lanes, np.zeros(len(w)) if least is None else least)
     if c.ndim > 1:
         _descend(w, q, scale, c, lanes)
     q = q.astype(np.int8)
-    proven = kernels.module("qdwconv").fits(q, T) if depthwise else kernels.module("qgemm").fits(q, T, segments)
+    proven = (
+        kernels.module("qdwconv").fits(q, T, depthwise) if depthwise else kernels.module("qgemm").fits(q, T, segments)
+    )
     assert proven.all()
     return q, scale
 
@@ -159,10 +161,10 @@ def _lanes(k: int, T: int, segments: int) -> np.ndarray:
     return at.reshape(-1, T, 2, 2).transpose(0, 2, 1, 3).reshape(-1, 2 * T)
 
 
-def _taps(k: int, T: int) -> np.ndarray:
+def _taps(kernel: tuple[int, int], T: int) -> np.ndarray:
     """The same for qdwconv: windows of T pairs of taps."""
-    at = np.arange(-(-k // (2 * T)) * 2 * T)
-    return np.where(at < k, at, k).reshape(-1, 2 * T)
+    at = kernels.module("qdwconv").order(kernel)
+    return np.concatenate([at, np.full(-len(at) % (2 * T), len(at))]).reshape(-1, 2 * T)
 
 
 def _descend(w, q, scale, c, lanes) -> None:

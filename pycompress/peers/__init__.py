@@ -3,14 +3,19 @@
 An engine is a module of this package, named as on the command line, with ``version()``, which raises
 ModuleNotFoundError where the engine is not installed, and ``load(model, threads)``, which returns a
 runner: ``runner.inputs`` is {name: (dtype, shape)} and ``runner.run({name: array})`` the list of outputs.
-The peers' modules import nothing of ours, so that their memory can be measured without us.
+A runner whose engine wants its input in a form of its own (NHWC, a type of its own) has also
+``prepare(feed)`` and ``run_prepared(prepared)``; `call` uses them, so that no engine's time holds the change.
+An engine that reads no .onnx files has ``convert(model, folder)``, which writes what `load` reads; given an
+.onnx file, its `load` converts it.  It raises NotImplementedError for a model that cannot be converted.
+The peers' modules import nothing of ours unless they convert, so that their memory can be measured without us.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 
-ENGINES = ("pycompress", "onnxruntime", "openvino")
+ENGINES = ("pycompress", "onnxruntime", "openvino", "litert", "ncnn")
+_PACKAGES = {"litert": "ai-edge-litert"}  # named otherwise than the engine
 
 
 def engine(name: str):
@@ -29,9 +34,10 @@ def engine(name: str):
     try:
         module.version()
     except ModuleNotFoundError as error:
-        if error.name != name:
+        package = _PACKAGES.get(name, name)
+        if error.name not in (package, package.replace("-", "_")):
             raise
-        raise ModuleNotFoundError(f"{name} is not installed: pip install {name}", name=name) from None
+        raise ModuleNotFoundError(f"{name} is not installed: pip install {package}", name=name) from None
     return module
 
 
@@ -44,3 +50,11 @@ def installed() -> dict[str, str | None]:
         except ModuleNotFoundError:
             found[name] = None
     return found
+
+
+def call(runner, feed):
+    """A function of no arguments that runs `feed`, brought beforehand into the engine's own form."""
+    if hasattr(runner, "prepare"):
+        prepared = runner.prepare(feed)
+        return lambda: runner.run_prepared(prepared)
+    return lambda: runner.run(feed)

@@ -32,9 +32,9 @@ def test_patches_are_what_the_convolution_meets(attributes, groups):
     p = Patches(node, w.shape)
     p.add(x, rng)
     flat = w.reshape(groups, 4 // groups, 4 // groups, 6).transpose(0, 1, 3, 2).reshape(groups, 4 // groups, -1)
-    assert p.count == y.size // 4
+    assert p.all.count == y.size // 4
     np.testing.assert_allclose(np.einsum("gnk,gk->gn", flat, p.mean).ravel(), y.mean((0, 2, 3)), atol=1e-5)
-    variance = np.einsum("gnk,gkj,gnj->gn", flat, p.covariance(False), flat).ravel()
+    variance = np.einsum("gnk,gkj,gnj->gn", flat, p.all.covariance(False), flat).ravel()
     np.testing.assert_allclose(variance, y.var((0, 2, 3)), rtol=1e-3)
 
 
@@ -45,3 +45,23 @@ def test_matrices_too_large_for_covariances_keep_their_variances():
     p.add(x, np.random.default_rng(0))
     np.testing.assert_allclose(p.covariance(False)[0], x.var(0), atol=1e-5)
     np.testing.assert_allclose(p.covariance(True)[0], np.square(x).mean(0), atol=1e-5)
+
+
+def covariance_seen(rng, count, mix):
+    """What is made of `count` samples of one output each whose covariance is mix.T @ mix."""
+    node = onnx.helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
+    p = Patches(node, (1, len(mix)))
+    for _ in range(count):
+        p.add((rng.standard_normal((1, len(mix))) @ mix).astype("f4"), rng)
+    return p
+
+
+def test_few_samples_are_not_believed_and_many_are():
+    rng = np.random.default_rng(0)
+    mix = np.eye(40) + 0.3 * rng.standard_normal((40, 40))
+    true = mix.T @ mix
+    for count, most in ((1, 0.95), (12, 0.75), (4000, 1.02)):
+        p = covariance_seen(rng, count, mix)
+        plain, shrunk = p.all.covariance(True)[0], p.covariance(True)[0]
+        assert np.linalg.norm(shrunk - true) < most * np.linalg.norm(plain - true)
+        np.testing.assert_allclose(np.trace(shrunk), np.trace(plain), rtol=1e-4)

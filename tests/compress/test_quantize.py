@@ -100,7 +100,7 @@ def test_every_weight_is_proven_for_the_window_asked_for(T):
             if groups == 1:
                 assert kernels.module("qgemm").fits(q, T, segments).all()
             else:
-                assert kernels.module("qdwconv").fits(q, 7 if T else 0).all()
+                assert kernels.module("qdwconv").fits(q, 7 if T else 0, (3, 3)).all()
 
 
 def test_biases_are_int32_with_the_scale_of_the_products():

@@ -85,11 +85,11 @@ def test_each_row_may_have_its_own_covariance():
 
 
 @pytest.mark.parametrize("T", [0, 1, 3, 7])
-@pytest.mark.parametrize("taps", [1, 9, 25])
-def test_depthwise_weights_are_proven_by_their_kernel(T, taps):
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 5), (2, 3), (1, 7)])
+def test_depthwise_weights_are_proven_by_their_kernel(T, kernel):
+    rng, taps = np.random.default_rng(0), kernel[0] * kernel[1]
     w = rng.standard_normal((40, taps))
     each = np.stack([correlated(rng, taps) for _ in range(40)])
-    q, scale = round_weights(w, T, taps, each, depthwise=True)
-    assert kernels.module("qdwconv").fits(q, T).all()
+    q, scale = round_weights(w, T, taps, each, depthwise=kernel)
+    assert kernels.module("qdwconv").fits(q, T, kernel).all()
     assert relative_error(w, q, scale) < 0.03

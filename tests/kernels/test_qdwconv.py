@@ -72,12 +72,13 @@ def test_every_epilogue_and_zero_points_of_weights(isa, kind, lut, residual, c, 
     np.testing.assert_array_equal(run(isa, args), expected(args))
 
 
-def at_the_bound(T, taps):
+def at_the_bound(T, kernel):
     """Channels whose pairs sum to 128, or -128, or both nearly, and whose windows sum to 256."""
-    within = np.arange(taps) % (2 * T)
+    place = np.argsort(ref.order(kernel))  # of each tap
+    within = place % (2 * T)
     rows = []
     for first, second in ((127, 1), (-128, 0), (64, 64), (-64, -64), (127, -128), (-1, -127)):
-        row = np.where(np.arange(taps) % 2, second, first)
+        row = np.where(place % 2, second, first)
         full = 2 if T == 1 or first * second < -128 else 4
         rows += [np.where(within < full, row, 0), np.where(within >= 2 * T - full, row, 0)]
     return np.array(rows, np.int8)
@@ -89,8 +90,8 @@ def at_the_bound(T, taps):
 def test_weights_at_the_bound_stay_exact_at_every_extreme(isa, T, kernel):
     """One window's pixels are the taps: 255 where a weight is positive, where it is negative, and everywhere."""
     taps = kernel[0] * kernel[1]
-    w = at_the_bound(T, taps)
-    assert ref.fits(w, T).all()
+    w = at_the_bound(T, kernel)
+    assert ref.fits(w, T, kernel).all()
     for channels in (*(w[i : i + 1] for i in range(len(w))), w, np.tile(w, (3, 1))):
         packed = ref.pack(channels.reshape(-1, *kernel))
         assert (packed.T >= T).all() or taps <= 2
@@ -137,18 +138,32 @@ def test_any_split_of_the_work_prepared_or_not_gives_the_same_answer(isa, size):
     np.testing.assert_array_equal(args[-1], whole)
 
 
+@pytest.mark.parametrize("kernel", ((3, 3), (5, 5), (4, 2), (1, 3), (3, 1)))
+def test_rows_pair_up_and_then_columns_of_a_last_row(kernel):
+    pairs = [
+        tuple(divmod(t, kernel[1]) for t in ref.order(kernel)[i : i + 2]) for i in range(0, kernel[0] * kernel[1], 2)
+    ]
+    assert sorted(ref.order(kernel)) == list(range(kernel[0] * kernel[1]))
+    for first, *second in pairs:
+        if first[0] < kernel[0] // 2 * 2:
+            assert second == [(first[0] + 1, first[1])] and first[0] % 2 == 0
+        elif second:
+            assert second == [(first[0], first[1] + 1)]
+
+
 @windows
 def test_fits_agrees_with_the_definition(T):
     rng = np.random.default_rng(5)
-    for taps in (1, 9, 25, 30):
-        w = ref.proven(rng, 12, taps, T)
+    for kernel in ((1, 1), (3, 3), (5, 5), (6, 5), (3, 1)):
+        taps = kernel[0] * kernel[1]
+        w = ref.proven(rng, 12, kernel, T)
         w[::3] = rng.integers(-60, 60, w[::3].shape)
         for t in (1, 3, 7):
             ok = []
             for row in w.astype(int):
-                P = [np.maximum(row[ref.windows(taps, t) == g], 0).sum() for g in range(taps)]
-                N = [np.maximum(-row[ref.windows(taps, t) == g], 0).sum() for g in range(taps)]
-                p = [np.maximum(row[i : i + 2], 0).sum() for i in range(0, taps, 2)]
-                n = [np.maximum(-row[i : i + 2], 0).sum() for i in range(0, taps, 2)]
+                P = [np.maximum(row[ref.windows(kernel, t) == g], 0).sum() for g in range(taps)]
+                N = [np.maximum(-row[ref.windows(kernel, t) == g], 0).sum() for g in range(taps)]
+                p = [np.maximum(row[ref.windows(kernel, 1) == g], 0).sum() for g in range(taps)]
+                n = [np.maximum(-row[ref.windows(kernel, 1) == g], 0).sum() for g in range(taps)]
                 ok.append(max(p + n) <= 128 and (t == 1 or (np.array(P) + N).max() <= 256))
-            assert ref.fits(w, t).tolist() == ok
+            assert ref.fits(w, t, kernel).tolist() == ok

@@ -153,3 +153,48 @@ def test_a_pool_whose_threads_cannot_all_start_works_with_those_it_has():
         started = len(os.listdir("/proc/self/task"))
         os._exit(0 if started < 60 and args[-1].tobytes() == want.tobytes() else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_pool_of_one_starts_no_thread():
+    before = set(os.listdir("/proc/self/task"))
+    pool = lib.pcx_threads_new(1)
+    args, want = example()
+    run(args, pool)
+    assert set(os.listdir("/proc/self/task")) <= before
+    lib.pcx_threads_free(pool)
+    assert args[-1].tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("rows", [2, 3, 4, 5, 7, 8, 9, 31])
+@pytest.mark.parametrize("pool", [2, 3, 7], indirect=True)
+def test_fewer_units_than_threads_and_any_remainder_are_all_done_once(rows, pool):
+    args = module("sgemm").example(np.random.default_rng(rows), rows, 40, 33)
+    run(args, None)
+    want = args[-1].copy()
+    for _ in range(50):
+        args[-1][...] = np.nan
+        run(args, pool)
+        assert args[-1].tobytes() == want.tobytes()
+
+
+def test_threads_that_share_one_core_with_a_busy_one_answer_the_same():
+    allowed = os.sched_getaffinity(0)
+    stop = os.fork()
+    if not stop:
+        os.sched_setaffinity(0, {min(allowed)})
+        signal.alarm(20)
+        while True:
+            pass
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        pool = lib.pcx_threads_new(3)
+        args, want = example()
+        for _ in range(10):
+            args[-1][...] = np.nan
+            run(args, pool)
+            assert args[-1].tobytes() == want.tobytes()
+        lib.pcx_threads_free(pool)
+    finally:
+        os.sched_setaffinity(0, allowed)
+        os.kill(stop, signal.SIGKILL)
+        os.waitpid(stop, 0)
