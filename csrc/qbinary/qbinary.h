@@ -6,6 +6,7 @@
 #include "../runtime/walk.h"
 
 PCX_HIDDEN pcx_run_fn qbinary_avx2;
+PCX_HIDDEN pcx_size_fn qbinary_avx2_scratch;
 
 PCX_INLINE walk qbinary_walk(const void *args)
 {
@@ -24,6 +25,12 @@ typedef struct {
     float sa, sb;
     qt_clamp clamp;
 } qbinary_op;
+
+PCX_INLINE qbinary_op qbinary_make(const pcx_qbinary_args *p)
+{
+    return (qbinary_op){ p->op == 1, (uint32_t)p->zero[0], (uint32_t)p->zero[1],
+                         p->scale[0], p->scale[1],         qt_make_clamp(p->zero + 2) };
+}
 
 PCX_INLINE uint8_t qbinary_one(const qbinary_op *q, int mul, uint8_t a, uint8_t b)
 {
@@ -54,8 +61,7 @@ PCX_INLINE void qbinary_run(const void *args, size_t begin, size_t end, qbinary_
 {
     const pcx_qbinary_args *p = args;
     const walk w = qbinary_walk(p);
-    const qbinary_op q = { p->op == 1, (uint32_t)p->zero[0], (uint32_t)p->zero[1],
-                           p->scale[0], p->scale[1],         qt_make_clamp(p->zero + 2) };
+    const qbinary_op q = qbinary_make(p);
     const size_t sa = walk_step(&w, 0), sb = walk_step(&w, 1), so = walk_step(&w, 2);
     walk_at at = walk_range(begin, end);
     while (walk_next(&at, &w)) {

@@ -10,7 +10,7 @@ static size_t qpool_units(const void *args)
 static void qpool_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     (void)scratch;
-    qpool_run(args, begin, end);
+    qpool_run(args, begin, end, qpool_channels);
 }
 
 static const pcx_impl impls[] = {

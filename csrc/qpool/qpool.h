@@ -1,4 +1,4 @@
-/* qpool.h - the body, compiled once for each ISA.  A unit is a row of the output. */
+/* qpool.h - the walk over windows, and scalar.  A unit is a row of the output. */
 #ifndef PCX_QPOOL_H
 #define PCX_QPOOL_H
 
@@ -57,7 +57,10 @@ PCX_INLINE void qpool_channels(const qpool_window *w, size_t channels, int max, 
         qpool_mean(w, c, channels - c, out);
 }
 
-PCX_INLINE void qpool_run(const void *args, size_t begin, size_t end)
+/* out[0..channels) of one window. */
+typedef void qpool_channels_fn(const qpool_window *w, size_t channels, int max, uint8_t *out);
+
+PCX_INLINE void qpool_run(const void *args, size_t begin, size_t end, qpool_channels_fn *channels)
 {
     const pcx_qpool_args *p = args;
     const size_t plane = p->iw * p->ldx;
@@ -81,7 +84,7 @@ PCX_INLINE void qpool_run(const void *args, size_t begin, size_t end)
                 cells = (py1 - py0) * (px1 - px0);
             }
             w.scale = p->scale[0] / (float)max_size(cells, 1);
-            qpool_channels(&w, p->c, p->mode == 0, p->out + (unit * p->ow + ox) * p->ldo);
+            channels(&w, p->c, p->mode == 0, p->out + (unit * p->ow + ox) * p->ldo);
         }
     }
 }
