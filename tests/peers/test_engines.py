@@ -15,7 +15,11 @@ def test_engines_answer_alike_behind_one_interface(name, model):
     if not peers.installed()[name]:
         pytest.skip(f"{name} is not installed")
     x = np.random.default_rng(0).standard_normal((1, 3, 32, 32), np.float32)
-    ours, other = (peers.engine(n).load(model.SerializeToString(), 1) for n in ("pycompress", name))
+    ours = peers.engine("pycompress").load(model.SerializeToString(), 1)
+    try:
+        other = peers.engine(name).load(model.SerializeToString(), 1)
+    except ModuleNotFoundError as error:  # the engine is there, its converter is not
+        pytest.skip(str(error))
     assert other.inputs == {"input": (np.dtype("float32"), (1, 3, 32, 32))}
     np.testing.assert_allclose(ours.run({"input": x})[0], other.run({"input": x})[0], atol=1e-4)
 
