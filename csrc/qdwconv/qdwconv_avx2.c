@@ -103,8 +103,8 @@ void qdwconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
     room_make(p, scratch, &r);
     room_fill(p, &r);
     const qdw_layer layer = { .kh = p->kh, .kw = p->kw, .sw = p->sw, .dw = p->dw, .c = p->c, .xzp = p->xzp[0],
-                              .colsum = p->colsum, .wzp = p->wzp, .proofs = p->prepared && !p->wzp ? p->prepared : r.proofs,
-                              .tail = &tail, .room = r.line };
+                              .colsum = p->colsum, .wzp = p->wzp, .tail = &tail, .room = r.line,
+                              .proofs = p->prepared && !p->wzp ? p->prepared : r.proofs };
     qdw_line_make(&layer);
     for (size_t u = begin; u < end;) {
         const size_t slice = u / g.strips, first = u % g.strips;

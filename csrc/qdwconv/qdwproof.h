@@ -23,7 +23,7 @@ typedef struct {
     _Alignas(64) size_t window; /* pairs of a window: 7, 3, 1; 0: none is proven */
     const int8_t *pairs;  /* windows: [half][pairs][16 channels][2 taps] */
     const int16_t *wide;  /* none proven: [pairs][quarter][8 channels][2 taps], less wzp */
-    const int16_t *start; /* [half][ceil(pairs/window)][16], where window > 1 */
+    const int16_t *start; /* [half][ceil(pairs/window)][16], where window > 1; 128 pairs bytes behind `pairs` */
     int single;           /* one window of several pairs holds all: its sums are unsigned */
     size_t first;
     int32_t fix[QDW_NC]; /* what the starts add to each channel */

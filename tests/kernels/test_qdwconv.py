@@ -61,6 +61,31 @@ def test_equals_reference(isa, size, T):
 
 
 @isas
+@pytest.mark.parametrize("k", (3, 5))
+@pytest.mark.parametrize("stride", (1, 2))
+@pytest.mark.parametrize("width", (128, 131, 400))
+def test_lines_of_any_length(isa, k, stride, width):
+    args = ref.example(np.random.default_rng(6), 1, k, width, 36, (k, k), (stride, stride), pads=(1, 2, 1, 2), T=7)
+    np.testing.assert_array_equal(run(isa, args), expected(args))
+
+
+@isas
+@pytest.mark.parametrize("k", (3, 5))
+@pytest.mark.parametrize("bias", (0, 2**22 - 2**18, 2**22, 2**24 + 1, 2**30))
+@pytest.mark.parametrize("clamp", ((0, 0, 255), (0, 0, 200), (3, 7, 255)))
+@pytest.mark.parametrize("scale", (1e-7, 0.01, 3.0))
+def test_sums_of_any_size_and_every_clamp(isa, k, bias, clamp, scale):
+    rng = np.random.default_rng(7)
+    args = ref.example(rng, 1, 5, 9, 64, (k, k), pads=(k // 2,) * 4, T=7)
+    names = [a.name for a in native.qdwconv.spec.args]
+    args[names.index("bias")][...] = bias + rng.integers(-300, 300, 64)
+    args[names.index("bias")][::3] *= -1
+    args[names.index("scale")][...] = (scale * rng.uniform(0.5, 1, 64)).astype(np.float32)
+    args[names.index("clamp")][...] = clamp
+    np.testing.assert_array_equal(run(isa, args), expected(args))
+
+
+@isas
 @pytest.mark.parametrize("kind,lut,residual", [("u8", 0, 1), ("u8", 1, 1), ("f32", 0, 0), ("i32", 0, 0)])
 @pytest.mark.parametrize("c", (3, 50))
 @pytest.mark.parametrize("least", (None, -128, -100000))
