@@ -45,6 +45,10 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #define PCX_HIDDEN __attribute__((visibility("hidden")))
 /* `v`, a vector, must stand in a register here: bars the compiler from reordering sums across it. */
 #define PCX_KEEP(v) __asm__("" : "+x"(v))
+/* sum += a * b, rounded once, vectors of floats; sum stays in its register: else compilers rename sums, and spill. */
+#if PCX_X86
+#  define PCX_FMADD(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b))
+#endif
 #if PCX_X86
 #  define PCX_PAUSE() __builtin_ia32_pause()
 #elif PCX_ARM64

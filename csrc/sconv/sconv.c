@@ -27,14 +27,17 @@ static void sconv_scalar(const void *args, size_t begin, size_t end, void *scrat
 {
     const pcx_sconv_args *p = args;
     const pcx_epilogue tail = sconv_tail(p);
-    const sgemm_target to = { p->w, p->ldw, p->n, &tail, p->out, p->ldo };
     (void)scratch;
     for (size_t i = begin; i < end; i++)
         for (size_t j = 0; j < p->n; j += SGEMM_NR) {
+            const size_t columns = min_size(SGEMM_NR, p->n - j);
             float sum[SGEMM_NR] = { 0 };
+            if (p->bias)
+                memcpy(sum, p->bias + j, columns * sizeof *sum);
             if (p->c)
                 sconv_pixel(p, sconv_at(p, i), p->w + j / SGEMM_NR * p->ldw, sum);
-            sgemm_finish(&to, &i, 1, j, min_size(SGEMM_NR, p->n - j), sum, SGEMM_NR);
+            sgemm_finish(&tail, sum, p->residual ? p->residual + i * p->ldr + j : NULL, p->out + i * p->ldo + j,
+                         columns);
         }
 }
 

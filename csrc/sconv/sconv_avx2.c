@@ -41,6 +41,13 @@ static void patch(const pcx_sconv_args *p, sconv_place at, float *to)
         }
 }
 
+static void add(const pcx_sconv_args *p, sgemm_rows *rows, const float *window, size_t pixel)
+{
+    rows->a[rows->count] = window;
+    rows->out[rows->count] = p->out + pixel * p->ldo;
+    rows->residual[rows->count++] = p->residual ? p->residual + pixel * p->ldr : NULL;
+}
+
 /* Windows inside the image, read where they are, and the others, copied to `scratch`. */
 static void gather(const pcx_sconv_args *p, size_t first, size_t count, sgemm_rows *inside, sgemm_rows *edge,
                    float *scratch)
@@ -50,14 +57,12 @@ static void gather(const pcx_sconv_args *p, size_t first, size_t count, sgemm_ro
     inside->count = edge->count = 0;
     for (size_t i = first, x = first % p->ow; i < first + count; i++) {
         if (at.y < p->ih && at.y + reach_y < p->ih && at.x < p->iw && at.x + reach_x < p->iw) {
-            inside->a[inside->count] = p->x + ((at.image * p->ih + at.y) * p->iw + at.x) * p->ldx;
-            inside->row[inside->count++] = i;
+            add(p, inside, p->x + ((at.image * p->ih + at.y) * p->iw + at.x) * p->ldx, i);
         } else {
             float *to = scratch + edge->count * edge->length;
             if (edge->length)
                 patch(p, at, to);
-            edge->a[edge->count] = to;
-            edge->row[edge->count++] = i;
+            add(p, edge, to, i);
         }
         at.x += p->sw;
         if (++x == p->ow) {
@@ -72,7 +77,7 @@ void sconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
     const pcx_sconv_args *p = args;
     const sgemm_split s = split_of(p);
     const pcx_epilogue tail = sconv_tail(p);
-    const sgemm_target to = { p->w, p->ldw, p->n, &tail, p->out, p->ldo };
+    const sgemm_target to = { p->w, p->ldw, p->n, &tail };
     const int dense = p->ldx == p->c && p->dw == 1; /* the pixels of a line of the window are neighbours */
     sgemm_rows inside, edge;
     inside.lines = p->c ? p->kh : 0; /* without channels a window may be endless */

@@ -25,32 +25,27 @@ static size_t sgemm_units(const void *args) { return ((const pcx_sgemm_args *)ar
 static void sgemm_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_sgemm_args *p = args;
-    const sgemm_target to = { p->w, p->ldw, p->n, &p->tail, p->out, p->ldo };
+    const pcx_epilogue *tail = &p->tail;
     (void)scratch;
     for (size_t i = begin; i < end; i++)
         for (size_t j = 0; j < p->n; j += SGEMM_NR) {
             const float *w = p->w + j / SGEMM_NR * p->ldw;
+            const size_t columns = min_size(SGEMM_NR, p->n - j);
             float sum[SGEMM_NR] = { 0 };
+            if (tail->bias)
+                memcpy(sum, tail->bias + j, columns * sizeof *sum);
             for (size_t q = 0; q < p->k; q++)
                 for (size_t v = 0; v < SGEMM_NR; v++)
                     sum[v] += p->a[i * p->lda + q] * w[q * SGEMM_NR + v];
-            sgemm_finish(&to, &i, 1, j, min_size(SGEMM_NR, p->n - j), sum, SGEMM_NR);
+            sgemm_finish(tail, sum, tail->residual ? tail->residual + i * tail->ldr + j : NULL, p->out + i * p->ldo + j,
+                         columns);
         }
 }
 
-void sgemm_finish(const sgemm_target *to, const size_t *row, size_t rows, size_t column, size_t columns,
-                  const float *sum, size_t lds)
+void sgemm_finish(const pcx_epilogue *tail, const float *sum, const float *residual, float *out, size_t columns)
 {
-    const pcx_epilogue *tail = to->tail;
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < columns; j++) {
-            float y = sum[i * lds + j];
-            if (tail->bias)
-                y += tail->bias[column + j];
-            if (tail->residual)
-                y += tail->residual[row[i] * tail->ldr + column + j];
-            to->out[row[i] * to->ldo + column + j] = pcx_act(y, tail->act, tail->act_params);
-        }
+    for (size_t j = 0; j < columns; j++)
+        out[j] = pcx_act(residual ? sum[j] + residual[j] : sum[j], tail->act, tail->act_params);
 }
 
 static const pcx_impl impls[] = {

@@ -6,24 +6,22 @@
 
 enum { SGEMM_NR = 16, SGEMM_TALL = 6, SGEMM_MB = 16 * SGEMM_TALL };
 
-/* Where the sums go. */
+/* What all rows meet. */
 typedef struct {
     const float *w; /* panels, ldw apart */
     size_t ldw, n;
     const pcx_epilogue *tail;
-    float *out;
-    size_t ldo;
 } sgemm_target;
 
 /*
  * Rows to multiply.  The k numbers of row i lie from a[i] on as `lines` lines, `line_step` apart, of `runs`
  * runs, `run_step` apart, of `length` neighbours: a matrix row is one run, the window of a convolution kh
- * lines of kw runs of c.  Its sums go to row row[i] of the output.
+ * lines of kw runs of c.  Its n results go to out[i]; residual[i] is read only where there is a residual.
  */
 typedef struct {
     size_t count;
-    const float *a[SGEMM_MB];
-    size_t row[SGEMM_MB];
+    const float *a[SGEMM_MB], *residual[SGEMM_MB];
+    float *out[SGEMM_MB];
     size_t lines, line_step, runs, run_step, length;
 } sgemm_rows;
 
@@ -37,9 +35,9 @@ typedef struct {
 
 PCX_HIDDEN sgemm_split sgemm_split_of(size_t m, size_t n, size_t k, size_t most);
 
-/* out[row[i], column + j] = act(sum[i, j] + bias + residual), one element at a time. */
-PCX_HIDDEN void sgemm_finish(const sgemm_target *to, const size_t *row, size_t rows, size_t column, size_t columns,
-                             const float *sum, size_t lds);
+/* out[j] = act(sum[j] + residual[j]), one element at a time; no residual if NULL. */
+PCX_HIDDEN void sgemm_finish(const pcx_epilogue *tail, const float *sum, const float *residual, float *out,
+                             size_t columns);
 
 #if PCX_X86
 /* The panels [begin, end) of all rows. */

@@ -9,145 +9,192 @@ PCX_TARGET("avx2,fma")
 
 enum { LANES = 8, WIDE_ROWS = 4, MOST = 8 }; /* MOST vectors of columns in a tile */
 
-/* Bias and bounds of a tile, in registers.  max and min return their second argument if one is NaN. */
-typedef struct {
-    __m256 bias[MOST], least, greatest;
-} finisher;
+/* What follows the sums: nothing, two bounds, hardswish; all else goes through memory. */
+enum { PLAIN, BOUNDS, HARDSWISH, SLOW };
 
-PCX_INLINE finisher finisher_of(const pcx_epilogue *tail, size_t column, const int nv)
-{
-    finisher f;
-    float least, greatest;
-    pcx_act_bounds(tail->act, tail->act_params, &least, &greatest);
-    f.least = _mm256_set1_ps(least);
-    f.greatest = _mm256_set1_ps(greatest);
-    PCX_UNROLL
-    for (int v = 0; v < nv; v++)
-        f.bias[v] = tail->bias ? _mm256_loadu_ps(tail->bias + column + v * LANES) : _mm256_setzero_ps();
-    return f;
-}
-
-/* act(sum + bias + residual) for the activations that are bounds; the others come after it. */
-PCX_INLINE __m256 finish(__m256 sum, const finisher *f, const float *residual, int v)
-{
-    sum = _mm256_add_ps(sum, f->bias[v]);
-    if (residual)
-        sum = _mm256_add_ps(sum, _mm256_loadu_ps(residual + v * LANES));
-    return _mm256_min_ps(f->greatest, _mm256_max_ps(f->least, sum));
-}
-
-/* Finish a tile into `out`, rows `ldo` apart: row out_row[i] if given, else row i. */
-PCX_INLINE void finish_tile(const pcx_epilogue *tail, const size_t *row, size_t column, __m256 sum[][MOST],
-                            float *out, const size_t *out_row, size_t ldo, const int mr, const int nv)
-{
-    const finisher f = finisher_of(tail, column, nv);
-    const float *residual = tail->residual;
-    const size_t ldr = tail->ldr;
-    PCX_UNROLL
-    for (int i = 0; i < mr; i++) {
-        PCX_UNROLL
-        for (int v = 0; v < nv; v++)
-            _mm256_storeu_ps(out + (out_row ? out_row[i] : (size_t)i) * ldo + v * LANES,
-                             finish(sum[i][v], &f, residual ? residual + row[i] * ldr + column : NULL, v));
-    }
-}
-
-/* Activate a tile of mr x width, and write it. */
-PCX_NOINLINE static void activate(const sgemm_target *to, const size_t *row, size_t column, const float *x, size_t mr,
-                                  size_t width)
+/* Finish mr x width sums that lie in memory: the last columns of a panel, or an activation that needs registers. */
+PCX_NOINLINE static void finish_slowly(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t column,
+                                       float *sum, size_t mr, size_t width)
 {
     const pcx_epilogue *tail = to->tail;
-    for (size_t i = 0; i < mr; i++)
-        pcx_act_row_avx2(to->out + row[i] * to->ldo + column, x + i * width, width, tail->act, tail->act_params);
+    for (size_t i = 0; i < mr; i++, sum += width) {
+        const float *residual = tail->residual ? r->residual[first + i] + column : NULL;
+        float *out = r->out[first + i] + column;
+        if (to->n - column < width) {
+            sgemm_finish(tail, sum, residual, out, to->n - column);
+            continue;
+        }
+        for (size_t j = 0; residual && j < width; j++)
+            sum[j] += residual[j];
+        pcx_act_row_avx2(out, sum, width, tail->act, tail->act_params);
+    }
 }
 
-/* Write mr rows x nv vectors of sums; `columns` of them exist. */
-PCX_INLINE void store(const sgemm_target *to, const size_t *row, size_t column, size_t columns, __m256 sum[][MOST],
-                      const int mr, const int nv)
+/* sum = act(sum + residual), for mr rows x nv vectors; residual: NULL, or the rows' `offset` bytes before theirs. */
+PCX_INLINE void finish(__m256 sum[][MOST], const float *const *residual, size_t offset, int how, const float *bounds,
+                       const int mr, const int nv)
 {
-    float buffer[SGEMM_TALL * 2 * LANES]; /* the tile of the most vectors */
-    if (PCX_LIKELY(columns >= (size_t)nv * LANES)) {
-        if (PCX_LIKELY(to->tail->act <= PCX_ACT_CLIP)) {
-            finish_tile(to->tail, row, column, sum, to->out + column, row, to->ldo, mr, nv);
-        } else {
-            finish_tile(to->tail, row, column, sum, buffer, NULL, nv * LANES, mr, nv);
-            activate(to, row, column, buffer, mr, nv * LANES);
-        }
-        return;
-    }
-    PCX_UNROLL
-    for (int i = 0; i < mr; i++) {
+    if (residual) {
         PCX_UNROLL
-        for (int v = 0; v < nv; v++)
-            _mm256_storeu_ps(buffer + (i * nv + v) * LANES, sum[i][v]);
+        for (int i = 0; i < mr; i++) {
+            PCX_UNROLL
+            for (int v = 0; v < nv; v++)
+                sum[i][v] = _mm256_add_ps(sum[i][v], _mm256_loadu_ps(residual[i] + offset + v * LANES));
+        }
     }
-    sgemm_finish(to, row, mr, column, columns, buffer, nv * LANES);
+    if (how == BOUNDS) {
+        PCX_OPAQUE(bounds); /* in no registers while there are sums */
+        const __m256 low = _mm256_broadcast_ss(bounds), high = _mm256_broadcast_ss(bounds + 1);
+        PCX_UNROLL
+        for (int i = 0; i < mr; i++) {
+            PCX_UNROLL
+            for (int v = 0; v < nv; v++) /* max and min return their second argument if one is NaN */
+                sum[i][v] = _mm256_min_ps(high, _mm256_max_ps(low, sum[i][v]));
+        }
+    } else if (how == HARDSWISH) {
+        PCX_UNROLL
+        for (int i = 0; i < mr; i++) {
+            PCX_UNROLL
+            for (int v = 0; v < nv; v++)
+                sum[i][v] = pcx_act_avx2(sum[i][v], PCX_ACT_HARDSWISH, NULL);
+        }
+    }
 }
 
 /* One number of each row times a row of the panels. */
-PCX_INLINE void step(const float *const *a, const float **b, size_t at, __m256 sum[][MOST], const int mr,
-                     const int nv)
+PCX_INLINE void step(const float *const *a, const float *const *b, size_t at, const int ahead, __m256 sum[][MOST],
+                     const int mr, const int nv)
 {
     __m256 w[MOST];
     PCX_UNROLL
     for (int v = 0; v < nv; v++)
-        w[v] = _mm256_loadu_ps(b[v / 2] + v % 2 * LANES);
-    PCX_UNROLL
-    for (int v = 0; v < nv; v += 2)
-        b[v / 2] += SGEMM_NR;
+        w[v] = _mm256_loadu_ps(b[v / 2] + ahead * SGEMM_NR + v % 2 * LANES);
     PCX_UNROLL
     for (int i = 0; i < mr; i++) {
-        const __m256 x = _mm256_broadcast_ss(a[i] + at);
+        const __m256 x = _mm256_broadcast_ss(a[i] + at + ahead);
         PCX_UNROLL
         for (int v = 0; v < nv; v++)
-            sum[i][v] = _mm256_fmadd_ps(x, w[v], sum[i][v]);
+            PCX_FMADD(sum[i][v], x, w[v]);
     }
 }
 
-/* One tile: rows from `first` on, nv vectors of columns from panel `panel` on. */
-PCX_INLINE void tile(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t panel, const int mr,
-                     const int nv)
+/* `count` numbers of each row; b moves on.  No loop here has one round only: GCC would unroll the one around it. */
+PCX_INLINE void steps(const float *const *a, const float **b, size_t at, __m256 sum[][MOST], const int count,
+                      const int mr, const int nv)
 {
-    const size_t column = panel * SGEMM_NR;
-    const float *a[SGEMM_TALL], *b[MOST / 2];
-    __m256 sum[SGEMM_TALL][MOST];
-    PCX_UNROLL
-    for (int i = 0; i < mr; i++) {
-        a[i] = r->a[first + i];
-        PCX_UNROLL
-        for (int v = 0; v < nv; v++)
-            sum[i][v] = _mm256_setzero_ps();
-    }
-    PCX_UNROLL
-    for (int v = 0; v < nv; v += 2)
-        b[v / 2] = to->w + (panel + v / 2) * to->ldw;
-    for (size_t line = 0; line < r->lines; line++)
-        for (size_t run = 0; run < r->runs; run++) {
-            size_t at = line * r->line_step + run * r->run_step;
-            const size_t end = at + r->length;
-            for (; nv == 2 && at + 2 <= end; at += 2) { /* other shapes would spill */
-                step(a, b, at, sum, mr, nv);
-                step(a, b, at + 1, sum, mr, nv);
-            }
-            for (; at < end; at++)
-                step(a, b, at, sum, mr, nv);
-        }
-    store(to, r->row + first, column, to->n - column, sum, mr, nv);
+    for (int q = 0; q < count; q++)
+        step(a, b, at, q, sum, mr, nv);
+    b[0] += count * SGEMM_NR;
+    if (nv > 2)
+        b[1] += count * SGEMM_NR;
+    if (nv > 4)
+        b[2] += count * SGEMM_NR;
+    if (nv > 6)
+        b[3] += count * SGEMM_NR;
 }
 
-#define TILE(mr, nv) \
-    PCX_NOINLINE static void tile_##mr##x##nv(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t panel) \
-    { \
-        tile(r, first, to, panel, mr, nv); \
+/* `length` numbers of each row, from `at` on: one index and fixed rows, not a pointer for each. */
+PCX_INLINE void run(const float *const *a, const float **b, size_t at, size_t length, __m256 sum[][MOST], const int mr,
+                    const int nv)
+{
+    const size_t end = at + length;
+    for (; nv == 2 && at + 4 <= end; at += 4) { /* other shapes would spill */
+        PCX_OPAQUE(at);
+        steps(a, b, at, sum, 4, mr, nv);
     }
-TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2)
-TILE(1, 3) TILE(2, 3) TILE(3, 3) TILE(4, 3)
-TILE(1, 8) TILE(2, 4) TILE(3, 4)
+    for (; at < end; at++) {
+        PCX_OPAQUE(at);
+        steps(a, b, at, sum, 1, mr, nv);
+    }
+}
 
-typedef void tile_fn(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t panel);
-static tile_fn *const plain[] = { NULL, tile_1x2, tile_2x2, tile_3x2, tile_4x2, tile_5x2, tile_6x2 };
-static tile_fn *const wide[] = { NULL, tile_1x3, tile_2x3, tile_3x3, tile_4x3 };
-static tile_fn *const flat[] = { NULL, tile_1x8, tile_2x4, tile_3x4 }; /* few rows: sums enough for the latency */
+/*
+ * A strip: mr rows from `first` on times the panels [begin, end), nv vectors of columns at a time.  Little
+ * is computed from tile to tile: where k is short, each integer operation takes the place of an FMA.
+ */
+PCX_INLINE void strip(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t begin, size_t end, const int mr,
+                      const int nv, const int single)
+{
+    enum { PANELS = MOST / 2 };
+    static const float zeros[MOST * LANES];
+    const pcx_epilogue tail = *to->tail;
+    const size_t n = to->n, width = nv * LANES, k = r->lines * r->runs * r->length;
+    const size_t next = (size_t)(nv + 1) / 2 * to->ldw - k * SGEMM_NR; /* from the end of a panel to a tile's next */
+    const float *const *residual = tail.residual ? r->residual + first : NULL, *a[SGEMM_TALL], *b[PANELS];
+    const int how = tail.act <= PCX_ACT_CLIP ? tail.act != PCX_ACT_NONE : tail.act == PCX_ACT_HARDSWISH ? HARDSWISH : SLOW;
+    float bounds[2], part[SGEMM_TALL * 2 * LANES];
+    pcx_act_bounds(tail.act, tail.act_params, bounds, bounds + 1);
+    PCX_UNROLL
+    for (int i = 0; i < mr; i++)
+        a[i] = r->a[first + i];
+    PCX_UNROLL
+    for (int v = 0; v < nv; v += 2)
+        b[v / 2] = to->w + (begin + v / 2) * to->ldw;
+    for (size_t column = begin * SGEMM_NR, stop = end * SGEMM_NR; column < stop;
+         column += (size_t)(nv + 1) / 2 * SGEMM_NR) {
+        const float *bias = tail.bias ? tail.bias + column : zeros;
+        if (!PCX_LIKELY(column + width <= n) && tail.bias) {
+            memset(part, 0, sizeof part);
+            bias = memcpy(part, bias, (n - column) * sizeof *part);
+        }
+        __m256 sum[SGEMM_TALL][MOST];
+        PCX_UNROLL
+        for (int v = 0; v < nv; v++) {
+            sum[0][v] = _mm256_loadu_ps(bias + v * LANES);
+            PCX_UNROLL
+            for (int i = 1; i < mr; i++)
+                sum[i][v] = sum[0][v];
+        }
+        if (single) {
+            size_t at = 0;
+            PCX_OPAQUE(at);
+            run(a, b, at, k, sum, mr, nv);
+        } else {
+            size_t at = 0;
+            for (size_t i = r->lines; i; i--, at += r->line_step - r->runs * r->run_step)
+                for (size_t j = r->runs; j; j--, at += r->run_step)
+                    run(a, b, at, r->length, sum, mr, nv);
+        }
+        PCX_UNROLL
+        for (int v = 0; v < nv; v += 2)
+            b[v / 2] += next;
+        if (!PCX_LIKELY(column + width <= n && how != SLOW)) {
+            PCX_UNROLL
+            for (int i = 0; i < mr; i++) {
+                PCX_UNROLL
+                for (int v = 0; v < nv; v++)
+                    _mm256_storeu_ps(part + (i * nv + v) * LANES, sum[i][v]);
+            }
+            finish_slowly(r, first, to, column, part, mr, width);
+            continue;
+        }
+        finish(sum, residual, column, how, bounds, mr, nv);
+        PCX_UNROLL
+        for (int i = 0; i < mr; i++) {
+            PCX_UNROLL
+            for (int v = 0; v < nv; v++)
+                _mm256_storeu_ps(r->out[first + i] + column + v * LANES, sum[i][v]);
+        }
+    }
+}
+
+#define STRIP(mr, nv) \
+    PCX_NOINLINE static void strip_##mr##x##nv(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t begin, \
+                                               size_t end) \
+    { \
+        if (r->lines == 1 && r->runs == 1) \
+            strip(r, first, to, begin, end, mr, nv, 1); \
+        else \
+            strip(r, first, to, begin, end, mr, nv, 0); \
+    }
+STRIP(1, 2) STRIP(2, 2) STRIP(3, 2) STRIP(4, 2) STRIP(5, 2) STRIP(6, 2)
+STRIP(1, 3) STRIP(2, 3) STRIP(3, 3) STRIP(4, 3)
+STRIP(1, 8) STRIP(2, 4) STRIP(3, 4)
+
+typedef void strip_fn(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t begin, size_t end);
+static strip_fn *const plain[] = { NULL, strip_1x2, strip_2x2, strip_3x2, strip_4x2, strip_5x2, strip_6x2 };
+static strip_fn *const wide[] = { NULL, strip_1x3, strip_2x3, strip_3x3, strip_4x3 };
+static strip_fn *const flat[] = { NULL, strip_1x8, strip_2x4, strip_3x4 }; /* few rows: sums enough for the latency */
 static const size_t flat_panels[] = { 0, 4, 2, 2 };
 
 /* Bring a part of the panels [begin, end) closer, `bytes` each: of large weights all but the next come from afar. */
@@ -167,14 +214,13 @@ static void fetch(const sgemm_target *to, size_t begin, size_t end, size_t bytes
  * up to `fetched` are needed next.
  */
 static void columns(const sgemm_rows *r, const sgemm_target *to, size_t begin, size_t end, size_t fetched, size_t bytes,
-                    size_t step, tile_fn *const *tiles, size_t tall)
+                    strip_fn *const *strips, size_t tall)
 {
     const size_t count = ceil_div(r->count, tall), less = count ? r->count / count : 0;
     for (size_t t = 0, i = 0, more = r->count - less * count; i < r->count; t++) {
         const size_t rows = less + (more > 0);
         fetch(to, end, fetched, bytes, t, count);
-        for (size_t panel = begin; panel < end; panel += step)
-            tiles[rows](r, i, to, panel);
+        strips[rows](r, i, to, begin, end);
         i += rows;
         more -= more > 0;
     }
@@ -182,24 +228,24 @@ static void columns(const sgemm_rows *r, const sgemm_target *to, size_t begin, s
 
 void sgemm_rows_avx2(const sgemm_rows *r, const sgemm_target *to, size_t begin, size_t end)
 {
-    enum { CACHE = 16384 }; /* bytes of panels */
+    enum { CACHE = 24576 }; /* bytes of panels */
     const size_t panels = ceil_div(to->n, SGEMM_NR), rest = to->n % SGEMM_NR;
     const size_t bytes = r->lines * r->runs * r->length * SGEMM_NR * sizeof(float);
-    const size_t at_once = max_size(1, CACHE / (bytes + 1));
+    const size_t at_once = max_size(1, CACHE / max_size(bytes, 1));
     size_t panel = begin;
     if (r->count && r->count <= 3) {
-        const size_t step = flat_panels[r->count];
-        for (; panel + step <= end; panel += step)
-            flat[r->count](r, 0, to, panel);
+        const size_t step = flat_panels[r->count], whole = panel + (end - panel) / step * step;
+        flat[r->count](r, 0, to, panel, whole);
+        panel = whole;
     }
     const size_t pair = rest && rest <= LANES && end == panels && panel + 2 <= end ? 2 : 0;
     while (panel + pair < end) {
         const size_t next = min_size(end - pair, panel + at_once);
-        columns(r, to, panel, next, min_size(panels, next + at_once), bytes, 1, plain, SGEMM_TALL);
+        columns(r, to, panel, next, min_size(panels, next + at_once), bytes, plain, SGEMM_TALL);
         panel = next;
     }
     if (pair) /* 16 + 8 columns: the empty half of the last panel is left out */
-        columns(r, to, panel, end, end, bytes, 2, wide, WIDE_ROWS);
+        columns(r, to, panel, end, end, bytes, wide, WIDE_ROWS);
 }
 
 size_t sgemm_units_avx2(const void *args)
@@ -213,7 +259,7 @@ void sgemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_sgemm_args *p = args;
     const sgemm_split s = sgemm_split_of(p->m, p->n, p->k, SGEMM_MB);
-    const sgemm_target to = { p->w, p->ldw, p->n, &p->tail, p->out, p->ldo };
+    const sgemm_target to = { p->w, p->ldw, p->n, &p->tail };
     sgemm_rows rows;
     (void)scratch;
     rows.lines = rows.runs = 1;
@@ -224,9 +270,11 @@ void sgemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
         if (unit == begin || !panel) {
             rows.count = min_size(s.rows, p->m - first);
             for (size_t i = 0; i < rows.count; i++) {
-                rows.row[i] = first + i;
                 rows.a[i] = p->a + (first + i) * p->lda;
+                rows.out[i] = p->out + (first + i) * p->ldo;
             }
+            for (size_t i = 0; p->tail.residual && i < rows.count; i++)
+                rows.residual[i] = p->tail.residual + (first + i) * p->tail.ldr;
         }
         sgemm_rows_avx2(&rows, &to, panel, min_size(panel + s.panels, ceil_div(p->n, SGEMM_NR)));
     }
