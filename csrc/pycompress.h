@@ -602,8 +602,9 @@ void pcx_session_free(pcx_session *session);
 /*
  * Run one program.  inputs[i] and outputs[i] hold the ports' bytes, aligned to their elements;
  * outputs overlap neither each other nor the inputs.  `seconds`, unless NULL, receives the start
- * and the end of each step (two doubles a step, from the start of the run).  May be called by
- * several threads at once.
+ * and the end of each step (two doubles a step, from the start of the run); of a program that takes its
+ * inputs part by part, a step's end is its start for the first part and its time for all of them.  May be
+ * called by several threads at once.
  */
 int pcx_session_run(pcx_session *session, size_t program, const void *const *inputs,
                     void *const *outputs, double *seconds);

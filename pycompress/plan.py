@@ -13,17 +13,20 @@ import numpy as np
 from . import lower as lowering
 from .errors import ModelError
 from .kernels import module
+from .lower.apart import obstacle
 from .lower.model import Model
-from .lower.values import Program, Step
+from .lower.values import Program, Step, root
 from .native import aligned
 from .optimize import optimize, place, uncompressed
 from .optimize.strict import FLOAT_PRODUCTS
 from .optimize.uses import address
 from .pack import pack
 from .planfile import FORMAT, Plan
+from .weights import Q8, Dense
 
 __all__ = ["Plan", "compile", "program_plan"]
 
+CACHE = 2 << 20  # bytes of activations that are taken to stay in a core's caches
 IN_FLOAT = "; in float, although its weights are integers: no integer kernel is proven exact for them"
 
 
@@ -88,11 +91,57 @@ def compile(model, *, input_shapes=None, preprocess=None, strict=False, cpu=None
     sets = [input_shapes] if one else input_shapes
     programs = []
     for shapes in sets:
-        program = lowering.lower(loaded, input_shapes_of(loaded, shapes, images), {}, images)
+        program = lowered(loaded, input_shapes_of(loaded, shapes, images), {}, images)
         if strict:
             _refuse_uncompressed(program, loaded)
         programs.append(program)
     return program_plan(loaded, programs, cpu=cpu, labels=labels)
+
+
+def lowered(model: Model, shapes: dict[str, tuple[int, ...]], values=None, images=None) -> Program:
+    """The steps of `model` for inputs of the given shapes; of a batch, for as many images at a time as is best.
+
+    A batch as a whole reads each weight once, but its activations, when they outgrow the caches, travel to memory
+    and back for every step. Where they are more than the weights, a few images are run at a time, if none of them
+    has anything to do with another.
+    """
+    whole = lowering.lower(model, shapes, values, images)
+    batches = {shape[0] if shape else 0 for shape in shapes.values()}
+    n = max(batches, default=0)
+    if values or len(batches) != 1 or n < 2:
+        return whole
+    probe = lowering.lower(model, shapes, values, images)
+    optimize(probe)
+    arena = place(probe)[1]
+    weights, activations = _traffic(probe)
+    if arena <= CACHE or weights > activations / n:
+        return whole
+    g = next(g for g in range(n // 2, 0, -1) if n % g == 0 and (g == 1 or arena / n * g <= CACHE))
+    try:
+        part = lowering.lower(model, {name: (g, *shape[1:]) for name, shape in shapes.items()}, values, images)
+        why = obstacle(model, whole, part, n, g)
+    except ModelError as error:
+        why = str(error)
+    if why:
+        whole.batch = f"all {n} images at once, for they may depend on each other: {why}"
+        return whole
+    part.inputs, part.outputs, part.times = whole.inputs, whole.outputs, n // g
+    part.batch = f"{n} images, {g} at a time: together they outgrow the caches"
+    return part
+
+
+def _traffic(program: Program) -> tuple[int, int]:
+    """Bytes of all constants, and of the run-time arrays that the steps read and write."""
+    constants: dict[int, int] = {}
+    moved = 0
+    for step in program.steps:
+        for x in step.args.values():
+            x = x.w if isinstance(x, (Dense, Q8)) else x
+            if isinstance(x, np.ndarray) and program.buffer(x) is not None:
+                moved += x.nbytes
+            elif isinstance(x, np.ndarray):
+                constants[id(root(x))] = root(x).nbytes
+    return sum(constants.values()), moved
 
 
 def program_plan(model: Model, programs: list[Program], *, cpu=None, labels=None) -> Plan:
@@ -108,7 +157,12 @@ def program_plan(model: Model, programs: list[Program], *, cpu=None, labels=None
         graphs.append(graph)
         notes.append(note)
     versions = [[name, _version(name)] for name in kernels]
-    graph = {"format": FORMAT, "kernels": versions, "tensors": list(used), "programs": graphs}
+    graph = {
+        "format": 2 if any(p.times > 1 for p in programs) else FORMAT,
+        "kernels": versions,
+        "tensors": list(used),
+        "programs": graphs,
+    }
     metadata = {
         "pycompress": json.dumps(graph, separators=(",", ":")),
         "pycompress.notes": json.dumps(notes, separators=(",", ":")),
@@ -220,11 +274,15 @@ def _graph(program: Program, tensors: Tensors, kernels, used, model: Model):
         slots, sizes = _slots(program, step, offsets, tensors, used)
         steps.append([kernels.setdefault(step.kernel, len(kernels)), *slots])
         notes.append(_note(step, sizes, step.node in floats and step.kernel in FLOAT_PRODUCTS))
+        notes[-1]["macs"] *= program.times
     ports = {
         side: [{"name": p.name, "dtype": p.dtype, "shape": list(p.shape)} for p in getattr(program, side)]
         for side in ("inputs", "outputs")
     }
-    return {**ports, "arena": size, "steps": steps}, notes
+    if program.batch and notes:
+        notes[0]["reason"] = "; ".join(filter(None, (notes[0]["reason"], program.batch)))
+    times = {"times": program.times} if program.times > 1 else {}
+    return {**ports, "arena": size, **times, "steps": steps}, notes
 
 
 def _slots(program: Program, step: Step, offsets, tensors: Tensors, used):

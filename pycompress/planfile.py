@@ -12,7 +12,7 @@ from ._pcx import ffi, lib
 from .cpu import cpu_mask
 from .errors import PlanError
 
-FORMAT = 1
+FORMAT = 1  # 2 where a program has "times"
 ALIGN = 64
 WORDS = {
     "uint8": "U8", "int8": "I8", "int32": "I32", "float32": "F32", "int64": "I64", "bool": "BOOL",

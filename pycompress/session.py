@@ -381,10 +381,9 @@ class _Planner:
         return program, list(arrays.values())
 
     def _plan(self, shapes, values) -> _Runner:
-        from .lower import lower
-        from .plan import program_plan
+        from .plan import lowered, program_plan
 
-        return _Runner(program_plan(self.model, [lower(self.model, shapes, values)]), self.threads)
+        return _Runner(program_plan(self.model, [lowered(self.model, shapes, values)]), self.threads)
 
     def current(self):
         if self.last is None:

@@ -1,10 +1,12 @@
 /*
- * graph.c - the graph of steps, format 1:
- * {"format": 1, "kernels": [["sgemm", 1], ...], "tensors": ["name", ...], "programs": [
+ * graph.c - the graph of steps, format 2:
+ * {"format": 2, "kernels": [["sgemm", 1], ...], "tensors": ["name", ...], "programs": [
  *     {"inputs": [{"name": "x", "dtype": "f32", "shape": [1, 3]}], "outputs": [...],
- *      "arena": bytes, "steps": [[kernel, slot, slot, ...], ...]}]}
+ *      "arena": bytes, "times": 1, "steps": [[kernel, slot, slot, ...], ...]}]}
  * A slot is an integer (a size), null (NULL, or what the executor fills) or
  * [region, index, byte offset], a pointer into region 0 arena, 1 tensor, 2 input, 3 output.
+ * With "times", which format 1 does not have, steps see one part of so many of each input and output, cut along
+ * the first dimension; they are run once for each part.
  */
 #include "plan.h"
 
@@ -12,7 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FORMAT = 1, STEPS = 100000, PROGRAMS = 4096, PORTS = 1024, KERNELS = 1024 };
+enum { FORMAT = 2, TIMES = 1 << 16, STEPS = 100000, PROGRAMS = 4096, PORTS = 1024, KERNELS = 1024 };
 #define ARENA ((uint64_t)8 << 30)
 #define PORT_BYTES ((uint64_t)1 << 40)
 
@@ -202,18 +204,37 @@ static int steps_room(builder *b, size_t list)
     return p->steps && p->slots && p->patches ? PCX_OK : PCX_NO_MEMORY;
 }
 
+/* How often the steps are run: every input and output must have so many equal parts. */
+static int times_read(builder *b, size_t at)
+{
+    const size_t node = json_get(b->graph, at, "times");
+    program *p = b->program;
+    p->times = 1;
+    if (node && (!json_size(b->graph, node, TIMES, &p->times) || !p->times))
+        return builder_refuse(b, "times must be from 1 to %d", TIMES);
+    for (int side = 0; side < 2 && p->times > 1; side++)
+        for (size_t i = 0; i < p->count[side]; i++) {
+            const pcx_port *port = p->ports[side] + i;
+            if (!port->rank || !port->shape[0] || port->shape[0] % p->times)
+                return builder_refuse(b, "%.64s cannot be cut into %zu parts", port->name, p->times);
+        }
+    return PCX_OK;
+}
+
 static int program_read(builder *b, size_t at, size_t *steps)
 {
-    static const char *const words[] = { "inputs", "outputs", "arena", "steps" };
+    static const char *const words[] = { "inputs", "outputs", "arena", "times", "steps" };
     const json *j = b->graph;
     if (j->nodes[at].kind != JSON_OBJECT)
         return builder_refuse(b, "it must be an object");
-    const char *unknown = json_unknown(j, at, words, 4);
+    const char *unknown = json_unknown(j, at, words, 5);
     if (unknown)
         return builder_refuse(b, "unknown key %.64s", unknown);
     int code = ports_read(b, at, "inputs", 0);
     if (!code)
         code = ports_read(b, at, "outputs", 1);
+    if (!code)
+        code = times_read(b, at);
     if (code)
         return code;
     if (!json_size(j, json_get(j, at, "arena"), ARENA, &b->program->arena))

@@ -27,6 +27,7 @@ typedef struct program {
     pcx_port *ports[2]; /* inputs, outputs */
     size_t count[2];
     size_t arena;
+    size_t times; /* a run does the steps so often, each time for the next part of every input and output */
     step *steps;
     size_t step_count;
     uint64_t *slots; /* arguments of all steps, complete but for the patches */

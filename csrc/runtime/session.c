@@ -15,6 +15,7 @@ enum { HUGE_PAGE = 1 << 21 };
 typedef struct {
     task *tasks;
     uint64_t *slots;
+    double *seconds; /* of one part's steps */
 } frame;
 
 typedef struct context context;
@@ -40,6 +41,7 @@ static void context_free(context *c)
     for (size_t i = 0; c->frames && i < c->count; i++) {
         free(c->frames[i].tasks);
         free(c->frames[i].slots);
+        free(c->frames[i].seconds);
     }
     free(c->frames);
     free(c->memory);
@@ -160,6 +162,29 @@ static int aligned(const pcx_port *ports, size_t count, const void *const *data)
     return 1;
 }
 
+/* Addresses of the inputs' and outputs' part `part`. */
+static void point(const frame *f, const program *p, const void *const *inputs, void *const *outputs, size_t part)
+{
+    for (size_t i = 0; i < p->patch_count; i++) {
+        const patch *at = p->patches + i;
+        if (at->region == REGION_ARENA)
+            continue;
+        const char *data = at->region == REGION_INPUT ? inputs[at->index] : outputs[at->index];
+        const size_t bytes = p->ports[at->region - REGION_INPUT][at->index].bytes / p->times;
+        f->slots[at->slot] = (uint64_t)((uintptr_t)data + part * bytes + at->offset);
+    }
+}
+
+/* A step ends as much later than it starts as it took for all parts together. */
+static void add_up(const frame *f, const program *p, size_t part, double *seconds)
+{
+    for (size_t i = 0; i < 2 * p->step_count; i += 2) {
+        if (!part)
+            seconds[i] = seconds[i + 1] = f->seconds[i];
+        seconds[i + 1] += f->seconds[i + 1] - f->seconds[i];
+    }
+}
+
 static int run(pcx_session *s, context *c, size_t index, const void *const *inputs, void *const *outputs,
                double *seconds)
 {
@@ -167,15 +192,15 @@ static int run(pcx_session *s, context *c, size_t index, const void *const *inpu
     frame *f = c->frames + index;
     if (!f->tasks && !frame_make(f, p, c->arena))
         return PCX_NO_MEMORY;
-    for (size_t i = 0; i < p->patch_count; i++) {
-        const patch *at = p->patches + i;
-        if (at->region == REGION_ARENA)
-            continue;
-        const char *data = at->region == REGION_INPUT ? inputs[at->index] : outputs[at->index];
-        f->slots[at->slot] = (uint64_t)((uintptr_t)data + at->offset);
+    if (seconds && !f->seconds && !(f->seconds = calloc(max_size(p->step_count, 1), 2 * sizeof *f->seconds)))
+        return PCX_NO_MEMORY;
+    const task_list list = { f->tasks, p->step_count, c->scratch, s->plan->scratch, seconds ? f->seconds : NULL };
+    for (size_t part = 0; part < p->times; part++) {
+        point(f, p, inputs, outputs, part);
+        threads_run(s->pool, &list);
+        if (seconds)
+            add_up(f, p, part, seconds);
     }
-    const task_list list = { f->tasks, p->step_count, c->scratch, s->plan->scratch, seconds };
-    threads_run(s->pool, &list);
     return PCX_OK;
 }
 

@@ -36,7 +36,7 @@ static int place_read(builder *b, size_t at, place *p, size_t *bytes)
     else if (p->region == REGION_TENSOR)
         *bytes = b->constants[p->index].tensor->bytes;
     else
-        *bytes = b->program->ports[p->region - REGION_INPUT][p->index].bytes;
+        *bytes = b->program->ports[p->region - REGION_INPUT][p->index].bytes / b->program->times;
     return PCX_OK;
 }
 

@@ -110,6 +110,9 @@ class Program:
     buffers: dict[int, Buffer]  # by id of their array
     names: dict[str, np.ndarray] = field(default_factory=dict)  # run-time data by ONNX tensor name
     host: str = ""
+    shapes: dict[str, tuple[tuple[int, ...], bool]] = field(default_factory=dict)  # of all tensors; whether run-time
+    times: int = 1  # the steps are for one of so many parts of each input and output, cut along the first dimension
+    batch: str = ""  # how a batch of images is run, and why
     coded: dict[int, Coded] = field(default_factory=dict)  # by id of their float array
 
     def buffer(self, x: np.ndarray) -> Buffer | None:

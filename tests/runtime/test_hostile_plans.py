@@ -132,7 +132,7 @@ def test_conditions_of_the_contract_hold():
 @pytest.mark.parametrize(
     "path,value,word",
     [
-        (["format"], 2, "plan format 2 is newer than this library reads (1)"),
+        (["format"], 3, "plan format 3 is newer than this library reads (2)"),
         (["format"], 0, "format"),
         (["format"], "1", "format"),
         (["format"], "del", "format"),
@@ -149,6 +149,12 @@ def test_conditions_of_the_contract_hold():
         (["programs"], "del", "programs"),
         (["programs", 0], [], "program 0"),
         (["programs", 0, "more"], 1, "unknown key more"),
+        (["programs", 0, "times"], 0, "times"),
+        (["programs", 0, "times"], -1, "times"),
+        (["programs", 0, "times"], "2", "times"),
+        (["programs", 0, "times"], 2**20, "times"),
+        (["programs", 0, "times"], 2**16, "x cannot be cut into 65536 parts"),
+        (["programs", 0, "times"], M, "do not fit"),
         (["programs", 0, "arena"], 2**40, "arena"),
         (["programs", 0, "arena"], -1, "arena"),
         (["programs", 0, "arena"], "del", "arena"),

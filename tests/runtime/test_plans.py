@@ -45,6 +45,34 @@ def test_two_products_equal_numpy(threads, cpu):
         np.testing.assert_array_equal(session.run([x])[0], want)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_steps_are_run_once_for_each_part(threads):
+    graph, tensors, x, want = two_steps()
+    (program,) = graph["programs"]
+    for port in (*program["inputs"], *program["outputs"]):
+        port["shape"][0] *= 5
+    program["times"] = 5
+    session = handmade.build(graph, tensors).session(threads)
+    many = np.concatenate([x * i for i in range(5)])
+    np.testing.assert_array_equal(session.run([many])[0][:M], session.run([np.zeros_like(many)])[0][:M])
+    np.testing.assert_array_equal(session.run([many])[0][M : 2 * M], want)
+    for i in range(5):
+        alone = np.concatenate([x * i] * 5)
+        np.testing.assert_array_equal(session.run([many])[0][i * M : (i + 1) * M], session.run([alone])[0][:M])
+
+
+def test_what_cannot_be_cut_is_refused():
+    for side, shape in (("inputs", []), ("inputs", [0, K]), ("outputs", [5 * M + 1, P])):
+        graph, tensors, _, _ = two_steps()
+        (program,) = graph["programs"]
+        for port in (*program["inputs"], *program["outputs"]):
+            port["shape"][0] *= 5
+        program[side][0]["shape"] = shape
+        program["times"] = 5
+        with pytest.raises(handmade.Refused, match="cannot be cut into 5 parts"):
+            handmade.build(graph, tensors)
+
+
 def test_a_file_mapped_read_and_built_in_memory_gives_the_same(tmp_path):
     graph, tensors, x, want = two_steps()
     data = handmade.safetensors(graph, tensors)
