@@ -262,7 +262,7 @@ static PCX_NOINLINE void dw_finish(const qtail *t, const group *f, size_t i, con
         v[x] = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[x]), f->scale[x]);
     __m256i bytes = qt_bytes_avx2(v, &clamp, f->small);
     if (t->q.lut)
-        bytes = qt_table_avx2(t->q.lut, bytes);
+        bytes = qt_table_avx2(t->rise, bytes);
     if (t->q.residual) {
         memcpy(each, t->q.residual + i * t->q.ldr + f->j, f->skip + f->cols);
         bytes = qt_residual_avx2(t, bytes, _mm_loadu_si128((__m128i *)each), _mm_loadu_si128((__m128i *)(each + 16)));
@@ -324,7 +324,7 @@ PCX_INLINE void dw_run(const size_t pairs, const size_t T, const qtail *t, const
     if (i < end)
         dw_pixels(1, pairs, T, t, f, &clamp, r, base, i, out);
     if (f->plain && t->q.lut)
-        qt_lut_avx2(t->q.lut, first, r->count, ldo, 1);
+        qt_lut_avx2(t->rise, first, r->count, ldo, 1);
 }
 
 typedef void dw_fn(size_t pairs, const qtail *t, const group *f, const run *r);
@@ -463,7 +463,7 @@ PCX_INLINE void dw_line(const size_t kh, const size_t kw, const size_t sw, const
         out += (end - x - from) * line->ldo;
     }
     if (f->plain && t->q.lut)
-        qt_lut_avx2(t->q.lut, first, line->count, line->ldo, 1);
+        qt_lut_avx2(t->rise, first, line->count, line->ldo, 1);
 }
 
 typedef void dw_line_fn(const qtail *t, const group *f, const qdw_line *line);
