@@ -46,7 +46,7 @@ static PCX_NOINLINE void dw_finish(const qtail *t, const dw_group *f, size_t i, 
         v[x] = _mm256_mul_ps(_mm256_cvtepi32_ps(sum[x]), f->scale[x]);
     __m256i bytes = qt_bytes_avx2(v, &clamp, f->small);
     if (t->q.lut)
-        bytes = qt_table_avx2(t->q.lut, bytes);
+        bytes = qt_table_avx2(t->rise, bytes);
     if (t->q.residual) {
         memcpy(each, t->q.residual + i * t->q.ldr + f->j, f->skip + f->cols);
         bytes = qt_residual_avx2(t, bytes, _mm_loadu_si128((__m128i *)each), _mm_loadu_si128((__m128i *)(each + 16)));

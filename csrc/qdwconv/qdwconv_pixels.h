@@ -125,7 +125,7 @@ PCX_INLINE void dw_run(const size_t pairs, const size_t T, const qtail *t, const
     if (i < end)
         dw_pixels(1, pairs, T, t, f, &clamp, r, base, i, out);
     if (f->plain && t->q.lut)
-        qt_lut_avx2(t->q.lut, first, r->count, ldo, 1);
+        qt_lut_avx2(t->rise, first, r->count, ldo, 1);
 }
 
 typedef void dw_fn(size_t pairs, const qtail *t, const dw_group *f, const dw_pixel_run *r);

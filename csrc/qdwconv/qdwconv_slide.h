@@ -271,7 +271,7 @@ PCX_INLINE void dw_line(const size_t kh, const size_t kw, const size_t sw, const
         out += (end - x - from) * line->ldo;
     }
     if (f->plain && t->q.lut)
-        qt_lut_avx2(t->q.lut, first, line->count, line->ldo, 1);
+        qt_lut_avx2(t->rise, first, line->count, line->ldo, 1);
 }
 
 typedef void dw_line_fn(const qtail *t, const dw_group *f, const qdw_line *line);

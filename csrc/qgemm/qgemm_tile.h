@@ -73,8 +73,8 @@ PCX_INLINE void qg_finish(const int mr, __m256i acc[][2], const int32_t *from, c
         }
         qg_put(target, r, 2, sum, theirs);
     }
-    if (target->tail->lut)
-        qt_lut_avx2(target->tail->lut, target->out, (size_t)mr, target->ldo, 0);
+    if (target->tail->rise)
+        qt_lut_avx2(target->tail->rise, target->out, (size_t)mr, target->ldo, 0);
 }
 
 /* int32 sums to outputs. */
@@ -86,8 +86,8 @@ PCX_INLINE void qg_finish_sums(const int mr, __m256i sum[][2], const qg_target *
         __m256i both[4] = { sum[r][0], sum[r][1], sum[next][0], sum[next][1] };
         qg_put(target, r, 1 + next - r, both, theirs);
     }
-    if (target->tail->lut)
-        qt_lut_avx2(target->tail->lut, target->out, (size_t)mr, target->ldo, 0);
+    if (target->tail->rise)
+        qt_lut_avx2(target->tail->rise, target->out, (size_t)mr, target->ldo, 0);
 }
 
 /* int32 sums of eight columns to outputs. */

@@ -28,6 +28,7 @@ typedef struct {
     qt_clamp clamp, add;
     float add_scale[2];
     int32_t add_zero[2];
+    uint8_t rise[256]; /* of the lut, for qt_table_avx2: [x] ^ [x - 16], of each half by itself */
 } qtail;
 
 static inline int32_t qt_u8(int32_t x) { return x < 0 ? 0 : x > 255 ? 255 : x; }
@@ -49,6 +50,8 @@ static inline qtail qtail_make(const pcx_qepilogue *q, size_t dtype)
     if (dtype == PCX_U8 && q->scale && q->clamp) {
         t.mode = QT_U8;
         t.clamp = qt_make_clamp(q->clamp);
+        for (size_t x = 0; q->lut && x < sizeof t.rise; x++)
+            t.rise[x] = x % 128 < 16 ? q->lut[x] : q->lut[x] ^ q->lut[x - 16];
     }
     if (t.mode == QT_U8 && q->residual && q->add_scale && q->add_zero) {
         memcpy(t.add_scale, q->add_scale, sizeof t.add_scale);
@@ -185,31 +188,33 @@ PCX_INLINE void qt_unpack_avx2(__m128i bytes, int32_t zero, float scale, __m256 
 }
 
 /*
- * The table's values of 32 bytes: the low four bits pick from each 16 entries, then the others, one by
- * one from bit 4 on, choose between halves.  A third of the time that loads of single bytes take.
+ * A table's values of 32 bytes.  vpshufb gives the entry of the low four bits, or 0 where the byte is negative.  So
+ * with x - 16 i, saturated, as its index the rises up to x count and no others, and their XOR is the entry; bytes from
+ * 128 on do the same apart.
  */
-PCX_INLINE __m256i qt_table_avx2(const uint8_t *lut, __m256i x)
+PCX_INLINE __m256i qt_table_avx2(const uint8_t rise[256], __m256i x)
 {
-    const __m256i low = _mm256_and_si256(x, _mm256_set1_epi8(15));
-    __m256i y[16];
-    PCX_UNROLL for (int i = 0; i < 16; i++) {
-        const __m128i entries = _mm_loadu_si128((const __m128i *)lut + i);
-        y[i] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(entries), low);
-        for (int bit = 1, step = 1; step <= 8 && i % (2 * step) == 2 * step - 1; bit++, step *= 2)
-            y[i] = _mm256_blendv_epi8(y[i - step], y[i], bit == 4 ? x : _mm256_slli_epi16(x, 4 - bit));
-    }
-    return y[15];
+    const __m256i step = _mm256_set1_epi8(16);
+    __m256i at[2] = { x, _mm256_xor_si256(x, _mm256_set1_epi8((char)128)) }, y[2];
+    PCX_UNROLL for (int i = 0; i < 8; i++)
+        PCX_UNROLL for (int half = 0; half < 2; half++) {
+            const __m128i *entries = (const __m128i *)(const void *)(rise + 128 * half + 16 * i);
+            const __m256i some = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(entries)), at[half]);
+            y[half] = i ? _mm256_xor_si256(y[half], some) : some;
+            at[half] = _mm256_subs_epi8(at[half], step);
+        }
+    return _mm256_xor_si256(y[0], y[1]);
 }
 
 /* Rows of 16 or, `wide`, 32 bytes, ldo apart, through the table, in place. */
-static PCX_NOINLINE PCX_MAYBE_UNUSED void qt_lut_avx2(const uint8_t *lut, uint8_t *row, size_t rows, size_t ldo,
+static PCX_NOINLINE PCX_MAYBE_UNUSED void qt_lut_avx2(const uint8_t *rise, uint8_t *row, size_t rows, size_t ldo,
                                                       const int wide)
 {
     const size_t each = wide ? 1 : 2;
     for (size_t r = 0; r < rows; r += each, row += each * ldo) {
         uint8_t *high = wide ? row + QT_NR : r + 1 < rows ? row + ldo : row;
         const __m128i x0 = _mm_loadu_si128((const __m128i *)row), x1 = _mm_loadu_si128((const __m128i *)high);
-        const __m256i y = qt_table_avx2(lut, _mm256_inserti128_si256(_mm256_castsi128_si256(x0), x1, 1));
+        const __m256i y = qt_table_avx2(rise, _mm256_inserti128_si256(_mm256_castsi128_si256(x0), x1, 1));
         _mm_storeu_si128((__m128i *)row, _mm256_castsi256_si128(y));
         _mm_storeu_si128((__m128i *)high, _mm256_extracti128_si256(y, 1));
     }
@@ -235,7 +240,7 @@ typedef struct {
     float scale[QT_NR];   /* zero beyond cols */
     int spared;           /* QT_SMALL ... */
     int plain, half;      /* to u8, without both table and residual: all 16; 8, without table */
-    const uint8_t *lut;
+    const uint8_t *rise; /* the tail's, or NULL where there is no table */
     qt_clamp_avx2 clamp;
 } qt_columns;
 
@@ -245,7 +250,7 @@ static inline qt_columns qt_columns_make(const qtail *t, size_t j, size_t cols)
     if (t->q.scale)
         memcpy(c.scale, t->q.scale + j, cols * sizeof *c.scale);
     c.spared = qt_spared_avx2(&t->clamp, c.scale, QT_NR);
-    c.lut = t->q.lut;
+    c.rise = t->q.lut ? t->rise : NULL;
     c.plain = t->mode == QT_U8 && cols == QT_NR && !(t->q.lut && t->q.residual);
     c.half = t->mode == QT_U8 && cols == QT_NR / 2 && !t->q.lut;
     return c;
@@ -348,8 +353,8 @@ PCX_INLINE void qtail_plain_avx2(const qt_columns *c, size_t i, size_t rows, int
     const size_t next = theirs ? 2 * c->tail->q.ldr : 0;
     PCX_UNROLL for (size_t r = 0; r < rows; r += 2, theirs += next)
         qt_put_avx2(c, qt_two_avx2(c, sum[r], sum[r + 1]), theirs, r + 1 < rows, out + r * ldo, ldo);
-    if (c->lut)
-        qt_lut_avx2(c->lut, out, rows, ldo, 0);
+    if (c->rise)
+        qt_lut_avx2(c->rise, out, rows, ldo, 0);
 }
 
 /* Rows [i, i + rows) of sums, of an even number that may be read, to `out`, rows ldo bytes apart. */

@@ -50,6 +50,16 @@ def test_equals_reference(isa, m, n, k, T):
 
 
 @isas
+def test_a_table_answers_every_byte(isa):
+    """Sums that run through all bytes: 16 of each in a row."""
+    values = np.arange(256, dtype=np.uint8)[:, None]
+    tail = dict(scale=np.ones(16, np.float32), clamp=np.array([0, 0, 255], np.int32))
+    for lut in (np.random.default_rng(0).permutation(256).astype(np.uint8), values[:, 0], 255 - values[:, 0]):
+        args = plain(values, np.ones((16, 1), np.int8), kind="u8", lut=lut, **tail)
+        np.testing.assert_array_equal(run(isa, args), np.broadcast_to(lut[:, None], (256, 16)))
+
+
+@isas
 @pytest.mark.parametrize("kind,lut,residual", [("u8", 1, 0), ("u8", 0, 1), ("u8", 1, 1), ("i32", 0, 0), ("f32", 0, 0)])
 @pytest.mark.parametrize("m,n", [(1, 3), (7, 16), (13, 35), (14, 24)])
 def test_every_epilogue_equals_reference(isa, kind, lut, residual, m, n):
