@@ -18,7 +18,7 @@ from pycompress import peers, quantize, zoo
 from pycompress.zoo import photos
 
 NETWORKS = ("mobilenetv1", "mobilenetv2", "mobilenetv3_large", "efficientnet_lite0")
-CALIBRATION = 32
+CALIBRATION, SEED = 64, 1  # those of agreement.py, so that what is timed is what is judged there
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ CASES = (
 
 
 def samples():
-    return (photos.preprocess(x) for x in photos.crops(photos.CALIBRATION, CALIBRATION))
+    return (photos.preprocess(x) for x in photos.crops(photos.CALIBRATION, CALIBRATION, SEED))
 
 
 def prepare(network: str, engines: Iterable[str], folder: Path) -> tuple[dict[Case, Path], dict[str, str]]:
