@@ -49,11 +49,11 @@ def quantize(
         sample. Consumed once and never held whole: a generator will do.
     accumulate : {"auto", 0, 1, 2, 4, 8}
         How many steps of four products share an int16 lane on CPUs without dot-product instructions: more
-        is faster and coarser. 0 proves nothing and leaves weights their full range. "auto" takes, layer by
-        layer, the most out of 8, 4 and 2 that adds no more than the layer's share of a budget to the squared
-        error of the model's outputs, compared with weights of full range. The budget is 0.2 % of the
-        outputs' variance (`windows.BUDGET`); a layer's share is that of its multiplications. What was taken
-        stands in the result's metadata, "pycompress.accumulate".
+        is faster and coarser. 0 proves nothing and leaves weights their full range. "auto" takes 8, 4 or 2
+        for each layer: what is fastest of all that, measured on the first samples, together adds no more than
+        a budget to the squared error of the model's outputs over windows of 2 steps. The budget is 0.1 % of
+        the outputs' variance (`windows.BUDGET`). What was taken stands in the result's metadata,
+        "pycompress.accumulate".
         Depthwise convolutions are proven for their widest window, unless 0.
     method : {"mse", "minmax", "percentile"}
         How ranges of activations are chosen: least squared error, the extremes, or all but

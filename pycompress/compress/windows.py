@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -19,8 +20,12 @@ from . import graph as g
 from .encode import Layer, Rounded, round_layer, unmatrix
 
 METADATA = "pycompress.accumulate"
-STEPS = (8, 4, 2)  # 1 is slower than 2 and no more precise
-BUDGET = 2e-3  # of the variance of the outputs: what all windows of a model together may add to their error
+COST = {
+    8: 0.72,
+    4: 0.84,
+    2: 1.0,
+}  # of a product by its steps per window, on AVX2; 1 is no faster than 2 nor more precise
+BUDGET = 1e-3  # of the variance of the outputs: what windows of more than two steps may add to their error, together
 
 
 class Probe:
@@ -87,24 +92,50 @@ def macs(layer: Layer) -> int:
     return 0 if layer.kernel else layer.met.outputs * layer.w.size
 
 
-def widest(probe: Probe, layer: Layer, share: float, kept: Rounded | None = None) -> Rounded:
-    """`layer` rounded for the widest windows that add no more to the error of the outputs than `share` of `BUDGET`.
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """One way to round a layer: what it costs, and what it adds to the error of the model's outputs."""
 
-    `kept`: weights that are proven for some window already, and are taken where that is enough.
+    rounded: Rounded
+    cost: float
+    added: float
+
+
+def choices(probe: Probe, layer: Layer, kept: Rounded | None = None) -> list[Choice]:
+    """The ways to round `layer`, dearest and most precise first.
+
+    `kept`: weights that are proven for some window already, and add nothing where they are kept.
     """
-    if kept is not None and (layer.kernel or kept.T == STEPS[0]):
-        return kept
-    rounded = round_layer(layer, STEPS[0])
     if layer.kernel:
-        return rounded
-    least, budget = round_layer(layer, 0).error, BUDGET * share / max(probe.gain(layer, rounded.scale), 1e-300)
-    for T in STEPS[1:]:
-        if rounded.error - least <= budget:
-            break
-        if kept is not None and kept.T >= T:
-            return kept
-        rounded = round_layer(layer, T)
-    return rounded
+        return [Choice(kept or round_layer(layer, next(iter(COST))), 0.0, 0.0)]
+    found = [kept if kept is not None and kept.T >= T else round_layer(layer, T) for T in sorted(COST)]
+    gain = probe.gain(layer, found[-1].scale)
+    added = [0.0 if r is kept else max(r.error - found[0].error, 0.0) * gain for r in found]
+    return [Choice(r, COST[T] * macs(layer), a) for r, T, a in zip(found, sorted(COST), added)]
+
+
+def cheapest(options: list[list[Choice]], budget: float) -> list[Choice]:
+    """One of the choices for each layer: the cheapest that together add no more than `budget`.
+
+    By Lagrange's multiplier: for a price of error each layer's best is its own affair, and the price falls as far as the
+    budget allows.
+    """
+
+    def at(price: float) -> list[Choice]:
+        return [min(own, key=lambda c: (c.cost + price * c.added, -c.cost)) for own in options]
+
+    def fits(taken: list[Choice]) -> bool:
+        return sum(c.added for c in taken) <= budget
+
+    low, high = 0.0, 1.0
+    if fits(at(low)):
+        return at(low)
+    while not fits(at(high)) and high < 1e300:
+        low, high = high, high * 16
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if fits(at(middle)) else (middle, high)
+    return at(high)
 
 
 def round_layers(
@@ -122,9 +153,10 @@ def round_layers(
             for layer, was in zip(layers, found)
         ]
     if not float_outputs(model):
-        return round_layers(model, layers, samples, STEPS[-1], kept)
-    probe, total = Probe(model, layers, samples), max(sum(map(macs, layers)), 1)
-    return [widest(probe, layer, macs(layer) / total, was) for layer, was in zip(layers, found)]
+        return round_layers(model, layers, samples, min(COST), kept)
+    probe = Probe(model, layers, samples)
+    options = [choices(probe, layer, was) for layer, was in zip(layers, found)]
+    return [taken.rounded for taken in cheapest(options, BUDGET)]
 
 
 def checked(accumulate: str | int, least: int = 0) -> None:

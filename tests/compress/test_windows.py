@@ -59,17 +59,38 @@ def test_gain_is_what_an_error_of_a_layer_becomes_at_the_outputs():
         np.testing.assert_allclose(probe.gain(layer, step), 1 / 16 / variance, rtol=0.2)
 
 
-def test_larger_budgets_give_wider_windows(monkeypatch):
+def test_larger_budgets_give_wider_windows():
     model, seen = two_layers(), []
-    a, b = layers(model)
-    probe = windows.Probe(model, [a, b], data(4))
-    for budget in (1e-9, 1e-5, 1e-4, 1.0):
-        monkeypatch.setattr(windows, "BUDGET", budget)
-        rounded = windows.widest(probe, a, 0.5)
-        seen.append(rounded.T)
-        added = probe.gain(a, round_layer(a, 8).scale) * (rounded.error - round_layer(a, 0).error)
-        assert added <= budget * 0.5 or rounded.T == windows.STEPS[-1]
-    assert seen == sorted(seen) and seen[0] == 2 and seen[-1] == 8
+    probe = windows.Probe(model, layers(model), data(4))
+    options = [windows.choices(probe, layer) for layer in layers(model)]
+    for budget in (0.0, 1e-6, 1e-5, 1e-4, 1.0):
+        taken = windows.cheapest(options, budget)
+        assert sum(c.added for c in taken) <= budget
+        seen.append(sum(c.cost for c in taken))
+    assert seen == sorted(seen, reverse=True)
+    assert seen[0] == sum(own[0].cost for own in options) and seen[-1] == sum(own[-1].cost for own in options)
+
+
+def test_what_is_added_is_measured_from_windows_of_two_steps():
+    model = two_layers()
+    a, _ = layers(model)
+    probe = windows.Probe(model, layers(model), data(4))
+    two, four, eight = windows.choices(probe, a)
+    assert (two.rounded.T, four.rounded.T, eight.rounded.T) == (2, 4, 8)
+    assert two.added == 0 < four.added < eight.added and two.cost > four.cost > eight.cost
+    gain = probe.gain(a, eight.rounded.scale)
+    np.testing.assert_allclose(eight.added, gain * (round_layer(a, 8).error - round_layer(a, 2).error))
+
+
+def test_the_budget_goes_where_it_saves_most():
+    def layer(*choices):
+        return [windows.Choice(None, cost, added) for cost, added in choices]
+
+    loud, quiet = layer((10.0, 0.0), (8.0, 5.0), (7.0, 9.0)), layer((10.0, 0.0), (8.0, 0.5), (7.0, 1.0))
+    taken = windows.cheapest([loud, quiet], 1.5)
+    assert [(c.cost, c.added) for c in taken] == [(10.0, 0.0), (7.0, 1.0)]
+    assert [c.cost for c in windows.cheapest([loud, quiet], 0.0)] == [10.0, 10.0]
+    assert [c.cost for c in windows.cheapest([loud, quiet], 10.0)] == [7.0, 7.0]
 
 
 def test_layers_whose_errors_matter_more_get_smaller_windows(monkeypatch):
