@@ -49,17 +49,20 @@ static void context_free(context *c)
     free(c);
 }
 
-/* Zeroed, so that no plan reads what others left in memory; in huge pages where the system has them. */
+/*
+ * Zeroed, so that no plan reads what others left in memory; in whole huge pages where the system has them, for with small
+ * ones a network misses the TLB all the time.
+ */
 static int arena_make(context *c, size_t bytes)
 {
-    const size_t align = bytes < HUGE_PAGE ? 64 : HUGE_PAGE;
-    c->memory = calloc(1, bytes + align);
+    const size_t align = bytes < HUGE_PAGE / 4 ? 64 : HUGE_PAGE, whole = round_up(bytes, align);
+    c->memory = calloc(1, whole + align);
     if (!c->memory)
         return 0;
     c->arena = (char *)c->memory + (align - (uintptr_t)c->memory % align);
 #ifdef MADV_HUGEPAGE
     if (align == HUGE_PAGE)
-        madvise(c->arena, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE); /* a wish; refusal does no harm */
+        madvise(c->arena, whole, MADV_HUGEPAGE); /* a wish; refusal does no harm */
 #endif
     return 1;
 }
