@@ -39,8 +39,8 @@ void qdwconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
     const qtail tail = qtail_make(&q, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
-        const qdwconv_strip s = qdwconv_strip_at(p, &g, u % g.strips);
-        const size_t first = u / g.strips * g.channels, last = qdwconv_slice_end(p, &g, u / g.strips);
+        const qdwconv_strip s = qdwconv_strip_at(p, &g, u / g.slices);
+        const size_t first = u % g.slices * g.channels, last = qdwconv_slice_end(p, &g, u % g.slices);
         for (size_t x = s.first; x < s.first + s.count; x++)
             for (size_t j = first; j < last; j += BLOCK)
                 pixel(p, &tail, s.y, x, j, min_size(BLOCK, last - j));

@@ -5,8 +5,9 @@
 #include "../runtime/qepilogue.h"
 
 /*
- * The units: slices of channels times strips of output pixels.  A strip is a segment of a line, so that
- * windows can slide along it; slices make up for few lines, so that every thread gets its share.
+ * The units: strips of output pixels times slices of channels, those of one strip together: what a thread reads are
+ * lines, as it wrote them.  A strip is a segment of a line, so that windows can slide along it; slices make up for few
+ * lines, so that every thread gets its share.
  */
 typedef struct {
     size_t segments, width;  /* of a line; pixels of one */

@@ -107,9 +107,11 @@ void qdwconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
                               .proofs = p->prepared && !p->wzp ? p->prepared : r.proofs };
     qdw_line_make(&layer);
     for (size_t u = begin; u < end;) {
-        const size_t slice = u / g.strips, first = u % g.strips;
-        const size_t strips = min_size(min_size(end - u, g.strips - first), g.block);
-        const size_t left = slice * g.channels / QDW_NC, right = ceil_div(qdwconv_slice_end(p, &g, slice), QDW_NC);
+        const size_t first = u / g.slices, slice = u % g.slices;
+        const size_t slices = min_size(end - u, g.slices - slice);
+        const size_t strips = slices < g.slices ? 1 : min_size((end - u) / g.slices, g.block);
+        const size_t left = slice * g.channels / QDW_NC;
+        const size_t right = ceil_div(qdwconv_slice_end(p, &g, slice + slices - 1), QDW_NC);
         for (size_t i = left; i < right; i++) /* weights stay at hand, and so does a block */
             for (size_t x = first; x < first + strips; x++) {
                 const qdwconv_strip strip = qdwconv_strip_at(p, &g, x);
@@ -119,7 +121,7 @@ void qdwconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
                 line_make(p, &r, &strip, &line);
                 qdw_line_run(&layer, &line, i, i + 1);
             }
-        u += strips;
+        u += strips * slices;
     }
 }
 
