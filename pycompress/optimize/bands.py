@@ -44,9 +44,12 @@ def _chain(steps: list[Step], i: int, uses: Uses) -> list[Step]:
 
 
 def _hands_on(before: Step, after: Step, uses: Uses) -> bool:
-    """Whether `before` makes all of what `after`, and nobody else, reads."""
+    """Whether `before` makes all of what `after`, and nobody else, reads, pixel by pixel."""
     out, x = before.args["out"], _source(after)
     if root(out) is not root(x) or not (covers(out) and covers(x) and dense(out) and dense(x)):
+        return False
+    image, matrix = (x, out) if x.ndim == 4 else (out, x)
+    if matrix.shape != (image.size // image.shape[-1], image.shape[-1]):  # a Reshape stands between
         return False
     return uses.is_buffer(x) and uses.producer(x) is before and uses.only_reader(x)
 

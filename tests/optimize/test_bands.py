@@ -73,3 +73,43 @@ def test_every_window_meets_its_lines(monkeypatch, kernel, stride, pads, dilatio
     got, cut = run(model, x)
     np.testing.assert_array_equal(got, wanted)
     assert len(cut) > len(whole)
+
+
+@pytest.mark.parametrize("rows", [(1, 7 * 9 * 8), (7, 9 * 8), (2 * 7 * 9, 4), (7 * 9, 8)])
+@pytest.mark.parametrize("depthwise_first", [True, False])
+def test_rows_of_a_product_that_are_no_pixels_wait_for_the_whole_image(monkeypatch, rows, depthwise_first):
+    rng, (h, w, c) = np.random.default_rng(0), (7, 9, 8)
+    weights = {"d": rng.standard_normal((c, 1, 3, 3), np.float32)}
+    depthwise = dict(group=c, pads=[1, 1, 1, 1])
+    if depthwise_first:
+        shape_in, shape_out = (1, c, h, w), (rows[0], 6)
+        weights |= {"p": rng.standard_normal((rows[1], 6), np.float32), "s": np.array(rows)}
+        nodes = [
+            helper.make_node("Conv", ["x", "d"], ["1"], **depthwise),
+            helper.make_node("Transpose", ["1"], ["2"], perm=[0, 2, 3, 1]),
+            helper.make_node("Reshape", ["2", "s"], ["3"]),
+            helper.make_node("MatMul", ["3", "p"], ["y"]),
+        ]
+    else:
+        shape_in, shape_out = (rows[0], 5), (1, c, h, w)
+        weights |= {"p": rng.standard_normal((5, rows[1]), np.float32), "s": np.array([1, h, w, c])}
+        nodes = [
+            helper.make_node("MatMul", ["x", "p"], ["1"]),
+            helper.make_node("Reshape", ["1", "s"], ["2"]),
+            helper.make_node("Transpose", ["2"], ["3"], perm=[0, 3, 1, 2]),
+            helper.make_node("Conv", ["3", "d"], ["y"], **depthwise),
+        ]
+    graph = helper.make_graph(
+        nodes,
+        "flattened",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape_in)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape_out)],
+        [numpy_helper.from_array(v, name) for name, v in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    x = rng.standard_normal(shape_in, np.float32)
+    wanted, whole = run(model, x)
+    banded(monkeypatch, 300)
+    got, cut = run(model, x)
+    np.testing.assert_array_equal(got, wanted)
+    assert (len(cut) > len(whole)) == (rows == (h * w, c))
