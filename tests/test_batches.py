@@ -125,3 +125,19 @@ def test_large_weights_are_read_once_for_the_whole_batch(small_caches):
     nodes = [CONV, *FLAT[:2], helper.make_node("Gemm", ["f", "v"], ["y"], "gemm")]
     model = network(nodes, constants={"v": np.ones((4, 4096), np.float32)})
     assert '"times"' not in pc.compile(model, input_shapes=(BATCH, 3, 6, 6)).metadata["pycompress"]
+
+
+def test_outputs_made_of_the_number_of_images_are_not_cut(small_caches):
+    nodes = [
+        CONV,
+        helper.make_node("Relu", ["c"], ["y"]),
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Gather", ["s", "zero"], ["n"]),
+        helper.make_node("Range", ["zero", "n", "one"], ["r"]),
+    ]
+    model = network(nodes, constants={"zero": np.array(0), "one": np.array(1)})
+    model.graph.output.append(helper.make_tensor_value_info("r", TensorProto.INT64, ["n"]))
+    session = pc.InferenceSession(pc.compile(model, input_shapes=(BATCH, 3, 6, 6)))
+    _, numbers = session.run(None, {"x": np.zeros((BATCH, 3, 6, 6), np.float32)})
+    np.testing.assert_array_equal(numbers, range(BATCH))
+    assert "'r'" in session.explain()[0]["reason"]

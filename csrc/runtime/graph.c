@@ -5,7 +5,7 @@
  *      "arena": bytes, "times": 1, "steps": [[kernel, slot, slot, ...], ...]}]}
  * A slot is an integer (a size), null (NULL, or what the executor fills) or
  * [region, index, byte offset], a pointer into region 0 arena, 1 tensor, 2 input, 3 output.
- * With "times", which format 1 does not have, steps see one part of so many of each input and output, cut along
+ * With "times" (a key that readers of format 1 refuse) steps see one part of so many of each input and output, cut along
  * the first dimension; they are run once for each part.
  */
 #include "plan.h"
@@ -215,7 +215,7 @@ static int times_read(builder *b, size_t at)
     for (int side = 0; side < 2 && p->times > 1; side++)
         for (size_t i = 0; i < p->count[side]; i++) {
             const pcx_port *port = p->ports[side] + i;
-            if (!port->rank || !port->shape[0] || port->shape[0] % p->times)
+            if (!port->rank || !port->bytes || port->shape[0] % p->times)
                 return builder_refuse(b, "%.64s cannot be cut into %zu parts", port->name, p->times);
         }
     return PCX_OK;

@@ -106,9 +106,13 @@ def _has_constant_weights(node: onnx.NodeProto, values) -> bool:
     dims = [list(values[n].dims) for n in rest]
     if node.op_type == "Gemm":
         n = dims[0][0 if g.attribute(node, "transB", 0) else 1]
-        row = len(dims) == 1 or int(np.prod(dims[1])) == 1 or dims[1] in ([n], [1, n])
-        return row and not g.attribute(node, "transA", 0)
+        return (len(dims) == 1 or is_row(dims[1], n)) and not g.attribute(node, "transA", 0)
     return node.op_type != "MatMul" or len(dims[0]) == 2
+
+
+def is_row(dims: list[int], n: int) -> bool:
+    """Whether a Gemm's C of these dimensions is one bias for each of `n` columns, or one for all."""
+    return int(np.prod(dims)) == 1 or dims in ([n], [1, n])
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,14 @@ def at_least_opset(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
     return converted
 
 
+def check(model: onnx.ModelProto) -> None:
+    """Raises ModelError where `model` is not valid ONNX."""
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"not a valid ONNX model: {error}") from error
+
+
 def attribute(node: onnx.NodeProto, name: str, default=None):
     """The value of `node`'s attribute `name`."""
     for a in node.attribute:

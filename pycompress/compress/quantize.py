@@ -102,7 +102,7 @@ def quantize(
     note(model, layers, rounded)
     insert_pairs(model, plan, grids, quantize_outputs)
     g.drop_unused(model)
-    onnx.checker.check_model(model)
+    g.check(model)
     return model
 
 
@@ -110,6 +110,7 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     """`model` at opset 13 or newer, constants as initializers, batch norm folded."""
     if any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in model.graph.node):
         raise ModelError("the model is quantized already")
+    g.check(model)
     model = g.at_least_opset(model, 13)
     g.constants_to_initializers(model)
     g.fold_batchnorm(model)

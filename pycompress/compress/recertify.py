@@ -14,7 +14,7 @@ from ..errors import ModelError
 from . import graph as g
 from .blas import one_blas_thread
 from .calibrate import observe
-from .choose import WEIGHTED, Grid
+from .choose import WEIGHTED, Grid, is_row
 from .encode import PAIRS, Rounded, bias_of, matrix, read_layer, write_layer
 from .patches import Patches
 from .windows import checked, note, round_layers
@@ -60,7 +60,9 @@ def recertify(
         layers with 8-bit weights and activations.
     """
     checked(accumulate, least=1)
-    model = g.at_least_opset(g.as_model(model, base_dir), 13)
+    model = g.as_model(model, base_dir)
+    g.check(model)
+    model = g.at_least_opset(model, 13)
     g.constants_to_initializers(model)
     g.tidy(model)
     _plain_operators(model)
@@ -83,7 +85,7 @@ def recertify(
         write_layer(model, layer, given)
     note(model, layers, rounded)
     g.drop_unused(model)
-    onnx.checker.check_model(model)
+    g.check(model)
     return model
 
 
@@ -174,6 +176,10 @@ def _float_weights(model: onnx.ModelProto) -> tuple[dict[str, Grid], dict[str, R
             continue
         if node.op_type == "MatMul" and weights[0].ndim != 2:
             continue
+        if node.op_type == "Gemm" and len(node.input) > 2 and node.input[2]:
+            dims = list(bias[0].shape if bias is not None else values[node.input[2]].dims)
+            if not is_row(dims, weights[0].shape[0 if g.attribute(node, "transB", 0) else 1]):
+                continue
         grids[node.name] = Grid(np.float32(scale.reshape(-1)[0]), 0)
         for at, given in ((1, weights), (2, bias)):
             if given is not None:

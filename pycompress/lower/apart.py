@@ -55,7 +55,7 @@ def obstacle(model: Model, whole: Program, part: Program, n: int, g: int) -> str
         elif not _independent(proto, given, made, shapes, sizes):
             return f"node {proto.name!r} ({proto.op_type})"
     ports = [port.name for side in (model.graph.input, model.graph.output) for port in side]
-    return next((f"{x!r}" for x in ports if x not in model.constants and not shapes.carried(x)), None)
+    return next((f"{x!r}" for x in ports if x not in model.constants and (x in sizes or not shapes.carried(x))), None)
 
 
 def _independent(proto, given: list[str], made: list[str], shapes: _Shapes, sizes: set[str]) -> bool:

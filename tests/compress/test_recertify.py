@@ -182,3 +182,49 @@ def test_a_layer_without_bias_gets_one_that_takes_up_the_error():
     assert len(next(n for n in given.graph.node if n.op_type == "Conv").input) == 3
     off = np.stack([answer(given, x) - answer(model, x) for x in data])
     assert np.abs(off.mean((0, 1, 3, 4))).max() < 0.3 * off.std()
+
+
+@pytest.mark.parametrize(
+    "shape,taken", [((6,), True), ((1, 6), True), ((1, 1), True), ((), True), ((6, 1), False), ((6, 6), False)]
+)
+def test_a_gemm_whose_sum_is_no_bias_of_its_columns_is_left_alone(shape, taken):
+    rng = np.random.default_rng(0)
+    weights = {
+        "scale": np.float32(0.03), "zero": np.uint8(128), "w": rng.integers(-127, 128, (40, 6)).astype(np.int8),
+        "steps": rng.uniform(0.01, 0.02, 6).astype(np.float32), "zeros": np.zeros(6, np.int8),
+        "c": (10 * rng.standard_normal(shape)).astype(np.float32),
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["a"]),
+        helper.make_node("DequantizeLinear", ["w", "steps", "zeros"], ["b"], axis=1),
+        helper.make_node("Gemm", ["a", "b", "c"], ["y"], "gemm"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "sum",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (6, 40))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (6, 6))],
+        [numpy_helper.from_array(np.asarray(v), name) for name, v in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    if not taken:
+        with pytest.raises(pc.ModelError, match="nothing to certify"):
+            pc.recertify(model)
+        return
+    x = rng.standard_normal((6, 40), np.float32)
+    before, after = (pc.InferenceSession(m).run(None, {"x": x})[0] for m in (model, pc.recertify(model)))
+    assert np.abs(after - before).max() < 0.05 * np.abs(before).max()
+
+
+@pytest.mark.parametrize("function", [pc.quantize, pc.recertify])
+def test_models_that_are_not_valid_are_refused_before_any_sample_is_read(function):
+    model = network()
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+
+    def never():
+        raise AssertionError
+        yield
+
+    with pytest.raises(pc.ModelError, match="not a valid ONNX model"):
+        function(model, never())

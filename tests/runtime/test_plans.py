@@ -62,7 +62,7 @@ def test_steps_are_run_once_for_each_part(threads):
 
 
 def test_what_cannot_be_cut_is_refused():
-    for side, shape in (("inputs", []), ("inputs", [0, K]), ("outputs", [5 * M + 1, P])):
+    for side, shape in (("inputs", []), ("inputs", [0, K]), ("inputs", [5, 0]), ("outputs", [5 * M + 1, P])):
         graph, tensors, _, _ = two_steps()
         (program,) = graph["programs"]
         for port in (*program["inputs"], *program["outputs"]):
