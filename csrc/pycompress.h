@@ -20,6 +20,7 @@ extern "C" {
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
     X(sgemm) X(sconv) X(dwconv) \
+    X(bspmm) \
     X(qgemm) X(qconv) X(qdwconv) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
@@ -156,6 +157,23 @@ typedef struct {
     size_t ldo;
     float *out; /* [m:ldo,n] */
 } pcx_sgemm_args;
+
+/*
+ * bspmm: sgemm with block-sparse weights: the columns 16 p .. 16 p + 15 have weights at the k = index[b] only, for
+ * rows[p] <= b < rows[p + 1], summed in that order.  Error as sgemm's, with a panel's blocks for k.  Where `rows`
+ * falls, a panel has none.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const float *a; /* [m:lda,k] */
+    size_t n, blocks;
+    const int32_t *rows;   /* [ceil(n/16)+1] < blocks + 1 */
+    const uint16_t *index; /* [blocks] < k */
+    const float *w; /* [blocks,16]: kernels.bspmm.pack */
+    pcx_epilogue tail;
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_bspmm_args;
 
 /*
  * sconv: out = act(conv(x, w) + bias + residual) on NHWC images, f32.  Output (y, x) sums, in the
