@@ -24,7 +24,7 @@ extern "C" {
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
     X(dynquant) X(where) X(compare) \
-    X(spmm) X(csrmm)
+    X(spmm) X(bspmm) X(csrmm)
 
 /* begin cdef */
 
@@ -175,6 +175,23 @@ typedef struct {
     size_t ldo;
     float *out; /* [m:ldo,n] */
 } pcx_spmm_args;
+
+/*
+ * bspmm: sgemm with block-sparse weights: the columns 16 p .. 16 p + 15 have weights at the k = index[b] only, for
+ * rows[p] <= b < rows[p + 1], summed in that order.  Error as sgemm's, with a panel's blocks for k.  Where `rows`
+ * falls, a panel has none.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const float *a; /* [m:lda,k] */
+    size_t n, blocks;
+    const int32_t *rows;   /* [ceil(n/16)+1] < blocks + 1 */
+    const uint16_t *index; /* [blocks] < k */
+    const float *w; /* [blocks,16]: kernels.bspmm.pack */
+    pcx_epilogue tail;
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_bspmm_args;
 
 /*
  * csrmm: out = W . x, W in CSR, all values of one type.  Indices stand in any order, also more than once; each output
