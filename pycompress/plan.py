@@ -348,6 +348,8 @@ def macs(kernel: str, s: dict[str, int]) -> int:
     """Multiply-accumulates of one call."""
     if kernel in ("sgemm", "qgemm"):
         return s["m"] * s["n"] * s["k"]
+    if kernel == "qspmm":
+        return s["m"] * s["blocks"] * 4
     if kernel in ("sconv", "qconv"):
         return s["b"] * s["oh"] * s["ow"] * s["n"] * s["kh"] * s["kw"] * s["c"]
     if kernel in ("dwconv", "qdwconv"):
