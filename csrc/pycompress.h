@@ -20,7 +20,7 @@ extern "C" {
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
     X(sgemm) X(sconv) X(dwconv) \
-    X(qgemm) X(qconv) X(qdwconv) \
+    X(qgemm) X(qconv) X(qdwconv) X(qspmm) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
     X(dynquant) X(where) X(compare) \
@@ -81,9 +81,9 @@ typedef struct {
 
 /*
  * `units` and `scratch` look at sizes, and at pointers only for being NULL.  `prepare` and `prepared`
- * read the array `w` and the sizes that stand in its contract, nothing else: steps with the same
- * weights share the result.  Where `w` is not constant, args->prepared stays NULL, which every
- * implementation must take.
+ * read the array `w`, those whose values are bounded, and the sizes in the dimensions of these, nothing
+ * else: steps with the same weights share the result.  Where `w` is not constant, args->prepared stays
+ * NULL, which every implementation must take.
  */
 /*
  * `contract` lists the slots of the argument struct in order; every slot is 8 bytes.
@@ -320,6 +320,26 @@ typedef struct {
     size_t ldo, ot;
     void *out; /* [b,oh,ow:ldo,c] u8, i32 or f32 */
 } pcx_qdwconv_args;
+
+/*
+ * qspmm: as qgemm with sparse symmetric weights, blocks of four k: those of output j are [rows[j], rows[j + 1]),
+ * block b meets k = 4 * index[b] and the three after it.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const uint8_t *a; /* [m:lda,k] */
+    size_t ldz;
+    const int32_t *azp; /* [m:ldz]: zero point of each row; ldz 0: of all */
+    size_t n, blocks;
+    const int32_t *rows;   /* [n+1] < blocks+1 */
+    const uint16_t *index; /* [blocks] < ceil(k/4) */
+    const int8_t *w;       /* [blocks,4], zero beyond k: kernels.qspmm.pack */
+    const int32_t *colsum; /* [n]: sum of w over k */
+    pcx_qepilogue tail;
+    const void *prepared; /* as in pcx_qgemm_args */
+    size_t ldo, ot;
+    void *out; /* [m:ldo,n] u8, i32 or f32 */
+} pcx_qspmm_args;
 
 /* The six strided dims of the elementwise kernels: stride 0 broadcasts. */
 

@@ -12,7 +12,7 @@ enum {
 struct prepared {
     prepared *next;
     pcx_prepare_fn *make;
-    uint64_t key[KEY]; /* address of w, and the sizes that its contract mentions */
+    uint64_t key[KEY]; /* of what `prepare` may read: see derives_from */
     void *data;
 };
 
@@ -99,16 +99,27 @@ static int pointer_check(builder *b, const contract *c, const contract_slot *slo
     return slot->below.length ? bounds_check(b, p, e, contract_limit(c, slots, slot)) : PCX_OK;
 }
 
+/* Whether `prepare` may read slot i: the weights, what is bounded and so constant, and the sizes of these. */
+static int derives_from(const contract *c, size_t i)
+{
+    if (c->slot[i].kind != SLOT_SIZE)
+        return i == c->w || c->slot[i].below.length;
+    for (size_t x = 0; x < c->count; x++)
+        if (c->slot[x].kind == SLOT_ARRAY && derives_from(c, x) && contract_mentions(c->slot + x, c->slot[i].name))
+            return 1;
+    return 0;
+}
+
 /* Put what is derived from the constant weights into the slot; steps with the same weights share it. */
 static int prepare(builder *b, const kernel_row *row, uint64_t *slots)
 {
     const contract *c = &row->contract;
-    prepared want = { .make = row->impl->prepare, .key = { slots[c->w] } };
-    size_t used = 1;
+    prepared want = { .make = row->impl->prepare };
+    size_t used = 0;
     for (size_t i = 0; i < c->count; i++)
-        if (c->slot[i].kind == SLOT_SIZE && contract_mentions(c->slot + c->w, c->slot[i].name)) {
+        if (derives_from(c, i)) {
             if (used == KEY)
-                return builder_refuse(b, "its contract mentions too many sizes");
+                return builder_refuse(b, "`prepare` depends on too many arguments");
             want.key[used++] = slots[i];
         }
     prepared **bucket = b->made + slots[c->w] / 64 % (sizeof b->made / sizeof *b->made), *at = *bucket;

@@ -1,0 +1,31 @@
+/* qspmm.h - what the qspmm files share.  A unit is a panel of pixels times 16 outputs. */
+#ifndef PCX_QSPMM_H
+#define PCX_QSPMM_H
+
+#include "../runtime/qepilogue.h"
+
+enum {
+    QSP_NR = QT_NR, /* outputs of a unit */
+    QSP_PX = 8,     /* pixels of a vector: each four u8 of one block */
+    QSP_MR = 8,     /* vectors of a panel, at most */
+};
+
+/* Panels of about equally many vectors. */
+typedef struct {
+    size_t vectors, panels, groups;
+} qspmm_grid;
+
+static inline qspmm_grid qspmm_split(const pcx_qspmm_args *p)
+{
+    /* A panel is read again for every output: it should stay in L1. */
+    const size_t bytes = max_size(ceil_div(p->k, 4), 1) * QSP_PX * 4;
+    const size_t most = min_size(max_size(32768 / bytes, 1), QSP_MR);
+    qspmm_grid g = { ceil_div(p->m, QSP_PX), 0, ceil_div(p->n, QSP_NR) };
+    g.panels = ceil_div(g.vectors, most);
+    return g;
+}
+
+/* The first vector of a panel. */
+static inline size_t qspmm_first(const qspmm_grid *g, size_t panel) { return g->vectors * panel / g->panels; }
+
+#endif
