@@ -21,6 +21,7 @@ __all__ = [
     "compile",
     "cpu_info",
     "get_num_threads",
+    "prune",
     "quantize",
     "recertify",
     "set_num_threads",
@@ -30,6 +31,7 @@ __all__ = [
 _LAZY = {
     "compile": ".plan",
     "Preprocess": ".lower",
+    "prune": ".compress.prune",
     "quantize": ".compress.quantize",
     "recertify": ".compress.recertify",
 }

@@ -13,13 +13,13 @@ from . import calibration, models
 from .output import Output, size
 
 STEPS = ("prune", "factorize", "quantize", "recertify")  # always in this order
-BUILT = ("quantize", "recertify")
+BUILT = ("prune", "quantize", "recertify")
 SAMPLES = 64
 WINDOWS = ("auto", "1", "2", "4", "8")
 RECIPE = (
     "A recipe is a TOML (Python 3.11 or newer) or JSON file with a table for each step, named prune, factorize, "
     "quantize or recertify; they are taken in this order, whatever theirs.  The entries of [quantize] are "
-    "calibration, samples, mean, std and the options of pycompress.quantize; those of [recertify] likewise."
+    "calibration, samples, mean, std and the options of pycompress.quantize; those of [prune] and [recertify] likewise."
 )
 
 
@@ -27,7 +27,7 @@ def add(subparsers, common):
     parser = subparsers.add_parser(
         "compress",
         parents=[common],
-        help="quantize a model, or compile it into a plan",
+        help="prune or quantize a model, or compile it into a plan",
         description="Compress MODEL and write OUT: an .onnx that any runtime opens, or, where OUT ends in "
         ".plan.safetensors, the plan compiled from it.",
         epilog=RECIPE,
@@ -35,7 +35,11 @@ def add(subparsers, common):
     parser.add_argument("model", metavar="MODEL", help=models.HELP)
     parser.add_argument("out", metavar="OUT", type=Path, help=".onnx or .plan.safetensors file to write")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="steps and their options, instead of the flags")
-    parser.add_argument("--prune", type=float, metavar="SPARSITY", help="not built yet")
+    parser.add_argument(
+        "--prune", type=float, metavar="SPARSITY", help="share of the weights to set to zero: of all layers together"
+    )
+    parser.add_argument("--pattern", help="of the zeros: unstructured, 1x4, 4x1, 16x1, N:M as in 2:4, or channel")
+    parser.add_argument("--scope", choices=("global", "layer"), help="--prune all layers together, or each as far")
     parser.add_argument("--factorize", type=float, metavar="ENERGY", help="not built yet")
     parser.add_argument("--quantize", action="store_true", help="8-bit weights and activations")
     parser.add_argument(
@@ -79,11 +83,13 @@ def execute(args, out: Output) -> dict:
         raise FileNotFoundError(f"no such folder: {args.out.parent}")
     steps = read_recipe(args.recipe, args) if args.recipe else flags(args)
     if not steps and not as_plan:
-        raise ValueError("nothing to do: ask for --quantize or --recertify, or give a recipe")
+        raise ValueError("nothing to do: ask for --prune, --quantize or --recertify, or give a recipe")
     proto = source.proto
     for name, options in steps.items():
         with out.progress(name, options.get("samples") or SAMPLES) as tick:
             proto = STEP[name](proto, source, options, dict(args.shape), tick)
+        if name == "prune":
+            report(proto, out)
     if as_plan:
         with out.progress("compile"):
             save_plan(proto, source, args)
@@ -105,25 +111,27 @@ def execute(args, out: Output) -> dict:
 def flags(args) -> dict[str, dict]:
     """The steps that the flags ask for."""
     steps: dict[str, dict] = {}
-    for name in ("prune", "factorize"):
-        if getattr(args, name) is not None:
-            steps[name] = {}
-    own = {key: getattr(args, key) for key in ("calibration", "samples", "mean", "std", "accumulate")}
-    if own["accumulate"] not in (None, "auto"):
-        own["accumulate"] = int(own["accumulate"])
+    data = {key: getattr(args, key) for key in ("calibration", "samples", "mean", "std")}
+    if args.prune is not None:
+        steps["prune"] = {**data, "sparsity": args.prune, "pattern": args.pattern, "scope": args.scope}
+    elif args.pattern or args.scope:
+        raise ValueError("--pattern and --scope are for --prune")
+    if args.factorize is not None:
+        steps["factorize"] = {}
+    accumulate = args.accumulate if args.accumulate in (None, "auto") else int(args.accumulate)
     for name in ("quantize", "recertify"):
         if getattr(args, name):
-            steps[name] = own
+            steps[name] = {**data, "accumulate": accumulate}
     if "quantize" in steps and "recertify" in steps:
         raise ValueError("--recertify is for models that are quantized already; --quantize needs no help")
-    if args.calibration and not steps.keys() & {"quantize", "recertify"}:
-        raise ValueError("--calibration is for --quantize and --recertify")
+    if args.calibration and not steps.keys() & {"prune", "quantize", "recertify"}:
+        raise ValueError("--calibration is for --prune, --quantize and --recertify")
     return checked(steps, "flags")
 
 
 def read_recipe(path: Path, args) -> dict[str, dict]:
     """The steps of a recipe file; relative paths in it are relative to it."""
-    flagged = (args.quantize, args.recertify, args.calibration, args.accumulate)
+    flagged = (args.quantize, args.recertify, args.calibration, args.accumulate, args.pattern, args.scope)
     if any(flagged) or args.prune is not None or args.factorize is not None:
         raise ValueError("give a recipe or flags, not both")
     text = path.read_text("utf-8")
@@ -168,8 +176,8 @@ def calibrated(name: str, proto, source: models.Source, options: dict, shapes, t
     options = {k: v for k, v in options.items() if v is not None}
     data, count = options.pop("calibration", None), options.pop("samples", SAMPLES)
     mean, std = options.pop("mean", None), options.pop("std", None)
-    known = [n for n, p in inspect.signature(function).parameters.items() if p.kind == p.KEYWORD_ONLY]
-    known = [n for n in known if n not in ("base_dir", "progress")]  # not a recipe's business
+    apart = ("model", "calibration", "base_dir", "progress")  # the last two are not a recipe's business
+    known = [n for n in inspect.signature(function).parameters if n not in apart]
     if unknown := set(options) - set(known):
         raise ValueError(f"{name}: there is no option {min(unknown)!r}; there are {', '.join(known)}")
     if not isinstance(data, str) and (name == "quantize" or data is not None):
@@ -177,10 +185,25 @@ def calibrated(name: str, proto, source: models.Source, options: dict, shapes, t
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"{name}: samples must be an integer of at least 1, got {count!r}")
     feeds = None if data is None else calibration.samples(data, source.ports(shapes), count, mean, std)
-    return function(proto, feeds, progress=lambda seen: tick(), **options)
+    if name == "prune":
+        options = {"sparsity": None, **options}
+    return function(proto, calibration=feeds, progress=lambda seen: tick(), **options)
 
 
 STEP = {name: partial(calibrated, name) for name in BUILT}
+
+
+def report(proto, out: Output) -> None:
+    """What was pruned, and what was left alone and why."""
+    told = json.loads({p.key: p.value for p in proto.metadata_props}.get("pycompress.prune", "{}"))
+    out.table(("layer", "zeros"), [(name, f"{share:.1%}") for name, share in told.get("layers", {}).items()])
+    reasons: dict[str, list[str]] = {}
+    for name, why in told.get("excluded", {}).items():
+        reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        out.line(f"left alone, {why}: {', '.join(names)}")
+    if "sparsity" in told:
+        out.line(f"pruned: {told['sparsity']:.1%} of the weights of these layers are zero, {told['pattern']}")
 
 
 def save_plan(proto, source: models.Source, args) -> None:

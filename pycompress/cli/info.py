@@ -21,7 +21,7 @@ def add(subparsers, common):
         parents=[common],
         help="inputs, operators, weights and work of a model, or the steps of a plan",
         description="Describe a model: inputs and outputs, opset, operators, weights by type with the share of zeros, "
-        "multiply-accumulates.  Of a plan: its programs, steps, kernels, instruction sets and metadata.",
+        "layers with zeros and their pattern, multiply-accumulates, and the size as a plan.  Of a plan: its programs, steps, kernels, instruction sets and metadata.",
     )
     parser.add_argument("model", metavar="MODEL", help=models.HELP)
     models.add_shape(parser)
@@ -40,6 +40,7 @@ def of_model(source: models.Source, shapes) -> dict:
     from onnx import helper
 
     from .. import lower
+    from ..compress.zeros import sparse_layers
     from ..lower.model import to_array
 
     model = lower.load(source.proto)
@@ -52,7 +53,7 @@ def of_model(source: models.Source, shapes) -> dict:
     for x in arrays:
         row = weights.setdefault(x.dtype.name, Counter())
         row.update(tensors=1, elements=x.size, bytes=x.nbytes, zeros=int(x.size - np.count_nonzero(x)))
-    macs, why = _macs(source, shapes)
+    plan, why = _plan(source, shapes)
     return {
         "kind": "model",
         "model": source.text,
@@ -68,8 +69,10 @@ def of_model(source: models.Source, shapes) -> dict:
         "weights": {
             k: {**v, "sparsity": v["zeros"] / v["elements"] if v["elements"] else 0.0} for k, v in weights.items()
         },
-        "macs": macs,
+        "sparse_layers": sparse_layers(source.proto, model.constants),
+        "macs": plan and sum(note["macs"] for note in plan.notes[0]),
         "macs_unknown": why,
+        "plan_bytes": plan and plan.nbytes,
         "metadata": {p.key: p.value for p in source.proto.metadata_props},
     }
 
@@ -80,13 +83,13 @@ def _port(port, helper) -> dict:
     return {"name": port.name, "dtype": helper.tensor_dtype_to_np_dtype(kind.elem_type).name, "shape": dims}
 
 
-def _macs(source: models.Source, shapes) -> tuple[int | None, str | None]:
-    """Multiply-accumulates of one run, or why they are not known."""
+def _plan(source: models.Source, shapes):
+    """The model's plan, or None and why there is none."""
     from ..plan import compile as compile_plan
 
     try:
         wanted = {name: shape for name, (_, shape) in source.ports(shapes).items()}
-        return sum(note["macs"] for note in compile_plan(source.proto, input_shapes=wanted).notes[0]), None
+        return compile_plan(source.proto, input_shapes=wanted), None
     except ModelError as error:
         return None, str(error)
 
@@ -143,12 +146,20 @@ def _print(r: dict, out: Output) -> None:
         out.line(f"graph {r['graph']!r} by {r['producer'] or 'unknown'}, IR {r['ir_version']}, opset {opset}")
         _print_ports(r, out)
         macs = f"{r['macs'] / 1e6:.1f} million" if r["macs"] is not None else f"unknown ({r['macs_unknown']})"
-        out.line(f"multiply-accumulates: {macs}\n")
+        out.line(f"multiply-accumulates: {macs}")
+        out.line(f"as a plan: {size(r['plan_bytes'])}\n" if r["plan_bytes"] else "")
         rows = [
             (k, v["tensors"], v["elements"], size(v["bytes"]), f"{v['sparsity']:.1%}") for k, v in r["weights"].items()
         ]
         out.table(("weights", "tensors", "elements", "bytes", "zeros"), rows)
         out.line()
+        if r["sparse_layers"]:
+            rows = [
+                (x["node"], x["operator"], f"{x['outputs']} x {x['inputs']}", f"{x['sparsity']:.1%}", x["pattern"])
+                for x in r["sparse_layers"]
+            ]
+            out.table(("layer with zeros", "operator", "weights", "zeros", "pattern"), rows)
+            out.line()
         out.table(("operator", "nodes"), r["operators"].items())
         extra = r["metadata"]
     else:

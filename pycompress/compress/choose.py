@@ -54,7 +54,7 @@ def choose(model: onnx.ModelProto, operators: set[str], exclude: set[str], with_
         if node.op_type not in operators or node.name in exclude or node.domain not in ("", "ai.onnx"):
             return False
         data = data_inputs(node)
-        if node.op_type in WEIGHTED and not _has_constant_weights(node, values):
+        if node.op_type in WEIGHTED and not has_constant_weights(node, values):
             return False
         if not data or any(n in values or types.get(n) != TensorProto.FLOAT for n in [*data, node.output[0]]):
             return False
@@ -99,7 +99,8 @@ def data_inputs(node: onnx.NodeProto) -> list[str]:
     return [node.input[0]] if node.input and node.input[0] else []
 
 
-def _has_constant_weights(node: onnx.NodeProto, values) -> bool:
+def has_constant_weights(node: onnx.NodeProto, values) -> bool:
+    """Whether `node` is a product whose weights, and bias if it has one, are float32 constants."""
     rest = [n for n in node.input[1:] if n]
     if not rest or any(n not in values or values[n].data_type != TensorProto.FLOAT for n in rest):
         return False

@@ -7,7 +7,7 @@ or by moving the few weights of the windows that overflow; the scale with the le
 Then coordinate descent moves single weights while that lowers the expected squared error of the
 output, d' C d for an error d of the weights and the covariance C of what they meet, within the
 bounds that the proof sets (compare QuantEase, arXiv:2309.01885). Neighbouring inputs are alike, so
-errors that cancel matter more than small ones.
+errors that cancel matter more than small ones. The zeros of pruned weights stay: kernels skip them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ FACTORS = 2.0 ** (np.arange(-4, 37) / 12)
 MOST_MOVED = 16  # steps by which a window may overflow and still be mended
 SWEEPS = 6
 BLOCK = 32
+SPARSE = 0.05  # from this share of exact zeros on they were put there; fewer are chance, as in weights that were int8
 DAMPING = 1e-2  # of the mean variance: what calibration has not seen may still happen
 
 
@@ -47,6 +48,7 @@ def round_weights(
     Returns
     -------
     (q, scale) : int8[n,k], float32[n] with `kernels.qgemm.fits(q, T, segments)`, or that of qdwconv, everywhere.
+        Where at least `SPARSE` of `w` is zero, q is zero wherever w is.
     """
     w = w.astype(np.float32)
     c = _damped(covariance, w.shape)
@@ -172,6 +174,8 @@ def _descend(w, q, scale, c, lanes) -> None:
     n, k = w.shape
     columns = np.array(q.T, order="C")  # one weight of all rows lies together
     bounds = _Bounds(columns, lanes)
+    zero = np.array(w.T == 0, order="C")
+    pruned = zero.mean() >= SPARSE
     slope = _times(q * scale[:, None] - w, c)  # half the gradient of the squared error
     for _ in range(SWEEPS):
         moved = 0
@@ -185,6 +189,8 @@ def _descend(w, q, scale, c, lanes) -> None:
                 wanted = np.rint(columns[j] - near[i] / (corner[i, i] * scale))
                 low, high = bounds.of(j)
                 new = np.minimum(np.maximum(wanted, low), high)
+                if pruned:
+                    new = np.where(zero[j], np.float32(0), new)
                 delta = new - columns[j]
                 if delta.any():
                     moved += 1

@@ -39,6 +39,25 @@ def test_recertify_a_quantized_model_with_and_without_data(files, tmp_path, comm
     assert quantized(out) > 10
 
 
+def test_prune_and_say_what_was_pruned_and_what_not(files, tmp_path, command):
+    out = tmp_path / "p.onnx"
+    words = ("--prune", "0.75", "--pattern", "1x4", "--scope", "layer")
+    text = command("compress", files / "net.onnx", out, *words)
+    assert "pruned: 75" in text and "left alone, depthwise: " in text and "left alone, first convolution: " in text
+    assert onnx.load(out).graph == pycompress.prune(files / "net.onnx", 0.75, pattern="1x4", scope="layer").graph
+    rows = command("info", out, "--json")["sparse_layers"]
+    assert all(r["pattern"] == "1x4" for r in rows if r["outputs"] * r["inputs"] > 1000)
+
+
+def test_prune_comes_before_quantize_and_its_zeros_stay(files, tmp_path, command):
+    np.save(tmp_path / "c.npy", np.random.default_rng(0).standard_normal((4, 3, 48, 48), np.float32))
+    out = tmp_path / "q.onnx"
+    words = ("--quantize", "--prune", "0.8", "--scope", "layer", "--calibration", tmp_path / "c.npy")
+    assert list(command("compress", files / "net.onnx", out, *words, "--json")["steps"]) == ["prune", "quantize"]
+    rows = command("info", out, "--json")["sparse_layers"]
+    assert quantized(out) > 10 and sum(r["sparsity"] >= 0.79 for r in rows) > 10
+
+
 def test_quantize_on_a_folder_of_images(files, tmp_path, command):
     words = ("--quantize", "--calibration", files, "--samples", "2")
     (tmp_path / "photos").mkdir()
@@ -70,18 +89,21 @@ def test_a_recipe_holds_the_steps(kind, files, tmp_path, command):
     np.save(tmp_path / "c.npy", np.random.default_rng(0).standard_normal((4, 3, 48, 48), np.float32))
     options = {"calibration": "c.npy", "samples": 3, "method": "minmax"}
     if kind == "json":
-        (tmp_path / "r.json").write_text(json.dumps({"quantize": options}))
+        (tmp_path / "r.json").write_text(json.dumps({"quantize": options, "prune": {"sparsity": 0.5}}))
     else:
         lines = [f"{k} = {json.dumps(v)}" for k, v in options.items()]
-        (tmp_path / "r.toml").write_text("[quantize]\n" + "\n".join(lines))
-    command("compress", files / "net.onnx", tmp_path / "q.onnx", "--recipe", tmp_path / f"r.{kind}")
+        (tmp_path / "r.toml").write_text("[prune]\nsparsity = 0.5\n[quantize]\n" + "\n".join(lines))
+    r = command("compress", files / "net.onnx", tmp_path / "q.onnx", "--recipe", tmp_path / f"r.{kind}", "--json")
+    assert list(r["steps"]) == ["prune", "quantize"]
     assert quantized(tmp_path / "q.onnx") > 10
 
 
 @pytest.mark.parametrize(
     "recipe,said",
     [
-        ({"prune": {"sparsity": 0.8}}, "'prune' is not built"),
+        ({"prune": {"sparsity": 1.8}}, "sparsity must be in [0, 1)"),
+        ({"prune": {}}, "sparsity: pattern 'unstructured' needs one"),
+        ({"prune": {"sparsity": 0.5, "model": "m"}}, "no option 'model'"),
         ({"factorize": {}}, "'factorize' is not built"),
         ({"distil": {}}, "no step 'distil'"),
         ({"quantize": {"calibration": "photos", "bits": 3}}, "no option 'bits'"),
@@ -98,7 +120,9 @@ def test_a_recipe_that_cannot_be_followed_is_refused_by_name(recipe, said, files
 
 def test_flags_that_cannot_be_followed_are_refused(files, tmp_path, refused):
     net, out = files / "net.onnx", tmp_path / "q.onnx"
-    assert "'prune' is not built" in refused("compress", net, out, "--prune", "0.5")
+    assert "'factorize' is not built" in refused("compress", net, out, "--factorize", "0.5")
+    assert "--pattern and --scope are for --prune" in refused("compress", net, out, "--quantize", "--pattern", "1x4")
+    assert "pattern must be" in refused("compress", net, out, "--prune", "0.5", "--pattern", "3x3")
     assert "nothing to do" in refused("compress", net, out)
     assert "quantized already" in refused("compress", net, out, "--quantize", "--recertify")
     assert "--calibration is for" in refused("compress", net, out, "--calibration", "photos")

@@ -1,6 +1,8 @@
 import numpy as np
 import onnx
 
+import pycompress
+
 
 def test_a_model_s_inputs_operators_weights_and_work(files, command):
     r = command("info", files / "net.onnx", "--json")
@@ -53,3 +55,13 @@ def test_open_dimensions_come_from_shape(command):
     r = command("info", "zoo:mobilenetv1,width=0.25,resolution=None", "--json", "--shape", "1x3x64x64")
     assert r["macs"] > 0
     assert command("info", "zoo:mobilenetv1,width=0.25,resolution=None", "--json")["macs"] is None
+
+
+def test_layers_with_zeros_are_listed_with_the_pattern_found(files, tmp_path, command):
+    assert command("info", files / "net.onnx", "--json")["sparse_layers"] == []
+    onnx.save(pycompress.prune(files / "net.onnx", None, pattern="2:4"), tmp_path / "p.onnx")
+    r = command("info", tmp_path / "p.onnx", "--json")
+    assert {x["pattern"] for x in r["sparse_layers"] if x["inputs"] >= 16} == {"2:4"}
+    assert r["plan_bytes"] > 0 and r["bytes"] == (tmp_path / "p.onnx").stat().st_size
+    text = command("info", tmp_path / "p.onnx")
+    assert "2:4" in text and "as a plan: " in text
