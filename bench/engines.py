@@ -7,26 +7,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pycompress import native
-from pycompress._pcx import ffi, lib
 
 
 def ours(name: str, isa: str, arguments: list):
     """A function of no arguments that runs the kernel once, on this thread, its weights prepared."""
-    kernel = getattr(native, name)
-    impl = kernel.impl(isa)
-    values = dict(zip((arg.name for arg in kernel.spec.args), arguments))
-    slots, keep = kernel.pack(values)
-    if kernel.prepared is not None and impl.prepare:
-        size = impl.prepared(slots)
-        made = native.aligned((max(size, 1),), np.uint8)
-        impl.prepare(slots, ffi.from_buffer(made))
-        slots[kernel.prepared] = made.__array_interface__["data"][0]
-        keep.append(made)
-
-    def call(keep=keep):
-        assert lib.pcx_call(ffi.NULL, kernel.c, impl, slots) == lib.PCX_OK
-
-    return call
+    return getattr(native, name).ready(*arguments, isa=isa)
 
 
 def isas(name: str) -> list[str]:

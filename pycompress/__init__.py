@@ -18,6 +18,7 @@ __all__ = [
     "Preprocess",
     "PycompressError",
     "SessionOptions",
+    "advise",
     "compile",
     "cpu_info",
     "get_num_threads",
@@ -29,6 +30,7 @@ __all__ = [
 
 # What needs onnx is imported when it is asked for, and so are the kernels.
 _LAZY = {
+    "advise": ".advice",
     "compile": ".plan",
     "Preprocess": ".lower",
     "prune": ".compress.prune",

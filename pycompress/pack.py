@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import fields
 
 import numpy as np
 
 from .kernels import module
 from .lower.values import Program, Step
+from .optimize.forms import SPOKEN as SPARSE
 from .weights import Q8, Dense
 
 
@@ -26,12 +28,19 @@ def _packed(step: Step, cache: dict) -> Step:
     weights = step.args.get("w")
     if isinstance(weights, Dense):
         matrix = weights.w.reshape(weights.w.shape[0], -1) if weights.w.ndim > 2 else weights.w
-        return step.replace(w=_once(cache, "sgemm", matrix, module("sgemm").pack))
+        kernel = step.kernel if step.kernel in SPARSE else "sgemm"
+        packed = _once(cache, kernel, matrix, module(kernel).pack)
+        return step.replace(w=packed) if kernel == "sgemm" else step.replace(**_given(step, packed))
     if isinstance(weights, Q8):
         packed = _once(cache, step.kernel, weights.w, module(step.kernel).pack)
-        reason = "; ".join(filter(None, (step.reason, _form(step.kernel, packed.T))))
-        return step.replace(w=packed.w, colsum=packed.colsum, reason=reason)
+        form = "" if step.kernel in SPARSE else _form(step.kernel, packed.T)
+        return step.replace(**_given(step, packed), reason="; ".join(filter(None, (step.reason, form))))
     return step
+
+
+def _given(step: Step, packed) -> dict[str, np.ndarray]:
+    """What of the packed weights are arguments of the step."""
+    return {f.name: getattr(packed, f.name) for f in fields(packed) if f.name in step.args}
 
 
 def _form(kernel: str, T: np.ndarray) -> str:

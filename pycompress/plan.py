@@ -7,6 +7,7 @@ import json
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from .lower.apart import obstacle
 from .lower.model import Model
 from .lower.values import Program, Step, root
 from .native import aligned
-from .optimize import optimize, place, uncompressed
+from .optimize import Costs, optimize, place, uncompressed
+from .optimize.costs import costs_of
 from .optimize.strict import FLOAT_PRODUCTS
 from .optimize.uses import address
 from .pack import pack
@@ -54,7 +56,18 @@ class Tensors:
         self._names = {key: n for key, n in self._names.items() if n in names}
 
 
-def compile(model, *, input_shapes=None, preprocess=None, strict=False, cpu=None, labels=None, base_dir=None) -> Plan:
+def compile(
+    model,
+    *,
+    input_shapes=None,
+    preprocess=None,
+    strict=False,
+    sparse="auto",
+    costs=None,
+    cpu=None,
+    labels=None,
+    base_dir=None,
+) -> Plan:
     """Plan a model for given input shapes.
 
     Parameters
@@ -69,6 +82,12 @@ def compile(model, *, input_shapes=None, preprocess=None, strict=False, cpu=None
         of which the plan computes (image - mean) / std.  Shapes are then given as N, H, W, C.
     strict : bool
         Refuse a plan in which a node that was compressed does not run compressed.
+    sparse : {"auto", True, False}
+        Which products of weights with zeros run on a sparse kernel: those that `costs` says are faster so, all
+        that have one, none.
+    costs : path or Costs, optional
+        A table made on the machine that will run the plan, by ``pycompress advise MODEL --save FILE``; by default
+        the one shipped for the instruction set.
     cpu : str, optional
         The highest instruction set to use (as ``PYCOMPRESS_CPU``), for sessions on this plan.
     labels : sequence of str, optional
@@ -84,7 +103,12 @@ def compile(model, *, input_shapes=None, preprocess=None, strict=False, cpu=None
     ------
     ModelError
         If a shape is unknown, or a node cannot be run; it names the node and the attribute.
+    ValueError
+        If `sparse` is none of its values, or `costs` no cost table.
     """
+    if sparse not in ("auto", True, False):
+        raise ValueError(f'sparse must be "auto", True or False, got {sparse!r}')
+    table = None if costs is None else costs_of(costs)
     loaded = model if isinstance(model, Model) else lowering.load(model, base_dir=base_dir)
     images = preprocesses(loaded, preprocess)
     one = not isinstance(input_shapes, list) or all(isinstance(d, int) for d in input_shapes)
@@ -95,7 +119,7 @@ def compile(model, *, input_shapes=None, preprocess=None, strict=False, cpu=None
         if strict:
             _refuse_uncompressed(program, loaded)
         programs.append(program)
-    return program_plan(loaded, programs, cpu=cpu, labels=labels)
+    return program_plan(loaded, programs, cpu=cpu, labels=labels, costs=table, sparse=sparse)
 
 
 def lowered(model: Model, shapes: dict[str, tuple[int, ...]], values=None, images=None) -> Program:
@@ -144,14 +168,16 @@ def _traffic(program: Program) -> tuple[int, int]:
     return sum(constants.values()), moved
 
 
-def program_plan(model: Model, programs: list[Program], *, cpu=None, labels=None) -> Plan:
-    """The plan that holds `programs`, all lowered from `model`."""
+def program_plan(
+    model: Model, programs: list[Program], *, cpu=None, labels=None, costs: Costs | None = None, sparse="auto"
+) -> Plan:
+    """The plan that holds `programs`, all lowered from `model`; dense or sparse by `costs` (see `compile`)."""
     tensors = model.packed.setdefault("tensors", Tensors())
     kernels: dict[str, int] = {}
     used: dict[str, int] = {}
     graphs, notes = [], []
     for program in programs:
-        optimize(program)
+        optimize(program, partial(costs_of, costs, cpu), sparse)
         pack(program, model.packed)
         graph, note = _graph(program, tensors, kernels, used, model)
         graphs.append(graph)
@@ -345,7 +371,7 @@ def _note(step: Step, sizes: dict[str, int], in_float: bool) -> dict[str, object
 
 
 def macs(kernel: str, s: dict[str, int]) -> int:
-    """Multiply-accumulates of one call."""
+    """Multiply-accumulates of one call, those with zeros that a sparse kernel leaves out excepted."""
     if kernel in ("sgemm", "qgemm"):
         return s["m"] * s["n"] * s["k"]
     if kernel == "spmm":

@@ -22,6 +22,7 @@ LAYERS = [  # a module may import those of its own line and of the lines above i
     {"planfile"},
     {"plan"},
     {"session"},
+    {"advice"},
     {"compress"},
     {"zoo"},
     {"peers"},

@@ -1,4 +1,4 @@
-"""The command line: ``pycompress demo | info | compress | run | bench | profile | compare | doctor``.
+"""The command line: ``pycompress demo | info | compress | advise | run | bench | profile | compare | doctor``.
 
 A command is a module of this package with ``add(subparsers)`` and ``execute(args, out)``, which returns
 what ``--json`` prints.
@@ -12,10 +12,10 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import PycompressError
-from . import bench, compare, compress, demo, doctor, info, profile, run
+from . import advise, bench, compare, compress, demo, doctor, info, profile, run
 from .output import Output
 
-COMMANDS = (demo, info, compress, run, bench, profile, compare, doctor)
+COMMANDS = (demo, info, compress, advise, run, bench, profile, compare, doctor)
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 EXTRAS = {"onnx": "onnx", "PIL": "cli"}
 

@@ -57,6 +57,7 @@ def add(subparsers, common):
     )
     parser.add_argument("--std", type=numbers, metavar="S[,S,S]", help="of images, in units of 0..255")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="class names for a plan, one a line")
+    parser.add_argument("--costs", type=Path, metavar="FILE", help="cost table of `advise --save`, to plan by")
     models.add_shape(parser)
     return parser
 
@@ -81,6 +82,8 @@ def execute(args, out: Output) -> dict:
         raise ValueError(f"{args.out}: OUT must end in .onnx or .plan.safetensors")
     if not args.out.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {args.out.parent}")
+    if args.costs and not as_plan:
+        raise ValueError("--costs is for plans: let OUT end in .plan.safetensors")
     steps = read_recipe(args.recipe, args) if args.recipe else flags(args)
     if not steps and not as_plan:
         raise ValueError("nothing to do: ask for --prune, --quantize or --recertify, or give a recipe")
@@ -218,4 +221,5 @@ def save_plan(proto, source: models.Source, args) -> None:
             raise ValueError("--mean and --std are for a model with one image input")
         shapes = {name: (n, h, w, c) for name, (n, c, h, w) in shapes.items()}
     labels = args.labels.read_text("utf-8").splitlines() if args.labels else None
-    pycompress.compile(proto, input_shapes=shapes, preprocess=preprocess, labels=labels).save(args.out)
+    plan = pycompress.compile(proto, input_shapes=shapes, preprocess=preprocess, labels=labels, costs=args.costs)
+    plan.save(args.out)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..lower.values import Program
 from .arena import place
 from .bands import band
+from .costs import Costs
+from .forms import choose_forms
 from .fuse import fuse
 from .strict import uncompressed
 
-__all__ = ["optimize", "place", "uncompressed"]
+__all__ = ["Costs", "optimize", "place", "uncompressed"]
 
 
-def optimize(program: Program) -> None:
-    """Fuse steps, drop those nobody reads, cut what is large into bands."""
+def optimize(program: Program, costs: Callable[[], Costs | None] | None = None, sparse: bool | str = "auto") -> None:
+    """Fuse steps, drop those nobody reads, choose dense or sparse products, if given their costs; cut into bands."""
     fuse(program)
+    if costs is not None:
+        choose_forms(program, costs, sparse)
     band(program)

@@ -1,0 +1,175 @@
+"""From which sparsity on a layer is faster sparse, on this machine: measured, before anything is pruned or trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import kernels, native
+from . import lower as lowering
+from .cpu import cpu_info
+from .errors import ModelError
+from .optimize import optimize
+from .optimize.costs import Costs, Shape, curves, isa
+from .optimize.forms import SPARSE, matrix
+from .plan import input_shapes_of
+
+DENSITIES = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
+WINDOWS = (8, 4, 2, 1, 0)  # of dense int8 products: how coarse weights are, the faster
+DENSE = ("sgemm", *(f"qgemm.{T}" for T in WINDOWS))
+TYPICAL = {"sgemm": "sgemm", "qgemm": "qgemm.4"}  # what a sparse form is compared with
+ROUNDS, BLOCK = 3, 0.004  # seconds of one block of calls
+
+
+@dataclass(frozen=True, eq=False)
+class Advice:
+    """What was measured.
+
+    Attributes
+    ----------
+    costs : Costs
+        All times, to be saved and given to ``pycompress.compile``.
+    rows : list of dict
+        One per product of the model: ``node``, ``op``, ``shape`` (m, k, n), ``seconds`` by dense form, and
+        ``wins_from``: by sparse form the least sparsity (of blocks) at which it is faster than the dense form that
+        `TYPICAL` names, or None.
+    others : dict
+        How many steps of which kernel have weights, but no sparse form.
+    """
+
+    costs: Costs
+    rows: list[dict]
+    others: dict[str, int]
+
+
+def advise(
+    model,
+    *,
+    input_shapes=None,
+    base_dir=None,
+    seconds: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Advice:
+    """Measure every product of `model` dense and sparse, in float and int8, on one thread.
+
+    Weights are random, so the model need be neither pruned nor trained: what counts are its shapes.
+
+    Parameters
+    ----------
+    model : path, bytes or onnx.ModelProto
+    input_shapes : dict or sequence, optional
+        As for ``pycompress.compile``.
+    seconds : float
+        How long each form is measured, three times over; by default `BLOCK`.
+    progress : callable, optional
+        Called with the number of shapes measured and their total.
+
+    Raises
+    ------
+    ModelError
+        As ``pycompress.compile``; or if no layer is a product with constant weights.
+    """
+    loaded = lowering.load(model, base_dir=base_dir)
+    program = lowering.lower(loaded, input_shapes_of(loaded, input_shapes, {}))
+    optimize(program)
+    products = [(s, (s.args["a"].shape[0], *matrix(s).shape[::-1])) for s in program.steps if _is_product(s)]
+    others: dict[str, int] = {}
+    for step in program.steps:
+        if not _is_product(step) and step.args.get("w") is not None:
+            others[step.kernel] = others.get(step.kernel, 0) + 1
+    if not products:
+        raise ModelError("there is nothing to advise on: no layer is a matrix product or 1x1 convolution")
+    costs = measure({shape for _, shape in products}, seconds, progress)
+    rows = [
+        {
+            "node": step.node,
+            "op": step.op,
+            "shape": shape,
+            "seconds": {form: costs.seconds(form, *shape) for form in DENSE},
+            "wins_from": {
+                form: costs.wins_from(form, TYPICAL[dense], *shape) for dense, forms in SPARSE.items() for form in forms
+            },
+        }
+        for step, shape in products
+    ]
+    return Advice(costs, rows, others)
+
+
+def _is_product(step) -> bool:
+    return step.kernel in SPARSE and matrix(step) is not None and matrix(step).size > 0 and step.args["a"].shape[0] > 0
+
+
+def measure(shapes: Iterable[Shape], seconds: float | None = None, progress=None) -> Costs:
+    """The cost table of products of the given shapes (m, k, n), dense and at `DENSITIES`."""
+    shapes = sorted(shapes)
+    found: dict[str, list] = {}
+    for i, shape in enumerate(shapes):
+        rng = np.random.default_rng(0)
+        calls = {(form, 1.0): call(form, *shape, 1.0, rng) for form in DENSE}
+        for form in (form for forms in SPARSE.values() for form in forms):
+            calls |= {(form, d): call(form, *shape, d, rng) for d in DENSITIES}
+        best = dict.fromkeys(calls, np.inf)
+        for _ in range(ROUNDS):
+            for key, function in calls.items():
+                best[key] = min(best[key], _block(function, seconds or BLOCK))
+        for (form, density), taken in best.items():
+            found.setdefault(form, []).append((*shape, density, taken))
+        if progress:
+            progress(i + 1, len(shapes))
+    return Costs(isa(), str(cpu_info()["model"]), {form: curves(rows) for form, rows in found.items()})
+
+
+def _block(function, seconds: float) -> float:
+    """The fastest call of a block."""
+    best, end = np.inf, time.perf_counter() + seconds
+    function()
+    while True:
+        start = time.perf_counter()
+        function()
+        now = time.perf_counter()
+        best = min(best, now - start)
+        if now > end:
+            return best
+
+
+def call(form: str, m: int, k: int, n: int, density: float, rng: np.random.Generator) -> Callable[[], None]:
+    """One call of `form` on random data, ready to be timed."""
+    kernel, _, window = form.partition(".")
+    module = kernels.module(kernel)
+    if kernel in ("qgemm", "qspmm"):
+        w = kernels.module("qgemm").proven(rng, n, k, int(window)) if window else _int8(rng, n, k)
+        tail = kernels.module("qgemm").epilogue(rng, m, n)
+        a = rng.integers(0, 256, (m, k)).astype(np.uint8)
+        args = {"a": a, "azp": np.broadcast_to(np.array([128], np.int32), (m,)), **tail}
+    else:
+        w = rng.standard_normal((n, k), np.float32)
+        bias, params = rng.standard_normal(n, np.float32), np.zeros(2, np.float32)
+        args = {
+            "a": rng.standard_normal((m, k), np.float32), "bias": bias, "act": 1, "act_params": params,
+            "out": np.empty((m, n), np.float32),
+        }  # fmt: skip
+    blocks = {f: b for forms in SPARSE.values() for f, b in forms.items()}
+    packed = module.pack(w * _mask(rng, n, k, blocks[kernel], density) if kernel in blocks else w)
+    names = getattr(module, kernel).spec.by_name
+    args |= {"w": packed} if isinstance(packed, np.ndarray) else {k: v for k, v in vars(packed).items() if k in names}
+    return getattr(native, kernel).ready(**args)
+
+
+def _mask(rng, n: int, k: int, block: tuple[int, int], density: float) -> np.ndarray:
+    """Which weights stay: whole blocks, as many as `density` says."""
+    rows, columns = -(-n // block[0]), -(-k // block[1])
+    kept = np.zeros(rows * columns, bool)
+    kept[rng.permutation(kept.size)[: max(1, round(density * kept.size))]] = True
+    return np.kron(kept.reshape(rows, columns), np.ones(block, bool))[:n, :k]
+
+
+def _int8(rng, n: int, k: int) -> np.ndarray:
+    """Weights as the quantizer makes them of normal ones: in each row the heaviest pair just fits int16."""
+    w = rng.standard_normal((n, k + k % 2), np.float32)
+    pairs = np.abs(w.reshape(n, -1, 2).sum(2)).max(1, keepdims=True)
+    return np.clip(np.rint(w * (127 / np.maximum(pairs, np.abs(w).max(1, keepdims=True)))), -127, 127)[:, :k].astype(
+        np.int8
+    )

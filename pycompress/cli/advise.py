@@ -1,0 +1,72 @@
+"""``pycompress advise``: from which sparsity on each layer is faster sparse, on this machine."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from datetime import date
+from pathlib import Path
+
+from ..errors import ModelError
+from ..optimize.forms import SPOKEN
+from . import models
+from .output import Output
+
+
+def add(subparsers, common):
+    parser = subparsers.add_parser(
+        "advise",
+        parents=[common],
+        help="from which sparsity on each layer is faster sparse, measured here",
+        description="Time every matrix product and 1x1 convolution of MODEL dense and sparse, in float and int8, on "
+        "one thread of this machine, and print the sparsity from which on each sparse form wins. The weights do not "
+        "matter: the model need not be pruned.",
+    )
+    parser.add_argument("model", metavar="MODEL", help=models.HELP)
+    parser.add_argument(
+        "--save", type=Path, metavar="FILE", help="write the cost table; `compress --costs FILE` plans by it"
+    )
+    models.add_shape(parser)
+    return parser
+
+
+def execute(args, out: Output) -> dict:
+    from ..advice import TYPICAL, advise
+
+    source = models.Source(args.model)
+    if source.proto is None:
+        raise ModelError(f"{args.model}: a plan's layers are packed already; give the .onnx it was made from")
+    shapes = {name: shape for name, (_, shape) in source.ports(dict(args.shape)).items()}
+    with out.progress(f"measuring {args.model}"):
+        found = advise(source.proto, input_shapes=shapes)
+    if args.save:
+        command = shlex.join(["pycompress", *sys.argv[1:]])
+        found.costs.save(args.save, date=date.today().isoformat(), command=command)
+    result = {
+        "model": args.model,
+        "host": found.costs.host,
+        "isa": found.costs.isa,
+        "layers": found.rows,
+        "without_sparse_form": found.others,
+        "saved": str(args.save) if args.save else None,
+    }
+    out.line(f"{found.costs.host}, {found.costs.isa}, one thread; sparse forms win from these sparsities on:\n")
+    forms = list(SPOKEN)
+    heads = [f"{'int8' if form == 'qspmm' else 'float'} {SPOKEN[form]}" for form in forms]
+    rows = [
+        (
+            row["node"],
+            "x".join(map(str, row["shape"])),
+            *(f"{row['seconds'][form] * 1e6:.1f}" for form in TYPICAL.values()),
+            *("never" if row["wins_from"][form] is None else f"{row['wins_from'][form]:.0%}" for form in forms),
+        )
+        for row in found.rows
+    ]
+    out.table(("layer", "m x k x n", "float us", "int8 us", *heads), rows)
+    if found.others:
+        names = ", ".join(f"{n} x {kernel}" for kernel, n in found.others.items())
+        out.line(f"\nwithout a sparse form: {names}")
+    out.line("\nint8: dense with windows of 4 steps; sparsity of blocks is the share of blocks that are all zeros")
+    if args.save:
+        out.line(f"wrote {args.save}")
+    return result

@@ -1,0 +1,75 @@
+"""Cost tables: what was measured is told exactly, the rest between."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pycompress.optimize.costs import FORMAT, Costs, curves, shipped
+
+US = 1e-6
+
+
+def table(**forms):
+    """A table of (m, k, n, density, microseconds) by form."""
+    return Costs(
+        "avx2", "a test", {f: curves((m, k, n, d, t * US) for m, k, n, d, t in rows) for f, rows in forms.items()}
+    )
+
+
+def test_what_was_measured_is_told_and_densities_between_are_linear():
+    costs = table(
+        spmm=[(100, 64, 32, 0.5, 40), (100, 64, 32, 0.1, 10), (10, 8, 8, 1.0, 5)], sgemm=[(100, 64, 32, 1.0, 30)]
+    )
+    assert costs.seconds("sgemm", 100, 64, 32) == pytest.approx(30 * US, rel=1e-4)
+    assert costs.seconds("spmm", 100, 64, 32, 0.1) == pytest.approx(10 * US, rel=1e-4)
+    assert costs.seconds("spmm", 100, 64, 32, 0.3) == pytest.approx(25 * US, rel=1e-4)
+    assert costs.seconds("spmm", 100, 64, 32, 0.01) == pytest.approx(10 * US, rel=1e-4)  # nothing below is known
+    assert costs.seconds("qspmm", 100, 64, 32) is None
+
+
+def test_other_shapes_take_the_time_of_their_neighbours_per_product():
+    costs = table(sgemm=[(100, 64, 32, 1.0, 30), (100, 1024, 1024, 1.0, 9000)])
+    near = costs.seconds("sgemm", 200, 64, 32)
+    assert near == pytest.approx(60 * US, rel=0.05)
+    assert 30 * US < costs.seconds("sgemm", 100, 256, 128) < 9000 * US
+
+
+def test_a_form_wins_from_where_it_stays_below_dense():
+    costs = table(spmm=[(9, 9, 9, 0.0, 0), (9, 9, 9, 1.0, 100)], sgemm=[(9, 9, 9, 1.0, 39.5)])
+    assert costs.wins_from("spmm", "sgemm", 9, 9, 9) == 0.61
+    never = table(spmm=[(9, 9, 9, 1.0, 100)], sgemm=[(9, 9, 9, 1.0, 50)])
+    assert never.wins_from("spmm", "sgemm", 9, 9, 9) is None
+    assert never.wins_from("bspmm", "sgemm", 9, 9, 9) is None
+
+
+def test_a_saved_table_comes_back(tmp_path):
+    costs = table(spmm=[(100, 64, 32, 0.5, 40.125), (100, 64, 32, 0.1, 10)], sgemm=[(100, 64, 32, 1.0, 30)])
+    costs.save(tmp_path / "costs.json", date="2026-11-26")
+    again = Costs.load(tmp_path / "costs.json")
+    assert (again.isa, again.host) == ("avx2", "a test")
+    assert json.loads((tmp_path / "costs.json").read_text())["date"] == "2026-11-26"
+    for form, shapes in costs.times.items():
+        for shape, (densities, seconds) in shapes.items():
+            np.testing.assert_allclose(again.times[form][shape], (densities, seconds), rtol=1e-9)
+
+
+@pytest.mark.parametrize("text", [
+    "", "[]", "{}", '{"pycompress.costs": 99, "isa": "avx2", "host": "", "rows": {}}',
+    *(json.dumps({"pycompress.costs": FORMAT, "isa": "avx2", "host": "", "rows": rows}) for rows in (
+        [], {"spmm": [[1, 2, 3, 0.5]]}, {"spmm": [[0, 2, 3, 0.5, 1]]}, {"spmm": [[1, 2, 3, 1.5, 1]]},
+        {"spmm": [[1, 2, 3, 0.5, 0]]}, {"spmm": [[1.5, 2, 3, 0.5, 1]]}, {"spmm": 3},
+    )),
+])  # fmt: skip
+def test_what_is_no_table_is_refused_by_name(tmp_path, text):
+    (tmp_path / "costs.json").write_text(text)
+    with pytest.raises(ValueError, match="costs.json: not a cost table"):
+        Costs.load(tmp_path / "costs.json")
+
+
+@pytest.mark.parametrize("isa", ["avx2", "scalar"])
+def test_tables_are_shipped_and_know_every_form(isa):
+    costs = shipped(isa)
+    assert costs.isa == isa and costs.host
+    for form in ("sgemm", "spmm", "bspmm", "qspmm", *(f"qgemm.{T}" for T in (0, 1, 2, 4, 8))):
+        assert costs.seconds(form, 196, 512, 512, 0.2) > 0
