@@ -339,3 +339,23 @@ def test_mutated_files_never_crash():
     assert run.returncode == 0, run.stderr[-2000:]
     opened, refusals = map(int, run.stdout.split())
     assert opened > 100 and refusals > 2000
+
+
+@pytest.mark.parametrize("kernel", ["spmm", "bspmm", "qspmm"])
+def test_sparse_weights_that_lie_about_themselves_never_lead_outside(kernel):
+    args = handmade.example(kernel, np.random.default_rng(0))
+    graph, tensors, _ = handmade.program_of(kernel, args)
+    rows, index = tensors["rows"], tensors["index"]
+    for name, good, value in (
+        ("rows", rows, len(index) + 1),
+        ("rows", rows, -1),
+        ("index", index, np.iinfo(index.dtype).max),
+    ):
+        bad = good.copy()
+        bad.reshape(-1)[1] = value
+        refused(graph, kernel, name, "is not in [0, ", tensors=tensors | {name: bad})
+    rng = np.random.default_rng(1)
+    for scrambled in (rows[..., ::-1], rng.integers(0, len(index) + 1, rows.shape), np.full(rows.shape, len(index))):
+        tensors["rows"] = np.ascontiguousarray(scrambled, rows.dtype)
+        for cpu in (0, None):
+            handmade.build(graph, tensors, cpu).session(2).run([])
