@@ -55,10 +55,11 @@ PCX_INLINE void strip(const pcx_bspmm_args *p, const sgemm_rows *r, size_t first
         __m256 sum[SGEMM_TALL][MOST];
         PCX_UNROLL
         for (int v = 0; v < nv; v++) {
-            sum[0][v] = _mm256_loadu_ps(bias + v * LANES);
             PCX_UNROLL
-            for (int i = 1; i < mr; i++)
-                sum[i][v] = sum[0][v];
+            for (int i = 0; i < mr; i++) {
+                sum[i][v] = _mm256_loadu_ps(bias + v * LANES);
+                PCX_KEEP(sum[i][v]); /* copied now, not in the loop */
+            }
         }
         for (; stop - index >= 4; index += 4, w += 4 * SGEMM_NR)
             steps(a, index, w, sum, 4, mr, nv);
