@@ -20,11 +20,11 @@ extern "C" {
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
     X(sgemm) X(sconv) X(dwconv) \
-    X(bspmm) \
     X(qgemm) X(qconv) X(qdwconv) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
-    X(dynquant) X(where) X(compare)
+    X(dynquant) X(where) X(compare) \
+    X(spmm) X(csrmm) X(bspmm)
 
 /* begin cdef */
 
@@ -90,7 +90,7 @@ typedef struct {
  *   m                     a size
  *   a:f32[m:lda,k]        a pointer to m rows of k floats, lda floats apart
  *   bias?:f32[n]          may be NULL
- *   out:{u8,f32}ot[m,n]   element type by the size slot ot, one of those listed
+ *   out:{u8,f32}ot[m,n]   element type by the size slot ot, one of those listed; also of several arrays
  *   index:i32[n]<rows     every value is in [0, rows); such data must be constant
  *   prepared:prepared     filled by the executor
  * A dimension without a stride is as far apart as the one after it is long.  After
@@ -157,6 +157,42 @@ typedef struct {
     size_t ldo;
     float *out; /* [m:ldo,n] */
 } pcx_sgemm_args;
+
+/*
+ * spmm: out = act(bias + a . w' + residual), f32, where most of w is zero: only its nonzeros are stored and
+ * multiplied, so that infinity times a zero of w adds nothing.  Each output is one sum, bias first, in the order of
+ * the slices, and in each as the nonzeros stand; pack() stores them along k (FMA where the ISA has it).
+ * |error| <= (z + 2) * 2^-24 * (sum |a||w| + |bias| + |residual|) with z nonzeros in the row, before the activation.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const float *a; /* [m:lda,k] */
+    size_t slices, n, nnz;
+    const int32_t *rows;   /* [slices,n+1]: row r of slice s is rows[s][r] to rows[s][r+1]: kernels.spmm.pack */
+    const uint16_t *index; /* [nnz]: columns */
+    const float *w;        /* [nnz] */
+    pcx_epilogue tail;
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_spmm_args;
+
+/*
+ * csrmm: out = W . x, W in CSR, all values of one type.  Indices stand in any order, also more than once; each output
+ * is one sum in that order (FMA where the ISA has it): |error| <= z * 2^-24 (f64: 2^-53) * sum |w||x| with z nonzeros
+ * in the row.
+ */
+typedef struct {
+    size_t n, nnz;
+    const int32_t *rows; /* [n+1]: row r is rows[r] to rows[r+1] */
+    size_t k;
+    const int32_t *index; /* [nnz]: columns of W */
+    size_t t;
+    const void *w; /* [nnz] f32 or f64 */
+    size_t ldx, m, incx;
+    const void *x; /* [k:ldx,m:incx] */
+    size_t ldo;
+    void *out; /* [n:ldo,m] */
+} pcx_csrmm_args;
 
 /*
  * bspmm: sgemm with block-sparse weights: the columns 16 p .. 16 p + 15 have weights at the k = index[b] only, for

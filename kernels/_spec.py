@@ -1,9 +1,10 @@
 """The contract of a kernel, read from its reference's annotations.
 
 An argument's annotation is ``"f32[m:lda,k]"`` (an array), ``"f32[n]?"`` (an array or
-None), ``"{u8,f32}ot[m,n]"`` (one of several types, told to C by the size ``ot``),
-``"i32[n]<rows"`` (constant data with every value in [0, rows)), ``"size"`` (a Python int)
-or ``"prepared"`` (filled by the executor, always None here).  A size that arrays determine
+None), ``"{u8,f32}ot[m,n]"`` (one of several types, told to C by the size ``ot``; arrays that
+name the same size have the same type), ``"i32[n]<rows"`` (constant data with every value in
+[0, rows)), ``"size"`` (a Python int) or ``"prepared"`` (filled by the executor, always None
+here).  A size that arrays determine
 has no argument of its own; in C it stands just before the first array that mentions it.
 """
 
@@ -156,7 +157,8 @@ class Spec:
             if len(x.shape) != len(arg.dims) or WORD.get(x.dtype.name) not in arg.types or not x.dtype.isnative:
                 self._refuse(arg, x, sizes)
             if arg.type_size:
-                sizes[arg.type_size] = CODE[WORD[x.dtype.name]]
+                if sizes.setdefault(arg.type_size, CODE[WORD[x.dtype.name]]) != CODE[WORD[x.dtype.name]]:
+                    self._refuse(arg, x, sizes)
             for i, (extent, stride) in enumerate(arg.dims):
                 if extent.isidentifier():
                     if sizes.setdefault(extent, x.shape[i]) != x.shape[i]:

@@ -348,6 +348,8 @@ def macs(kernel: str, s: dict[str, int]) -> int:
     """Multiply-accumulates of one call."""
     if kernel in ("sgemm", "qgemm"):
         return s["m"] * s["n"] * s["k"]
+    if kernel == "spmm":
+        return s["m"] * s["nnz"]
     if kernel == "bspmm":
         return s["m"] * s["blocks"] * 16
     if kernel in ("sconv", "qconv"):

@@ -25,15 +25,8 @@ def test_c_and_python_state_the_same_contract(name):
 @pytest.mark.parametrize("name", kernels.NAMES)
 def test_struct_has_the_contract_s_slots(name):
     kernel = getattr(native, name)
-    types = {
-        "f32": "float",
-        "u8": "uint8_t",
-        "i8": "int8_t",
-        "i32": "int32_t",
-        "i64": "int64_t",
-        "bool": "uint8_t",
-        "u16": "uint16_t",
-    }
+    types = {"f32": "float", "u8": "uint8_t", "i8": "int8_t", "i32": "int32_t", "i64": "int64_t", "bool": "uint8_t"}
+    types["u16"] = "uint16_t"
     fields = list(flat(ffi.typeof(f"pcx_{name}_args")))
     assert ffi.sizeof(f"pcx_{name}_args") == 8 * len(kernel.spec.slots)
     assert [n for n, _ in fields] == [n for n, _ in kernel.spec.slots]

@@ -1,0 +1,140 @@
+/*
+ * spmm_avx2.c - a panel of up to 64 pixels is transposed into scratch, so that a nonzero is one broadcast times
+ * neighbours; sums of 64 rows of w wait in scratch, too, and are transposed back when the epilogue takes them.
+ */
+#include "spmm.h"
+
+#include "../runtime/act_avx2.h"
+#include "spmm_transpose.h"
+
+#if PCX_X86
+
+PCX_TARGET("avx2,fma")
+
+#define TILE         dot
+#define TILE_REAL    float
+#define TILE_INDEX   uint16_t
+#define TILE_VECTOR  __m256
+#define TILE_LOAD    _mm256_loadu_ps
+#define TILE_BROADCAST _mm256_broadcast_ss
+#define TILE_FMA     _mm256_fmadd_ps
+#include "spmm_tile.h"
+
+/* sums[r - first][pixel] of the rows [first, last) of w, in one slice; the first slice begins at the bias. */
+PCX_INLINE void multiply(const pcx_spmm_args *p, size_t slice, size_t first, size_t last, const float *panel,
+                         float *sums, const int nv)
+{
+    const int32_t *rows = p->rows + slice * (p->n + 1);
+    const float *bias = slice ? NULL : p->tail.bias;
+    for (size_t r = first; r < last; r++, sums += nv * SPMM_LANES) {
+        __m256 sum[SPMM_VECTORS];
+        PCX_UNROLL
+        for (int v = 0; v < nv; v++)
+            sum[v] = slice ? _mm256_loadu_ps(sums + v * SPMM_LANES) : bias ? _mm256_broadcast_ss(bias + r)
+                                                                           : _mm256_setzero_ps();
+        dot(p->w, p->index, (size_t)rows[r], (size_t)rows[r + 1], (const char *)panel, nv * sizeof(__m256), sum, nv);
+        PCX_UNROLL
+        for (int v = 0; v < nv; v++)
+            _mm256_storeu_ps(sums + v * SPMM_LANES, sum[v]);
+    }
+}
+
+#define MULTIPLY(nv) \
+    PCX_NOINLINE static void multiply_##nv(const pcx_spmm_args *p, size_t slice, size_t first, size_t last, \
+                                           const float *panel, float *sums) \
+    { \
+        multiply(p, slice, first, last, panel, sums, nv); \
+    }
+MULTIPLY(1) MULTIPLY(2) MULTIPLY(3) MULTIPLY(4) MULTIPLY(5) MULTIPLY(6) MULTIPLY(7) MULTIPLY(8)
+
+typedef void multiply_fn(const pcx_spmm_args *p, size_t slice, size_t first, size_t last, const float *panel,
+                         float *sums);
+static multiply_fn *const multiply_by[] = { NULL,       multiply_1, multiply_2, multiply_3, multiply_4,
+                                            multiply_5, multiply_6, multiply_7, multiply_8 };
+
+/* The epilogue of eight columns of out from `column` on; sums: theirs. */
+PCX_INLINE void finish(const pcx_spmm_args *p, const float *sums, size_t width, size_t column, size_t pixel,
+                       size_t pixels)
+{
+    const pcx_epilogue *tail = &p->tail;
+    const size_t columns = min_size(SPMM_LANES, p->n - column);
+    const float *from[SPMM_LANES];
+    for (size_t i = 0; i < SPMM_LANES; i++)
+        from[i] = sums + min_size(i, columns - 1) * width;
+    for (size_t at = 0; at < pixels; at += SPMM_LANES) {
+        __m256 t[SPMM_LANES];
+        transpose_8x8(from, t);
+        for (size_t i = 0; i < min_size(SPMM_LANES, pixels - at); i++) {
+            float *out = p->out + (pixel + at + i) * p->ldo + column;
+            const float *residual = tail->residual ? tail->residual + (pixel + at + i) * tail->ldr + column : NULL;
+            float part[SPMM_LANES];
+            if (columns < SPMM_LANES) {
+                memset(part, 0, sizeof part);
+                if (residual)
+                    t[i] = _mm256_add_ps(t[i], _mm256_loadu_ps(memcpy(part, residual, columns * sizeof *part)));
+                _mm256_storeu_ps(part, t[i]);
+                pcx_act_row_avx2(part, part, SPMM_LANES, tail->act, tail->act_params);
+                memcpy(out, part, columns * sizeof *part);
+                continue;
+            }
+            if (residual)
+                t[i] = _mm256_add_ps(t[i], _mm256_loadu_ps(residual));
+            _mm256_storeu_ps(out, t[i]);
+            if (tail->act)
+                pcx_act_row_avx2(out, out, SPMM_LANES, tail->act, tail->act_params);
+        }
+        for (size_t i = 0; i < SPMM_LANES; i++)
+            from[i] += SPMM_LANES;
+    }
+}
+
+/* The rows [first, last) of w, at most SPMM_BLOCK, times the panel. */
+static void block(const pcx_spmm_args *p, size_t first, size_t last, const float *panel, float *sums, size_t vectors,
+                  size_t pixel)
+{
+    const size_t width = vectors * SPMM_LANES;
+    if (!p->slices)
+        for (size_t i = 0; i < (last - first) * width; i++)
+            sums[i] = p->tail.bias ? p->tail.bias[first + i / width] : 0;
+    for (size_t slice = 0; slice < p->slices; slice++)
+        multiply_by[vectors](p, slice, first, last, panel, sums);
+    for (size_t column = first; column < last; column += SPMM_LANES)
+        finish(p, sums + (column - first) * width, width, column, pixel, min_size(width, p->m - pixel));
+}
+
+size_t spmm_units_avx2(const void *args)
+{
+    const pcx_spmm_args *p = args;
+    const spmm_split s = spmm_split_of(p->m, p->n, p->nnz);
+    return s.panels * s.groups;
+}
+
+size_t spmm_scratch_avx2(const void *args)
+{
+    const pcx_spmm_args *p = args;
+    const size_t vectors = min_size(SPMM_VECTORS, ceil_div(p->m, SPMM_LANES));
+    return vectors * sizeof(__m256) * (SPMM_BLOCK + p->k);
+}
+
+void spmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
+{
+    const pcx_spmm_args *p = args;
+    const spmm_split s = spmm_split_of(p->m, p->n, p->nnz);
+    for (size_t unit = begin; unit < end; unit++) {
+        const size_t at = spmm_vector(&s, unit / s.groups), pixel = at * SPMM_LANES;
+        const size_t vectors = spmm_vector(&s, unit / s.groups + 1) - at, width = vectors * SPMM_LANES;
+        const size_t first = unit % s.groups * s.rows, last = min_size(first + s.rows, p->n);
+        float *sums = scratch, *panel = sums + SPMM_BLOCK * width;
+        if (unit == begin || !first)
+            for (size_t v = 0; v < vectors; v++) {
+                const size_t from = pixel + v * SPMM_LANES;
+                transpose_8(p->a + from * p->lda, p->lda, min_size(SPMM_LANES, p->m - from), panel + v * SPMM_LANES,
+                            width, p->k);
+            }
+        for (size_t row = first; row < last; row += SPMM_BLOCK)
+            block(p, row, min_size(row + SPMM_BLOCK, last), panel, sums, vectors, pixel);
+    }
+}
+
+PCX_TARGET_END
+#endif
