@@ -1,0 +1,74 @@
+/* sgemm_finish_avx2.h - from the sums of a tile to its outputs: sgemm and bspmm. */
+#ifndef PCX_SGEMM_FINISH_AVX2_H
+#define PCX_SGEMM_FINISH_AVX2_H
+
+#include "sgemm.h"
+
+#include "../runtime/act_avx2.h"
+
+#if PCX_X86
+
+PCX_TARGET("avx2,fma")
+
+enum { LANES = 8, MOST = 8 }; /* MOST vectors of columns in a tile */
+
+/* What follows the sums: nothing, two bounds, hardswish; all else goes through memory. */
+enum { PLAIN, BOUNDS, HARDSWISH, SLOW };
+
+PCX_INLINE int finish_kind(size_t act)
+{
+    return act <= PCX_ACT_CLIP ? act != PCX_ACT_NONE : act == PCX_ACT_HARDSWISH ? HARDSWISH : SLOW;
+}
+
+/* Finish mr x width sums that lie in memory: the last columns of a panel, or an activation that needs registers. */
+PCX_NOINLINE static void finish_slowly(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t column,
+                                       float *sum, size_t mr, size_t width)
+{
+    const pcx_epilogue *tail = to->tail;
+    for (size_t i = 0; i < mr; i++, sum += width) {
+        const float *residual = tail->residual ? r->residual[first + i] + column : NULL;
+        float *out = r->out[first + i] + column;
+        if (to->n - column < width) {
+            sgemm_finish(tail, sum, residual, out, to->n - column);
+            continue;
+        }
+        for (size_t j = 0; residual && j < width; j++)
+            sum[j] += residual[j];
+        pcx_act_row_avx2(out, sum, width, tail->act, tail->act_params);
+    }
+}
+
+/* sum = act(sum + residual), for mr rows x nv vectors; residual: NULL, or the rows' `offset` bytes before theirs. */
+PCX_INLINE void finish(__m256 sum[][MOST], const float *const *residual, size_t offset, int how, const float *bounds,
+                       const int mr, const int nv)
+{
+    if (residual) {
+        PCX_UNROLL
+        for (int i = 0; i < mr; i++) {
+            PCX_UNROLL
+            for (int v = 0; v < nv; v++)
+                sum[i][v] = _mm256_add_ps(sum[i][v], _mm256_loadu_ps(residual[i] + offset + v * LANES));
+        }
+    }
+    if (how == BOUNDS) {
+        PCX_OPAQUE(bounds); /* in no registers while there are sums */
+        const __m256 low = _mm256_broadcast_ss(bounds), high = _mm256_broadcast_ss(bounds + 1);
+        PCX_UNROLL
+        for (int i = 0; i < mr; i++) {
+            PCX_UNROLL
+            for (int v = 0; v < nv; v++) /* max and min return their second argument if one is NaN */
+                sum[i][v] = _mm256_min_ps(high, _mm256_max_ps(low, sum[i][v]));
+        }
+    } else if (how == HARDSWISH) {
+        PCX_UNROLL
+        for (int i = 0; i < mr; i++) {
+            PCX_UNROLL
+            for (int v = 0; v < nv; v++)
+                sum[i][v] = pcx_act_avx2(sum[i][v], PCX_ACT_HARDSWISH, NULL);
+        }
+    }
+}
+
+PCX_TARGET_END
+#endif
+#endif
