@@ -26,14 +26,15 @@ PCX_INLINE void multiply(const pcx_spmm_args *p, size_t slice, size_t first, siz
                          float *sums, const int nv)
 {
     const int32_t *rows = p->rows + slice * (p->n + 1);
-    const float *bias = slice ? NULL : p->tail.bias;
+    const uint16_t *index = p->index;
+    const float *w = p->w, *bias = p->tail.bias;
     for (size_t r = first; r < last; r++, sums += nv * SPMM_LANES) {
         __m256 sum[SPMM_VECTORS];
         PCX_UNROLL
         for (int v = 0; v < nv; v++)
             sum[v] = slice ? _mm256_loadu_ps(sums + v * SPMM_LANES) : bias ? _mm256_broadcast_ss(bias + r)
                                                                            : _mm256_setzero_ps();
-        dot(p->w, p->index, (size_t)rows[r], (size_t)rows[r + 1], (const char *)panel, nv * sizeof(__m256), sum, nv);
+        dot(w, index, (size_t)rows[r], (size_t)rows[r + 1], (const char *)panel, nv * sizeof(__m256), sum, nv);
         PCX_UNROLL
         for (int v = 0; v < nv; v++)
             _mm256_storeu_ps(sums + v * SPMM_LANES, sum[v]);
@@ -53,15 +54,15 @@ typedef void multiply_fn(const pcx_spmm_args *p, size_t slice, size_t first, siz
 static multiply_fn *const multiply_by[] = { NULL,       multiply_1, multiply_2, multiply_3, multiply_4,
                                             multiply_5, multiply_6, multiply_7, multiply_8 };
 
-/* What follows the sums: nothing, two bounds, or through memory. */
-enum { PLAIN, BOUNDS, SLOW };
+/* What follows the sums: nothing, two bounds, hardswish; all else goes through memory. */
+enum { PLAIN, BOUNDS, HARDSWISH, SLOW };
 
-/* The epilogue of eight pixels from `pixel` on and the columns from `column` on; sums[c], `width` apart, are column c's. */
+/* The epilogue of eight pixels from `pixel` on and eight columns from `column` on; sums[c], `width` apart, are c's. */
 PCX_INLINE void finish(const pcx_spmm_args *p, const float *sums, size_t width, size_t column, size_t pixel,
                        const int how, __m256 low, __m256 high)
 {
     const float *residual = p->tail.residual;
-    float *out = p->out + pixel * p->ldo + column;
+    float *out = p->out + pixel * p->ldo + column, part[SPMM_LANES * SPMM_LANES];
     __m256 t[SPMM_LANES];
     transpose_8x8(sums, width, t);
     if (residual) {
@@ -70,17 +71,27 @@ PCX_INLINE void finish(const pcx_spmm_args *p, const float *sums, size_t width, 
         for (int i = 0; i < SPMM_LANES; i++, residual += p->tail.ldr)
             t[i] = _mm256_add_ps(t[i], _mm256_loadu_ps(residual));
     }
+    if (how == SLOW) {
+        PCX_UNROLL
+        for (int i = 0; i < SPMM_LANES; i++)
+            _mm256_storeu_ps(part + i * SPMM_LANES, t[i]);
+        pcx_act_row_avx2(part, part, SPMM_LANES * SPMM_LANES, p->tail.act, p->tail.act_params);
+    }
     PCX_UNROLL
     for (int i = 0; i < SPMM_LANES; i++, out += p->ldo) { /* max and min return their second argument if one is NaN */
         if (how == BOUNDS)
             t[i] = _mm256_min_ps(high, _mm256_max_ps(low, t[i]));
+        else if (how == HARDSWISH)
+            t[i] = pcx_act_avx2(t[i], PCX_ACT_HARDSWISH, NULL);
+        else if (how == SLOW)
+            t[i] = _mm256_loadu_ps(part + i * SPMM_LANES);
         _mm256_storeu_ps(out, t[i]);
     }
 }
 
-/* The same for edges, and any activation. */
-PCX_NOINLINE static void finish_slowly(const pcx_spmm_args *p, const float *sums, size_t width, size_t column,
-                                       size_t columns, size_t pixel, size_t pixels)
+/* The same for less than eight columns or pixels. */
+PCX_NOINLINE static void finish_few(const pcx_spmm_args *p, const float *sums, size_t width, size_t column,
+                                    size_t columns, size_t pixel, size_t pixels)
 {
     for (size_t i = 0; i < pixels; i++) {
         const float *residual = p->tail.residual ? p->tail.residual + (pixel + i) * p->tail.ldr + column : NULL;
@@ -92,20 +103,26 @@ PCX_NOINLINE static void finish_slowly(const pcx_spmm_args *p, const float *sums
     }
 }
 
-/* The epilogue of the rows [first, last) of w for `pixels` pixels. */
+/*
+ * The epilogue of the rows [first, last) of w for a panel of pixels.  The last eight columns or pixels may overlap
+ * those before: the same numbers come out.
+ */
 PCX_INLINE void finish_block(const pcx_spmm_args *p, const float *sums, size_t width, size_t first, size_t last,
                              size_t pixel, size_t pixels, const int how)
 {
+    const size_t columns = last - first;
     float bounds[2];
     pcx_act_bounds(p->tail.act, p->tail.act_params, bounds, bounds + 1);
     const __m256 low = _mm256_set1_ps(bounds[0]), high = _mm256_set1_ps(bounds[1]);
     for (size_t at = 0; at < pixels; at += SPMM_LANES)
-        for (size_t c = first; c < last; c += SPMM_LANES)
-            if (PCX_LIKELY(how != SLOW && c + SPMM_LANES <= last && at + SPMM_LANES <= pixels))
-                finish(p, sums + (c - first) * width + at, width, c, pixel + at, how, low, high);
+        for (size_t i = 0; i < columns; i += SPMM_LANES) {
+            const size_t c = back(i, columns, SPMM_LANES), to = pixel + back(at, pixels, SPMM_LANES);
+            if (PCX_LIKELY(columns >= SPMM_LANES && pixels >= SPMM_LANES))
+                finish(p, sums + c * width + at, width, first + c, to, how, low, high);
             else
-                finish_slowly(p, sums + (c - first) * width + at, width, c, min_size(SPMM_LANES, last - c), pixel + at,
-                              min_size(SPMM_LANES, pixels - at));
+                finish_few(p, sums + c * width + at, width, first + c, min_size(SPMM_LANES, columns), to,
+                           min_size(SPMM_LANES, pixels));
+        }
 }
 
 /* The rows [first, last) of w, at most SPMM_BLOCK, times the panel. */
@@ -123,6 +140,8 @@ static void block(const pcx_spmm_args *p, size_t first, size_t last, const float
         finish_block(p, sums, width, first, last, pixel, pixels, PLAIN);
     else if (p->tail.act <= PCX_ACT_CLIP)
         finish_block(p, sums, width, first, last, pixel, pixels, BOUNDS);
+    else if (p->tail.act == PCX_ACT_HARDSWISH)
+        finish_block(p, sums, width, first, last, pixel, pixels, HARDSWISH);
     else
         finish_block(p, sums, width, first, last, pixel, pixels, SLOW);
 }

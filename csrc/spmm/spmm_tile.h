@@ -1,5 +1,6 @@
 /*
- * spmm_tile.h - the inner product of all sparse kernels: a row of W times a panel.  A template, without a guard:
+ * spmm_tile.h - the inner product of all sparse kernels: a row of W times a panel.  A template without a guard; who
+ * includes it again undefines:
  *
  *   TILE, TILE_ONE  names of the functions
  *   TILE_REAL       float or double
@@ -34,12 +35,3 @@ PCX_INLINE void TILE(const TILE_REAL *w, const TILE_INDEX *index, size_t begin, 
     for (; i < end; i++)
         TILE_ONE(w + i, panel + (size_t)index[i] * stride, sum, nv);
 }
-
-#undef TILE
-#undef TILE_ONE
-#undef TILE_REAL
-#undef TILE_INDEX
-#undef TILE_VECTOR
-#undef TILE_LOAD
-#undef TILE_BROADCAST
-#undef TILE_FMA

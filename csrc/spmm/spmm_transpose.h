@@ -43,19 +43,24 @@ PCX_INLINE void transpose_8x8(const float *in, size_t step, __m256 out[8])
     }
 }
 
+/* Where the vector at p takes its `lanes` of `count` numbers: the last one moves back, as far as it can. */
+PCX_INLINE size_t back(size_t p, size_t count, size_t lanes) { return min_size(p, max_size(count, lanes) - lanes); }
+
 /*
- * out[q][p] = in[p][q], q < count, p < rows: rows of `count` floats, in_step apart, become columns of whole vectors,
- * out_step floats apart; what a vector holds beyond the last row is zero.  A few columns at a time, so that what is
- * written by halves of lines stays near.
+ * out[q][p] = in[back(p)][q], q < count, for `rows` rows, in_step apart, of `count` floats; rows of out, out_step
+ * apart, are whole vectors.  Of less than eight rows, the last is taken again.  A few columns at a time, so that
+ * lines, which are written by halves, stay near.
  */
 PCX_INLINE void transpose_in(const float *in, size_t in_step, size_t rows, float *out, size_t out_step, size_t count)
 {
     enum { TOGETHER = 16 };
-    for (size_t q = 0; q < count; q += TOGETHER) {
-        const size_t stop = min_size(q + TOGETHER, count);
-        size_t p = 0;
-        for (; p + 8 <= rows; p += 8) {
-            const float *from = in + p * in_step;
+    for (size_t q = 0; rows < 8 && q < count; q++)
+        for (size_t p = 0; p < 8; p++)
+            out[q * out_step + p] = in[min_size(p, rows - 1) * in_step + q];
+    for (size_t q = 0; rows >= 8 && q < count; q += TOGETHER)
+        for (size_t p = 0; p < rows; p += 8) {
+            const size_t stop = min_size(q + TOGETHER, count);
+            const float *from = in + back(p, rows, 8) * in_step;
             size_t at = q;
             for (; at + 8 <= stop; at += 8) {
                 __m256 t[8];
@@ -68,12 +73,6 @@ PCX_INLINE void transpose_in(const float *in, size_t in_step, size_t rows, float
                 for (size_t i = 0; i < 8; i++)
                     out[at * out_step + p + i] = from[i * in_step + at];
         }
-        for (size_t at = q; p < rows && at < stop; at++) {
-            _mm256_store_ps(out + at * out_step + p, _mm256_setzero_ps());
-            for (size_t i = p; i < rows; i++)
-                out[at * out_step + i] = in[i * in_step + at];
-        }
-    }
 }
 
 PCX_TARGET_END
