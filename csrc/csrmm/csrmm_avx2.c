@@ -8,6 +8,7 @@
 PCX_TARGET("avx2,fma")
 
 #define TILE         dot_f32
+#define TILE_ONE     dot_f32_one
 #define TILE_REAL    float
 #define TILE_INDEX   int32_t
 #define TILE_VECTOR  __m256
@@ -17,6 +18,7 @@ PCX_TARGET("avx2,fma")
 #include "../spmm/spmm_tile.h"
 
 #define TILE         dot_f64
+#define TILE_ONE     dot_f64_one
 #define TILE_REAL    double
 #define TILE_INDEX   int32_t
 #define TILE_VECTOR  __m256d
@@ -72,9 +74,7 @@ static void fill(const pcx_csrmm_args *p, size_t column, size_t columns, char *p
     const size_t size = pcx_dtype_bytes(p->t), width = round_up(columns * size, sizeof(__m256));
     const char *x = (const char *)p->x + column * p->incx * size;
     if (p->ldx == 1 && size == sizeof(float)) {
-        for (size_t j = 0; j < columns; j += 8)
-            transpose_8((const float *)(const void *)x + j * p->incx, p->incx, min_size(8, columns - j),
-                        (float *)(void *)panel + j, width / size, p->k);
+        transpose_in((const void *)x, p->incx, columns, (void *)panel, width / size, p->k);
         return;
     }
     for (size_t q = 0; q < p->k; q++, x += p->ldx * size, panel += width) {

@@ -12,6 +12,7 @@
 PCX_TARGET("avx2,fma")
 
 #define TILE         dot
+#define TILE_ONE     dot_one
 #define TILE_REAL    float
 #define TILE_INDEX   uint16_t
 #define TILE_VECTOR  __m256
@@ -52,40 +53,59 @@ typedef void multiply_fn(const pcx_spmm_args *p, size_t slice, size_t first, siz
 static multiply_fn *const multiply_by[] = { NULL,       multiply_1, multiply_2, multiply_3, multiply_4,
                                             multiply_5, multiply_6, multiply_7, multiply_8 };
 
-/* The epilogue of eight columns of out from `column` on; sums: theirs. */
+/* What follows the sums: nothing, two bounds, or through memory. */
+enum { PLAIN, BOUNDS, SLOW };
+
+/* The epilogue of eight pixels from `pixel` on and the columns from `column` on; sums[c], `width` apart, are column c's. */
 PCX_INLINE void finish(const pcx_spmm_args *p, const float *sums, size_t width, size_t column, size_t pixel,
-                       size_t pixels)
+                       const int how, __m256 low, __m256 high)
 {
-    const pcx_epilogue *tail = &p->tail;
-    const size_t columns = min_size(SPMM_LANES, p->n - column);
-    const float *from[SPMM_LANES];
-    for (size_t i = 0; i < SPMM_LANES; i++)
-        from[i] = sums + min_size(i, columns - 1) * width;
-    for (size_t at = 0; at < pixels; at += SPMM_LANES) {
-        __m256 t[SPMM_LANES];
-        transpose_8x8(from, t);
-        for (size_t i = 0; i < min_size(SPMM_LANES, pixels - at); i++) {
-            float *out = p->out + (pixel + at + i) * p->ldo + column;
-            const float *residual = tail->residual ? tail->residual + (pixel + at + i) * tail->ldr + column : NULL;
-            float part[SPMM_LANES];
-            if (columns < SPMM_LANES) {
-                memset(part, 0, sizeof part);
-                if (residual)
-                    t[i] = _mm256_add_ps(t[i], _mm256_loadu_ps(memcpy(part, residual, columns * sizeof *part)));
-                _mm256_storeu_ps(part, t[i]);
-                pcx_act_row_avx2(part, part, SPMM_LANES, tail->act, tail->act_params);
-                memcpy(out, part, columns * sizeof *part);
-                continue;
-            }
-            if (residual)
-                t[i] = _mm256_add_ps(t[i], _mm256_loadu_ps(residual));
-            _mm256_storeu_ps(out, t[i]);
-            if (tail->act)
-                pcx_act_row_avx2(out, out, SPMM_LANES, tail->act, tail->act_params);
-        }
-        for (size_t i = 0; i < SPMM_LANES; i++)
-            from[i] += SPMM_LANES;
+    const float *residual = p->tail.residual;
+    float *out = p->out + pixel * p->ldo + column;
+    __m256 t[SPMM_LANES];
+    transpose_8x8(sums, width, t);
+    if (residual) {
+        residual += pixel * p->tail.ldr + column;
+        PCX_UNROLL
+        for (int i = 0; i < SPMM_LANES; i++, residual += p->tail.ldr)
+            t[i] = _mm256_add_ps(t[i], _mm256_loadu_ps(residual));
     }
+    PCX_UNROLL
+    for (int i = 0; i < SPMM_LANES; i++, out += p->ldo) { /* max and min return their second argument if one is NaN */
+        if (how == BOUNDS)
+            t[i] = _mm256_min_ps(high, _mm256_max_ps(low, t[i]));
+        _mm256_storeu_ps(out, t[i]);
+    }
+}
+
+/* The same for edges, and any activation. */
+PCX_NOINLINE static void finish_slowly(const pcx_spmm_args *p, const float *sums, size_t width, size_t column,
+                                       size_t columns, size_t pixel, size_t pixels)
+{
+    for (size_t i = 0; i < pixels; i++) {
+        const float *residual = p->tail.residual ? p->tail.residual + (pixel + i) * p->tail.ldr + column : NULL;
+        float part[SPMM_LANES] = { 0 };
+        for (size_t c = 0; c < columns; c++)
+            part[c] = residual ? sums[c * width + i] + residual[c] : sums[c * width + i];
+        pcx_act_row_avx2(part, part, SPMM_LANES, p->tail.act, p->tail.act_params);
+        memcpy(p->out + (pixel + i) * p->ldo + column, part, columns * sizeof *part);
+    }
+}
+
+/* The epilogue of the rows [first, last) of w for `pixels` pixels. */
+PCX_INLINE void finish_block(const pcx_spmm_args *p, const float *sums, size_t width, size_t first, size_t last,
+                             size_t pixel, size_t pixels, const int how)
+{
+    float bounds[2];
+    pcx_act_bounds(p->tail.act, p->tail.act_params, bounds, bounds + 1);
+    const __m256 low = _mm256_set1_ps(bounds[0]), high = _mm256_set1_ps(bounds[1]);
+    for (size_t at = 0; at < pixels; at += SPMM_LANES)
+        for (size_t c = first; c < last; c += SPMM_LANES)
+            if (PCX_LIKELY(how != SLOW && c + SPMM_LANES <= last && at + SPMM_LANES <= pixels))
+                finish(p, sums + (c - first) * width + at, width, c, pixel + at, how, low, high);
+            else
+                finish_slowly(p, sums + (c - first) * width + at, width, c, min_size(SPMM_LANES, last - c), pixel + at,
+                              min_size(SPMM_LANES, pixels - at));
 }
 
 /* The rows [first, last) of w, at most SPMM_BLOCK, times the panel. */
@@ -98,8 +118,13 @@ static void block(const pcx_spmm_args *p, size_t first, size_t last, const float
             sums[i] = p->tail.bias ? p->tail.bias[first + i / width] : 0;
     for (size_t slice = 0; slice < p->slices; slice++)
         multiply_by[vectors](p, slice, first, last, panel, sums);
-    for (size_t column = first; column < last; column += SPMM_LANES)
-        finish(p, sums + (column - first) * width, width, column, pixel, min_size(width, p->m - pixel));
+    const size_t pixels = min_size(width, p->m - pixel);
+    if (p->tail.act == PCX_ACT_NONE)
+        finish_block(p, sums, width, first, last, pixel, pixels, PLAIN);
+    else if (p->tail.act <= PCX_ACT_CLIP)
+        finish_block(p, sums, width, first, last, pixel, pixels, BOUNDS);
+    else
+        finish_block(p, sums, width, first, last, pixel, pixels, SLOW);
 }
 
 size_t spmm_units_avx2(const void *args)
@@ -126,11 +151,7 @@ void spmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
         const size_t first = unit % s.groups * s.rows, last = min_size(first + s.rows, p->n);
         float *sums = scratch, *panel = sums + SPMM_BLOCK * width;
         if (unit == begin || !first)
-            for (size_t v = 0; v < vectors; v++) {
-                const size_t from = pixel + v * SPMM_LANES;
-                transpose_8(p->a + from * p->lda, p->lda, min_size(SPMM_LANES, p->m - from), panel + v * SPMM_LANES,
-                            width, p->k);
-            }
+            transpose_in(p->a + pixel * p->lda, p->lda, min_size(width, p->m - pixel), panel, width, p->k);
         for (size_t row = first; row < last; row += SPMM_BLOCK)
             block(p, row, min_size(row + SPMM_BLOCK, last), panel, sums, vectors, pixel);
     }

@@ -9,49 +9,71 @@
 
 PCX_TARGET("avx2,fma")
 
-/* out[i] = element i of from[0], ..., from[7], which need not be aligned. */
-PCX_INLINE void transpose_8x8(const float *const from[8], __m256 out[8])
+/* The lower and upper halves of a vector; the upper one straight from memory takes no place among the shuffles. */
+PCX_INLINE __m256 load_halves(const float *low, const float *high)
 {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
+}
+
+/* As integers: some CPUs have two units for that, and one for floats. */
+PCX_INLINE __m256i unpack_low(__m256 a, __m256 b)
+{
+    return _mm256_unpacklo_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b));
+}
+
+PCX_INLINE __m256i unpack_high(__m256 a, __m256 b)
+{
+    return _mm256_unpackhi_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b));
+}
+
+/* out[i] = element i of eight rows, which begin `step` floats apart. */
+PCX_INLINE void transpose_8x8(const float *in, size_t step, __m256 out[8])
+{
+    const float *upper = in + 4 * step;
     PCX_UNROLL
-    for (int half = 0; half < 2; half++) { /* of each row; the second half of a vector comes straight from memory */
-        __m256 r[4];
-        PCX_UNROLL
-        for (int i = 0; i < 4; i++)
-            r[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(from[i] + half * 4)),
-                                        _mm_loadu_ps(from[i + 4] + half * 4), 1);
-        const __m256d a = _mm256_castps_pd(_mm256_unpacklo_ps(r[0], r[1])),
-                      b = _mm256_castps_pd(_mm256_unpackhi_ps(r[0], r[1])),
-                      c = _mm256_castps_pd(_mm256_unpacklo_ps(r[2], r[3])),
-                      d = _mm256_castps_pd(_mm256_unpackhi_ps(r[2], r[3]));
-        out[half * 4] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, c));
-        out[half * 4 + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, c));
-        out[half * 4 + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(b, d));
-        out[half * 4 + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(b, d));
+    for (int half = 0; half < 8; half += 4) {
+        const __m256 r0 = load_halves(in + half, upper + half), r1 = load_halves(in + step + half, upper + step + half),
+                     r2 = load_halves(in + 2 * step + half, upper + 2 * step + half),
+                     r3 = load_halves(in + 3 * step + half, upper + 3 * step + half);
+        const __m256i a = unpack_low(r0, r1), b = unpack_high(r0, r1), c = unpack_low(r2, r3), d = unpack_high(r2, r3);
+        out[half] = _mm256_castsi256_ps(_mm256_unpacklo_epi64(a, c));
+        out[half + 1] = _mm256_castsi256_ps(_mm256_unpackhi_epi64(a, c));
+        out[half + 2] = _mm256_castsi256_ps(_mm256_unpacklo_epi64(b, d));
+        out[half + 3] = _mm256_castsi256_ps(_mm256_unpackhi_epi64(b, d));
     }
 }
 
 /*
- * out[q][p] = in[p][q], q < count; in[p] are rows of `count` floats, in_step apart, of which there are `rows` (1 to 8):
- * beyond the last, it is taken again.  out is 8 wide, out_step floats apart.
+ * out[q][p] = in[p][q], q < count, p < rows: rows of `count` floats, in_step apart, become columns of whole vectors,
+ * out_step floats apart; what a vector holds beyond the last row is zero.  A few columns at a time, so that what is
+ * written by halves of lines stays near.
  */
-PCX_INLINE void transpose_8(const float *in, size_t in_step, size_t rows, float *out, size_t out_step, size_t count)
+PCX_INLINE void transpose_in(const float *in, size_t in_step, size_t rows, float *out, size_t out_step, size_t count)
 {
-    const float *from[8];
-    __m256 t[8];
-    for (size_t i = 0; i < 8; i++)
-        from[i] = in + min_size(i, rows - 1) * in_step;
-    size_t q = 0;
-    for (; q + 8 <= count; q += 8) {
-        transpose_8x8(from, t);
-        PCX_UNROLL
-        for (int i = 0; i < 8; i++) {
-            _mm256_storeu_ps(out + (q + (size_t)i) * out_step, t[i]);
-            from[i] += 8;
+    enum { TOGETHER = 16 };
+    for (size_t q = 0; q < count; q += TOGETHER) {
+        const size_t stop = min_size(q + TOGETHER, count);
+        size_t p = 0;
+        for (; p + 8 <= rows; p += 8) {
+            const float *from = in + p * in_step;
+            size_t at = q;
+            for (; at + 8 <= stop; at += 8) {
+                __m256 t[8];
+                transpose_8x8(from + at, in_step, t);
+                PCX_UNROLL
+                for (int i = 0; i < 8; i++)
+                    _mm256_store_ps(out + (at + (size_t)i) * out_step + p, t[i]);
+            }
+            for (; at < stop; at++)
+                for (size_t i = 0; i < 8; i++)
+                    out[at * out_step + p + i] = from[i * in_step + at];
+        }
+        for (size_t at = q; p < rows && at < stop; at++) {
+            _mm256_store_ps(out + at * out_step + p, _mm256_setzero_ps());
+            for (size_t i = p; i < rows; i++)
+                out[at * out_step + i] = in[i * in_step + at];
         }
     }
-    for (; q < count; q++)
-        for (size_t i = 0; i < 8; i++)
-            out[q * out_step + i] = *from[i]++;
 }
 
 PCX_TARGET_END
