@@ -24,7 +24,7 @@ extern "C" {
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
     X(dynquant) X(where) X(compare) \
-    X(spmm) X(bspmm) X(csrmm)
+    X(spmm) X(bspmm) X(csrmm) X(csrmv)
 
 /* begin cdef */
 
@@ -210,6 +210,25 @@ typedef struct {
     size_t ldo;
     void *out; /* [n:ldo,m] */
 } pcx_csrmm_args;
+
+/*
+ * csrmv: out = act(W . x + bias + residual), f32, W in CSR with columns of 16 bits: a sparse layer on one row.  Each
+ * output is one sum in an order of the implementation's own: |error| <= (z + 2) * 2^-24 * (sum |w||x| + |bias| +
+ * |residual|) with z nonzeros in the row, before the activation.  Where `rows` falls, a row is empty.
+ */
+typedef struct {
+    size_t k;
+    const float *x; /* [k] */
+    size_t n, nnz;
+    const int32_t *rows;   /* [n+1] < nnz + 1 */
+    const uint16_t *index; /* [nnz] < k */
+    const float *w;        /* [nnz]: kernels.csrmv.pack */
+    const float *bias; /* [n] or NULL */
+    size_t act;        /* PCX_ACT_* */
+    const float *act_params; /* [2] */
+    const float *residual;   /* [n] or NULL, added before the activation */
+    float *out; /* [n] */
+} pcx_csrmv_args;
 
 /*
  * sconv: out = act(conv(x, w) + bias + residual) on NHWC images, f32.  Output (y, x) sums, in the
