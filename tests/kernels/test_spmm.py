@@ -114,6 +114,11 @@ def test_work_is_split_though_there_is_one_panel_of_pixels(isa):
 
 
 @isas("spmm")
+def test_what_an_l2_cache_does_not_hold(isa):
+    check("spmm", example(601, 301, 150, 0.9), isa, close(1e-4, 1e-4))
+
+
+@isas("spmm")
 def test_rows_of_pixels_may_be_far_apart(isa):
     values = example(9, 40, 70)
     for at in (0, 7, 8):
