@@ -189,9 +189,11 @@ static void block(const pcx_spmm_args *p, size_t first, size_t last, const float
     const size_t after = min_size(width, p->m - pixel - pixels); /* pixels of the next panel */
     const size_t share = after * p->lda * sizeof *p->a / p->n; /* bytes for each row of w */
     spmm_ahead ahead = { 0 };
-    if (p->m * (p->n + p->k) > FAR)
-        ahead = (spmm_ahead){ p->out + pixel * p->ldo + first, p->ldo, pixels, last - first,
-                              (const char *)(p->a + (pixel + pixels) * p->lda) + first * share, (last - first) * share };
+    if (p->m * (p->n + p->k) > FAR) {
+        const char *next = (const char *)(p->a + (pixel + pixels) * p->lda);
+        ahead = (spmm_ahead){ p->out + pixel * p->ldo + first, p->ldo, pixels, last - first, next + first * share,
+                              (last - first) * share };
+    }
     if (!p->slices)
         for (size_t i = 0; i < (last - first) * width; i++)
             sums[i] = p->tail.bias ? p->tail.bias[first + i / width] : 0;
