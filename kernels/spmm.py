@@ -12,7 +12,9 @@ import numpy as np
 from ._act import activate
 from ._spec import reference
 
-SLICE = 128  # columns at most: times 64 pixels, as much as an L1 cache of 32 KiB holds
+SLICE = (128, 512)  # least and most columns: 128 times 64 pixels are as much as an L1 cache of 32 KiB holds
+WORTH = 24  # nonzeros of a row in a slice that make up for fetching and storing its sums
+FEW = 8  # pixels at most that slices do no good
 
 
 @reference(where="act<9,m<2147483648,n<2147483648,k<=65536")
@@ -56,15 +58,26 @@ class Packed:
     w: np.ndarray
 
 
-def pack(w, columns=SLICE):
+def pack(w, m=None, columns=None):
     """The nonzeros of weights f32[n,k], in slices of at most `columns` columns, as equal as can be.
+
+    Parameters
+    ----------
+    m : int, optional
+        How many pixels they will meet.  Of few, slices do no good, and there is one.
+    columns : int, optional
+        By default as measured to be best: the sparser, the more.
 
     Raises
     ------
     ValueError
-        If k is more than 65536 or more than 2**31 - 1 weights are not zero.
+        If k is more than 65536 or more than 2**31 - 2 weights are not zero.
     """
     n, k = w.shape
+    if columns is None and m is not None and m <= FEW:
+        columns = max(k, 1)
+    elif columns is None:
+        columns = min(max(SLICE[0], WORTH * n * k // max(np.count_nonzero(w), 1)), SLICE[1])
     slices = -(-k // columns)
     width = -(-k // max(slices, 1))
     if k > 65536:
@@ -90,10 +103,10 @@ def dense(packed, k):
     return w
 
 
-def example(rng, m, n, k, zeros=0.8, columns=SLICE):
+def example(rng, m, n, k, zeros=0.8, columns=None):
     """Random arguments of the given sizes, for tests and benchmarks; `zeros`: the share of weights that are zero."""
     a = rng.standard_normal((m, k), np.float32)
-    w = pack(rng.standard_normal((n, k), np.float32) * (rng.random((n, k)) >= zeros), columns)
+    w = pack(rng.standard_normal((n, k), np.float32) * (rng.random((n, k)) >= zeros), m, columns)
     bias = rng.standard_normal(n, np.float32)
     residual = rng.standard_normal((m, n), np.float32)
     params = np.array([-1, 1], np.float32)

@@ -21,9 +21,28 @@ PCX_TARGET("avx2,fma")
 #define TILE_FMA     _mm256_fmadd_ps
 #include "spmm_tile.h"
 
+/* What a block of rows will write, and what the panel after this one is made of: both are brought closer meanwhile. */
+typedef struct {
+    const float *out;
+    size_t ldo, pixels, columns;
+    const char *next; /* the part that falls to this block */
+    size_t bytes;
+} spmm_ahead;
+
+/* Part `part` of `parts`. */
+PCX_INLINE void fetch(const spmm_ahead *to, size_t part, size_t parts)
+{
+    enum { LINE = 64 };
+    for (size_t i = part; i < to->pixels; i += parts)
+        for (size_t c = 0; c < to->columns; c += LINE / sizeof *to->out)
+            _mm_prefetch((const char *)(to->out + i * to->ldo + c), _MM_HINT_T0);
+    for (size_t i = part * LINE; i < to->bytes; i += parts * LINE)
+        _mm_prefetch(to->next + i, _MM_HINT_T1);
+}
+
 /* sums[r - first][pixel] of the rows [first, last) of w, in one slice; the first slice begins at the bias. */
 PCX_INLINE void multiply(const pcx_spmm_args *p, size_t slice, size_t first, size_t last, const float *panel,
-                         float *sums, const int nv)
+                         float *sums, const spmm_ahead *ahead, const int nv)
 {
     const int32_t *rows = p->rows + slice * (p->n + 1);
     const uint16_t *index = p->index;
@@ -34,6 +53,8 @@ PCX_INLINE void multiply(const pcx_spmm_args *p, size_t slice, size_t first, siz
         for (int v = 0; v < nv; v++)
             sum[v] = slice ? _mm256_loadu_ps(sums + v * SPMM_LANES) : bias ? _mm256_broadcast_ss(bias + r)
                                                                            : _mm256_setzero_ps();
+        if (!slice)
+            fetch(ahead, r - first, last - first);
         dot(w, index, (size_t)rows[r], (size_t)rows[r + 1], (const char *)panel, nv * sizeof(__m256), sum, nv);
         PCX_UNROLL
         for (int v = 0; v < nv; v++)
@@ -41,16 +62,50 @@ PCX_INLINE void multiply(const pcx_spmm_args *p, size_t slice, size_t first, siz
     }
 }
 
+/* One vector of pixels: four rows of w at a time, as a single sum would wait for each FMA. */
+PCX_NOINLINE static void multiply_1(const pcx_spmm_args *p, size_t slice, size_t first, size_t last,
+                                    const float *panel, float *sums, const spmm_ahead *ahead)
+{
+    enum { ROWS = 4 };
+    const int32_t *rows = p->rows + slice * (p->n + 1);
+    const uint16_t *index = p->index;
+    const float *w = p->w;
+    size_t r = first;
+    for (; r + ROWS <= last; r += ROWS, sums += ROWS * SPMM_LANES) {
+        __m256 sum[ROWS];
+        size_t at[ROWS], together = SIZE_MAX;
+        PCX_UNROLL
+        for (size_t i = 0; i < ROWS; i++) {
+            sum[i] = slice          ? _mm256_loadu_ps(sums + i * SPMM_LANES)
+                     : p->tail.bias ? _mm256_broadcast_ss(p->tail.bias + r + i)
+                                    : _mm256_setzero_ps();
+            at[i] = (size_t)rows[r + i];
+            together = min_size(together, max_size((size_t)rows[r + i + 1], at[i]) - at[i]);
+        }
+        for (size_t q = 0; q < together; q++) {
+            PCX_UNROLL
+            for (int i = 0; i < ROWS; i++, at[i - 1]++)
+                dot_one(w + at[i], (const char *)panel + index[at[i]] * sizeof(__m256), sum + i, 1);
+        }
+        PCX_UNROLL
+        for (size_t i = 0; i < ROWS; i++) {
+            dot(w, index, at[i], (size_t)rows[r + i + 1], (const char *)panel, sizeof(__m256), sum + i, 1);
+            _mm256_storeu_ps(sums + i * SPMM_LANES, sum[i]);
+        }
+    }
+    multiply(p, slice, r, last, panel, sums, ahead, 1);
+}
+
 #define MULTIPLY(nv) \
     PCX_NOINLINE static void multiply_##nv(const pcx_spmm_args *p, size_t slice, size_t first, size_t last, \
-                                           const float *panel, float *sums) \
+                                           const float *panel, float *sums, const spmm_ahead *ahead) \
     { \
-        multiply(p, slice, first, last, panel, sums, nv); \
+        multiply(p, slice, first, last, panel, sums, ahead, nv); \
     }
-MULTIPLY(1) MULTIPLY(2) MULTIPLY(3) MULTIPLY(4) MULTIPLY(5) MULTIPLY(6) MULTIPLY(7) MULTIPLY(8)
+MULTIPLY(2) MULTIPLY(3) MULTIPLY(4) MULTIPLY(5) MULTIPLY(6) MULTIPLY(7) MULTIPLY(8)
 
 typedef void multiply_fn(const pcx_spmm_args *p, size_t slice, size_t first, size_t last, const float *panel,
-                         float *sums);
+                         float *sums, const spmm_ahead *ahead);
 static multiply_fn *const multiply_by[] = { NULL,       multiply_1, multiply_2, multiply_3, multiply_4,
                                             multiply_5, multiply_6, multiply_7, multiply_8 };
 
@@ -129,13 +184,21 @@ PCX_INLINE void finish_block(const pcx_spmm_args *p, const float *sums, size_t w
 static void block(const pcx_spmm_args *p, size_t first, size_t last, const float *panel, float *sums, size_t vectors,
                   size_t pixel)
 {
-    const size_t width = vectors * SPMM_LANES;
+    enum { FAR = 1 << 18 }; /* floats that do not stay in an L2 cache */
+    const size_t width = vectors * SPMM_LANES, pixels = min_size(width, p->m - pixel);
+    const size_t after = min_size(width, p->m - pixel - pixels); /* pixels of the next panel */
+    const size_t share = after * p->lda * sizeof *p->a / p->n; /* bytes for each row of w */
+    spmm_ahead ahead = { 0 };
+    if (p->m * (p->n + p->k) > FAR) {
+        const char *next = (const char *)(p->a + (pixel + pixels) * p->lda);
+        ahead = (spmm_ahead){ p->out + pixel * p->ldo + first, p->ldo, pixels, last - first, next + first * share,
+                              (last - first) * share };
+    }
     if (!p->slices)
         for (size_t i = 0; i < (last - first) * width; i++)
             sums[i] = p->tail.bias ? p->tail.bias[first + i / width] : 0;
     for (size_t slice = 0; slice < p->slices; slice++)
-        multiply_by[vectors](p, slice, first, last, panel, sums);
-    const size_t pixels = min_size(width, p->m - pixel);
+        multiply_by[vectors](p, slice, first, last, panel, sums, &ahead);
     if (p->tail.act == PCX_ACT_NONE)
         finish_block(p, sums, width, first, last, pixel, pixels, PLAIN);
     else if (p->tail.act <= PCX_ACT_CLIP)
@@ -164,13 +227,13 @@ void spmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_spmm_args *p = args;
     const spmm_split s = spmm_split_of(p->m, p->n, p->nnz);
-    for (size_t unit = begin; unit < end; unit++) {
-        const size_t at = spmm_vector(&s, unit / s.groups), pixel = at * SPMM_LANES;
-        const size_t vectors = spmm_vector(&s, unit / s.groups + 1) - at, width = vectors * SPMM_LANES;
-        const size_t first = unit % s.groups * s.rows, last = min_size(first + s.rows, p->n);
+    for (size_t unit = begin, stop; unit < end; unit = stop) { /* up to `stop`, units share a panel */
+        const size_t which = unit / s.groups, at = spmm_vector(&s, which), pixel = at * SPMM_LANES;
+        const size_t vectors = spmm_vector(&s, which + 1) - at, width = vectors * SPMM_LANES;
         float *sums = scratch, *panel = sums + SPMM_BLOCK * width;
-        if (unit == begin || !first)
-            transpose_in(p->a + pixel * p->lda, p->lda, min_size(width, p->m - pixel), panel, width, p->k);
+        stop = min_size(end, (which + 1) * s.groups);
+        transpose_in(p->a + pixel * p->lda, p->lda, min_size(width, p->m - pixel), panel, width, p->k);
+        const size_t first = unit % s.groups * s.rows, last = min_size(first + (stop - unit) * s.rows, p->n);
         for (size_t row = first; row < last; row += SPMM_BLOCK)
             block(p, row, min_size(row + SPMM_BLOCK, last), panel, sums, vectors, pixel);
     }

@@ -92,6 +92,14 @@ def test_one_column_of_x_may_stand_for_all(isa):
 
 
 @isas("csrmm")
+@TYPES
+def test_rows_of_x_may_be_too_many_for_a_panel(isa, dtype):
+    rows, index, w, x, out = example(3, 9, 5, 0.5, dtype)
+    index = index * np.int32(500_000)
+    check("csrmm", [rows, index, w, np.broadcast_to(x[:1], (2**22 + 1, 5)), out], isa, close(1e-5, 1e-5))
+
+
+@isas("csrmm")
 def test_infinity_reaches_only_what_multiplies_it(isa):
     rows, index = np.array([0, 1, 2, 2], np.int32), np.array([0, 1], np.int32)
     x = np.ones((3, 11), np.float32)

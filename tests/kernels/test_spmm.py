@@ -11,11 +11,11 @@ from pycompress.kernels._act import ACTS
 ref = module("spmm")
 PIXELS = [(m, 21, 11) for m in (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 49, 63, 64, 65, 72, 130)]
 ROWS = [(10, n, 13) for n in (1, 7, 8, 9, 15, 16, 17, 24, 63, 64, 65, 129)]
-COLUMNS = [(10, 9, k) for k in (1, 2, 7, 8, 9, 95, 96, 97, 193)]
+COLUMNS = [(10, 9, k) for k in (1, 2, 7, 8, 9, 99, 100, 101, 201)]
 EMPTY = [(0, 5, 3), (3, 0, 3), (3, 17, 0), (0, 0, 0)]
 
 
-def example(m, n, k, zeros=0.8, act=0, bias=True, residual=True, columns=ref.SLICE):
+def example(m, n, k, zeros=0.8, act=0, bias=True, residual=True, columns=100):
     a, rows, index, w, b, _, params, r, out = ref.example(np.random.default_rng(m + n + k), m, n, k, zeros, columns)
     return [a, rows, index, w, b if bias else None, act, params, r if residual else None, out]
 
@@ -30,7 +30,7 @@ def dense(values):
 def test_pack_keeps_every_weight(k, zeros):
     rng = np.random.default_rng(k)
     w = rng.standard_normal((7, k), np.float32) * (rng.random((7, k)) >= zeros)
-    packed = ref.pack(w)
+    packed = ref.pack(w, columns=96)
     np.testing.assert_array_equal(ref.dense(packed, k), w)
     assert packed.w.size == np.count_nonzero(w)
     starts = packed.rows.reshape(-1)
@@ -38,13 +38,21 @@ def test_pack_keeps_every_weight(k, zeros):
     width = -(-k // max(len(packed.rows), 1))
     for s, row in enumerate(packed.rows):
         mine = packed.index[row[0] : row[-1]]
-        assert width <= ref.SLICE and ((mine >= s * width) & (mine < (s + 1) * width)).all()
+        assert width <= 96 and ((mine >= s * width) & (mine < (s + 1) * width)).all()
 
 
 def test_pack_refuses_more_columns_than_an_index_can_name():
     assert ref.pack(np.ones((1, 65536), np.float32)).index.max() == 65535
     with pytest.raises(ValueError, match="65536"):
         ref.pack(np.ones((1, 65537), np.float32))
+
+
+def test_slices_are_wider_the_sparser_the_weights_and_few_pixels_need_none():
+    w = np.zeros((20, 1000), np.float32)
+    assert len(ref.pack(w).rows) == 2
+    w[:, ::10] = 1
+    assert len(ref.pack(w).rows) == 5 and len(ref.pack(w, m=8).rows) == 1
+    assert len(ref.pack(np.ones_like(w)).rows) == 8
 
 
 def test_reference_means_matmul():
@@ -55,7 +63,7 @@ def test_reference_means_matmul():
 
 
 @isas("spmm")
-@pytest.mark.parametrize("m,n,k", [(1, 9, 400), (4, 9, 400), (49, 33, 500), (65, 17, 97)])
+@pytest.mark.parametrize("m,n,k", [(1, 9, 400), (4, 9, 400), (49, 33, 500), (65, 17, 101)])
 def test_equals_float64_within_its_bound(isa, m, n, k):
     values = example(m, n, k)
     a, bias, residual, w = values[0], values[4], values[7], dense(values)
@@ -92,7 +100,7 @@ def test_rows_may_be_full_and_empty(isa, m, zeros):
 def test_slices_change_no_byte(isa, m):
     """Each sum runs along k, however it is sliced."""
     whole = run("spmm", example(m, 9, 300, columns=300), isa)[0]
-    for columns in (1, 7, 96, 299):
+    for columns in (1, 7, 96, 299, None):
         assert run("spmm", example(m, 9, 300, columns=columns), isa)[0].tobytes() == whole.tobytes()
 
 
@@ -103,6 +111,11 @@ def test_work_is_split_though_there_is_one_panel_of_pixels(isa):
         slots, _ = native.spmm.pack(dict(zip(native.spmm.spec.by_name, values)))
         assert native.spmm.impl("avx2").units(slots) >= 4 if isa == "avx2" else True
         check("spmm", values, isa, close(1e-3, 1e-3))
+
+
+@isas("spmm")
+def test_what_an_l2_cache_does_not_hold(isa):
+    check("spmm", example(601, 301, 150, 0.9), isa, close(1e-4, 1e-4))
 
 
 @isas("spmm")
