@@ -7,7 +7,7 @@
 
 enum {
     QSP_PX = 8,     /* pixels of a vector: each four u8 of one block */
-    QSP_MR = 8,     /* vectors of a panel, at most */
+    QSP_MR = 6,     /* vectors of a panel, at most */
 };
 
 /* Panels of about equally many vectors. */

@@ -70,36 +70,53 @@ static void gather(const uint8_t *const row[QSP_PX], size_t k, uint8_t *to, size
 
 /* ---- windows: sums i32[16 outputs][vectors][8 pixels] ---- */
 
+/* In place: with PCX_ADD_PAIRS, compilers move sums about. */
+PCX_INLINE void add_pairs(__m256i *sum, __m256i x, __m256i w)
+{
+    __m256i product;
+    __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0" : "+x"(*sum), "=&x"(product) : "x"(x), "x"(w));
+}
+
 /* s = or, unless `first`, += pairs of the block at words `at`. */
 PCX_INLINE void block(int M, int first, const uint32_t at[2], const uint8_t *panel, __m256i s[])
 {
     const __m256i *x = (const __m256i *)(panel + (size_t)M * at[0]);
     const __m256i w = _mm256_set1_epi32((int32_t)at[1]);
-    __m256i product;
     PCX_UNROLL for (int i = 0; i < M; i++)
         if (first)
             s[i] = _mm256_maddubs_epi16(_mm256_load_si256(x + i), w);
         else
-            PCX_ADD_PAIRS(s[i], product, s[i], "x", _mm256_load_si256(x + i), w, "x");
+            add_pairs(s + i, _mm256_load_si256(x + i), w);
 }
 
-/* `count` windows of T blocks, or of t if T is 0; what follows them. */
-PCX_INLINE const uint32_t *windows(int M, int T, size_t t, size_t count, const uint32_t *at, const uint8_t *panel,
+/* `runs` runs of windows of T blocks, or of t if T is 0; what follows them. */
+PCX_INLINE const uint32_t *windows(int M, int T, size_t t, size_t runs, const uint32_t *at, const uint8_t *panel,
                                    uint8_t *sums)
 {
     const __m256i ones = _mm256_set1_epi16(1);
-    for (; count; count--) {
-        __m256i s[QSP_MR], *to = (__m256i *)(sums + (size_t)M * *at++);
-        block(M, 1, at, panel, s);
+    for (; runs; runs--) {
+        size_t count = at[0];
+        __m256i sum[QSP_MR], *to = (__m256i *)(sums + (size_t)M * at[1]);
         at += 2;
-        if (T)
-            PCX_UNROLL for (int b = 1; b < T; b++, at += 2)
-                block(M, 0, at, panel, s);
-        else
-            for (size_t b = 1; b < t; b++, at += 2)
-                block(M, 0, at, panel, s);
         PCX_UNROLL for (int i = 0; i < M; i++)
-            _mm256_store_si256(to + i, _mm256_add_epi32(_mm256_load_si256(to + i), _mm256_madd_epi16(s[i], ones)));
+            sum[i] = _mm256_load_si256(to + i);
+        do {
+            __m256i s[QSP_MR];
+            block(M, 1, at, panel, s);
+            at += 2;
+            if (T)
+                PCX_UNROLL for (int b = 1; b < T; b++, at += 2)
+                    block(M, 0, at, panel, s);
+            else
+                for (size_t b = 1; b < t; b++, at += 2)
+                    block(M, 0, at, panel, s);
+            PCX_UNROLL for (int i = 0; i < M; i++) {
+                sum[i] = _mm256_add_epi32(sum[i], _mm256_madd_epi16(s[i], ones));
+                PCX_KEEP(sum[i]);
+            }
+        } while (--count);
+        PCX_UNROLL for (int i = 0; i < M; i++)
+            _mm256_store_si256(to + i, sum[i]);
     }
     return at;
 }
@@ -119,31 +136,31 @@ typedef void group_fn(const uint32_t *counts, const uint8_t *panel, uint8_t *sum
 
 #define GROUP(M) \
     static void group_##M(const uint32_t *counts, const uint8_t *panel, uint8_t *sums) { group(M, counts, panel, sums); }
-GROUP(1) GROUP(2) GROUP(3) GROUP(4) GROUP(5) GROUP(6) GROUP(7) GROUP(8)
+GROUP(1) GROUP(2) GROUP(3) GROUP(4) GROUP(5) GROUP(6)
 #undef GROUP
-static group_fn *const group_of[QSP_MR + 1] = { NULL, group_1, group_2, group_3, group_4,
-                                                group_5, group_6, group_7, group_8 };
+static group_fn *const group_of[QSP_MR + 1] = { NULL, group_1, group_2, group_3, group_4, group_5, group_6 };
 
 /* Outputs [j, j + cols) with nothing proven: blocks one by one, split where they are too large. */
 static void unproven(const pcx_qspmm_args *p, size_t j, size_t cols, group_fn *run, const uint8_t *panel, uint8_t *sums)
 {
     enum { ROOM = 64 };
-    uint32_t words[QSP_COUNTS + 3 * ROOM] = { 0 }, *to = words + QSP_COUNTS, *count = to - 1;
-    for (size_t r = 0; r < cols; r++)
-        for (int32_t b = p->rows[j + r]; b < p->rows[j + r + 1]; b++) {
-            const qsp_split s = qsp_split_block(p->w + (size_t)b * 4);
-            for (int part = 0; part < 2; part++, (*count)++) {
-                *to++ = (uint32_t)(r * QSP_STEP);
-                *to++ = (uint32_t)p->index[b] * QSP_STEP;
-                *to++ = qsp_word(part ? s.rest : s.main);
+    uint32_t words[QSP_COUNTS + 2 + 2 * ROOM] = { [QSP_COUNTS - 1] = 1 }; /* a run of windows of one block */
+    uint32_t *const run_at = words + QSP_COUNTS;
+    for (size_t r = 0; r < cols; r++) {
+        int32_t b = p->rows[j + r], end = p->rows[j + r + 1];
+        run_at[1] = (uint32_t)(r * QSP_STEP);
+        while (b < end) {
+            uint32_t *to = run_at + 2;
+            for (run_at[0] = 0; b < end && run_at[0] < ROOM; b++) {
+                const qsp_split s = qsp_split_block(p->w + (size_t)b * 4);
+                for (int part = 0; part < 2; part++, run_at[0]++) {
+                    *to++ = (uint32_t)p->index[b] * QSP_STEP;
+                    *to++ = qsp_word(part ? s.rest : s.main);
+                }
             }
-            if (*count == ROOM) {
-                run(words, panel, sums);
-                to = words + QSP_COUNTS;
-                *count = 0;
-            }
+            run(words, panel, sums);
         }
-    run(words, panel, sums);
+    }
 }
 
 /* ---- units ---- */

@@ -69,44 +69,55 @@ static size_t windows_make(const item *items, size_t count, window *windows)
     return used;
 }
 
-/* Where the next window of each width goes. */
+/* By their width and their number of windows: how many runs there are, then the word where the next one goes. */
 typedef struct {
-    uint32_t *to[QSP_WIDEST + 1];
+    size_t of[QSP_WIDEST + 1][ITEMS + 1];
 } places;
 
-/* Counts the windows of outputs [j, end) by their width, or puts them into their places. */
-static void group_make(size_t j, size_t end, const int32_t *rows, const uint16_t *index, const int8_t *w,
-                       uint32_t counts[QSP_WIDEST + 1], places *put)
+/* The run of width `width` of `used` windows to `to`. */
+static void run_put(const item *items, const window *windows, size_t used, size_t width, size_t row, uint32_t *to)
 {
-    item items[ITEMS];
-    window windows[ITEMS];
-    for (size_t r = j; r < end; r++)
-        for (int32_t b = rows[r]; b < rows[r + 1]; b += RUN) {
-            const size_t stop = (size_t)(rows[r + 1] - b > RUN ? b + RUN : rows[r + 1]);
-            const size_t used = windows_make(items, items_make(index, w, (size_t)b, stop, items), windows);
-            for (size_t x = 0; x < used; x++) {
-                const window *v = windows + x;
-                counts[v->count]++;
-                if (!put)
-                    continue;
-                uint32_t *to = put->to[v->count];
-                *to++ = (uint32_t)((r - j) * QSP_STEP);
-                for (size_t y = 0; y < v->count; y++) {
-                    *to++ = items[v->item[y]].at;
-                    *to++ = items[v->item[y]].w;
-                }
-                put->to[v->count] = to;
-            }
-            if (rows[r + 1] - b <= RUN)
-                break; /* b + RUN might overflow */
+    uint32_t *const count = to;
+    *to++ = 0;
+    *to++ = (uint32_t)(row * QSP_STEP);
+    for (size_t x = 0; x < used; x++)
+        for (size_t y = 0; windows[x].count == width && y < width; y++) {
+            *to++ = items[windows[x].item[y]].at;
+            *to++ = items[windows[x].item[y]].w;
+            *count += !y;
         }
 }
 
-/* A block is at most two items, each at worst a window of three words. */
+/* Counts the runs of outputs [j, end), or puts them to their places within `words`. */
+static void group_make(size_t j, size_t end, const int32_t *rows, const uint16_t *index, const int8_t *w,
+                       uint32_t *words, places *p)
+{
+    item items[ITEMS];
+    window windows[ITEMS];
+    for (size_t r = j; r < end; r++) {
+        size_t b = (size_t)rows[r], stop = (size_t)max_size(b, (size_t)rows[r + 1]), next;
+        for (; b < stop; b = next) {
+            size_t counts[QSP_WIDEST + 1] = { 0 };
+            next = min_size(b + RUN, stop);
+            const size_t used = windows_make(items, items_make(index, w, b, next, items), windows);
+            for (size_t x = 0; x < used; x++)
+                counts[windows[x].count]++;
+            for (size_t width = 1; width <= QSP_WIDEST; width++) {
+                size_t *at = &p->of[width][counts[width]];
+                if (counts[width] && words)
+                    run_put(items, windows, used, width, r - j, words + *at);
+                if (counts[width])
+                    *at += words ? 2 + 2 * width * counts[width] : 1;
+            }
+        }
+    }
+}
+
+/* A block is at most two items, each at worst a run of four words. */
 size_t qsp_windows_bytes(size_t n, size_t blocks)
 {
     const size_t groups = ceil_div(n, QSP_NR);
-    return sizeof(qsp_windows) + groups * sizeof(size_t) + (groups * QSP_COUNTS + blocks * 6) * sizeof(uint32_t);
+    return sizeof(qsp_windows) + groups * sizeof(size_t) + (groups * QSP_COUNTS + blocks * 8) * sizeof(uint32_t);
 }
 
 static int within(size_t n, size_t blocks, const int32_t *rows)
@@ -122,20 +133,26 @@ void qsp_windows_make(size_t n, size_t blocks, const int32_t *rows, const uint16
     qsp_windows *all = made;
     const size_t groups = ceil_div(n, QSP_NR);
     uint32_t *const words = (uint32_t *)(all->first + groups), *to = words;
+    places p;
     all->words = words;
     all->usable = (size_t)within(n, blocks, rows);
     for (size_t g = 0; all->usable && g < groups; g++) {
         const size_t j = g * QSP_NR, end = min_size(j + QSP_NR, n);
-        uint32_t counts[QSP_WIDEST + 1] = { 0 }, again[QSP_WIDEST + 1] = { 0 };
-        places put;
         all->first[g] = (size_t)(to - words);
-        group_make(j, end, rows, index, w, counts, NULL);
-        for (size_t width = QSP_WIDEST; width; width--)
-            *to++ = counts[width];
+        memset(&p, 0, sizeof p);
+        group_make(j, end, rows, index, w, NULL, &p);
+        size_t at = QSP_COUNTS;
         for (size_t width = QSP_WIDEST; width; width--) {
-            put.to[width] = to;
-            to += counts[width] * (1 + 2 * width);
+            size_t runs = 0;
+            for (size_t count = ITEMS; count; count--) {
+                const size_t these = p.of[width][count];
+                p.of[width][count] = at;
+                at += these * (2 + 2 * width * count);
+                runs += these;
+            }
+            to[QSP_WIDEST - width] = (uint32_t)runs;
         }
-        group_make(j, end, rows, index, w, again, &put);
+        group_make(j, end, rows, index, w, to, &p);
+        to += at;
     }
 }

@@ -19,9 +19,11 @@ enum {
 };
 
 /*
- * A group's windows, widest first, as words:
- *   how many windows there are of 8, 7, ... 1 blocks;
- *   for each, its row within the group, times QSP_STEP, and for each block index * QSP_STEP and the four weights.
+ * A group's windows as words.  Those of one row and width stand together, a run, so that its int32 sums are loaded
+ * and stored but once; runs of one width stand together, the longest first, so that no branch changes often.
+ *   how many runs there are of windows of 8, 7, ... 1 blocks;
+ *   for each, how many windows it has, its row within the group times QSP_STEP, and for each of their blocks
+ *   index * QSP_STEP and the four weights.
  */
 enum { QSP_COUNTS = QSP_WIDEST };
 
