@@ -1,4 +1,4 @@
-/* qspmm.h - what the qspmm files share.  A unit is a panel of pixels times 16 outputs. */
+/* qspmm.h - what the qspmm files share.  A unit is a panel of pixels times a group of outputs. */
 #ifndef PCX_QSPMM_H
 #define PCX_QSPMM_H
 
@@ -28,7 +28,7 @@ static inline qspmm_grid qspmm_split(const pcx_qspmm_args *p)
 /* The first vector of a panel. */
 static inline size_t qspmm_first(const qspmm_grid *g, size_t panel) { return g->vectors * panel / g->panels; }
 
-_Static_assert((int)QSP_NR == (int)QT_NR && QSP_STEP == 4 * QSP_PX, "a group's sums are rows of the tail");
+_Static_assert((int)QSP_NR % (int)QT_NR == 0 && QSP_STEP == 4 * QSP_PX, "a group's sums are rows of the tail");
 
 PCX_HIDDEN pcx_run_fn qspmm_avx2;
 PCX_HIDDEN pcx_size_fn qspmm_avx2_scratch, qspmm_prepared;

@@ -68,7 +68,7 @@ static void gather(const uint8_t *const row[QSP_PX], size_t k, uint8_t *to, size
     }
 }
 
-/* ---- windows: sums i32[16 outputs][vectors][8 pixels] ---- */
+/* ---- windows: sums i32[QSP_NR outputs][vectors][8 pixels] ---- */
 
 /* In place: with PCX_ADD_PAIRS, compilers move sums about. */
 PCX_INLINE void add_pairs(__m256i *sum, __m256i x, __m256i w)
@@ -221,7 +221,9 @@ static void sums_start(const pcx_qspmm_args *p, size_t j, size_t cols, const roo
             _mm256_store_si256(to + v, _mm256_sub_epi32(_mm256_set1_epi32((int32_t)base), share));
         }
     }
-    memset(to, 0, (QSP_NR - cols) * r->vectors * QSP_STEP);
+    const size_t read = round_up(cols, QT_NR) - cols; /* rows that the tail reads without need */
+    if (read)
+        memset(to, 0, read * r->vectors * QSP_STEP);
 }
 
 /* Four outputs of eight pixels to bytes, those of a pixel together. */
@@ -236,40 +238,71 @@ PCX_INLINE __m256i bytes_of_four(const qt_columns *c, const __m256i *sums, size_
     return _mm256_shuffle_epi8(qt_bytes_avx2(v, &c->clamp, c->spared), by_pixel);
 }
 
-/* All 16 outputs of eight pixels, without table. */
-static void put_plain(const qt_columns *c, const __m256i *sums, size_t vectors, const uint8_t *const *theirs,
-                      uint8_t *const *out)
+/* A row of each of eight pixels, or, beyond the last one, the last one's again. */
+typedef struct {
+    uint8_t *out[QSP_PX];
+    const uint8_t *theirs[QSP_PX];
+} places;
+
+/* Halves of `bytes` to pixels x and y, added to theirs where `add`. */
+PCX_INLINE void put(const qt_columns *c, __m256i bytes, int add, const places *at, int x, int y)
 {
-    __m256i q[4], pixel[4];
+    if (add)
+        bytes = qt_residual_avx2(c->tail, bytes, _mm_loadu_si128((const __m128i *)at->theirs[x]),
+                                 _mm_loadu_si128((const __m128i *)at->theirs[y]));
+    _mm_storeu_si128((__m128i *)at->out[x], _mm256_castsi256_si128(bytes));
+    _mm_storeu_si128((__m128i *)at->out[y], _mm256_extracti128_si256(bytes, 1));
+}
+
+/* All 16 outputs of eight pixels, without table. */
+PCX_INLINE void put_plain(const qt_columns *c, const __m256i *sums, size_t vectors, int add, const places *at)
+{
+    __m256i q[4];
     PCX_UNROLL for (size_t x = 0; x < 4; x++)
         q[x] = bytes_of_four(c, sums, vectors, 4 * x);
     const __m256i low[2] = { _mm256_unpacklo_epi32(q[0], q[1]), _mm256_unpacklo_epi32(q[2], q[3]) };
     const __m256i high[2] = { _mm256_unpackhi_epi32(q[0], q[1]), _mm256_unpackhi_epi32(q[2], q[3]) };
-    pixel[0] = _mm256_unpacklo_epi64(low[0], low[1]); /* and 4: each half is a pixel */
-    pixel[1] = _mm256_unpackhi_epi64(low[0], low[1]);
-    pixel[2] = _mm256_unpacklo_epi64(high[0], high[1]);
-    pixel[3] = _mm256_unpackhi_epi64(high[0], high[1]);
-    PCX_UNROLL for (int x = 0; x < 4; x++) {
-        if (theirs)
-            pixel[x] = qt_residual_avx2(c->tail, pixel[x], _mm_loadu_si128((const __m128i *)theirs[x]),
-                                        _mm_loadu_si128((const __m128i *)theirs[x + 4]));
-        _mm_storeu_si128((__m128i *)out[x], _mm256_castsi256_si128(pixel[x]));
-        _mm_storeu_si128((__m128i *)out[x + 4], _mm256_extracti128_si256(pixel[x], 1));
-    }
+    put(c, _mm256_unpacklo_epi64(low[0], low[1]), add, at, 0, 4);
+    put(c, _mm256_unpackhi_epi64(low[0], low[1]), add, at, 1, 5);
+    put(c, _mm256_unpacklo_epi64(high[0], high[1]), add, at, 2, 6);
+    put(c, _mm256_unpackhi_epi64(high[0], high[1]), add, at, 3, 7);
 }
 
 /* Eight outputs of eight pixels, without table. */
-static void put_half(const qt_columns *c, const __m256i *sums, size_t vectors, const uint8_t *const *theirs,
-                     uint8_t *const *out)
+PCX_INLINE void put_half(const qt_columns *c, const __m256i *sums, size_t vectors, int add, const places *at)
 {
     const __m256i q0 = bytes_of_four(c, sums, vectors, 0), q1 = bytes_of_four(c, sums, vectors, 4);
     __m256i two[2] = { _mm256_unpacklo_epi32(q0, q1), _mm256_unpackhi_epi32(q0, q1) };
     PCX_UNROLL for (int x = 0; x < 2; x++) { /* pixels 2x, 2x + 1, 2x + 4, 2x + 5 */
-        const uint8_t *const *t = theirs + 2 * x;
-        if (theirs)
+        const uint8_t *const *t = at->theirs + 2 * x;
+        uint8_t *const *o = at->out + 2 * x;
+        if (add)
             two[x] = qt_residual_avx2(c->tail, two[x], qt_eights(t[0], t[1]), qt_eights(t[4], t[5]));
-        qt_put_eights(out[2 * x], out[2 * x + 1], _mm256_castsi256_si128(two[x]));
-        qt_put_eights(out[2 * x + 4], out[2 * x + 5], _mm256_extracti128_si256(two[x], 1));
+        qt_put_eights(o[0], o[1], _mm256_castsi256_si128(two[x]));
+        qt_put_eights(o[4], o[5], _mm256_extracti128_si256(two[x], 1));
+    }
+}
+
+/* `vectors` of the panel, the last one of `last` pixels, from row i on: all 16 outputs, or eight. */
+PCX_INLINE void put_all(const qt_columns *c, int plain, int add, const uint8_t *sums, size_t vectors, size_t last,
+                        size_t i, uint8_t *out, size_t ldo)
+{
+    const size_t ldr = add ? c->tail->q.ldr : 0;
+    const uint8_t *theirs = add ? qt_theirs(c, i) : out;
+    for (size_t v = 0; v < vectors; v++) {
+        const size_t end = v + 1 < vectors ? QSP_PX - 1 : last - 1;
+        places at;
+        PCX_UNROLL for (size_t x = 0; x < QSP_PX; x++) {
+            const size_t row = min_size(x, end);
+            at.out[x] = out + row * ldo;
+            at.theirs[x] = theirs + row * ldr;
+        }
+        if (plain)
+            put_plain(c, (const __m256i *)sums + v, vectors, add, &at);
+        else
+            put_half(c, (const __m256i *)sums + v, vectors, add, &at);
+        out += QSP_PX * ldo;
+        theirs += QSP_PX * ldr;
     }
 }
 
@@ -284,30 +317,28 @@ static void put_any(const qt_columns *c, const int32_t *sums, size_t vectors, si
     qtail_rows_avx2(c, i, count, sum, out, ldo);
 }
 
-/* Outputs [j, j + cols) of the panel, finished. */
-static void finish(const pcx_qspmm_args *p, const qtail *tail, size_t j, size_t cols, const room *r)
+/* Outputs [j, j + cols), at most 16, of the panel, finished. */
+static PCX_NOINLINE void finish(const pcx_qspmm_args *p, const qtail *tail, size_t j, size_t cols, const room *r,
+                                const uint8_t *sums)
 {
     const qt_columns c = qt_columns_make(tail, j, cols);
-    const size_t ldo = p->ldo * tail->bytes;
-    uint8_t *const first = (uint8_t *)p->out + r->i * ldo + j * tail->bytes;
-    for (size_t v = 0; v < r->vectors; v++) {
-        const size_t at = v * QSP_PX, count = min_size(r->count - at, QSP_PX);
-        const __m256i *sums = (const __m256i *)r->sums + v;
-        const uint8_t *theirs[QSP_PX];
-        uint8_t *out[QSP_PX];
-        if (!c.plain && !c.half) {
-            put_any(&c, (const int32_t *)sums, r->vectors, r->i + at, count, first + at * ldo, ldo);
-            continue;
-        }
-        for (size_t x = 0; x < QSP_PX; x++) { /* beyond the last pixel stands the last one again */
-            const size_t i = at + min_size(x, count - 1);
-            out[x] = first + i * ldo;
-            theirs[x] = qt_theirs(&c, r->i + i);
-        }
-        (c.plain ? put_plain : put_half)(&c, sums, r->vectors, theirs[0] ? theirs : NULL, out);
-    }
+    const size_t ldo = p->ldo * tail->bytes, last = r->count - (r->vectors - 1) * QSP_PX;
+    const int add = tail->q.residual != NULL;
+    uint8_t *const out = (uint8_t *)p->out + r->i * ldo + j * tail->bytes;
+    if (c.plain && add)
+        put_all(&c, 1, 1, sums, r->vectors, last, r->i, out, ldo);
+    else if (c.plain)
+        put_all(&c, 1, 0, sums, r->vectors, last, r->i, out, ldo);
+    else if (c.half && add)
+        put_all(&c, 0, 1, sums, r->vectors, last, r->i, out, ldo);
+    else if (c.half)
+        put_all(&c, 0, 0, sums, r->vectors, last, r->i, out, ldo);
+    else
+        for (size_t v = 0, at = 0; v < r->vectors; v++, at += QSP_PX)
+            put_any(&c, (const int32_t *)sums + at, r->vectors, r->i + at, min_size(r->count - at, QSP_PX),
+                    out + at * ldo, ldo);
     if (c.plain && c.rise)
-        qt_lut_avx2(c.rise, first, r->count, ldo, 0);
+        qt_lut_avx2(c.rise, out, r->count, ldo, 0);
 }
 
 void qspmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
@@ -330,7 +361,8 @@ void qspmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
             run(proven->words + proven->first[at], r.panel, r.sums);
         else
             unproven(p, j, cols, run, r.panel, r.sums);
-        finish(p, &tail, j, cols, &r);
+        for (size_t c = 0; c < cols; c += QT_NR)
+            finish(p, &tail, j + c, min_size(cols - c, QT_NR), &r, r.sums + c * r.vectors * QSP_STEP);
     }
 }
 

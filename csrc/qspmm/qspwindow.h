@@ -13,7 +13,7 @@
 #include "../runtime/pcx.h"
 
 enum {
-    QSP_NR = 16,    /* outputs of a group */
+    QSP_NR = 32,    /* outputs of a group */
     QSP_WIDEST = 8, /* blocks of a window, at most */
     QSP_STEP = 32,  /* a block's place in a panel of one vector, and that of a row in its sums: bytes */
 };
