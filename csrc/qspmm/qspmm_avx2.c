@@ -177,7 +177,7 @@ static size_t room_make(const pcx_qspmm_args *p, char *scratch, room *r)
 {
     const qspmm_grid g = qspmm_split(p);
     const size_t vectors = g.panels ? ceil_div(g.vectors, g.panels) : 0;
-    const size_t zero = QSP_NR * vectors * QSP_STEP, panel = zero + vectors * QSP_STEP;
+    const size_t zero = (QSP_NR * vectors + QSP_MR) * QSP_STEP, panel = zero + vectors * QSP_STEP;
     if (scratch)
         *r = (room){ .sums = (uint8_t *)scratch, .zero = (uint32_t *)(scratch + zero), .panel = (uint8_t *)scratch + panel };
     return panel + vectors * ceil_div(p->k, 4) * QSP_STEP;
@@ -211,7 +211,7 @@ static void sums_start(const pcx_qspmm_args *p, size_t j, size_t cols, const roo
         const uint32_t base = p->tail.bias ? (uint32_t)p->tail.bias[j + c] : 0;
         if (!p->ldz) {
             const __m256i all = _mm256_set1_epi32((int32_t)(base - r->zero[0] * colsum));
-            for (size_t v = 0; v < r->vectors; v++)
+            PCX_UNROLL for (size_t v = 0; v < QSP_MR; v++) /* what is too much is written again, or spare */
                 _mm256_store_si256(to + v, all);
             continue;
         }
@@ -283,27 +283,33 @@ PCX_INLINE void put_half(const qt_columns *c, const __m256i *sums, size_t vector
     }
 }
 
-/* `vectors` of the panel, the last one of `last` pixels, from row i on: all 16 outputs, or eight. */
-PCX_INLINE void put_all(const qt_columns *c, int plain, int add, const uint8_t *sums, size_t vectors, size_t last,
-                        size_t i, uint8_t *out, size_t ldo)
+/* `count` of eight pixels from row i on: all 16 outputs, or eight. */
+PCX_INLINE void put_vector(const qt_columns *c, int plain, int add, const __m256i *sums, size_t vectors, size_t count,
+                           size_t i, uint8_t *out, size_t ldo)
 {
-    const size_t ldr = add ? c->tail->q.ldr : 0;
     const uint8_t *theirs = add ? qt_theirs(c, i) : out;
-    for (size_t v = 0; v < vectors; v++) {
-        const size_t end = v + 1 < vectors ? QSP_PX - 1 : last - 1;
-        places at;
-        PCX_UNROLL for (size_t x = 0; x < QSP_PX; x++) {
-            const size_t row = min_size(x, end);
-            at.out[x] = out + row * ldo;
-            at.theirs[x] = theirs + row * ldr;
-        }
-        if (plain)
-            put_plain(c, (const __m256i *)sums + v, vectors, add, &at);
-        else
-            put_half(c, (const __m256i *)sums + v, vectors, add, &at);
-        out += QSP_PX * ldo;
-        theirs += QSP_PX * ldr;
+    places at;
+    PCX_UNROLL for (size_t x = 0; x < QSP_PX; x++) {
+        const size_t row = min_size(x, count - 1);
+        at.out[x] = out + row * ldo;
+        at.theirs[x] = add ? theirs + row * c->tail->q.ldr : theirs;
     }
+    if (plain)
+        put_plain(c, sums, vectors, add, &at);
+    else
+        put_half(c, sums, vectors, add, &at);
+}
+
+PCX_INLINE void put_all(const qt_columns *c, int plain, int add, const uint8_t *sums, const room *r, uint8_t *out,
+                        size_t ldo)
+{
+    const __m256i *at = (const __m256i *)sums;
+    const size_t whole = r->count / QSP_PX, rest = r->count % QSP_PX;
+    size_t i = r->i;
+    for (size_t v = 0; v < whole; v++, at++, i += QSP_PX, out += QSP_PX * ldo)
+        put_vector(c, plain, add, at, r->vectors, QSP_PX, i, out, ldo);
+    if (rest)
+        put_vector(c, plain, add, at, r->vectors, rest, i, out, ldo);
 }
 
 /* Any outputs of up to eight pixels. */
@@ -322,17 +328,17 @@ static PCX_NOINLINE void finish(const pcx_qspmm_args *p, const qtail *tail, size
                                 const uint8_t *sums)
 {
     const qt_columns c = qt_columns_make(tail, j, cols);
-    const size_t ldo = p->ldo * tail->bytes, last = r->count - (r->vectors - 1) * QSP_PX;
+    const size_t ldo = p->ldo * tail->bytes;
     const int add = tail->q.residual != NULL;
     uint8_t *const out = (uint8_t *)p->out + r->i * ldo + j * tail->bytes;
     if (c.plain && add)
-        put_all(&c, 1, 1, sums, r->vectors, last, r->i, out, ldo);
+        put_all(&c, 1, 1, sums, r, out, ldo);
     else if (c.plain)
-        put_all(&c, 1, 0, sums, r->vectors, last, r->i, out, ldo);
+        put_all(&c, 1, 0, sums, r, out, ldo);
     else if (c.half && add)
-        put_all(&c, 0, 1, sums, r->vectors, last, r->i, out, ldo);
+        put_all(&c, 0, 1, sums, r, out, ldo);
     else if (c.half)
-        put_all(&c, 0, 0, sums, r->vectors, last, r->i, out, ldo);
+        put_all(&c, 0, 0, sums, r, out, ldo);
     else
         for (size_t v = 0, at = 0; v < r->vectors; v++, at += QSP_PX)
             put_any(&c, (const int32_t *)sums + at, r->vectors, r->i + at, min_size(r->count - at, QSP_PX),
