@@ -42,6 +42,9 @@ static void qspmm_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 static const pcx_impl impls[] = {
+#if PCX_X86
+    { "avx2", PCX_AVX2, qspmm_units, qspmm_avx2, qspmm_avx2_scratch, qspmm_prepared, qspmm_prepare },
+#endif
     { "scalar", 0, qspmm_units, qspmm_scalar, NULL, NULL, NULL },
 };
 

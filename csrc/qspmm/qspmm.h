@@ -1,13 +1,13 @@
-/* qspmm.h - what the qspmm files share.  A unit is a panel of pixels times 16 outputs. */
+/* qspmm.h - what the qspmm files share.  A unit is a panel of pixels times a group of outputs. */
 #ifndef PCX_QSPMM_H
 #define PCX_QSPMM_H
 
 #include "../runtime/qepilogue.h"
+#include "qspwindow.h"
 
 enum {
-    QSP_NR = QT_NR, /* outputs of a unit */
     QSP_PX = 8,     /* pixels of a vector: each four u8 of one block */
-    QSP_MR = 8,     /* vectors of a panel, at most */
+    QSP_MR = 6,     /* vectors of a panel, at most */
 };
 
 /* Panels of about equally many vectors. */
@@ -18,7 +18,7 @@ typedef struct {
 static inline qspmm_grid qspmm_split(const pcx_qspmm_args *p)
 {
     /* A panel is read again for every output: it should stay in L1. */
-    const size_t bytes = max_size(ceil_div(p->k, 4), 1) * QSP_PX * 4;
+    const size_t bytes = max_size(ceil_div(p->k, 4), 1) * QSP_STEP;
     const size_t most = min_size(max_size(32768 / bytes, 1), QSP_MR);
     qspmm_grid g = { ceil_div(p->m, QSP_PX), 0, ceil_div(p->n, QSP_NR) };
     g.panels = ceil_div(g.vectors, most);
@@ -27,5 +27,11 @@ static inline qspmm_grid qspmm_split(const pcx_qspmm_args *p)
 
 /* The first vector of a panel. */
 static inline size_t qspmm_first(const qspmm_grid *g, size_t panel) { return g->vectors * panel / g->panels; }
+
+_Static_assert((int)QSP_NR % (int)QT_NR == 0 && QSP_STEP == 4 * QSP_PX, "a group's sums are rows of the tail");
+
+PCX_HIDDEN pcx_run_fn qspmm_avx2;
+PCX_HIDDEN pcx_size_fn qspmm_avx2_scratch, qspmm_prepared;
+PCX_HIDDEN pcx_prepare_fn qspmm_prepare;
 
 #endif

@@ -1,0 +1,376 @@
+/* qspmm_avx2.c - a panel of pixels, its blocks of four k together, times windows of blocks. */
+#include "qspmm.h"
+
+#if PCX_X86
+PCX_TARGET("avx2,fma")
+
+size_t qspmm_prepared(const void *args)
+{
+    const pcx_qspmm_args *p = args;
+    return qsp_windows_bytes(p->n, p->blocks);
+}
+
+void qspmm_prepare(const void *args, void *prepared)
+{
+    const pcx_qspmm_args *p = args;
+    qsp_windows_make(p->n, p->blocks, p->rows, p->index, p->w, prepared);
+}
+
+/* ---- the panel: u8[steps][vectors][8 pixels][4 k] ---- */
+
+/* 16 bytes of eight pixels: four steps, each a vector, `step` bytes apart. */
+PCX_INLINE void transpose(const __m128i x[QSP_PX], uint8_t *to, size_t step, size_t steps)
+{
+    __m256i v[4], t[4];
+    PCX_UNROLL for (int i = 0; i < 4; i++)
+        v[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(x[i]), x[i + 4], 1);
+    t[0] = _mm256_unpacklo_epi32(v[0], v[1]);
+    t[1] = _mm256_unpacklo_epi32(v[2], v[3]);
+    t[2] = _mm256_unpackhi_epi32(v[0], v[1]);
+    t[3] = _mm256_unpackhi_epi32(v[2], v[3]);
+    v[0] = _mm256_unpacklo_epi64(t[0], t[1]);
+    v[1] = _mm256_unpackhi_epi64(t[0], t[1]);
+    v[2] = _mm256_unpacklo_epi64(t[2], t[3]);
+    v[3] = _mm256_unpackhi_epi64(t[2], t[3]);
+    PCX_UNROLL for (size_t i = 0; i < 4; i++)
+        if (i < steps)
+            _mm256_store_si256((__m256i *)(to + i * step), v[i]);
+}
+
+/* The last `rest` of k bytes at `row`, zeros after them; nothing outside the k bytes is read. */
+static __m128i last_bytes(const uint8_t *row, size_t k, size_t rest)
+{
+    static const uint8_t shift[32] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 128, 128, 128, 128, 128,
+                                       128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128 };
+    if (k >= 16) {
+        const __m128i bytes = _mm_loadu_si128((const __m128i *)(row + k - 16));
+        return _mm_shuffle_epi8(bytes, _mm_loadu_si128((const __m128i *)(shift + 16 - rest)));
+    }
+    uint8_t padded[16] = { 0 };
+    memcpy(padded, row + k - rest, rest);
+    return _mm_loadu_si128((const __m128i *)padded);
+}
+
+/* Eight pixels, the columns of one vector of the panel. */
+static void gather(const uint8_t *const row[QSP_PX], size_t k, uint8_t *to, size_t step)
+{
+    const size_t rest = k % 16;
+    __m128i x[QSP_PX];
+    for (size_t q = 0; q + 16 <= k; q += 16, to += 4 * step) {
+        PCX_UNROLL for (int i = 0; i < QSP_PX; i++)
+            x[i] = _mm_loadu_si128((const __m128i *)(row[i] + q));
+        transpose(x, to, step, 4);
+    }
+    if (rest) {
+        for (int i = 0; i < QSP_PX; i++)
+            x[i] = last_bytes(row[i], k, rest);
+        transpose(x, to, step, ceil_div(rest, 4));
+    }
+}
+
+/* ---- windows: sums i32[QSP_NR outputs][vectors][8 pixels] ---- */
+
+/* In place: with PCX_ADD_PAIRS, compilers move sums about. */
+PCX_INLINE void add_pairs(__m256i *sum, __m256i x, __m256i w)
+{
+    __m256i product;
+    __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0" : "+x"(*sum), "=&x"(product) : "x"(x), "x"(w));
+}
+
+/* s = or, unless `first`, += pairs of the block at words `at`. */
+PCX_INLINE void block(int M, int first, const uint32_t at[2], const uint8_t *panel, __m256i s[])
+{
+    const __m256i *x = (const __m256i *)(panel + (size_t)M * at[0]);
+    const __m256i w = _mm256_set1_epi32((int32_t)at[1]);
+    PCX_UNROLL for (int i = 0; i < M; i++)
+        if (first)
+            s[i] = _mm256_maddubs_epi16(_mm256_load_si256(x + i), w);
+        else
+            add_pairs(s + i, _mm256_load_si256(x + i), w);
+}
+
+/* `runs` runs of windows of T blocks, or of t if T is 0; what follows them. */
+PCX_INLINE const uint32_t *windows(int M, int T, size_t t, size_t runs, const uint32_t *at, const uint8_t *panel,
+                                   uint8_t *sums)
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    for (; runs; runs--) {
+        size_t count = at[0];
+        __m256i sum[QSP_MR], *to = (__m256i *)(sums + (size_t)M * at[1]);
+        at += 2;
+        PCX_UNROLL for (int i = 0; i < M; i++)
+            sum[i] = _mm256_load_si256(to + i);
+        do {
+            __m256i s[QSP_MR];
+            block(M, 1, at, panel, s);
+            at += 2;
+            if (T)
+                PCX_UNROLL for (int b = 1; b < T; b++, at += 2)
+                    block(M, 0, at, panel, s);
+            else
+                for (size_t b = 1; b < t; b++, at += 2)
+                    block(M, 0, at, panel, s);
+            PCX_UNROLL for (int i = 0; i < M; i++) {
+                sum[i] = _mm256_add_epi32(sum[i], _mm256_madd_epi16(s[i], ones));
+                PCX_KEEP(sum[i]);
+            }
+        } while (--count);
+        PCX_UNROLL for (int i = 0; i < M; i++)
+            _mm256_store_si256(to + i, sum[i]);
+    }
+    return at;
+}
+
+PCX_INLINE void group(int M, const uint32_t *counts, const uint8_t *panel, uint8_t *sums)
+{
+    const uint32_t *at = counts + QSP_COUNTS;
+    for (size_t t = QSP_WIDEST; t > 4; t--)
+        at = windows(M, 0, t, *counts++, at, panel, sums);
+    at = windows(M, 4, 0, counts[0], at, panel, sums);
+    at = windows(M, 3, 0, counts[1], at, panel, sums);
+    at = windows(M, 2, 0, counts[2], at, panel, sums);
+    windows(M, 1, 0, counts[3], at, panel, sums);
+}
+
+typedef void group_fn(const uint32_t *counts, const uint8_t *panel, uint8_t *sums);
+
+#define GROUP(M) \
+    static void group_##M(const uint32_t *counts, const uint8_t *panel, uint8_t *sums) { group(M, counts, panel, sums); }
+GROUP(1) GROUP(2) GROUP(3) GROUP(4) GROUP(5) GROUP(6)
+#undef GROUP
+static group_fn *const group_of[QSP_MR + 1] = { NULL, group_1, group_2, group_3, group_4, group_5, group_6 };
+
+/* Outputs [j, j + cols) with nothing proven: blocks one by one, split where they are too large. */
+static void unproven(const pcx_qspmm_args *p, size_t j, size_t cols, group_fn *run, const uint8_t *panel, uint8_t *sums)
+{
+    enum { ROOM = 64 };
+    uint32_t words[QSP_COUNTS + 2 + 2 * ROOM] = { [QSP_COUNTS - 1] = 1 }; /* a run of windows of one block */
+    uint32_t *const run_at = words + QSP_COUNTS;
+    for (size_t r = 0; r < cols; r++) {
+        int32_t b = p->rows[j + r], end = p->rows[j + r + 1];
+        run_at[1] = (uint32_t)(r * QSP_STEP);
+        while (b < end) {
+            uint32_t *to = run_at + 2;
+            for (run_at[0] = 0; b < end && run_at[0] < ROOM; b++) {
+                const qsp_split s = qsp_split_block(p->w + (size_t)b * 4);
+                for (int part = 0; part < 2; part++, run_at[0]++) {
+                    *to++ = (uint32_t)p->index[b] * QSP_STEP;
+                    *to++ = qsp_word(part ? s.rest : s.main);
+                }
+            }
+            run(words, panel, sums);
+        }
+    }
+}
+
+/* ---- units ---- */
+
+/* What a thread keeps of the panel it is at. */
+typedef struct {
+    uint8_t *panel, *sums;
+    uint32_t *zero;    /* of each pixel; where ldz is 0, not used */
+    size_t i, count;   /* its pixels */
+    size_t vectors;
+} room;
+
+static size_t room_make(const pcx_qspmm_args *p, char *scratch, room *r)
+{
+    const qspmm_grid g = qspmm_split(p);
+    const size_t vectors = g.panels ? ceil_div(g.vectors, g.panels) : 0;
+    const size_t zero = (QSP_NR * vectors + QSP_MR) * QSP_STEP, panel = zero + vectors * QSP_STEP;
+    if (scratch)
+        *r = (room){ .sums = (uint8_t *)scratch, .zero = (uint32_t *)(scratch + zero), .panel = (uint8_t *)scratch + panel };
+    return panel + vectors * ceil_div(p->k, 4) * QSP_STEP;
+}
+
+size_t qspmm_avx2_scratch(const void *args) { return room_make(args, NULL, NULL); }
+
+/* The pixels of vectors [first, end); where they end, the last one again. */
+static void panel_make(const pcx_qspmm_args *p, size_t first, size_t end, room *r)
+{
+    r->i = first * QSP_PX;
+    r->count = min_size(end * QSP_PX, p->m) - r->i;
+    r->vectors = end - first;
+    for (size_t v = 0; v < r->vectors; v++) {
+        const uint8_t *row[QSP_PX];
+        for (size_t x = 0; x < QSP_PX; x++) {
+            const size_t i = r->i + min_size(v * QSP_PX + x, r->count - 1);
+            row[x] = p->a + i * p->lda;
+            r->zero[v * QSP_PX + x] = (uint32_t)p->azp[i * p->ldz];
+        }
+        gather(row, p->k, r->panel + v * QSP_STEP, r->vectors * QSP_STEP);
+    }
+}
+
+/* Where sums start: at the bias, less the zero point's share. */
+static void sums_start(const pcx_qspmm_args *p, size_t j, size_t cols, const room *r)
+{
+    __m256i *to = (__m256i *)r->sums;
+    for (size_t c = 0; c < cols; c++, to += r->vectors) {
+        const uint32_t colsum = (uint32_t)p->colsum[j + c];
+        const uint32_t base = p->tail.bias ? (uint32_t)p->tail.bias[j + c] : 0;
+        if (!p->ldz) {
+            const __m256i all = _mm256_set1_epi32((int32_t)(base - r->zero[0] * colsum));
+            PCX_UNROLL for (size_t v = 0; v < QSP_MR; v++) /* what is too much is written again, or spare */
+                _mm256_store_si256(to + v, all);
+            continue;
+        }
+        for (size_t v = 0; v < r->vectors; v++) {
+            const __m256i zero = _mm256_load_si256((const __m256i *)r->zero + v);
+            const __m256i share = _mm256_mullo_epi32(zero, _mm256_set1_epi32((int32_t)colsum));
+            _mm256_store_si256(to + v, _mm256_sub_epi32(_mm256_set1_epi32((int32_t)base), share));
+        }
+    }
+    const size_t read = round_up(cols, QT_NR) - cols; /* rows that the tail reads without need */
+    if (read)
+        memset(to, 0, read * r->vectors * QSP_STEP);
+}
+
+/* Four outputs of eight pixels to bytes, those of a pixel together. */
+PCX_INLINE __m256i bytes_of_four(const qt_columns *c, const __m256i *sums, size_t vectors, size_t j)
+{
+    const __m256i by_pixel = _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, 0, 4, 8, 12, 1, 5, 9,
+                                              13, 2, 6, 10, 14, 3, 7, 11, 15);
+    __m256 v[4];
+    PCX_UNROLL for (size_t x = 0; x < 4; x++)
+        v[x] = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_load_si256(sums + (j + x) * vectors)),
+                             _mm256_broadcast_ss(c->scale + j + x));
+    return _mm256_shuffle_epi8(qt_bytes_avx2(v, &c->clamp, c->spared), by_pixel);
+}
+
+/* A row of each of eight pixels, or, beyond the last one, the last one's again. */
+typedef struct {
+    uint8_t *out[QSP_PX];
+    const uint8_t *theirs[QSP_PX];
+} places;
+
+/* Halves of `bytes` to pixels x and y, added to theirs where `add`. */
+PCX_INLINE void put(const qt_columns *c, __m256i bytes, int add, const places *at, int x, int y)
+{
+    if (add)
+        bytes = qt_residual_avx2(c->tail, bytes, _mm_loadu_si128((const __m128i *)at->theirs[x]),
+                                 _mm_loadu_si128((const __m128i *)at->theirs[y]));
+    _mm_storeu_si128((__m128i *)at->out[x], _mm256_castsi256_si128(bytes));
+    _mm_storeu_si128((__m128i *)at->out[y], _mm256_extracti128_si256(bytes, 1));
+}
+
+/* All 16 outputs of eight pixels, without table. */
+PCX_INLINE void put_plain(const qt_columns *c, const __m256i *sums, size_t vectors, int add, const places *at)
+{
+    __m256i q[4];
+    PCX_UNROLL for (size_t x = 0; x < 4; x++)
+        q[x] = bytes_of_four(c, sums, vectors, 4 * x);
+    const __m256i low[2] = { _mm256_unpacklo_epi32(q[0], q[1]), _mm256_unpacklo_epi32(q[2], q[3]) };
+    const __m256i high[2] = { _mm256_unpackhi_epi32(q[0], q[1]), _mm256_unpackhi_epi32(q[2], q[3]) };
+    put(c, _mm256_unpacklo_epi64(low[0], low[1]), add, at, 0, 4);
+    put(c, _mm256_unpackhi_epi64(low[0], low[1]), add, at, 1, 5);
+    put(c, _mm256_unpacklo_epi64(high[0], high[1]), add, at, 2, 6);
+    put(c, _mm256_unpackhi_epi64(high[0], high[1]), add, at, 3, 7);
+}
+
+/* Eight outputs of eight pixels, without table. */
+PCX_INLINE void put_half(const qt_columns *c, const __m256i *sums, size_t vectors, int add, const places *at)
+{
+    const __m256i q0 = bytes_of_four(c, sums, vectors, 0), q1 = bytes_of_four(c, sums, vectors, 4);
+    __m256i two[2] = { _mm256_unpacklo_epi32(q0, q1), _mm256_unpackhi_epi32(q0, q1) };
+    PCX_UNROLL for (int x = 0; x < 2; x++) { /* pixels 2x, 2x + 1, 2x + 4, 2x + 5 */
+        const uint8_t *const *t = at->theirs + 2 * x;
+        uint8_t *const *o = at->out + 2 * x;
+        if (add)
+            two[x] = qt_residual_avx2(c->tail, two[x], qt_eights(t[0], t[1]), qt_eights(t[4], t[5]));
+        qt_put_eights(o[0], o[1], _mm256_castsi256_si128(two[x]));
+        qt_put_eights(o[4], o[5], _mm256_extracti128_si256(two[x], 1));
+    }
+}
+
+/* `count` of eight pixels from row i on: all 16 outputs, or eight. */
+PCX_INLINE void put_vector(const qt_columns *c, int plain, int add, const __m256i *sums, size_t vectors, size_t count,
+                           size_t i, uint8_t *out, size_t ldo)
+{
+    const uint8_t *theirs = add ? qt_theirs(c, i) : out;
+    places at;
+    PCX_UNROLL for (size_t x = 0; x < QSP_PX; x++) {
+        const size_t row = min_size(x, count - 1);
+        at.out[x] = out + row * ldo;
+        at.theirs[x] = add ? theirs + row * c->tail->q.ldr : theirs;
+    }
+    if (plain)
+        put_plain(c, sums, vectors, add, &at);
+    else
+        put_half(c, sums, vectors, add, &at);
+}
+
+PCX_INLINE void put_all(const qt_columns *c, int plain, int add, const uint8_t *sums, const room *r, uint8_t *out,
+                        size_t ldo)
+{
+    const __m256i *at = (const __m256i *)sums;
+    const size_t whole = r->count / QSP_PX, rest = r->count % QSP_PX;
+    size_t i = r->i;
+    for (size_t v = 0; v < whole; v++, at++, i += QSP_PX, out += QSP_PX * ldo)
+        put_vector(c, plain, add, at, r->vectors, QSP_PX, i, out, ldo);
+    if (rest)
+        put_vector(c, plain, add, at, r->vectors, rest, i, out, ldo);
+}
+
+/* Any outputs of up to eight pixels. */
+static void put_any(const qt_columns *c, const int32_t *sums, size_t vectors, size_t i, size_t count, uint8_t *out,
+                    size_t ldo)
+{
+    int32_t sum[QSP_PX][QT_NR];
+    for (size_t x = 0; x < QSP_PX; x++)
+        for (size_t y = 0; y < QT_NR; y++)
+            sum[x][y] = sums[y * vectors * QSP_PX + x];
+    qtail_rows_avx2(c, i, count, sum, out, ldo);
+}
+
+/* Outputs [j, j + cols), at most 16, of the panel, finished. */
+static PCX_NOINLINE void finish(const pcx_qspmm_args *p, const qtail *tail, size_t j, size_t cols, const room *r,
+                                const uint8_t *sums)
+{
+    const qt_columns c = qt_columns_make(tail, j, cols);
+    const size_t ldo = p->ldo * tail->bytes;
+    const int add = tail->q.residual != NULL;
+    uint8_t *const out = (uint8_t *)p->out + r->i * ldo + j * tail->bytes;
+    if (c.plain && add)
+        put_all(&c, 1, 1, sums, r, out, ldo);
+    else if (c.plain)
+        put_all(&c, 1, 0, sums, r, out, ldo);
+    else if (c.half && add)
+        put_all(&c, 0, 1, sums, r, out, ldo);
+    else if (c.half)
+        put_all(&c, 0, 0, sums, r, out, ldo);
+    else
+        for (size_t v = 0, at = 0; v < r->vectors; v++, at += QSP_PX)
+            put_any(&c, (const int32_t *)sums + at, r->vectors, r->i + at, min_size(r->count - at, QSP_PX),
+                    out + at * ldo, ldo);
+    if (c.plain && c.rise)
+        qt_lut_avx2(c.rise, out, r->count, ldo, 0);
+}
+
+void qspmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
+{
+    const pcx_qspmm_args *p = args;
+    const qspmm_grid g = qspmm_split(p);
+    const qsp_windows *proven = p->prepared;
+    if (begin >= end)
+        return;
+    const qtail tail = qtail_make(&p->tail, p->ot);
+    room r = { 0 };
+    room_make(p, scratch, &r);
+    for (size_t u = begin; u < end; u++) {
+        const size_t panel = u / g.groups, at = u % g.groups, j = at * QSP_NR, cols = min_size(QSP_NR, p->n - j);
+        if (u == begin || !at)
+            panel_make(p, qspmm_first(&g, panel), qspmm_first(&g, panel + 1), &r);
+        sums_start(p, j, cols, &r);
+        group_fn *const run = group_of[r.vectors];
+        if (proven && proven->usable)
+            run(proven->words + proven->first[at], r.panel, r.sums);
+        else
+            unproven(p, j, cols, run, r.panel, r.sums);
+        for (size_t c = 0; c < cols; c += QT_NR)
+            finish(p, &tail, j + c, min_size(cols - c, QT_NR), &r, r.sums + c * r.vectors * QSP_STEP);
+    }
+}
+
+PCX_TARGET_END
+#endif

@@ -1,0 +1,67 @@
+/*
+ * qspwindow.h - which blocks of an output may share int16 lanes, proven from the weights.
+ *
+ * A block leaves two int16 lanes per pixel, each the sum of two products with u8.  Let P and N be the sums of a
+ * lane's positive and of its negated negative weights.  Blocks whose P and N are at most 128 together, lane by
+ * lane, are a window: vpmaddubsw does not saturate, and their sum, on which way ever, is within 255 * 128 = 32640.
+ * A sum's order is free, so windows are made of any blocks of one output, largest first.  What is too large for a
+ * window of its own is split in two: w = main + rest.
+ */
+#ifndef PCX_QSPWINDOW_H
+#define PCX_QSPWINDOW_H
+
+#include "../runtime/pcx.h"
+
+enum {
+    QSP_NR = 32,    /* outputs of a group */
+    QSP_WIDEST = 8, /* blocks of a window, at most */
+    QSP_STEP = 32,  /* a block's place in a panel of one vector, and that of a row in its sums: bytes */
+};
+
+/*
+ * A group's windows as words.  Those of one row and width stand together, a run, so that its int32 sums are loaded
+ * and stored but once; runs of one width stand together, the longest first, so that no branch changes often.
+ *   how many runs there are of windows of 8, 7, ... 1 blocks;
+ *   for each, how many windows it has, its row within the group times QSP_STEP, and for each of their blocks
+ *   index * QSP_STEP and the four weights.
+ */
+enum { QSP_COUNTS = QSP_WIDEST };
+
+/* Of all groups; `words` is as long as it needs to be. */
+typedef struct {
+    size_t usable;       /* 0: rows name more blocks than there are */
+    const uint32_t *words;
+    size_t first[];      /* [groups] */
+} qsp_windows;
+
+/* A block that fits a window, and what is left of it, 0 as a rule; four int8 each. */
+typedef struct {
+    int8_t main[4], rest[4];
+} qsp_split;
+
+static inline qsp_split qsp_split_block(const int8_t w[4])
+{
+    qsp_split s = { .rest = { 0 } };
+    memcpy(s.main, w, sizeof s.main);
+    for (int x = 0; x < 4; x += 2) { /* of different sign, two weights fit; of the same, the larger gives way */
+        const int sum = w[x] + w[x + 1], over = sum > 128 ? sum - 128 : sum < -128 ? sum + 128 : 0;
+        const int at = (w[x + 1] > w[x]) == (over > 0) ? x + 1 : x;
+        s.rest[at] = (int8_t)over;
+        s.main[at] = (int8_t)(w[at] - over);
+    }
+    return s;
+}
+
+static inline uint32_t qsp_word(const int8_t w[4])
+{
+    uint32_t word;
+    memcpy(&word, w, sizeof word);
+    return word;
+}
+
+/* Bytes for the windows of so many outputs and blocks, whatever the weights; those not needed stay untouched. */
+PCX_HIDDEN size_t qsp_windows_bytes(size_t n, size_t blocks);
+PCX_HIDDEN void qsp_windows_make(size_t n, size_t blocks, const int32_t *rows, const uint16_t *index, const int8_t *w,
+                                 void *to);
+
+#endif
