@@ -89,18 +89,21 @@ class ChannelFit:
                 table.take(set(least))
         return gone, np.array(losses)
 
-    def measured(self, orders: list[list[int]], losses: list[np.ndarray], take_away: Callable) -> list[np.ndarray]:
+    def measured(self, groups: list[Group], orders, losses, take_away: Callable) -> list[np.ndarray]:
         """`losses` such that their sums are the error of the model's outputs, for each group alone."""
         wanted, found = _answers(self.model, self.samples), []
-        for order, loss in zip(orders, losses):
+        for group, order, loss in zip(groups, orders, losses):
             total = np.concatenate([[0], np.cumsum(loss)])
-            counts = sorted({max(1, round(part * len(order))) for part in PARTS})
+            counts = sorted({min(max(1, round(part * len(order))), group.total - 1) for part in PARTS})
             errors = []
             for count in counts:
                 gone = set(order[:count])
                 trial = take_away(self.model, self.deps, gone)
                 self.refit(trial, gone)
                 errors.append(_difference(wanted, _answers(trial, self.samples)))
+                if errors[-1] > 1:  # nothing is left of the answer
+                    break
+            counts = counts[: len(errors)]
             errors = np.maximum.accumulate([0.0, *errors])
             at = total[[0, *counts]]
             last = errors[-1] * max(total[-1] / at[-1] if at[-1] else 2.0, 2.0)

@@ -33,6 +33,9 @@ def follow(model: onnx.ModelProto, exclude: Iterable[str] = ()) -> Dependencies:
                 deps.refused[node.name] = str(pin)
             for name in [*g.inputs_of(node), *node.output]:
                 deps.fix(name, why)
+        for name in g.inputs_of(node):
+            if name in deps.constants and deps.uses.get(name, [(None, None)])[-1][1] != _name(node):
+                deps.fix(name, _name(node))
     deps.finish(exclude)
     return deps
 

@@ -90,8 +90,9 @@ def prune_channels(
     for node in model.graph.node:
         if node.op_type in QUANTIZED:
             raise ModelError(f"node {node.name!r} ({node.op_type}): the model is quantized; prune it before")
+    known = {n.name for n in model.graph.node}
     model = prepare(model)
-    deps = follow(model, _excluded(model, exclude))
+    deps = follow(model, _excluded(model, exclude, known))
     all_groups = deps.groups()
     groups = [group for group in all_groups if group.free]
     if not groups:
@@ -103,7 +104,7 @@ def prune_channels(
         fit = ChannelFit(model, deps, calibration, progress)
         orders, losses = fit.orders(groups, *by_norms(deps, groups))
         if scope == "global":
-            losses = fit.measured(orders, losses, take_away)
+            losses = fit.measured(groups, orders, losses, take_away)
     counts = _of_all(groups, losses, sparsity, multiple) if scope == "global" else _of_each(groups, sparsity, multiple)
     gone = {root for order, count in zip(orders, counts) for root in order[:count]}
     pruned = take_away(model, deps, gone)
@@ -115,12 +116,13 @@ def prune_channels(
     return pruned
 
 
-def _excluded(model: onnx.ModelProto, exclude: Iterable[str] | None) -> set[str]:
+def _excluded(model: onnx.ModelProto, exclude: Iterable[str] | None, known: set[str]) -> set[str]:
+    """`exclude`, whose names must be those of nodes or be `known`; by default the first convolutions."""
     if exclude is None:
         given = {i.name for i in model.graph.input}
         return {n.name for n in model.graph.node if n.op_type == "Conv" and n.input[0] in given}
     exclude = {exclude} if isinstance(exclude, str) else set(exclude)
-    if unknown := exclude - {n.name for n in model.graph.node}:
+    if unknown := exclude - known - {n.name for n in model.graph.node}:
         raise ValueError(f"exclude: the model has no node {sorted(unknown)[0]!r}")
     return exclude
 
