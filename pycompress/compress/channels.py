@@ -111,7 +111,7 @@ def prune_channels(
     verified = _verify(pruned, masked(model, deps, gone))
     if calibration is not None:
         fit.refit(pruned, gone)
-    _note(pruned, deps, all_groups, gone, scope, sparsity, verified)
+    _note(pruned, deps, all_groups, gone, scope, sparsity, multiple, verified)
     g.check(pruned)
     return pruned
 
@@ -257,7 +257,9 @@ def _any_feed(session: InferenceSession) -> dict[str, np.ndarray]:
     return feed
 
 
-def _note(pruned, deps: Dependencies, groups: list[Group], gone: set[int], scope, sparsity, verified: str) -> None:
+def _note(
+    pruned, deps: Dependencies, groups: list[Group], gone: set[int], scope, sparsity, multiple, verified: str
+) -> None:
     """Says in the model's metadata what went, what stayed, and why."""
     rows, pinned = [], []
     for group in groups:
@@ -268,6 +270,6 @@ def _note(pruned, deps: Dependencies, groups: list[Group], gone: set[int], scope
             why = sorted(set(group.pinned.values()))
             pinned.append({"layers": group.layers, "channels": len(group.pinned), "why": why})
     pinned += [{"layers": [name], "channels": None, "why": [why]} for name, why in deps.refused.items()]
-    report = {"pattern": "channel", "scope": scope, "sparsity": sparsity, "verified": verified}
+    report = {"pattern": "channel", "scope": scope, "sparsity": sparsity, "multiple": multiple, "verified": verified}
     text = json.dumps(report | {"groups": rows, "pinned": pinned})
     helper.set_model_props(pruned, g.metadata(pruned) | {METADATA: text})
