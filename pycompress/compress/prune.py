@@ -14,10 +14,12 @@ from onnx import helper
 from ..errors import ModelError
 from . import graph as g
 from .blas import one_blas_thread
+from .calibrate import observe
 from .choose import WEIGHTED, has_constant_weights
 from .encode import bias_of, matrix, unmatrix
 from .masks import Pattern, choose, parse
 from .quantize import prepare
+from .reconstruct import damped, importance, refit
 
 METADATA = "pycompress.prune"
 SCOPES = ("global", "layer")
@@ -38,7 +40,8 @@ def prune(
 ) -> onnx.ModelProto:
     """`model` with the least important weights of its convolutions and matrix products set to zero.
 
-    Importance is the magnitude (Han et al., 2015). What is pruned are Conv without groups, Gemm and
+    Importance is the magnitude (Han et al., 2015), or, with `calibration`, what the layer's outputs lose (`reconstruct`
+    module), and then the weights that stay are fitted anew. What is pruned are Conv without groups, Gemm and
     MatMul with constant weights; batch norm is folded first. The result is an ordinary ONNX model
     with the same inputs and outputs, no smaller than before. Which layers were pruned how far, and which
     were left alone and why, stands in its metadata, "pycompress.prune".
@@ -60,6 +63,12 @@ def prune(
         Names of nodes to leave alone. By default the first convolutions and the classifier (what no
         other weights come before or after), unless `sparsity` names them. Convolutions with groups are
         always left alone.
+    calibration : iterable of {input name: array}, optional
+        As for ``pycompress.quantize``. Importance is then that of Wanda or, with `reconstruct`, of OBS, as a share of
+        the power of each layer's outputs; biases take up the mean error.
+    reconstruct : bool, optional
+        Fit the weights that stay to the layer's outputs by least squares, on the calibration's inputs; by default
+        if there is a calibration.
     base_dir : path, optional
         Where tensors stored outside the file lie; without it such models are refused.
     progress : callable, optional
@@ -82,16 +91,54 @@ def prune(
     model = prepare(_float_only(g.as_model(model, base_dir)))
     layers, left = find_layers(model, exclude, sparsity)
     ratios = [sparsity[x.name] for x in layers] if isinstance(sparsity, dict) else [sparsity] * len(layers)
-    squares = [np.square(layer.w) for layer in layers]
+    if reconstruct is None:
+        reconstruct = calibration is not None
+    if reconstruct and calibration is None:
+        raise ValueError("reconstruct needs calibration")
     one = scope == "global" and not isinstance(sparsity, dict)
+    met = _covariances(model, layers, calibration, progress) if calibration is not None else [None] * len(layers)
+    squares = [
+        np.square(layer.w) if m is None else importance(layer.w, m.c, shape, layer.segments, reconstruct)
+        for layer, m in zip(layers, met)
+    ]
     masks = choose(squares, [x.segments for x in layers], shape, sparsity if one else ratios)
-    weights = [np.where(mask, layer.w, 0.0) for layer, mask in zip(layers, masks)]
-    for layer, w in zip(layers, weights):
-        write(model, layer, w)
+    weights = []
+    for layer, mask, m in zip(layers, masks, met):
+        w = refit(layer.w, mask, m.c) if reconstruct else np.where(mask, layer.w, 0.0)
+        bias = (
+            None if m is None or m.mean is None else (layer.w - w) @ m.mean + (0 if layer.bias is None else layer.bias)
+        )
+        write(model, layer, w, bias)
+        weights.append(w)
     note(model, layers, weights, left, shape, scope)
     g.drop_unused(model)
     g.check(model)
     return model
+
+
+@dataclass(frozen=True, eq=False)
+class Met:
+    """What a layer's weights meet: their damped covariance [k,k] (or variances [k]), and their mean [k].
+
+    Where the bias can take up the mean error, the covariance is about the mean; else it is about zero, and `mean` None.
+    """
+
+    c: np.ndarray
+    mean: np.ndarray | None
+
+
+def _covariances(model, layers: list[Layer], calibration: Iterable, progress) -> list[Met]:
+    """What each layer meets when the network runs on the calibration samples."""
+    seen = observe(
+        model, calibration, list(dict.fromkeys(x.node.input[0] for x in layers)), [x.node for x in layers], progress
+    )
+    found = []
+    for layer in layers:
+        patches = seen.patches[layer.name]
+        takes = layer.node.op_type != "MatMul" and len(layer.nodes) == 1
+        takes &= len(layer.node.input) < 3 or not layer.node.input[2] or layer.bias is not None
+        found.append(Met(damped(patches.covariance(about_zero=not takes)[0]), patches.mean[0] if takes else None))
+    return found
 
 
 @dataclass(frozen=True, eq=False)
