@@ -26,6 +26,7 @@ __all__ = [
     "quantize",
     "recertify",
     "set_num_threads",
+    "spmm",
 ]
 
 # What needs onnx is imported when it is asked for, and so are the kernels.
@@ -36,8 +37,9 @@ _LAZY = {
     "prune": ".compress.prune",
     "quantize": ".compress.quantize",
     "recertify": ".compress.recertify",
+    "spmm": ".sparse",
 }
-_MODULES = ("kernels", "native", "zoo")
+_MODULES = ("kernels", "layers", "native", "zoo")
 
 
 def __getattr__(name: str):
