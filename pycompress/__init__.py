@@ -25,6 +25,7 @@ __all__ = [
     "prune",
     "quantize",
     "recertify",
+    "sensitivity",
     "set_num_threads",
     "spmm",
 ]
@@ -37,6 +38,7 @@ _LAZY = {
     "prune": ".compress.prune",
     "quantize": ".compress.quantize",
     "recertify": ".compress.recertify",
+    "sensitivity": ".compress.sensitivity",
     "spmm": ".sparse",
 }
 _MODULES = ("kernels", "layers", "native", "zoo")

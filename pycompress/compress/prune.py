@@ -88,7 +88,7 @@ def prune(
     if scope not in SCOPES:
         raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
     sparsity = _checked(sparsity, shape)
-    model = prepare(_float_only(g.as_model(model, base_dir)))
+    model = float_model(model, base_dir)
     layers, left = find_layers(model, exclude, sparsity)
     ratios = [sparsity[x.name] for x in layers] if isinstance(sparsity, dict) else [sparsity] * len(layers)
     if reconstruct is None:
@@ -186,11 +186,13 @@ def _checked(sparsity, pattern: Pattern) -> float | dict[str, float]:
     return sparsity
 
 
-def _float_only(model: onnx.ModelProto) -> onnx.ModelProto:
+def float_model(model: g.Model, base_dir: str | os.PathLike | None) -> onnx.ModelProto:
+    """A copy of `model` ready to be pruned: weights in initializers, batch norm folded; quantized ones are refused."""
+    model = g.as_model(model, base_dir)
     for node in model.graph.node:
         if "QLinear" in node.op_type or node.op_type.endswith(("Integer", "QuantizeLinear", "DequantizeLinear")):
             raise ModelError(f"node {node.name or node.output[0]!r}: the model is quantized already; prune it before")
-    return model
+    return prepare(model)
 
 
 def find_layers(
