@@ -11,6 +11,7 @@ from .cpu import cpu_mask, get_num_threads
 from .kernels._spec import CODE, WORD
 
 MOST = 2**31 - 2  # rows, columns and nonzeros
+LARGEST_K = 1 << 16  # whose columns are 16 bits in csrmv
 
 
 def spmm(A, X, out: np.ndarray | None = None, num_threads: int | None = None) -> np.ndarray:
@@ -29,7 +30,7 @@ def spmm(A, X, out: np.ndarray | None = None, num_threads: int | None = None) ->
 
     Returns
     -------
-    C-ordered array [M, N], or [M] for a vector. Sums run in the order in which A stores a row's values.
+    C-ordered array [M, N], or [M] for a vector. Of two columns and more, each sum runs in the order in which A stores a row's values.
 
     Raises
     ------
@@ -52,6 +53,9 @@ def spmm(A, X, out: np.ndarray | None = None, num_threads: int | None = None) ->
     if any(d > 1 and (s < 0 or s % size) for d, s in zip(x.shape, x.strides)) or not x.flags.aligned:
         x = np.array(x, order="C")
     n = x.shape[1]
+    if n == 1 and data.dtype == np.float32 and k <= LARGEST_K:
+        _vector(indptr, indices, data, np.ascontiguousarray(x[:, 0]), out, num_threads)
+        return out
     args = ffi.new("pcx_csrmm_args *")
     args.n, args.nnz, args.k, args.m, args.t = m, len(indices), k, n, CODE[WORD[data.dtype.name]]
     args.rows, args.index = pointer("int32_t *", indptr), pointer("int32_t *", indices)
@@ -61,6 +65,16 @@ def spmm(A, X, out: np.ndarray | None = None, num_threads: int | None = None) ->
     args.ldo = n
     run("csrmm", args, num_threads)
     return out
+
+
+def _vector(indptr, indices, data, x, out, num_threads) -> None:
+    """One column, which `csrmm` is not made for."""
+    index, params = indices.astype(np.uint16), np.zeros(2, np.float32)
+    args = ffi.new("pcx_csrmv_args *")
+    args.k, args.n, args.nnz = len(x), out.shape[0], len(index)
+    args.rows, args.index = pointer("int32_t *", indptr), pointer("uint16_t *", index)
+    args.x, args.w, args.out, args.act_params = (pointer("float *", a) for a in (x, data, out, params))
+    run("csrmv", args, num_threads)
 
 
 def csr(A) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
