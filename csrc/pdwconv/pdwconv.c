@@ -38,6 +38,9 @@ static void pdwconv_scalar(const void *args, size_t begin, size_t end, void *scr
 }
 
 static const pcx_impl impls[] = {
+#if PCX_X86
+    { "avx2", PCX_AVX2, pdwconv_units, pdwconv_avx2, NULL, NULL, NULL },
+#endif
     { "scalar", 0, pdwconv_units, pdwconv_scalar, NULL, NULL, NULL },
 };
 
