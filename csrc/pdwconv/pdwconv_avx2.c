@@ -15,18 +15,19 @@ PCX_TARGET("avx2,fma")
  * Lines of a tile: 7 divides the heights of the usual images.  REACH lines of the image meet the most.  At most
  * EDGES vectors of a line may reach beyond the image, by at most LOADS loads for each line.
  */
-enum { LANES = 8, MOST = 7, FEWER = 4, REACH = 11, EDGES = 4, LOADS = 6 };
+enum { LANES = 8, MOST = 7, FEWER = 4, REACH = 17, EDGES = 4, LOADS = 6 };
 
 typedef int32_t mask[LOADS][LANES]; /* -1: load this float, it is inside the image */
 
 /* What all planes share. */
 typedef struct {
     const pcx_pdwconv_args *p;
-    size_t k, stride, most;  /* square window; lines of the tallest tile */
-    size_t lines[2 * MOST + 1], out_lines[MOST]; /* where a tile's lines begin */
+    size_t k, stride;        /* square window */
+    size_t lines[REACH], out_lines[MOST]; /* where a tile's lines begin */
     size_t vectors;          /* of an output line, the last one shifted left to end with it */
     size_t first, last;      /* vectors [first, last) read within the image and write whole vectors */
     mask masks[EDGES + 1];   /* of the vectors on the left and right; the last one: everything */
+    int32_t part[LANES];     /* of the line, where it is narrower than a vector */
     float least, greatest;
     int slow;                /* what follows the sum is more than bounds */
 } frame;
@@ -76,7 +77,6 @@ static int frame_of(const pcx_pdwconv_args *p, frame *f)
     f->p = p;
     f->k = p->kw;
     f->stride = p->sw;
-    f->most = f->k == 5 && f->stride == 2 ? FEWER : MOST;
     f->vectors = ceil_div(p->ow, LANES);
     size_t edges = 0;
     for (f->first = 0; f->first < f->vectors && is_edge(f, f->first); f->first++) {
@@ -90,7 +90,9 @@ static int frame_of(const pcx_pdwconv_args *p, frame *f)
     for (size_t v = f->last; v < f->vectors; v++)
         mask_of(f, v, f->masks[edges++]);
     memset(f->masks[EDGES], 255, sizeof(mask));
-    for (size_t i = 0; i < 2 * MOST + 1; i++)
+    for (size_t j = 0; j < LANES; j++)
+        f->part[j] = j < p->ow ? -1 : 0;
+    for (size_t i = 0; i < REACH; i++)
         f->lines[i] = i * p->iw;
     for (size_t i = 0; i < MOST; i++)
         f->out_lines[i] = i * p->ow;
@@ -101,30 +103,21 @@ static int frame_of(const pcx_pdwconv_args *p, frame *f)
     return 1;
 }
 
-/* The last output lines of planes narrower than a vector. */
-PCX_NOINLINE static void store_part(float *out, __m256 y, size_t count)
-{
-    float buffer[LANES];
-    _mm256_storeu_ps(buffer, y);
-    memcpy(out, buffer, count * sizeof(float));
-}
-
 /* Line r of a tile.  In a narrow plane what is written beyond the line is overwritten by the next line. */
-PCX_INLINE void store(const frame *f, const place *at, float *out, const int r, __m256 sum, const int checked)
+PCX_INLINE void store(const frame *f, const place *at, float *out, const int r, __m256 sum, __m256 least,
+                      __m256 greatest, const int checked)
 {
-    const __m256 least = _mm256_set1_ps(f->least), greatest = _mm256_set1_ps(f->greatest);
     const size_t to = f->out_lines[r];
     const __m256 y = _mm256_min_ps(greatest, _mm256_max_ps(least, sum)); /* the second argument if one is NaN */
     if (checked && to + LANES > at->room)
-        store_part(out + to, y, at->room - to < f->p->ow ? at->room - to : f->p->ow);
+        _mm256_maskstore_ps(out + to, _mm256_loadu_si256((const __m256i *)(const void *)f->part), y);
     else
         _mm256_storeu_ps(out + to, y);
 }
 
-PCX_INLINE __m256 load(const float *x, const int offset, const mask m, const int i, const int checked)
+PCX_INLINE __m256 load(const float *x, const int32_t *m, const int checked)
 {
-    return checked ? _mm256_maskload_ps(x + offset, _mm256_loadu_si256((const __m256i *)(const void *)m[i]))
-                   : _mm256_loadu_ps(x + offset);
+    return checked ? _mm256_maskload_ps(x, _mm256_loadu_si256((const __m256i *)(const void *)m)) : _mm256_loadu_ps(x);
 }
 
 /* Every second float of two vectors, the even or the odd ones, as 0 1 4 5 2 3 6 7; and back. */
@@ -135,92 +128,48 @@ PCX_INLINE __m256 in_order(__m256 v)
     return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8));
 }
 
-/* `count` tiles of neighbouring vectors; the nine weights stay in registers. */
-PCX_INLINE void tiles_3(const frame *f, const place *at, size_t count, const mask m, const int rows, const int stride,
-                        const int checked)
-{
-    const float *in = at->in;
-    float *out = at->out;
-    const __m256 bias = at->bias ? _mm256_broadcast_ss(at->bias) : _mm256_setzero_ps();
-    const uint32_t there = at->there;
-    __m256 w[9];
-    PCX_UNROLL
-    for (int i = 0; i < 9; i++)
-        w[i] = _mm256_broadcast_ss(at->w + i);
-    for (; count; count--, in += LANES * stride, out += LANES) {
-        __m256 sum[MOST];
-        PCX_UNROLL
-        for (int r = 0; r < rows; r++)
-            sum[r] = bias;
-        PCX_UNROLL
-        for (int i = 0; i < (rows - 1) * stride + 3; i++) {
-            if (!checked || there >> i & 1) {
-                const float *x = in + f->lines[i];
-                __m256 tap[3];
-                if (stride == 1) {
-                    PCX_UNROLL
-                    for (int kx = 0; kx < 3; kx++)
-                        tap[kx] = load(x, kx, m, kx, checked);
-                } else {
-                    const __m256 a = load(x, 0, m, 0, checked), b = load(x, 8, m, 1, checked);
-                    tap[0] = EVEN(a, b);
-                    tap[1] = ODD(a, b);
-                    tap[2] = ODD(load(x, 1, m, 2, checked), load(x, 9, m, 3, checked));
-                }
-                PCX_UNROLL
-                for (int r = 0; r < rows; r++)
-                    PCX_UNROLL
-                    for (int kx = 0; kx < 3; kx++)
-                        if (i - r * stride >= 0 && i - r * stride < 3)
-                            PCX_FMADD(sum[r], tap[kx], w[(i - r * stride) * 3 + kx]);
-            }
-            const int r = (i - 2) / stride;
-            if (i >= 2 && r * stride == i - 2)
-                store(f, at, out, r, stride == 1 ? sum[r] : in_order(sum[r]), checked);
-        }
-    }
-}
-
-/* sum += one column of weights times the lines' taps at `kx`; stride 2: of columns kx and kx + 1, if `both`. */
-PCX_INLINE void column_5(const frame *f, const place *at, const float *in, const mask m, __m256 *sum, size_t kx,
-                         const int rows, const int stride, const int both, const int checked)
+/*
+ * sum += a column of weights times the lines' taps.  Column by column, since then consecutive sums depend on each
+ * other less: a CPU finds all the sums of a tile, not only three, within the instructions that it sees at a time.
+ * Stride 2: taps kx and kx + 1, if `both`.  The loads are numbers i and i + 1 of `offsets`.
+ */
+PCX_INLINE void column(const frame *f, const place *at, const float *in, const mask m, __m256 *sum, const int k,
+                       size_t kx, size_t i0, const int rows, const int stride, const int both, const int checked)
 {
     const uint32_t there = at->there;
     const float *weights = at->w + kx;
-    __m256 w[10];
+    in += offsets[k == 5][stride == 2][i0];
+    __m256 w[5], w1[5];
     PCX_UNROLL
-    for (int i = 0; i < 5; i++) {
-        w[i] = _mm256_broadcast_ss(weights + 5 * i);
+    for (int i = 0; i < k; i++) {
+        w[i] = _mm256_broadcast_ss(weights + k * i);
         if (both)
-            w[5 + i] = _mm256_broadcast_ss(weights + 5 * i + 1);
+            w1[i] = _mm256_broadcast_ss(weights + k * i + 1);
     }
     PCX_UNROLL
-    for (int i = 0; i < (rows - 1) * stride + 5; i++) {
+    for (int i = 0; i < (rows - 1) * stride + k; i++) {
         if (checked && !(there >> i & 1))
             continue;
         const float *x = in + f->lines[i];
-        __m256 tap, next = _mm256_setzero_ps();
-        if (stride == 1) {
-            tap = load(x + kx, 0, m, (int)kx, checked);
-        } else {
-            const float *from = x + kx - !both;
-            const __m256 a = load(from, 0, m, (int)kx, checked), b = load(from, 8, m, (int)kx + 1, checked);
-            tap = both ? EVEN(a, b) : ODD(a, b);
-            next = ODD(a, b);
+        __m256 tap = load(x, m[i0], checked), next = tap;
+        if (stride == 2) {
+            const __m256 more = load(x + LANES, m[i0 + 1], checked);
+            next = ODD(tap, more);
+            tap = kx % 2 == 0 && kx + 1 < (size_t)k ? EVEN(tap, more) : next; /* the last ones from one before */
         }
         PCX_UNROLL
         for (int r = 0; r < rows; r++)
-            if (i - r * stride >= 0 && i - r * stride < 5) {
+            if (i - r * stride >= 0 && i - r * stride < k) {
                 PCX_FMADD(sum[r], tap, w[i - r * stride]);
                 if (both)
-                    PCX_FMADD(sum[r], next, w[5 + i - r * stride]);
+                    PCX_FMADD(sum[r], next, w1[i - r * stride]);
             }
     }
 }
 
-/* The same for windows of 5: their weights, column by column, are in registers. */
-PCX_INLINE void tiles_5(const frame *f, const place *at, size_t count, const mask m, const int rows, const int stride,
-                        const int checked)
+/* `count` tiles of neighbouring vectors. */
+PCX_INLINE void tiles_of(const frame *f, const place *at, size_t count, const mask m, const int k, const int rows,
+                         const int stride, const int checked)
 {
     const float *in = at->in;
     float *out = at->out;
@@ -231,16 +180,23 @@ PCX_INLINE void tiles_5(const frame *f, const place *at, size_t count, const mas
         for (int r = 0; r < rows; r++)
             sum[r] = bias;
         if (stride == 1) {
-            for (size_t kx = 0; kx < 5; kx++)
-                column_5(f, at, in, m, sum, kx, rows, 1, 0, checked);
+            PCX_UNROLL
+            for (size_t kx = 0; kx < (size_t)k; kx++)
+                column(f, at, in, m, sum, k, kx, kx, rows, 1, 0, checked);
+        } else if (k == 3) {
+            column(f, at, in, m, sum, 3, 0, 0, rows, 2, 1, checked);
+            column(f, at, in, m, sum, 3, 2, 2, rows, 2, 0, checked);
         } else {
-            for (size_t kx = 0; kx < 4; kx += 2)
-                column_5(f, at, in, m, sum, kx, rows, 2, 1, checked);
-            column_5(f, at, in, m, sum, 4, rows, 2, 0, checked);
+            column(f, at, in, m, sum, 5, 0, 0, rows, 2, 0, checked);
+            column(f, at, in, m, sum, 5, 1, 0, rows, 2, 0, checked);
+            column(f, at, in, m, sum, 5, 2, 2, rows, 2, 0, checked);
+            column(f, at, in, m, sum, 5, 3, 2, rows, 2, 0, checked);
+            column(f, at, in, m, sum, 5, 4, 4, rows, 2, 0, checked);
         }
+        const __m256 least = _mm256_set1_ps(f->least), greatest = _mm256_set1_ps(f->greatest);
         PCX_UNROLL
         for (int r = 0; r < rows; r++)
-            store(f, at, out, r, stride == 1 ? sum[r] : in_order(sum[r]), checked);
+            store(f, at, out, r, stride == 1 ? sum[r] : in_order(sum[r]), least, greatest, checked);
     }
 }
 
@@ -248,7 +204,7 @@ typedef void tiles_fn(const frame *f, const place *at, size_t count, const mask 
 #define TILES(name, k, rows, stride, checked) \
     PCX_NOINLINE static void name(const frame *f, const place *at, size_t count, const mask m) \
     { \
-        tiles_##k(f, at, count, m, rows, stride, checked); \
+        tiles_of(f, at, count, m, k, rows, stride, checked); \
     }
 #define PAIR(k, stride, rows) \
     TILES(inside_##k##s##stride##x##rows, k, rows, stride, 0) \
@@ -257,12 +213,11 @@ typedef void tiles_fn(const frame *f, const place *at, size_t count, const mask 
 HEIGHTS(3, 1)
 HEIGHTS(3, 2)
 HEIGHTS(5, 1)
-PAIR(5, 2, 4)
-PAIR(5, 2, 1)
+HEIGHTS(5, 2)
 #define ROW(k, stride, rows) { inside_##k##s##stride##x##rows, checked_##k##s##stride##x##rows }
 static tiles_fn *const tiles[2][2][3][2] = { /* by window, stride, lines */
     { { ROW(3, 1, 1), ROW(3, 1, 4), ROW(3, 1, 7) }, { ROW(3, 2, 1), ROW(3, 2, 4), ROW(3, 2, 7) } },
-    { { ROW(5, 1, 1), ROW(5, 1, 4), ROW(5, 1, 7) }, { ROW(5, 2, 1), ROW(5, 2, 4) } },
+    { { ROW(5, 1, 1), ROW(5, 1, 4), ROW(5, 1, 7) }, { ROW(5, 2, 1), ROW(5, 2, 4), ROW(5, 2, 7) } },
 };
 
 /* out = act(out + residual): `count` floats of plane c from `at` on, which were just written. */
@@ -318,8 +273,8 @@ static void plane_by_tiles(const frame *f, size_t c)
     for (size_t y = 0; y < oh;) {
         const size_t rest = oh - y;
         size_t rows = 1;
-        if (oh >= f->most && (rest >= f->most || rest > FEWER))
-            rows = f->most;
+        if (oh >= MOST && rest > FEWER)
+            rows = MOST;
         else if (oh >= FEWER)
             rows = FEWER;
         y = min_size(y, oh - rows); /* some lines are computed twice rather than one by one */
@@ -356,7 +311,9 @@ static void plane_by_taps(const pcx_pdwconv_args *p, size_t c)
                     sum = _mm256_fmadd_ps(tap_of(p, p->x + c * p->ldx + iy * p->iw, x, kx),
                                           _mm256_broadcast_ss(w + ky * p->kw + kx), sum);
             }
-            store_part(p->out + c * p->ldo + y * p->ow + x, sum, min_size(LANES, p->ow - x));
+            float buffer[LANES];
+            _mm256_storeu_ps(buffer, sum);
+            memcpy(p->out + c * p->ldo + y * p->ow + x, buffer, min_size(LANES, p->ow - x) * sizeof(float));
         }
         activate(p, c, y * p->ow, p->ow);
     }
