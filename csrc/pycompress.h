@@ -19,7 +19,7 @@ extern "C" {
 
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
-    X(sgemm) X(sconv) X(dwconv) X(pdwconv) \
+    X(sgemm) X(sconv) X(dwconv) \
     X(qgemm) X(qconv) X(qdwconv) X(qspmm) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
@@ -267,25 +267,6 @@ typedef struct {
     size_t ldo;
     float *out; /* [b,oh,ow:ldo,c] */
 } pcx_dwconv_args;
-
-/*
- * pdwconv: as dwconv, but on one image in planes (CHW).  Summed from the bias on, in an order that depends
- * on the sizes alone: |error| <= (kh * kw + 2) * 2^-24 * (sum |x||w| + |bias| + |residual|), before the activation.
- * Beyond the image lie zeros, which may or may not be multiplied: it matters where a weight is no finite number.
- */
-typedef struct {
-    size_t c, ldx, ih, iw;
-    const float *x; /* [c:ldx,ih,iw] */
-    const float *w; /* [c,kh*kw] */
-    size_t kh, kw, sh, sw, dh, dw, pt, pl;
-    const float *bias; /* [c] or NULL */
-    size_t act;        /* PCX_ACT_* */
-    const float *act_params; /* [2] */
-    size_t ldr, oh, ow;
-    const float *residual; /* [c:ldr,oh,ow] or NULL, added before the activation */
-    size_t ldo;
-    float *out; /* [c:ldo,oh,ow] */
-} pcx_pdwconv_args;
 
 /*
  * qgemm: acc = sum (a - azp)(w - wzp) + bias in int32, exact; then the qepilogue.

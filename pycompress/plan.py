@@ -386,6 +386,4 @@ def macs(kernel: str, s: dict[str, int]) -> int:
         return s["b"] * s["oh"] * s["ow"] * s["n"] * s["kh"] * s["kw"] * s["c"]
     if kernel in ("dwconv", "qdwconv"):
         return s["b"] * s["oh"] * s["ow"] * s["kh"] * s["kw"] * s["c"]
-    if kernel == "pdwconv":
-        return s["oh"] * s["ow"] * s["kh"] * s["kw"] * s["c"]
     return 0

@@ -10,7 +10,7 @@ import numpy as np
 from .. import kernels
 from ..lower.values import Program, Step
 from ..weights import Q8, Dense
-from .costs import Costs
+from .costs import MARGIN, Costs
 
 SPARSE = {
     "sgemm": {"spmm": (1, 1), "bspmm": (16, 1)},
@@ -73,8 +73,8 @@ def _chosen(step: Step, table: Callable[[], Costs | None], sparse) -> Step:
     dense, limit = _dense(step.kernel, w, size, costs)
     if seconds is None or limit is None:
         return _because(step, f"{zeros:.0%} zeros, but the cost table knows no sparse form of {step.kernel}")
-    if sparse is True or seconds < limit:
-        asked = "" if seconds < limit else ", as asked"
+    if sparse is True or seconds < MARGIN * limit:
+        asked = "" if seconds < MARGIN * limit else ", as asked"
         told = f"{SPOKEN[form]} {seconds * 1e6:.3g} us, dense {limit * 1e6:.3g} us{asked}"
         return _because(_turned(step, form), f"{zeros:.0%} zeros: {told} ({costs.isa} cost table)")
     least = costs.wins_from(form, dense, *size)
