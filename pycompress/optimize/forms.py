@@ -68,7 +68,8 @@ def _chosen(step: Step, table: Callable[[], Costs | None], sparse) -> Step:
         form = min(forms, key=lambda f: share(w, forms[f]) * w.size)
         return _because(_turned(step, form), f"{zeros:.0%} zeros: {SPOKEN[form]}, as asked")
     size = (step.args["a"].shape[0], *w.shape[::-1])
-    times = {form: costs.seconds(form, *size, share(w, block)) for form, block in forms.items()}
+    shares = {form: share(w, block) for form, block in forms.items()}
+    times = {form: costs.seconds(form, *size, shares[form]) for form in forms}
     form, seconds = min(times.items(), key=lambda item: np.inf if item[1] is None else item[1])
     dense, limit = _dense(step.kernel, w, size, costs)
     if seconds is None or limit is None:
@@ -78,8 +79,11 @@ def _chosen(step: Step, table: Callable[[], Costs | None], sparse) -> Step:
         told = f"{SPOKEN[form]} {seconds * 1e6:.3g} us, dense {limit * 1e6:.3g} us{asked}"
         return _because(_turned(step, form), f"{zeros:.0%} zeros: {told} ({costs.isa} cost table)")
     least = costs.wins_from(form, dense, *size)
-    wins = "never wins here" if least is None else f"wins from {least:.0%} on"
-    return _because(step, f"{zeros:.0%} zeros, dense all the same: {SPOKEN[form]} {wins} ({costs.isa} cost table)")
+    wins = "never pays here" if least is None else f"pays from {least:.0%} on"
+    whole = "" if form == "spmm" else f", {1 - shares[form]:.0%} in {SPOKEN[form]},"
+    return _because(
+        step, f"{zeros:.0%} zeros{whole or ','} dense all the same: {SPOKEN[form]} {wins} ({costs.isa} cost table)"
+    )
 
 
 def _dense(kernel: str, w: np.ndarray, size, costs: Costs) -> tuple[str, float | None]:

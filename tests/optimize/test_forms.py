@@ -84,7 +84,7 @@ def test_a_layer_that_stays_dense_says_from_when_on_it_would_not():
         "bspmm": curves([(M, K, N, 1.0, 1e-3)]),
     })  # fmt: skip
     reasons = [r["reason"] for r in run(model, x, costs=costs)[1]]
-    assert all("dense all the same: unstructured wins from 9" in r for r in reasons)
+    assert all("dense all the same: unstructured pays from 9" in r for r in reasons)
 
 
 def test_weights_without_zeros_are_left_alone():
