@@ -53,7 +53,7 @@ def matrix(step: Step) -> np.ndarray | None:
 
 def _chosen(step: Step, table: Callable[[], Costs | None], sparse) -> Step:
     w = matrix(step)
-    if w is None or not w.size:
+    if w is None or not w.size or not step.args["out"].size:
         return step
     zeros = 1 - np.count_nonzero(w) / w.size
     if zeros < FEW or sparse is False:
