@@ -195,8 +195,8 @@ typedef struct {
 
 /*
  * csrmm: out = W . x, W in CSR, all values of one type.  Indices stand in any order, also more than once; each output
- * is one sum in that order (FMA where the ISA has it): |error| <= z * 2^-24 (f64: 2^-53) * sum |w||x| with z nonzeros
- * in the row.
+ * is one sum in that order, or, of a single column, in an order of the implementation's own (FMA where the ISA has
+ * it): |error| <= z * 2^-24 (f64: 2^-53) * sum |w||x| with z nonzeros in the row.
  */
 typedef struct {
     size_t n, nnz;

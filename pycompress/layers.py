@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from . import kernels
 from ._pcx import ffi
-from .sparse import checked_out, csr, pointer, run
+from .sparse import checked_out, csr, pointer, run, straight
 
 LARGEST_K = 1 << 16  # columns are 16 bits
 FEW = 8  # rows, up to which the weights are read as they are; of more, in slices of columns that stay in the L1 cache
+_FLOAT = np.dtype(np.float32)
 SLICED = 1 << 28  # n * k, beyond which slices are not worth the dense matrix they are made from
 
 
@@ -101,7 +104,7 @@ class SparseLinear:
         out : float32[..., n], C-contiguous, optional
             Where to write; it must not overlap x.
         num_threads : int, optional
-            By default ``pycompress.get_num_threads()``.
+            By default ``pycompress.get_num_threads()``, or 1 where there is little to do.
 
         Raises
         ------
@@ -109,7 +112,7 @@ class SparseLinear:
             If a type or shape does not fit.
         """
         n, k = self.shape
-        if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+        if not isinstance(x, np.ndarray) or x.dtype != _FLOAT:
             raise TypeError(f"SparseLinear: x must be a float32 array, got {getattr(x, 'dtype', type(x).__name__)}")
         if not x.ndim or x.shape[-1] != k:
             raise ValueError(f"SparseLinear: x must have {k} columns, got shape {x.shape}")
@@ -118,8 +121,8 @@ class SparseLinear:
             out = np.empty(shape, np.float32)
         else:
             checked_out(out, shape, np.float32, x, "SparseLinear")
-        x = np.ascontiguousarray(x)
-        m = int(np.prod(shape[:-1], dtype=np.int64))
+        x = straight(x)
+        m = math.prod(shape[:-1])
         if m == 1:
             args = ffi.new("pcx_csrmv_args *")
             rows, index, w = self._rows, self._index, self._w
@@ -134,7 +137,7 @@ class SparseLinear:
         args.k, args.n, args.nnz = k, n, len(w)
         args.rows, args.index = pointer("int32_t *", rows), pointer("uint16_t *", index)
         args.w = pointer("float *", w)
-        run("csrmv" if m == 1 else "spmm", args, num_threads)
+        run("csrmv" if m == 1 else "spmm", args, num_threads, m * len(w))
         return out
 
     def _sliced(self):

@@ -8,10 +8,14 @@ import numpy as np
 
 from ._pcx import ffi, lib
 from .cpu import cpu_mask, get_num_threads
-from .kernels._spec import CODE, WORD
 
 MOST = 2**31 - 2  # rows, columns and nonzeros
-LARGEST_K = 1 << 16  # whose columns are 16 bits in csrmv
+LITTLE = 1 << 18  # products that are done before other threads have woken up
+
+# A call should cost a few microseconds: types are looked up once, and a type is told by itself, not by its name.
+_INTEGERS = {np.dtype(np.int32): lib.PCX_I32, np.dtype(np.int64): lib.PCX_I64}
+_REALS = {np.dtype(np.float32): lib.PCX_F32, np.dtype(np.float64): lib.PCX_F64}
+_CSRMM, _INTS, _ANY = ffi.typeof("pcx_csrmm_args *"), ffi.typeof("int32_t *"), ffi.typeof("void *")
 
 
 def spmm(A, X, out: np.ndarray | None = None, num_threads: int | None = None) -> np.ndarray:
@@ -26,7 +30,7 @@ def spmm(A, X, out: np.ndarray | None = None, num_threads: int | None = None) ->
     out : array of A's type, [M, N] or [M], C-contiguous, optional
         Where to write; it must not overlap X.
     num_threads : int, optional
-        By default ``pycompress.get_num_threads()``.
+        By default ``pycompress.get_num_threads()``, or 1 where there is little to do.
 
     Returns
     -------
@@ -48,33 +52,30 @@ def spmm(A, X, out: np.ndarray | None = None, num_threads: int | None = None) ->
         out = np.empty(shape, data.dtype)
     else:
         checked_out(out, shape, data.dtype, X, "spmm")
-    x = X if X.ndim == 2 else X[:, None]
-    size = x.itemsize
-    if any(d > 1 and (s < 0 or s % size) for d, s in zip(x.shape, x.strides)) or not x.flags.aligned:
-        x = np.array(x, order="C")
-    n = x.shape[1]
-    if n == 1 and data.dtype == np.float32 and k <= LARGEST_K:
-        _vector(indptr, indices, data, np.ascontiguousarray(x[:, 0]), out, num_threads)
-        return out
-    args = ffi.new("pcx_csrmm_args *")
-    args.n, args.nnz, args.k, args.m, args.t = m, len(indices), k, n, CODE[WORD[data.dtype.name]]
-    args.rows, args.index = pointer("int32_t *", indptr), pointer("int32_t *", indices)
-    args.w, args.x, args.out = pointer("void *", data), pointer("void *", x), pointer("void *", out)
-    args.ldx = x.strides[0] // size if k > 1 else n
-    args.incx = x.strides[1] // size if n > 1 else 1
-    args.ldo = n
-    run("csrmm", args, num_threads)
+    n = X.shape[1] if X.ndim == 2 else 1
+    if n == 1:  # its rows are then neighbours
+        x, ldx, incx = straight(X.reshape(-1)), 1, 1
+    else:
+        x, (ldx, incx) = _strided(X)
+    args = ffi.new(_CSRMM)
+    args.n, args.nnz, args.k, args.m, args.t = m, len(indices), k, n, _REALS[data.dtype]
+    args.rows, args.index = pointer(_INTS, indptr), pointer(_INTS, indices)
+    args.w, args.x, args.out = pointer(_ANY, data), pointer(_ANY, x), pointer(_ANY, out)
+    args.ldx, args.incx, args.ldo = ldx, incx, n
+    run("csrmm", args, num_threads, len(indices) * n)
     return out
 
 
-def _vector(indptr, indices, data, x, out, num_threads) -> None:
-    """One column, which `csrmm` is not made for."""
-    index, params = indices.astype(np.uint16), np.zeros(2, np.float32)
-    args = ffi.new("pcx_csrmv_args *")
-    args.k, args.n, args.nnz = len(x), out.shape[0], len(index)
-    args.rows, args.index = pointer("int32_t *", indptr), pointer("uint16_t *", index)
-    args.x, args.w, args.out, args.act_params = (pointer("float *", a) for a in (x, data, out, params))
-    run("csrmv", args, num_threads)
+def _strided(X: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+    """A matrix, or a copy of it, that C can walk, and how many elements its rows and its columns are apart."""
+    size, steps = X.itemsize, X.strides
+    flags = X.flags
+    if not flags.aligned or min(steps) < 0 or any(step % size for step in steps):
+        X = np.array(X, order="C")
+        steps = X.strides
+    elif flags.c_contiguous or flags.f_contiguous:  # of one row NumPy may say any stride
+        steps = (X.shape[1] * size, size) if flags.c_contiguous else (size, X.shape[0] * size)
+    return X, (steps[0] // size, steps[1] // size)
 
 
 def csr(A) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
@@ -99,11 +100,9 @@ def csr(A) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
         m, k = (int(d) for d in shape)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"A: shape must be two sizes, got {shape!r}") from None
-    for name, x, kinds in (("indptr", indptr, ("int32", "int64")), ("indices", indices, ("int32", "int64")),
-                           ("data", data, ("float32", "float64"))):  # fmt: skip
-        if not isinstance(x, np.ndarray) or x.ndim != 1 or x.dtype.name not in kinds or not x.dtype.isnative:
-            got = f"{x.dtype}{list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
-            raise TypeError(f"A: {name} must be a vector of {' or '.join(kinds)}, got {got}")
+    _vector("indptr", indptr, _INTEGERS)
+    _vector("indices", indices, _INTEGERS)
+    _vector("data", data, _REALS)
     if not 0 <= m <= MOST or not 0 <= k <= MOST or len(indices) > MOST:
         raise ValueError(f"A: at most {MOST} rows, columns and values, got {m} x {k} with {len(indices)}")
     if len(indptr) != m + 1 or len(data) != len(indices):
@@ -113,16 +112,34 @@ def csr(A) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
         )
     if indptr.dtype != indices.dtype:
         indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
-    indptr, indices, data = (np.ascontiguousarray(x) for x in (indptr, indices, data))
-    kind = CODE[WORD[indices.dtype.name]]
-    if lib.pcx_csr_check(m, k, len(indices), kind, pointer("void *", indptr), pointer("void *", indices)):
+    indptr, indices, data = straight(indptr), straight(indices), straight(data)
+    kind = _INTEGERS[indices.dtype]
+    if lib.pcx_csr_check(m, k, len(indices), kind, pointer(_ANY, indptr), pointer(_ANY, indices)):
         raise ValueError(f"A: indptr must rise from 0 to at most {len(indices)}, and every index be in [0, {k})")
-    return indptr.astype(np.int32, copy=False), indices.astype(np.int32, copy=False), data, (m, k)
+    if kind == lib.PCX_I64:
+        indptr, indices = indptr.astype(np.int32), indices.astype(np.int32)
+    return indptr, indices, data, (m, k)
 
 
-def pointer(kind: str, x: np.ndarray):
-    """The address of an array for C."""
-    return ffi.cast(kind, x.__array_interface__["data"][0])
+def _vector(name: str, x, kinds) -> None:
+    """Raise unless `x` is a vector of one of the types."""
+    if not isinstance(x, np.ndarray) or x.ndim != 1 or x.dtype not in kinds:
+        got = f"{x.dtype}{list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
+        raise TypeError(f"A: {name} must be a vector of {' or '.join(map(str, kinds))}, got {got}")
+
+
+def straight(x: np.ndarray) -> np.ndarray:
+    """`x`, or a copy of it, C-contiguous and aligned to its elements."""
+    flags = x.flags
+    return x if flags.c_contiguous and flags.aligned else np.array(x, order="C")
+
+
+def pointer(kind, x: np.ndarray):
+    """The address of an array for C, as `kind`, a pointer type or its name."""
+    try:
+        return ffi.cast(kind, ffi.from_buffer(x))
+    except ValueError:  # not contiguous; the other way takes seven times as long
+        return ffi.cast(kind, x.__array_interface__["data"][0])
 
 
 def checked_out(out, shape, dtype, x: np.ndarray, what: str) -> None:
@@ -136,16 +153,21 @@ def checked_out(out, shape, dtype, x: np.ndarray, what: str) -> None:
         raise ValueError(f"{what}: out overlaps the input")
 
 
-def run(kernel: str, args, num_threads: int | None = None) -> None:
-    """One call of a kernel with checked arguments."""
+def run(kernel: str, args, num_threads: int | None = None, products: int = LITTLE) -> None:
+    """One call of a kernel with checked arguments, by default on this thread alone if there is little to do."""
     if num_threads is not None and (
         isinstance(num_threads, bool) or not isinstance(num_threads, int) or not 0 < num_threads <= 1024
     ):
         raise ValueError(f"num_threads must be an integer from 1 to 1024, got {num_threads!r}")
-    threads = num_threads or get_num_threads()
-    c = lib.pcx_kernel_named(kernel.encode())
+    threads = num_threads or (1 if products < LITTLE else get_num_threads())
+    c = _kernel(kernel)
     if lib.pcx_call(_pool(threads) if threads > 1 else ffi.NULL, c, lib.pcx_select(c, cpu_mask()), args):
         raise MemoryError(f"{kernel}: no memory for scratch")
+
+
+@cache
+def _kernel(name: str):
+    return lib.pcx_kernel_named(name.encode())
 
 
 @cache

@@ -49,6 +49,29 @@ def test_bsr_and_out():
     close(out, A, X)
 
 
+def test_arrays_that_are_not_aligned_or_not_contiguous_are_taken():
+    rng = np.random.default_rng(0)
+
+    def apart(x):
+        raw = np.zeros(x.nbytes + 1, np.uint8)
+        view = raw[1:].view(x.dtype).reshape(x.shape)
+        view[...] = x
+        return view
+
+    A = sp.random_array((30, 20), density=0.3, format="csr", dtype=np.float32, rng=rng)
+    X = rng.standard_normal((20, 9), np.float32)
+    twice = [np.repeat(x, 2)[::2] for x in (A.indptr, A.indices, A.data)]
+    close(pc.spmm((*twice, A.shape), X), A, X)
+    for columns in (X, X[:, :1], X[:, 0], X[:, ::-1], np.broadcast_to(X[:, :1], X.shape), X.T.copy().T):
+        close(pc.spmm((apart(A.indptr), apart(A.indices), apart(A.data), A.shape), apart(columns)), A, columns)
+        close(pc.spmm(A, columns), A, columns)
+    for x in (A.indptr, A.indices, A.data, X):
+        x.setflags(write=False)
+    close(pc.spmm(A, X), A, X)
+    layer = SparseLinear.from_scipy(A)
+    np.testing.assert_array_equal(layer(apart(X.T.copy())), layer(X.T))
+
+
 GOOD = (np.array([0, 2, 3]), np.array([0, 3, 1]), np.ones(3, np.float32), (2, 4))
 
 

@@ -1,5 +1,5 @@
 /* csrmm_avx2.c - panels of eight vectors of columns of x, copied (or transposed) into scratch: spmm's tile. */
-#include "csrmm.h"
+#include "csrmm_vector.h"
 
 #include "../spmm/spmm_transpose.h"
 
@@ -52,18 +52,20 @@ static csrmm_split split_of(const pcx_csrmm_args *p)
     return s;
 }
 
+static int is_vector(const pcx_csrmm_args *p) { return p->m == 1 && p->ldx == 1; }
+
 size_t csrmm_units_avx2(const void *args)
 {
     const pcx_csrmm_args *p = args;
     const csrmm_split s = split_of(p);
-    return p->k > CSRMM_TALL ? p->n : s.panels * s.groups;
+    return p->k > CSRMM_TALL && !is_vector(p) ? p->n : s.panels * s.groups;
 }
 
 size_t csrmm_scratch_avx2(const void *args)
 {
     const pcx_csrmm_args *p = args;
     const size_t vectors = min_size(CSRMM_VECTORS, ceil_div(p->m, sizeof(__m256) / pcx_dtype_bytes(p->t)));
-    return p->k > CSRMM_TALL ? 0 : vectors * sizeof(__m256) * p->k;
+    return p->k > CSRMM_TALL || is_vector(p) ? 0 : vectors * sizeof(__m256) * p->k;
 }
 
 void csrmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
@@ -71,6 +73,14 @@ void csrmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
     const pcx_csrmm_args *p = args;
     const csrmm_split s = split_of(p);
     const size_t size = pcx_dtype_bytes(p->t), lanes = sizeof(__m256) / size;
+    if (is_vector(p)) {
+        const size_t last = min_size(end * s.rows, p->n);
+        if (p->t == PCX_F64)
+            vector_f64(p, begin * s.rows, last);
+        else
+            vector_f32(p, begin * s.rows, last);
+        return;
+    }
     if (p->k > CSRMM_TALL) {
         csrmm_scalar(args, begin, end, scratch);
         return;

@@ -100,6 +100,30 @@ def test_rows_of_x_may_be_too_many_for_a_panel(isa, dtype):
 
 
 @isas("csrmm")
+@TYPES
+def test_a_single_column_meets_rows_of_any_length(isa, dtype):
+    lengths = [*range(40), 0, 63, 64, 65, 0]
+    rows = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    rng = np.random.default_rng(0)
+    index = rng.integers(0, 9, rows[-1]).astype(np.int32)
+    w, x = rng.standard_normal(rows[-1]).astype(dtype), rng.standard_normal((9, 2)).astype(dtype)
+    room = np.full((len(lengths), 3), 7, dtype)
+    for column in (np.ascontiguousarray(x[:, :1]), x[:, :1]):
+        check("csrmm", [rows, index, w, column, np.empty((len(lengths), 1), dtype)], isa, close(1e-5, 1e-5))
+        check("csrmm", [rows, index, w, column, room[:, :1]], isa, close(1e-5, 1e-5))
+    column = np.zeros((2**22 + 1, 1), dtype)  # more than a panel holds
+    column[-1] = 3
+    values = [
+        np.array([0, 9], np.int32),
+        np.full(9, 2**22, np.int32),
+        np.ones(9, dtype),
+        column,
+        np.empty((1, 1), dtype),
+    ]
+    assert run("csrmm", values, isa)[0][0, 0] == 27
+
+
+@isas("csrmm")
 def test_infinity_reaches_only_what_multiplies_it(isa):
     rows, index = np.array([0, 1, 2, 2], np.int32), np.array([0, 1], np.int32)
     x = np.ones((3, 11), np.float32)
