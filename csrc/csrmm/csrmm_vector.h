@@ -55,7 +55,7 @@ PCX_INLINE double total_f64(__m256d v)
 #define VECTOR_ROWS(type, real, vector, zero, load, add, fma) \
     static void vector_##type(const pcx_csrmm_args *p, size_t first, size_t last) \
     { \
-        enum { LANES = sizeof(vector) / sizeof(real) }; \
+        enum { LANES = sizeof(vector) / sizeof(real), AHEAD = 2048 }; /* bytes to fetch, as csrmv does */ \
         const int32_t *rows = p->rows, *index = p->index; \
         const real *w = p->w, *x = p->x; \
         for (size_t r = first; r < last; r++) { \
@@ -63,6 +63,8 @@ PCX_INLINE double total_f64(__m256d v)
             size_t i = (size_t)rows[r]; \
             vector even = zero(), odd = zero(); \
             for (; i + 2 * LANES <= end; i += 2 * LANES) { \
+                _mm_prefetch((const char *)(w + i) + AHEAD, _MM_HINT_T0); \
+                _mm_prefetch((const char *)(index + i) + AHEAD, _MM_HINT_T0); \
                 even = fma(load(w + i), picked_##type(x, index + i), even); \
                 odd = fma(load(w + i + LANES), picked_##type(x, index + i + LANES), odd); \
             } \
