@@ -16,6 +16,7 @@ from .lower.values import Step
 from .optimize import optimize
 from .optimize.costs import Costs, Shape, curves, isa
 from .optimize.forms import SPARSE, matrix
+from .pack import given, pack_for
 from .plan import input_shapes_of
 
 DENSITIES = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
@@ -146,7 +147,6 @@ def _block(function, seconds: float) -> float:
 def call(form: str, m: int, k: int, n: int, density: float, rng: np.random.Generator) -> Callable[[], None]:
     """One call of `form` on random data, ready to be timed."""
     kernel, _, window = form.partition(".")
-    module = kernels.module(kernel)
     if kernel in ("qgemm", "qspmm"):
         w = kernels.module("qgemm").proven(rng, n, k, int(window)) if window else _int8(rng, n, k)
         tail = kernels.module("qgemm").epilogue(rng, m, n)
@@ -161,10 +161,8 @@ def call(form: str, m: int, k: int, n: int, density: float, rng: np.random.Gener
         }  # fmt: skip
     blocks = {f: b for forms in SPARSE.values() for f, b in forms.items()}
     w = w * _mask(rng, n, k, blocks[kernel], density) if kernel in blocks else w
-    packed = module.pack(w, m=m) if kernel == "spmm" else module.pack(w)
-    names = getattr(module, kernel).spec.by_name
-    args |= {"w": packed} if isinstance(packed, np.ndarray) else {k: v for k, v in vars(packed).items() if k in names}
-    return getattr(native, kernel).ready(**args)
+    function = getattr(native, kernel)
+    return function.ready(**args, **given(pack_for(kernel, w, m), function.spec.by_name))
 
 
 def _mask(rng, n: int, k: int, block: tuple[int, int], density: float) -> np.ndarray:

@@ -11,35 +11,27 @@ from ._pcx import ffi
 from .sparse import checked_out, csr, pointer, run, straight
 
 LARGEST_K = 1 << 16  # columns are 16 bits
-FEW = 8  # rows, up to which the weights are read as they are; of more, in slices of columns that stay in the L1 cache
-_FLOAT = np.dtype(np.float32)
 SLICED = 1 << 28  # n * k, beyond which slices are not worth the dense matrix they are made from
+_FLOAT = np.dtype(np.float32)
 
 
 class SparseLinear:
     """y = x W' + bias for float32 weights W, n x k, most of which are zero.
 
-    Made by `from_dense` or `from_scipy`. A call releases the GIL; calls from several threads are safe.
-
-    Attributes
-    ----------
-    shape : (n, k)
-    density : float
-        The share of weights that are not zero.
-    nbytes : int
-        Bytes of the packed weights and the bias.
+    Made by `from_dense` or `from_scipy`, from copies. A call releases the GIL; calls from several threads are safe.
     """
 
     def __init__(self, rows: np.ndarray, index: np.ndarray, w: np.ndarray, k: int, bias=None):
-        n = len(rows) - 1
+        """Of CSR arrays without duplicates."""
+        rows, index, w, (n, k) = csr((rows, index, w, (len(rows) - 1, k)))
         if k > LARGEST_K:
             raise ValueError(f"SparseLinear: at most {LARGEST_K} inputs, got {k}")
         if bias is not None:
-            bias = np.ascontiguousarray(bias, np.float32)
+            bias = np.array(bias, np.float32)
             if bias.shape != (n,):
                 raise ValueError(f"SparseLinear: bias must have shape ({n},), got {bias.shape}")
-        self.shape, self.bias = (n, k), bias
-        self._rows, self._index, self._w = rows.astype(np.int32), index.astype(np.uint16), w.astype(np.float32)
+        self._shape, self._bias = (n, k), bias  # what kernels rely on is not to be replaced
+        self._rows, self._index, self._w = rows.copy(), index.astype(np.uint16), w.astype(np.float32)
         self._slices = None
         self._none = np.zeros(2, np.float32)
 
@@ -77,14 +69,26 @@ class SparseLinear:
         return cls(np.searchsorted(row, np.arange(len(W) + 1)), column, W[row, column], W.shape[1], bias)
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """(n, k): outputs and inputs."""
+        return self._shape
+
+    @property
+    def bias(self) -> np.ndarray | None:
+        """A copy of the bias, float32[n]."""
+        return None if self._bias is None else self._bias.copy()
+
+    @property
     def density(self) -> float:
+        """The share of weights that are not zero."""
         n, k = self.shape
         return len(self._w) / (n * k) if n * k else 0.0
 
     @property
     def nbytes(self) -> int:
-        held = [self._rows, self._index, self._w, *([self.bias] if self.bias is not None else [])]
-        return sum(x.nbytes for x in held) + (sum(x.nbytes for x in self._slices) if self._slices else 0)
+        """Bytes of the packed weights and the bias."""
+        held = [self._rows, self._index, self._w, *(self._slices or ())]
+        return sum(x.nbytes for x in held) + (0 if self._bias is None else self._bias.nbytes)
 
     def dense(self) -> np.ndarray:
         """The weights as an array float32[n, k]."""
@@ -120,19 +124,19 @@ class SparseLinear:
         if out is None:
             out = np.empty(shape, np.float32)
         else:
-            checked_out(out, shape, np.float32, x, "SparseLinear")
+            checked_out(out, shape, np.float32, (x,), "SparseLinear")
         x = straight(x)
         m = math.prod(shape[:-1])
         if m == 1:
             args = ffi.new("pcx_csrmv_args *")
             rows, index, w = self._rows, self._index, self._w
-            args.x, args.out, args.bias = (self._float(a) for a in (x, out, self.bias))
+            args.x, args.out, args.bias = (self._float(a) for a in (x, out, self._bias))
             args.act_params = self._float(self._none)
         else:
             args = ffi.new("pcx_spmm_args *")
-            rows, index, w = self._sliced() if m > FEW else (self._rows, self._index, self._w)
+            rows, index, w = self._sliced() if m > kernels.module("spmm").FEW else (self._rows, self._index, self._w)
             args.m, args.lda, args.ldo, args.slices = m, k, n, rows.size // (n + 1)
-            args.a, args.out, args.tail.bias = (self._float(a) for a in (x, out, self.bias))
+            args.a, args.out, args.tail.bias = (self._float(a) for a in (x, out, self._bias))
             args.tail.act_params = self._float(self._none)
         args.k, args.n, args.nnz = k, n, len(w)
         args.rows, args.index = pointer("int32_t *", rows), pointer("uint16_t *", index)

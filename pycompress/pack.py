@@ -9,7 +9,6 @@ import numpy as np
 
 from .kernels import module
 from .lower.values import Program, Step
-from .optimize.forms import SPOKEN as SPARSE
 from .weights import Q8, Dense
 
 
@@ -27,25 +26,29 @@ def _packed(step: Step, cache: dict) -> Step:
         step = step.replace(scale=scale.astype(np.float32))
     weights = step.args.get("w")
     if isinstance(weights, Dense):
-        matrix = weights.w.reshape(weights.w.shape[0], -1) if weights.w.ndim > 2 else weights.w
-        kernel = step.kernel if step.kernel in SPARSE else "sgemm"
-        function = module(kernel).pack
-        if kernel == "spmm":  # its slices depend on the number of rows
-            m = step.args["a"].shape[0]
-            packed = _once(cache, f"spmm, m={m}", matrix, lambda w: function(w, m=m))
-        else:
-            packed = _once(cache, kernel, matrix, function)
-        return step.replace(w=packed) if kernel == "sgemm" else step.replace(**_given(step, packed))
+        w = weights.w.reshape(weights.w.shape[0], -1) if weights.w.ndim > 2 else weights.w
+        kernel = "sgemm" if step.kernel == "sconv" else step.kernel  # the same panels
+        m = step.args["a"].shape[0] if kernel == "spmm" else 0
+        kind = f"{kernel}, few rows" if 0 < m <= module("spmm").FEW else kernel
+        return step.replace(**given(_once(cache, kind, w, lambda w: pack_for(kernel, w, m)), step.args))
     if isinstance(weights, Q8):
         packed = _once(cache, step.kernel, weights.w, module(step.kernel).pack)
-        form = "" if step.kernel in SPARSE else _form(step.kernel, packed.T)
-        return step.replace(**_given(step, packed), reason="; ".join(filter(None, (step.reason, form))))
+        form = _form(step.kernel, packed.T) if hasattr(packed, "T") else ""
+        return step.replace(**given(packed, step.args), reason="; ".join(filter(None, (step.reason, form))))
     return step
 
 
-def _given(step: Step, packed) -> dict[str, np.ndarray]:
-    """What of the packed weights are arguments of the step."""
-    return {f.name: getattr(packed, f.name) for f in fields(packed) if f.name in step.args}
+def pack_for(kernel: str, w: np.ndarray, m: int):
+    """Weights [n,k] as `kernel` reads them where they meet m rows."""
+    pack = module(kernel).pack
+    return pack(w, m=m) if kernel == "spmm" else pack(w)  # whose slices are for many rows
+
+
+def given(packed, names) -> dict[str, np.ndarray]:
+    """What of packed weights are arguments, `names` being all arguments of the kernel."""
+    if isinstance(packed, np.ndarray):
+        return {"w": packed}
+    return {f.name: getattr(packed, f.name) for f in fields(packed) if f.name in names}
 
 
 def _form(kernel: str, T: np.ndarray) -> str:

@@ -380,8 +380,6 @@ def macs(kernel: str, s: dict[str, int]) -> int:
         return s["m"] * s["blocks"] * 16
     if kernel == "qspmm":
         return s["m"] * s["blocks"] * 4
-    if kernel == "csrmv":
-        return s["nnz"]
     if kernel in ("sconv", "qconv"):
         return s["b"] * s["oh"] * s["ow"] * s["n"] * s["kh"] * s["kw"] * s["c"]
     if kernel in ("dwconv", "qdwconv"):

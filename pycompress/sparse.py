@@ -28,7 +28,7 @@ def spmm(A, X, out: np.ndarray | None = None, num_threads: int | None = None) ->
     X : float32[K, N] or float64[K, N], or [K]
         Of A's type, C- or F-ordered or any other strides.
     out : array of A's type, [M, N] or [M], C-contiguous, optional
-        Where to write; it must not overlap X.
+        Where to write; it must not overlap X or A.
     num_threads : int, optional
         By default ``pycompress.get_num_threads()``, or 1 where there is little to do.
 
@@ -51,7 +51,7 @@ def spmm(A, X, out: np.ndarray | None = None, num_threads: int | None = None) ->
     if out is None:
         out = np.empty(shape, data.dtype)
     else:
-        checked_out(out, shape, data.dtype, X, "spmm")
+        checked_out(out, shape, data.dtype, (X, indptr, indices, data), "spmm")
     n = X.shape[1] if X.ndim == 2 else 1
     if n == 1:  # its rows are then neighbours
         x, ldx, incx = straight(X.reshape(-1)), 1, 1
@@ -142,15 +142,15 @@ def pointer(kind, x: np.ndarray):
         return ffi.cast(kind, x.__array_interface__["data"][0])
 
 
-def checked_out(out, shape, dtype, x: np.ndarray, what: str) -> None:
-    """Raise unless `out` is a C-contiguous array of the shape and type that does not overlap `x`."""
+def checked_out(out, shape, dtype, read: tuple[np.ndarray, ...], what: str) -> None:
+    """Raise unless `out` is a C-contiguous array of the shape and type that overlaps nothing that is read."""
     if not isinstance(out, np.ndarray) or out.dtype != dtype or out.shape != tuple(shape):
         got = f"{out.dtype}{list(out.shape)}" if isinstance(out, np.ndarray) else type(out).__name__
         raise ValueError(f"{what}: out must be {np.dtype(dtype)}{list(shape)}, got {got}")
     if not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
         raise ValueError(f"{what}: out must be C-contiguous, aligned and writable")
-    if np.may_share_memory(out, x):
-        raise ValueError(f"{what}: out overlaps the input")
+    if any(np.may_share_memory(out, x) for x in read):
+        raise ValueError(f"{what}: out overlaps what is read")
 
 
 def run(kernel: str, args, num_threads: int | None = None, products: int = LITTLE) -> None:

@@ -142,3 +142,23 @@ def test_a_layer_refuses_what_does_not_fit():
         with pytest.raises(ValueError, match="SparseLinear"):
             bad()
     assert SparseLinear.from_dense(np.zeros((4, 5)), np.ones(4))(np.ones(5, np.float32)).tolist() == [1] * 4
+
+
+def test_nothing_that_kernels_rely_on_can_be_replaced_or_changed_from_outside():
+    W, bias = np.eye(3, dtype=np.float32), np.ones(3, np.float32)
+    layer = SparseLinear.from_dense(W, bias)
+    bias[:] = 7
+    layer.bias[:] = 7
+    np.testing.assert_array_equal(layer(np.zeros(3, np.float32)), [1, 1, 1])
+    for name in ("bias", "shape"):
+        with pytest.raises(AttributeError):
+            setattr(layer, name, None)
+    with pytest.raises(ValueError, match="index be in"):
+        SparseLinear(np.array([0, 1]), np.array([5]), np.ones(1, np.float32), 3)
+
+
+def test_results_are_not_written_over_the_matrix_that_is_read():
+    indptr, indices, data = np.array([0, 1, 2], np.int32), np.array([0, 1], np.int32), np.ones(2, np.float32)
+    for held in (indices.view(np.float32), data):
+        with pytest.raises(ValueError, match="overlaps"):
+            pc.spmm((indptr, indices, data, (2, 2)), np.ones(2, np.float32), held)

@@ -80,10 +80,9 @@ def _chosen(step: Step, table: Callable[[], Costs | None], sparse) -> Step:
         return _because(_turned(step, form), f"{zeros:.0%} zeros: {told} ({costs.isa} cost table)")
     least = costs.wins_from(form, dense, *size)
     wins = "never pays here" if least is None else f"pays from {least:.0%} on"
-    whole = "" if form == "spmm" else f", {1 - shares[form]:.0%} in {SPOKEN[form]},"
-    return _because(
-        step, f"{zeros:.0%} zeros{whole or ','} dense all the same: {SPOKEN[form]} {wins} ({costs.isa} cost table)"
-    )
+    whole = "" if form == "spmm" else f", {1 - shares[form]:.0%} in {SPOKEN[form]}"
+    told = f"{zeros:.0%} zeros{whole}, dense all the same: {SPOKEN[form]} {wins} ({costs.isa} cost table)"
+    return _because(step, told)
 
 
 def _dense(kernel: str, w: np.ndarray, size, costs: Costs) -> tuple[str, float | None]:
