@@ -25,6 +25,7 @@ __all__ = [
     "prune",
     "quantize",
     "recertify",
+    "sensitivity",
     "set_num_threads",
 ]
 
@@ -36,6 +37,7 @@ _LAZY = {
     "prune": ".compress.prune",
     "quantize": ".compress.quantize",
     "recertify": ".compress.recertify",
+    "sensitivity": ".compress.sensitivity",
 }
 _MODULES = ("kernels", "native", "zoo")
 
