@@ -85,7 +85,10 @@ def prune(
     if pattern == "channel":
         from .channels import prune_channels
 
-        return prune_channels(model, sparsity, scope=scope, exclude=exclude, calibration=calibration, base_dir=base_dir)
+        if reconstruct is not None:
+            raise ValueError("reconstruct: channels are re-fitted wherever there is calibration")
+        given = {"scope": scope, "exclude": exclude, "calibration": calibration}
+        return prune_channels(model, sparsity, **given, base_dir=base_dir, progress=progress)
     shape = parse(pattern)
     if reconstruct and calibration is None:
         raise ValueError("reconstruct: it needs calibration")

@@ -33,6 +33,7 @@ CLOSE = 1e-5  # of its first gradient, which ends them
 PROBED = 8  # samples that run through the network for each layer whose part in the error is measured
 LEAST = 1e-60  # cost of a weight that is not zero: those cost nothing that are
 TRIED = 0.5  # the sparsity for that, or what is asked for if it is less: beyond, nothing is left of some answers
+SOFT = 0.6  # exponent of a layer's part in the error: later layers make up for some of what it does alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,8 +154,8 @@ def prune_on_data(
     segments = [layer.segments for layer in layers]
     if isinstance(sparsity, float) and not pattern.keep:
         some = samples[:: max(1, len(samples) // PROBED)][:PROBED]
-        weighed = gains(model, layers, problems, costs, pattern, min(sparsity, TRIED), some, refit)
-        masks = choose([c * x for c, x in zip(costs, weighed)], segments, pattern, sparsity)
+        parts = gains(model, layers, problems, costs, pattern, min(sparsity, TRIED), some, refit)
+        masks = choose([c * x**SOFT for c, x in zip(costs, parts)], segments, pattern, sparsity)
         ratios = [1 - float(mask.mean()) for mask in masks]
     else:
         ratios = [sparsity] * len(layers) if isinstance(sparsity, float) else sparsity
@@ -222,7 +223,7 @@ def gains(
     Where no output is a float number, relative to what all of the layer's weights cost.
     """
     if not float_outputs(model):
-        return [1 / max(float(c.sum()), 1e-300) for c in costs]
+        return [max(float(c.sum()), LEAST) ** (-1 / SOFT) for c in costs]
     probe, found = Probe(model, layers, samples), []
     for layer, p, c in zip(layers, problems, costs):
         w, bias, mask = trial(layer, p, c, pattern, sparsity, refit)

@@ -146,6 +146,7 @@ def test_progress_counts_samples_and_the_report_is_json():
     "options, message",
     [
         ({"reconstruct": True}, "reconstruct: it needs calibration"),
+        ({"reconstruct": False, "pattern": "channel"}, "reconstruct: channels are re-fitted"),
         ({"calibration": []}, "no samples"),
         ({"calibration": np.full((1, 3, 32, 32), np.nan, "f4")}, "not finite in sample 0"),
         ({"calibration": np.zeros((1, 3, 16, 16), "f4")}, "must have shape"),
