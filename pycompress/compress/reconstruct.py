@@ -73,41 +73,26 @@ class Problem:
         return self.offset - w @ self.mean + (0 if layer.bias is None else layer.bias)
 
 
-def problem(layer: Layer, met: Patches, wanted: _Wanted | None = None) -> Problem:
-    """Of `layer` whose inputs are `met`; `wanted`: with the outputs that it had for others."""
+def problem(layer: Layer, met: Patches, dense: Patches | None = None, products: np.ndarray | None = None) -> Problem:
+    """Of `layer` whose inputs are `met`: to have the outputs that it had, or those that it had for inputs `dense`.
+
+    `products` : [k,k], sums of those inputs times these.
+    """
     zero = layer.node.op_type == "MatMul"  # no bias to take up the mean
-    mean = np.zeros(met.k) if zero else met.mean[0]
-    square = met.covariance(about_zero=True)[0]
-    square = square if square.ndim == 1 else square.diagonal()
-    before = mean if wanted is None or zero else wanted.mean
+    mean, before = (np.zeros(met.k) if zero else p.mean[0] for p in (met, dense or met))
     offset = None if zero else layer.w @ before
+    second = met.all.covariance(about_zero=True)[0]
+    square = second.diagonal() if met.full else second
     c = met.all.covariance(zero)[0].astype(float)
     if not met.full:
         return Problem(layer.w, np.maximum(c, 1e-12).astype(np.float32), square, offset, mean)
-    share, level = (float(x) for x in (met.shrinkage(zero)[0], met.shrinkage(zero)[1][0]))
-    ridge = (share + RIDGE) * max(level, 1e-12) * np.eye(met.k)
-    h = (1 - share) * c + ridge
-    w = layer.w
-    if wanted is not None:
-        cross = wanted.products / max(met.all.count, 1) - (0 if zero else np.outer(before, mean))
-        w = np.where(w != 0, np.linalg.solve(h, ((1 - share) * cross + ridge).T @ w.T).T, 0.0)
+    share, level = met.shrinkage(zero)
+    ridge = (share + RIDGE) * max(float(level[0]), 1e-12) * np.eye(met.k)
+    h, w = (1 - share) * c + ridge, layer.w
+    if products is not None:
+        cross = (1 - share) * (products / max(met.all.count, 1) - np.outer(before, mean)) + ridge
+        w = np.where(w != 0, np.linalg.solve(h, cross.T @ w.T).T, 0.0)
     return Problem(w, h.astype(np.float32), square, offset, mean)
-
-
-class _Wanted:
-    """Sums over the inputs x that a layer had in the whole network, and of their products with its inputs now."""
-
-    def __init__(self, k: int):
-        self.count, self.sum, self.products = 0, np.zeros(k), np.zeros((k, k), np.float32)
-
-    def add(self, x: np.ndarray, now: np.ndarray) -> None:
-        self.count += len(x)
-        self.sum += x.sum(0, dtype=float)
-        self.products += x.T @ now
-
-    @property
-    def mean(self) -> np.ndarray:
-        return self.sum / max(self.count, 1)
 
 
 def least_squares(w: np.ndarray, mask: np.ndarray, h: np.ndarray) -> np.ndarray:
@@ -188,16 +173,15 @@ def _following(layer: Layer, whole: onnx.ModelProto, pruned: onnx.ModelProto, sa
     """What `layer` is to be fitted to after the layers that are pruned before it."""
     shape = tuple(g.constants(whole)[layer.node.input[1]].dims)
     met, dense = (Patches(layer.node, shape) for _ in range(2))
-    wanted = _Wanted(met.k if met.full else 0)
+    products = np.zeros((met.k, met.k), np.float32) if met.full else None
     before, now = (_input_of(layer, model) for model in (whole, pruned))
     for i, sample in enumerate(samples):
         x, y = (p.sampled(f(sample), np.random.default_rng(i)) for p, f in ((dense, before), (met, now)))
         met.count(y)
         dense.count(x)
         if met.full:
-            wanted.add(x[0], y[0])
-    wanted.sum, wanted.count = dense.all.sum[0], dense.all.count
-    return problem(layer, met, wanted)
+            products += x[0].T @ y[0]
+    return problem(layer, met, dense, products)
 
 
 def _input_of(layer: Layer, model: onnx.ModelProto) -> Callable[[dict], np.ndarray]:
