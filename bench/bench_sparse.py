@@ -1,7 +1,7 @@
 """Pruned networks end to end, float and int8, against our own dense plans and other engines, taking turns in one run.
 
     python bench/bench_sparse.py [--networks mobilenetv1,mobilenetv2] [--threads 1] [--as-avx2] [--models FOLDER]
-        [--float 0.5,0.7,0.8,0.9,0.95] [--int8 0.5,0.75,0.9] [--json FILE] [--plot FILE.png]
+        [--float 0.2,0.5,0.9] [--int8 0.5,0.75] [--json FILE] [--plot FILE.png]
 
 Float networks are pruned unstructured, int8 ones in 1x4 blocks along k before they are quantized, layer by layer at the
 same ratio; first convolution, depthwise and classifier stay whole. "dense" runs the same pruned file on dense kernels.
@@ -136,11 +136,10 @@ def plot(result: dict, path: Path) -> None:
             x, y = np.array(points).T
             axis.plot(x * 100, y, "o-", color=color, label=f"pycompress {precision}, {word}")
             axis.axhline(dense, color=color, ls="--", lw=1, label=f"pycompress {precision}, dense")
-            below = np.flatnonzero(y < 0.97 * dense)
-            if len(below) and below[0]:
-                i = below[0]
-                at = x[i - 1] + (x[i] - x[i - 1]) * max(0.0, y[i - 1] - 0.97 * dense) / (y[i - 1] - y[i])
-                axis.annotate(f"pays from {at:.0%}", (at * 100, dense), (0, 8), textcoords="offset points", color=color)
+            below = np.flatnonzero((y < 0.97 * dense) & (x > 0))
+            if len(below):
+                where = (x[below[0]] * 100, y[below[0]])
+                axis.annotate(f"pays at {x[below[0]]:.0%}", where, (4, 6), textcoords="offset points", color=color)
             for engine in dict.fromkeys(r["engine"] for r in rows if r["engine"] != "pycompress"):
                 best = min(r["min_ms"] for r in rows if r["engine"] == engine and r["precision"] == precision)
                 axis.axhline(best, color=color, ls=":", lw=1, label=f"{engine} {precision}")
@@ -159,8 +158,8 @@ def main() -> None:
     parser.add_argument("--networks", type=words, default=list(NETWORKS), metavar="A,B")
     parser.add_argument("--against", type=words, default=["onnxruntime"], metavar="A,B", help="default: onnxruntime")
     parser.add_argument("--threads", default="1", metavar="1,2")
-    parser.add_argument("--float", type=shares, default=[0.5, 0.7, 0.8, 0.9, 0.95], metavar="S,S")
-    parser.add_argument("--int8", type=shares, default=[0.5, 0.75, 0.9], metavar="S,S")
+    parser.add_argument("--float", type=shares, default=[0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 0.9, 0.95], metavar="S,S")
+    parser.add_argument("--int8", type=shares, default=[0.25, 0.5, 0.75, 0.9], metavar="S,S")
     parser.add_argument("--runs", type=count, default=40, metavar="N", help="counted runs of each; default 40")
     parser.add_argument("--models", type=Path, metavar="FOLDER", help="keep the models there, and use those there")
     parser.add_argument("--as-avx2", action="store_true", help="hide AVX-512, VNNI and AMX from everybody")

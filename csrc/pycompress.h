@@ -636,6 +636,13 @@ enum { PCX_OK = 0, PCX_NO_MEMORY = 1, PCX_BAD_PLAN = 2, PCX_IO = 3, PCX_BAD_ARGU
  */
 int pcx_call(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args);
 
+/*
+ * Whether the CSR arrays of a matrix n x k are what csrmm may read: rows[n+1] begins with 0, never falls and ends at
+ * nnz at most; every index[i], i < rows[n], is in [0, k).  Both are of `type`, PCX_I32 or PCX_I64 (to be narrowed);
+ * `index` holds at least nnz numbers.  n, k and nnz must fit an int32.  PCX_OK or PCX_BAD_ARGUMENT.
+ */
+int pcx_csr_check(size_t n, size_t k, size_t nnz, size_t type, const void *rows, const void *index);
+
 /* ---- plans ---- */
 
 /* A named constant array.  `data` outlives the plan; what is not aligned to 64 bytes is copied. */

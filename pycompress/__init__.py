@@ -27,6 +27,7 @@ __all__ = [
     "recertify",
     "sensitivity",
     "set_num_threads",
+    "spmm",
 ]
 
 # What needs onnx is imported when it is asked for, and so are the kernels.
@@ -38,8 +39,9 @@ _LAZY = {
     "quantize": ".compress.quantize",
     "recertify": ".compress.recertify",
     "sensitivity": ".compress.sensitivity",
+    "spmm": ".sparse",
 }
-_MODULES = ("kernels", "native", "zoo")
+_MODULES = ("kernels", "layers", "native", "zoo")
 
 
 def __getattr__(name: str):

@@ -12,6 +12,7 @@ from . import kernels, native
 from . import lower as lowering
 from .cpu import cpu_info
 from .errors import ModelError
+from .lower.values import Step
 from .optimize import optimize
 from .optimize.costs import Costs, Shape, curves, isa
 from .optimize.forms import SPARSE, matrix
@@ -72,17 +73,10 @@ def advise(
     ModelError
         As ``pycompress.compile``; or if no layer is a product with constant weights.
     """
-    loaded = lowering.load(model, base_dir=base_dir)
-    program = lowering.lower(loaded, input_shapes_of(loaded, input_shapes, {}))
-    optimize(program)
-    products = [(s, (s.args["a"].shape[0], *matrix(s).shape[::-1])) for s in program.steps if _is_product(s)]
-    others: dict[str, int] = {}
-    for step in program.steps:
-        if not _is_product(step) and step.args.get("w") is not None:
-            others[step.kernel] = others.get(step.kernel, 0) + 1
-    if not products:
+    found, others = products(model, input_shapes=input_shapes, base_dir=base_dir)
+    if not found:
         raise ModelError("there is nothing to advise on: no layer is a matrix product or 1x1 convolution")
-    costs = measure({shape for _, shape in products}, seconds, progress)
+    costs = measure({shape for _, shape in found}, seconds, progress)
     rows = [
         {
             "node": step.node,
@@ -93,9 +87,23 @@ def advise(
                 form: costs.wins_from(form, TYPICAL[dense], *shape) for dense, forms in SPARSE.items() for form in forms
             },
         }
-        for step, shape in products
+        for step, shape in found
     ]
     return Advice(costs, rows, others)
+
+
+def products(model, *, input_shapes=None, base_dir=None) -> tuple[list[tuple[Step, Shape]], dict[str, int]]:
+    """The products of a model with their (m, k, n), and how many other steps of each kernel have weights."""
+    loaded = lowering.load(model, base_dir=base_dir)
+    program = lowering.lower(loaded, input_shapes_of(loaded, input_shapes, {}))
+    optimize(program)
+    found, others = [], {}
+    for step in program.steps:
+        if _is_product(step):
+            found.append((step, (step.args["a"].shape[0], *matrix(step).shape[::-1])))
+        elif step.args.get("w") is not None:
+            others[step.kernel] = others.get(step.kernel, 0) + 1
+    return found, others
 
 
 def _is_product(step) -> bool:
@@ -152,7 +160,8 @@ def call(form: str, m: int, k: int, n: int, density: float, rng: np.random.Gener
             "out": np.empty((m, n), np.float32),
         }  # fmt: skip
     blocks = {f: b for forms in SPARSE.values() for f, b in forms.items()}
-    packed = module.pack(w * _mask(rng, n, k, blocks[kernel], density) if kernel in blocks else w)
+    w = w * _mask(rng, n, k, blocks[kernel], density) if kernel in blocks else w
+    packed = module.pack(w, m=m) if kernel == "spmm" else module.pack(w)
     names = getattr(module, kernel).spec.by_name
     args |= {"w": packed} if isinstance(packed, np.ndarray) else {k: v for k, v in vars(packed).items() if k in names}
     return getattr(native, kernel).ready(**args)

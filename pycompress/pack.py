@@ -29,7 +29,12 @@ def _packed(step: Step, cache: dict) -> Step:
     if isinstance(weights, Dense):
         matrix = weights.w.reshape(weights.w.shape[0], -1) if weights.w.ndim > 2 else weights.w
         kernel = step.kernel if step.kernel in SPARSE else "sgemm"
-        packed = _once(cache, kernel, matrix, module(kernel).pack)
+        function = module(kernel).pack
+        if kernel == "spmm":  # its slices depend on the number of rows
+            m = step.args["a"].shape[0]
+            packed = _once(cache, f"spmm, m={m}", matrix, lambda w: function(w, m=m))
+        else:
+            packed = _once(cache, kernel, matrix, function)
         return step.replace(w=packed) if kernel == "sgemm" else step.replace(**_given(step, packed))
     if isinstance(weights, Q8):
         packed = _once(cache, step.kernel, weights.w, module(step.kernel).pack)

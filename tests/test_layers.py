@@ -16,6 +16,8 @@ LAYERS = [  # a module may import those of its own line and of the lines above i
     {"kernels"},
     {"cpu", "native"},
     {"weights"},
+    {"sparse"},
+    {"layers"},
     {"lower"},
     {"optimize"},
     {"pack"},

@@ -8,7 +8,6 @@ from datetime import date
 from pathlib import Path
 
 from ..errors import ModelError
-from ..optimize.forms import SPOKEN
 from . import models
 from .output import Output
 
@@ -32,6 +31,7 @@ def add(subparsers, common):
 
 def execute(args, out: Output) -> dict:
     from ..advice import TYPICAL, advise
+    from ..optimize.forms import SPOKEN
 
     source = models.Source(args.model)
     if source.proto is None:

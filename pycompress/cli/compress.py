@@ -202,6 +202,15 @@ STEP = {name: partial(calibrated, name) for name in BUILT}
 def report(proto, out: Output) -> None:
     """What was pruned, and what was left alone and why."""
     told = json.loads({p.key: p.value for p in proto.metadata_props}.get("pycompress.prune", "{}"))
+    if "groups" in told:  # whole channels
+        out.table(
+            ("layers", "channels"), [(", ".join(x["layers"]), f"{x['kept']} of {x['total']}") for x in told["groups"]]
+        )
+        for pinned in told["pinned"]:
+            out.line(f"left alone, {', '.join(pinned['why'])}: {', '.join(pinned['layers'])}")
+        kept, total = (sum(x[key] for x in told["groups"]) for key in ("kept", "total"))
+        out.line(f"pruned: {kept} of {total} channels stay")
+        return
     out.table(("layer", "zeros"), [(name, f"{share:.1%}") for name, share in told.get("layers", {}).items()])
     reasons: dict[str, list[str]] = {}
     for name, why in told.get("excluded", {}).items():

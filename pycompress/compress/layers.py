@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from ..errors import ModelError
 from . import graph as g
 from .choose import WEIGHTED, has_constant_weights
 from .encode import bias_of, matrix, unmatrix
+from .quantize import prepare
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +40,13 @@ class Layer:
         return self.nodes[0].name
 
 
-def float_only(model: onnx.ModelProto) -> onnx.ModelProto:
-    """`model`, refused if it is quantized."""
+def float_model(model: g.Model, base_dir: str | os.PathLike | None) -> onnx.ModelProto:
+    """A copy of `model` ready to be pruned: weights in initializers, batch norm folded; quantized ones are refused."""
+    model = g.as_model(model, base_dir)
     for node in model.graph.node:
         if "QLinear" in node.op_type or node.op_type.endswith(("Integer", "QuantizeLinear", "DequantizeLinear")):
             raise ModelError(f"node {node.name or node.output[0]!r}: the model is quantized already; prune it before")
-    return model
+    return prepare(model)
 
 
 def find_layers(

@@ -12,9 +12,8 @@ from onnx import helper
 
 from . import graph as g
 from .blas import one_blas_thread
-from .layers import find_layers, float_only, write
+from .layers import find_layers, float_model, write
 from .masks import Pattern, choose, parse
-from .quantize import prepare
 from .reconstruct import prune_on_data
 
 METADATA = "pycompress.prune"
@@ -68,8 +67,8 @@ def prune(
         Samples as in `quantize`. With `reconstruct` they are held in memory and run through the network once for each
         layer, or twice.
     reconstruct : bool, optional
-        Re-fit the weights that stay; by default, if there is calibration. If not, importance is |w| times the norm
-        of what it meets (Wanda, arXiv:2306.11695), and biases take up the mean of the error. Layers with too
+        Re-fit the weights that stay; by default, if there is calibration. If not, importance is |w| times the
+        deviation of what it meets (Wanda, arXiv:2306.11695), and biases take up the mean of the error. Layers with too
         many weights per output for a covariance (2896), or shared by several nodes, are not re-fitted.
     base_dir : path, optional
         Where tensors stored outside the file lie; without it such models are refused.
@@ -91,11 +90,11 @@ def prune(
         return prune_channels(model, sparsity, **given, base_dir=base_dir, progress=progress)
     shape = parse(pattern)
     if reconstruct and calibration is None:
-        raise ValueError("reconstruct: it needs calibration")
+        raise ValueError("reconstruct needs calibration")
     if scope not in SCOPES:
         raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
     sparsity = _checked(sparsity, shape)
-    model = prepare(float_only(g.as_model(model, base_dir)))
+    model = float_model(model, base_dir)
     layers, left = find_layers(model, exclude, sparsity)
     ratios = [sparsity[x.name] for x in layers] if isinstance(sparsity, dict) else [sparsity] * len(layers)
     share = sparsity if scope == "global" and not isinstance(sparsity, dict) else ratios

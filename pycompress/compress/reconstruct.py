@@ -3,8 +3,8 @@
 A layer computes W x. With the covariance H of its inputs, taking one weight w_k away and letting the
 rest of its row make up for it costs w_k^2 / [H^-1]_kk (optimal brain surgeon: Hassibi and Stork, 1993; for
 large layers: SparseGPT, arXiv:2301.00774). What costs least goes; then the rest is fitted exactly: the V
-with these zeros for which (V - W) H (V - W)' is least. Without re-fitting, importance is w_k^2 E[x_k^2]
-(Wanda, arXiv:2306.11695).
+with these zeros for which (V - W) H (V - W)' is least. Without re-fitting it costs w_k^2 H_kk, as in Wanda
+(arXiv:2306.11695), but about the mean: the bias takes that up.
 
 Layers are taken in order, and each is fitted to the outputs that it has in the whole network while
 its inputs are those of the network pruned so far: so it makes up for the errors before it, too. In
@@ -43,23 +43,21 @@ class Problem:
     Attributes
     ----------
     h : float32[k,k], or [k] where a full one would be too large
-    square : float[k], the mean square of each input
     offset : float[n], the mean of the outputs that are wanted, without bias; None where there can be no bias
     mean : float[k], of the inputs
     """
 
     w: np.ndarray
     h: np.ndarray
-    square: np.ndarray
     offset: np.ndarray | None
     mean: np.ndarray
 
     def importance(self, refit: bool) -> np.ndarray:
         """What each weight costs, [n,k]: above zero where it is not zero."""
-        if not refit:
-            costs = self.square
+        if self.h.ndim == 1:
+            costs = self.h
         else:
-            costs = self.h if self.h.ndim == 1 else 1 / np.linalg.inv(self.h.astype(float)).diagonal()
+            costs = 1 / np.linalg.inv(self.h.astype(float)).diagonal() if refit else self.h.diagonal()
         return np.where(self.w != 0, np.maximum(np.square(self.w) * costs, LEAST), 0.0)
 
     def fitted(self, mask: np.ndarray) -> np.ndarray:
@@ -81,18 +79,16 @@ def problem(layer: Layer, met: Patches, dense: Patches | None = None, products: 
     zero = layer.node.op_type == "MatMul"  # no bias to take up the mean
     mean, before = (np.zeros(met.k) if zero else p.mean[0] for p in (met, dense or met))
     offset = None if zero else layer.w @ before
-    second = met.all.covariance(about_zero=True)[0]
-    square = second.diagonal() if met.full else second
     c = met.all.covariance(zero)[0].astype(float)
     if not met.full:
-        return Problem(layer.w, np.maximum(c, 1e-12).astype(np.float32), square, offset, mean)
+        return Problem(layer.w, np.maximum(c, 1e-12).astype(np.float32), offset, mean)
     share, level = met.shrinkage(zero)
     ridge = (share + RIDGE) * max(float(level[0]), 1e-12) * np.eye(met.k)
     h, w = (1 - share) * c + ridge, layer.w
     if products is not None:
         cross = (1 - share) * (products / max(met.all.count, 1) - np.outer(before, mean)) + ridge
         w = np.where(w != 0, np.linalg.solve(h, cross.T @ w.T).T, 0.0)
-    return Problem(w, h.astype(np.float32), square, offset, mean)
+    return Problem(w, h.astype(np.float32), offset, mean)
 
 
 def least_squares(w: np.ndarray, mask: np.ndarray, h: np.ndarray) -> np.ndarray:

@@ -1,80 +1,86 @@
-"""sensitivity: how much sparsity each layer bears, measured one by one."""
+"""How far each layer can be pruned by itself before the model's outputs suffer."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 
-from ..errors import ModelError
+from ..session import InferenceSession
 from . import graph as g
-from .blas import one_blas_thread
-from .calibrate import observe
-from .layers import find_layers, float_only
+from .calibrate import feeds
+from .layers import find_layers, float_model
 from .masks import parse
-from .quantize import prepare
-from .reconstruct import problem, trial
-from .windows import Probe, float_outputs
+from .prune import prune
+from .windows import float_outputs
 
-TESTED = 16  # samples that the error is measured on
+SAMPLES = 8
 
 
-@one_blas_thread
 def sensitivity(
     model: g.Model,
     calibration: Iterable,
-    sparsities: Sequence[float] = (0.25, 0.5, 0.75, 0.9),
+    sparsities: Sequence[float] = (0.5, 0.7, 0.9),
     *,
     pattern: str = "unstructured",
     exclude: Iterable[str] | None = None,
-    reconstruct: bool = True,
+    samples: int = SAMPLES,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[dict]:
-    """The error of the model's outputs with a single layer pruned, for each layer and sparsity.
+    """The error of the model's outputs when one layer at a time is pruned, by magnitude.
 
     Parameters
     ----------
-    model, pattern, exclude, base_dir, progress
-        As in `prune`.
-    calibration : iterable
-        Samples as in `quantize`, consumed once; the error is measured on the first 16 of them.
+    model, pattern, exclude, base_dir
+        As for ``pycompress.prune``; layers that it would leave alone are not in the result.
+    calibration : iterable of {input name: array}
+        As for ``pycompress.quantize``; the first `samples` are used.
     sparsities : sequence of float
-        In [0, 1). With a pattern N:M, which has one of its own, they are ignored.
-    reconstruct : bool
-        Re-fit the weights that stay; if not, importance is that of Wanda. Biases take up the mean of the error
-        either way.
+        Each in (0, 1).
+    progress : callable, optional
+        Called with the number of layers done and their total.
 
     Returns
     -------
-    list of {"node", "weights", "sparsity", "error"}
-        A row for each layer, in order, and sparsity: the number of weights, the share of zeros reached, and the
-        root of the outputs' mean squared error relative to their variance, summed over outputs.
+    list of dict
+        For each layer ``node``, ``weights`` (how many) and ``errors``, by sparsity: the root of the mean squared error of the
+        float outputs over the root of their variance.
 
     Raises
     ------
     ValueError
-        As in `prune`; `ModelError`, a ValueError, where the model has no float output.
+        As ``pycompress.prune``; or if the model has no float output.
     """
-    shape = parse(pattern)
-    wanted = [shape.sparsity] if shape.keep else list(sparsities)
-    for value in wanted:
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < 1:
-            raise ValueError(f"sparsities must be in [0, 1), got {value!r}")
-    model = prepare(float_only(g.as_model(model, base_dir)))
-    if not float_outputs(model):
-        raise ModelError("the model has no float output whose error could be measured")
-    layers, _ = find_layers(model, exclude, 0.0)
-    nodes = [layer.node for layer in layers]
-    seen = observe(model, calibration, list(dict.fromkeys(n.input[0] for n in nodes)), nodes, progress, TESTED)
-    probe, rows = Probe(model, layers, seen.first), []
+    if parse(pattern).keep:
+        raise ValueError(f"pattern {pattern} has one sparsity only; take unstructured or blocks")
+    if bad := [s for s in sparsities if isinstance(s, bool) or not 0 < s < 1]:
+        raise ValueError(f"sparsities must be in (0, 1), got {bad[0]!r}")
+    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+        raise ValueError(f"samples must be an integer of at least 1, got {samples!r}")
+    model = float_model(model, base_dir)
+    outputs = float_outputs(model)
+    if not outputs:
+        raise ValueError("sensitivity: the model has no float output")
+    inputs = [{k: x.copy() for k, x in feed.items()} for feed in islice(feeds(model, calibration), samples)]
+    if not inputs:
+        raise ValueError("calibration: no samples")
+
+    def answers(of) -> list[np.ndarray]:
+        run = InferenceSession(of).run
+        return [np.concatenate([y.ravel() for y in ys]).astype(float) for ys in zip(*(run(outputs, x) for x in inputs))]
+
+    wanted, rows = answers(model), []
+    layers = find_layers(model, exclude, 0.5)[0]
     for layer in layers:
-        p = problem(layer, seen.patches[layer.name])
-        costs = p.importance(reconstruct)
-        for value in wanted:
-            w, bias, _ = trial(layer, p, costs, shape, float(value), reconstruct)
-            error = float(np.sqrt(probe.error(layer, w, bias)))
-            share = float((w == 0).mean())
-            rows.append({"node": layer.name, "weights": w.size, "sparsity": share, "error": error})
+        errors = {}
+        for sparsity in sparsities:
+            got = answers(prune(model, {layer.name: float(sparsity)}, pattern=pattern))
+            parts = [np.square(a - b).mean() / max(b.var(), 1e-30) for a, b in zip(got, wanted) if b.size]
+            errors[float(sparsity)] = float(np.sqrt(sum(parts)))
+        rows.append({"node": layer.name, "weights": layer.w.size, "errors": errors})
+        if progress:
+            progress(len(rows), len(layers))
     return rows

@@ -18,6 +18,7 @@ from .._pcx import ffi, lib
 from ..cpu import cpu_mask
 
 FORMAT = 1
+MARGIN = 0.9  # of the dense form's time, that a sparse one must stay below: what a table says of a step in a network is as uncertain
 Shape = tuple[int, int, int]  # m, k, n: rows, inputs, outputs
 
 
@@ -55,11 +56,11 @@ class Costs:
         return total / weights * m * k * n
 
     def wins_from(self, form: str, dense: str, m: int, k: int, n: int) -> float | None:
-        """The least sparsity, in steps of 0.01, from which on `form` beats `dense`; None where it never does."""
+        """The least sparsity, in steps of 0.01, from which on `form` beats `dense` by `MARGIN`; None where it never does."""
         limit, least = self.seconds(dense, m, k, n), None
         for percent in range(99, -1, -1):
             sparse = self.seconds(form, m, k, n, 1 - percent / 100)
-            if limit is None or sparse is None or sparse >= limit:
+            if limit is None or sparse is None or sparse >= MARGIN * limit:
                 break
             least = percent / 100
         return least

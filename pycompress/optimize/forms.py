@@ -10,7 +10,7 @@ import numpy as np
 from .. import kernels
 from ..lower.values import Program, Step
 from ..weights import Q8, Dense
-from .costs import Costs
+from .costs import MARGIN, Costs
 
 SPARSE = {
     "sgemm": {"spmm": (1, 1), "bspmm": (16, 1)},
@@ -53,7 +53,7 @@ def matrix(step: Step) -> np.ndarray | None:
 
 def _chosen(step: Step, table: Callable[[], Costs | None], sparse) -> Step:
     w = matrix(step)
-    if w is None or not w.size:
+    if w is None or not w.size or not step.args["out"].size:
         return step
     zeros = 1 - np.count_nonzero(w) / w.size
     if zeros < FEW or sparse is False:
@@ -68,18 +68,22 @@ def _chosen(step: Step, table: Callable[[], Costs | None], sparse) -> Step:
         form = min(forms, key=lambda f: share(w, forms[f]) * w.size)
         return _because(_turned(step, form), f"{zeros:.0%} zeros: {SPOKEN[form]}, as asked")
     size = (step.args["a"].shape[0], *w.shape[::-1])
-    times = {form: costs.seconds(form, *size, share(w, block)) for form, block in forms.items()}
+    shares = {form: share(w, block) for form, block in forms.items()}
+    times = {form: costs.seconds(form, *size, shares[form]) for form in forms}
     form, seconds = min(times.items(), key=lambda item: np.inf if item[1] is None else item[1])
     dense, limit = _dense(step.kernel, w, size, costs)
     if seconds is None or limit is None:
         return _because(step, f"{zeros:.0%} zeros, but the cost table knows no sparse form of {step.kernel}")
-    if sparse is True or seconds < limit:
-        asked = "" if seconds < limit else ", as asked"
+    if sparse is True or seconds < MARGIN * limit:
+        asked = "" if seconds < MARGIN * limit else ", as asked"
         told = f"{SPOKEN[form]} {seconds * 1e6:.3g} us, dense {limit * 1e6:.3g} us{asked}"
         return _because(_turned(step, form), f"{zeros:.0%} zeros: {told} ({costs.isa} cost table)")
     least = costs.wins_from(form, dense, *size)
-    wins = "never wins here" if least is None else f"wins from {least:.0%} on"
-    return _because(step, f"{zeros:.0%} zeros, dense all the same: {SPOKEN[form]} {wins} ({costs.isa} cost table)")
+    wins = "never pays here" if least is None else f"pays from {least:.0%} on"
+    whole = "" if form == "spmm" else f", {1 - shares[form]:.0%} in {SPOKEN[form]},"
+    return _because(
+        step, f"{zeros:.0%} zeros{whole or ','} dense all the same: {SPOKEN[form]} {wins} ({costs.isa} cost table)"
+    )
 
 
 def _dense(kernel: str, w: np.ndarray, size, costs: Costs) -> tuple[str, float | None]:

@@ -84,7 +84,7 @@ def test_a_layer_that_stays_dense_says_from_when_on_it_would_not():
         "bspmm": curves([(M, K, N, 1.0, 1e-3)]),
     })  # fmt: skip
     reasons = [r["reason"] for r in run(model, x, costs=costs)[1]]
-    assert all("dense all the same: unstructured wins from 9" in r for r in reasons)
+    assert all("dense all the same: unstructured pays from 9" in r for r in reasons)
 
 
 def test_weights_without_zeros_are_left_alone():
@@ -141,13 +141,13 @@ def test_a_sparse_plan_is_smaller_and_runs_from_its_file(tmp_path):
 def test_batches_and_one_row_run_sparse_too():
     rng = np.random.default_rng(8)
     w = pruned(rng, 50, 70)
-    for m in (1, 2, 3, 9):
+    for m in (0, 1, 2, 3, 9):
         x = rng.standard_normal((m, 70), np.float32)
         given = {"x": x, "w": np.ascontiguousarray(w.T)}
         model = as_model([helper.make_node("MatMul", ["x", "w"], ["y"])], given, ["y"], ("w",))
         got, rows = run(model, x, sparse=True, costs=FAVOUR["spmm"])
         np.testing.assert_allclose(got, x @ w.T, rtol=1e-4, atol=1e-4)
-        assert rows[0]["kernel"] == "spmm"
+        assert [r["kernel"] for r in rows] == ["spmm"] or not m
 
 
 def test_shares_count_ragged_blocks():

@@ -1,0 +1,121 @@
+"""pc.spmm and SparseLinear against SciPy, and what they refuse."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pycompress as pc
+from pycompress.layers import SparseLinear
+
+few = settings(max_examples=60, deadline=None, derandomize=True)
+size = st.integers(0, 70)
+
+
+def close(got, A, X):
+    """Within the bound of a sum in any order."""
+    reach = abs(A).astype(np.float64) @ np.abs(X).astype(np.float64)
+    np.testing.assert_array_less(np.abs(got - A.astype(np.float64) @ X.astype(np.float64)), reach * 1e-5 + 1e-12)
+
+
+@few
+@given(size, size, size, st.sampled_from([np.float32, np.float64]), st.sampled_from([np.int32, np.int64]),
+       st.booleans(), st.sampled_from(["C", "F", "strided", "reversed"]), st.integers(1, 3))  # fmt: skip
+def test_products_equal_scipy_s(m, k, n, dtype, itype, shuffled, order, threads):
+    rng = np.random.default_rng(m * 5041 + k * 71 + n)
+    A = sp.random_array((m, k), density=0.3, format="csr", dtype=dtype, rng=rng)
+    A.indptr, A.indices = A.indptr.astype(itype), A.indices.astype(itype)
+    if shuffled and A.nnz:  # duplicates, in any order
+        rows = np.repeat(np.arange(m), np.diff(A.indptr))
+        both = np.argsort(np.concatenate([rows, rows]) + rng.random(2 * A.nnz) * 0.9, kind="stable")
+        A = sp.csr_array(
+            (np.tile(A.data, 2)[both], np.tile(A.indices, 2)[both], (2 * A.indptr).astype(itype)), shape=(m, k)
+        )
+    X = rng.standard_normal((k, n)).astype(dtype)
+    X = {"C": X, "F": np.asfortranarray(X), "strided": np.repeat(X, 2, 1)[:, ::2], "reversed": X[::-1]}[order]
+    got = pc.spmm(A, X, num_threads=threads)
+    assert got.dtype == dtype and got.flags.c_contiguous
+    close(got, A, X)
+    if n:
+        close(pc.spmm((A.indptr, A.indices, A.data, A.shape), X[:, 0]), A, X[:, 0])
+
+
+def test_bsr_and_out():
+    rng = np.random.default_rng(0)
+    A = sp.random_array((32, 48), density=0.2, format="csr", dtype=np.float32, rng=rng)
+    X, out = rng.standard_normal((48, 5), np.float32), np.empty((32, 5), np.float32)
+    assert pc.spmm(A.tobsr((4, 4)), X, out) is out
+    close(out, A, X)
+
+
+GOOD = (np.array([0, 2, 3]), np.array([0, 3, 1]), np.ones(3, np.float32), (2, 4))
+
+
+@pytest.mark.parametrize("change", [
+    {0: np.array([1, 2, 3])}, {0: np.array([0, 3, 2])}, {0: np.array([0, 2, 4])}, {0: np.array([0, 2])},
+    {0: np.array([0, -1, 3])}, {0: np.array([0, 2**62, 3])}, {1: np.array([0, 4, 1])}, {1: np.array([0, -1, 1])},
+    {1: np.array([0, 2**32, 1])}, {1: np.array([0, 3])}, {2: np.ones(2, np.float32)}, {3: (2, 3)}, {3: (2,)},
+    {3: (2, float("nan"))}, {3: (-1, 4)}, {3: (2**40, 4)}, {3: (2, 2**40)}, {0: [0, 2, 3]}, {1: np.array([0.0, 3, 1])},
+    {2: np.ones(3, np.float16)}, {2: np.ones((3, 1), np.float32)}, {0: np.array([0, 2, 3], ">i8")},
+])  # fmt: skip
+def test_matrices_that_lie_are_refused(change):
+    A = tuple(change.get(i, x) for i, x in enumerate(GOOD))
+    for kind in (np.int64, np.int32):
+        try:
+            B = tuple(x.astype(kind) if i < 2 and x.dtype == np.int64 else x for i, x in enumerate(A))
+        except AttributeError:
+            B = A
+        if kind == np.int32 and any(np.abs(x).max() > 2**31 for x in A[:2] if isinstance(x, np.ndarray)):
+            continue
+        with pytest.raises((ValueError, TypeError), match="A"):
+            pc.spmm(B, np.ones((4, 2), np.float32))
+        with pytest.raises((ValueError, TypeError)):
+            SparseLinear.from_scipy(B)
+
+
+def test_what_does_not_fit_is_refused():
+    X = np.ones((4, 2), np.float32)
+    assert pc.spmm(GOOD, X).shape == (2, 2)
+    for A, x, word in [
+        (GOOD, X.astype(np.float64), "A's type"), (GOOD, X[:3], "4 rows"), (GOOD, [[1.0]], "array"),
+        (GOOD, X[None], "4 rows"), (np.eye(4), X, "CSR or BSR"), (GOOD[:3], X, "3 items"),
+    ]:  # fmt: skip
+        with pytest.raises((TypeError, ValueError), match=word):
+            pc.spmm(A, x)
+    for out in (np.empty((2, 3), np.float32), np.empty((2, 2)), np.empty((2, 2), np.float32, "F"), X[:2], 3):
+        with pytest.raises(ValueError, match="out"):
+            pc.spmm(GOOD, X, out)
+    with pytest.raises(ValueError, match="num_threads"):
+        pc.spmm(GOOD, X, num_threads=0)
+
+
+@pytest.mark.parametrize("lead", [(), (1,), (3,), (2, 5), (70,), (0,)])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_layer_takes_any_leading_dimensions(lead, threads):
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((37, 130), np.float32) * (rng.random((37, 130)) < 0.2)
+    bias, x = rng.standard_normal(37, np.float32), rng.standard_normal((*lead, 130), np.float32)
+    for layer in (SparseLinear.from_dense(W, bias), SparseLinear.from_scipy(sp.csr_array(W), bias)):
+        y = layer(x, num_threads=threads)
+        assert y.shape == (*lead, 37)
+        np.testing.assert_allclose(y, x @ W.T + bias, rtol=1e-4, atol=1e-4)
+        out = np.empty_like(y)
+        assert layer(x, out) is out
+        np.testing.assert_array_equal(out, y)
+        np.testing.assert_array_equal(layer.dense(), W)
+        assert layer.shape == W.shape and layer.density == np.count_nonzero(W) / W.size
+        assert layer.nbytes >= 6 * np.count_nonzero(W)
+
+
+def test_a_layer_refuses_what_does_not_fit():
+    layer = SparseLinear.from_dense(np.eye(3))
+    np.testing.assert_array_equal(layer(np.arange(3, dtype=np.float32)), [0, 1, 2])
+    for x in (np.ones(4, np.float32), np.ones(3), [1, 2, 3], np.float32(1)):
+        with pytest.raises((TypeError, ValueError), match="SparseLinear"):
+            layer(x)
+    for bad in (lambda: SparseLinear.from_dense(np.ones(3)), lambda: SparseLinear.from_dense(np.eye(3), np.ones(2)),
+                lambda: SparseLinear.from_dense(np.zeros((1, 65537)))):  # fmt: skip
+        with pytest.raises(ValueError, match="SparseLinear"):
+            bad()
+    assert SparseLinear.from_dense(np.zeros((4, 5)), np.ones(4))(np.ones(5, np.float32)).tolist() == [1] * 4
