@@ -160,7 +160,7 @@ def test_bad_calibration_is_named(options, message):
 
 @pytest.fixture(scope="module")
 def mobilenet():
-    model = zoo.mobilenetv2(width=0.35, resolution=32, classes=10)
+    model = zoo.mobilenetv1(width=0.25, resolution=32, classes=10)
     return model, np.random.default_rng(0).standard_normal((12, 3, 32, 32), np.float32)
 
 
@@ -188,7 +188,7 @@ def test_sensitivity_has_a_row_per_layer_and_errors_that_grow(mobilenet):
     model, x = mobilenet
     rows = pycompress.sensitivity(model, x, (0.3, 0.9), samples=2)
     told = pycompress.prune(model, 0.5).metadata_props
-    assert len(rows) > 20 and any(p.key == "pycompress.prune" for p in told)
+    assert len(rows) == 13 and any(p.key == "pycompress.prune" for p in told)
     assert np.mean([row["errors"][0.9] > row["errors"][0.3] for row in rows]) > 0.9
     with pytest.raises(ValueError, match="sparsities"):
         pycompress.sensitivity(model, x, (1.0,))
