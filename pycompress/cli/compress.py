@@ -36,7 +36,10 @@ def add(subparsers, common):
     parser.add_argument("out", metavar="OUT", type=Path, help=".onnx or .plan.safetensors file to write")
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="steps and their options, instead of the flags")
     parser.add_argument(
-        "--prune", type=float, metavar="SPARSITY", help="share of the weights to set to zero: of all layers together"
+        "--prune",
+        type=float,
+        metavar="SPARSITY",
+        help="set this share of the weights to zero, and re-fit the others where there is calibration data",
     )
     parser.add_argument("--pattern", help="of the zeros: unstructured, 1x4, 4x1, 16x1, N:M as in 2:4, or channel")
     parser.add_argument("--scope", choices=("global", "layer"), help="--prune all layers together, or each as far")

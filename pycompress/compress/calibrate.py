@@ -33,17 +33,15 @@ def observe(
     tensors: list[str],
     weighted: list[onnx.NodeProto],
     progress: Callable[[int], None] | None = None,
+    keep: int | None = KEPT,
 ) -> Statistics:
-    """Statistics of `tensors` over the samples, and of what the nodes `weighted` meet, in one pass."""
+    """Statistics of `tensors` over the samples, and of what the nodes `weighted` meet, in one pass.
+
+    The first `keep` samples are held, all where it is None.
+    """
     inputs = {i.name for i in model.graph.input}
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    del probe.graph.output[:]
     inner = [t for t in tensors if t not in inputs]
-    probe.graph.output.extend(helper.make_tensor_value_info(t, TensorProto.FLOAT, None) for t in inner)
-    g.set_nodes(probe, _needed(probe, inner))
-    g.drop_unused(probe)
-    run = InferenceSession(probe).run if inner else None
+    run = InferenceSession(up_to(model, inner)).run if inner else None
     shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
     seen = Statistics({t: Histogram() for t in tensors}, {n.name: Patches(n, shapes[n.input[1]]) for n in weighted})
     rng, count = np.random.default_rng(0), 0
@@ -60,7 +58,7 @@ def observe(
             for node in weighted:
                 if node.input[0] == name:
                     seen.patches[node.name].add(x, rng)
-        if count < KEPT:
+        if keep is None or count < keep:
             seen.first.append({name: x.copy() for name, x in feed.items()})  # callers may use a buffer again
         count += 1
         if progress:
@@ -68,6 +66,17 @@ def observe(
     if not count:
         raise ValueError("calibration: no samples")
     return seen
+
+
+def up_to(model: onnx.ModelProto, tensors: list[str]) -> onnx.ModelProto:
+    """The part of `model` that computes `tensors`, its outputs."""
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    del part.graph.output[:]
+    part.graph.output.extend(helper.make_tensor_value_info(t, TensorProto.FLOAT, None) for t in tensors)
+    g.set_nodes(part, _needed(part, tensors))
+    g.drop_unused(part)
+    return part
 
 
 def _needed(model: onnx.ModelProto, names: list[str]) -> list[onnx.NodeProto]:

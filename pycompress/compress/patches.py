@@ -41,10 +41,18 @@ class Patches:
 
     def add(self, x: np.ndarray, rng: np.random.Generator) -> None:
         """Counts the patches of `x` at some outputs."""
+        self.count(self.sampled(x, rng))
+
+    def sampled(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The patches [groups, outputs, k] of `x` at some outputs; the same ones for equal shapes and states of `rng`."""
         p = self._conv_patches(x, rng) if self.conv else x.reshape(1, -1, self.k)
         self.outputs += 0 if self.conv else p.shape[1]
         if p.shape[1] > POSITIONS:
             p = p[:, rng.integers(p.shape[1], size=POSITIONS)]
+        return p
+
+    def count(self, p: np.ndarray) -> None:
+        """Counts the patches `p` of one sample."""
         self.halves[self.samples % 2].add(p)
         self.samples += 1
 
@@ -104,13 +112,20 @@ class Patches:
         c = self.all.covariance(about_zero)
         if not self.full or not c.size:
             return c
-        level = c.diagonal(axis1=1, axis2=2).mean(1)[:, None, None] * np.eye(self.k, dtype=np.float32)
+        share, level = self.shrinkage(about_zero)
+        return (1 - share) * c + share * level[:, None, None] * np.eye(self.k, dtype=np.float32)
+
+    def shrinkage(self, about_zero: bool) -> tuple[np.float32, np.ndarray]:
+        """By what share the full covariance is shrunk, and the mean variance [groups] that it is shrunk toward."""
+        c = self.all.covariance(about_zero)
+        level = c.diagonal(axis1=1, axis2=2).mean(1)
         share = 0.5
         if self.samples > 1:
             first, second = (half.covariance(about_zero) for half in self.halves)
-            noise, spread = (float(np.square(x).sum(dtype=float)) for x in (first - second, c - level))
+            apart = c - level[:, None, None] * np.eye(self.k, dtype=np.float32)
+            noise, spread = (float(np.square(x).sum(dtype=float)) for x in (first - second, apart))
             share = min(noise / 4 / spread, 1.0) if spread else 1.0
-        return (1 - np.float32(share)) * c + np.float32(share) * level
+        return np.float32(share), level
 
 
 class _Moments:

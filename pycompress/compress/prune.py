@@ -5,21 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import helper
 
-from ..errors import ModelError
 from . import graph as g
 from .blas import one_blas_thread
-from .calibrate import observe
-from .choose import WEIGHTED, has_constant_weights
-from .encode import bias_of, matrix, unmatrix
+from .layers import find_layers, float_model, write
 from .masks import Pattern, choose, parse
-from .quantize import prepare
-from .reconstruct import damped, importance, refit
+from .reconstruct import prune_on_data
 
 METADATA = "pycompress.prune"
 SCOPES = ("global", "layer")
@@ -40,11 +35,14 @@ def prune(
 ) -> onnx.ModelProto:
     """`model` with the least important weights of its convolutions and matrix products set to zero.
 
-    Importance is the magnitude (Han et al., 2015), or, with `calibration`, what the layer's outputs lose (`reconstruct`
-    module), and then the weights that stay are fitted anew. What is pruned are Conv without groups, Gemm and
-    MatMul with constant weights; batch norm is folded first. The result is an ordinary ONNX model
-    with the same inputs and outputs, no smaller than before. Which layers were pruned how far, and which
-    were left alone and why, stands in its metadata, "pycompress.prune".
+    Without `calibration` the smallest go (Han et al., 2015): networks need training after that. With it,
+    those go whose loss the others make up for best, and the others are re-fitted so that each layer's outputs stay as
+    near as they can be to what they were (`reconstruct`; in the manner of SparseGPT, arXiv:2301.00774).
+
+    What is pruned are Conv without groups, Gemm and MatMul with constant weights; batch norm is
+    folded first. The result is an ordinary ONNX model with the same inputs and outputs, no smaller than
+    before. Which layers were pruned how far, and which were left alone and why, stands in its
+    metadata, "pycompress.prune".
 
     Parameters
     ----------
@@ -54,7 +52,9 @@ def prune(
         The share of the weights to remove, in [0, 1): of all those layers together, or, as a dict, of
         each layer it names; the others are left alone. None for a `pattern` N:M, which says it itself.
     scope : {"global", "layer"}
-        One threshold for all layers, or the same share of each.
+        One threshold for all layers, or the same share of each. With `calibration`, the threshold is on what a
+        weight adds to the error of the model's outputs, as measured with each layer pruned alone; layers of a few
+        weights and many products then stay denser than others. N:M leaves no choice.
     pattern : {"unstructured", "1x4", "4x1", "16x1", "N:M", "channel"}
         What goes together. "1x4": four consecutive input channels of one output and kernel cell; "4x1" and
         "16x1": that many consecutive outputs at one input; such blocks are ranked by their norm. "2:4",
@@ -63,12 +63,13 @@ def prune(
         Names of nodes to leave alone. By default the first convolutions and the classifier (what no
         other weights come before or after), unless `sparsity` names them. Convolutions with groups are
         always left alone.
-    calibration : iterable of {input name: array}, optional
-        As for ``pycompress.quantize``. Importance is then that of Wanda or, with `reconstruct`, of OBS, as a share of
-        the power of each layer's outputs; biases take up the mean error.
+    calibration : iterable, optional
+        Samples as in `quantize`. With `reconstruct` they are held in memory and run through the network once for each
+        layer, or twice.
     reconstruct : bool, optional
-        Fit the weights that stay to the layer's outputs by least squares, on the calibration's inputs; by default
-        if there is a calibration.
+        Re-fit the weights that stay; by default, if there is calibration. If not, importance is |w| times the
+        deviation of what it meets (Wanda, arXiv:2306.11695), and biases take up the mean of the error. Layers with too
+        many weights per output for a covariance (2896), or shared by several nodes, are not re-fitted.
     base_dir : path, optional
         Where tensors stored outside the file lie; without it such models are refused.
     progress : callable, optional
@@ -83,86 +84,34 @@ def prune(
     if pattern == "channel":
         from .channels import prune_channels
 
-        return prune_channels(model, sparsity, scope=scope, exclude=exclude, calibration=calibration, base_dir=base_dir)
+        if reconstruct is not None:
+            raise ValueError("reconstruct: channels are re-fitted wherever there is calibration")
+        given = {"scope": scope, "exclude": exclude, "calibration": calibration}
+        return prune_channels(model, sparsity, **given, base_dir=base_dir, progress=progress)
     shape = parse(pattern)
+    if reconstruct and calibration is None:
+        raise ValueError("reconstruct needs calibration")
     if scope not in SCOPES:
         raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
     sparsity = _checked(sparsity, shape)
     model = float_model(model, base_dir)
     layers, left = find_layers(model, exclude, sparsity)
     ratios = [sparsity[x.name] for x in layers] if isinstance(sparsity, dict) else [sparsity] * len(layers)
-    if reconstruct is None:
-        reconstruct = calibration is not None
-    if reconstruct and calibration is None:
-        raise ValueError("reconstruct needs calibration")
-    one = scope == "global" and not isinstance(sparsity, dict)
-    met = _covariances(model, layers, calibration, progress) if calibration is not None else [None] * len(layers)
-    squares = [
-        np.square(layer.w) if m is None else importance(layer.w, m.c, shape, layer.segments, reconstruct)
-        for layer, m in zip(layers, met)
-    ]
-    masks = choose(squares, [x.segments for x in layers], shape, sparsity if one else ratios)
-    weights = []
-    for layer, mask, m in zip(layers, masks, met):
-        w = refit(layer.w, mask, m.c) if reconstruct else np.where(mask, layer.w, 0.0)
-        bias = (
-            None if m is None or m.mean is None else (layer.w - w) @ m.mean + (0 if layer.bias is None else layer.bias)
-        )
-        write(model, layer, w, bias)
-        weights.append(w)
-    note(model, layers, weights, left, shape, scope)
+    share = sparsity if scope == "global" and not isinstance(sparsity, dict) else ratios
+    if calibration is None:
+        masks = choose([np.square(x.w) for x in layers], [x.segments for x in layers], shape, share)
+        weights = [np.where(mask, layer.w, 0.0) for layer, mask in zip(layers, masks)]
+        for layer, w in zip(layers, weights):
+            write(model, layer, w)
+        how = {"selection": "magnitude"}
+    else:
+        refit = reconstruct is not False
+        weights, plain = prune_on_data(model, layers, shape, share, calibration, refit, progress)
+        how = {"selection": "reconstruction" if refit else "activations"} | ({"not_fitted": plain} if plain else {})
+    note(model, layers, weights, left, shape, scope, **how)
     g.drop_unused(model)
     g.check(model)
     return model
-
-
-@dataclass(frozen=True, eq=False)
-class Met:
-    """What a layer's weights meet: their damped covariance [k,k] (or variances [k]), and their mean [k].
-
-    Where the bias can take up the mean error, the covariance is about the mean; else it is about zero, and `mean` None.
-    """
-
-    c: np.ndarray
-    mean: np.ndarray | None
-
-
-def _covariances(model, layers: list[Layer], calibration: Iterable, progress) -> list[Met]:
-    """What each layer meets when the network runs on the calibration samples."""
-    seen = observe(
-        model, calibration, list(dict.fromkeys(x.node.input[0] for x in layers)), [x.node for x in layers], progress
-    )
-    found = []
-    for layer in layers:
-        patches = seen.patches[layer.name]
-        takes = layer.node.op_type != "MatMul" and len(layer.nodes) == 1
-        takes &= len(layer.node.input) < 3 or not layer.node.input[2] or layer.bias is not None
-        found.append(Met(damped(patches.covariance(about_zero=not takes)[0]), patches.mean[0] if takes else None))
-    return found
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """Weights that may be pruned: those of `nodes`, which share one tensor if they are several.
-
-    Attributes
-    ----------
-    w : float64[n,k], k runs over `segments` kernel cells, then channels
-    bias : float64[n] of the first node, or None
-    """
-
-    nodes: list[onnx.NodeProto]
-    w: np.ndarray
-    segments: int
-    bias: np.ndarray | None
-
-    @property
-    def node(self) -> onnx.NodeProto:
-        return self.nodes[0]
-
-    @property
-    def name(self) -> str:
-        return self.nodes[0].name
 
 
 def _ratio(value, where: str = "") -> float:
@@ -184,111 +133,6 @@ def _checked(sparsity, pattern: Pattern) -> float | dict[str, float]:
         if own is not None and value and abs(value - own) > 1e-6:
             raise ValueError(f"sparsity: pattern {pattern.name} is {own:g} sparse, got {value:g}; None will do")
     return sparsity
-
-
-def float_model(model: g.Model, base_dir: str | os.PathLike | None) -> onnx.ModelProto:
-    """A copy of `model` ready to be pruned: weights in initializers, batch norm folded; quantized ones are refused."""
-    model = g.as_model(model, base_dir)
-    for node in model.graph.node:
-        if "QLinear" in node.op_type or node.op_type.endswith(("Integer", "QuantizeLinear", "DequantizeLinear")):
-            raise ModelError(f"node {node.name or node.output[0]!r}: the model is quantized already; prune it before")
-    return prepare(model)
-
-
-def find_layers(
-    model: onnx.ModelProto, exclude: Iterable[str] | None, sparsity: float | dict[str, float]
-) -> tuple[list[Layer], dict[str, str]]:
-    """The layers to prune, in order, and why the others with weights are left alone."""
-    nodes = {n.name: n for n in model.graph.node}
-    if isinstance(exclude, str):
-        raise ValueError(f"exclude must be names of nodes, got the text {exclude!r}")
-    named = set(sparsity) if isinstance(sparsity, dict) else set()
-    for what, names in (("exclude", set(exclude or ())), ("sparsity", named)):
-        if unknown := names - set(nodes):
-            raise ValueError(f"{what}: the model has no node {min(unknown)!r}")
-    values, readers = g.constants(model), g.consumers(model)
-    weighted = [n for n in model.graph.node if n.op_type in WEIGHTED and _weights(n, values)]
-    able = [n for n in weighted if has_constant_weights(n, values) and g.attribute(n, "group", 1) == 1]
-    why: dict[str, str] = {}
-    for node in weighted:
-        if node not in able:
-            grouped = node.op_type == "Conv" and g.attribute(node, "group", 1) > 1
-            depthwise = grouped and values[node.input[1]].dims[1] == 1
-            why[node.name] = "depthwise" if depthwise else "grouped" if grouped else "not plain float32 weights"
-    if exclude is not None:
-        why |= {name: "asked for" for name in exclude}
-    else:
-        first, last = _ends(model, {n.name for n in weighted})
-        why |= {n: said for n, said in [*last.items(), *first.items()] if n not in why and n not in named}
-    if refused := [n for n in named if n in why or nodes[n] not in able]:
-        said = why.get(refused[0], "no constant weights")
-        raise ValueError(f"sparsity: node {refused[0]!r} cannot be pruned: {said}")
-    layers: list[Layer] = []
-    for node in able:
-        alike = [n for n in readers[node.input[1]] if n in able and _use(n) == _use(node)]
-        if len(alike) < len(readers[node.input[1]]) or node.input[1] in g.outputs(model):
-            alike = [node]
-        if alike[0] is not node and alike[0].name != node.name:
-            why.setdefault(node.name, f"it shares the weights of {alike[0].name!r}")
-            continue
-        reason = next((why[n.name] for n in alike if n.name in why), None)
-        if reason or named and node.name not in named:
-            why.setdefault(node.name, reason or "not named")
-            continue
-        w, segments, _ = matrix(model, node)
-        layers.append(Layer(alike, w, segments, bias_of(model, node, len(w))))
-    if not layers:
-        said = "; ".join(f"{name!r}: {reason}" for name, reason in why.items())
-        raise ModelError(f"nothing to prune: {said or 'the model has no Conv, Gemm or MatMul with constant weights'}")
-    return layers, why
-
-
-def _weights(node: onnx.NodeProto, values) -> bool:
-    return node.domain in ("", "ai.onnx") and len(node.input) > 1 and node.input[1] in values
-
-
-def _use(node: onnx.NodeProto) -> tuple:
-    return node.op_type, g.attribute(node, "transB", 0), g.attribute(node, "alpha", 1.0)
-
-
-def _ends(model: onnx.ModelProto, weighted: set[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Convolutions that no weights come before, and nodes that none come after."""
-    first, last = {}, {}
-    after: set[str] = set()
-    for node in model.graph.node:
-        behind = any(name in after for name in g.inputs_of(node))
-        if node.name in weighted and node.op_type == "Conv" and not behind:
-            first[node.name] = "first convolution"
-        if behind or node.name in weighted:
-            after |= set(node.output)
-    before: set[str] = set()
-    for node in reversed(model.graph.node):
-        ahead = any(name in before for name in node.output)
-        if node.name in weighted and not ahead:
-            last[node.name] = "classifier: no weights come after it"
-        if ahead or node.name in weighted:
-            before |= set(g.inputs_of(node))
-    return first, last
-
-
-def write(model: onnx.ModelProto, layer: Layer, w: np.ndarray, bias: np.ndarray | None = None) -> None:
-    """Gives the layer's nodes the weights `w` [n,k]; and a new `bias` [n]."""
-    node, values, names = layer.node, g.constants(model), g.Names(model)
-    tensor = values[node.input[1]]
-    value, _ = unmatrix(w.astype(np.float32) + np.float32(0), node, tensor.dims)  # no negative zeros
-    own = g.consumers(model)[node.input[1]]
-    if len(own) > len(layer.nodes) or node.input[1] in g.outputs(model):
-        node.input[1] = g.add_constant(model, names.fresh(f"{node.name}.pruned_weight"), value)
-    else:
-        tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
-    if bias is not None:
-        name = g.add_constant(model, names.fresh(f"{node.name}.pruned_bias"), bias.astype(np.float32))
-        for each in layer.nodes:
-            each.input[:] = [*each.input[:2], name]
-    for each in layer.nodes:
-        for a in each.attribute:
-            if each.op_type == "Gemm" and (a.name == "alpha" or a.name == "beta" and bias is not None):
-                a.f = 1.0  # `matrix` and `bias_of` took it in
 
 
 def note(model: onnx.ModelProto, layers, weights, left: dict[str, str], pattern: Pattern, scope: str, **more) -> None:

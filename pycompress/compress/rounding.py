@@ -48,7 +48,7 @@ def round_weights(
     Returns
     -------
     (q, scale) : int8[n,k], float32[n] with `kernels.qgemm.fits(q, T, segments)`, or that of qdwconv, everywhere.
-        Where at least `SPARSE` of `w` is zero, q is zero wherever w is.
+        Where at least `SPARSE` of `w` is zero, and it is not depthwise, q is zero wherever w is.
     """
     w = w.astype(np.float32)
     c = _damped(covariance, w.shape)
@@ -56,7 +56,9 @@ def round_weights(
     lanes = (_taps(depthwise, T) if depthwise else _lanes(w.shape[1], T, segments)) if T else None
     q, scale = _search(w, h, lanes, np.zeros(len(w)) if least is None else least)
     if c.ndim > 1:
-        _descend(w, q, scale, c, lanes)
+        zero = w == 0
+        pruned = depthwise is None and zero.mean() >= SPARSE
+        _descend(w, q, scale, c, lanes, zero if pruned else None)
     q = q.astype(np.int8)
     proven = (
         kernels.module("qdwconv").fits(q, T, depthwise) if depthwise else kernels.module("qgemm").fits(q, T, segments)
@@ -169,13 +171,12 @@ def _taps(kernel: tuple[int, int], T: int) -> np.ndarray:
     return np.concatenate([at, np.full(-len(at) % (2 * T), len(at))]).reshape(-1, 2 * T)
 
 
-def _descend(w, q, scale, c, lanes) -> None:
-    """Coordinate descent on `q`, in place, all rows at once."""
+def _descend(w, q, scale, c, lanes, fixed) -> None:
+    """Coordinate descent on `q`, in place, all rows at once, except where `fixed` [n,k]."""
     n, k = w.shape
     columns = np.array(q.T, order="C")  # one weight of all rows lies together
     bounds = _Bounds(columns, lanes)
-    zero = np.array(w.T == 0, order="C")
-    pruned = zero.mean() >= SPARSE
+    fixed = None if fixed is None else np.array(fixed.T, order="C")
     slope = _times(q * scale[:, None] - w, c)  # half the gradient of the squared error
     for _ in range(SWEEPS):
         moved = 0
@@ -189,8 +190,8 @@ def _descend(w, q, scale, c, lanes) -> None:
                 wanted = np.rint(columns[j] - near[i] / (corner[i, i] * scale))
                 low, high = bounds.of(j)
                 new = np.minimum(np.maximum(wanted, low), high)
-                if pruned:
-                    new = np.where(zero[j], np.float32(0), new)
+                if fixed is not None:
+                    new = np.where(fixed[j], columns[j], new)
                 delta = new - columns[j]
                 if delta.any():
                     moved += 1

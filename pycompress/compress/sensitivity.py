@@ -11,8 +11,9 @@ import numpy as np
 from ..session import InferenceSession
 from . import graph as g
 from .calibrate import feeds
+from .layers import find_layers, float_model
 from .masks import parse
-from .prune import find_layers, float_model, prune
+from .prune import prune
 from .windows import float_outputs
 
 SAMPLES = 8

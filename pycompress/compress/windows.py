@@ -73,13 +73,17 @@ class Probe:
         off = np.random.default_rng(0).uniform(-0.5, 0.5, layer.w.shape) * step[:, None]
         error, shift = layer.error(off)
         bias = layer.bias if shift is None else (0 if layer.bias is None else layer.bias) - shift
-        arrays = self._arrays(self.model, layer, layer.w + off, bias)
+        return self.error(layer, layer.w + off, bias) / max(error, 1e-300)
+
+    def error(self, layer, w: np.ndarray, bias: np.ndarray | None) -> float:
+        """The squared error of the model's outputs, relative to their variance, if `layer` has the weights `w` [n,k]."""
+        arrays = self._arrays(self.model, layer, w, bias)
         got = self.answer(self.values | dict(zip(self.inputs[layer.node.name], arrays)))
         total = 0.0
         for ours, theirs in zip(zip(*got), zip(*self.wanted)):
             ours, theirs = (np.concatenate([x.ravel() for x in xs]).astype(float) for xs in (ours, theirs))
             total += np.square(ours - theirs).mean() / max(theirs.var(), 1e-30) if theirs.size else 0.0
-        return float(total) / max(error, 1e-300)
+        return float(total)
 
 
 def float_outputs(model: onnx.ModelProto) -> list[str]:

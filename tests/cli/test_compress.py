@@ -56,6 +56,8 @@ def test_prune_comes_before_quantize_and_its_zeros_stay(files, tmp_path, command
     assert list(command("compress", files / "net.onnx", out, *words, "--json")["steps"]) == ["prune", "quantize"]
     rows = command("info", out, "--json")["sparse_layers"]
     assert quantized(out) > 10 and sum(r["sparsity"] >= 0.79 for r in rows) > 10
+    told = {p.key: p.value for p in onnx.load(out).metadata_props}["pycompress.prune"]
+    assert json.loads(told)["selection"] == "reconstruction"
 
 
 def test_quantize_on_a_folder_of_images(files, tmp_path, command):

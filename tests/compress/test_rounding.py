@@ -93,3 +93,15 @@ def test_depthwise_weights_are_proven_by_their_kernel(T, kernel):
     q, scale = round_weights(w, T, taps, each, depthwise=kernel)
     assert kernels.module("qdwconv").fits(q, T, kernel).all()
     assert relative_error(w, q, scale) < 0.03
+
+
+@windows
+def test_zeros_that_were_put_there_stay(T):
+    rng = np.random.default_rng(0)
+    w, c = rng.standard_normal((30, 70)), correlated(rng, 70)
+    w[rng.random(w.shape) < 0.5] = 0
+    q, _ = round_weights(w, T, 1, c)
+    assert not q[w == 0].any() and qgemm.fits(q, T).all()
+    few = rng.standard_normal((30, 70))
+    few[:, 0] = 0
+    assert round_weights(few, T, 1, c)[0][:, 0].any()
