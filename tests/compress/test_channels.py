@@ -1,98 +1,29 @@
-import json
-
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import pycompress as pc
+from channelled import (
+    RNG,
+    SIZE,
+    agree,
+    conv,
+    image,
+    kept,
+    network,
+    node,
+    ours,
+    pinned,
+    report,
+    shape,
+    takes_any_half,
+    theirs,
+)
 from pycompress import zoo
 from pycompress.compress import graph as g
-from pycompress.compress.channel_rules import follow
-from pycompress.compress.channels import masked, prune_channels, take_away
-from pycompress.compress.quantize import prepare, quantize
+from pycompress.compress.channels import prune_channels
+from pycompress.compress.quantize import quantize
 from pycompress.errors import ModelError
-
-SIZE = 64
-RNG = np.random.default_rng
-
-
-def theirs(model, feed):
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    return ort.InferenceSession(model.SerializeToString(), options).run(None, feed)
-
-
-def ours(model, feed):
-    return pc.InferenceSession(model).run(None, feed)
-
-
-def image(*shape, seed=0):
-    return {"input": RNG(seed).standard_normal(shape or (1, 3, SIZE, SIZE), np.float32)}
-
-
-def agree(a, b):
-    """Sums of the same terms in another order: bounds per element would need the graph, so one for the whole."""
-    for x, y in zip(a, b):
-        np.testing.assert_allclose(x, y, rtol=0, atol=2e-4 * np.abs(x).max())
-
-
-def node(op, x, y, *more, **attributes):
-    return helper.make_node(op, [x, *more], [y], name=y, **attributes)
-
-
-def conv(x, y, w, *bias, **attributes):
-    return node("Conv", x, y, w, *bias, **attributes)
-
-
-def network(nodes, shape=(1, 3, 16, 16), output="output", opset=17, **constants):
-    """A model; tuples are shapes of Gaussian weights, everything else is a constant."""
-    rng = RNG(0)
-    made = {
-        k: (rng.standard_normal(v) / np.sqrt(np.prod(v[1:]))).astype(np.float32) if isinstance(v, tuple) else v
-        for k, v in constants.items()
-    }
-    given = [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)]
-    tensors = [numpy_helper.from_array(np.asarray(v, order="C"), k) for k, v in made.items()]
-    answers = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)]
-    graph = helper.make_graph(nodes, "net", given, answers, tensors)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    model = onnx.shape_inference.infer_shapes(model)  # the output's shape
-    del model.graph.value_info[:]
-    onnx.checker.check_model(model)
-    return model
-
-
-def report(model):
-    return json.loads(g.metadata(model)["pycompress.prune"])
-
-
-def kept(model):
-    return {layer: group["kept"] for group in report(model)["groups"] for layer in group["layers"]}
-
-
-def shape(model, name):
-    return tuple(g.constants(model)[name].dims)
-
-
-def pinned(model):
-    return {layer: why for row in report(model)["pinned"] for layer in row["layers"] for why in row["why"]}
-
-
-def takes_any_half(model, feed, seed=0):
-    """Takes half of each group at random; the pruned network answers as the whole one with zeros. Returns it."""
-    model = prepare(model)
-    deps = follow(model)
-    groups = [group.free for group in deps.groups() if group.free]
-    gone = {r for free in groups for r in RNG(seed).permutation(free)[: len(free) // 2].tolist()}
-    assert gone
-    pruned, whole = take_away(model, deps, gone), masked(model, deps, gone)
-    onnx.checker.check_model(pruned, full_check=True)
-    wanted = theirs(whole, feed)
-    agree(wanted, theirs(pruned, feed))
-    agree(wanted, ours(pruned, feed))
-    return pruned
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -367,48 +298,6 @@ def test_weights_of_other_floats_keep_their_type():
     w0, w1 = (RNG(0).standard_normal(s).astype(np.float16) for s in ((8, 3, 1, 1), (4, 8, 1, 1)))
     pruned = prune_channels(network(nodes, w0=w0, w1=w1), 0.5, exclude=(), multiple=1)
     assert g.constants(pruned)["w0"].data_type == TensorProto.FLOAT16 and shape(pruned, "w0") == (4, 3, 1, 1)
-
-
-@pytest.mark.parametrize("scope", ["global", "layer"])
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_copies_go_without_loss_once_what_reads_them_is_refitted(scope, kernel):
-    w0, b0 = RNG(0).standard_normal((8, 3, 1, 1)).astype(np.float32), np.linspace(-1, 1, 8, dtype=np.float32)
-    nodes = [conv("input", "x", "w0", "b0"), node("Relu", "x", "y"), conv("y", "z", "w1", pads=[kernel // 2] * 4)]
-    nodes += [node("GlobalAveragePool", "z", "output")]
-    model = network(nodes, w0=np.concatenate([w0, w0 * 2]), b0=np.concatenate([b0, b0 * 2]), w1=(5, 16, kernel, kernel))
-    samples = [image(1, 3, 16, 16, seed=i)["input"] for i in range(16)]
-    feed = image(1, 3, 16, 16, seed=99)
-    wanted = theirs(model, feed)[0]
-    fitted, plain = (
-        theirs(prune_channels(model, 0.5, scope=scope, exclude=(), calibration=c), feed)[0] for c in (samples, None)
-    )
-    assert np.abs(fitted - wanted).max() < 0.01 * np.abs(wanted).max() < np.abs(plain - wanted).max()
-
-
-def test_channels_that_never_change_go_into_the_bias():
-    w0, b0 = RNG(0).standard_normal((16, 3, 1, 1)).astype(np.float32), np.full(16, 3, np.float32)
-    w0[::2] = 0
-    nodes = [conv("input", "x", "w0", "b0"), node("Sigmoid", "x", "y"), conv("y", "output", "w1")]
-    model = network(nodes, w0=w0, b0=b0, w1=(5, 16, 1, 1))
-    samples = [image(1, 3, 16, 16, seed=i)["input"] for i in range(64)]
-    pruned = prune_channels(model, 0.5, exclude=(), calibration=samples)
-    agree(theirs(model, image(1, 3, 16, 16)), theirs(pruned, image(1, 3, 16, 16)))
-
-
-@pytest.mark.parametrize("name", ["mobilenetv2", "mobilenetv3_small", "efficientnet_b0"])
-def test_calibrated_networks_answer_better_than_those_pruned_by_weights_alone(name):
-    model = zoo.build(name, width=0.35, resolution=SIZE, classes=20)
-    samples = [image(seed=i)["input"] for i in range(8)]
-    feed = image(seed=99)
-    wanted = theirs(model, feed)[0]
-    error = {}
-    for scope in ("global", "layer"):
-        for given in (samples, None):
-            pruned = prune_channels(model, 0.2, scope=scope, calibration=given)
-            got = theirs(pruned, feed)[0]
-            agree([got], ours(pruned, feed))
-            error[scope, given is None] = np.square(got - wanted).mean()
-    assert error["layer", False] < error["layer", True] and error["global", False] < error["global", True]
 
 
 def test_excluded_nodes_keep_the_channels_they_make():

@@ -2,9 +2,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from prunable import SIZE, answer, conv, images, layer, network, small, told
 
 import pycompress
+from prunable import SIZE, answer, conv, images, layer, network, small, told
 from pycompress import zoo
 from pycompress.compress import graph as g
 from pycompress.compress.prune import prune

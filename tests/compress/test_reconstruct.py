@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper
-from prunable import answer, conv, images, layer, network, small, told
 
 import pycompress
+from prunable import answer, conv, images, layer, network, small, told
 from pycompress import zoo
 from pycompress.compress import graph as g
 from pycompress.compress.prune import prune
