@@ -578,13 +578,14 @@ typedef struct {
     float *out;          /* [m,c], apart from x */
 } pcx_lrn_args;
 
-/* dynquant: to u8 over the range of x and 0, in 255 steps; where all of x is 0 the scale is 1. */
+/* dynquant: each row to u8 over its range and 0, in 255 steps; where all of a row is 0 its scale is 1. */
 typedef struct {
-    size_t n;
-    const float *x;    /* [n] */
-    uint8_t *out;      /* [n] */
-    float *out_scale;  /* [1] */
-    int32_t *out_zero; /* [1] */
+    size_t m, ldx, k;
+    const float *x; /* [m:ldx,k] */
+    size_t ldo;
+    uint8_t *out;      /* [m:ldo,k] */
+    float *out_scale;  /* [m] */
+    int32_t *out_zero; /* [m] */
 } pcx_dynquant_args;
 
 /* where: a where cond is not 0, b elsewhere. */
