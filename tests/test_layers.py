@@ -15,7 +15,7 @@ LAYERS = [  # a module may import those of its own line and of the lines above i
     {"_pcx", "errors"},
     {"kernels"},
     {"cpu", "native"},
-    {"weights"},
+    {"weights", "rounding"},
     {"sparse"},
     {"layers"},
     {"lower"},

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from . import graph as g
 from .choose import Choice, Grid
 from .patches import Patches
-from .rounding import round_weights
+from ..rounding import round_weights
 
 LARGEST_BIAS = 2.0**30
 PAIRS = 7  # of taps in a window of a depthwise convolution: the widest costs nothing worth mentioning

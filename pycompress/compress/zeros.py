@@ -9,7 +9,7 @@ import onnx
 
 from . import graph as g
 from .masks import found
-from .rounding import SPARSE
+from ..rounding import SPARSE
 
 _WEIGHTS = {  # where weights and their zero point stand
     "Conv": (1, None),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import kernels
+from . import kernels
 
 LIMIT = 127
 PAIR, WINDOW = 128, 256
