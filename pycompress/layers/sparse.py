@@ -1,4 +1,4 @@
-"""Layers for other libraries: weights packed once, called many times on numpy arrays."""
+"""SparseLinear: a linear layer most of whose weights are zero."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from . import kernels
-from ._pcx import ffi
-from .sparse import checked_out, csr, pointer, run, straight
+from .. import kernels
+from .._pcx import ffi
+from ..sparse import checked_out, csr, pointer, run, straight
 
 LARGEST_K = 1 << 16  # columns are 16 bits
 SLICED = 1 << 28  # n * k, beyond which slices are not worth the dense matrix they are made from
