@@ -19,7 +19,7 @@ extern "C" {
 
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
-    X(sgemm) X(sconv) X(dwconv) \
+    X(sgemm) X(hgemm) X(sconv) X(dwconv) \
     X(qgemm) X(qconv) X(qdwconv) X(qspmm) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
@@ -44,7 +44,8 @@ uint32_t pcx_cpu(void);
 /* ---- element types ---- */
 enum {
     PCX_U8 = 1, PCX_I8 = 2, PCX_I32 = 3, PCX_F32 = 4, PCX_I64 = 5, PCX_BOOL = 6,
-    PCX_F16 = 7, PCX_F64 = 8, PCX_I16 = 9, PCX_U16 = 10, PCX_U32 = 11, PCX_U64 = 12
+    PCX_F16 = 7, PCX_F64 = 8, PCX_I16 = 9, PCX_U16 = 10, PCX_U32 = 11, PCX_U64 = 12,
+    PCX_BF16 = 13
 };
 
 /* Bytes of one element; 0 for an unknown type. */
@@ -157,6 +158,20 @@ typedef struct {
     size_t ldo;
     float *out; /* [m:ldo,n] */
 } pcx_sgemm_args;
+
+/*
+ * hgemm: sgemm with weights of 16 bits, each widened to the float that it is: binary16, with subnormals, infinities
+ * and NaN, or bfloat16. Order of sums and error as sgemm's.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const float *a; /* [m:lda,k] */
+    size_t n, ldw, wt;
+    const void *w; /* [ceil(n/16):ldw,k,16] f16 or bf16, zero padded: kernels.hgemm.pack */
+    pcx_epilogue tail;
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_hgemm_args;
 
 /*
  * spmm: out = act(bias + a . w' + residual), f32, where most of w is zero: only its nonzeros are stored and
