@@ -19,7 +19,7 @@ extern "C" {
 
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
-    X(sgemm) X(hgemm) X(sconv) X(dwconv) \
+    X(sgemm) X(hgemm) X(sconv) X(dwconv) X(lowrank) \
     X(qgemm) X(qconv) X(qdwconv) X(qspmm) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
@@ -172,6 +172,26 @@ typedef struct {
     size_t ldo;
     float *out; /* [m:ldo,n] */
 } pcx_hgemm_args;
+
+/*
+ * lowrank: out = act(h . v + bias + residual) with h = mid_act(a . u + mid_bias), f32, the rows of h kept in the
+ * cache: two sgemm in one, to the byte.  Error of each as sgemm's; without activations, with |H| = |a||u| + |mid_bias|,
+ * |error| <= (k + r + 5) * 2^-24 * (|H||v| + |bias| + |residual|) while (k + 2) * (r + 2) < 2^24.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const float *a; /* [m:lda,k] */
+    size_t r;
+    const float *u; /* [ceil(r/16),k,16], zero padded: kernels.sgemm.pack */
+    const float *mid_bias; /* [r] or NULL */
+    size_t mid_act;
+    const float *mid_params; /* [2] */
+    size_t n;
+    const float *v; /* [ceil(n/16),r,16], zero padded: kernels.sgemm.pack */
+    pcx_epilogue tail;
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_lowrank_args;
 
 /*
  * spmm: out = act(bias + a . w' + residual), f32, where most of w is zero: only its nonzeros are stored and
