@@ -374,7 +374,7 @@ def macs(kernel: str, s: dict[str, int]) -> int:
     """Multiply-accumulates of one call, those with zeros that a sparse kernel leaves out excepted."""
     if kernel == "lowrank":
         return s["m"] * s["r"] * (s["n"] + s["k"])
-    if kernel in ("sgemm", "hgemm", "qgemm"):
+    if kernel in ("sgemm", "hgemm", "qgemm", "q4gemm"):
         return s["m"] * s["n"] * s["k"]
     if kernel == "spmm":
         return s["m"] * s["nnz"]
