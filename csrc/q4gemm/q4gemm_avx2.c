@@ -115,52 +115,36 @@ static void unpack_panel(const pcx_q4gemm_args *p, size_t panel, const room *r)
     }
 }
 
-/* A group's exact sums times its scales, added to v. */
+/* Whether groups are of one window each. */
+static int is_single(const pcx_q4gemm_args *p) { return min_size(p->group, p->k) <= 4 * Q4_WINDOW; }
+
+/* Exact sums of a group times its scales, added to v. */
 PCX_INLINE void add_group(float *v, __m256i sum, __m256 scale)
 {
     _mm256_store_ps(v, _mm256_add_ps(_mm256_load_ps(v), _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum))));
 }
 
-/*
- * A window's lanes to v, where it ends its group, or to the group's exact sums so far; `first` and `last` say whether
- * it is the first and the last one of the group.
- */
-PCX_INLINE void finish_window(const int mr, __m256i acc[][2], int first, int last, const __m256 scale[2],
-                              int32_t sum[][Q4_NR], float v[][Q4_NR])
+/* v[mr][16]: sums of the tile whose rows are rows[0..mr); `single` as is_single(). */
+PCX_INLINE void tile(const int mr, const int single, const pcx_q4gemm_args *p, const room *m,
+                     const uint8_t *const rows[], float v[][Q4_NR])
 {
     const __m256i ones = _mm256_set1_epi16(1);
-    PCX_UNROLL
-    for (int r = 0; r < mr; r++)
-        PCX_UNROLL
-        for (int h = 0; h < 2; h++) {
-            __m256i total = _mm256_madd_epi16(acc[r][h], ones);
-            if (!first)
-                total = _mm256_add_epi32(total, qg_load(sum[r] + 8 * h));
-            if (last)
-                add_group(v[r] + 8 * h, total, scale[h]);
-            else
-                qg_store(sum[r] + 8 * h, total);
-        }
-}
-
-/* v[mr][16]: sums of the tile whose rows are rows[0..mr). */
-PCX_INLINE void tile(const int mr, const pcx_q4gemm_args *p, const room *m, const uint8_t *const rows[], float v[][Q4_NR])
-{
     const size_t steps = ceil_div(p->k, 4), groups = p->k ? ceil_div(p->k, p->group) : 0;
-    _Alignas(32) int32_t sum[Q4_MR][Q4_NR] = { { 0 } }; /* else GCC warns: it does not see `first` */
+    _Alignas(32) int32_t sum[Q4_MR][Q4_NR];
     const uint8_t *row[Q4_MR];
     const int16_t *start = m->start;
     const int8_t *w = m->w;
+    const float *scale = m->scale;
     size_t s = 0;
     PCX_UNROLL
-    for (int r = 0; r < mr; r++) {
+    for (int r = 0; r < mr; r++)
         row[r] = rows[r];
-        _mm256_store_ps(v[r], _mm256_setzero_ps());
-        _mm256_store_ps(v[r] + 8, _mm256_setzero_ps());
-    }
-    for (size_t g = 0; g < groups; g++) {
+    memset(v, 0, (size_t)mr * sizeof *v);
+    for (size_t g = 0; g < groups; g++, scale += Q4_NR) {
         const size_t end = group_end(p, g, groups, steps);
-        for (int first = 1; s < end; first = 0, start += 32) {
+        if (!single)
+            memset(sum, 0, sizeof sum);
+        do {
             __m256i acc[Q4_MR][2];
             PCX_UNROLL
             for (int r = 0; r < mr; r++) {
@@ -177,9 +161,22 @@ PCX_INLINE void tile(const int mr, const pcx_q4gemm_args *p, const room *m, cons
                 for (; s < end; s++, w += 64)
                     qg_step(mr, 2, row, (ptrdiff_t)(4 * s), w, acc);
             }
-            const float *at = m->scale + g * Q4_NR;
-            const __m256 scale[2] = { _mm256_load_ps(at), _mm256_load_ps(at + 8) };
-            finish_window(mr, acc, first, s == end, scale, sum, v);
+            PCX_UNROLL
+            for (int r = 0; r < mr; r++)
+                PCX_UNROLL
+                for (int h = 0; h < 2; h++) {
+                    const __m256i total = _mm256_madd_epi16(acc[r][h], ones);
+                    if (single)
+                        add_group(v[r] + 8 * h, total, _mm256_load_ps(scale + 8 * h));
+                    else
+                        qg_store(sum[r] + 8 * h, _mm256_add_epi32(total, qg_load(sum[r] + 8 * h)));
+                }
+            start += 32;
+        } while (!single && s < end);
+        PCX_UNROLL
+        for (int r = 0; !single && r < mr; r++) {
+            add_group(v[r], qg_load(sum[r]), _mm256_load_ps(scale));
+            add_group(v[r] + 8, qg_load(sum[r] + 8), _mm256_load_ps(scale + 8));
         }
     }
 }
@@ -221,35 +218,39 @@ PCX_INLINE void direct_step(const int mr, const uint8_t *const row[], size_t at,
     }
 }
 
-PCX_INLINE void direct(const int mr, const pcx_q4gemm_args *p, size_t panel, const room *m, float v[][Q4_NR])
+/* v[mr][16]: sums of all rows with a panel; sums stay in registers where there are enough. */
+PCX_INLINE void direct(const int mr, const int single, const pcx_q4gemm_args *p, size_t panel, const room *m,
+                       float v[][Q4_NR])
 {
     enum { AHEAD = 2048 }; /* bytes */
+    const __m256i ones = _mm256_set1_epi16(1);
     const size_t steps = ceil_div(p->k, 4), groups = p->k ? ceil_div(p->k, p->group) : 0;
-    _Alignas(32) int32_t sum[Q4_MR][Q4_NR] = { { 0 } }; /* else GCC warns: it does not see `first` */
     const uint8_t *w = p->w + panel * steps * Q4_STEP, *row[Q4_MR];
     const int16_t *lane[Q4_MR];
+    __m256 total[Q4_MR][2];
     size_t s = 0;
     PCX_UNROLL
     for (int r = 0; r < mr; r++) {
         row[r] = m->row[r];
         lane[r] = m->lane + (size_t)(m->row[r] - m->copy) / 16;
-        _mm256_store_ps(v[r], _mm256_setzero_ps());
-        _mm256_store_ps(v[r] + 8, _mm256_setzero_ps());
+        total[r][0] = total[r][1] = _mm256_setzero_ps();
     }
     for (size_t g = 0; g < groups; g++) {
         const size_t end = group_end(p, g, groups, steps), at = (panel * groups + g) * Q4_NR;
-        __m256i zero[2];
+        __m256i zero[2], sum[Q4_MR][2];
         __m256 scale[2];
         load_scales(p, at, scale);
         PCX_UNROLL
         for (int h = 0; h < 2; h++)
             zero[h] = _mm256_and_si256(load_zeros(p, at + 8 * (size_t)h), _mm256_set1_epi16(255));
-        for (int first = 1; s < end; first = 0) {
-            const size_t window = s / Q4_WINDOW;
+        PCX_UNROLL
+        for (int r = 0; r < mr; r++)
+            sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+        do {
             __m256i acc[Q4_MR][2];
             PCX_UNROLL
             for (int r = 0; r < mr; r++) {
-                const __m256i start = qg_four((const uint8_t *)(lane[r] + 2 * window));
+                const __m256i start = qg_four((const uint8_t *)(lane[r] + s / Q4_WINDOW * 2));
                 PCX_UNROLL
                 for (int h = 0; h < 2; h++)
                     acc[r][h] = p->zero ? _mm256_mullo_epi16(start, zero[h]) : start;
@@ -266,8 +267,22 @@ PCX_INLINE void direct(const int mr, const pcx_q4gemm_args *p, size_t panel, con
                 for (; s < end; s++, w += Q4_STEP)
                     direct_step(mr, row, 4 * s, w, acc);
             }
-            finish_window(mr, acc, first, s == end, scale, sum, v);
-        }
+            PCX_UNROLL
+            for (int r = 0; r < mr; r++)
+                PCX_UNROLL
+                for (int h = 0; h < 2; h++)
+                    sum[r][h] = _mm256_add_epi32(sum[r][h], _mm256_madd_epi16(acc[r][h], ones));
+        } while (!single && s < end);
+        PCX_UNROLL
+        for (int r = 0; r < mr; r++)
+            PCX_UNROLL
+            for (int h = 0; h < 2; h++)
+                total[r][h] = _mm256_add_ps(total[r][h], _mm256_mul_ps(scale[h], _mm256_cvtepi32_ps(sum[r][h])));
+    }
+    PCX_UNROLL
+    for (int r = 0; r < mr; r++) {
+        _mm256_store_ps(v[r], total[r][0]);
+        _mm256_store_ps(v[r] + 8, total[r][1]);
     }
 }
 
@@ -277,7 +292,8 @@ PCX_INLINE void direct(const int mr, const pcx_q4gemm_args *p, size_t panel, con
 typedef struct {
     qt_columns columns;
     _Alignas(32) float colsum[Q4_NR], bias[Q4_NR];
-    int plain; /* to u8, as in qt_columns; or to floats, all 16 without an activation */
+    int plain; /* to u8, as in qt_columns; or to floats, all 16 with bounds at most */
+    float low, high, plus; /* for these; plus what makes -0 of relu 0 */
 } ending;
 
 static ending ending_make(const pcx_q4gemm_args *p, const qtail *tail, size_t j)
@@ -288,7 +304,9 @@ static ending ending_make(const pcx_q4gemm_args *p, const qtail *tail, size_t j)
     memcpy(e.colsum, p->colsum + j, cols * sizeof *e.colsum);
     if (p->bias)
         memcpy(e.bias, p->bias + j, cols * sizeof *e.bias);
-    e.plain = e.columns.plain || (tail->mode == QT_F32 && cols == Q4_NR && p->act == PCX_ACT_NONE);
+    e.plain = e.columns.plain || (tail->mode == QT_F32 && cols == Q4_NR && p->act <= PCX_ACT_CLIP);
+    pcx_act_bounds(p->act, p->act_params, &e.low, &e.high);
+    e.plus = p->act == PCX_ACT_RELU ? 0.0f : -0.0f;
     return e;
 }
 
@@ -304,7 +322,12 @@ static void finish(const pcx_q4gemm_args *p, const ending *e, size_t i, size_t r
         for (int h = 0; h < 16; h += 8) {
             __m256 y = _mm256_load_ps(v[r] + h);
             y = _mm256_mul_ps(_mm256_sub_ps(y, _mm256_mul_ps(zero, _mm256_load_ps(e->colsum + h))), scale);
-            _mm256_store_ps(v[r] + h, p->bias ? _mm256_add_ps(y, _mm256_load_ps(e->bias + h)) : y);
+            y = p->bias ? _mm256_add_ps(y, _mm256_load_ps(e->bias + h)) : y;
+            if (e->plain && tail->mode == QT_F32) { /* max and min return their second argument if one is NaN */
+                y = _mm256_min_ps(_mm256_set1_ps(e->high), _mm256_max_ps(_mm256_set1_ps(e->low), y));
+                y = _mm256_add_ps(y, _mm256_set1_ps(e->plus));
+            }
+            _mm256_store_ps(v[r] + h, y);
         }
         if (!e->plain)
             qtail_floats(tail, i + r, e->columns.j, e->columns.cols, v[r], out + r * ldo);
@@ -332,11 +355,17 @@ static void finish(const pcx_q4gemm_args *p, const ending *e, size_t i, size_t r
     static PCX_NOINLINE void tile_##mr(const pcx_q4gemm_args *p, const room *m, const uint8_t *const rows[],         \
                                        float v[][Q4_NR])                                                             \
     {                                                                                                                \
-        tile(mr, p, m, rows, v);                                                                                     \
+        if (is_single(p))                                                                                            \
+            tile(mr, 1, p, m, rows, v);                                                                              \
+        else                                                                                                         \
+            tile(mr, 0, p, m, rows, v);                                                                              \
     }                                                                                                                \
     static PCX_NOINLINE void direct_##mr(const pcx_q4gemm_args *p, size_t panel, const room *m, float v[][Q4_NR])    \
     {                                                                                                                \
-        direct(mr, p, panel, m, v);                                                                                  \
+        if (is_single(p))                                                                                            \
+            direct(mr, 1, p, panel, m, v);                                                                           \
+        else                                                                                                         \
+            direct(mr, 0, p, panel, m, v);                                                                           \
     }
 TILE(1) TILE(2) TILE(3) TILE(4) TILE(6)
 #undef TILE

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cases import check, isas
+from cases import check, isas, run
 from pycompress.kernels import module
 
 ref = module("q4gemm")
@@ -38,6 +38,20 @@ def test_equals_reference(isa, m, n, k, group, symmetric):
 @pytest.mark.parametrize("by_row", (True, False))
 def test_every_tail_equals_reference(isa, kind, lut, residual, m, n, k, by_row):
     check("q4gemm", example(m, n, k, kind=kind, lut=lut, residual=residual, by_row=by_row), isa)
+
+
+@isas("q4gemm")
+@pytest.mark.parametrize("act", range(9))
+def test_every_activation_equals_scalar(isa, act):
+    args = example(7, 32, 40)
+    args[-3] = act
+    args[8][:] = 0
+    args[0][:3] = 128  # sums of 0, and of either sign
+    args[1][...] = 128
+    args[2][0] = -1
+    np.testing.assert_array_equal(
+        run("q4gemm", args, isa)[0].view(np.uint32), run("q4gemm", args, "scalar")[0].view(np.uint32)
+    )
 
 
 @isas("q4gemm")
