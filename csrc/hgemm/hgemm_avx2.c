@@ -11,7 +11,7 @@
 PCX_TARGET("avx2,fma,f16c")
 
 enum {
-    STREAMED = 2 * SGEMM_TALL, /* rows at most, for which widening twice costs less than a way through memory */
+    STREAMED = 4 * SGEMM_TALL, /* rows at most, for which to widen weights again costs less than to store them */
     CACHE = 24576, /* bytes of widened panels that stay in the L1 cache */
     AHEAD = 2048   /* bytes from where weights are read to where they are fetched; beyond a panel the next one begins */
 };
@@ -121,7 +121,7 @@ static void streamed(const pcx_hgemm_args *p, const sgemm_rows *r, size_t begin,
     }
 }
 
-/* The panels that are widened at once; two at least, which sgemm may want together. */
+/* The panels that are widened at once; two at least: sgemm takes a half-empty last one with the one before. */
 static size_t panels_at_once(size_t k) { return max_size(2, CACHE / max_size(1, k * SGEMM_NR * sizeof(float))); }
 
 PCX_INLINE void widen(const uint16_t *w, float *out, size_t count, const int brain)
@@ -193,8 +193,11 @@ void hgemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
             streamed(p, &rows, group, stop);
             continue;
         }
-        for (size_t panel = group; panel < stop; panel += at_once)
-            expanded(p, &rows, first, panel, min_size(panel + at_once, stop), scratch);
+        for (size_t panel = group, count; panel < stop; panel += count) {
+            count = min_size(at_once, stop - panel);
+            count -= stop - panel - count == 1; /* the last two stay together */
+            expanded(p, &rows, first, panel, panel + count, scratch);
+        }
     }
 }
 
