@@ -8,41 +8,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import pycompress as pc
-from half_models import to_half
+from half_models import network, to_half
 from pycompress.zoo import mobilenetv2
 
 KINDS = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
-
-
-def network(rng=None, norm=True):
-    """Convolution, batch norm, depthwise, 1x1, pooling, Gemm, MatMul of a transposed constant."""
-    rng = rng or np.random.default_rng(0)
-    w = {
-        "w0": (8, 3, 3, 3), "w1": (8, 1, 3, 3), "w2": (24, 8, 1, 1), "b2": (24,), "w3": (10, 24), "b3": (10,), "w4": (6, 10),
-        "scale": (24,), "shift": (24,), "mean": (24,),
-    }  # fmt: skip
-    arrays = {name: (rng.standard_normal(shape) / 3).astype(np.float32) for name, shape in w.items()}
-    arrays["var"] = rng.uniform(0.5, 2, 24).astype(np.float32)
-    node = helper.make_node
-    last = "n" if norm else "c"
-    nodes = [
-        node("Conv", ["x", "w0"], ["a"], pads=[1] * 4),
-        node("Relu", ["a"], ["r"]),
-        node("Conv", ["r", "w1"], ["d"], pads=[1] * 4, group=8),
-        node("Conv", ["d", "w2", "b2"], ["c"], name="point"),
-        *([node("BatchNormalization", ["c", "scale", "shift", "mean", "var"], ["n"])] if norm else []),
-        node("GlobalAveragePool", [last], ["p"]),
-        node("Flatten", ["p"], ["f"]),
-        node("Gemm", ["f", "w3", "b3"], ["g"], transB=1, name="gemm"),
-        node("Transpose", ["w4"], ["t"], perm=[1, 0]),
-        node("MatMul", ["g", "t"], ["y"], name="matmul"),
-    ]
-    graph = helper.make_graph(
-        nodes, "net", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 6, 6])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 6])],
-        [numpy_helper.from_array(x, n) for n, x in arrays.items()],
-    )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
 def image(*shape):
