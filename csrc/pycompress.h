@@ -19,8 +19,8 @@ extern "C" {
 
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
-    X(sgemm) X(hgemm) X(sconv) X(dwconv) \
-    X(qgemm) X(qconv) X(qdwconv) X(qspmm) \
+    X(sgemm) X(hgemm) X(sconv) X(dwconv) X(lowrank) \
+    X(qgemm) X(q4gemm) X(qconv) X(qdwconv) X(qspmm) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
     X(dynquant) X(where) X(compare) \
@@ -174,6 +174,26 @@ typedef struct {
 } pcx_hgemm_args;
 
 /*
+ * lowrank: out = act(h . v + bias + residual) with h = mid_act(a . u + mid_bias), f32, the rows of h kept in the
+ * cache: two sgemm in one, to the byte.  Error of each as sgemm's; without activations, with |H| = |a||u| + |mid_bias|,
+ * |error| <= (k + r + 5) * 2^-24 * (|H||v| + |bias| + |residual|) while (k + 2) * (r + 2) < 2^24.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const float *a; /* [m:lda,k] */
+    size_t r;
+    const float *u; /* [ceil(r/16),k,16], zero padded: kernels.sgemm.pack */
+    const float *mid_bias; /* [r] or NULL */
+    size_t mid_act;
+    const float *mid_params; /* [2] */
+    size_t n;
+    const float *v; /* [ceil(n/16),r,16], zero padded: kernels.sgemm.pack */
+    pcx_epilogue tail;
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_lowrank_args;
+
+/*
  * spmm: out = act(bias + a . w' + residual), f32, where most of w is zero: only its nonzeros are stored and
  * multiplied, so that infinity times a zero of w adds nothing.  Each output is one sum, bias first, in the order of
  * the slices, and in each as the nonzeros stand; pack() stores them along k (FMA where the ISA has it).
@@ -302,6 +322,39 @@ typedef struct {
     size_t ldo, ot;
     void *out; /* [m:ldo,n] u8, i32 or f32 */
 } pcx_qgemm_args;
+
+/*
+ * q4gemm: 4-bit weights, code - zero (8 where zero is NULL) times the scale of their group of columns.  In groups
+ * sums of (a - 128)(code - zero) are exact in int32: 128 * 15 * 65536 < 2^31.  v adds up group after group, scale
+ * times sum; then v = (v - (azp - 128) * colsum) * ascale + bias, and out is act(v), or, u8, what the qepilogue makes
+ * of v in place of float(acc) * scale.  All floats are rounded one by one, nothing is fused: the same bytes on every ISA.
+ * |error| <= (groups + 4) * 2^-23 * (ascale * sum |a - 128||w| + |azp - 128||colsum| ascale + |bias|), before the tail.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const uint8_t *a; /* [m:lda,k] */
+    size_t ldz;
+    const int32_t *azp; /* [m:ldz]: zero point of each row; ldz 0: of all */
+    size_t lds;
+    const float *ascale; /* [m:lds]: what a step of `a` stands for, in those of the output */
+    size_t n;
+    const uint8_t *w; /* [ceil(n/16),ceil(k/4),8,4]: kernels.q4gemm.pack */
+    size_t group, st;
+    const void *scale;    /* [ceil(n/16),ceil(k/group),16] f16 or f32 */
+    const uint8_t *zero;  /* the same, < 16, or NULL */
+    const float *colsum;  /* [n]: sums of the weights over k */
+    const float *bias;    /* [n] or NULL */
+    const int32_t *clamp; /* from here on as in pcx_qepilogue */
+    const uint8_t *lut;
+    const float *add_scale;
+    const int32_t *add_zero;
+    size_t ldr;
+    const uint8_t *residual; /* [m:ldr,n] or NULL; u8 outputs only */
+    size_t act;              /* f32 outputs only */
+    const float *act_params; /* [2] */
+    size_t ldo, ot;
+    void *out; /* [m:ldo,n] u8 or f32 */
+} pcx_q4gemm_args;
 
 /*
  * qconv: as qgemm, over the windows of NHWC images as sconv's; beyond an image lies xzp.  The
@@ -596,13 +649,14 @@ typedef struct {
     float *out;          /* [m,c], apart from x */
 } pcx_lrn_args;
 
-/* dynquant: to u8 over the range of x and 0, in 255 steps; where all of x is 0 the scale is 1. */
+/* dynquant: each row to u8 over its range and 0, in 255 steps; where all of a row is 0 its scale is 1. */
 typedef struct {
-    size_t n;
-    const float *x;    /* [n] */
-    uint8_t *out;      /* [n] */
-    float *out_scale;  /* [1] */
-    int32_t *out_zero; /* [1] */
+    size_t m, ldx, k;
+    const float *x; /* [m:ldx,k] */
+    size_t ldo;
+    uint8_t *out;      /* [m:ldo,k] */
+    float *out_scale;  /* [m] */
+    int32_t *out_zero; /* [m] */
 } pcx_dynquant_args;
 
 /* where: a where cond is not 0, b elsewhere. */

@@ -94,7 +94,10 @@ def evaluate(expression: str, sizes: dict[str, int]) -> int:
     code = _CODE.get(expression)
     if code is None:
         code = _CODE[expression] = _compile(expression)
-    return eval(code, {"__builtins__": {}, "min": min, "max": max}, sizes)  # our own contracts only
+    try:
+        return eval(code, {"__builtins__": {}, "min": min, "max": max}, sizes)  # our own contracts only
+    except ZeroDivisionError:  # ceil(k/0): no size fits
+        return -1
 
 
 class Spec:

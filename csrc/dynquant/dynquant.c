@@ -3,8 +3,7 @@
 
 static size_t dynquant_units(const void *args)
 {
-    (void)args;
-    return 1;
+    return ((const pcx_dynquant_args *)args)->m;
 }
 
 static void dynquant_scalar(const void *args, size_t begin, size_t end, void *scratch)
@@ -21,7 +20,7 @@ static const pcx_impl impls[] = {
 };
 
 const pcx_kernel pcx_dynquant = {
-    "dynquant", 1,
-    "n x:f32[n] out:u8[n] out_scale:f32[1] out_zero:i32[1]",
+    "dynquant", 2,
+    "m ldx k x:f32[m:ldx,k] ldo out:u8[m:ldo,k] out_scale:f32[m] out_zero:i32[m]",
     impls,
 };

@@ -22,24 +22,29 @@ sgemm_split sgemm_split_of(size_t m, size_t n, size_t k, size_t most)
 
 static size_t sgemm_units(const void *args) { return ((const pcx_sgemm_args *)args)->m; }
 
+void sgemm_row(const float *a, size_t k, const sgemm_target *to, const float *residual, float *out)
+{
+    for (size_t j = 0; j < to->n; j += SGEMM_NR) {
+        const float *w = to->w + j / SGEMM_NR * to->ldw;
+        const size_t columns = min_size(SGEMM_NR, to->n - j);
+        float sum[SGEMM_NR] = { 0 };
+        if (to->tail->bias)
+            memcpy(sum, to->tail->bias + j, columns * sizeof *sum);
+        for (size_t q = 0; q < k; q++)
+            for (size_t v = 0; v < SGEMM_NR; v++)
+                sum[v] += a[q] * w[q * SGEMM_NR + v];
+        sgemm_finish(to->tail, sum, residual ? residual + j : NULL, out + j, columns);
+    }
+}
+
 static void sgemm_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_sgemm_args *p = args;
-    const pcx_epilogue *tail = &p->tail;
+    const sgemm_target to = { p->w, p->ldw, p->n, &p->tail };
     (void)scratch;
     for (size_t i = begin; i < end; i++)
-        for (size_t j = 0; j < p->n; j += SGEMM_NR) {
-            const float *w = p->w + j / SGEMM_NR * p->ldw;
-            const size_t columns = min_size(SGEMM_NR, p->n - j);
-            float sum[SGEMM_NR] = { 0 };
-            if (tail->bias)
-                memcpy(sum, tail->bias + j, columns * sizeof *sum);
-            for (size_t q = 0; q < p->k; q++)
-                for (size_t v = 0; v < SGEMM_NR; v++)
-                    sum[v] += p->a[i * p->lda + q] * w[q * SGEMM_NR + v];
-            sgemm_finish(tail, sum, tail->residual ? tail->residual + i * tail->ldr + j : NULL, p->out + i * p->ldo + j,
-                         columns);
-        }
+        sgemm_row(p->a + i * p->lda, p->k, &to, p->tail.residual ? p->tail.residual + i * p->tail.ldr : NULL,
+                  p->out + i * p->ldo);
 }
 
 void sgemm_finish(const pcx_epilogue *tail, const float *sum, const float *residual, float *out, size_t columns)

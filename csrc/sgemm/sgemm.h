@@ -1,4 +1,4 @@
-/* sgemm.h - what sgemm and the convolutions built on it share: panels of NR columns, blocks of rows. */
+/* sgemm.h - what sgemm and the kernels built on it share: panels of NR columns, blocks of rows. */
 #ifndef PCX_SGEMM_H
 #define PCX_SGEMM_H
 
@@ -38,6 +38,9 @@ PCX_HIDDEN sgemm_split sgemm_split_of(size_t m, size_t n, size_t k, size_t most)
 /* out[j] = act(sum[j] + residual[j]), one element at a time; no residual if NULL. */
 PCX_HIDDEN void sgemm_finish(const pcx_epilogue *tail, const float *sum, const float *residual, float *out,
                              size_t columns);
+
+/* One row: out[j] = act(a . w[j] + bias[j] + residual[j]) for all j; no residual if NULL. */
+PCX_HIDDEN void sgemm_row(const float *a, size_t k, const sgemm_target *to, const float *residual, float *out);
 
 #if PCX_X86
 /* The panels [begin, end) of all rows. */

@@ -138,7 +138,7 @@ def dynamic_quantize_linear(ctx: Lowering, node: Node) -> list[Value]:
         flat, target, out = ctx.flat_pair(x, "u8")
     scale, zero = ctx.new((), "f32"), ctx.new((), "i32")
     ctx.step(
-        "dynquant", x=flat.reshape(-1), out=target.reshape(-1), out_scale=scale.reshape(1), out_zero=zero.reshape(1),
+        "dynquant", x=flat.reshape(1, -1), out=target.reshape(1, -1), out_scale=scale.reshape(1), out_zero=zero.reshape(1),
         reason="scale and zero point of this input",
     )  # fmt: skip
     return [ctx.value(out), ctx.value(scale), cast(ctx, ctx.value(zero), "u8")]

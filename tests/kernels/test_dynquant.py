@@ -10,9 +10,17 @@ ref = module("dynquant")
 
 
 @isas("dynquant")
-@pytest.mark.parametrize("n", [1000, 1, 63, 64, 65, 0])
-def test_equals_reference(isa, n):
-    check("dynquant", ref.example(np.random.default_rng(n), n), isa)
+@pytest.mark.parametrize("m, k", [(1, 1000), (5, 1), (3, 63), (2, 64), (4, 65), (2, 0), (0, 7)])
+def test_equals_reference(isa, m, k):
+    check("dynquant", ref.example(np.random.default_rng(k), m, k), isa)
+
+
+@isas("dynquant")
+def test_rows_may_lie_apart(isa):
+    x, out, scale, zero = ref.example(np.random.default_rng(0), 3, 70)
+    wide = np.full((3, 80), np.nan, np.float32)
+    wide[:, :70] = x
+    check("dynquant", [wide[:, :70], np.zeros((3, 75), np.uint8)[:, :70], scale, zero], isa)
 
 
 @isas("dynquant")
@@ -20,9 +28,9 @@ def test_equals_reference(isa, n):
     "x", [[0, 0], [1, 2], [-3, -1], [-1, 1], [0, 2, -3, -2.5, 1.34, 0.5], [1e-45, 0], [3e38, -3e38]]
 )
 def test_ranges(isa, x):
-    x = np.array(x, np.float32)
+    x = np.array([x], np.float32)
     y, scale, zero = check(
-        "dynquant", [x, np.zeros(len(x), np.uint8), np.zeros(1, np.float32), np.zeros(1, np.int32)], isa
+        "dynquant", [x, np.zeros(x.shape, np.uint8), np.zeros(1, np.float32), np.zeros(1, np.int32)], isa
     )
     if 1e-30 < abs(x).max() < 1e30:
         np.testing.assert_allclose((y.astype(np.int32) - zero) * scale, x, atol=scale[0] / 2 * 1.01)

@@ -1,0 +1,29 @@
+/* lowrank.h - what the lowrank files share: two products of sgemm, rows of the first one's result in scratch. */
+#ifndef PCX_LOWRANK_H
+#define PCX_LOWRANK_H
+
+#include "../sgemm/sgemm.h"
+
+/* The two factors as sgemm takes them. */
+typedef struct {
+    pcx_epilogue mid;
+    sgemm_target u, v;
+} lowrank_factors;
+
+static inline void lowrank_factors_make(const pcx_lowrank_args *p, lowrank_factors *f)
+{
+    f->mid = (pcx_epilogue){ .bias = p->mid_bias, .act = p->mid_act, .act_params = p->mid_params };
+    f->u = (sgemm_target){ p->u, p->k * SGEMM_NR, p->r, &f->mid };
+    f->v = (sgemm_target){ p->v, p->r * SGEMM_NR, p->n, &p->tail };
+}
+
+/* A row of scratch, in floats: whole vectors, and never none. */
+static inline size_t lowrank_width(const pcx_lowrank_args *p) { return round_up(max_size(p->r, 1), SGEMM_NR); }
+
+#if PCX_X86
+PCX_HIDDEN void lowrank_avx2(const void *args, size_t begin, size_t end, void *scratch);
+PCX_HIDDEN size_t lowrank_units_avx2(const void *args);
+PCX_HIDDEN size_t lowrank_scratch_avx2(const void *args);
+#endif
+
+#endif
