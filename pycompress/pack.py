@@ -9,7 +9,7 @@ import numpy as np
 
 from .kernels import module
 from .lower.values import Program, Step
-from .weights import Q8, Dense
+from .weights import Q8, Dense, Half
 
 
 def pack(program: Program, cache: dict) -> None:
@@ -31,6 +31,10 @@ def _packed(step: Step, cache: dict) -> Step:
         m = step.args["a"].shape[0] if kernel == "spmm" else 0
         kind = f"{kernel}, few rows" if 0 < m <= module("spmm").FEW else kernel
         return step.replace(**given(_once(cache, kind, w, lambda w: pack_for(kernel, w, m)), step.args))
+    if isinstance(weights, Half):
+        w = weights.w.reshape(weights.w.shape[0], -1)
+        packed = _once(cache, f"hgemm, {w.dtype.name}", w.view(np.uint16), lambda bits: bits_packed(bits, w.dtype))
+        return step.replace(w=packed)
     if isinstance(weights, Q8):
         packed = _once(cache, step.kernel, weights.w, module(step.kernel).pack)
         form = _form(step.kernel, packed.T) if hasattr(packed, "T") else ""
@@ -42,6 +46,11 @@ def pack_for(kernel: str, w: np.ndarray, m: int):
     """Weights [n,k] as `kernel` reads them where they meet m rows."""
     pack = module(kernel).pack
     return pack(w, m=m) if kernel == "spmm" else pack(w)  # whose slices are for many rows
+
+
+def bits_packed(bits: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The panels of weights [n,k] of 16 bits, which are `dtype`."""
+    return module("hgemm").pack(bits.view(dtype))
 
 
 def given(packed, names) -> dict[str, np.ndarray]:

@@ -23,8 +23,8 @@ from .optimize.costs import costs_of
 from .optimize.strict import FLOAT_PRODUCTS
 from .optimize.uses import address
 from .pack import pack
-from .planfile import FORMAT, Plan
-from .weights import Q8, Dense
+from .planfile import FORMAT, Plan, raw
+from .weights import Q8, Dense, Half
 
 __all__ = ["Plan", "compile", "program_plan"]
 
@@ -41,7 +41,7 @@ class Tensors:
 
     def name(self, x: np.ndarray, wanted: str) -> str:
         """The name under which the contiguous array `x` is held."""
-        key = (x.dtype.name, x.shape, hashlib.blake2b(x, digest_size=16).digest())
+        key = (x.dtype.name, x.shape, hashlib.blake2b(raw(x), digest_size=16).digest())
         if key not in self._names:
             name, i = wanted, 1
             while name in self.arrays:
@@ -160,7 +160,7 @@ def _traffic(program: Program) -> tuple[int, int]:
     moved = 0
     for step in program.steps:
         for x in step.args.values():
-            x = x.w if isinstance(x, (Dense, Q8)) else x
+            x = x.w if isinstance(x, (Dense, Half, Q8)) else x
             if isinstance(x, np.ndarray) and program.buffer(x) is not None:
                 moved += x.nbytes
             elif isinstance(x, np.ndarray):

@@ -1,6 +1,7 @@
 """Layers for other libraries: weights packed once, called many times on numpy arrays."""
 
+from .half import HalfLinear
 from .quantized import QuantizedLinear
 from .sparse import SparseLinear
 
-__all__ = ["QuantizedLinear", "SparseLinear"]
+__all__ = ["HalfLinear", "QuantizedLinear", "SparseLinear"]

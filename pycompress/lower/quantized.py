@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper
 
 from ..kernels._spec import NUMPY, WORD
 from .context import Lowering, memory_order, reshaped
@@ -14,6 +14,7 @@ from .node import Node
 from .registry import MICROSOFT, operator
 from .values import Quant, Value, root
 
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)  # all float32 here
 RANGE = {"u8": (0, 255), "i8": (-128, 127), "i16": (-32768, 32767), "u16": (0, 65535), "i32": (-(2**31), 2**31 - 1)}
 
 
@@ -39,8 +40,6 @@ def grid(ctx: Lowering, node: Node, shape, dtype: str, first: int, axis: int | N
     scale = node.plan_time(first, "scale")
     zero = node.plan_time(first + 1, "zero point")
     name = node.proto.input[first]
-    if scale.dtype == np.float16:
-        scale = scale.astype(np.float32)
     if scale.dtype != np.float32:
         node.refuse(f"scale {name!r} must be float32, got {scale.dtype.name}")
     if not np.isfinite(scale).all() or (scale <= 0).any():
@@ -117,7 +116,7 @@ def dequantize_linear(ctx: Lowering, node: Node) -> Value:
     x = node.input(0, "x")
     if x.dtype not in RANGE:
         node.refuse(f"works on {', '.join(RANGE)}, got {x.dtype}")
-    node.int("output_dtype", 0, allowed=(0, 1))
+    node.int("output_dtype", 0, allowed=(0, *FLOATS))
     axis, block = node.int("axis", 1), node.int("block_size", 0)
     if block < 0:
         node.refuse(f"= {block} must not be negative", "block_size")

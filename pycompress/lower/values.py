@@ -13,6 +13,8 @@ import numpy as np
 
 from ..kernels._spec import NUMPY, WORD
 
+HALVES = ("f16", "bf16")  # float32 here, everywhere between a program's inputs and outputs
+
 
 @dataclass(eq=False)
 class Buffer:
@@ -54,6 +56,8 @@ class Value:
     @classmethod
     def constant(cls, data) -> Value:
         data = np.asarray(data)
+        if WORD[data.dtype.name] in HALVES:
+            data = data.astype(np.float32)
         return cls(WORD[data.dtype.name], data.shape, data, False)
 
     @property
@@ -114,6 +118,7 @@ class Program:
     times: int = 1  # the steps are for one of so many parts of each input and output, cut along the first dimension
     batch: str = ""  # how a batch of images is run, and why
     coded: dict[int, Coded] = field(default_factory=dict)  # by id of their float array
+    half: str = ""  # "float16" or "bfloat16", where the model multiplies by weights of that type
 
     def buffer(self, x: np.ndarray) -> Buffer | None:
         """The buffer that `x` is a view of; None for constant data."""

@@ -10,14 +10,17 @@ from .bands import band
 from .costs import Costs
 from .forms import choose_forms
 from .fuse import fuse
+from .halves import halve
 from .strict import uncompressed
 
 __all__ = ["Costs", "optimize", "place", "uncompressed"]
 
 
 def optimize(program: Program, costs: Callable[[], Costs | None] | None = None, sparse: bool | str = "auto") -> None:
-    """Fuse steps, drop those nobody reads, choose dense or sparse products, if given their costs; cut into bands."""
+    """Fuse steps, drop those nobody reads, choose dense or sparse products, if given their costs, and weights of 16 bits; cut
+    into bands."""
     fuse(program)
     if costs is not None:
         choose_forms(program, costs, sparse)
+    halve(program)
     band(program)

@@ -11,7 +11,7 @@ import numpy as np
 from ..lower.values import Program, Step, root
 from .uses import Uses, covers, dense
 
-PRODUCTS = ("sgemm", "spmm", "bspmm", "qgemm", "qspmm")
+PRODUCTS = ("sgemm", "hgemm", "spmm", "bspmm", "qgemm", "qspmm")
 DEPTHWISE = ("dwconv", "qdwconv")
 LARGE = 2 << 20  # bytes that a step hands on, from which on bands pay: a core's cache does not hold them
 BAND = 3 << 18  # bytes of one band; every band costs the threads a meeting more per step

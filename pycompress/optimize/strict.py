@@ -8,7 +8,7 @@ from ..lower.model import NARROW, Model
 from ..lower.node import node_name
 from ..lower.values import Program
 
-FLOAT_PRODUCTS = ("sgemm", "sconv", "dwconv")
+FLOAT_PRODUCTS = ("sgemm", "hgemm", "sconv", "dwconv")
 WEIGHTED = (
     "Conv",
     "ConvTranspose",
