@@ -372,7 +372,7 @@ def _note(step: Step, sizes: dict[str, int], in_float: bool) -> dict[str, object
 
 def macs(kernel: str, s: dict[str, int]) -> int:
     """Multiply-accumulates of one call, those with zeros that a sparse kernel leaves out excepted."""
-    if kernel == "lowrank":
+    if kernel in ("lowrank", "qlowrank"):
         return s["m"] * s["r"] * (s["n"] + s["k"])
     if kernel in ("sgemm", "qgemm"):
         return s["m"] * s["n"] * s["k"]
