@@ -22,12 +22,12 @@ static inline size_t lowrank_width(const pcx_lowrank_args *p) { return round_up(
 
 /*
  * Rows of a block: enough to read the weights for, and few enough that the next product finds h near; the blocks as
- * equal as can be, and a multiple of four of them, so that no thread waits long for another.
+ * equal as can be, and an even number of them, so that no thread waits long for another.
  */
 static inline size_t lowrank_rows(size_t m)
 {
-    enum { MOST = 8 * SGEMM_TALL, LEAST = 4 * SGEMM_TALL, EVENLY = 4 };
-    const size_t blocks = round_up(max_size(ceil_div(m, MOST), 1), EVENLY);
+    enum { MOST = 8 * SGEMM_TALL, LEAST = 4 * SGEMM_TALL };
+    const size_t blocks = round_up(max_size(ceil_div(m, MOST), 1), m < 4 * LEAST ? 2 : 4);
     return max_size(ceil_div(m, blocks), LEAST);
 }
 

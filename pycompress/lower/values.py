@@ -114,6 +114,7 @@ class Program:
     times: int = 1  # the steps are for one of so many parts of each input and output, cut along the first dimension
     batch: str = ""  # how a batch of images is run, and why
     coded: dict[int, Coded] = field(default_factory=dict)  # by id of their float array
+    quantized: dict[int, Quant] = field(default_factory=dict)  # what float constants were dequantized from, likewise
 
     def buffer(self, x: np.ndarray) -> Buffer | None:
         """The buffer that `x` is a view of; None for constant data."""

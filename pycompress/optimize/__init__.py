@@ -9,15 +9,19 @@ from .arena import place
 from .bands import band
 from .costs import Costs
 from .forms import choose_forms
-from .fuse import fuse
+from .fuse import fuse, join_factors
 from .strict import uncompressed
 
 __all__ = ["Costs", "optimize", "place", "uncompressed"]
 
 
 def optimize(program: Program, costs: Callable[[], Costs | None] | None = None, sparse: bool | str = "auto") -> None:
-    """Fuse steps, drop those nobody reads, choose dense or sparse products, if given their costs; cut into bands."""
+    """Fuse steps, drop those nobody reads, choose dense or sparse products, if given their costs; cut into bands.
+
+    The factors of a low-rank pair are joined when it is known that neither is sparse.
+    """
     fuse(program)
     if costs is not None:
         choose_forms(program, costs, sparse)
+    join_factors(program)
     band(program)
