@@ -200,7 +200,9 @@ def test_scales_along_the_rank_stay_in_two_steps():
     g = Builder(rng)
     x = g.quantize("x", 0.03, np.uint8(120))
     w = g.codes(rng.integers(-99, 99, (R, K, 1, 1)).astype(np.int8), np.full(R, 0.01), np.zeros(R, np.int8))
-    v = g.codes(rng.integers(-99, 99, (N, R, 1, 1)).astype(np.int8), rng.uniform(0.01, 0.02, R), np.zeros(R, np.int8), 1)
+    v = g.codes(
+        rng.integers(-99, 99, (N, R, 1, 1)).astype(np.int8), rng.uniform(0.01, 0.02, R), np.zeros(R, np.int8), 1
+    )
     h = g.op("Conv", x, w, kernel_shape=[1, 1])
     model = g.model((K, 7, 8), g.op("Conv", h, v, kernel_shape=[1, 1]))
     assert kernels_of(model, image(rng))[0][-2:] == ["qgemm", "sgemm"]
