@@ -19,8 +19,8 @@ extern "C" {
 
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
-    X(sgemm) X(sconv) X(dwconv) X(lowrank) \
-    X(qgemm) X(qconv) X(qdwconv) X(qspmm) X(qlowrank) \
+    X(sgemm) X(hgemm) X(sconv) X(dwconv) X(lowrank) \
+    X(qgemm) X(q4gemm) X(qconv) X(qdwconv) X(qspmm) X(qlowrank) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
     X(dynquant) X(where) X(compare) \
@@ -44,7 +44,8 @@ uint32_t pcx_cpu(void);
 /* ---- element types ---- */
 enum {
     PCX_U8 = 1, PCX_I8 = 2, PCX_I32 = 3, PCX_F32 = 4, PCX_I64 = 5, PCX_BOOL = 6,
-    PCX_F16 = 7, PCX_F64 = 8, PCX_I16 = 9, PCX_U16 = 10, PCX_U32 = 11, PCX_U64 = 12
+    PCX_F16 = 7, PCX_F64 = 8, PCX_I16 = 9, PCX_U16 = 10, PCX_U32 = 11, PCX_U64 = 12,
+    PCX_BF16 = 13
 };
 
 /* Bytes of one element; 0 for an unknown type. */
@@ -157,6 +158,20 @@ typedef struct {
     size_t ldo;
     float *out; /* [m:ldo,n] */
 } pcx_sgemm_args;
+
+/*
+ * hgemm: sgemm with weights of 16 bits, each widened to the float that it is: binary16, with subnormals, infinities
+ * and NaN, or bfloat16. Order of sums and error as sgemm's.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const float *a; /* [m:lda,k] */
+    size_t n, ldw, wt;
+    const void *w; /* [ceil(n/16):ldw,k,16] f16 or bf16, zero padded: kernels.hgemm.pack */
+    pcx_epilogue tail;
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_hgemm_args;
 
 /*
  * lowrank: out = act(h . v + bias + residual) with h = mid_act(a . u + mid_bias), f32, the rows of h kept in the
@@ -330,6 +345,39 @@ typedef struct {
     size_t ldo, ot;
     void *out; /* [m:ldo,n] u8, i32 or f32 */
 } pcx_qlowrank_args;
+
+/*
+ * q4gemm: 4-bit weights, code - zero (8 where zero is NULL) times the scale of their group of columns.  In groups
+ * sums of (a - 128)(code - zero) are exact in int32: 128 * 15 * 65536 < 2^31.  v adds up group after group, scale
+ * times sum; then v = (v - (azp - 128) * colsum) * ascale + bias, and out is act(v), or, u8, what the qepilogue makes
+ * of v in place of float(acc) * scale.  All floats are rounded one by one, nothing is fused: the same bytes on every ISA.
+ * |error| <= (groups + 4) * 2^-23 * (ascale * sum |a - 128||w| + |azp - 128||colsum| ascale + |bias|), before the tail.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const uint8_t *a; /* [m:lda,k] */
+    size_t ldz;
+    const int32_t *azp; /* [m:ldz]: zero point of each row; ldz 0: of all */
+    size_t lds;
+    const float *ascale; /* [m:lds]: what a step of `a` stands for, in those of the output */
+    size_t n;
+    const uint8_t *w; /* [ceil(n/16),ceil(k/4),8,4]: kernels.q4gemm.pack */
+    size_t group, st;
+    const void *scale;    /* [ceil(n/16),ceil(k/group),16] f16 or f32 */
+    const uint8_t *zero;  /* the same, < 16, or NULL */
+    const float *colsum;  /* [n]: sums of the weights over k */
+    const float *bias;    /* [n] or NULL */
+    const int32_t *clamp; /* from here on as in pcx_qepilogue */
+    const uint8_t *lut;
+    const float *add_scale;
+    const int32_t *add_zero;
+    size_t ldr;
+    const uint8_t *residual; /* [m:ldr,n] or NULL; u8 outputs only */
+    size_t act;              /* f32 outputs only */
+    const float *act_params; /* [2] */
+    size_t ldo, ot;
+    void *out; /* [m:ldo,n] u8 or f32 */
+} pcx_q4gemm_args;
 
 /*
  * qconv: as qgemm, over the windows of NHWC images as sconv's; beyond an image lies xzp.  The

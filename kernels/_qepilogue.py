@@ -39,15 +39,20 @@ def finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, residual, act
     if out.itemsize == 4 and not is_float:
         out[j] = acc
     elif scale is not None:
-        v = np.float32(acc) * scale[j]
-        if is_float:
-            out[j] = activate(v, act, act_params)
-        elif clamp is not None:
-            y = _requantize(v, clamp[0], clamp[1], clamp[2])
-            if lut is not None:
-                y = np.int64(lut[y])
-            if residual is not None and add_scale is not None and add_zero is not None:
-                mine = np.float32(y - add_zero[0]) * add_scale[0]
-                theirs = np.float32(np.int64(residual[j]) - add_zero[1]) * add_scale[1]
-                y = _requantize(mine + theirs, add_zero[2], add_zero[3], add_zero[4])
-            out[j] = y
+        finish_float(np.float32(acc) * scale[j], j, clamp, lut, add_scale, add_zero, residual, act, act_params, out)
+
+
+@helper
+def finish_float(v, j, clamp, lut, add_scale, add_zero, residual, act, act_params, out):
+    """Write column j of the row `out` from `v`, in steps of the output, before its zero point."""
+    if out.dtype.type(0.5) != 0:
+        out[j] = activate(v, act, act_params)
+    elif clamp is not None:
+        y = _requantize(v, clamp[0], clamp[1], clamp[2])
+        if lut is not None:
+            y = np.int64(lut[y])
+        if residual is not None and add_scale is not None and add_zero is not None:
+            mine = np.float32(y - add_zero[0]) * add_scale[0]
+            theirs = np.float32(np.int64(residual[j]) - add_zero[1]) * add_scale[1]
+            y = _requantize(mine + theirs, add_zero[2], add_zero[3], add_zero[4])
+        out[j] = y

@@ -22,6 +22,7 @@ DTYPES = {
     "u8": ("uint8", 1), "i8": ("int8", 2), "i32": ("int32", 3), "f32": ("float32", 4),
     "i64": ("int64", 5), "bool": ("bool", 6), "f16": ("float16", 7), "f64": ("float64", 8),
     "i16": ("int16", 9), "u16": ("uint16", 10), "u32": ("uint32", 11), "u64": ("uint64", 12),
+    "bf16": ("bfloat16", 13),  # a type of ml_dtypes, which onnx brings along
 }  # fmt: skip
 NUMPY = {word: name for word, (name, _) in DTYPES.items()}
 CODE = {word: code for word, (_, code) in DTYPES.items()}
@@ -93,7 +94,10 @@ def evaluate(expression: str, sizes: dict[str, int]) -> int:
     code = _CODE.get(expression)
     if code is None:
         code = _CODE[expression] = _compile(expression)
-    return eval(code, {"__builtins__": {}, "min": min, "max": max}, sizes)  # our own contracts only
+    try:
+        return eval(code, {"__builtins__": {}, "min": min, "max": max}, sizes)  # our own contracts only
+    except ZeroDivisionError:  # ceil(k/0): no size fits
+        return -1
 
 
 class Spec:

@@ -30,17 +30,17 @@ def sgemm(
             out[i, j] = activate(total, act, act_params)
 
 
-def pack(w):
-    """Weights f32[n,k] as the panels that sgemm reads, f32[ceil(n/16),k,16], zero padded.
+def pack(w, dtype=np.float32):
+    """Weights [n,k] as the panels that sgemm reads, f32[ceil(n/16),k,16], zero padded.
 
     Where all rows of `w` are the same memory (a broadcast constant), the panels are, too.
     """
     n, k = w.shape
     panels = -(-n // NR)
     if w.strides[0] == 0 and n > 1:
-        panel = np.repeat(np.asarray(w[0], np.float32)[:, None], NR, 1)
+        panel = np.repeat(np.asarray(w[0], dtype)[:, None], NR, 1)
         return np.broadcast_to(panel, (panels, k, NR))
-    full = np.zeros((panels * NR, k), np.float32)
+    full = np.zeros((panels * NR, k), dtype)
     full[:n] = w
     return np.ascontiguousarray(full.reshape(panels, NR, k).transpose(0, 2, 1))
 

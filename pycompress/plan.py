@@ -377,7 +377,7 @@ def macs(kernel: str, s: dict[str, int]) -> int:
     """Multiply-accumulates of one call, those with zeros that a sparse kernel leaves out excepted."""
     if kernel in ("lowrank", "qlowrank"):
         return s["m"] * s["r"] * (s["n"] + s["k"])
-    if kernel in ("sgemm", "qgemm"):
+    if kernel in ("sgemm", "hgemm", "qgemm", "q4gemm"):
         return s["m"] * s["n"] * s["k"]
     if kernel == "spmm":
         return s["m"] * s["nnz"]

@@ -17,11 +17,12 @@ ALIGN = 64
 WORDS = {
     "uint8": "U8", "int8": "I8", "int32": "I32", "float32": "F32", "int64": "I64", "bool": "BOOL",
     "float16": "F16", "float64": "F64", "int16": "I16", "uint16": "U16", "uint32": "U32", "uint64": "U64",
+    "bfloat16": "BF16",
 }  # fmt: skip
 CODES = {
     "uint8": lib.PCX_U8, "int8": lib.PCX_I8, "int32": lib.PCX_I32, "float32": lib.PCX_F32, "int64": lib.PCX_I64,
     "bool": lib.PCX_BOOL, "float16": lib.PCX_F16, "float64": lib.PCX_F64, "int16": lib.PCX_I16,
-    "uint16": lib.PCX_U16, "uint32": lib.PCX_U32, "uint64": lib.PCX_U64,
+    "uint16": lib.PCX_U16, "uint32": lib.PCX_U32, "uint64": lib.PCX_U64, "bfloat16": lib.PCX_BF16,
 }  # fmt: skip
 NAMES = {code: name for name, code in CODES.items()}
 _ROOM = 512

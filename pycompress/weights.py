@@ -36,3 +36,21 @@ class Q8:
         """The weights it stands for, float32."""
         ones = (-1,) + (1,) * (self.w.ndim - 1)
         return (self.w.astype(np.int32) - self.zero.reshape(ones)).astype(np.float32) * self.scale.reshape(ones)
+
+
+@dataclass(frozen=True, eq=False)
+class Q4:
+    """4-bit weights: codes u8[n,k] of 0 to 15, one a byte, in groups of `group` columns, of which the last may be short.
+
+    Per row and group there are a scale f32[n,groups] and a zero point u8[n,groups]: (w - zero) * scale.
+    """
+
+    w: np.ndarray
+    scale: np.ndarray
+    zero: np.ndarray
+    group: int
+
+    def dense(self) -> np.ndarray:
+        """The weights it stands for, float32."""
+        of = np.arange(self.w.shape[1]) // self.group
+        return (self.w.astype(np.int32) - self.zero[:, of]).astype(np.float32) * self.scale[:, of]

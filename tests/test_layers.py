@@ -16,6 +16,7 @@ LAYERS = [  # a module may import those of its own line and of the lines above i
     {"kernels"},
     {"cpu", "native"},
     {"weights"},
+    {"rounding"},
     {"sparse"},
     {"layers"},
     {"lower"},

@@ -2,7 +2,7 @@
  * cast.c - in blocks, through the widest type of a kind: int64, uint64 or double, each of which holds
  * every value of the types that go through it.
  */
-#include "half.h"
+#include "../runtime/half.h"
 
 enum { CAST_BLOCK = 256, CAST_UNIT = 16 * CAST_BLOCK };
 

@@ -10,39 +10,14 @@
 #define PCX_QGEMM_TILE_H
 
 #include "qgemm_block.h"
+#include "qgemm_step.h"
 
 #if PCX_X86
 PCX_TARGET("avx2,fma")
 
-PCX_INLINE __m256i qg_load(const void *at) { return _mm256_loadu_si256((const __m256i *)at); }
-PCX_INLINE void qg_store(void *at, __m256i v) { _mm256_storeu_si256((__m256i *)at, v); }
-
-PCX_INLINE __m256i qg_four(const uint8_t *at)
-{
-    int32_t four;
-    memcpy(&four, at, 4);
-    return _mm256_set1_epi32(four);
-}
-
 PCX_INLINE ptrdiff_t qg_at(const ptrdiff_t *offset, const int table, size_t s)
 {
     return table ? offset[s] : (ptrdiff_t)(4 * s);
-}
-
-/* One step: acc += a . w in int16.  `halves`, here and below: of a panel, 1 where but 8 columns are needed. */
-PCX_INLINE void qg_step(const int mr, const int halves, const uint8_t *const row[], ptrdiff_t at, const int8_t *w,
-                        __m256i acc[][2])
-{
-    const __m256i w0 = qg_load(w), w1 = halves > 1 ? qg_load(w + 32) : w0;
-    PCX_UNROLL for (int r = 0; r < mr; r++) {
-        const __m256i a = qg_four(row[r] + at);
-        acc[r][0] = _mm256_add_epi16(acc[r][0], _mm256_maddubs_epi16(a, w0));
-        PCX_KEEP(acc[r][0]);
-        if (halves > 1) {
-            acc[r][1] = _mm256_add_epi16(acc[r][1], _mm256_maddubs_epi16(a, w1));
-            PCX_KEEP(acc[r][1]);
-        }
-    }
 }
 
 /* Where a tile's outputs go, if straight from registers: row i and so on; a plain tail, or of a half. */

@@ -152,7 +152,7 @@ size_t dtype_named(span word, int capitals)
     static const char *const words[][2] = {
         { "", "" },       { "u8", "U8" },   { "i8", "I8" },   { "i32", "I32" }, { "f32", "F32" },
         { "i64", "I64" }, { "bool", "BOOL" }, { "f16", "F16" }, { "f64", "F64" }, { "i16", "I16" },
-        { "u16", "U16" }, { "u32", "U32" }, { "u64", "U64" },
+        { "u16", "U16" }, { "u32", "U32" }, { "u64", "U64" }, { "bf16", "BF16" },
     };
     for (size_t i = 1; i < sizeof words / sizeof *words; i++)
         if (same(word, words[i][!!capitals]))

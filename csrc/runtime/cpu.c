@@ -58,6 +58,6 @@ const pcx_kernel *pcx_kernel_named(const char *name)
 
 size_t pcx_dtype_bytes(size_t dtype)
 {
-    static const unsigned char bytes[] = { 0, 1, 1, 4, 4, 8, 1, 2, 8, 2, 2, 4, 8 };
+    static const unsigned char bytes[] = { 0, 1, 1, 4, 4, 8, 1, 2, 8, 2, 2, 4, 8, 2 };
     return dtype < sizeof bytes ? bytes[dtype] : 0;
 }

@@ -71,20 +71,19 @@ static inline int32_t qt_round(float v, const qt_clamp *c)
     return (int32_t)((v + magic) - magic) + c->zero;
 }
 
-/* Columns [j, j + cols) of row i: acc[0..cols) to `out`, the place of element (i, j). */
-static inline void qtail_row(const qtail *t, size_t i, size_t j, size_t cols, const int32_t *acc, void *out)
+/* Columns [j, j + cols) of row i: v[0..cols), in steps of the output, to `out`, the place of element (i, j). */
+static inline void qtail_floats(const qtail *t, size_t i, size_t j, size_t cols, const float *v, void *out)
 {
     uint8_t *bytes = out;
     float *floats = out;
     switch (t->mode) {
-    case QT_I32: memcpy(out, acc, cols * sizeof *acc); return;
     case QT_F32:
         for (size_t c = 0; c < cols; c++)
-            floats[c] = pcx_act((float)acc[c] * t->q.scale[j + c], t->q.act, t->q.act_params);
+            floats[c] = pcx_act(v[c], t->q.act, t->q.act_params);
         return;
     case QT_U8:
         for (size_t c = 0; c < cols; c++)
-            bytes[c] = (uint8_t)qt_round((float)acc[c] * t->q.scale[j + c], &t->clamp);
+            bytes[c] = (uint8_t)qt_round(v[c], &t->clamp);
         if (t->q.lut)
             for (size_t c = 0; c < cols; c++)
                 bytes[c] = t->q.lut[bytes[c]];
@@ -98,6 +97,22 @@ static inline void qtail_row(const qtail *t, size_t i, size_t j, size_t cols, co
         }
         return;
     default: memset(out, 0, cols * t->bytes);
+    }
+}
+
+/* The same for exact sums. */
+static inline void qtail_row(const qtail *t, size_t i, size_t j, size_t cols, const int32_t *acc, void *out)
+{
+    if (t->mode == QT_I32) {
+        memcpy(out, acc, cols * sizeof *acc);
+        return;
+    }
+    for (size_t from = 0; from < cols; from += QT_NR) {
+        const size_t count = min_size(QT_NR, cols - from);
+        float v[QT_NR];
+        for (size_t c = 0; t->mode != QT_ZERO && c < count; c++)
+            v[c] = (float)acc[from + c] * t->q.scale[j + from + c];
+        qtail_floats(t, i, j + from, count, v, (char *)out + from * t->bytes);
     }
 }
 

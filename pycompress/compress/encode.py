@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from ..rounding import round_weights
 from . import graph as g
 from .choose import Choice, Grid
 from .patches import Patches
-from .rounding import round_weights
 
 LARGEST_BIAS = 2.0**30
 PAIRS = 7  # of taps in a window of a depthwise convolution: the widest costs nothing worth mentioning

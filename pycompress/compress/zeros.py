@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
+from ..rounding import SPARSE
 from . import graph as g
 from .masks import found
-from .rounding import SPARSE
 
 _WEIGHTS = {  # where weights and their zero point stand
     "Conv": (1, None),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from .. import kernels
 from .._pcx import ffi
-from ..sparse import checked_out, csr, pointer, run, straight
+from ..sparse import csr, run
+from .base import NONE, address, call_arrays, checked_bias
 
 LARGEST_K = 1 << 16  # columns are 16 bits
 SLICED = 1 << 28  # n * k, beyond which slices are not worth the dense matrix they are made from
-_FLOAT = np.dtype(np.float32)
 
 
 class SparseLinear:
@@ -26,14 +24,12 @@ class SparseLinear:
         rows, index, w, (n, k) = csr((rows, index, w, (len(rows) - 1, k)))
         if k > LARGEST_K:
             raise ValueError(f"SparseLinear: at most {LARGEST_K} inputs, got {k}")
-        if bias is not None:
-            bias = np.array(bias, np.float32)
-            if bias.shape != (n,):
-                raise ValueError(f"SparseLinear: bias must have shape ({n},), got {bias.shape}")
-        self._shape, self._bias = (n, k), bias  # what kernels rely on is not to be replaced
+        self._shape, self._bias = (
+            (n, k),
+            checked_bias("SparseLinear", bias, n),
+        )  # what kernels rely on is not to be replaced
         self._rows, self._index, self._w = rows.copy(), index.astype(np.uint16), w.astype(np.float32)
         self._slices = None
-        self._none = np.zeros(2, np.float32)
 
     @classmethod
     def from_scipy(cls, A, bias=None) -> SparseLinear:
@@ -116,31 +112,20 @@ class SparseLinear:
             If a type or shape does not fit.
         """
         n, k = self.shape
-        if not isinstance(x, np.ndarray) or x.dtype != _FLOAT:
-            raise TypeError(f"SparseLinear: x must be a float32 array, got {getattr(x, 'dtype', type(x).__name__)}")
-        if not x.ndim or x.shape[-1] != k:
-            raise ValueError(f"SparseLinear: x must have {k} columns, got shape {x.shape}")
-        shape = (*x.shape[:-1], n)
-        if out is None:
-            out = np.empty(shape, np.float32)
-        else:
-            checked_out(out, shape, np.float32, (x,), "SparseLinear")
-        x = straight(x)
-        m = math.prod(shape[:-1])
+        x, out, m = call_arrays(self, x, out)
         if m == 1:
             args = ffi.new("pcx_csrmv_args *")
             rows, index, w = self._rows, self._index, self._w
-            args.x, args.out, args.bias = (self._float(a) for a in (x, out, self._bias))
-            args.act_params = self._float(self._none)
+            args.x, args.out, args.bias = (address(a) for a in (x, out, self._bias))
+            args.act_params = address(NONE)
         else:
             args = ffi.new("pcx_spmm_args *")
             rows, index, w = self._sliced() if m > kernels.module("spmm").FEW else (self._rows, self._index, self._w)
             args.m, args.lda, args.ldo, args.slices = m, k, n, rows.size // (n + 1)
-            args.a, args.out, args.tail.bias = (self._float(a) for a in (x, out, self._bias))
-            args.tail.act_params = self._float(self._none)
+            args.a, args.out, args.tail.bias = (address(a) for a in (x, out, self._bias))
+            args.tail.act_params = address(NONE)
         args.k, args.n, args.nnz = k, n, len(w)
-        args.rows, args.index = pointer("int32_t *", rows), pointer("uint16_t *", index)
-        args.w = pointer("float *", w)
+        args.rows, args.index, args.w = address(rows, "int32_t *"), address(index, "uint16_t *"), address(w)
         run("csrmv" if m == 1 else "spmm", args, num_threads, m * len(w))
         return out
 
@@ -153,7 +138,3 @@ class SparseLinear:
             packed = kernels.module("spmm").pack(self.dense())
             self._slices = packed.rows, packed.index, packed.w
         return self._slices
-
-    @staticmethod
-    def _float(x: np.ndarray | None):
-        return ffi.NULL if x is None else pointer("float *", x)

@@ -1,6 +1,6 @@
-"""Rounding weights to int8 so that the integer kernels' narrow sums are proven to hold them.
+"""Rounding weights to 4 bits, and to int8 so that the integer kernels' narrow sums are proven to hold them.
 
-Weights are symmetric with one scale per output channel. `T` is the number of steps that may meet in
+int8 weights are symmetric with one scale per output channel. `T` is the number of steps that may meet in
 an int16 lane (kernels/qgemm.py); T = 0 asks for no proof. A channel passes either by a larger scale
 or by moving the few weights of the windows that overflow; the scale with the least error wins.
 
@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import kernels
+from . import kernels
+from .weights import Q4
 
 LIMIT = 127
 PAIR, WINDOW = 128, 256
 FACTORS = 2.0 ** (np.arange(-4, 37) / 12)
+FACTORS4 = np.linspace(1.1, 0.6, 26)  # of the scale that just holds a group
 MOST_MOVED = 16  # steps by which a window may overflow and still be mended
 SWEEPS = 6
 BLOCK = 32
@@ -239,3 +241,41 @@ class _Bounds:
     def move(self, j: int, old: np.ndarray, new: np.ndarray) -> None:
         if self.pairs:
             self.total[self.window[j]] += np.abs(new) - np.abs(old)
+
+
+def round_groups(w: np.ndarray, group: int, symmetric: bool = True, h: np.ndarray | None = None) -> Q4:
+    """`w` float[n,k] in 4 bits, each group of columns with the scale of least squared error among some.
+
+    Scales are numbers of float16, unless the greatest is out of its range.
+
+    Parameters
+    ----------
+    symmetric : bool
+        Zero points of 8. The scale may be negative: of the two extremes the greater one then meets the code 0.
+    h : float[k], optional
+        Weighs the errors of columns.
+    """
+    n, k = w.shape
+    groups = -(-k // group)
+    x = np.zeros((n, groups * group), np.float32)
+    x[:, :k] = w
+    x = x.reshape(n, groups, group)
+    weight = np.zeros(groups * group, np.float32)
+    weight[:k] = 1 if h is None else h / max(float(h.mean()), 1e-30) + DAMPING
+    weight = weight.reshape(groups, group)
+    low, high = x.min(-1, initial=0), x.max(-1, initial=0)
+    widest = np.where(-low > high, low, high) / -8 if symmetric else (high - low) / 15
+    half = 2.0**-14 < np.abs(widest).max(initial=0) < 2.0**15
+    best = np.full((n, groups), np.inf, np.float32)
+    scale, zero = np.ones((n, groups), np.float32), np.full((n, groups), 8, np.uint8)
+    codes = np.full(x.shape, 8, np.uint8)
+    for factor in FACTORS4:
+        s = (widest * np.float32(factor)).astype(np.float16 if half else np.float32).astype(np.float32)
+        s = np.where(s == 0, np.float32(1), s)
+        z = np.full(s.shape, 8, np.float32) if symmetric else np.clip(np.rint(-low / s), 0, 15)
+        q = np.clip(np.rint(x / s[..., None]) + z[..., None], 0, 15)
+        error = (np.square((q - z[..., None]) * s[..., None] - x) * weight).sum(-1)
+        better = error < best
+        best, scale, zero = np.where(better, error, best), np.where(better, s, scale), np.where(better, z, zero)
+        codes[better] = q[better]
+    return Q4(np.ascontiguousarray(codes.reshape(n, -1)[:, :k]), scale, zero.astype(np.uint8), group)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pycompress import kernels
-from pycompress.compress.rounding import round_weights
+from pycompress.rounding import round_weights
 
 qgemm = kernels.module("qgemm")
 windows = pytest.mark.parametrize("T", [0, 1, 2, 4, 8])

@@ -1,4 +1,4 @@
-/* half.h - IEEE binary16 to and from double, rounding to nearest even. */
+/* half.h - IEEE binary16 to and from double, bfloat16 to and from float, rounding to nearest even. */
 #ifndef PCX_HALF_H
 #define PCX_HALF_H
 
@@ -37,6 +37,23 @@ static inline uint16_t half_from_double(double v)
     }
     const uint64_t round = size + (size >> 42 & 1) + ((1ull << 41) - 1); /* may carry into the exponent */
     return sign | (uint16_t)((round >> 42) - ((1023 - 15) << 10));
+}
+
+static inline float bf16_to_float(uint16_t b)
+{
+    const uint32_t bits = (uint32_t)b << 16;
+    float v;
+    memcpy(&v, &bits, 4);
+    return v;
+}
+
+static inline uint16_t bf16_from_float(float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, 4);
+    if (v != v)
+        return (uint16_t)(bits >> 16 & 0x8000) | 0x7fc0;
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
 #endif

@@ -1,0 +1,41 @@
+/* q4gemm.h - what the q4gemm files share.  A unit is a block of rows times one panel of 16 columns. */
+#ifndef PCX_Q4GEMM_H
+#define PCX_Q4GEMM_H
+
+#include "../runtime/half.h"
+#include "../runtime/qepilogue.h"
+
+enum {
+    Q4_NR = 16,
+    Q4_MR = 6,
+    Q4_STEP = 32,  /* bytes of four k of a panel: columns 0 to 7 in the low four bits, 8 to 15 in the high ones */
+    Q4_WINDOW = 8, /* steps whose products int16 holds */
+    Q4_DIRECT = 6  /* rows up to which weights are unpacked for one use only */
+};
+
+typedef struct {
+    size_t blocks, rows, panels;
+} q4_grid;
+
+static inline q4_grid q4_split(const pcx_q4gemm_args *p)
+{
+    /* Rows share an unpacked panel, whose making costs as much as two or three of them, but should stay near. */
+    const size_t most = min_size(max_size(98304 / max_size(p->k, 1) / Q4_MR * Q4_MR, 96), 384);
+    q4_grid g = { ceil_div(p->m, most), 0, ceil_div(p->n, Q4_NR) };
+    g.rows = g.blocks ? round_up(ceil_div(p->m, g.blocks), Q4_MR) : 0;
+    return g;
+}
+
+/* The tail: all that follows the sum is there from pcx_qepilogue, but for the scale, which is not by column. */
+static inline qtail q4_tail(const pcx_q4gemm_args *p)
+{
+    const pcx_qepilogue q = { NULL, p->colsum /* any: it is not used */, p->clamp, p->lut, p->add_scale, p->add_zero,
+                              p->ldr, p->residual, p->act, p->act_params };
+    return qtail_make(&q, p->ot);
+}
+
+PCX_HIDDEN pcx_size_fn q4gemm_units;
+PCX_HIDDEN pcx_run_fn q4gemm_avx2;
+PCX_HIDDEN pcx_size_fn q4gemm_avx2_scratch;
+
+#endif

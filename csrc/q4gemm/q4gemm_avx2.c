@@ -1,0 +1,429 @@
+/*
+ * q4gemm_avx2.c - few rows: weights are unpacked into registers, unsigned, and meet rows whose codes were made signed.
+ * Many: a panel is unpacked into scratch, signed, and meets the rows as they are.  Either way the lanes of a window
+ * start at what makes of that the products of (a - 128) and (w - zero), whose sums int16 holds.
+ */
+#include "q4gemm.h"
+
+#include "../qgemm/qgemm_step.h"
+
+#if PCX_X86
+
+PCX_TARGET("avx2,fma,f16c")
+
+/* What a thread needs, cut from its scratch. */
+typedef struct {
+    const uint8_t **row; /* of a block, to whole tiles */
+    uint8_t *copy;       /* rows of whole windows */
+    int16_t *lane;       /* few rows: of each row and window, the sums of its two lanes */
+    int8_t *w;           /* many: a panel, [steps][16][4] */
+    int16_t *start;      /* of its windows, [windows][16][2] */
+    float *scale;        /* [groups][16] */
+} room;
+
+static int is_direct(const pcx_q4gemm_args *p) { return p->m <= Q4_DIRECT; }
+
+/* Rows are read in place if whole steps of theirs are in `a`, and as they are. */
+static int in_place(const pcx_q4gemm_args *p) { return !is_direct(p) && p->k % 4 == 0; }
+
+static size_t room_make(const pcx_q4gemm_args *p, char *scratch, room *r)
+{
+    const size_t rows = round_up(q4_split(p).rows, Q4_MR), steps = ceil_div(p->k, 4);
+    const size_t windows = ceil_div(steps, Q4_WINDOW), groups = p->k ? ceil_div(p->k, p->group) : 0;
+    const int direct = is_direct(p);
+    const size_t copy = round_up(rows * sizeof *r->row, 64);
+    const size_t lane = copy + (in_place(p) ? 0 : round_up(rows * windows * 32, 64));
+    const size_t w = lane + (direct ? round_up(rows * windows * 4, 64) : 0);
+    const size_t start = w + (direct ? 0 : windows * Q4_WINDOW * 64);
+    const size_t scale = start + (direct ? 0 : windows * 64);
+    if (scratch)
+        *r = (room){ (const uint8_t **)scratch, (uint8_t *)scratch + copy, (int16_t *)(scratch + lane),
+                     (int8_t *)scratch + w, (int16_t *)(scratch + start), (float *)(scratch + scale) };
+    return scale + groups * 64;
+}
+
+size_t q4gemm_avx2_scratch(const void *args) { return room_make(args, NULL, NULL); }
+
+PCX_INLINE void load_scales(const pcx_q4gemm_args *p, size_t at, __m256 scale[2])
+{
+    if (p->st == PCX_F16) {
+        const __m128i *half = (const __m128i *)(const void *)((const uint16_t *)p->scale + at);
+        scale[0] = _mm256_cvtph_ps(_mm_loadu_si128(half));
+        scale[1] = _mm256_cvtph_ps(_mm_loadu_si128(half + 1));
+    } else {
+        scale[0] = _mm256_loadu_ps((const float *)p->scale + at);
+        scale[1] = _mm256_loadu_ps((const float *)p->scale + at + 8);
+    }
+}
+
+/* The zero points of eight columns, four bytes each. */
+PCX_INLINE __m256i load_zeros(const pcx_q4gemm_args *p, size_t at)
+{
+    if (!p->zero)
+        return _mm256_set1_epi8(8);
+    const __m256i zero = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p->zero + at)));
+    return _mm256_mullo_epi32(zero, _mm256_set1_epi32(0x01010101));
+}
+
+/* Codes of 16 columns: of the lower and of the upper eight. */
+PCX_INLINE void unpack(__m256i both, __m256i codes[2])
+{
+    const __m256i low = _mm256_set1_epi8(15);
+    codes[0] = _mm256_and_si256(both, low);
+    codes[1] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
+}
+
+/* Where group g of several ends, in steps; the last one, which may be the only one, takes what is left. */
+PCX_INLINE size_t group_end(const pcx_q4gemm_args *p, size_t g, size_t groups, size_t steps)
+{
+    return g + 1 < groups ? (g + 1) * (p->group / 4) : steps;
+}
+
+/* ---- many rows ---- */
+
+/* Panel `panel` less its zero points; -128 times their sums, lane by lane, as starts of windows; scales. */
+static void unpack_panel(const pcx_q4gemm_args *p, size_t panel, const room *r)
+{
+    const size_t steps = ceil_div(p->k, 4), groups = p->k ? ceil_div(p->k, p->group) : 0;
+    const uint8_t *from = p->w + panel * steps * Q4_STEP;
+    const __m256i full = _mm256_set1_epi8((char)128);
+    int16_t *start = r->start;
+    int8_t *to = r->w;
+    size_t s = 0;
+    for (size_t g = 0; g < groups; g++) {
+        const size_t at = (panel * groups + g) * Q4_NR, end = group_end(p, g, groups, steps);
+        const __m256i zero[2] = { load_zeros(p, at), load_zeros(p, at + 8) };
+        __m256 scale[2];
+        load_scales(p, at, scale);
+        _mm256_store_ps(r->scale + g * Q4_NR, scale[0]);
+        _mm256_store_ps(r->scale + g * Q4_NR + 8, scale[1]);
+        for (; s < end; start += 32) {
+            __m256i sum[2] = { _mm256_setzero_si256(), _mm256_setzero_si256() };
+            for (const size_t stop = min_size(s + Q4_WINDOW, end); s < stop; s++, from += Q4_STEP, to += 64) {
+                __m256i codes[2];
+                unpack(qg_load(from), codes);
+                PCX_UNROLL
+                for (int h = 0; h < 2; h++) {
+                    codes[h] = _mm256_sub_epi8(codes[h], zero[h]);
+                    qg_store(to + 32 * h, codes[h]);
+                    sum[h] = _mm256_sub_epi16(sum[h], _mm256_maddubs_epi16(full, codes[h]));
+                }
+            }
+            qg_store(start, sum[0]);
+            qg_store(start + 16, sum[1]);
+        }
+    }
+}
+
+/* Whether groups are of one window each. */
+static int is_single(const pcx_q4gemm_args *p) { return min_size(p->group, p->k) <= 4 * Q4_WINDOW; }
+
+/* Exact sums of a group times its scales, added to v. */
+PCX_INLINE void add_group(float *v, __m256i sum, __m256 scale)
+{
+    _mm256_store_ps(v, _mm256_add_ps(_mm256_load_ps(v), _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum))));
+}
+
+/* v[mr][16]: sums of the tile whose rows are rows[0..mr); `single` as is_single(). */
+PCX_INLINE void tile(const int mr, const int single, const pcx_q4gemm_args *p, const room *m,
+                     const uint8_t *const rows[], float v[][Q4_NR])
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    const size_t steps = ceil_div(p->k, 4), groups = p->k ? ceil_div(p->k, p->group) : 0;
+    _Alignas(32) int32_t sum[Q4_MR][Q4_NR];
+    const uint8_t *row[Q4_MR];
+    const int16_t *start = m->start;
+    const int8_t *w = m->w;
+    const float *scale = m->scale;
+    size_t s = 0;
+    PCX_UNROLL
+    for (int r = 0; r < mr; r++)
+        row[r] = rows[r];
+    memset(v, 0, (size_t)mr * sizeof *v);
+    for (size_t g = 0; g < groups; g++, scale += Q4_NR) {
+        const size_t end = group_end(p, g, groups, steps);
+        if (!single)
+            memset(sum, 0, sizeof sum);
+        do {
+            __m256i acc[Q4_MR][2];
+            PCX_UNROLL
+            for (int r = 0; r < mr; r++) {
+                acc[r][0] = qg_load(start);
+                acc[r][1] = qg_load(start + 16);
+            }
+            if (PCX_LIKELY(end - s >= Q4_WINDOW)) {
+                PCX_UNROLL
+                for (size_t x = 0; x < Q4_WINDOW; x++)
+                    qg_step(mr, 2, row, (ptrdiff_t)(4 * (s + x)), w + 64 * x, acc);
+                s += Q4_WINDOW;
+                w += Q4_WINDOW * 64;
+            } else {
+                for (; s < end; s++, w += 64)
+                    qg_step(mr, 2, row, (ptrdiff_t)(4 * s), w, acc);
+            }
+            PCX_UNROLL
+            for (int r = 0; r < mr; r++)
+                PCX_UNROLL
+                for (int h = 0; h < 2; h++) {
+                    const __m256i total = _mm256_madd_epi16(acc[r][h], ones);
+                    if (single)
+                        add_group(v[r] + 8 * h, total, _mm256_load_ps(scale + 8 * h));
+                    else
+                        qg_store(sum[r] + 8 * h, _mm256_add_epi32(total, qg_load(sum[r] + 8 * h)));
+                }
+            start += 32;
+        } while (!single && s < end);
+        PCX_UNROLL
+        for (int r = 0; !single && r < mr; r++) {
+            add_group(v[r], qg_load(sum[r]), _mm256_load_ps(scale));
+            add_group(v[r] + 8, qg_load(sum[r] + 8), _mm256_load_ps(scale + 8));
+        }
+    }
+}
+
+/* ---- few rows ---- */
+
+/* Row i, signed and zero beyond k, and what its windows' lanes start at: times -8, or -1 to be multiplied by zero points. */
+static void sign_row(const pcx_q4gemm_args *p, size_t i, uint8_t *copy, int16_t *lane)
+{
+    const size_t windows = ceil_div(p->k, 32);
+    const int16_t times = p->zero ? -1 : -8;
+    memcpy(copy, p->a + i * p->lda, p->k);
+    memset(copy + p->k, 128, windows * 32 - p->k);
+    for (size_t x = 0; x < windows; x++) {
+        const __m256i signed_ = _mm256_xor_si256(qg_load(copy + 32 * x), _mm256_set1_epi8((char)128));
+        qg_store(copy + 32 * x, signed_);
+        const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), signed_); /* lanes 0, 1, 0, 1 ... */
+        __m128i sum = _mm_add_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+        sum = _mm_add_epi16(sum, _mm_unpackhi_epi64(sum, sum));
+        sum = _mm_add_epi16(sum, _mm_srli_epi64(sum, 32));
+        lane[2 * x] = (int16_t)(times * (int16_t)_mm_extract_epi16(sum, 0));
+        lane[2 * x + 1] = (int16_t)(times * (int16_t)_mm_extract_epi16(sum, 1));
+    }
+}
+
+/* One step of a panel as it is packed, with signed rows. */
+PCX_INLINE void direct_step(const int mr, const uint8_t *const row[], size_t at, const uint8_t *w, __m256i acc[][2])
+{
+    __m256i codes[2];
+    unpack(qg_load(w), codes);
+    PCX_UNROLL
+    for (int r = 0; r < mr; r++) {
+        const __m256i a = qg_four(row[r] + at);
+        PCX_UNROLL
+        for (int h = 0; h < 2; h++) {
+            acc[r][h] = _mm256_add_epi16(acc[r][h], _mm256_maddubs_epi16(codes[h], a));
+            PCX_KEEP(acc[r][h]);
+        }
+    }
+}
+
+/* v[mr][16]: sums of all rows with a panel; sums stay in registers where there are enough. */
+PCX_INLINE void direct(const int mr, const int single, const pcx_q4gemm_args *p, size_t panel, const room *m,
+                       float v[][Q4_NR])
+{
+    enum { AHEAD = 2048 }; /* bytes */
+    const __m256i ones = _mm256_set1_epi16(1);
+    const size_t steps = ceil_div(p->k, 4), groups = p->k ? ceil_div(p->k, p->group) : 0;
+    const uint8_t *w = p->w + panel * steps * Q4_STEP, *row[Q4_MR];
+    const int16_t *lane[Q4_MR];
+    __m256 total[Q4_MR][2];
+    size_t s = 0;
+    PCX_UNROLL
+    for (int r = 0; r < mr; r++) {
+        row[r] = m->row[r];
+        lane[r] = m->lane + (size_t)(m->row[r] - m->copy) / 16;
+        total[r][0] = total[r][1] = _mm256_setzero_ps();
+    }
+    for (size_t g = 0; g < groups; g++) {
+        const size_t end = group_end(p, g, groups, steps), at = (panel * groups + g) * Q4_NR;
+        __m256i zero[2], sum[Q4_MR][2];
+        __m256 scale[2];
+        load_scales(p, at, scale);
+        PCX_UNROLL
+        for (int h = 0; h < 2; h++)
+            zero[h] = _mm256_and_si256(load_zeros(p, at + 8 * (size_t)h), _mm256_set1_epi16(255));
+        PCX_UNROLL
+        for (int r = 0; r < mr; r++)
+            sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+        do {
+            __m256i acc[Q4_MR][2];
+            PCX_UNROLL
+            for (int r = 0; r < mr; r++) {
+                const __m256i start = qg_four((const uint8_t *)(lane[r] + s / Q4_WINDOW * 2));
+                PCX_UNROLL
+                for (int h = 0; h < 2; h++)
+                    acc[r][h] = p->zero ? _mm256_mullo_epi16(start, zero[h]) : start;
+            }
+            for (size_t ahead = 0; ahead < Q4_WINDOW * Q4_STEP; ahead += 64)
+                _mm_prefetch((const char *)w + AHEAD + ahead, _MM_HINT_T0);
+            if (PCX_LIKELY(end - s >= Q4_WINDOW)) {
+                PCX_UNROLL
+                for (size_t x = 0; x < Q4_WINDOW; x++)
+                    direct_step(mr, row, 4 * (s + x), w + Q4_STEP * x, acc);
+                s += Q4_WINDOW;
+                w += Q4_WINDOW * Q4_STEP;
+            } else {
+                for (; s < end; s++, w += Q4_STEP)
+                    direct_step(mr, row, 4 * s, w, acc);
+            }
+            PCX_UNROLL
+            for (int r = 0; r < mr; r++)
+                PCX_UNROLL
+                for (int h = 0; h < 2; h++)
+                    sum[r][h] = _mm256_add_epi32(sum[r][h], _mm256_madd_epi16(acc[r][h], ones));
+        } while (!single && s < end);
+        PCX_UNROLL
+        for (int r = 0; r < mr; r++)
+            PCX_UNROLL
+            for (int h = 0; h < 2; h++)
+                total[r][h] = _mm256_add_ps(total[r][h], _mm256_mul_ps(scale[h], _mm256_cvtepi32_ps(sum[r][h])));
+    }
+    PCX_UNROLL
+    for (int r = 0; r < mr; r++) {
+        _mm256_store_ps(v[r], total[r][0]);
+        _mm256_store_ps(v[r] + 8, total[r][1]);
+    }
+}
+
+/* ---- tails ---- */
+
+/* A panel's columns beyond n are 0. */
+typedef struct {
+    qt_columns columns;
+    _Alignas(32) float colsum[Q4_NR], bias[Q4_NR];
+    int plain; /* to u8, as in qt_columns; or to floats, all 16 with bounds at most */
+    float low, high, plus; /* for these; plus what makes -0 of relu 0 */
+} ending;
+
+static ending ending_make(const pcx_q4gemm_args *p, const qtail *tail, size_t j)
+{
+    const size_t cols = min_size(Q4_NR, p->n - j);
+    ending e = { .columns = qt_columns_make(tail, j, cols) };
+    e.columns.spared &= ~QT_SMALL; /* that is for sums times scales */
+    memcpy(e.colsum, p->colsum + j, cols * sizeof *e.colsum);
+    if (p->bias)
+        memcpy(e.bias, p->bias + j, cols * sizeof *e.bias);
+    e.plain = e.columns.plain || (tail->mode == QT_F32 && cols == Q4_NR && p->act <= PCX_ACT_CLIP);
+    pcx_act_bounds(p->act, p->act_params, &e.low, &e.high);
+    e.plus = p->act == PCX_ACT_RELU ? 0.0f : -0.0f;
+    return e;
+}
+
+/* Rows [i, i + rows) of v to `out`. */
+static void finish(const pcx_q4gemm_args *p, const ending *e, size_t i, size_t rows, float v[][Q4_NR], char *out)
+{
+    const qtail *tail = e->columns.tail;
+    const size_t ldo = p->ldo * tail->bytes;
+    for (size_t r = 0; r < rows; r++) {
+        const __m256 zero = _mm256_set1_ps((float)(int32_t)((uint32_t)p->azp[(i + r) * p->ldz] - 128));
+        const __m256 scale = _mm256_broadcast_ss(p->ascale + (i + r) * p->lds);
+        PCX_UNROLL
+        for (int h = 0; h < 16; h += 8) {
+            __m256 y = _mm256_load_ps(v[r] + h);
+            y = _mm256_mul_ps(_mm256_sub_ps(y, _mm256_mul_ps(zero, _mm256_load_ps(e->colsum + h))), scale);
+            y = p->bias ? _mm256_add_ps(y, _mm256_load_ps(e->bias + h)) : y;
+            if (e->plain && tail->mode == QT_F32) { /* max and min return their second argument if one is NaN */
+                y = _mm256_min_ps(_mm256_set1_ps(e->high), _mm256_max_ps(_mm256_set1_ps(e->low), y));
+                y = _mm256_add_ps(y, _mm256_set1_ps(e->plus));
+            }
+            _mm256_store_ps(v[r] + h, y);
+        }
+        if (!e->plain)
+            qtail_floats(tail, i + r, e->columns.j, e->columns.cols, v[r], out + r * ldo);
+        else if (tail->mode == QT_F32)
+            memcpy(out + r * ldo, v[r], sizeof v[r]);
+    }
+    if (!e->plain || tail->mode == QT_F32)
+        return;
+    const uint8_t *theirs = qt_theirs(&e->columns, i);
+    for (size_t r = 0; r < rows; r += 2, theirs += theirs ? 2 * p->ldr : 0) {
+        const int two = r + 1 < rows;
+        const float *next = v[r + (size_t)two];
+        const __m256 both[4] = { _mm256_load_ps(v[r]), _mm256_load_ps(v[r] + 8), _mm256_load_ps(next),
+                                 _mm256_load_ps(next + 8) };
+        const __m256i bytes = qt_in_order_avx2(qt_bytes_avx2(both, &e->columns.clamp, e->columns.spared));
+        qt_put_avx2(&e->columns, bytes, theirs, two, (uint8_t *)out + r * ldo, ldo);
+    }
+    if (e->columns.rise)
+        qt_lut_avx2(e->columns.rise, (uint8_t *)out, rows, ldo, 0);
+}
+
+/* ---- all of it ---- */
+
+#define TILE(mr)                                                                                                     \
+    static PCX_NOINLINE void tile_##mr(const pcx_q4gemm_args *p, const room *m, const uint8_t *const rows[],         \
+                                       float v[][Q4_NR])                                                             \
+    {                                                                                                                \
+        if (is_single(p))                                                                                            \
+            tile(mr, 1, p, m, rows, v);                                                                              \
+        else                                                                                                         \
+            tile(mr, 0, p, m, rows, v);                                                                              \
+    }                                                                                                                \
+    static PCX_NOINLINE void direct_##mr(const pcx_q4gemm_args *p, size_t panel, const room *m, float v[][Q4_NR])    \
+    {                                                                                                                \
+        if (is_single(p))                                                                                            \
+            direct(mr, 1, p, panel, m, v);                                                                           \
+        else                                                                                                         \
+            direct(mr, 0, p, panel, m, v);                                                                           \
+    }
+TILE(1) TILE(2) TILE(3) TILE(4) TILE(6)
+#undef TILE
+
+static void (*const tile_of[])(const pcx_q4gemm_args *, const room *, const uint8_t *const[], float[][Q4_NR]) = {
+    NULL, tile_1, tile_2, tile_3, tile_4, tile_6, tile_6,
+};
+static void (*const direct_of[])(const pcx_q4gemm_args *, size_t, const room *, float[][Q4_NR]) = {
+    NULL, direct_1, direct_2, direct_3, direct_4, direct_6, direct_6,
+};
+
+/* Rows [i, i + rows), to whole tiles; beyond them the last one is taken again. */
+static void rows_make(const pcx_q4gemm_args *p, size_t i, size_t rows, room *m)
+{
+    const size_t windows = ceil_div(p->k, 32);
+    for (size_t r = 0; r < rows; r++) {
+        uint8_t *copy = m->copy + r * windows * 32;
+        m->row[r] = in_place(p) ? p->a + (i + r) * p->lda : copy;
+        if (is_direct(p)) {
+            sign_row(p, i + r, copy, m->lane + r * windows * 2);
+        } else if (!in_place(p)) {
+            memcpy(copy, p->a + (i + r) * p->lda, p->k);
+            memset(copy + p->k, 0, windows * 32 - p->k);
+        }
+    }
+    for (size_t r = rows; r < round_up(rows, Q4_MR); r++)
+        m->row[r] = m->row[rows - 1];
+}
+
+void q4gemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
+{
+    const pcx_q4gemm_args *p = args;
+    const q4_grid g = q4_split(p);
+    const qtail tail = q4_tail(p);
+    _Alignas(32) float v[Q4_MR][Q4_NR];
+    room m = { 0 };
+    if (begin >= end)
+        return;
+    room_make(p, scratch, &m);
+    for (size_t u = begin; u < end; u++) {
+        const size_t panel = u % g.panels, i = u / g.panels * g.rows, rows = min_size(g.rows, p->m - i);
+        const ending e = ending_make(p, &tail, panel * Q4_NR);
+        char *out = (char *)p->out + (i * p->ldo + panel * Q4_NR) * tail.bytes;
+        if (u == begin || panel == 0)
+            rows_make(p, i, rows, &m);
+        if (is_direct(p)) {
+            direct_of[rows](p, panel, &m, v);
+            finish(p, &e, i, rows, v, out);
+            continue;
+        }
+        unpack_panel(p, panel, &m);
+        for (size_t r = 0; r < rows; r += Q4_MR) {
+            const size_t count = min_size(Q4_MR, rows - r);
+            tile_of[count](p, &m, m.row + r, v);
+            finish(p, &e, i + r, count, v, out + r * p->ldo * tail.bytes);
+        }
+    }
+}
+
+PCX_TARGET_END
+#endif

@@ -1,0 +1,109 @@
+"""What all layers share: the arrays of a call, and files."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+
+import numpy as np
+
+from .._pcx import ffi
+from ..sparse import checked_out, pointer, straight
+
+NONE = np.zeros(2, np.float32)  # parameters of an activation that takes none
+_FLOAT = np.dtype(np.float32)
+
+
+def call_arrays(layer, x, out) -> tuple[np.ndarray, np.ndarray, int]:
+    """x float32[..., k], out float32[..., n], made if it is None, and how many rows they have.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a type or shape does not fit the layer's.
+    """
+    name, (n, k) = type(layer).__name__, layer.shape
+    if not isinstance(x, np.ndarray) or x.dtype != _FLOAT:
+        raise TypeError(f"{name}: x must be a float32 array, got {getattr(x, 'dtype', type(x).__name__)}")
+    if not x.ndim or x.shape[-1] != k:
+        raise ValueError(f"{name}: x must have {k} columns, got shape {x.shape}")
+    shape = (*x.shape[:-1], n)
+    if out is None:
+        out = np.empty(shape, np.float32)
+    else:
+        checked_out(out, shape, np.float32, (x,), name)
+    return straight(x), out, math.prod(shape[:-1])
+
+
+def dense_weights(name: str, W) -> np.ndarray:
+    """W as float32[n, k].
+
+    Raises
+    ------
+    ValueError
+        If it is not a matrix of finite numbers.
+    """
+    W = np.asarray(W, np.float32)
+    if W.ndim != 2:
+        raise ValueError(f"{name}: W must be a matrix, got shape {W.shape}")
+    if not np.isfinite(W).all():
+        raise ValueError(f"{name}: W must be finite")
+    return W
+
+
+def checked_bias(name: str, bias, n: int) -> np.ndarray | None:
+    """A copy of the bias as float32[n].
+
+    Raises
+    ------
+    ValueError
+        If it has another shape.
+    """
+    if bias is None:
+        return None
+    bias = np.array(bias, np.float32)
+    if bias.shape != (n,):
+        raise ValueError(f"{name}: bias must have shape ({n},), got {bias.shape}")
+    return bias
+
+
+def address(x: np.ndarray | None, kind: str = "float *"):
+    """Where an array lies, for C; NULL for None."""
+    return ffi.NULL if x is None else pointer(kind, x)
+
+
+def write(path: str | os.PathLike, name: str, tensors: Mapping[str, np.ndarray | None], metadata=None) -> None:
+    """A safetensors file of those tensors that are not None, each called `name`.its own name."""
+    prefix = f"{name}." if name else ""
+    present = {prefix + key: np.ascontiguousarray(x) for key, x in tensors.items() if x is not None}
+    _safetensors("numpy").save_file(present, os.fspath(path), metadata)
+
+
+def read(path: str | os.PathLike, name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors of the module `name` in a safetensors file, by their own names, and the file's metadata.
+
+    Raises
+    ------
+    KeyError
+        If the file has none.
+    """
+    prefix = f"{name}." if name else ""
+    with _safetensors("").safe_open(os.fspath(path), "numpy") as file:
+        keys = [key for key in file.keys() if key.startswith(prefix) and "." not in key[len(prefix) :]]
+        if not keys:
+            modules = sorted({key.rpartition(".")[0] for key in file.keys()})
+            raise KeyError(f"{os.fspath(path)} has no module {name!r}; it has {', '.join(map(repr, modules[:8]))}")
+        return {key[len(prefix) :]: file.get_tensor(key) for key in keys}, file.metadata() or {}
+
+
+def _safetensors(module: str):
+    from importlib import import_module
+
+    try:
+        import_module("ml_dtypes")  # bfloat16
+        return import_module(f"safetensors.{module}" if module else "safetensors")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"files of layers need {error.name}: pip install 'pycompress-engine[layers]'"
+        ) from None

@@ -1,0 +1,228 @@
+"""QuantizedLinear: a linear layer with weights of 8 or 4 bits, whose input is rounded to 8 bits."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from .. import kernels
+from .._pcx import ffi, lib
+from ..cpu import cpu_mask
+from ..native import aligned
+from ..rounding import round_groups, round_weights
+from ..sparse import run
+from ..weights import Q4, Q8
+from . import formats
+from .base import NONE, address, call_arrays, checked_bias, dense_weights, read, write
+
+LARGEST_K = 1 << 16  # sums of 8 bits by 8 bits, in int32
+WINDOW = 2  # steps of four whose sum int16 must hold (kernels/qgemm.py); 8 bits lose 0.3 of a bit to that
+GROUP = 32
+
+
+class QuantizedLinear:
+    """y = x W' + bias for weights W, n x k, of 8 bits with a scale per row or of 4 bits with a scale per group of columns.
+
+    Each row of x is rounded to 8 bits over its own range ("dynamic"), or all over a given one ("static"). Sums of
+    products are exact integers, and results are the same bytes on every CPU and any number of threads. x must be
+    finite. A call releases the GIL; calls from several threads are safe.
+
+    Made by `from_dense`, `load` or `from_gguf`; weights are copied.
+    """
+
+    def __init__(self, weights: Q8 | Q4, bias=None, input_range: tuple[float, float] | None = None):
+        """Of weights as they are stored (``pycompress.weights``); `input_range` as in `from_dense`."""
+        n, k = weights.w.shape
+        if k > LARGEST_K:
+            raise ValueError(f"QuantizedLinear: at most {LARGEST_K} inputs, got {k}")
+        if not np.isfinite(weights.scale).all():
+            raise ValueError("QuantizedLinear: scales must be finite")
+        self._shape, self._weights, self._bias = (n, k), weights, checked_bias("QuantizedLinear", bias, n)
+        self._range = None if input_range is None else _grid(*input_range)
+        if isinstance(weights, Q4):
+            self._kernel, self._packed = "q4gemm", kernels.module("q4gemm").pack(weights)
+        else:
+            self._kernel, self._packed = "qgemm", kernels.module("qgemm").pack(weights.w)
+        self._made: dict[int, np.ndarray] = {}  # what implementations of the kernel prepare of the weights
+
+    @classmethod
+    def from_dense(
+        cls, W, bias=None, *, bits: int = 8, group_size: int | None = None, symmetric: bool = True,
+        activations: str = "dynamic", input_range: tuple[float, float] | None = None,
+    ) -> QuantizedLinear:  # fmt: skip
+        """Of an array [n, k], rounded with the scales of least squared error.
+
+        Parameters
+        ----------
+        bits : 8 or 4
+        group_size : int, optional
+            Columns that share a scale, a multiple of 32; 4 bits only, where it is 32 by default. 0: the whole row.
+        symmetric : bool
+            Zero points of 0 (of 4 bits: 8 of 16); else chosen for each group. Of 8 bits always.
+        activations : "dynamic" or "static"
+        input_range : (least, greatest), for "static"
+            What x lies in; beyond it is clipped.
+
+        Raises
+        ------
+        ValueError
+            If W is not a finite matrix, or an argument is none of these.
+        """
+        W = dense_weights("QuantizedLinear", W)
+        if bits not in (4, 8):
+            raise ValueError(f"QuantizedLinear: bits must be 8 or 4, got {bits!r}")
+        if activations not in ("dynamic", "static") or (activations == "static") != (input_range is not None):
+            raise ValueError(
+                "QuantizedLinear: activations must be 'dynamic', or 'static' with an input_range, "
+                f"got {activations!r} and {input_range!r}"
+            )
+        if bits == 8:
+            if group_size or not symmetric:
+                raise ValueError("QuantizedLinear: weights of 8 bits are symmetric, with one scale per row")
+            q, scale = round_weights(W, WINDOW)
+            return cls(Q8(q, scale, np.zeros(len(W), np.int32)), bias, input_range)
+        group = GROUP if group_size is None else group_size or max(W.shape[1], 1)
+        if group_size and (group_size < 0 or group_size % 32):
+            raise ValueError(f"QuantizedLinear: group_size must be a multiple of 32, or 0, got {group_size!r}")
+        return cls(round_groups(W, group, symmetric), bias, input_range)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, name: str = "") -> QuantizedLinear:
+        """The module `name` of a safetensors file, as `save` and compressed-tensors ("pack-quantized", "int-quantized") write it.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If the file has no such module, or it is stored otherwise.
+        """
+        what = f"{os.fspath(path)}: {name or 'the module'}"
+        return cls(*formats.compressed_tensors(*read(path, name), what))
+
+    @classmethod
+    def from_gguf(cls, path: str | os.PathLike, name: str, bias=None) -> QuantizedLinear:
+        """The Q4_0 tensor `name` of a GGUF file; needs the package gguf.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If the file has no such tensor, or it is of another type.
+        """
+        return cls(formats.gguf(path, name), bias)
+
+    def save(self, path: str | os.PathLike, name: str = "") -> None:
+        """Write a safetensors file with the names and the packing of compressed-tensors."""
+        write(path, name, *formats.as_compressed_tensors(self._weights, self._bias, self._range))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, k): outputs and inputs."""
+        return self._shape
+
+    @property
+    def bits(self) -> int:
+        """Bits of a weight."""
+        return 4 if isinstance(self._weights, Q4) else 8
+
+    @property
+    def bias(self) -> np.ndarray | None:
+        """A copy of the bias, float32[n]."""
+        return None if self._bias is None else self._bias.copy()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the packed weights, their scales and the bias."""
+        held = [x for x in (*vars(self._packed).values(), self._bias) if isinstance(x, np.ndarray)]
+        return sum(x.nbytes for x in held) + (self._weights.scale.nbytes if self.bits == 8 else 0)
+
+    def dense(self) -> np.ndarray:
+        """The weights that are meant, float32[n, k]."""
+        return self._weights.dense()
+
+    def __repr__(self):
+        (n, k), how = self.shape, "dynamic" if self._range is None else "static"
+        group = f" in groups of {self._weights.group}" if self.bits == 4 else ""
+        return f"QuantizedLinear({n} x {k}, {self.bits} bits{group}, {how})"
+
+    def __call__(self, x: np.ndarray, out: np.ndarray | None = None, *, num_threads: int | None = None) -> np.ndarray:
+        """x W' + bias, for any leading dimensions.
+
+        Parameters
+        ----------
+        x : float32[..., k]
+        out : float32[..., n], C-contiguous, optional
+            Where to write; it must not overlap x.
+        num_threads : int, optional
+            By default ``pycompress.get_num_threads()``, or 1 where there is little to do.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a type or shape does not fit.
+        """
+        x, out, m = call_arrays(self, x, out)
+        codes, scale, zero = self._rounded(x, m, num_threads)
+        rows = out.reshape(m, self.shape[0])
+        (self._product4 if self.bits == 4 else self._product8)(codes, scale, zero, rows, num_threads)
+        return out
+
+    def _product8(self, codes, scale, zero, out, num_threads) -> None:
+        """out[m, n] of the codes; scales of rows, and the bias, follow the exact sums."""
+        (m, k), n, w = codes.shape, self.shape[0], self._weights
+        args = ffi.new("pcx_qgemm_args *")
+        args.m, args.lda, args.k, args.n, args.ldz = m, k, k, n, int(zero.size > 1)
+        args.a, args.azp = address(codes, "uint8_t *"), address(zero, "int32_t *")
+        args.w, args.colsum = address(self._packed.w, "int8_t *"), address(self._packed.colsum, "int32_t *")
+        args.wzp = address(w.zero if w.zero.any() else None, "int32_t *")
+        args.tail.scale, args.tail.act_params = address(w.scale), address(NONE)
+        args.ldo, args.ot, args.out = n, lib.PCX_F32, address(out, "void *")
+        args.prepared = self._prepared(args)
+        run("qgemm", args, num_threads, m * n * k)
+        out *= scale.reshape(-1, 1)
+        if self._bias is not None:
+            out += self._bias
+
+    def _prepared(self, args):
+        """What the implementation that will run derives from the weights; made once for each."""
+        kernel = lib.pcx_kernel_named(self._kernel.encode())
+        impl = lib.pcx_select(kernel, cpu_mask())
+        if not impl.prepare:
+            return ffi.NULL
+        key = int(ffi.cast("uintptr_t", impl))
+        if key not in self._made:
+            made = aligned((max(impl.prepared(args), 1),), np.uint8)
+            impl.prepare(args, ffi.from_buffer(made))
+            self._made[key] = made
+        return address(self._made[key], "void *")
+
+    def _rounded(self, x: np.ndarray, m: int, num_threads):
+        """(codes uint8[m, k], scale float32, zero int32) of the input, one of each for all rows or for each."""
+        k = self.shape[1]
+        codes = np.empty((m, k), np.uint8)
+        if self._range is not None:
+            scale, zero = self._range
+            args = ffi.new("pcx_quantize_args *")
+            args.outer = args.c = 1
+            args.inner, args.x, args.scale, args.zero = m * k, address(x), address(scale), address(zero, "int32_t *")
+            args.clamp, args.ot, args.out = address(_CODES, "int32_t *"), lib.PCX_U8, address(codes, "void *")
+            run("quantize", args, num_threads, m * k)
+            return codes, scale, zero
+        scale, zero = np.empty(m, np.float32), np.empty(m, np.int32)
+        args = ffi.new("pcx_dynquant_args *")
+        args.m, args.ldx, args.k, args.ldo, args.x = m, k, k, k, address(x)
+        args.out, args.out_scale = address(codes, "uint8_t *"), address(scale)
+        args.out_zero = address(zero, "int32_t *")
+        run("dynquant", args, num_threads, m * k)
+        return codes, scale, zero
+
+
+_CODES = np.array([0, 255], np.int32)
+
+
+def _grid(least: float, greatest: float) -> tuple[np.ndarray, np.ndarray]:
+    """The scale float32[1] and the zero point int32[1] of uint8 codes over a range, to which 0 is added."""
+    if not (np.isfinite([least, greatest]).all() and least <= greatest):
+        raise ValueError(f"QuantizedLinear: input_range must be (least, greatest), got {(least, greatest)!r}")
+    low, high = min(least, 0.0), max(greatest, 0.0)
+    scale = np.float32((high - low) / 255) or np.float32(1)
+    return np.array([scale]), np.array([np.rint(-low / scale)], np.int32)
