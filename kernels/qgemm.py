@@ -83,7 +83,7 @@ def pack(w, segments=1):
     steps = _steps(w, segments)  # [n,s,4]
     full = np.zeros((panels * NR, *steps.shape[1:]), np.int8)
     full[:n] = steps
-    packed = np.ascontiguousarray(full.reshape(panels, NR, -1, 4).transpose(0, 2, 1, 3))
+    packed = np.ascontiguousarray(full.reshape(panels, NR, full.shape[1], 4).transpose(0, 2, 1, 3))
     proof = np.full(panels * NR, WINDOWS[0])
     proof[:n] = certify(w, segments)
     return Packed(packed, w.sum(1, dtype=np.int32), proof.reshape(panels, NR).min(1, initial=WINDOWS[0]))

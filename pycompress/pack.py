@@ -25,6 +25,11 @@ def _packed(step: Step, cache: dict) -> Step:
     if isinstance(scale, np.ndarray) and scale.dtype == np.float64:  # so that fusing rounded only once
         step = step.replace(scale=scale.astype(np.float32))
     weights = step.args.get("w")
+    if step.kernel == "lowrank":
+        factors = {name: step.args[name].w for name in "uv"}
+        return step.replace(**{name: _once(cache, "sgemm", w, module("sgemm").pack) for name, w in factors.items()})
+    if step.kernel == "qlowrank":
+        step = step.replace(v=_once(cache, "qlowrank", step.args["v"].w, module("qlowrank").pack))
     if isinstance(weights, Dense):
         w = weights.w.reshape(weights.w.shape[0], -1) if weights.w.ndim > 2 else weights.w
         kernel = "sgemm" if step.kernel == "sconv" else step.kernel  # the same panels
@@ -36,7 +41,8 @@ def _packed(step: Step, cache: dict) -> Step:
         packed = _once(cache, f"hgemm, {w.dtype.name}", w.view(np.uint16), lambda bits: bits_packed(bits, w.dtype))
         return step.replace(w=packed)
     if isinstance(weights, Q8):
-        packed = _once(cache, step.kernel, weights.w, module(step.kernel).pack)
+        kernel = "qgemm" if step.kernel == "qlowrank" else step.kernel  # the same panels
+        packed = _once(cache, kernel, weights.w, module(kernel).pack)
         form = _form(step.kernel, packed.T) if hasattr(packed, "T") else ""
         return step.replace(**given(packed, step.args), reason="; ".join(filter(None, (step.reason, form))))
     return step

@@ -115,11 +115,12 @@ def compile(
     sets = [input_shapes] if one else input_shapes
     programs = []
     for shapes in sets:
-        program = lowered(loaded, input_shapes_of(loaded, shapes, images), {}, images)
-        if strict:
-            _refuse_uncompressed(program, loaded)
-        programs.append(program)
-    return program_plan(loaded, programs, cpu=cpu, labels=labels, costs=table, sparse=sparse)
+        programs.append(lowered(loaded, input_shapes_of(loaded, shapes, images), {}, images))
+    floats = [uncompressed(program, loaded) if strict else [] for program in programs]
+    plan = program_plan(loaded, programs, cpu=cpu, labels=labels, costs=table, sparse=sparse)
+    for program, names in zip(programs, floats):
+        _refuse_uncompressed(program, names)
+    return plan
 
 
 def lowered(model: Model, shapes: dict[str, tuple[int, ...]], values=None, images=None) -> Program:
@@ -258,8 +259,10 @@ def input_shapes_of(model: Model, shapes, images) -> dict[str, tuple[int, ...]]:
     return concrete
 
 
-def _refuse_uncompressed(program: Program, model: Model) -> None:
-    if nodes := uncompressed(program, model):
+def _refuse_uncompressed(program: Program, names: list[str]) -> None:
+    """Raise if a node among `names`, in float when `program` was lowered, did not join a product on integers since."""
+    joined = {step.node for step in program.steps if step.kernel == "qlowrank"}
+    if nodes := [name for name in names if name not in joined]:
         raise ModelError(f"strict: these nodes were compressed but would not run compressed: {', '.join(nodes)}")
 
 
@@ -372,7 +375,7 @@ def _note(step: Step, sizes: dict[str, int], in_float: bool) -> dict[str, object
 
 def macs(kernel: str, s: dict[str, int]) -> int:
     """Multiply-accumulates of one call, those with zeros that a sparse kernel leaves out excepted."""
-    if kernel == "lowrank":
+    if kernel in ("lowrank", "qlowrank"):
         return s["m"] * s["r"] * (s["n"] + s["k"])
     if kernel in ("sgemm", "hgemm", "qgemm", "q4gemm"):
         return s["m"] * s["n"] * s["k"]

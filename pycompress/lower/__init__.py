@@ -129,7 +129,8 @@ def lower(
     outputs = [_output(ctx, i, port.name) for i, port in enumerate(model.graph.output)]
     names = {n: v.data for n, v in ctx.env.items() if v.runtime and v.data is not None}
     shapes = {name: (value.shape, value.runtime) for name, value in ctx.env.items()}
-    return Program(inputs, outputs, ctx.steps, ctx.buffers, names, coded=ctx.coded, shapes=shapes, half=model.half)
+    kept = dict(coded=ctx.coded, quantized=ctx.quantized, shapes=shapes, half=model.half)
+    return Program(inputs, outputs, ctx.steps, ctx.buffers, names, **kept)
 
 
 def _lower_node(ctx: Lowering, proto) -> None:

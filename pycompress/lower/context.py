@@ -39,6 +39,7 @@ class Lowering:
         self.node: Node | None = None
         self.joined: dict[int, tuple] = {}  # by id of the buffer's array: codes, the parts they were joined of, axis
         self.coded: dict[int, Coded] = {}
+        self.quantized: dict[int, Quant] = {}
         self.turned: dict[int, tuple[Value, Value]] = {}  # codes of images, channels last, by id of their value
         self._floats: dict[int, np.ndarray] = {}
         self._bytes = 0
@@ -123,6 +124,7 @@ class Lowering:
             real = np.asarray(
                 (codes.astype(np.int32) - zero.reshape(shape)).astype(np.float32) * q.scale.reshape(shape)
             )
+            self.quantized[id(real)] = q
             if q.scale.size == 1 and q.value.dtype in ("u8", "i8"):
                 shift = 128 if q.value.dtype == "i8" else 0
                 self.coded[id(real)] = Coded(

@@ -119,6 +119,7 @@ class Program:
     batch: str = ""  # how a batch of images is run, and why
     coded: dict[int, Coded] = field(default_factory=dict)  # by id of their float array
     half: str = ""  # "float16" or "bfloat16", where the model multiplies by weights of that type
+    quantized: dict[int, Quant] = field(default_factory=dict)  # what float constants were dequantized from, likewise
 
     def buffer(self, x: np.ndarray) -> Buffer | None:
         """The buffer that `x` is a view of; None for constant data."""

@@ -13,8 +13,8 @@ from ..lower.values import Buffer, Step, root
 from . import tables
 from .uses import Uses, covers, dense, twin, writes
 
-PRODUCTS = ("qgemm", "qconv", "qdwconv")
-WRITE_ROWS = (*PRODUCTS, "sgemm", "sconv", "dwconv", "qpool", "pool", "lut", "unary")
+PRODUCTS = ("qgemm", "qconv", "qdwconv", "qlowrank")
+WRITE_ROWS = (*PRODUCTS, "sgemm", "sconv", "dwconv", "lowrank", "qpool", "pool", "lut", "unary")
 ADD, SUB, MUL = range(3)  # op of binary
 
 
