@@ -196,19 +196,24 @@ typedef struct {
 /*
  * spmm: out = act(bias + a . w' + residual), f32, where most of w is zero: only its nonzeros are stored and
  * multiplied, so that infinity times a zero of w adds nothing.  Each output is one sum, bias first, in the order of
- * the slices, and in each as the nonzeros stand; pack() stores them along k (FMA where the ISA has it).
+ * the slices, and in each as the nonzeros stand; pack() stores them along k (FMA where the ISA has it).  Images may
+ * lie pixel by pixel (ldk 1) or in planes (lda 1), each of the three as it likes.
  * |error| <= (z + 2) * 2^-24 * (sum |a||w| + |bias| + |residual|) with z nonzeros in the row, before the activation.
  */
 typedef struct {
-    size_t m, lda, k;
-    const float *a; /* [m:lda,k] */
+    size_t m, lda, k, ldk;
+    const float *a; /* [m:lda,k:ldk] */
     size_t slices, n, nnz;
     const int32_t *rows;   /* [slices,n+1]: row r of slice s is rows[s][r] to rows[s][r+1]: kernels.spmm.pack */
     const uint16_t *index; /* [nnz]: columns */
     const float *w;        /* [nnz] */
-    pcx_epilogue tail;
-    size_t ldo;
-    float *out; /* [m:ldo,n] */
+    const float *bias; /* [n] or NULL */
+    size_t act;        /* PCX_ACT_* */
+    const float *act_params; /* [2] */
+    size_t ldr, lds;
+    const float *residual; /* [m:ldr,n:lds] or NULL, added before the activation */
+    size_t ldo, ldc;
+    float *out; /* [m:ldo,n:ldc] */
 } pcx_spmm_args;
 
 /*

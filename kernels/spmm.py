@@ -3,6 +3,8 @@
 The weights, n x k, are held by rows (CSR), but cut along k into slices: first the nonzeros of
 slice 0, row after row, then those of slice 1, and so on.  A kernel that takes slice by slice meets
 only the columns of one, which then stay in the L1 cache.  Each sum still runs along k.
+
+Images may lie pixel by pixel or in planes, channel by channel: strides say which.
 """
 
 from dataclasses import dataclass
@@ -19,15 +21,15 @@ FEW = 8  # pixels at most that slices do no good
 
 @reference(where="act<9,m<2147483648,n<2147483648,k<=65536")
 def spmm(
-    a: "f32[m:lda,k]",
+    a: "f32[m:lda,k:ldk]",
     rows: "i32[slices,n+1]<nnz+1",
     index: "u16[nnz]<k",
     w: "f32[nnz]",
     bias: "f32[n]?",
     act: "size",
     act_params: "f32[2]",
-    residual: "f32[m:ldr,n]?",
-    out: "f32[m:ldo,n]",
+    residual: "f32[m:ldr,n:lds]?",
+    out: "f32[m:ldo,n:ldc]",
 ):
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
@@ -101,6 +103,13 @@ def dense(packed, k):
     w = np.zeros((n, k), np.float32)
     w[row, packed.index] = packed.w
     return w
+
+
+def in_planes(x):
+    """The matrix `x` [m, n] in memory of which neighbouring pixels are neighbours, planes a few floats apart."""
+    planes = np.zeros((x.shape[1], x.shape[0] + 3), x.dtype)
+    planes[:, : len(x)] = x.T
+    return planes[:, : len(x)].T
 
 
 def example(rng, m, n, k, zeros=0.8, columns=None):

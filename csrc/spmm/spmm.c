@@ -24,20 +24,19 @@ static size_t spmm_units(const void *args) { return ((const pcx_spmm_args *)args
 static void spmm_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_spmm_args *p = args;
-    const pcx_epilogue *tail = &p->tail;
     (void)scratch;
     for (size_t i = begin; i < end; i++)
         for (size_t j = 0; j < p->n; j++) {
             const float *a = p->a + i * p->lda;
-            float sum = tail->bias ? tail->bias[j] : 0;
+            float sum = p->bias ? p->bias[j] : 0;
             for (size_t s = 0; s < p->slices; s++) {
                 const int32_t *row = p->rows + s * (p->n + 1) + j;
                 for (int32_t q = row[0]; q < row[1]; q++)
-                    sum += a[p->index[q]] * p->w[q];
+                    sum += a[p->index[q] * p->ldk] * p->w[q];
             }
-            if (tail->residual)
-                sum += tail->residual[i * tail->ldr + j];
-            p->out[i * p->ldo + j] = pcx_act(sum, tail->act, tail->act_params);
+            if (p->residual)
+                sum += p->residual[i * p->ldr + j * p->lds];
+            p->out[i * p->ldo + j * p->ldc] = pcx_act(sum, p->act, p->act_params);
         }
 }
 
@@ -49,9 +48,9 @@ static const pcx_impl impls[] = {
 };
 
 const pcx_kernel pcx_spmm = {
-    "spmm", 1,
-    "m lda k a:f32[m:lda,k] slices n nnz rows:i32[slices,n+1]<nnz+1 index:u16[nnz]<k w:f32[nnz] bias?:f32[n] act "
-    "act_params:f32[2] ldr residual?:f32[m:ldr,n] ldo out:f32[m:ldo,n] "
+    "spmm", 2,
+    "m lda k ldk a:f32[m:lda,k:ldk] slices n nnz rows:i32[slices,n+1]<nnz+1 index:u16[nnz]<k w:f32[nnz] bias?:f32[n] act "
+    "act_params:f32[2] ldr lds residual?:f32[m:ldr,n:lds] ldo ldc out:f32[m:ldo,n:ldc] "
     "where act<9,m<2147483648,n<2147483648,k<=65536",
     impls,
 };

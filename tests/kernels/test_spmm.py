@@ -170,3 +170,19 @@ def test_values_out_of_bounds_are_refused():
         broken[at].reshape(-1)[0] = bad
         with pytest.raises(ValueError, match="every value of"):
             native.spmm(*broken)
+
+
+@isas("spmm")
+@pytest.mark.parametrize("act", (0, 1, 2, 6))
+@pytest.mark.parametrize("residual", (True, False))
+@pytest.mark.parametrize("m, n, k", [*PIXELS[::2], (49, 70, 150), (3, 17, 0), (40, 16, 1), (128, 3, 70)])
+def test_images_may_lie_in_planes_each_as_it_likes(isa, m, n, k, residual, act):
+    values = example(m, n, k, act=act, residual=residual, columns=64)
+    usual = run("spmm", values, isa)[0]
+    for which in range(8):
+        turned = [*values]
+        for i, at in enumerate((0, 7, 8)):
+            if which >> i & 1 and values[at] is not None:
+                turned[at] = ref.in_planes(values[at])
+        check("spmm", turned, isa, close)
+        np.testing.assert_array_equal(run("spmm", turned, isa)[0], usual)
