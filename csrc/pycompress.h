@@ -20,7 +20,7 @@ extern "C" {
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
     X(sgemm) X(hgemm) X(sconv) X(dwconv) X(lowrank) \
-    X(qgemm) X(q4gemm) X(qconv) X(qdwconv) X(qspmm) \
+    X(qgemm) X(q4gemm) X(qconv) X(qdwconv) X(qspmm) X(qlowrank) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
     X(dynquant) X(where) X(compare) \
@@ -322,6 +322,29 @@ typedef struct {
     size_t ldo, ot;
     void *out; /* [m:ldo,n] u8, i32 or f32 */
 } pcx_qgemm_args;
+
+/*
+ * qlowrank: acc = sum_j h_j v_j + bias in int32, then the qepilogue, where h_j is 16 bits of the sum before it:
+ * h_j = round_half_even(clamp(float(sum (a - azp) w_j + mid_bias_j) * mid_scale_j, -32767, 32767)), w as in qgemm.
+ * 255 * 128 * 65536 < 2^31 and 32767 * 128 * 512 < 2^31: without biases no sum overflows; sums are modulo 2^32.
+ * Against h that is not rounded acc lacks at most half the sum of |v|, if mid_scale is such that nothing is clamped.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const uint8_t *a;   /* [m:lda,k] */
+    const int32_t *azp; /* [1] */
+    size_t r;
+    const int8_t *w;       /* [ceil(r/16),ceil(k/4),16,4], zero padded: kernels.qgemm.pack */
+    const int32_t *colsum; /* [r]: sum of w over k */
+    const int32_t *mid_bias; /* [r] or NULL */
+    const float *mid_scale;  /* [r] */
+    size_t n;
+    const int8_t *v; /* [ceil(n/16),ceil(r/2),16,2], zero padded: kernels.qlowrank.pack */
+    pcx_qepilogue tail;
+    const void *prepared; /* qgemm's, of w */
+    size_t ldo, ot;
+    void *out; /* [m:ldo,n] u8, i32 or f32 */
+} pcx_qlowrank_args;
 
 /*
  * q4gemm: 4-bit weights, code - zero (8 where zero is NULL) times the scale of their group of columns.  In groups

@@ -83,10 +83,16 @@ def pack(w, segments=1):
     steps = _steps(w, segments)  # [n,s,4]
     full = np.zeros((panels * NR, *steps.shape[1:]), np.int8)
     full[:n] = steps
-    packed = np.ascontiguousarray(full.reshape(panels, NR, -1, 4).transpose(0, 2, 1, 3))
+    packed = np.ascontiguousarray(full.reshape(panels, NR, full.shape[1], 4).transpose(0, 2, 1, 3))
     proof = np.full(panels * NR, WINDOWS[0])
     proof[:n] = certify(w, segments)
     return Packed(packed, w.sum(1, dtype=np.int32), proof.reshape(panels, NR).min(1, initial=WINDOWS[0]))
+
+
+def unpack(packed, n, k):
+    """The weights int8[n,k] again, of one run."""
+    rows = packed.w.transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(rows.reshape(rows.shape[0] * NR, -1)[:n, :k]) if k else np.zeros((n, 0), np.int8)
 
 
 def windows(k, T, segments=1):

@@ -20,6 +20,17 @@ static inline void lowrank_factors_make(const pcx_lowrank_args *p, lowrank_facto
 /* A row of scratch, in floats: whole vectors, and never none. */
 static inline size_t lowrank_width(const pcx_lowrank_args *p) { return round_up(max_size(p->r, 1), SGEMM_NR); }
 
+/*
+ * Rows of a block: enough to read the weights for, and few enough that the next product finds h near; the blocks as
+ * equal as can be, and an even number of them, so that no thread waits long for another.
+ */
+static inline size_t lowrank_rows(size_t m)
+{
+    enum { MOST = 8 * SGEMM_TALL, LEAST = 4 * SGEMM_TALL };
+    const size_t blocks = round_up(max_size(ceil_div(m, MOST), 1), m < 4 * LEAST ? 2 : 4);
+    return max_size(ceil_div(m, blocks), LEAST);
+}
+
 #if PCX_X86
 PCX_HIDDEN void lowrank_avx2(const void *args, size_t begin, size_t end, void *scratch);
 PCX_HIDDEN size_t lowrank_units_avx2(const void *args);

@@ -3,33 +3,22 @@
 
 #if PCX_X86
 
-/*
- * Rows of a block: enough to read the weights for, and few enough that the next product finds h near; the blocks as
- * equal as can be, and a multiple of four of them, so that no thread waits long for another.
- */
-static size_t rows_of(const pcx_lowrank_args *p)
-{
-    enum { MOST = 8 * SGEMM_TALL, LEAST = 4 * SGEMM_TALL, EVENLY = 4 };
-    const size_t blocks = round_up(max_size(ceil_div(p->m, MOST), 1), EVENLY);
-    return max_size(ceil_div(p->m, blocks), LEAST);
-}
-
 size_t lowrank_units_avx2(const void *args)
 {
     const pcx_lowrank_args *p = args;
-    return ceil_div(p->m, rows_of(p));
+    return ceil_div(p->m, lowrank_rows(p->m));
 }
 
 size_t lowrank_scratch_avx2(const void *args)
 {
     const pcx_lowrank_args *p = args;
-    return rows_of(p) * lowrank_width(p) * sizeof(float);
+    return lowrank_rows(p->m) * lowrank_width(p) * sizeof(float);
 }
 
 void lowrank_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_lowrank_args *p = args;
-    const size_t most = rows_of(p), width = lowrank_width(p);
+    const size_t most = lowrank_rows(p->m), width = lowrank_width(p);
     lowrank_factors f;
     sgemm_rows first, second;
     lowrank_factors_make(p, &f);

@@ -31,15 +31,18 @@ DIMS = 6  # of the kernels over strided dimensions
 class Lowering:
     """Steps and buffers of one program in the making."""
 
-    def __init__(self, model: Model):
-        self.model = model
+    def __init__(self, model: Model, int4_activations: str = "file"):
+        self.model, self.int4_activations = model, int4_activations
         self.steps: list[Step] = []
         self.buffers: dict[int, Buffer] = {}
         self.env: dict[str, Value] = {}
         self.node: Node | None = None
         self.joined: dict[int, tuple] = {}  # by id of the buffer's array: codes, the parts they were joined of, axis
         self.coded: dict[int, Coded] = {}
+        self.quantized: dict[int, Quant] = {}
         self.turned: dict[int, tuple[Value, Value]] = {}  # codes of images, channels last, by id of their value
+        self.rounded: dict[tuple, tuple] = {}  # float activations as codes, by id of their value and operator
+        self.in_float: dict[str, str] = {}  # why weights of integers are not used as such, by node
         self._floats: dict[int, np.ndarray] = {}
         self._bytes = 0
 
@@ -118,11 +121,17 @@ class Lowering:
     def _dequantize(self, value: Value) -> np.ndarray:
         q = value.quant
         codes, zero = q.value.data, q.zero
+        if q.block:
+            scale, zero = (
+                np.repeat(v, q.block, q.axis).take(range(codes.shape[q.axis]), q.axis) for v in (q.scale, zero)
+            )
+            return (codes.astype(np.int32) - zero).astype(np.float32) * scale
         if not q.value.runtime:
             shape = axis_shape(q.scale, q.value.shape, q.axis)
             real = np.asarray(
                 (codes.astype(np.int32) - zero.reshape(shape)).astype(np.float32) * q.scale.reshape(shape)
             )
+            self.quantized[id(real)] = q
             if q.scale.size == 1 and q.value.dtype in ("u8", "i8"):
                 shift = 128 if q.value.dtype == "i8" else 0
                 self.coded[id(real)] = Coded(

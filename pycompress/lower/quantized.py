@@ -98,7 +98,7 @@ def _run_time_grid(ctx: Lowering, node: Node, shape, dtype: str, axis: int, bloc
     return Grid(ctx.contiguous(scale).reshape(-1), stored, axis % max(len(shape), 1) if scale.size > 1 else 0)
 
 
-def codes(ctx: Lowering, x: Value, g: Grid) -> Value:
+def codes(ctx: Lowering, x: Value, g: Grid, bits: int = 8) -> Value:
     """The float value that the codes `x` stand for, computed only where somebody asks for it."""
     if x.runtime and x.dtype in ("u8", "i8"):
         if id(x) not in ctx.turned:
@@ -107,7 +107,7 @@ def codes(ctx: Lowering, x: Value, g: Grid) -> Value:
                 ctx.value(_channels_last(ctx, ctx.data(x)), x.dtype),
             )  # x, so that its id stays its own
         x = ctx.turned[id(x)][1]
-    return Value("f32", x.shape, None, x.runtime, Quant(x, g.scale, g.zero, g.axis))
+    return Value("f32", x.shape, None, x.runtime, Quant(x, g.scale, g.zero, g.axis, g.block, bits))
 
 
 @operator("DequantizeLinear")
@@ -124,11 +124,8 @@ def dequantize_linear(ctx: Lowering, node: Node) -> Value:
         g = _run_time_grid(ctx, node, x.shape, x.dtype, axis, block)
         return ctx.value(ctx.dequantized(ctx.data(x), g.zero, g.scale, g.axis))
     g = grid(ctx, node, x.shape, x.dtype, 1, axis, block)
-    if not g.block:
-        return codes(ctx, x, g)
-    if not x.runtime:
-        scale, zero = (np.repeat(v, g.block, g.axis).take(range(x.shape[g.axis]), g.axis) for v in (g.scale, g.zero))
-        return Value.constant((x.data.astype(np.int32) - zero).astype(np.float32) * scale)
+    if not g.block or not x.runtime:
+        return codes(ctx, x, g, 4 if node.proto.input[0] in ctx.model.narrow else 8)
     split, g = _blocks(ctx, node, ctx.data(x), g)
     shift = 128 if x.biased else 0
     out = ctx.new(split.shape)

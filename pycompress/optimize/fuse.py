@@ -7,7 +7,7 @@ the steps that go), or None.  Rules see whole buffers only, which are written on
 from __future__ import annotations
 
 from ..lower.values import Program, Step, root
-from . import fuse_float, fuse_integer, fuse_tables
+from . import fuse_float, fuse_integer, fuse_lowrank, fuse_tables
 from .uses import Uses, reads, writes
 
 RULES = [*fuse_integer.RULES, *fuse_tables.RULES, *fuse_float.RULES]
@@ -20,6 +20,12 @@ def fuse(program: Program) -> None:
         while any([_sweep(program, rule) for rule in rules]):
             pass
     _drop_dead(program)
+
+
+def join_factors(program: Program) -> None:
+    """Two thin products in a row into one step, once nothing else can join either; then what follows may join that."""
+    if any([_sweep(program, rule) for rule in fuse_lowrank.RULES]):
+        fuse(program)
 
 
 def _sweep(program: Program, rule) -> bool:

@@ -1,0 +1,167 @@
+"""LowRankLinear: a linear layer whose weights are the product of two thin factors."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from .. import kernels
+from .._pcx import ffi
+from ..sparse import run
+from .base import NONE, address, call_arrays, checked_bias, dense_weights, read, write
+
+FEW = 48  # rows, below which two calls share the columns among threads
+
+
+class LowRankLinear:
+    """y = (x U') V' + bias in float32, where V U, n x r times r x k, stands for weights W, n x k.
+
+    It holds r (n + k) numbers and multiplies as often for each row of x, which is less than the n k of W while
+    r < n k / (n + k). The rank-r row between the products stays in the cache. Made by `from_dense`, `load` or of the two
+    factors, which are copied. A call releases the GIL; calls from several threads are safe.
+    """
+
+    def __init__(self, U, V, bias=None):
+        """Of the factors U [r, k] and V [n, r].
+
+        Raises
+        ------
+        ValueError
+            If they are no finite matrices, or do not fit each other or the bias.
+        """
+        U, V = dense_weights("LowRankLinear", U), dense_weights("LowRankLinear", V)
+        if V.shape[1] != len(U):
+            raise ValueError(f"LowRankLinear: U {U.shape} and V {V.shape} do not multiply")
+        self._shape, self._rank = (len(V), U.shape[1]), len(U)
+        self._bias = checked_bias("LowRankLinear", bias, len(V))
+        pack = kernels.module("sgemm").pack
+        self._u, self._v = pack(U), pack(V)
+
+    @classmethod
+    def from_dense(cls, W, bias=None, *, rank: int | None = None, energy: float | None = None) -> LowRankLinear:
+        """Of an array [n, k]: the nearest matrix of a rank, by the truncated singular value decomposition.
+
+        Both factors are scaled by the root of the singular values (Eckart and Young, 1936).
+
+        Parameters
+        ----------
+        rank : int, from 1 to min(n, k)
+        energy : float, in (0, 1]
+            In place of `rank`: the least rank that keeps this share of the sum of squared weights.
+
+        Raises
+        ------
+        ValueError
+            If W is not a finite matrix, or not one of rank and energy is given and in its range.
+        """
+        W = dense_weights("LowRankLinear", W)
+        if (rank is None) == (energy is None):
+            raise ValueError("LowRankLinear: give either rank or energy")
+        most = min(W.shape)
+        if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= most):
+            raise ValueError(f"LowRankLinear: rank must be an integer from 1 to {most}, got {rank!r}")
+        if energy is not None and not 0 < energy <= 1:
+            raise ValueError(f"LowRankLinear: energy must be in (0, 1], got {energy!r}")
+        left, values, right = np.linalg.svd(W.astype(np.float64), full_matrices=False)
+        if rank is None:
+            kept = np.cumsum(values**2)
+            rank = min(int(np.searchsorted(kept, energy * kept[-1])) + 1, most) if most else 0
+        root = np.sqrt(values[:rank])
+        return cls(root[:, None] * right[:rank], left[:, :rank] * root, bias)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, name: str = "") -> LowRankLinear:
+        """The module `name` of a safetensors file, as `save` writes it.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If the file has no such module, or its tensors are not these.
+        """
+        tensors, _ = read(path, name)
+        if not {"weight_u", "weight_v"} <= set(tensors) <= {"weight_u", "weight_v", "bias"}:
+            raise ValueError(f"{os.fspath(path)}: needs weight_u and weight_v, has {', '.join(sorted(tensors))}")
+        return cls(tensors["weight_u"], tensors["weight_v"], tensors.get("bias"))
+
+    def save(self, path: str | os.PathLike, name: str = "") -> None:
+        """Write a safetensors file of `weight_u` [r, k], `weight_v` [n, r] and, where there is one, `bias` [n]."""
+        U, V = self.factors()
+        write(path, name, {"weight_u": U, "weight_v": V, "bias": self._bias})
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, k): outputs and inputs."""
+        return self._shape
+
+    @property
+    def rank(self) -> int:
+        """r, the rows of U."""
+        return self._rank
+
+    @property
+    def bias(self) -> np.ndarray | None:
+        """A copy of the bias, float32[n]."""
+        return None if self._bias is None else self._bias.copy()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the packed factors and the bias."""
+        return self._u.nbytes + self._v.nbytes + (0 if self._bias is None else self._bias.nbytes)
+
+    def factors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Copies of U, float32[r, k], and V, float32[n, r]."""
+        return _unpacked(self._u, self._rank), _unpacked(self._v, self._shape[0])
+
+    def dense(self) -> np.ndarray:
+        """The weights V U that it stands for, float32[n, k]."""
+        U, V = self.factors()
+        return V @ U
+
+    def __repr__(self):
+        return f"LowRankLinear({self._shape[0]} x {self._shape[1]}, rank {self._rank})"
+
+    def __call__(self, x: np.ndarray, out: np.ndarray | None = None, *, num_threads: int | None = None) -> np.ndarray:
+        """(x U') V' + bias, for any leading dimensions.
+
+        Parameters
+        ----------
+        x : float32[..., k]
+        out : float32[..., n], C-contiguous, optional
+            Where to write; it must not overlap x.
+        num_threads : int, optional
+            By default ``pycompress.get_num_threads()``, or 1 where there is little to do.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a type or shape does not fit.
+        """
+        x, out, m = call_arrays(self, x, out)
+        (n, k), r = self._shape, self._rank
+        if m < FEW:
+            mid = np.empty((m, r), np.float32)
+            _product(x, m, k, self._u, r, None, mid, num_threads)
+            _product(mid, m, r, self._v, n, self._bias, out, num_threads)
+            return out
+        args = ffi.new("pcx_lowrank_args *")
+        args.m, args.lda, args.k, args.r, args.n, args.ldo = m, k, k, r, n, n
+        args.a, args.u, args.v, args.out = (address(a) for a in (x, self._u, self._v, out))
+        args.mid_params = args.tail.act_params = address(NONE)
+        args.tail.bias = address(self._bias)
+        run("lowrank", args, num_threads, m * r * (n + k))
+        return out
+
+
+def _product(a, m: int, k: int, w, n: int, bias, out, num_threads) -> None:
+    """out[m, n] = a . w + bias, of the packed w."""
+    args = ffi.new("pcx_sgemm_args *")
+    args.m, args.lda, args.k, args.n, args.ldw, args.ldo = m, k, k, n, k * kernels.module("sgemm").NR, n
+    args.a, args.w, args.out, args.tail.bias = (address(x) for x in (a, w, out, bias))
+    args.tail.act_params = address(NONE)
+    run("sgemm", args, num_threads, m * n * k)
+
+
+def _unpacked(panels: np.ndarray, rows: int) -> np.ndarray:
+    """sgemm's panels [ceil(rows/16), k, 16] as a matrix [rows, k]."""
+    return np.ascontiguousarray(panels.transpose(0, 2, 1).reshape(-1, panels.shape[1])[:rows])
