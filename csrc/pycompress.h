@@ -613,7 +613,10 @@ typedef struct {
     float *out;         /* [m,c] */
 } pcx_normalize_args;
 
-/* cast: float to integer truncates and saturates, NaN is 0; integers wrap; to bool: x != 0. */
+/*
+ * cast: float to integer truncates and saturates, NaN is 0; integers wrap; to bool: x != 0; to bf16 by way of f32; else
+ * rounded to the nearest, ties to even.
+ */
 typedef struct {
     size_t n, xt;
     const void *x; /* [n], any type */

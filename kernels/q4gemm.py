@@ -136,6 +136,19 @@ def pack(weights):
     )
 
 
+def unpack(packed, n, k):
+    """(codes uint8[n,k], scale float32[n,groups], zero uint8[n,groups]) of packed weights."""
+    steps, groups = packed.w.shape[1], packed.scale.shape[1]
+    codes = np.stack([packed.w & 15, packed.w >> 4], 1).transpose(0, 1, 3, 2, 4)  # [panels, half, column, step, 4]
+
+    def rows(x):
+        return np.ascontiguousarray(x.transpose(0, 2, 1).reshape(-1, groups)[:n]) if x.size else np.zeros((n, groups))
+
+    zero = np.full((n, groups), 8) if packed.zero is None else rows(packed.zero)
+    codes = np.ascontiguousarray(codes.reshape(-1, steps * 4)[:n, :k]) if k else np.zeros((n, 0), np.uint8)
+    return codes, rows(packed.scale).astype(np.float32), zero.astype(np.uint8)
+
+
 def _panels(x):
     """[n, groups] as [ceil(n/16), groups, 16], padded with 0."""
     n, groups = x.shape

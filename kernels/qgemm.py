@@ -89,6 +89,12 @@ def pack(w, segments=1):
     return Packed(packed, w.sum(1, dtype=np.int32), proof.reshape(panels, NR).min(1, initial=WINDOWS[0]))
 
 
+def unpack(packed, n, k):
+    """The weights int8[n,k] again, of one run."""
+    rows = packed.w.transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(rows.reshape(rows.shape[0] * NR, -1)[:n, :k]) if k else np.zeros((n, 0), np.int8)
+
+
 def windows(k, T, segments=1):
     """Which products meet in an int16 lane: the window and lane of each of the k weights.
 

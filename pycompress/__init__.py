@@ -19,6 +19,7 @@ __all__ = [
     "PycompressError",
     "SessionOptions",
     "advise",
+    "cast",
     "compile",
     "cpu_info",
     "get_num_threads",
@@ -33,6 +34,7 @@ __all__ = [
 # What needs onnx is imported when it is asked for, and so are the kernels.
 _LAZY = {
     "advise": ".advice",
+    "cast": ".compress.cast",
     "compile": ".plan",
     "Preprocess": ".lower",
     "prune": ".compress.prune",

@@ -9,7 +9,7 @@ import numpy as np
 
 from .kernels import module
 from .lower.values import Program, Step
-from .weights import Q8, Dense
+from .weights import Q4, Q8, Dense, Half
 
 
 def pack(program: Program, cache: dict) -> None:
@@ -21,9 +21,9 @@ def pack(program: Program, cache: dict) -> None:
 
 
 def _packed(step: Step, cache: dict) -> Step:
-    scale = step.args.get("scale")
-    if isinstance(scale, np.ndarray) and scale.dtype == np.float64:  # so that fusing rounded only once
-        step = step.replace(scale=scale.astype(np.float32))
+    exact = {n: step.args.get(n) for n in ("scale", "ascale", "bias")}
+    exact = {n: x for n, x in exact.items() if isinstance(x, np.ndarray) and x.dtype == np.float64}
+    step = step.replace(**{n: _single(x) for n, x in exact.items()})  # so that fusing rounded only once
     weights = step.args.get("w")
     if step.kernel == "lowrank":
         factors = {name: step.args[name].w for name in "uv"}
@@ -36,18 +36,37 @@ def _packed(step: Step, cache: dict) -> Step:
         m = step.args["a"].shape[0] if kernel == "spmm" else 0
         kind = f"{kernel}, few rows" if 0 < m <= module("spmm").FEW else kernel
         return step.replace(**given(_once(cache, kind, w, lambda w: pack_for(kernel, w, m)), step.args))
+    if isinstance(weights, Half):
+        w = weights.w.reshape(weights.w.shape[0], -1)
+        packed = _once(cache, f"hgemm, {w.dtype.name}", w.view(np.uint16), lambda bits: bits_packed(bits, w.dtype))
+        return step.replace(w=packed)
     if isinstance(weights, Q8):
         kernel = "qgemm" if step.kernel == "qlowrank" else step.kernel  # the same panels
         packed = _once(cache, kernel, weights.w, module(kernel).pack)
         form = _form(step.kernel, packed.T) if hasattr(packed, "T") else ""
         return step.replace(**given(packed, step.args), reason="; ".join(filter(None, (step.reason, form))))
+    if isinstance(weights, Q4):
+        grid = hashlib.blake2b(np.stack([weights.scale, weights.zero]), digest_size=16).hexdigest()
+        kind = f"{step.kernel}, groups of {weights.group}, {grid}"
+        packed = _once(cache, kind, weights.w, lambda _: module(step.kernel).pack(weights))
+        return step.replace(**given(packed, step.args))
     return step
+
+
+def _single(x: np.ndarray) -> np.ndarray:
+    """`x` in float32, repeated without memory where it is."""
+    return np.broadcast_to(x[:1].astype(np.float32), x.shape) if x.strides == (0,) else x.astype(np.float32)
 
 
 def pack_for(kernel: str, w: np.ndarray, m: int):
     """Weights [n,k] as `kernel` reads them where they meet m rows."""
     pack = module(kernel).pack
     return pack(w, m=m) if kernel == "spmm" else pack(w)  # whose slices are for many rows
+
+
+def bits_packed(bits: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The panels of weights [n,k] of 16 bits, which are `dtype`."""
+    return module("hgemm").pack(bits.view(dtype))
 
 
 def given(packed, names) -> dict[str, np.ndarray]:

@@ -117,7 +117,7 @@ class Plan:
                 parts.append(bytes(gap))
                 end += gap
             header[name] = {"dtype": WORDS[x.dtype.name], "shape": list(x.shape), "data_offsets": [end, end + x.nbytes]}
-            parts.append(memoryview(np.ascontiguousarray(x)).cast("B") if x.size else b"")
+            parts.append(raw(x) if x.size else b"")
             end += x.nbytes
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-(len(text) + 8) % ALIGN)
@@ -167,6 +167,18 @@ class Plan:
     def __repr__(self):
         count = lib.pcx_plan_programs(self.handle)
         return f"<Plan: {count} program{'s' * (count != 1)}, {lib.pcx_plan_steps(self.handle, 0)} steps>"
+
+
+def numpy_type(name: str) -> np.dtype:
+    """The numpy type of that name; that of "bfloat16" stands in ml_dtypes."""
+    if name == "bfloat16":
+        import ml_dtypes  # noqa: F401
+    return np.dtype(name)
+
+
+def raw(x: np.ndarray) -> memoryview:
+    """The bytes of `x` in C order; types of ml_dtypes tell no buffer of their own."""
+    return memoryview(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
 
 
 def _read(text: str):

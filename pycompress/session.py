@@ -11,7 +11,7 @@ import numpy as np
 
 from ._pcx import ffi, lib
 from .cpu import get_num_threads
-from .planfile import NAMES, Plan
+from .planfile import NAMES, Plan, numpy_type
 
 RECENT = 8  # plans that a session on a model keeps
 
@@ -43,6 +43,7 @@ class NodeArg(NamedTuple):
 _TYPES = {
     "float32": "float", "float64": "double", "float16": "float16", "uint8": "uint8", "int8": "int8", "int32": "int32",
     "int64": "int64", "bool": "bool", "int16": "int16", "uint16": "uint16", "uint32": "uint32", "uint64": "uint64",
+    "bfloat16": "bfloat16",
 }  # fmt: skip
 
 
@@ -104,7 +105,7 @@ class _Runner:
 
 def _port(port) -> _Port:
     shape = tuple(port.shape[i] for i in range(port.rank))
-    return _Port(ffi.string(port.name).decode(), np.dtype(NAMES[port.dtype]), shape)
+    return _Port(ffi.string(port.name).decode(), numpy_type(NAMES[port.dtype]), shape)
 
 
 def _pointer(x: np.ndarray):

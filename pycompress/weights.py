@@ -22,6 +22,52 @@ class Dense:
 
 
 @dataclass(frozen=True, eq=False)
+class Half:
+    """Weights of 16 bits, float16 or bfloat16 (ml_dtypes), [n,...]."""
+
+    w: np.ndarray
+
+    def dense(self) -> np.ndarray:
+        """The weights it stands for, float32."""
+        return self.w.astype(np.float32)
+
+
+def halved(w: np.ndarray) -> Half | None:
+    """float32 weights [n,...] as Half where 16 bits hold each of them to the bit, float16 if it does; else None."""
+    if not w.size or 0 in w.strides:  # a repeated constant takes no room
+        return None
+    few = w[:1, :64] if w.ndim > 1 else w[:64]  # most weights are found out by the first of them
+    for kind in (_float16, _bfloat16):
+        if kind(few) is not None and (half := kind(w)) is not None:
+            return Half(half)
+    return None
+
+
+def rounded(w: np.ndarray, kind: str) -> Half | None:
+    """float32 weights rounded to `kind`, "float16" or "bfloat16"; None where one is beyond its range."""
+    if kind == "bfloat16":
+        import ml_dtypes  # noqa: F401  # names it to numpy
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = w.astype(kind)
+    return Half(half) if np.array_equal(np.isfinite(half.astype(np.float32)), np.isfinite(w)) else None
+
+
+def _float16(w: np.ndarray) -> np.ndarray | None:
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = w.astype(np.float16)
+        return half if half.astype(np.float32).tobytes() == w.tobytes() else None
+
+
+def _bfloat16(w: np.ndarray) -> np.ndarray | None:
+    bits = np.ascontiguousarray(w).view(np.uint32)
+    if (bits & 0xFFFF).any():
+        return None
+    from ml_dtypes import bfloat16
+
+    return (bits >> 16).astype(np.uint16).view(bfloat16)
+
+
+@dataclass(frozen=True, eq=False)
 class Q8:
     """Integer weights, i8[n,...], and per row the zero point i32[n] and the scale f32[n].
 

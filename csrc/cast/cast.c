@@ -2,9 +2,7 @@
  * cast.c - in blocks, through the widest type of a kind: int64, uint64 or double, each of which holds
  * every value of the types that go through it.
  */
-#include "../runtime/half.h"
-
-enum { CAST_BLOCK = 256, CAST_UNIT = 16 * CAST_BLOCK };
+#include "cast.h"
 
 typedef union {
     int64_t i[CAST_BLOCK];
@@ -28,6 +26,7 @@ static char cast_load(const void *x, size_t dtype, size_t at, size_t n, cast_blo
     case PCX_F64: memcpy(w->d, (const double *)x + at, n * 8); return 'd';
     case PCX_F32: CAST_LOAD(float, d, v[j]);
     case PCX_F16: CAST_LOAD(uint16_t, d, half_to_double(v[j]));
+    case PCX_BF16: CAST_LOAD(uint16_t, d, bf16_to_float(v[j]));
     case PCX_U8: CAST_LOAD(uint8_t, i, v[j]);
     case PCX_I8: CAST_LOAD(int8_t, i, v[j]);
     case PCX_BOOL: CAST_LOAD(uint8_t, i, v[j] != 0);
@@ -37,7 +36,7 @@ static char cast_load(const void *x, size_t dtype, size_t at, size_t n, cast_blo
     case PCX_U32: CAST_LOAD(uint32_t, i, v[j]);
     default: memcpy(w->i, (const int64_t *)x + at, n * 8);
     }
-    return dtype == PCX_F32 || dtype == PCX_F16 ? 'd' : 'i';
+    return dtype == PCX_F32 || dtype == PCX_F16 || dtype == PCX_BF16 ? 'd' : 'i';
 }
 
 #define CAST_STORE(type, value)                 \
@@ -61,6 +60,7 @@ static char cast_load(const void *x, size_t dtype, size_t at, size_t n, cast_blo
     case PCX_I64: CAST_STORE(int64_t, w->kind[j]);                      \
     case PCX_U64: CAST_STORE(uint64_t, w->kind[j]);                     \
     case PCX_F16: CAST_STORE(uint16_t, half_from_double((double)w->kind[j])); \
+    case PCX_BF16: CAST_STORE(uint16_t, bf16_from_float((float)w->kind[j])); \
     case PCX_F32: CAST_STORE(float, w->kind[j]);                        \
     default: CAST_STORE(double, w->kind[j]);                            \
     }
@@ -88,6 +88,7 @@ static void cast_store_double(const cast_block *w, void *out, size_t dtype, size
     case PCX_I64: CAST_STORE(int64_t, to_int64(w->d[j]));
     case PCX_U64: CAST_STORE(uint64_t, to_uint64(w->d[j]));
     case PCX_F16: CAST_STORE(uint16_t, half_from_double(w->d[j]));
+    case PCX_BF16: CAST_STORE(uint16_t, bf16_from_float((float)w->d[j]));
     case PCX_F32: CAST_STORE(float, w->d[j]);
     default: memcpy((double *)out + at, w->d, n * 8);
     }
@@ -106,7 +107,7 @@ static void cast_store(const cast_block *w, char kind, void *out, size_t dtype, 
 
 static size_t cast_units(const void *args) { return ceil_div(((const pcx_cast_args *)args)->n, CAST_UNIT); }
 
-static void cast_scalar(const void *args, size_t begin, size_t end, void *scratch)
+void cast_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_cast_args *p = args;
     (void)scratch;
@@ -119,12 +120,15 @@ static void cast_scalar(const void *args, size_t begin, size_t end, void *scratc
 }
 
 static const pcx_impl impls[] = {
+#if PCX_X86
+    { "avx2", PCX_AVX2, cast_units, cast_avx2, NULL, NULL, NULL },
+#endif
     { "scalar", 0, cast_units, cast_scalar, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_cast = {
     "cast", 1,
-    "n xt x:{f32,f64,f16,i64,i32,i16,i8,u8,u16,u32,u64,bool}xt[n] "
-    "ot out:{f32,f64,f16,i64,i32,i16,i8,u8,u16,u32,u64,bool}ot[n]",
+    "n xt x:{f32,f64,f16,bf16,i64,i32,i16,i8,u8,u16,u32,u64,bool}xt[n] "
+    "ot out:{f32,f64,f16,bf16,i64,i32,i16,i8,u8,u16,u32,u64,bool}ot[n]",
     impls,
 };

@@ -10,7 +10,13 @@
 
 PCX_TARGET("avx2,fma,f16c")
 
-enum { CACHE = 24576 }; /* bytes of widened panels that stay in the L1 cache */
+enum {
+    STREAMED = 4 * SGEMM_TALL, /* rows at most, for which to widen weights again costs less than to store them */
+    CACHE = 24576, /* bytes of widened panels that stay in the L1 cache */
+    AHEAD = 2048   /* bytes from where weights are read to where they are fetched; beyond a panel the next one begins */
+};
+
+PCX_INLINE void fetch(const uint16_t *w) { _mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0); }
 
 PCX_INLINE __m256 widened(const uint16_t *w, const int brain)
 {
@@ -18,21 +24,25 @@ PCX_INLINE __m256 widened(const uint16_t *w, const int brain)
     return brain ? _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16)) : _mm256_cvtph_ps(bits);
 }
 
-/* mr rows times nv / 2 panels, ldw apart: the columns from `column` on. */
-PCX_INLINE void tile(const sgemm_rows *r, const sgemm_target *to, const uint16_t *w, size_t ldw, size_t column,
-                     const int mr, const int nv, const int brain)
+/* mr rows from `first` on times nv / 2 panels, ldw apart: the columns from `column` on. */
+PCX_INLINE void tile(const sgemm_rows *r, size_t first, const sgemm_target *to, const uint16_t *w, size_t ldw,
+                     size_t column, const int mr, const int nv, const int brain)
 {
     static const float zeros[MOST * LANES];
     const pcx_epilogue *tail = to->tail;
     const size_t n = to->n, width = (size_t)nv * LANES, k = r->length;
     const int how = finish_kind(tail->act);
     const float *bias = tail->bias ? tail->bias + column : zeros;
+    const float *const *residual = tail->residual ? r->residual + first : NULL, *a[SGEMM_TALL];
     float bounds[2], part[SGEMM_TALL * 2 * LANES];
     pcx_act_bounds(tail->act, tail->act_params, bounds, bounds + 1);
     if (!PCX_LIKELY(column + width <= n) && tail->bias) {
         memset(part, 0, sizeof part);
         bias = memcpy(part, bias, (n - column) * sizeof *part);
     }
+    PCX_UNROLL
+    for (int i = 0; i < mr; i++)
+        a[i] = r->a[first + i];
     __m256 sum[SGEMM_TALL][MOST];
     PCX_UNROLL
     for (int v = 0; v < nv; v++) {
@@ -44,23 +54,26 @@ PCX_INLINE void tile(const sgemm_rows *r, const sgemm_target *to, const uint16_t
         PCX_OPAQUE(q); /* one index and fixed rows and panels, not a pointer for each */
         __m256 b[MOST];
         PCX_UNROLL
+        for (int v = 0; v < nv; v += 2)
+            fetch(w + v / 2 * ldw + q * SGEMM_NR);
+        PCX_UNROLL
         for (int v = 0; v < nv; v++)
             b[v] = widened(w + v / 2 * ldw + q * SGEMM_NR + v % 2 * LANES, brain);
         PCX_UNROLL
         for (int i = 0; i < mr; i++) {
-            const __m256 x = _mm256_broadcast_ss(r->a[i] + q);
+            const __m256 x = _mm256_broadcast_ss(a[i] + q);
             PCX_UNROLL
             for (int v = 0; v < nv; v++)
                 PCX_FMADD(sum[i][v], x, b[v]);
         }
     }
     if (PCX_LIKELY(column + width <= n && how != SLOW)) {
-        finish(sum, tail->residual ? r->residual : NULL, column, how, bounds, mr, nv);
+        finish(sum, residual, column, how, bounds, mr, nv);
         PCX_UNROLL
         for (int i = 0; i < mr; i++) {
             PCX_UNROLL
             for (int v = 0; v < nv; v++)
-                _mm256_storeu_ps(r->out[i] + column + v * LANES, sum[i][v]);
+                _mm256_storeu_ps(r->out[first + i] + column + v * LANES, sum[i][v]);
         }
         return;
     }
@@ -70,23 +83,23 @@ PCX_INLINE void tile(const sgemm_rows *r, const sgemm_target *to, const uint16_t
         for (int v = 0; v < nv; v++)
             _mm256_storeu_ps(part + (i * nv + v) * LANES, sum[i][v]);
     }
-    finish_slowly(r, 0, to, column, part, (size_t)mr, width);
+    finish_slowly(r, first, to, column, part, (size_t)mr, width);
 }
 
 #define TILE(mr, nv) \
-    PCX_NOINLINE static void tile_##mr##x##nv(const sgemm_rows *r, const sgemm_target *to, const uint16_t *w, \
-                                              size_t ldw, size_t column, int brain) \
+    PCX_NOINLINE static void tile_##mr##x##nv(const sgemm_rows *r, size_t first, const sgemm_target *to, \
+                                              const uint16_t *w, size_t ldw, size_t column, int brain) \
     { \
         if (brain) \
-            tile(r, to, w, ldw, column, mr, nv, 1); \
+            tile(r, first, to, w, ldw, column, mr, nv, 1); \
         else \
-            tile(r, to, w, ldw, column, mr, nv, 0); \
+            tile(r, first, to, w, ldw, column, mr, nv, 0); \
     }
 TILE(1, 8) TILE(1, 4) TILE(2, 4) TILE(3, 4)
 TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2)
 
-typedef void tile_fn(const sgemm_rows *r, const sgemm_target *to, const uint16_t *w, size_t ldw, size_t column,
-                     int brain);
+typedef void tile_fn(const sgemm_rows *r, size_t first, const sgemm_target *to, const uint16_t *w, size_t ldw,
+                     size_t column, int brain);
 /* By rows, for 1, 2 and 4 panels: of few rows, sums enough for the latency. */
 static tile_fn *const tiles[][3] = {
     { NULL, NULL, NULL },
@@ -94,25 +107,27 @@ static tile_fn *const tiles[][3] = {
     { tile_4x2, NULL, NULL }, { tile_5x2, NULL, NULL }, { tile_6x2, NULL, NULL },
 };
 
-/* At most SGEMM_TALL rows times the panels [begin, end). */
+/* At most STREAMED rows times the panels [begin, end). */
 static void streamed(const pcx_hgemm_args *p, const sgemm_rows *r, size_t begin, size_t end)
 {
     const sgemm_target to = { NULL, 0, p->n, &p->tail };
-    for (size_t panel = begin, shift = 2; panel < end;) {
-        while (shift && (!tiles[r->count][shift] || panel + ((size_t)1 << shift) > end))
+    const size_t tall = ceil_div(r->count, ceil_div(r->count, SGEMM_TALL));
+    for (size_t panel = begin, shift = 2; panel < end; panel += (size_t)1 << shift) {
+        while (shift && (!tiles[tall][shift] || panel + ((size_t)1 << shift) > end))
             shift--;
-        tiles[r->count][shift](r, &to, (const uint16_t *)p->w + panel * p->ldw, p->ldw, panel * SGEMM_NR,
-                               p->wt == PCX_BF16);
-        panel += (size_t)1 << shift;
+        for (size_t i = 0; i < r->count; i += tall)
+            tiles[min_size(tall, r->count - i)][shift](r, i, &to, (const uint16_t *)p->w + panel * p->ldw, p->ldw,
+                                                       panel * SGEMM_NR, p->wt == PCX_BF16);
     }
 }
 
-/* The panels that are widened at once; two at least, which sgemm may want together. */
+/* The panels that are widened at once; two at least: sgemm takes a half-empty last one with the one before. */
 static size_t panels_at_once(size_t k) { return max_size(2, CACHE / max_size(1, k * SGEMM_NR * sizeof(float))); }
 
 PCX_INLINE void widen(const uint16_t *w, float *out, size_t count, const int brain)
 {
     for (size_t i = 0; i < count; i += SGEMM_NR) {
+        fetch(w + i);
         _mm256_store_ps(out + i, widened(w + i, brain));
         _mm256_store_ps(out + i + LANES, widened(w + i + LANES, brain));
     }
@@ -155,7 +170,7 @@ size_t hgemm_units_avx2(const void *args)
 size_t hgemm_scratch_avx2(const void *args)
 {
     const pcx_hgemm_args *p = args;
-    if (p->m <= SGEMM_TALL)
+    if (p->m <= STREAMED)
         return 0;
     return min_size(panels_at_once(p->k), ceil_div(p->n, SGEMM_NR)) * p->k * SGEMM_NR * sizeof(float);
 }
@@ -173,13 +188,16 @@ void hgemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
         const size_t first = unit / s.groups * s.rows, group = unit % s.groups * s.panels,
                      stop = min_size(group + s.panels, ceil_div(p->n, SGEMM_NR));
         rows.count = min_size(s.rows, p->m - first);
-        if (rows.count <= SGEMM_TALL) {
+        if (rows.count <= STREAMED) {
             rows_at(p, first, 0, &rows);
             streamed(p, &rows, group, stop);
             continue;
         }
-        for (size_t panel = group; panel < stop; panel += at_once)
-            expanded(p, &rows, first, panel, min_size(panel + at_once, stop), scratch);
+        for (size_t panel = group, count; panel < stop; panel += count) {
+            count = min_size(at_once, stop - panel);
+            count -= stop - panel - count == 1; /* the last two stay together */
+            expanded(p, &rows, first, panel, panel + count, scratch);
+        }
     }
 }
 

@@ -12,14 +12,15 @@ from ..errors import ModelError
 from . import calibration, models
 from .output import Output, size
 
-STEPS = ("prune", "factorize", "quantize", "recertify")  # always in this order
-BUILT = ("prune", "quantize", "recertify")
+STEPS = ("prune", "factorize", "quantize", "recertify", "cast")  # always in this order
+CALIBRATED = ("prune", "quantize", "recertify")
+BUILT = (*CALIBRATED, "cast")
 SAMPLES = 64
 WINDOWS = ("auto", "1", "2", "4", "8")
 RECIPE = (
     "A recipe is a TOML (Python 3.11 or newer) or JSON file with a table for each step, named prune, factorize, "
-    "quantize or recertify; they are taken in this order, whatever theirs.  The entries of [quantize] are "
-    "calibration, samples, mean, std and the options of pycompress.quantize; those of [prune] and [recertify] likewise."
+    "quantize, recertify or cast; they are taken in this order, whatever theirs.  The entries of [quantize] are "
+    "calibration, samples, mean, std and the options of pycompress.quantize; those of [prune] and [recertify] likewise; [cast] has dtype and exclude."
 )
 
 
@@ -50,6 +51,7 @@ def add(subparsers, common):
         action="store_true",
         help="MODEL is quantized already: round its weights again so that the fast integer kernels take them",
     )
+    parser.add_argument("--cast", choices=("float16", "bfloat16"), help="store float weights at 16 bits")
     parser.add_argument(
         "--accumulate", choices=WINDOWS, help="steps that share a sum in int16: more is faster, coarser"
     )
@@ -89,13 +91,15 @@ def execute(args, out: Output) -> dict:
         raise ValueError("--costs is for plans: let OUT end in .plan.safetensors")
     steps = read_recipe(args.recipe, args) if args.recipe else flags(args)
     if not steps and not as_plan:
-        raise ValueError("nothing to do: ask for --prune, --quantize or --recertify, or give a recipe")
+        raise ValueError("nothing to do: ask for --prune, --quantize, --recertify or --cast, or give a recipe")
     proto = source.proto
     for name, options in steps.items():
         with out.progress(name, options.get("samples") or SAMPLES) as tick:
             proto = STEP[name](proto, source, options, dict(args.shape), tick)
         if name == "prune":
             report(proto, out)
+        if name == "cast":
+            report_cast(proto, out)
     if as_plan:
         with out.progress("compile"):
             save_plan(proto, source, args)
@@ -128,6 +132,8 @@ def flags(args) -> dict[str, dict]:
     for name in ("quantize", "recertify"):
         if getattr(args, name):
             steps[name] = {**data, "accumulate": accumulate}
+    if args.cast:
+        steps["cast"] = {"dtype": args.cast}
     if "quantize" in steps and "recertify" in steps:
         raise ValueError("--recertify is for models that are quantized already; --quantize needs no help")
     if args.calibration and not steps.keys() & {"prune", "quantize", "recertify"}:
@@ -137,7 +143,7 @@ def flags(args) -> dict[str, dict]:
 
 def read_recipe(path: Path, args) -> dict[str, dict]:
     """The steps of a recipe file; relative paths in it are relative to it."""
-    flagged = (args.quantize, args.recertify, args.calibration, args.accumulate, args.pattern, args.scope)
+    flagged = (args.quantize, args.recertify, args.cast, args.calibration, args.accumulate, args.pattern, args.scope)
     if any(flagged) or args.prune is not None or args.factorize is not None:
         raise ValueError("give a recipe or flags, not both")
     text = path.read_text("utf-8")
@@ -196,7 +202,16 @@ def calibrated(name: str, proto, source: models.Source, options: dict, shapes, t
     return function(proto, calibration=feeds, progress=lambda seen: tick(), **options)
 
 
-STEP = {name: partial(calibrated, name) for name in BUILT}
+def cast(proto, source: models.Source, options: dict, shapes, tick):
+    """pycompress.cast, which needs no data."""
+    import pycompress
+
+    if unknown := set(options) - {"dtype", "exclude"}:
+        raise ValueError(f"cast: there is no option {min(unknown)!r}; there are dtype, exclude")
+    return pycompress.cast(proto, **options)
+
+
+STEP = {name: partial(calibrated, name) for name in CALIBRATED} | {"cast": cast}
 
 
 def report(proto, out: Output) -> None:
@@ -219,6 +234,15 @@ def report(proto, out: Output) -> None:
         out.line(f"left alone, {why}: {', '.join(names)}")
     if "sparsity" in told:
         out.line(f"pruned: {told['sparsity']:.1%} of the weights of these layers are zero, {told['pattern']}")
+
+
+def report_cast(proto, out: Output) -> None:
+    """What was cast, and what was left alone and why."""
+    told = json.loads({p.key: p.value for p in proto.metadata_props}["pycompress.cast"])
+    for name, why in told["left"].items():
+        out.line(f"left at float32: {name}: {why}")
+    tiny = f", {told['flushed']} too small for it became zero" if told["flushed"] else ""
+    out.line(f"cast: the weights of {len(told['weights'])} constants are {told['dtype']}{tiny}")
 
 
 def save_plan(proto, source: models.Source, args) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..kernels._spec import NUMPY
-from ..planfile import Plan
+from ..planfile import Plan, numpy_type
 from ..session import InferenceSession, SessionOptions
 
 HELP = ".onnx file, *.plan.safetensors file, or zoo:NAME[,width=W][,resolution=R]"
@@ -96,7 +96,7 @@ def _fitted(shapes, names: list[str]) -> dict[str, tuple[int, ...]]:
 
 
 def _dtype(word: str) -> np.dtype:
-    return np.dtype(NUMPY.get(word, word))
+    return numpy_type(NUMPY.get(word, word))
 
 
 def _lower():

@@ -38,12 +38,14 @@ class QuantizedLinear:
             raise ValueError(f"QuantizedLinear: at most {LARGEST_K} inputs, got {k}")
         if not np.isfinite(weights.scale).all():
             raise ValueError("QuantizedLinear: scales must be finite")
-        self._shape, self._weights, self._bias = (n, k), weights, checked_bias("QuantizedLinear", bias, n)
+        self._shape, self._bias = (n, k), checked_bias("QuantizedLinear", bias, n)
         self._range = None if input_range is None else _grid(*input_range)
-        if isinstance(weights, Q4):
-            self._kernel, self._packed = "q4gemm", kernels.module("q4gemm").pack(weights)
+        self._bits = 4 if isinstance(weights, Q4) else 8
+        if self._bits == 4:
+            self._packed = kernels.module("q4gemm").pack(weights)
         else:
-            self._kernel, self._packed = "qgemm", kernels.module("qgemm").pack(weights.w)
+            self._packed = kernels.module("qgemm").pack(weights.w)
+            self._scale, self._zero = weights.scale.copy(), weights.zero.copy() if weights.zero.any() else None
         self._made: dict[int, np.ndarray] = {}  # what implementations of the kernel prepare of the weights
 
     @classmethod
@@ -112,7 +114,7 @@ class QuantizedLinear:
 
     def save(self, path: str | os.PathLike, name: str = "") -> None:
         """Write a safetensors file with the names and the packing of compressed-tensors."""
-        write(path, name, *formats.as_compressed_tensors(self._weights, self._bias, self._range))
+        write(path, name, *formats.as_compressed_tensors(self._stored(), self._bias, self._range))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -122,7 +124,7 @@ class QuantizedLinear:
     @property
     def bits(self) -> int:
         """Bits of a weight."""
-        return 4 if isinstance(self._weights, Q4) else 8
+        return self._bits
 
     @property
     def bias(self) -> np.ndarray | None:
@@ -132,16 +134,26 @@ class QuantizedLinear:
     @property
     def nbytes(self) -> int:
         """Bytes of the packed weights, their scales and the bias."""
-        held = [x for x in (*vars(self._packed).values(), self._bias) if isinstance(x, np.ndarray)]
-        return sum(x.nbytes for x in held) + (self._weights.scale.nbytes if self.bits == 8 else 0)
+        held = [*vars(self._packed).values(), self._bias]
+        held += [self._scale, self._zero] if self.bits == 8 else []
+        return sum(x.nbytes for x in held if isinstance(x, np.ndarray))
 
     def dense(self) -> np.ndarray:
         """The weights that are meant, float32[n, k]."""
-        return self._weights.dense()
+        return self._stored().dense()
+
+    def _stored(self) -> Q8 | Q4:
+        """The weights as they were given."""
+        n, k = self.shape
+        if self.bits == 4:
+            codes, scale, zero = kernels.module("q4gemm").unpack(self._packed, n, k)
+            return Q4(codes, scale, zero, self._packed.group)
+        zero = np.zeros(n, np.int32) if self._zero is None else self._zero
+        return Q8(kernels.module("qgemm").unpack(self._packed, n, k), self._scale, zero)
 
     def __repr__(self):
         (n, k), how = self.shape, "dynamic" if self._range is None else "static"
-        group = f" in groups of {self._weights.group}" if self.bits == 4 else ""
+        group = f" in groups of {self._packed.group}" if self.bits == 4 else ""
         return f"QuantizedLinear({n} x {k}, {self.bits} bits{group}, {how})"
 
     def __call__(self, x: np.ndarray, out: np.ndarray | None = None, *, num_threads: int | None = None) -> np.ndarray:
@@ -166,15 +178,26 @@ class QuantizedLinear:
         (self._product4 if self.bits == 4 else self._product8)(codes, scale, zero, rows, num_threads)
         return out
 
+    def _product4(self, codes, scale, zero, out, num_threads) -> None:
+        (m, k), n, w = codes.shape, self.shape[0], self._packed
+        args = ffi.new("pcx_q4gemm_args *")
+        args.m, args.lda, args.k, args.n, args.ldz, args.lds = m, k, k, n, int(zero.size > 1), int(scale.size > 1)
+        args.a, args.azp, args.ascale = address(codes, "uint8_t *"), address(zero, "int32_t *"), address(scale)
+        args.w, args.group, args.zero = address(w.w, "uint8_t *"), w.group, address(w.zero, "uint8_t *")
+        args.st, args.scale = lib.PCX_F16 if w.scale.dtype == np.float16 else lib.PCX_F32, address(w.scale, "void *")
+        args.colsum, args.bias, args.act_params = address(w.colsum), address(self._bias), address(NONE)
+        args.ldo, args.ot, args.out = n, lib.PCX_F32, address(out, "void *")
+        run("q4gemm", args, num_threads, m * n * k)
+
     def _product8(self, codes, scale, zero, out, num_threads) -> None:
         """out[m, n] of the codes; scales of rows, and the bias, follow the exact sums."""
-        (m, k), n, w = codes.shape, self.shape[0], self._weights
+        (m, k), n = codes.shape, self.shape[0]
         args = ffi.new("pcx_qgemm_args *")
         args.m, args.lda, args.k, args.n, args.ldz = m, k, k, n, int(zero.size > 1)
         args.a, args.azp = address(codes, "uint8_t *"), address(zero, "int32_t *")
         args.w, args.colsum = address(self._packed.w, "int8_t *"), address(self._packed.colsum, "int32_t *")
-        args.wzp = address(w.zero if w.zero.any() else None, "int32_t *")
-        args.tail.scale, args.tail.act_params = address(w.scale), address(NONE)
+        args.wzp = address(self._zero, "int32_t *")
+        args.tail.scale, args.tail.act_params = address(self._scale), address(NONE)
         args.ldo, args.ot, args.out = n, lib.PCX_F32, address(out, "void *")
         args.prepared = self._prepared(args)
         run("qgemm", args, num_threads, m * n * k)
@@ -184,7 +207,7 @@ class QuantizedLinear:
 
     def _prepared(self, args):
         """What the implementation that will run derives from the weights; made once for each."""
-        kernel = lib.pcx_kernel_named(self._kernel.encode())
+        kernel = lib.pcx_kernel_named(b"qgemm")
         impl = lib.pcx_select(kernel, cpu_mask())
         if not impl.prepare:
             return ffi.NULL

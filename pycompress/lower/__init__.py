@@ -18,6 +18,7 @@ from . import (  # noqa: F401
     matmul,
     microsoft,
     movement,
+    nbits,
     normalization,
     padding,
     pooling,
@@ -30,10 +31,10 @@ from . import (  # noqa: F401
 from .constants import PLAN_TIME, fold
 from .context import Lowering
 from .model import LoadLimits, Model, load
-from .moves import flip
+from .moves import cast, flip
 from .node import Node
 from .registry import OPERATORS
-from .values import Buffer, Port, Program, Value, storage
+from .values import HALVES, Buffer, Port, Program, Value, storage
 
 __all__ = ["LoadLimits", "Model", "Preprocess", "declared_inputs", "declared_outputs", "load", "lower", "value_inputs"]
 
@@ -102,6 +103,7 @@ def lower(
     shapes: dict[str, tuple[int, ...]],
     values: dict[str, np.ndarray] | None = None,
     preprocess: dict[str, Preprocess] | None = None,
+    int4_activations: str = "file",
 ) -> Program:
     """The steps of `model` for inputs of the given shapes.
 
@@ -113,13 +115,15 @@ def lower(
         The values of the inputs named by ``value_inputs``.
     preprocess : dict, optional
         ``Preprocess`` by input name.
+    int4_activations : {"file", "dynamic", "float"}
+        What float activations become where they meet 4-bit weights; see ``pycompress.compile``.
 
     Raises
     ------
     ModelError
         Naming the node and the attribute that cannot be run.
     """
-    ctx = Lowering(model)
+    ctx = Lowering(model, int4_activations)
     ctx.env = {name: Value.constant(data) for name, data in model.constants.items()}
     ctx.env |= {name: Value.constant(data) for name, data in (values or {}).items()}
     inputs = [_input(ctx, i, name, shapes[name], preprocess or {}) for i, name in enumerate(shapes)]
@@ -129,9 +133,8 @@ def lower(
     outputs = [_output(ctx, i, port.name) for i, port in enumerate(model.graph.output)]
     names = {n: v.data for n, v in ctx.env.items() if v.runtime and v.data is not None}
     shapes = {name: (value.shape, value.runtime) for name, value in ctx.env.items()}
-    return Program(
-        inputs, outputs, ctx.steps, ctx.buffers, names, coded=ctx.coded, quantized=ctx.quantized, shapes=shapes
-    )
+    kept = dict(coded=ctx.coded, quantized=ctx.quantized, shapes=shapes, half=model.half, in_float=ctx.in_float)
+    return Program(inputs, outputs, ctx.steps, ctx.buffers, names, **kept)
 
 
 def _lower_node(ctx: Lowering, proto) -> None:
@@ -165,8 +168,8 @@ def _input(ctx: Lowering, index: int, name: str, shape, preprocess: dict[str, Pr
     shape = tuple(int(d) for d in shape)
     images = preprocess.get(name)
     if images is not None:
-        if dtype != "f32" or len(shape) != 4:
-            raise ModelError(f"graph input {name!r}: preprocess needs a float32 input of 4 dimensions")
+        if dtype not in ("f32", *HALVES) or len(shape) != 4:
+            raise ModelError(f"graph input {name!r}: preprocess needs a float input of 4 dimensions")
         logical = (shape[0], shape[3], shape[1], shape[2])
     else:
         logical = shape
@@ -176,7 +179,7 @@ def _input(ctx: Lowering, index: int, name: str, shape, preprocess: dict[str, Pr
         raise ModelError(f"graph input {name!r}: shape {shape} has a negative dimension")
     port = Port(name, "u8" if images else dtype, shape)
     ctx.room(shape, port.dtype)
-    array = np.zeros(int(np.prod(shape, dtype=object)), np.uint8 if images or dtype == "i8" else NUMPY[dtype])
+    array = np.zeros(int(np.prod(shape, dtype=object)), storage(port.dtype))
     ctx.buffers[id(array)] = Buffer(array, ("input", index))
     data = array.reshape(shape)
     if images is not None:
@@ -191,13 +194,23 @@ def _input(ctx: Lowering, index: int, name: str, shape, preprocess: dict[str, Pr
         )  # fmt: skip
     elif dtype == "i8":
         data = flip(ctx, array).reshape(shape)
-    ctx.env[name] = Value(dtype, logical, data, True)
+    elif dtype in HALVES:
+        data = cast(ctx, Value(dtype, shape, data, True), "f32").data
+    ctx.env[name] = Value("f32" if dtype in HALVES else dtype, logical, data, True)
     return port
 
 
 def _output(ctx: Lowering, index: int, name: str) -> Port:
     value = ctx.env[name]
     source = ctx.data(value)
+    half = {onnx.TensorProto.FLOAT16: "f16", onnx.TensorProto.BFLOAT16: "bf16"}.get(ctx.model.output_types[index])
+    if half and value.dtype == "f32":
+        if value.runtime:
+            value = cast(ctx, value, half)
+            source = value.data
+        else:
+            source = source.astype(NUMPY[half])
+            value = Value(half, value.shape, source, False)
     if not value.runtime and value.data is not None:
         value = Value(value.dtype, value.shape, source, False)
     ctx.room(value.shape, value.dtype)

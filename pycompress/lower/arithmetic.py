@@ -13,7 +13,7 @@ from .values import Value
 ADD, SUB, MUL, DIV, POW, MIN, MAX, PRELU, MOD = range(9)  # as in kernels/binary.py
 BINARY = {"Add": ADD, "Sub": SUB, "Mul": MUL, "Div": DIV}
 COMPARE = {"Equal": 0, "Less": 1, "LessOrEqual": 2, "Greater": 3, "GreaterOrEqual": 4}
-EXACT = ("f32", "f16", "bool", "u8", "i8", "u16", "i16")  # float32 holds every value of these
+EXACT = ("f32", "bool", "u8", "i8", "u16", "i16")  # float32 holds every value of these
 
 
 @operator(*BINARY)

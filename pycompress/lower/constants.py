@@ -9,7 +9,7 @@ from ..errors import ModelError
 from ..kernels._spec import WORD
 from .model import to_array
 from .node import Node
-from .values import Value
+from .values import HALVES, Value
 
 # Inputs that must be known when planning, by operator: shapes, axes, pads, bounds, indices.
 PLAN_TIME = {
@@ -98,7 +98,7 @@ def _shape(node: Node, x):
 def _cast(node: Node, x):
     node.ignore("saturate", "round_mode")
     kind = helper.tensor_dtype_to_np_dtype(node.int("to"))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return x.data.astype(kind)
 
 
@@ -274,5 +274,6 @@ LAZY = (
 
 
 def onnx_type(code: int) -> str:
-    """The dtype word of an ONNX element type code."""
-    return WORD[helper.tensor_dtype_to_np_dtype(code).name]
+    """The dtype word of an ONNX element type code; half floats are float32 here."""
+    word = WORD[helper.tensor_dtype_to_np_dtype(code).name]
+    return "f32" if word in HALVES else word

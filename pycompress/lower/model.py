@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.shape_inference
 from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import ModelError
@@ -49,6 +51,24 @@ class Model:
     legacy: bool = False  # older than opset 7: some operators broadcast differently
     packed: dict = field(default_factory=dict)  # packed weights, shared by all shapes
     narrow: frozenset[str] = frozenset()  # constants of 2 or 4 bits, held in 8
+
+    @cached_property
+    def output_types(self) -> list[int]:
+        """The element type of each output; what the model leaves out as onnx infers it, 0 where it cannot."""
+        ports = self.graph.output
+        if not all(p.type.tensor_type.elem_type for p in ports):
+            try:
+                ports = onnx.shape_inference.infer_shapes(self.proto).graph.output
+            except Exception:  # of kinds of its own
+                pass
+        return [p.type.tensor_type.elem_type for p in ports]
+
+    @cached_property
+    def half(self) -> str:
+        """The type of half floats that its nodes work on, or ""; a Cast of such constants to float32 is none of them."""
+        names = (n for node in self.graph.node if node.op_type != "Cast" for n in node.input)
+        kinds = (x.dtype.name for n in names if (x := self.constants.get(n)) is not None and x.ndim > 1)
+        return next((kind for kind in kinds if kind in ("float16", "bfloat16")), "")
 
     @property
     def graph(self) -> onnx.GraphProto:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper
 
 from ..kernels._spec import NUMPY, WORD
 from .context import Lowering, memory_order, reshaped
@@ -14,6 +14,7 @@ from .node import Node
 from .registry import MICROSOFT, operator
 from .values import Quant, Value, root
 
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)  # all float32 here
 RANGE = {"u8": (0, 255), "i8": (-128, 127), "i16": (-32768, 32767), "u16": (0, 65535), "i32": (-(2**31), 2**31 - 1)}
 
 
@@ -39,8 +40,6 @@ def grid(ctx: Lowering, node: Node, shape, dtype: str, first: int, axis: int | N
     scale = node.plan_time(first, "scale")
     zero = node.plan_time(first + 1, "zero point")
     name = node.proto.input[first]
-    if scale.dtype == np.float16:
-        scale = scale.astype(np.float32)
     if scale.dtype != np.float32:
         node.refuse(f"scale {name!r} must be float32, got {scale.dtype.name}")
     if not np.isfinite(scale).all() or (scale <= 0).any():
@@ -99,7 +98,7 @@ def _run_time_grid(ctx: Lowering, node: Node, shape, dtype: str, axis: int, bloc
     return Grid(ctx.contiguous(scale).reshape(-1), stored, axis % max(len(shape), 1) if scale.size > 1 else 0)
 
 
-def codes(ctx: Lowering, x: Value, g: Grid) -> Value:
+def codes(ctx: Lowering, x: Value, g: Grid, bits: int = 8) -> Value:
     """The float value that the codes `x` stand for, computed only where somebody asks for it."""
     if x.runtime and x.dtype in ("u8", "i8"):
         if id(x) not in ctx.turned:
@@ -108,7 +107,7 @@ def codes(ctx: Lowering, x: Value, g: Grid) -> Value:
                 ctx.value(_channels_last(ctx, ctx.data(x)), x.dtype),
             )  # x, so that its id stays its own
         x = ctx.turned[id(x)][1]
-    return Value("f32", x.shape, None, x.runtime, Quant(x, g.scale, g.zero, g.axis))
+    return Value("f32", x.shape, None, x.runtime, Quant(x, g.scale, g.zero, g.axis, g.block, bits))
 
 
 @operator("DequantizeLinear")
@@ -117,7 +116,7 @@ def dequantize_linear(ctx: Lowering, node: Node) -> Value:
     x = node.input(0, "x")
     if x.dtype not in RANGE:
         node.refuse(f"works on {', '.join(RANGE)}, got {x.dtype}")
-    node.int("output_dtype", 0, allowed=(0, 1))
+    node.int("output_dtype", 0, allowed=(0, *FLOATS))
     axis, block = node.int("axis", 1), node.int("block_size", 0)
     if block < 0:
         node.refuse(f"= {block} must not be negative", "block_size")
@@ -125,11 +124,8 @@ def dequantize_linear(ctx: Lowering, node: Node) -> Value:
         g = _run_time_grid(ctx, node, x.shape, x.dtype, axis, block)
         return ctx.value(ctx.dequantized(ctx.data(x), g.zero, g.scale, g.axis))
     g = grid(ctx, node, x.shape, x.dtype, 1, axis, block)
-    if not g.block:
-        return codes(ctx, x, g)
-    if not x.runtime:
-        scale, zero = (np.repeat(v, g.block, g.axis).take(range(x.shape[g.axis]), g.axis) for v in (g.scale, g.zero))
-        return Value.constant((x.data.astype(np.int32) - zero).astype(np.float32) * scale)
+    if not g.block or not x.runtime:
+        return codes(ctx, x, g, 4 if node.proto.input[0] in ctx.model.narrow else 8)
     split, g = _blocks(ctx, node, ctx.data(x), g)
     shift = 128 if x.biased else 0
     out = ctx.new(split.shape)

@@ -10,6 +10,7 @@ from .bands import band
 from .costs import Costs
 from .forms import choose_forms
 from .fuse import fuse, join_factors
+from .halves import halve
 from .strict import uncompressed
 
 __all__ = ["Costs", "optimize", "place", "uncompressed"]
@@ -18,10 +19,11 @@ __all__ = ["Costs", "optimize", "place", "uncompressed"]
 def optimize(program: Program, costs: Callable[[], Costs | None] | None = None, sparse: bool | str = "auto") -> None:
     """Fuse steps, drop those nobody reads, choose dense or sparse products, if given their costs; cut into bands.
 
-    The factors of a low-rank pair are joined when it is known that neither is sparse.
+    The factors of a low-rank pair are joined when it is known that neither is sparse or of 16 bits.
     """
     fuse(program)
     if costs is not None:
         choose_forms(program, costs, sparse)
+    halve(program)
     join_factors(program)
     band(program)

@@ -10,7 +10,7 @@ from ..lower.values import Step, root
 from ..weights import Dense
 from .uses import Uses, address, covers
 
-PRODUCTS = ("sgemm", "sconv", "dwconv", "qgemm", "qconv", "qdwconv")
+PRODUCTS = ("sgemm", "sconv", "dwconv", "qgemm", "q4gemm", "qconv", "qdwconv")
 FLOAT_PRODUCTS = PRODUCTS[:3]
 ADD, SUB, MUL, DIV = range(4)
 

@@ -8,7 +8,7 @@ from ..lower.model import NARROW, Model
 from ..lower.node import node_name
 from ..lower.values import Program
 
-FLOAT_PRODUCTS = ("sgemm", "sconv", "dwconv")
+FLOAT_PRODUCTS = ("sgemm", "hgemm", "sconv", "dwconv")
 WEIGHTED = (
     "Conv",
     "ConvTranspose",
@@ -19,6 +19,7 @@ WEIGHTED = (
     "QGemm",
     "ConvInteger",
     "MatMulInteger",
+    "MatMulNBits",
 )
 BITS = ("uint8", "int8", "int16", "uint16")
 CODES = (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT16, TensorProto.UINT16, *NARROW)

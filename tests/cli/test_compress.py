@@ -133,3 +133,14 @@ def test_flags_that_cannot_be_followed_are_refused(files, tmp_path, refused):
     assert "no such calibration" in refused("compress", net, out, "--quantize", "--calibration", tmp_path / "none")
     assert "plan cannot be compressed" in refused("compress", files / "net.plan.safetensors", out, "--quantize")
     assert "no such folder" in refused("compress", net, tmp_path / "none" / "q.onnx", "--quantize")
+
+
+def test_cast_halves_the_file_and_runs(files, tmp_path, command):
+    out, plan = tmp_path / "half.onnx", tmp_path / "half.plan.safetensors"
+    r = command("compress", files / "net.onnx", out, "--cast", "float16", "--json")
+    assert r["steps"] == {"cast": {"dtype": "float16"}} and r["bytes_after"] < 0.7 * r["bytes_before"]
+    assert onnx.load(out).graph == pycompress.cast(files / "net.onnx").graph
+    assert "constants are bfloat16" in command("compress", files / "net.onnx", plan, "--cast", "bfloat16")
+    x = np.random.default_rng(0).standard_normal((1, 3, 48, 48), np.float32)
+    (y,), (expected,) = (pycompress.InferenceSession(p).run(None, {"input": x}) for p in (plan, files / "net.onnx"))
+    np.testing.assert_allclose(y, expected, rtol=0, atol=0.05 * abs(expected).max())

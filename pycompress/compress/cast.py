@@ -1,0 +1,113 @@
+"""cast: ONNX in, the same network with its weights stored as half floats out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ..errors import ModelError
+from . import graph as g
+
+METADATA = "pycompress.cast"
+DTYPES = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
+READERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather", "Transpose")  # that take weights, and nothing finer
+LEAST = 256  # elements; below it the node and the names take what the weights give
+OPSET = 13  # Cast knows bfloat16
+
+
+def cast(
+    model: g.Model,
+    dtype: str = "float16",
+    *,
+    exclude: Iterable[str] | None = None,
+    base_dir: str | os.PathLike | None = None,
+) -> onnx.ModelProto:
+    """`model` with its weights stored at 16 bits, each followed by a Cast to float32: the file is half as large.
+
+    Inputs, outputs and arithmetic stay float32, so any runtime opens it, and here products of matrices and 1x1
+    convolutions read the 16 bits as they are (``hgemm``). Cast are float32 constants of two and more dimensions and at
+    least 256 elements that convolutions, matrix products or Gather read; biases stay. Batch norm is folded first.
+    float16 keeps 11 bits of each weight, within 6e-8 to 65504; bfloat16 keeps 8 bits of any.
+
+    Parameters
+    ----------
+    model : path, bytes or onnx.ModelProto
+        It is not changed. Integer weights of a quantized model stay as they are.
+    dtype : {"float16", "bfloat16"}
+    exclude : iterable of str, optional
+        Names of nodes whose weights stay float32.
+    base_dir : path, optional
+        Where tensors stored outside the file lie; without it such models are refused.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Its metadata, "pycompress.cast", says what was cast; what was left alone, as weights beyond the range of
+        float16 are, and why; and how many weights, too small for it, became zero.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of range or names what is not there. `ModelError`, a ValueError, where nothing can be cast.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")
+    if isinstance(exclude, str):
+        raise ValueError(f"exclude must be names of nodes, got the text {exclude!r}")
+    model = g.as_model(model, base_dir)
+    g.check(model)
+    model = g.at_least_opset(model, OPSET)
+    g.constants_to_initializers(model)
+    g.fold_batchnorm(model)
+    g.tidy(model)
+    if unknown := set(exclude or ()) - {n.name for n in model.graph.node}:
+        raise ValueError(f"exclude: the model has no node {min(unknown)!r}")
+    weights, left = _weights(model, set(exclude or ()))
+    names, halves, casts, flushed = g.Names(model), [], [], 0
+    for tensor in weights:
+        w = numpy_helper.to_array(tensor)
+        with np.errstate(over="ignore", under="ignore"):
+            half = w.astype(helper.tensor_dtype_to_np_dtype(DTYPES[dtype]))
+        back = half.astype(np.float32)
+        if not np.array_equal(np.isfinite(back), np.isfinite(w)):
+            left[tensor.name] = f"a weight of {np.abs(w).max():.4g} is beyond {dtype}"
+            continue
+        flushed += int(np.count_nonzero(w) - np.count_nonzero(back))
+        halves.append(numpy_helper.from_array(half, names.fresh(f"{tensor.name}.{dtype}")))
+        node = names.fresh(f"{tensor.name}.Cast")
+        casts.append(helper.make_node("Cast", [halves[-1].name], [tensor.name], node, to=TensorProto.FLOAT))
+    if not casts:
+        told = "; ".join(f"{name}: {why}" for name, why in left.items()) or "it has no float32 weights"
+        raise ModelError(f"nothing to cast: {told}")
+    gone = {node.output[0] for node in casts}
+    kept = [t for t in model.graph.initializer if t.name not in gone]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend([*kept, *halves])
+    g.set_nodes(model, [*casts, *model.graph.node])
+    told = {"dtype": dtype, "weights": sorted(gone), "left": left, "flushed": flushed}
+    helper.set_model_props(model, g.metadata(model) | {METADATA: json.dumps(told)})
+    g.check(model)
+    return model
+
+
+def _weights(model: onnx.ModelProto, exclude: set[str]) -> tuple[list[TensorProto], dict[str, str]]:
+    """The constants to cast, and why others that look like weights are left alone."""
+    readers, out, found, left = g.consumers(model), g.outputs(model), [], {}
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2 or np.prod(tensor.dims, dtype=object) < LEAST:
+            continue
+        nodes = readers.get(tensor.name, [])
+        if tensor.name in out or not nodes:
+            continue
+        if named := next((n.name for n in nodes if n.name in exclude), None):
+            left[tensor.name] = f"{named} is excluded"
+        elif other := next((n for n in nodes if n.domain not in ("", "ai.onnx") or n.op_type not in READERS), None):
+            left[tensor.name] = f"{other.name} ({other.op_type}) reads it"
+        else:
+            found.append(tensor)
+    return found, left

@@ -1,0 +1,130 @@
+"""HalfLinear: a linear layer with weights of 16 bits."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from .. import kernels
+from .._pcx import ffi, lib
+from ..native import aligned
+from ..sparse import run
+from ..weights import Half, rounded
+from .base import NONE, address, call_arrays, checked_bias, dense_weights, read, write
+
+TYPES = {"float16": lib.PCX_F16, "bfloat16": lib.PCX_BF16}
+
+
+class HalfLinear:
+    """y = x W' + bias, float32, for weights W, n x k, stored as float16 or bfloat16 (which needs ml_dtypes).
+
+    Weights are widened as they are read, and sums are float32: of a few rows the call takes as long as memory needs to
+    bring the weights, half as long as for float32. Made by `from_dense` or `load`; weights are copied. A call releases
+    the GIL; calls from several threads are safe.
+    """
+
+    def __init__(self, weights: Half, bias=None):
+        """Of weights as they are stored (``pycompress.weights``)."""
+        kind = getattr(weights.w, "dtype", None)
+        if weights.w.ndim != 2 or kind.name not in TYPES:
+            raise ValueError(f"HalfLinear: weights must be a matrix of {' or '.join(TYPES)}, got {kind}")
+        packed = kernels.module("hgemm").pack(weights.w)
+        self._shape, self._bias = weights.w.shape, checked_bias("HalfLinear", bias, len(weights.w))
+        self._packed = aligned(packed.shape, packed.dtype, packed)
+
+    @classmethod
+    def from_dense(cls, W, bias=None, dtype: str = "float16") -> HalfLinear:
+        """Of an array [n, k], rounded to the nearest.
+
+        Raises
+        ------
+        ValueError
+            If W is not a finite matrix, has a number beyond the range of `dtype`, or `dtype` is neither
+            "float16" nor "bfloat16".
+        """
+        if dtype not in TYPES:
+            raise ValueError(f"HalfLinear: dtype must be {' or '.join(TYPES)}, got {dtype!r}")
+        W = dense_weights("HalfLinear", W)
+        half = rounded(W, dtype)
+        if half is None:
+            raise ValueError(f"HalfLinear: a weight of {np.abs(W).max():.4g} is beyond {dtype}")
+        return cls(half, bias)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, name: str = "") -> HalfLinear:
+        """The module `name` of a safetensors file: `weight`, F16 or BF16, and `bias`, as `save` and torch's layers have them.
+
+        Raises
+        ------
+        KeyError, ValueError
+            If the file has no such module, or it is stored otherwise.
+        """
+        tensors, _ = read(path, name)
+        what = f"{os.fspath(path)}: {name or 'the module'}"
+        if set(tensors) - {"bias"} != {"weight"}:
+            raise ValueError(f"{what}: must be weight and bias, has {', '.join(sorted(tensors))}")
+        bias = tensors.get("bias")
+        return cls(Half(tensors["weight"]), None if bias is None else bias.astype(np.float32))
+
+    def save(self, path: str | os.PathLike, name: str = "") -> None:
+        """Write a safetensors file."""
+        write(path, name, {"weight": self._weight(), "bias": self._bias})
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, k): outputs and inputs."""
+        return self._shape
+
+    @property
+    def dtype(self) -> str:
+        """How weights are stored: "float16" or "bfloat16"."""
+        return self._packed.dtype.name
+
+    @property
+    def bias(self) -> np.ndarray | None:
+        """A copy of the bias, float32[n]."""
+        return None if self._bias is None else self._bias.copy()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the packed weights and the bias."""
+        return self._packed.nbytes + (0 if self._bias is None else self._bias.nbytes)
+
+    def _weight(self) -> np.ndarray:
+        """The weights [n, k], as they are stored."""
+        n, k = self.shape
+        return np.ascontiguousarray(self._packed.transpose(0, 2, 1).reshape(-1, k)[:n])
+
+    def dense(self) -> np.ndarray:
+        """The weights that are meant, float32[n, k]."""
+        return self._weight().astype(np.float32)
+
+    def __repr__(self):
+        return f"HalfLinear({self.shape[0]} x {self.shape[1]}, {self.dtype})"
+
+    def __call__(self, x: np.ndarray, out: np.ndarray | None = None, *, num_threads: int | None = None) -> np.ndarray:
+        """x W' + bias, for any leading dimensions.
+
+        Parameters
+        ----------
+        x : float32[..., k]
+        out : float32[..., n], C-contiguous, optional
+            Where to write; it must not overlap x.
+        num_threads : int, optional
+            By default ``pycompress.get_num_threads()``, or 1 where there is little to do.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a type or shape does not fit.
+        """
+        n, k = self.shape
+        x, out, m = call_arrays(self, x, out)
+        args = ffi.new("pcx_hgemm_args *")
+        args.m, args.lda, args.k, args.n, args.ldw, args.ldo = m, k, k, n, 16 * k, n
+        args.wt = TYPES[self.dtype]
+        args.a, args.out, args.w = address(x), address(out), address(self._packed, "void *")
+        args.tail.bias, args.tail.act_params = address(self._bias), address(NONE)
+        run("hgemm", args, num_threads, m * n * k)
+        return out
