@@ -45,7 +45,9 @@ def to_four_bits(model: onnx.ModelProto, group: int) -> onnx.ModelProto:
         shape = [len(rows), -1, *[1] * (w.ndim - 2)]
         codes, scales = (v.reshape(shape) if axis == 1 else v.T for v in (codes, scales))
         name = node.output[0]
-        tensors[f"{name}.int4"] = helper.make_tensor(f"{name}.int4", TensorProto.INT4, codes.shape, codes.reshape(-1))
+        low, high = np.resize(codes.reshape(-1).view(np.uint8) & 15, (codes.size + 1) // 2 * 2).reshape(-1, 2).T
+        packed = (low | high << 4).tobytes()
+        tensors[f"{name}.int4"] = helper.make_tensor(f"{name}.int4", TensorProto.INT4, codes.shape, packed, raw=True)
         tensors[f"{name}.scale"] = numpy_helper.from_array(np.ascontiguousarray(scales), f"{name}.scale")
         given = [f"{name}.int4", f"{name}.scale"]
         nodes.append(helper.make_node("DequantizeLinear", given, [f"{name}.half"], axis=axis, block_size=group))
