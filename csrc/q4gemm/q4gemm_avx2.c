@@ -128,6 +128,7 @@ PCX_INLINE void add_group(float *v, __m256i sum, __m256 scale)
 PCX_INLINE void tile(const int mr, const int single, const pcx_q4gemm_args *p, const room *m,
                      const uint8_t *const rows[], float v[][Q4_NR])
 {
+    static const _Alignas(32) int32_t none[Q4_MR][Q4_NR];
     const __m256i ones = _mm256_set1_epi16(1);
     const size_t steps = ceil_div(p->k, 4), groups = p->k ? ceil_div(p->k, p->group) : 0;
     _Alignas(32) int32_t sum[Q4_MR][Q4_NR];
@@ -137,13 +138,14 @@ PCX_INLINE void tile(const int mr, const int single, const pcx_q4gemm_args *p, c
     const float *scale = m->scale;
     size_t s = 0;
     PCX_UNROLL
-    for (int r = 0; r < mr; r++)
+    for (int r = 0; r < mr; r++) {
         row[r] = rows[r];
-    memset(v, 0, (size_t)mr * sizeof *v);
+        _mm256_store_ps(v[r], _mm256_setzero_ps());
+        _mm256_store_ps(v[r] + 8, _mm256_setzero_ps());
+    }
     for (size_t g = 0; g < groups; g++, scale += Q4_NR) {
         const size_t end = group_end(p, g, groups, steps);
-        if (!single)
-            memset(sum, 0, sizeof sum);
+        const int32_t(*from)[Q4_NR] = none; /* sums of the group's windows before */
         do {
             __m256i acc[Q4_MR][2];
             PCX_UNROLL
@@ -161,25 +163,28 @@ PCX_INLINE void tile(const int mr, const int single, const pcx_q4gemm_args *p, c
                 for (; s < end; s++, w += 64)
                     qg_step(mr, 2, row, (ptrdiff_t)(4 * s), w, acc);
             }
+            start += 32;
             float(*to)[Q4_NR] = v;
-            PCX_OPAQUE(to); /* else GCC keeps a second copy of v on its stack */
+            PCX_OPAQUE(to); /* else GCC keeps second copies of v and of the sums on its stack */
+            PCX_OPAQUE(from);
+            const int last = single || s == end;
             PCX_UNROLL
             for (int r = 0; r < mr; r++)
                 PCX_UNROLL
                 for (int h = 0; h < 2; h++) {
-                    const __m256i total = _mm256_madd_epi16(acc[r][h], ones);
-                    if (single)
-                        add_group(to[r] + 8 * h, total, _mm256_load_ps(scale + 8 * h));
-                    else
-                        qg_store(sum[r] + 8 * h, _mm256_add_epi32(total, qg_load(sum[r] + 8 * h)));
+                    acc[r][h] = _mm256_madd_epi16(acc[r][h], ones);
+                    if (!single)
+                        acc[r][h] = _mm256_add_epi32(acc[r][h], qg_load(from[r] + 8 * h));
+                    if (!last)
+                        qg_store(sum[r] + 8 * h, acc[r][h]);
                 }
-            start += 32;
+            PCX_UNROLL
+            for (int r = 0; last && r < mr; r++) {
+                add_group(to[r], acc[r][0], _mm256_load_ps(scale));
+                add_group(to[r] + 8, acc[r][1], _mm256_load_ps(scale + 8));
+            }
+            from = (const int32_t(*)[Q4_NR])sum;
         } while (!single && s < end);
-        PCX_UNROLL
-        for (int r = 0; !single && r < mr; r++) {
-            add_group(v[r], qg_load(sum[r]), _mm256_load_ps(scale));
-            add_group(v[r] + 8, qg_load(sum[r] + 8), _mm256_load_ps(scale + 8));
-        }
     }
 }
 

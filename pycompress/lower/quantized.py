@@ -75,6 +75,14 @@ def _blocked(node: Node, shape, scale, zero, axis: int, block: int) -> Grid:
     return Grid(scale, zero.astype(np.int32), axis, block)
 
 
+def _whole(g: Grid, shape) -> Grid:
+    """`g`, or a scale per index of the one other axis where a block is all along its own."""
+    others = [i for i, d in enumerate(shape) if d != 1 and i != g.axis]
+    if g.block < shape[g.axis] or not g.block or len(others) > 1:
+        return g
+    return Grid(np.ascontiguousarray(g.scale.reshape(-1)), g.zero.reshape(-1), others[0] if others else 0)
+
+
 def _at_run_time(node: Node) -> bool:
     """Whether the scale or the zero point is computed at run time."""
     return any(v is not None and (v.runtime or v.data is None) for v in node.inputs[1:3])
@@ -125,6 +133,7 @@ def dequantize_linear(ctx: Lowering, node: Node) -> Value:
         return ctx.value(ctx.dequantized(ctx.data(x), g.zero, g.scale, g.axis))
     g = grid(ctx, node, x.shape, x.dtype, 1, axis, block)
     if not g.block or not x.runtime:
+        g = _whole(g, x.shape)
         return codes(ctx, x, g, 4 if node.proto.input[0] in ctx.model.narrow else 8)
     split, g = _blocks(ctx, node, ctx.data(x), g)
     shift = 128 if x.biased else 0
