@@ -81,12 +81,24 @@ PCX_INLINE size_t group_end(const pcx_q4gemm_args *p, size_t g, size_t groups, s
 
 /* ---- many rows ---- */
 
+/* A step less its zero points, to `to`; `sum` less 128 times it, lane by lane. */
+PCX_INLINE void unpack_step(const uint8_t *from, const __m256i zero[2], int8_t *to, __m256i sum[2])
+{
+    __m256i codes[2];
+    unpack(qg_load(from), codes);
+    PCX_UNROLL
+    for (int h = 0; h < 2; h++) {
+        codes[h] = _mm256_sub_epi8(codes[h], zero[h]);
+        qg_store(to + 32 * h, codes[h]);
+        sum[h] = _mm256_sub_epi16(sum[h], _mm256_maddubs_epi16(_mm256_set1_epi8((char)128), codes[h]));
+    }
+}
+
 /* Panel `panel` less its zero points; -128 times their sums, lane by lane, as starts of windows; scales. */
 static void unpack_panel(const pcx_q4gemm_args *p, size_t panel, const room *r)
 {
     const size_t steps = ceil_div(p->k, 4), groups = p->k ? ceil_div(p->k, p->group) : 0;
     const uint8_t *from = p->w + panel * steps * Q4_STEP;
-    const __m256i full = _mm256_set1_epi8((char)128);
     int16_t *start = r->start;
     int8_t *to = r->w;
     size_t s = 0;
@@ -99,15 +111,16 @@ static void unpack_panel(const pcx_q4gemm_args *p, size_t panel, const room *r)
         _mm256_store_ps(r->scale + g * Q4_NR + 8, scale[1]);
         for (; s < end; start += 32) {
             __m256i sum[2] = { _mm256_setzero_si256(), _mm256_setzero_si256() };
-            for (const size_t stop = min_size(s + Q4_WINDOW, end); s < stop; s++, from += Q4_STEP, to += 64) {
-                __m256i codes[2];
-                unpack(qg_load(from), codes);
+            if (PCX_LIKELY(end - s >= Q4_WINDOW)) {
                 PCX_UNROLL
-                for (int h = 0; h < 2; h++) {
-                    codes[h] = _mm256_sub_epi8(codes[h], zero[h]);
-                    qg_store(to + 32 * h, codes[h]);
-                    sum[h] = _mm256_sub_epi16(sum[h], _mm256_maddubs_epi16(full, codes[h]));
-                }
+                for (size_t x = 0; x < Q4_WINDOW; x++)
+                    unpack_step(from + x * Q4_STEP, zero, to + x * 64, sum);
+                s += Q4_WINDOW;
+                from += Q4_WINDOW * Q4_STEP;
+                to += Q4_WINDOW * 64;
+            } else {
+                for (; s < end; s++, from += Q4_STEP, to += 64)
+                    unpack_step(from, zero, to, sum);
             }
             qg_store(start, sum[0]);
             qg_store(start + 16, sum[1]);
