@@ -45,7 +45,7 @@ class FourBits:
             raise ValueError(f"group_size must be 32, 64, 128 or None, got {self.group_size!r}")
         if self.rounding not in ROUNDINGS:
             raise ValueError(f"rounding must be gptq or plain, got {self.rounding!r}")
-        if isinstance(self.share, bool) or not 0 < self.share < 1:
+        if isinstance(self.share, bool) or not isinstance(self.share, (int, float)) or not 0 < self.share < 1:
             raise ValueError(f"share must be in (0, 1), got {self.share!r}")
         if not _one_of(self.first_last, (8, 4)):
             raise ValueError(f"first_last must be 8 or 4, got {self.first_last!r}")
