@@ -7,12 +7,13 @@ from collections import Counter
 
 import numpy as np
 
+from .._pcx import lib
 from ..errors import ModelError
-from ..planfile import WORDS
+from ..planfile import CODES, WORDS
 from . import models
 from .output import Output, size
 
-_BYTES = {word: np.dtype(name).itemsize for name, word in WORDS.items()}
+_BYTES = {word: lib.pcx_dtype_bytes(CODES[name]) for name, word in WORDS.items()}
 
 
 def add(subparsers, common):
