@@ -59,7 +59,7 @@ def _unfit(x: Value, w: Value, bias: Value | None, pixels: bool) -> str:
         return f"it sums over more than {LARGEST_K} products"
     if bias is not None and bias.runtime:
         return "its bias is computed at run time"
-    if q.scale.max(initial=0) * (float(x.quant.scale[0]) if static(x) else 1.0) > LARGEST:
+    if np.abs(q.scale).max(initial=0) * (float(x.quant.scale[0]) if static(x) else 1.0) > LARGEST:
         return "its scales are too large"
     return ""
 
