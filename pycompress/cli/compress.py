@@ -45,7 +45,16 @@ def add(subparsers, common):
     parser.add_argument("--pattern", help="of the zeros: unstructured, 1x4, 4x1, 16x1, N:M as in 2:4, or channel")
     parser.add_argument("--scope", choices=("global", "layer"), help="--prune all layers together, or each as far")
     parser.add_argument("--factorize", type=float, metavar="ENERGY", help="not built yet")
-    parser.add_argument("--quantize", action="store_true", help="8-bit weights and activations")
+    parser.add_argument("--quantize", action="store_true", help="8-bit activations and weights (see --weights)")
+    parser.add_argument(
+        "--weights", choices=("8", "4", "mixed"), help="bits of --quantize; mixed: 4 where it does least"
+    )
+    parser.add_argument(
+        "--group-size", type=int, choices=(32, 64, 128, 0), help="inputs that share a scale of 4-bit weights; 0: all"
+    )
+    parser.add_argument(
+        "--rounding", choices=("gptq", "plain"), help="of 4-bit weights: fitted to the data, or nearest"
+    )
     parser.add_argument(
         "--recertify",
         action="store_true",
@@ -132,6 +141,12 @@ def flags(args) -> dict[str, dict]:
     for name in ("quantize", "recertify"):
         if getattr(args, name):
             steps[name] = {**data, "accumulate": accumulate}
+    four = {key: getattr(args, key) for key in ("weights", "group_size", "rounding")}
+    four["weights"] = int(args.weights) if args.weights in ("4", "8") else args.weights
+    if "quantize" in steps:
+        steps["quantize"] |= four
+    elif any(value is not None for value in four.values()):
+        raise ValueError("--weights, --group-size and --rounding are for --quantize")
     if args.cast:
         steps["cast"] = {"dtype": args.cast}
     if "quantize" in steps and "recertify" in steps:

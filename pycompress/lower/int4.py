@@ -10,6 +10,9 @@ from .integer import LARGEST_K, zero_point
 from .values import Value
 
 ACTIVATIONS = ("file", "dynamic", "float")  # what weights of 4 bits make of float activations
+SMALL = (
+    8192  # weights of one scale per output that gain more from the integer kernels of 8 bits than from half the memory
+)
 LEAST = 32  # a group is all columns, or a multiple of so many
 LARGEST = 2.0**90  # of a scale: sums of codes are less than 2**28, and so all stays far from infinity
 INT8 = 4  # accuracy_level of MatMulNBits: the activations may be rounded to int8
@@ -29,6 +32,8 @@ def four_bits(ctx: Lowering, x: Value, w: Value, bias: Value | None, level: int 
         ctx.in_float[ctx.node.name] = f"in float, although its weights have 4 bits: {why}"
         return None
     n, k = w.shape[:2]
+    if not q.block and static(x) and n * k <= SMALL:
+        return None
     shift = 8 if q.value.dtype == "i8" else 0
     codes = (q.value.data.reshape(n, k).astype(np.int16) + shift).astype(np.uint8)
     groups = -(-k // q.block) if q.block else 1
@@ -54,7 +59,7 @@ def _unfit(x: Value, w: Value, bias: Value | None, pixels: bool) -> str:
         return f"it sums over more than {LARGEST_K} products"
     if bias is not None and bias.runtime:
         return "its bias is computed at run time"
-    if q.scale.max(initial=0) * (float(x.quant.scale[0]) if static(x) else 1.0) > LARGEST:
+    if np.abs(q.scale).max(initial=0) * (float(x.quant.scale[0]) if static(x) else 1.0) > LARGEST:
         return "its scales are too large"
     return ""
 

@@ -31,10 +31,14 @@ class Grid:
     block: int = 0
 
 
-def grid(ctx: Lowering, node: Node, shape, dtype: str, first: int, axis: int | None = None, block: int = 0) -> Grid:
+def grid(
+    ctx: Lowering, node: Node, shape, dtype: str, first: int, axis: int | None = None, block: int = 0,
+    signed: bool = False,
+) -> Grid:  # fmt: skip
     """The parameters given by a node's inputs `first` (scale) and `first + 1` (zero point) for codes of `dtype`.
 
-    `axis` is the attribute that per-axis scales run along; None where only one scale is allowed.
+    `axis` is the attribute that per-axis scales run along; None where only one scale is allowed. Scales are above zero, or
+    only not zero if `signed`.
     """
     node.input(first, "scale")
     scale = node.plan_time(first, "scale")
@@ -42,8 +46,8 @@ def grid(ctx: Lowering, node: Node, shape, dtype: str, first: int, axis: int | N
     name = node.proto.input[first]
     if scale.dtype != np.float32:
         node.refuse(f"scale {name!r} must be float32, got {scale.dtype.name}")
-    if not np.isfinite(scale).all() or (scale <= 0).any():
-        node.refuse(f"scale {name!r} must be finite and positive")
+    if not np.isfinite(scale).all() or (scale == 0 if signed else scale <= 0).any():
+        node.refuse(f"scale {name!r} must be finite and {'not zero' if signed else 'positive'}")
     if not scale.size:
         node.refuse(f"scale {name!r} is empty")
     if zero is None:
@@ -73,6 +77,14 @@ def _blocked(node: Node, shape, scale, zero, axis: int, block: int) -> Grid:
     if scale.shape != need or zero.shape != need:
         node.refuse(f"= {block} needs scales and zero points of shape {need}, got {scale.shape}", "block_size")
     return Grid(scale, zero.astype(np.int32), axis, block)
+
+
+def _whole(g: Grid, shape) -> Grid:
+    """`g`, or a scale per index of the one other axis where a block is all along its own."""
+    others = [i for i, d in enumerate(shape) if d != 1 and i != g.axis]
+    if g.block < shape[g.axis] or not g.block or len(others) > 1:
+        return g
+    return Grid(np.ascontiguousarray(g.scale.reshape(-1)), g.zero.reshape(-1), others[0] if others else 0)
 
 
 def _at_run_time(node: Node) -> bool:
@@ -123,9 +135,10 @@ def dequantize_linear(ctx: Lowering, node: Node) -> Value:
     if x.runtime and _at_run_time(node):
         g = _run_time_grid(ctx, node, x.shape, x.dtype, axis, block)
         return ctx.value(ctx.dequantized(ctx.data(x), g.zero, g.scale, g.axis))
-    g = grid(ctx, node, x.shape, x.dtype, 1, axis, block)
+    narrow = not x.runtime and node.proto.input[0] in ctx.model.narrow  # weights, whose scales may be negative
+    g = grid(ctx, node, x.shape, x.dtype, 1, axis, block, narrow)
     if not g.block or not x.runtime:
-        return codes(ctx, x, g, 4 if node.proto.input[0] in ctx.model.narrow else 8)
+        return codes(ctx, x, _whole(g, x.shape), 4 if narrow else 8)
     split, g = _blocks(ctx, node, ctx.data(x), g)
     shift = 128 if x.biased else 0
     out = ctx.new(split.shape)
