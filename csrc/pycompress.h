@@ -19,7 +19,7 @@ extern "C" {
 
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
-    X(sgemm) X(hgemm) X(sconv) X(dwconv) X(lowrank) \
+    X(sgemm) X(hgemm) X(sconv) X(dwconv) X(pdwconv) X(lowrank) \
     X(qgemm) X(q4gemm) X(qconv) X(qdwconv) X(qspmm) X(qlowrank) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
@@ -307,6 +307,23 @@ typedef struct {
     size_t ldo;
     float *out; /* [b,oh,ow:ldo,c] */
 } pcx_dwconv_args;
+
+/*
+ * pdwconv: dwconv of one image in planes, channel by channel, whose products lie between sparse ones.  Summed from the
+ * bias on in the order ky, kx (FMA where the ISA has it); beyond the image lies zero, and is multiplied.
+ * |error| <= (kh * kw + 1) * 2^-24 * (sum |x||w| + |bias|), before the activation.
+ */
+typedef struct {
+    size_t c, ldx, ih, iw;
+    const float *x; /* [c:ldx,ih,iw] */
+    const float *w; /* [c,kh*kw] */
+    size_t kh, kw, sh, sw, pt, pl;
+    const float *bias; /* [c] or NULL */
+    size_t act;        /* PCX_ACT_* */
+    const float *act_params; /* [2] */
+    size_t ldo, oh, ow;
+    float *out; /* [c:ldo,oh,ow] */
+} pcx_pdwconv_args;
 
 /*
  * qgemm: acc = sum (a - azp)(w - wzp) + bias in int32, exact; then the qepilogue.

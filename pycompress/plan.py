@@ -400,6 +400,8 @@ def macs(kernel: str, s: dict[str, int]) -> int:
         return s["m"] * s["blocks"] * 4
     if kernel in ("sconv", "qconv"):
         return s["b"] * s["oh"] * s["ow"] * s["n"] * s["kh"] * s["kw"] * s["c"]
+    if kernel == "pdwconv":
+        return s["c"] * s["oh"] * s["ow"] * s["kh"] * s["kw"]
     if kernel in ("dwconv", "qdwconv"):
         return s["b"] * s["oh"] * s["ow"] * s["kh"] * s["kw"] * s["c"]
     return 0

@@ -11,13 +11,14 @@ from .costs import Costs
 from .forms import choose_forms
 from .fuse import fuse, join_factors
 from .halves import halve
+from .planes import lay_in_planes
 from .strict import uncompressed
 
 __all__ = ["Costs", "optimize", "place", "uncompressed"]
 
 
 def optimize(program: Program, costs: Callable[[], Costs | None] | None = None, sparse: bool | str = "auto") -> None:
-    """Fuse steps, drop those nobody reads, choose dense or sparse products, if given their costs; cut into bands.
+    """Fuse steps, drop those nobody reads, choose dense or sparse products, if given their costs; lay out in planes, cut into bands.
 
     The factors of a low-rank pair are joined when it is known that neither is sparse or of 16 bits.
     """
@@ -26,4 +27,5 @@ def optimize(program: Program, costs: Callable[[], Costs | None] | None = None, 
         choose_forms(program, costs, sparse)
     halve(program)
     join_factors(program)
+    lay_in_planes(program)
     band(program)

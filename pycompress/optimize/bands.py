@@ -12,7 +12,7 @@ from ..lower.values import Program, Step, root
 from .uses import Uses, covers, dense
 
 PRODUCTS = ("sgemm", "hgemm", "spmm", "bspmm", "qgemm", "q4gemm", "qspmm")
-DEPTHWISE = ("dwconv", "qdwconv")
+DEPTHWISE = ("dwconv", "pdwconv", "qdwconv")
 LARGE = 2 << 20  # bytes that a step hands on, from which on bands pay: a core's cache does not hold them
 BAND = 3 << 18  # bytes of one band; every band costs the threads a meeting more per step
 
@@ -39,19 +39,23 @@ def _chain(steps: list[Step], i: int, uses: Uses) -> list[Step]:
             break
         chain.append(after)
     large = len(chain) > 1 and max(step.args["out"].nbytes for step in chain[:-1]) >= LARGE
-    images = [step.args["x"] for step in chain if step.kernel in DEPTHWISE]
-    return chain if large and images[0].shape[0] == 1 else chain[:1]
+    middle = next((step for step in chain if step.kernel in DEPTHWISE), None)
+    return chain if large and (middle.kernel == "pdwconv" or middle.args["x"].shape[0] == 1) else chain[:1]
 
 
 def _hands_on(before: Step, after: Step, uses: Uses) -> bool:
     """Whether `before` makes all of what `after`, and nobody else, reads, pixel by pixel."""
     out, x = before.args["out"], _source(after)
-    if root(out) is not root(x) or not (covers(out) and covers(x) and dense(out) and dense(x)):
+    image, matrix = (x, out) if after.kernel in DEPTHWISE else (out, x)
+    planes = "pdwconv" in (before.kernel, after.kernel)
+    channels = image.shape[0 if planes else -1]
+    if root(out) is not root(x) or not uses.is_buffer(x) or not uses.only_reader(x):
         return False
-    image, matrix = (x, out) if x.ndim == 4 else (out, x)
-    if matrix.shape != (image.size // image.shape[-1], image.shape[-1]):  # a Reshape stands between
+    if matrix.shape != (image.size // max(channels, 1), channels):  # a Reshape stands between
         return False
-    return uses.is_buffer(x) and uses.producer(x) is before and uses.only_reader(x)
+    if planes:  # of which buffers are made for one image each
+        return uses.producers[id(root(x))] == [before]
+    return covers(out) and covers(x) and dense(out) and dense(x) and uses.producer(x) is before
 
 
 def _source(step: Step) -> np.ndarray:
@@ -81,14 +85,14 @@ def _cut(chain: list[Step]) -> list[Step]:
 def _reach(step: Step, end: int) -> int:
     """How many lines of its input a depthwise convolution has met after `end` lines of its output."""
     a = step.args
-    return max(0, min((end - 1) * a["sh"] - a["pt"] + (a["kh"] - 1) * a["dh"] + 1, a["x"].shape[1]))
+    return max(0, min((end - 1) * a["sh"] - a["pt"] + (a["kh"] - 1) * a.get("dh", 1) + 1, a["x"].shape[1]))
 
 
 def _lines(step: Step, first: int, end: int, width: int) -> Step:
     """`step` for the lines [first, end) of its output, `width` pixels each."""
     a = step.args
     rows = slice(first * width, end * width)
-    changed = {"residual": a["residual"] if a["residual"] is None else a["residual"][rows]}
+    changed = {} if a.get("residual") is None else {"residual": a["residual"][rows]}
     if step.kernel in DEPTHWISE:
         top = first * a["sh"] - a["pt"]
         changed |= {
