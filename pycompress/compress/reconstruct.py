@@ -150,7 +150,7 @@ def prune_on_data(
     whole.CopyFrom(model)
     weights, plain = [], {}
     for layer, ratio in zip(layers, ratios):
-        p = _following(layer, whole, model, samples)
+        p = following(layer, whole, model, samples)
         (mask,) = choose([p.importance(True)], [layer.segments], pattern, [ratio])
         mask &= layer.w != 0
         if len(layer.nodes) > 1:
@@ -165,7 +165,7 @@ def prune_on_data(
     return weights, plain
 
 
-def _following(layer: Layer, whole: onnx.ModelProto, pruned: onnx.ModelProto, samples: list[dict]) -> Problem:
+def following(layer: Layer, whole: onnx.ModelProto, pruned: onnx.ModelProto, samples: list[dict]) -> Problem:
     """What `layer` is to be fitted to after the layers that are pruned before it."""
     shape = tuple(g.constants(whole)[layer.node.input[1]].dims)
     met, dense = (Patches(layer.node, shape) for _ in range(2))
