@@ -9,7 +9,7 @@ import numpy as np
 
 from .kernels import module
 from .lower.values import Program, Step
-from .weights import Q8, Dense, Half
+from .weights import Q4, Q8, Dense, Half
 
 
 def pack(program: Program, cache: dict) -> None:
@@ -21,9 +21,9 @@ def pack(program: Program, cache: dict) -> None:
 
 
 def _packed(step: Step, cache: dict) -> Step:
-    scale = step.args.get("scale")
-    if isinstance(scale, np.ndarray) and scale.dtype == np.float64:  # so that fusing rounded only once
-        step = step.replace(scale=scale.astype(np.float32))
+    exact = {n: step.args.get(n) for n in ("scale", "ascale", "bias")}
+    exact = {n: x for n, x in exact.items() if isinstance(x, np.ndarray) and x.dtype == np.float64}
+    step = step.replace(**{n: _single(x) for n, x in exact.items()})  # so that fusing rounded only once
     weights = step.args.get("w")
     if step.kernel == "lowrank":
         factors = {name: step.args[name].w for name in "uv"}
@@ -45,7 +45,17 @@ def _packed(step: Step, cache: dict) -> Step:
         packed = _once(cache, kernel, weights.w, module(kernel).pack)
         form = _form(step.kernel, packed.T) if hasattr(packed, "T") else ""
         return step.replace(**given(packed, step.args), reason="; ".join(filter(None, (step.reason, form))))
+    if isinstance(weights, Q4):
+        grid = hashlib.blake2b(np.stack([weights.scale, weights.zero]), digest_size=16).hexdigest()
+        kind = f"{step.kernel}, groups of {weights.group}, {grid}"
+        packed = _once(cache, kind, weights.w, lambda _: module(step.kernel).pack(weights))
+        return step.replace(**given(packed, step.args))
     return step
+
+
+def _single(x: np.ndarray) -> np.ndarray:
+    """`x` in float32, repeated without memory where it is."""
+    return np.broadcast_to(x[:1].astype(np.float32), x.shape) if x.strides == (0,) else x.astype(np.float32)
 
 
 def pack_for(kernel: str, w: np.ndarray, m: int):

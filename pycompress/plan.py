@@ -15,6 +15,7 @@ from . import lower as lowering
 from .errors import ModelError
 from .kernels import module
 from .lower.apart import obstacle
+from .lower.int4 import ACTIVATIONS
 from .lower.model import Model
 from .lower.values import Program, Step, root
 from .native import aligned
@@ -24,12 +25,12 @@ from .optimize.strict import FLOAT_PRODUCTS
 from .optimize.uses import address
 from .pack import pack
 from .planfile import FORMAT, Plan, raw
-from .weights import Q8, Dense, Half
+from .weights import Q4, Q8, Dense, Half
 
 __all__ = ["Plan", "compile", "program_plan"]
 
 CACHE = 2 << 20  # bytes of activations that are taken to stay in a core's caches
-IN_FLOAT = "; in float, although its weights are integers: no integer kernel is proven exact for them"
+IN_FLOAT = "in float, although its weights are integers: no integer kernel is proven exact for them"
 
 
 @dataclass(eq=False)
@@ -64,6 +65,7 @@ def compile(
     strict=False,
     sparse="auto",
     costs=None,
+    int4_activations="file",
     cpu=None,
     labels=None,
     base_dir=None,
@@ -88,6 +90,11 @@ def compile(
     costs : path or Costs, optional
         A table made on the machine that will run the plan, by ``pycompress advise MODEL --save FILE``; by default
         the one shipped for the instruction set.
+    int4_activations : {"file", "dynamic", "float"}
+        What float activations become where they meet weights of 4 bits: "dynamic" rounds each row to uint8 over its
+        own range, and so keeps the weights at 4 bits and multiplies integers; "float" keeps them, and makes floats of
+        the weights; "file" does what the node's accuracy_level says, 4 meaning dynamic, and keeps them where it says
+        nothing. Activations that the file quantizes itself are used as they are in any case.
     cpu : str, optional
         The highest instruction set to use (as ``PYCOMPRESS_CPU``), for sessions on this plan.
     labels : sequence of str, optional
@@ -104,10 +111,12 @@ def compile(
     ModelError
         If a shape is unknown, or a node cannot be run; it names the node and the attribute.
     ValueError
-        If `sparse` is none of its values, or `costs` no cost table.
+        If `sparse` or `int4_activations` is none of its values, or `costs` no cost table.
     """
     if sparse not in ("auto", True, False):
         raise ValueError(f'sparse must be "auto", True or False, got {sparse!r}')
+    if int4_activations not in ACTIVATIONS:
+        raise ValueError(f"int4_activations must be one of {', '.join(ACTIVATIONS)}, got {int4_activations!r}")
     table = None if costs is None else costs_of(costs)
     loaded = model if isinstance(model, Model) else lowering.load(model, base_dir=base_dir)
     images = preprocesses(loaded, preprocess)
@@ -115,7 +124,7 @@ def compile(
     sets = [input_shapes] if one else input_shapes
     programs = []
     for shapes in sets:
-        programs.append(lowered(loaded, input_shapes_of(loaded, shapes, images), {}, images))
+        programs.append(lowered(loaded, input_shapes_of(loaded, shapes, images), {}, images, int4_activations))
     floats = [uncompressed(program, loaded) if strict else [] for program in programs]
     plan = program_plan(loaded, programs, cpu=cpu, labels=labels, costs=table, sparse=sparse)
     for program, names in zip(programs, floats):
@@ -123,19 +132,21 @@ def compile(
     return plan
 
 
-def lowered(model: Model, shapes: dict[str, tuple[int, ...]], values=None, images=None) -> Program:
+def lowered(
+    model: Model, shapes: dict[str, tuple[int, ...]], values=None, images=None, int4_activations="file"
+) -> Program:
     """The steps of `model` for inputs of the given shapes; of a batch, for as many images at a time as is best.
 
     A batch as a whole reads each weight once, but its activations, when they outgrow the caches, travel to memory
     and back for every step. Where they are more than the weights, a few images are run at a time, if none of them
     has anything to do with another.
     """
-    whole = lowering.lower(model, shapes, values, images)
+    whole = lowering.lower(model, shapes, values, images, int4_activations)
     batches = {shape[0] if shape else 0 for shape in shapes.values()}
     n = max(batches, default=0)
     if values or len(batches) != 1 or n < 2:
         return whole
-    probe = lowering.lower(model, shapes, values, images)
+    probe = lowering.lower(model, shapes, values, images, int4_activations)
     optimize(probe)
     arena = place(probe)[1]
     weights, activations = _traffic(probe)
@@ -143,7 +154,8 @@ def lowered(model: Model, shapes: dict[str, tuple[int, ...]], values=None, image
         return whole
     g = next(g for g in range(n // 2, 0, -1) if n % g == 0 and (g == 1 or arena / n * g <= CACHE))
     try:
-        part = lowering.lower(model, {name: (g, *shape[1:]) for name, shape in shapes.items()}, values, images)
+        shapes = {name: (g, *shape[1:]) for name, shape in shapes.items()}
+        part = lowering.lower(model, shapes, values, images, int4_activations)
         why = obstacle(model, whole, part, n, g)
     except ModelError as error:
         why = str(error)
@@ -161,7 +173,7 @@ def _traffic(program: Program) -> tuple[int, int]:
     moved = 0
     for step in program.steps:
         for x in step.args.values():
-            x = x.w if isinstance(x, (Dense, Half, Q8)) else x
+            x = x.w if isinstance(x, (Dense, Half, Q4, Q8)) else x
             if isinstance(x, np.ndarray) and program.buffer(x) is not None:
                 moved += x.nbytes
             elif isinstance(x, np.ndarray):
@@ -302,7 +314,8 @@ def _graph(program: Program, tensors: Tensors, kernels, used, model: Model):
     for step in program.steps:
         slots, sizes = _slots(program, step, offsets, tensors, used)
         steps.append([kernels.setdefault(step.kernel, len(kernels)), *slots])
-        notes.append(_note(step, sizes, step.node in floats and step.kernel in FLOAT_PRODUCTS))
+        in_float = step.node in floats and step.kernel in FLOAT_PRODUCTS
+        notes.append(_note(step, sizes, program.in_float.get(step.node, IN_FLOAT) if in_float else ""))
         notes[-1]["macs"] *= program.times
     ports = {
         side: [{"name": p.name, "dtype": p.dtype, "shape": list(p.shape)} for p in getattr(program, side)]
@@ -358,14 +371,14 @@ def compact(x: np.ndarray, arg) -> np.ndarray:
     return np.broadcast_to(np.ascontiguousarray(core), x.shape) if core.shape != x.shape else np.ascontiguousarray(x)
 
 
-def _note(step: Step, sizes: dict[str, int], in_float: bool) -> dict[str, object]:
+def _note(step: Step, sizes: dict[str, int], in_float: str) -> dict[str, object]:
     arrays = {k: v for k, v in step.args.items() if isinstance(v, np.ndarray)}
     out = next(v for k, v in arrays.items() if k.startswith("out"))
     source = next((v for k, v in arrays.items() if k in ("x", "a")), out)
     return {
         "node": step.node,
         "op": step.op,
-        "reason": step.reason + IN_FLOAT * in_float,
+        "reason": "; ".join(filter(None, (step.reason, in_float))),
         "dtype": out.dtype.name,
         "in": list(source.shape),
         "out": list(out.shape),

@@ -60,7 +60,7 @@ def round_weights(
     if c.ndim > 1:
         zero = w == 0
         pruned = depthwise is None and zero.mean() >= SPARSE
-        _descend(w, q, scale, c, lanes, zero if pruned else None)
+        _descend(w, q, scale[:, None], c, _Bounds(lanes), zero if pruned else None)
     q = q.astype(np.int8)
     proven = (
         kernels.module("qdwconv").fits(q, T, depthwise) if depthwise else kernels.module("qgemm").fits(q, T, segments)
@@ -173,13 +173,14 @@ def _taps(kernel: tuple[int, int], T: int) -> np.ndarray:
     return np.concatenate([at, np.full(-len(at) % (2 * T), len(at))]).reshape(-1, 2 * T)
 
 
-def _descend(w, q, scale, c, lanes, fixed) -> None:
-    """Coordinate descent on `q`, in place, all rows at once, except where `fixed` [n,k]."""
-    n, k = w.shape
+def _descend(w, q, scale, c, bounds, fixed=None) -> None:
+    """Coordinate descent on `q`, in place, all rows at once, except where `fixed` [n,k]; `scale` is [n,1] or [n,k]."""
+    k = w.shape[1]
     columns = np.array(q.T, order="C")  # one weight of all rows lies together
-    bounds = _Bounds(columns, lanes)
+    scales = np.broadcast_to(np.array(scale.T, order="C"), columns.shape)
+    bounds.start(columns)
     fixed = None if fixed is None else np.array(fixed.T, order="C")
-    slope = _times(q * scale[:, None] - w, c)  # half the gradient of the squared error
+    slope = _times(q * scale - w, c)  # half the gradient of the squared error
     for _ in range(SWEEPS):
         moved = 0
         for start in range(0, k, BLOCK):
@@ -189,7 +190,7 @@ def _descend(w, q, scale, c, lanes, fixed) -> None:
             corner = np.moveaxis(c[..., block, block], 0, -1) if c.ndim == 3 else c[block, block, None]
             for i in range(len(near)):
                 j = start + i
-                wanted = np.rint(columns[j] - near[i] / (corner[i, i] * scale))
+                wanted = np.rint(columns[j] - near[i] / (corner[i, i] * scales[j]))
                 low, high = bounds.of(j)
                 new = np.minimum(np.maximum(wanted, low), high)
                 if fixed is not None:
@@ -199,7 +200,7 @@ def _descend(w, q, scale, c, lanes, fixed) -> None:
                     moved += 1
                     bounds.move(j, columns[j], new)
                     columns[j] = new
-                    steps[i] = delta * scale
+                    steps[i] = delta * scales[j]
                     near[i + 1 :] += steps[i] * corner[i, i + 1 :]
             if steps.any():
                 slope += _times(np.ascontiguousarray(steps.T), c[..., block, :])
@@ -214,10 +215,14 @@ def _times(d: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 class _Bounds:
-    """Between what values one weight may move while the others stay, in each row; `q` is [k,n]."""
+    """Between what values one weight may move while the others stay, in each row."""
 
-    def __init__(self, q: np.ndarray, index: np.ndarray | None):
-        self.q, self.pairs = q, 0 if index is None else index.shape[1] // 2
+    def __init__(self, index: np.ndarray | None):
+        self.index, self.pairs = index, 0 if index is None else index.shape[1] // 2
+
+    def start(self, q: np.ndarray) -> None:
+        """From the weights `q` [k,n], which are moved in place."""
+        self.q, index = q, self.index
         if index is None:
             return
         k, n = q.shape
@@ -243,7 +248,23 @@ class _Bounds:
             self.total[self.window[j]] += np.abs(new) - np.abs(old)
 
 
-def round_groups(w: np.ndarray, group: int, symmetric: bool = True, h: np.ndarray | None = None) -> Q4:
+class _Codes:
+    """The bounds of 4-bit codes less their zero points [n,k]."""
+
+    def __init__(self, zero: np.ndarray):
+        self.zero = zero
+
+    def start(self, q: np.ndarray) -> None:
+        self.low = -np.array(self.zero.T, q.dtype, order="C")
+
+    def of(self, j: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.low[j], self.low[j] + 15
+
+    def move(self, j: int, old: np.ndarray, new: np.ndarray) -> None:
+        pass
+
+
+def round_groups(w: np.ndarray, group: int, symmetric: bool = True, covariance: np.ndarray | None = None) -> Q4:
     """`w` float[n,k] in 4 bits, each group of columns with the scale of least squared error among some.
 
     Scales are numbers of float16, unless the greatest is out of its range.
@@ -252,16 +273,17 @@ def round_groups(w: np.ndarray, group: int, symmetric: bool = True, h: np.ndarra
     ----------
     symmetric : bool
         Zero points of 8. The scale may be negative: of the two extremes the greater one then meets the code 0.
-    h : float[k], optional
-        Weighs the errors of columns.
+    covariance : float[k,k], or float[k] for a diagonal one; optional
+        Of what the weights meet: the error is weighed by it, and errors are made to cancel where inputs are alike.
     """
     n, k = w.shape
+    c = _damped(covariance, w.shape)
     groups = -(-k // group)
     x = np.zeros((n, groups * group), np.float32)
     x[:, :k] = w
     x = x.reshape(n, groups, group)
     weight = np.zeros(groups * group, np.float32)
-    weight[:k] = 1 if h is None else h / max(float(h.mean()), 1e-30) + DAMPING
+    weight[:k] = c if c.ndim == 1 else c.diagonal()
     weight = weight.reshape(groups, group)
     low, high = x.min(-1, initial=0), x.max(-1, initial=0)
     widest = np.where(-low > high, low, high) / -8 if symmetric else (high - low) / 15
@@ -278,4 +300,11 @@ def round_groups(w: np.ndarray, group: int, symmetric: bool = True, h: np.ndarra
         better = error < best
         best, scale, zero = np.where(better, error, best), np.where(better, s, scale), np.where(better, z, zero)
         codes[better] = q[better]
-    return Q4(np.ascontiguousarray(codes.reshape(n, -1)[:, :k]), scale, zero.astype(np.uint8), group)
+    codes, zero = np.ascontiguousarray(codes.reshape(n, -1)[:, :k]), zero.astype(np.uint8)
+    if c.ndim > 1:
+        of = np.arange(k) // group
+        away = codes - zero[:, of].astype(np.float32)
+        pruned = w == 0 if np.mean(w == 0) >= SPARSE else None
+        _descend(w.astype(np.float32), away, scale[:, of], c, _Codes(zero[:, of]), pruned)
+        codes = (away + zero[:, of]).astype(np.uint8)
+    return Q4(codes, scale, zero, group)

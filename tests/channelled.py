@@ -11,7 +11,6 @@ import pycompress as pc
 from pycompress.compress import graph as g
 from pycompress.compress.channel_rules import follow
 from pycompress.compress.channels import masked, take_away
-from pycompress.compress.quantize import prepare
 
 SIZE = 64
 RNG = np.random.default_rng
@@ -81,7 +80,7 @@ def pinned(model):
 
 def takes_any_half(model, feed, seed=0):
     """Takes half of each group at random; the pruned network answers as the whole one with zeros. Returns it."""
-    model = prepare(model)
+    model = g.prepare(model)
     deps = follow(model)
     groups = [group.free for group in deps.groups() if group.free]
     gone = {r for free in groups for r in RNG(seed).permutation(free)[: len(free) // 2].tolist()}

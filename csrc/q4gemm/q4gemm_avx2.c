@@ -81,12 +81,24 @@ PCX_INLINE size_t group_end(const pcx_q4gemm_args *p, size_t g, size_t groups, s
 
 /* ---- many rows ---- */
 
+/* A step less its zero points, to `to`; `sum` less 128 times it, lane by lane. */
+PCX_INLINE void unpack_step(const uint8_t *from, const __m256i zero[2], int8_t *to, __m256i sum[2])
+{
+    __m256i codes[2];
+    unpack(qg_load(from), codes);
+    PCX_UNROLL
+    for (int h = 0; h < 2; h++) {
+        codes[h] = _mm256_sub_epi8(codes[h], zero[h]);
+        qg_store(to + 32 * h, codes[h]);
+        sum[h] = _mm256_sub_epi16(sum[h], _mm256_maddubs_epi16(_mm256_set1_epi8((char)128), codes[h]));
+    }
+}
+
 /* Panel `panel` less its zero points; -128 times their sums, lane by lane, as starts of windows; scales. */
 static void unpack_panel(const pcx_q4gemm_args *p, size_t panel, const room *r)
 {
     const size_t steps = ceil_div(p->k, 4), groups = p->k ? ceil_div(p->k, p->group) : 0;
     const uint8_t *from = p->w + panel * steps * Q4_STEP;
-    const __m256i full = _mm256_set1_epi8((char)128);
     int16_t *start = r->start;
     int8_t *to = r->w;
     size_t s = 0;
@@ -99,15 +111,16 @@ static void unpack_panel(const pcx_q4gemm_args *p, size_t panel, const room *r)
         _mm256_store_ps(r->scale + g * Q4_NR + 8, scale[1]);
         for (; s < end; start += 32) {
             __m256i sum[2] = { _mm256_setzero_si256(), _mm256_setzero_si256() };
-            for (const size_t stop = min_size(s + Q4_WINDOW, end); s < stop; s++, from += Q4_STEP, to += 64) {
-                __m256i codes[2];
-                unpack(qg_load(from), codes);
+            if (PCX_LIKELY(end - s >= Q4_WINDOW)) {
                 PCX_UNROLL
-                for (int h = 0; h < 2; h++) {
-                    codes[h] = _mm256_sub_epi8(codes[h], zero[h]);
-                    qg_store(to + 32 * h, codes[h]);
-                    sum[h] = _mm256_sub_epi16(sum[h], _mm256_maddubs_epi16(full, codes[h]));
-                }
+                for (size_t x = 0; x < Q4_WINDOW; x++)
+                    unpack_step(from + x * Q4_STEP, zero, to + x * 64, sum);
+                s += Q4_WINDOW;
+                from += Q4_WINDOW * Q4_STEP;
+                to += Q4_WINDOW * 64;
+            } else {
+                for (; s < end; s++, from += Q4_STEP, to += 64)
+                    unpack_step(from, zero, to, sum);
             }
             qg_store(start, sum[0]);
             qg_store(start + 16, sum[1]);
@@ -128,6 +141,7 @@ PCX_INLINE void add_group(float *v, __m256i sum, __m256 scale)
 PCX_INLINE void tile(const int mr, const int single, const pcx_q4gemm_args *p, const room *m,
                      const uint8_t *const rows[], float v[][Q4_NR])
 {
+    static const _Alignas(32) int32_t none[Q4_MR][Q4_NR];
     const __m256i ones = _mm256_set1_epi16(1);
     const size_t steps = ceil_div(p->k, 4), groups = p->k ? ceil_div(p->k, p->group) : 0;
     _Alignas(32) int32_t sum[Q4_MR][Q4_NR];
@@ -137,13 +151,14 @@ PCX_INLINE void tile(const int mr, const int single, const pcx_q4gemm_args *p, c
     const float *scale = m->scale;
     size_t s = 0;
     PCX_UNROLL
-    for (int r = 0; r < mr; r++)
+    for (int r = 0; r < mr; r++) {
         row[r] = rows[r];
-    memset(v, 0, (size_t)mr * sizeof *v);
+        _mm256_store_ps(v[r], _mm256_setzero_ps());
+        _mm256_store_ps(v[r] + 8, _mm256_setzero_ps());
+    }
     for (size_t g = 0; g < groups; g++, scale += Q4_NR) {
         const size_t end = group_end(p, g, groups, steps);
-        if (!single)
-            memset(sum, 0, sizeof sum);
+        const int32_t(*from)[Q4_NR] = none; /* sums of the group's windows before */
         do {
             __m256i acc[Q4_MR][2];
             PCX_UNROLL
@@ -161,25 +176,28 @@ PCX_INLINE void tile(const int mr, const int single, const pcx_q4gemm_args *p, c
                 for (; s < end; s++, w += 64)
                     qg_step(mr, 2, row, (ptrdiff_t)(4 * s), w, acc);
             }
+            start += 32;
             float(*to)[Q4_NR] = v;
-            PCX_OPAQUE(to); /* else GCC keeps a second copy of v on its stack */
+            PCX_OPAQUE(to); /* else GCC keeps second copies of v and of the sums on its stack */
+            PCX_OPAQUE(from);
+            const int last = single || s == end;
             PCX_UNROLL
             for (int r = 0; r < mr; r++)
                 PCX_UNROLL
                 for (int h = 0; h < 2; h++) {
-                    const __m256i total = _mm256_madd_epi16(acc[r][h], ones);
-                    if (single)
-                        add_group(to[r] + 8 * h, total, _mm256_load_ps(scale + 8 * h));
-                    else
-                        qg_store(sum[r] + 8 * h, _mm256_add_epi32(total, qg_load(sum[r] + 8 * h)));
+                    acc[r][h] = _mm256_madd_epi16(acc[r][h], ones);
+                    if (!single)
+                        acc[r][h] = _mm256_add_epi32(acc[r][h], qg_load(from[r] + 8 * h));
+                    if (!last)
+                        qg_store(sum[r] + 8 * h, acc[r][h]);
                 }
-            start += 32;
+            PCX_UNROLL
+            for (int r = 0; last && r < mr; r++) {
+                add_group(to[r], acc[r][0], _mm256_load_ps(scale));
+                add_group(to[r] + 8, acc[r][1], _mm256_load_ps(scale + 8));
+            }
+            from = (const int32_t(*)[Q4_NR])sum;
         } while (!single && s < end);
-        PCX_UNROLL
-        for (int r = 0; !single && r < mr; r++) {
-            add_group(v[r], qg_load(sum[r]), _mm256_load_ps(scale));
-            add_group(v[r] + 8, qg_load(sum[r] + 8), _mm256_load_ps(scale + 8));
-        }
     }
 }
 

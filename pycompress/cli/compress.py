@@ -52,7 +52,16 @@ def add(subparsers, common):
         help="two thin layers for each wide one where that is less work, keeping this share of its squared singular values",
     )
     parser.add_argument("--rank", type=models.count, metavar="R", help="--factorize to this rank, not by energy")
-    parser.add_argument("--quantize", action="store_true", help="8-bit weights and activations")
+    parser.add_argument("--quantize", action="store_true", help="8-bit activations and weights (see --weights)")
+    parser.add_argument(
+        "--weights", choices=("8", "4", "mixed"), help="bits of --quantize; mixed: 4 where it does least"
+    )
+    parser.add_argument(
+        "--group-size", type=int, choices=(32, 64, 128, 0), help="inputs that share a scale of 4-bit weights; 0: all"
+    )
+    parser.add_argument(
+        "--rounding", choices=("gptq", "plain"), help="of 4-bit weights: fitted to the data, or nearest"
+    )
     parser.add_argument(
         "--recertify",
         action="store_true",
@@ -141,6 +150,12 @@ def flags(args) -> dict[str, dict]:
     for name in ("quantize", "recertify"):
         if getattr(args, name):
             steps[name] = {**data, "accumulate": accumulate}
+    four = {key: getattr(args, key) for key in ("weights", "group_size", "rounding")}
+    four["weights"] = int(args.weights) if args.weights in ("4", "8") else args.weights
+    if "quantize" in steps:
+        steps["quantize"] |= four
+    elif any(value is not None for value in four.values()):
+        raise ValueError("--weights, --group-size and --rounding are for --quantize")
     if args.cast:
         steps["cast"] = {"dtype": args.cast}
     if "quantize" in steps and "recertify" in steps:

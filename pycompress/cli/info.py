@@ -7,12 +7,13 @@ from collections import Counter
 
 import numpy as np
 
+from .._pcx import lib
 from ..errors import ModelError
-from ..planfile import WORDS
+from ..planfile import CODES, WORDS
 from . import models
 from .output import Output, size
 
-_BYTES = {word: np.dtype(name).itemsize for name, word in WORDS.items()}
+_BYTES = {word: lib.pcx_dtype_bytes(CODES[name]) for name, word in WORDS.items()}
 
 
 def add(subparsers, common):
@@ -46,13 +47,16 @@ def of_model(source: models.Source, shapes) -> dict:
     model = lower.load(source.proto)
     graph = source.proto.graph
     weights: dict[str, Counter] = {}
-    arrays = list(model.constants.values())
-    arrays += [
-        to_array(a.t, model.limits) for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.t.dims
-    ]
-    for x in arrays:
-        row = weights.setdefault(x.dtype.name, Counter())
-        row.update(tensors=1, elements=x.size, bytes=x.nbytes, zeros=int(x.size - np.count_nonzero(x)))
+    nibbles = {n.input[1] for n in graph.node if n.op_type == "MatMulNBits" and len(n.input) > 1}
+    constants = [(t, model.constants[t.name]) for t in model.graph.initializer]
+    constants += [
+        (a.t, to_array(a.t, model.limits))
+        for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.t.dims
+    ]  # fmt: skip
+    for tensor, x in constants:
+        word, x, nbytes = _stored(tensor, x, tensor.name in nibbles)
+        row = weights.setdefault(word, Counter())
+        row.update(tensors=1, elements=x.size, bytes=nbytes, zeros=int(x.size - np.count_nonzero(x)))
     plan, why = _plan(source, shapes)
     return {
         "kind": "model",
@@ -77,6 +81,20 @@ def of_model(source: models.Source, shapes) -> dict:
     }
 
 
+def _stored(tensor, x: np.ndarray, nibbles: bool) -> tuple[str, np.ndarray, int]:
+    """(the type that the model stores `x` in, its elements, their bytes); `nibbles`: two codes of MatMulNBits in each byte."""
+    from onnx import TensorProto
+
+    from ..lower.model import NARROW
+
+    if nibbles and x.dtype == np.uint8:
+        return "uint4", np.stack([x & 15, x >> 4]), x.nbytes
+    if tensor.data_type not in NARROW:
+        return x.dtype.name, x, x.nbytes
+    word = TensorProto.DataType.Name(tensor.data_type).lower()
+    return word, x, -(-x.size * int(word[-1]) // 8)
+
+
 def _port(port, helper) -> dict:
     kind = port.type.tensor_type
     dims = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim]
@@ -98,7 +116,7 @@ def of_plan(source: models.Source) -> dict:
     """What `info` says of a saved plan."""
     plan = source.plan
     graph = json.loads(plan.metadata["pycompress"])
-    tensors = _tensors(source)
+    tensors = _tensors(source, _nibbles(graph))
     isas = {row["kernel"]: row["isa"] for row in source.session(1).explain()}
     names = [name for name, _ in graph["kernels"]]
     programs = []
@@ -126,16 +144,29 @@ def of_plan(source: models.Source) -> dict:
     }
 
 
-def _tensors(source: models.Source) -> dict[str, dict]:
-    """Tensors, elements and bytes by type, from the file's header."""
+def _nibbles(graph: dict) -> set[str]:
+    """The names of the tensors that hold two weights of 4 bits in a byte."""
+    from ..kernels import module
+
+    kernels = [name for name, _ in graph["kernels"]]
+    if "q4gemm" not in kernels:
+        return set()
+    at = 1 + [name for name, _ in module("q4gemm").q4gemm.spec.slots].index("w")
+    steps = (step for program in graph["programs"] for step in program["steps"] if kernels[step[0]] == "q4gemm")
+    return {graph["tensors"][step[at][1]] for step in steps if step[at][0] == 1}
+
+
+def _tensors(source: models.Source, nibbles: set[str]) -> dict[str, dict]:
+    """Tensors, elements and bytes by type, from the file's header; "u4" for those named in `nibbles`."""
     with open(source.path, "rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     rows: dict[str, Counter] = {}
     for name, tensor in header.items():
         if name != "__metadata__" and not name.startswith("__pad"):
             begin, end = tensor["data_offsets"]
-            elements = (end - begin) // _BYTES[tensor["dtype"]]
-            rows.setdefault(tensor["dtype"].lower(), Counter()).update(tensors=1, elements=elements, bytes=end - begin)
+            elements, word = (end - begin) // _BYTES[tensor["dtype"]], tensor["dtype"].lower()
+            elements, word = (2 * elements, "u4") if name in nibbles else (elements, word)
+            rows.setdefault(word, Counter()).update(tensors=1, elements=elements, bytes=end - begin)
     return {word: dict(row) for word, row in rows.items()}
 
 

@@ -18,7 +18,6 @@ from .blas import one_blas_thread
 from .channel_fit import ChannelFit
 from .channel_rules import follow
 from .dependencies import Dependencies, Group
-from .quantize import prepare
 
 METADATA = "pycompress.prune"
 LEAST = 1 / 8  # of its channels, a group keeps at least
@@ -91,7 +90,7 @@ def prune_channels(
         if node.op_type in QUANTIZED:
             raise ModelError(f"node {node.name!r} ({node.op_type}): the model is quantized; prune it before")
     known = {n.name for n in model.graph.node}
-    model = prepare(model)
+    model = g.prepare(model)
     deps = follow(model, _excluded(model, exclude, known))
     all_groups = deps.groups()
     groups = [group for group in all_groups if group.free]

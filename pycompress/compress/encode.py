@@ -1,4 +1,4 @@
-"""Writes a quantization into a model: int8 weights, int32 biases, QuantizeLinear and DequantizeLinear."""
+"""Writes a quantization into a model: int8 or int4 weights, biases, QuantizeLinear and DequantizeLinear."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ..rounding import round_weights
+from ..rounding import round_groups, round_weights
+from ..weights import Q4
 from . import graph as g
 from .choose import Choice, Grid
 from .patches import Patches
@@ -43,6 +44,14 @@ class Layer:
     met: Patches
     correct: bool
 
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    @property
+    def nodes(self) -> list[onnx.NodeProto]:
+        return [self.node]
+
     @cached_property
     def covariance(self) -> np.ndarray:
         return self.met.covariance(about_zero=not self.correct)
@@ -71,6 +80,22 @@ class Rounded:
     T: int
     error: float
 
+    def dense(self) -> np.ndarray:
+        """The weights they stand for, float64[n,k]."""
+        return self.q * self.scale.astype(float)[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Grouped:
+    """4-bit weights, and the bias [n] that goes with them."""
+
+    weights: Q4
+    bias: np.ndarray | None
+
+    def dense(self) -> np.ndarray:
+        """The weights they stand for, float32[n,k]."""
+        return self.weights.dense()
+
 
 def read_layer(model: onnx.ModelProto, node: onnx.NodeProto, x: Grid, met: Patches, correct: bool) -> Layer:
     """`node`, whose input has grid `x`; `correct`: its bias may take up the mean error."""
@@ -95,23 +120,38 @@ def round_layer(layer: Layer, T: int) -> Rounded:
         for rows, c in zip(np.split(np.arange(len(w)), groups), covariance):
             q[rows], scale[rows] = round_weights(w[rows], T, layer.segments, c, least[rows])
     error, shift = layer.error(q * scale.astype(float)[:, None] - w)
-    if shift is not None:
-        bias = -shift if bias is None else bias - shift
-    return Rounded(q, scale, bias, T, error)
+    return Rounded(q, scale, _less(bias, shift), T, error)
 
 
-def write_layer(model: onnx.ModelProto, layer: Layer, rounded: Rounded) -> None:
-    """Gives the layer's node int8 weights and an int32 bias, behind DequantizeLinear nodes."""
-    node, bias, scale = layer.node, rounded.bias, rounded.scale
-    names = g.Names(model)
-    codes, axis = unmatrix(rounded.q, node, g.constants(model)[node.input[1]].dims)
-    nodes = [_dequantized(model, names, f"{node.name}.weight", codes, scale, axis)]
-    inputs = [node.input[0], nodes[0].output[0]]
-    if bias is not None:
-        step = layer.x.scale * scale
+def nearest4(layer: Layer, group: int, symmetric: bool) -> Grouped:
+    """`layer` with weights of 4 bits, each rounded by itself."""
+    q = round_groups(layer.w, group, symmetric)
+    return Grouped(q, _less(layer.bias, layer.error(q.dense() - layer.w)[1]))
+
+
+def _less(bias: np.ndarray | None, shift: np.ndarray | None) -> np.ndarray | None:
+    if shift is None:
+        return bias
+    return -shift if bias is None else bias - shift
+
+
+def write_layer(model: onnx.ModelProto, layer: Layer, rounded: Rounded | Grouped) -> None:
+    """Gives the layer's node int8 weights and an int32 bias, behind DequantizeLinear nodes; or int4 weights and a float bias."""
+    node, bias = layer.node, rounded.bias
+    names, shape = g.Names(model), g.constants(model)[node.input[1]].dims
+    if isinstance(rounded, Grouped):
+        nodes = _in_groups(model, names, node, shape, rounded.weights)
+    else:
+        codes, axis = unmatrix(rounded.q, node, shape)
+        nodes = [_dequantized(model, names, f"{node.name}.weight", codes, rounded.scale, axis)]
+    inputs = [node.input[0], nodes[-1].output[0]]
+    if bias is not None and isinstance(rounded, Grouped):  # groups have no scale of the product in common
+        inputs.append(g.add_constant(model, names.fresh(f"{node.name}.bias.f32"), bias.astype(np.float32)))
+    elif bias is not None:
+        step = layer.x.scale * rounded.scale
         whole = np.clip(np.rint(bias / step.astype(float)), -(2**31) + 1, 2**31 - 1).astype(np.int32)
         nodes.append(_dequantized(model, names, f"{node.name}.bias", whole, step, 0))
-        inputs.append(nodes[1].output[0])
+        inputs.append(nodes[-1].output[0])
     node.input[:] = inputs
     for a in node.attribute:  # folded into weights and bias
         if node.op_type == "Gemm" and a.name in ("alpha", "beta"):
@@ -166,6 +206,46 @@ def _dequantized(model, names: g.Names, stem: str, codes: np.ndarray, scale: np.
     ]
     output, name = names.fresh(f"{stem}.dequantized"), names.fresh(f"{stem}.dequantize")
     return helper.make_node("DequantizeLinear", inputs, [output], name=name, axis=axis)
+
+
+def _in_groups(model, names: g.Names, node: onnx.NodeProto, shape: Sequence[int], q: Q4) -> list[onnx.NodeProto]:
+    """The nodes that make float weights of 4-bit codes.
+
+    float16 scales are widened before they meet the codes: each product is exact then.
+    """
+    stem, (n, groups) = f"{node.name}.weight", q.scale.shape
+    codes, axis = unmatrix(q.w, node, shape)
+
+    def laid(x: np.ndarray) -> np.ndarray:
+        return unmatrix(x, node, (n, groups, *shape[2:]))[0] if groups > 1 else x[:, 0]
+
+    half = q.scale.astype(np.float16)
+    exact = np.array_equal(half.astype(np.float32), q.scale)
+    inputs = ["", g.add_constant(model, names.fresh(f"{stem}.scale"), laid(half if exact else q.scale))]
+    nodes = []
+    if exact:
+        wide = names.fresh(f"{stem}.scale.f32")
+        nodes.append(
+            helper.make_node("Cast", inputs[1:], [wide], names.fresh(f"{stem}.widen"), to=onnx.TensorProto.FLOAT)
+        )
+        inputs[1] = wide
+    if (q.zero == 8).all():
+        inputs[0] = _nibbles(model, names.fresh(f"{stem}.i4"), codes ^ 8, onnx.TensorProto.INT4)
+    else:
+        inputs[0] = _nibbles(model, names.fresh(f"{stem}.u4"), codes, onnx.TensorProto.UINT4)
+        inputs.append(_nibbles(model, names.fresh(f"{stem}.zero_point"), laid(q.zero), onnx.TensorProto.UINT4))
+    along = {"axis": 1 - axis, "block_size": q.group} if groups > 1 else {"axis": axis}
+    output, name = names.fresh(f"{stem}.dequantized"), names.fresh(f"{stem}.dequantize")
+    return [*nodes, helper.make_node("DequantizeLinear", inputs, [output], name, **along)]
+
+
+def _nibbles(model: onnx.ModelProto, name: str, codes: np.ndarray, kind: int) -> str:
+    """Adds an initializer of 4-bit codes, two in a byte; returns its name.  Less 8 is the same as ^ 8 in four bits."""
+    flat = codes.ravel()
+    flat = np.append(flat, np.zeros(len(flat) % 2, np.uint8)).reshape(-1, 2)
+    raw = (flat[:, 0] | flat[:, 1] << 4).astype(np.uint8).tobytes()
+    model.graph.initializer.append(onnx.TensorProto(name=name, data_type=kind, dims=codes.shape, raw_data=raw))
+    return name
 
 
 def insert_pairs(model: onnx.ModelProto, plan: Choice, grids: Mapping[str, Grid], with_outputs: bool) -> None:

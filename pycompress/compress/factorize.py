@@ -19,7 +19,7 @@ from .calibrate import observe
 from .chains import Chains, geometry, insert
 from .encode import bias_of, matrix
 from .factors import factor, lost, spectra
-from .layers import Layer, ends, float_model, unable, weighted_nodes
+from .layers import Layer, float_model, unable, weighted_nodes
 from .reconstruct import PROBED, Problem, following, problem
 from .windows import Probe, float_outputs
 
@@ -197,7 +197,7 @@ def _find(model, exclude, method: str, named: Mapping, input_shapes):
             raise ValueError(f"{what}: the model has no node {min(unknown)!r}")
     values, readers, outputs = g.constants(model), g.consumers(model), g.outputs(model)
     weighted, shapes = weighted_nodes(model), geometry(model, input_shapes)
-    first = ends(model, {n.name for n in weighted})[0] if exclude is None else dict.fromkeys(exclude, "asked for")
+    first = g.ends(model, {n.name for n in weighted})[0] if exclude is None else dict.fromkeys(exclude, "asked for")
     found, why = [], {}
     for node in weighted:
         kernel = tuple(values[node.input[1]].dims[2:]) if node.op_type == "Conv" else ()

@@ -301,3 +301,35 @@ def fold_batchnorm(model: onnx.ModelProto) -> int:
 def _without(nodes, gone) -> list[onnx.NodeProto]:
     ids = {id(n) for n in gone}
     return [n for n in nodes if id(n) not in ids]
+
+
+def prepare(model: onnx.ModelProto, least: int = 13) -> onnx.ModelProto:
+    """`model` at opset `least` or newer, constants as initializers, batch norm folded."""
+    if any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in model.graph.node):
+        raise ModelError("the model is quantized already")
+    check(model)
+    model = at_least_opset(model, least)
+    constants_to_initializers(model)
+    fold_batchnorm(model)
+    tidy(model)
+    return model
+
+
+def ends(model: onnx.ModelProto, weighted: set[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Convolutions that no weights come before, and nodes that none come after."""
+    first, last = {}, {}
+    after: set[str] = set()
+    for node in model.graph.node:
+        behind = any(name in after for name in inputs_of(node))
+        if node.name in weighted and node.op_type == "Conv" and not behind:
+            first[node.name] = "first convolution"
+        if behind or node.name in weighted:
+            after |= set(node.output)
+    before: set[str] = set()
+    for node in reversed(model.graph.node):
+        ahead = any(name in before for name in node.output)
+        if node.name in weighted and not ahead:
+            last[node.name] = "classifier: no weights come after it"
+        if ahead or node.name in weighted:
+            before |= set(inputs_of(node))
+    return first, last

@@ -13,7 +13,6 @@ from ..errors import ModelError
 from . import graph as g
 from .choose import WEIGHTED, has_constant_weights
 from .encode import bias_of, matrix, unmatrix
-from .quantize import prepare
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +38,11 @@ class Layer:
     def name(self) -> str:
         return self.nodes[0].name
 
+    @property
+    def correct(self) -> bool:
+        """Whether the bias can take up a mean error."""
+        return self.node.op_type != "MatMul"
+
 
 def float_model(model: g.Model, base_dir: str | os.PathLike | None, verb: str = "prune") -> onnx.ModelProto:
     """A copy of `model` ready for its weights to change: they are initializers, batch norm folded; refused if quantized."""
@@ -46,7 +50,7 @@ def float_model(model: g.Model, base_dir: str | os.PathLike | None, verb: str = 
     for node in model.graph.node:
         if "QLinear" in node.op_type or node.op_type.endswith(("Integer", "QuantizeLinear", "DequantizeLinear")):
             raise ModelError(f"node {node.name or node.output[0]!r}: the model is quantized already; {verb} it before")
-    return prepare(model)
+    return g.prepare(model)
 
 
 def find_layers(
@@ -67,7 +71,7 @@ def find_layers(
     if exclude is not None:
         why |= {name: "asked for" for name in exclude}
     else:
-        first, last = ends(model, {n.name for n in weighted})
+        first, last = g.ends(model, {n.name for n in weighted})
         why |= {n: said for n, said in [*last.items(), *first.items()] if n not in why and n not in named}
     if refused := [n for n in named if n in why or nodes[n] not in able]:
         said = why.get(refused[0], "no constant weights")
@@ -108,26 +112,6 @@ def unable(node: onnx.NodeProto, values) -> str | None:
 
 def _use(node: onnx.NodeProto) -> tuple:
     return node.op_type, g.attribute(node, "transB", 0), g.attribute(node, "alpha", 1.0)
-
-
-def ends(model: onnx.ModelProto, weighted: set[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Convolutions that no weights come before, and nodes that none come after."""
-    first, last = {}, {}
-    after: set[str] = set()
-    for node in model.graph.node:
-        behind = any(name in after for name in g.inputs_of(node))
-        if node.name in weighted and node.op_type == "Conv" and not behind:
-            first[node.name] = "first convolution"
-        if behind or node.name in weighted:
-            after |= set(node.output)
-    before: set[str] = set()
-    for node in reversed(model.graph.node):
-        ahead = any(name in before for name in node.output)
-        if node.name in weighted and not ahead:
-            last[node.name] = "classifier: no weights come after it"
-        if ahead or node.name in weighted:
-            before |= set(g.inputs_of(node))
-    return first, last
 
 
 def write(model: onnx.ModelProto, layer: Layer, w: np.ndarray, bias: np.ndarray | None = None) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import onnx
 
-from ..errors import ModelError
 from . import graph as g
 from .blas import one_blas_thread
-from .calibrate import observe
+from .calibrate import KEPT, observe
 from .choose import OPERATORS, choose, choose_grids
 from .encode import insert_pairs, read_layer, write_layer
+from .four import FourBits
 from .windows import checked, note, round_layers
 
 METHODS = ("mse", "minmax", "percentile")
@@ -23,6 +23,12 @@ def quantize(
     model: g.Model,
     calibration: Iterable,
     *,
+    weights: int | str | Mapping[str, int] = 8,
+    group_size: int | None = 32,
+    rounding: str = "gptq",
+    zero_points: bool = False,
+    share: float = 0.5,
+    first_last: int = 8,
     accumulate: str | int = "auto",
     method: str = "mse",
     percentile: float = 99.99,
@@ -34,11 +40,15 @@ def quantize(
     base_dir: str | os.PathLike | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> onnx.ModelProto:
-    """`model` with int8 weights and uint8 activations, in QDQ form.
+    """`model` with int8 or int4 weights and uint8 activations, in QDQ form.
 
     Weights are symmetric with a scale per output channel, searched so that the integer kernels' int16
     sums are proven (`accumulate`); biases are int32; activations are uint8 per tensor. The result is an
     ordinary ONNX model: any runtime opens it. Outputs stay float.
+
+    Weights of 4 bits (`weights`) have a float16 scale per group of inputs, and make the result a model of
+    opset 21: DequantizeLinear with `block_size`. Convolutions of more than one cell and depthwise ones keep
+    8 bits. What was taken stands in the metadata, "pycompress.weights".
 
     Parameters
     ----------
@@ -46,7 +56,24 @@ def quantize(
         A float model; it is not changed.
     calibration : iterable of {input name: array}
         For a model with one input also an iterable of arrays, or one array whose first axis is the
-        sample. Consumed once and never held whole: a generator will do.
+        sample. Consumed once: a generator will do. It is held whole only for weights of 4 bits that are
+        rounded by "gptq".
+    weights : {8, 4, "mixed"} or {node name: 4 or 8}
+        Bits of the weights. "mixed" gives 4 to `share` of the layers that can have them: those whose rounding by
+        itself does least to the model's outputs, measured on the first samples. Nodes that a dict leaves out get 8.
+    group_size : {32, 64, 128, None}
+        How many inputs share a scale of 4-bit weights; None or 0: all of an output.
+    rounding : {"gptq", "plain"}
+        Of 4-bit weights. "gptq" takes the layers in order: each is fitted, by least squares, to the outputs that it has
+        in the float model when its inputs are those of the model quantized so far, and rounded so that errors
+        cancel where inputs are alike: the objective of GPTQ (arXiv:2210.17323), by coordinate descent as in QuantEase
+        (arXiv:2309.01885). "plain" rounds each weight to the nearest.
+    zero_points : bool
+        4-bit weights with a zero point per group: more exact, an eighth of a bit larger in groups of 32.
+    share : float
+        For "mixed", in (0, 1).
+    first_last : {8, 4}
+        Bits of the first convolution and of layers after which no weights come, unless a dict names them.
     accumulate : {"auto", 0, 1, 2, 4, 8}
         How many steps of four products share an int16 lane on CPUs without dot-product instructions: more
         is faster and coarser. 0 proves nothing and leaves weights their full range. "auto" takes 8, 4 or 2
@@ -80,6 +107,7 @@ def quantize(
         activation is not finite. `ModelError`, a ValueError, where the model is at fault.
     """
     checked(accumulate)
+    four = FourBits(weights, group_size or None, rounding, zero_points, share, first_last)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if not 50 < percentile <= 100:
@@ -87,32 +115,26 @@ def quantize(
     operators, exclude = set(operators), set(exclude)
     if operators - set(OPERATORS):
         raise ValueError(f"cannot quantize {sorted(operators - set(OPERATORS))[0]}; can: {', '.join(OPERATORS)}")
-    model = prepare(g.as_model(model, base_dir))
+    model = g.prepare(g.as_model(model, base_dir), 13 if weights == 8 else 21)
     if exclude - {n.name for n in model.graph.node}:
         raise ValueError(f"exclude: the model has no node {sorted(exclude - {n.name for n in model.graph.node})[0]!r}")
     plan = choose(model, operators, exclude, quantize_outputs)
     if not plan.tensors:
         raise ValueError("nothing to quantize: the model has none of the chosen operators with constant weights")
-    seen = observe(model, calibration, plan.tensors, plan.weighted, progress)
+    keep = None if four.refits else KEPT
+    seen = observe(model, calibration, plan.tensors, plan.weighted, progress, keep)
     grids = choose_grids(plan, seen.histograms, method, percentile, symmetric)
     layers = [read_layer(model, n, grids[n.input[0]], seen.patches[n.name], bias_correction) for n in plan.weighted]
-    rounded = round_layers(model, layers, seen.first, accumulate)
-    for layer, given in zip(layers, rounded):
-        write_layer(model, layer, given)
-    note(model, layers, rounded)
+    bits = four.choose(model, layers, seen.first[:KEPT])
+    eight = [layer for layer in layers if bits[layer.name] == 8]
+    rounded = dict(zip((layer.name for layer in eight), round_layers(model, eight, seen.first[:KEPT], accumulate)))
+    note(model, eight, list(rounded.values()))
+    if len(eight) < len(layers):
+        rounded |= four.round(model, layers, rounded, seen.first)
+        four.note(model, bits)
+    for layer in layers:
+        write_layer(model, layer, rounded[layer.name])
     insert_pairs(model, plan, grids, quantize_outputs)
     g.drop_unused(model)
     g.check(model)
-    return model
-
-
-def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
-    """`model` at opset 13 or newer, constants as initializers, batch norm folded."""
-    if any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in model.graph.node):
-        raise ModelError("the model is quantized already")
-    g.check(model)
-    model = g.at_least_opset(model, 13)
-    g.constants_to_initializers(model)
-    g.fold_batchnorm(model)
-    g.tidy(model)
     return model

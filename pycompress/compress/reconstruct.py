@@ -76,7 +76,7 @@ def problem(layer: Layer, met: Patches, dense: Patches | None = None, products: 
 
     `products` : [k,k], sums of those inputs times these.
     """
-    zero = layer.node.op_type == "MatMul"  # no bias to take up the mean
+    zero = not layer.correct
     mean, before = (np.zeros(met.k) if zero else p.mean[0] for p in (met, dense or met))
     offset = None if zero else layer.w @ before
     c = met.all.covariance(zero)[0].astype(float)

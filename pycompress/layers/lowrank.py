@@ -8,10 +8,10 @@ import numpy as np
 
 from .. import kernels
 from .._pcx import ffi
-from ..sparse import run
+from ..sparse import LITTLE, run
 from .base import NONE, address, call_arrays, checked_bias, dense_weights, read, write
 
-FEW = 48  # rows, below which two calls share the columns among threads
+FEW = 48  # rows, below which threads share the columns of each product instead
 
 
 class LowRankLinear:
@@ -37,6 +37,11 @@ class LowRankLinear:
         self._bias = checked_bias("LowRankLinear", bias, len(V))
         pack = kernels.module("sgemm").pack
         self._u, self._v = pack(U), pack(V)
+        args = self._args = ffi.new("pcx_lowrank_args *")  # but for the arrays of a call
+        (n, k), r = self._shape, self._rank
+        args.lda, args.k, args.r, args.n, args.ldo = k, k, r, n, n
+        args.u, args.v, args.tail.bias = address(self._u), address(self._v), address(self._bias)
+        args.mid_params = args.tail.act_params = address(NONE)
 
     @classmethod
     def from_dense(cls, W, bias=None, *, rank: int | None = None, energy: float | None = None) -> LowRankLinear:
@@ -139,17 +144,15 @@ class LowRankLinear:
         """
         x, out, m = call_arrays(self, x, out)
         (n, k), r = self._shape, self._rank
-        if m < FEW:
+        products = m * r * (n + k)
+        if m < FEW and num_threads != 1 and products >= LITTLE:
             mid = np.empty((m, r), np.float32)
             _product(x, m, k, self._u, r, None, mid, num_threads)
             _product(mid, m, r, self._v, n, self._bias, out, num_threads)
             return out
-        args = ffi.new("pcx_lowrank_args *")
-        args.m, args.lda, args.k, args.r, args.n, args.ldo = m, k, k, r, n, n
-        args.a, args.u, args.v, args.out = (address(a) for a in (x, self._u, self._v, out))
-        args.mid_params = args.tail.act_params = address(NONE)
-        args.tail.bias = address(self._bias)
-        run("lowrank", args, num_threads, m * r * (n + k))
+        args = ffi.new("pcx_lowrank_args *", self._args[0])
+        args.m, args.a, args.out = m, address(x), address(out)
+        run("lowrank", args, num_threads, products)
         return out
 
 

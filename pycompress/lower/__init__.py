@@ -18,6 +18,7 @@ from . import (  # noqa: F401
     matmul,
     microsoft,
     movement,
+    nbits,
     normalization,
     padding,
     pooling,
@@ -102,6 +103,7 @@ def lower(
     shapes: dict[str, tuple[int, ...]],
     values: dict[str, np.ndarray] | None = None,
     preprocess: dict[str, Preprocess] | None = None,
+    int4_activations: str = "file",
 ) -> Program:
     """The steps of `model` for inputs of the given shapes.
 
@@ -113,13 +115,15 @@ def lower(
         The values of the inputs named by ``value_inputs``.
     preprocess : dict, optional
         ``Preprocess`` by input name.
+    int4_activations : {"file", "dynamic", "float"}
+        What float activations become where they meet 4-bit weights; see ``pycompress.compile``.
 
     Raises
     ------
     ModelError
         Naming the node and the attribute that cannot be run.
     """
-    ctx = Lowering(model)
+    ctx = Lowering(model, int4_activations)
     ctx.env = {name: Value.constant(data) for name, data in model.constants.items()}
     ctx.env |= {name: Value.constant(data) for name, data in (values or {}).items()}
     inputs = [_input(ctx, i, name, shapes[name], preprocess or {}) for i, name in enumerate(shapes)]
@@ -129,7 +133,7 @@ def lower(
     outputs = [_output(ctx, i, port.name) for i, port in enumerate(model.graph.output)]
     names = {n: v.data for n, v in ctx.env.items() if v.runtime and v.data is not None}
     shapes = {name: (value.shape, value.runtime) for name, value in ctx.env.items()}
-    kept = dict(coded=ctx.coded, quantized=ctx.quantized, shapes=shapes, half=model.half)
+    kept = dict(coded=ctx.coded, quantized=ctx.quantized, shapes=shapes, half=model.half, in_float=ctx.in_float)
     return Program(inputs, outputs, ctx.steps, ctx.buffers, names, **kept)
 
 

@@ -31,8 +31,8 @@ DIMS = 6  # of the kernels over strided dimensions
 class Lowering:
     """Steps and buffers of one program in the making."""
 
-    def __init__(self, model: Model):
-        self.model = model
+    def __init__(self, model: Model, int4_activations: str = "file"):
+        self.model, self.int4_activations = model, int4_activations
         self.steps: list[Step] = []
         self.buffers: dict[int, Buffer] = {}
         self.env: dict[str, Value] = {}
@@ -41,6 +41,8 @@ class Lowering:
         self.coded: dict[int, Coded] = {}
         self.quantized: dict[int, Quant] = {}
         self.turned: dict[int, tuple[Value, Value]] = {}  # codes of images, channels last, by id of their value
+        self.rounded: dict[tuple, tuple] = {}  # float activations as codes, by id of their value and operator
+        self.in_float: dict[str, str] = {}  # why weights of integers are not used as such, by node
         self._floats: dict[int, np.ndarray] = {}
         self._bytes = 0
 
@@ -119,6 +121,11 @@ class Lowering:
     def _dequantize(self, value: Value) -> np.ndarray:
         q = value.quant
         codes, zero = q.value.data, q.zero
+        if q.block:
+            scale, zero = (
+                np.repeat(v, q.block, q.axis).take(range(codes.shape[q.axis]), q.axis) for v in (q.scale, zero)
+            )
+            return (codes.astype(np.int32) - zero).astype(np.float32) * scale
         if not q.value.runtime:
             shape = axis_shape(q.scale, q.value.shape, q.axis)
             real = np.asarray(

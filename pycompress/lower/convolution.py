@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..weights import Dense
+from . import int4
 from .context import NO_PARAMS, Lowering
 from .integer import float_tail, integer_conv, integer_ready, zero_point
 from .node import Node
@@ -32,6 +33,11 @@ class Window:
     def sizes(self) -> dict[str, int]:
         """The arguments of a convolution kernel."""
         return {k: getattr(self, k) for k in ("kh", "kw", "sh", "sw", "dh", "dw", "pt", "pl")}
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether each output cell reads the one input cell that stands where it does."""
+        return self.kh == self.kw == self.sh == self.sw == 1 and not any((self.pt, self.pl, self.pb, self.pr))
 
     def out(self, h: int, w: int, ceil: bool = False) -> tuple[int, int]:
         """The output's height and width."""
@@ -97,7 +103,11 @@ def conv(ctx: Lowering, node: Node) -> Value:
     if bias is not None and bias.shape != (outputs,):
         node.refuse(f"bias {bias.shape} does not fit {outputs} outputs")
     out, logical = ctx.image((n, outputs, oh, ow))
-    if integer_ready(x, w, bias):
+    four = int4.four_bits(ctx, x, w, bias, pixels=groups == 1 and win.pointwise)
+    if four is not None:
+        rows, flat = lambda data: ctx.nhwc(lift(data)).reshape(-1, c, copy=False), out.reshape(-1, outputs)
+        int4.q4_product(ctx, x, rows, four, bias, flat, "1x1 convolution")
+    elif integer_ready(x, w, bias):
         image = ctx.nhwc(lift(ctx.codes(x.quant.value)))
         integer_conv(ctx, image, zero_point(x.quant), w.quant, win, groups, float_tail(x.quant, w.quant, bias), out)
     else:
@@ -144,8 +154,7 @@ def conv_steps(ctx: Lowering, x, w, bias, win: Window, groups: int, out) -> None
         ctx.step("dwconv", x=x, w=taps, **win.sizes(), **tail, out=out, reason="depthwise")
         return
     ordered = w.transpose(0, 2, 3, 1)
-    one = win.kh == win.kw == win.sh == win.sw == 1 and not any((win.pt, win.pl, win.pb, win.pr))
-    if one and groups == 1 and out.shape[1:3] == x.shape[1:3]:
+    if win.pointwise and groups == 1 and out.shape[1:3] == x.shape[1:3]:
         rows, flat = x.reshape(-1, c, copy=False), out.reshape(-1, outputs)
         weights = float_weights(ctx, ordered.reshape(outputs, c) if not ctx.is_runtime(w) else w[:, :, 0, 0])
         ctx.step("sgemm", a=rows, w=weights, **tail, out=flat, reason="1x1 convolution as a matrix product")

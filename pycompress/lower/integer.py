@@ -13,7 +13,7 @@ LARGEST_K = 65536  # of qgemm: 255 * 128 * 65536 < 2**31
 
 def integer_ready(x: Value, w: Value, bias: Value | None) -> bool:
     """Whether a product of x and w [n,...] can be summed in int32 without overflow, from codes on both sides."""
-    if x.quant is None or w.quant is None or not (bias is None or not bias.runtime):
+    if x.quant is None or w.quant is None or x.quant.block or w.quant.block or not (bias is None or not bias.runtime):
         return False
     xq, wq = x.quant, w.quant
     eight = xq.value.dtype in ("u8", "i8") and wq.value.dtype in ("u8", "i8")
@@ -113,12 +113,11 @@ def integer_conv(
 ) -> None:
     """out[n,oh,ow,outputs] from the codes x [n,h,w,c] with zero point xzp [1] and weights [outputs,c/groups,kh,kw]."""
     c, outputs = x.shape[3], out.shape[3]
-    taps = win.kh * win.kw
     if groups == c == outputs and not wq.value.runtime:
         given = weights(ctx, wq, lambda w: w.reshape(c, win.kh, win.kw))
         ctx.step("qdwconv", x=x, xzp=xzp, **given, **win.sizes(), **end, out=out, reason="depthwise on integers")
         return
-    if taps == win.sh == win.sw == 1 and groups == 1 and not any((win.pt, win.pl, win.pb, win.pr)):
+    if win.pointwise and groups == 1:
         rows, flat = x.reshape(-1, c, copy=False), out.reshape(-1, outputs)
         integer_product(ctx, rows, xzp, wq, end, flat, "1x1 convolution on integers")
         return

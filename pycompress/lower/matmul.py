@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import int4
 from .context import NO_PARAMS, Lowering
 from .convolution import float_weights
 from .integer import float_tail, integer_product, integer_ready, zero_point
@@ -26,6 +27,11 @@ def matmul(ctx: Lowering, node: Node) -> Value:
     sa, sb, shape, final = matmul_shapes(node, a, b)
     out = ctx.new(shape)
     turned = _turned(Value(b.dtype, sb, None, b.runtime, b.quant))
+    four = int4.four_bits(ctx, a, turned, None) if len(b.shape) <= 2 else None
+    if four is not None:
+        flat = out.reshape(int(np.prod(shape[:-1], dtype=int)), shape[-1])
+        int4.q4_product(ctx, a, lambda x: ctx.rows(x.reshape(sa)), four, None, flat, "matrix product")
+        return ctx.value(out.reshape(final))
     if turned.quant is not None and integer_ready(a, turned, None):
         codes = ctx.codes(a.quant.value).reshape(sa)
         on_integers(ctx, codes, zero_point(a.quant), turned.quant, float_tail(a.quant, turned.quant, None), out)
@@ -61,8 +67,11 @@ def _turned(w: Value) -> Value:
         return Value(w.dtype, w.shape[::-1], None, w.runtime)
     data = q.value.data.reshape(w.shape)
     codes = Value(q.value.dtype, w.shape[::-1], data.T, q.value.runtime)
-    axis = 0 if q.scale.size == 1 else len(w.shape) - 1 - q.axis
-    return Value(w.dtype, w.shape[::-1], None, w.runtime, Quant(codes, q.scale, q.zero, axis))
+    axis = 0 if q.scale.size == 1 and not q.block else len(w.shape) - 1 - q.axis
+    scale, zero = q.scale, q.zero
+    if q.block:
+        scale, zero = (v.reshape(*v.shape, *[1] * (len(w.shape) - v.ndim)).T for v in (scale, zero))
+    return Value(w.dtype, w.shape[::-1], None, w.runtime, Quant(codes, scale, zero, axis, q.block, q.bits))
 
 
 def on_integers(
@@ -97,7 +106,13 @@ def gemm(ctx: Lowering, node: Node) -> Value:
         node.refuse(f"shapes {a.shape} and {b.shape} do not multiply")
     turned = b if trans_b else _turned(b)
     row_like = c is None or c.shape in ((n,), (1, n))
-    if alpha == beta == 1 and not trans_a and row_like and integer_ready(a, turned, c):
+    plain = alpha == beta == 1 and not trans_a and row_like
+    four = int4.four_bits(ctx, a, turned, c) if plain else None
+    if four is not None:
+        out = ctx.new((m, n))
+        int4.q4_product(ctx, a, ctx.rows, four, c, out, "matrix product")
+        return ctx.value(out)
+    if plain and integer_ready(a, turned, c):
         out = ctx.new((m, n))
         end = float_tail(a.quant, turned.quant, c)
         on_integers(ctx, ctx.codes(a.quant.value), zero_point(a.quant), turned.quant, end, out)

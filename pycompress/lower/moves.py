@@ -15,11 +15,12 @@ def moved(ctx: Lowering, value: Value, data_of, axis_of=None) -> Value:
     `axis_of` maps the quantization axis; None where the move does not keep one axis apart.
     """
     q = value.quant
-    if q is not None and value.data is None and (q.scale.size == 1 or axis_of is not None):
+    if q is not None and value.data is None and (q.scale.size == 1 and not q.block or axis_of is not None):
         codes = data_of(q.value.data)
         inner = Value(q.value.dtype, codes.shape, codes, ctx.is_runtime(codes))
-        axis = q.axis if q.scale.size == 1 else axis_of(q.axis)
-        return Value("f32", codes.shape, None, value.runtime, Quant(inner, q.scale, q.zero, axis))
+        axis = q.axis if q.scale.size == 1 and not q.block else axis_of(q.axis)
+        scale, zero = (data_of(v) if q.block else v for v in (q.scale, q.zero))
+        return Value("f32", codes.shape, None, value.runtime, Quant(inner, scale, zero, axis, q.block, q.bits))
     data = data_of(ctx.data(value))
     return Value(value.dtype, data.shape, data, ctx.is_runtime(data))
 

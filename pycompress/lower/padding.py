@@ -48,8 +48,8 @@ def pad(ctx: Lowering, node: Node) -> Value:
         value = int(value) + 128
     q = x.quant
     if q is not None and x.data is None:
-        if value != 0:
-            x, q = Value(x.dtype, x.shape, ctx.data(x), True), None
+        if value != 0 or q.block:
+            x, q = Value(x.dtype, x.shape, ctx.data(x), x.runtime), None
         else:
             value = int(q.zero[0]) + (128 if q.value.biased else 0)
 

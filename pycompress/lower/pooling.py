@@ -43,7 +43,13 @@ def pool(ctx: Lowering, node: Node) -> Value:
         node.refuse(f"the window does not fit into shape {x.shape}")
     shape = (n, c, ow) if rank == 1 else (n, c, oh, ow)
     q = x.quant
-    if mode == MAX and q is not None and (q.scale.size == 1 or q.axis == 1) and q.value.dtype in ("u8", "i8"):
+    if (
+        mode == MAX
+        and q is not None
+        and not q.block
+        and (q.scale.size == 1 or q.axis == 1)
+        and q.value.dtype in ("u8", "i8")
+    ):
         # the greatest code is the greatest value
         codes = _max_of_codes(ctx, q.value, win, oh, ow).reshape(shape)
         return Value("f32", shape, None, True, Quant(ctx.value(codes, q.value.dtype), q.scale, q.zero, q.axis))

@@ -31,10 +31,14 @@ class Grid:
     block: int = 0
 
 
-def grid(ctx: Lowering, node: Node, shape, dtype: str, first: int, axis: int | None = None, block: int = 0) -> Grid:
+def grid(
+    ctx: Lowering, node: Node, shape, dtype: str, first: int, axis: int | None = None, block: int = 0,
+    signed: bool = False,
+) -> Grid:  # fmt: skip
     """The parameters given by a node's inputs `first` (scale) and `first + 1` (zero point) for codes of `dtype`.
 
-    `axis` is the attribute that per-axis scales run along; None where only one scale is allowed.
+    `axis` is the attribute that per-axis scales run along; None where only one scale is allowed. Scales are above zero, or
+    only not zero if `signed`.
     """
     node.input(first, "scale")
     scale = node.plan_time(first, "scale")
@@ -42,8 +46,8 @@ def grid(ctx: Lowering, node: Node, shape, dtype: str, first: int, axis: int | N
     name = node.proto.input[first]
     if scale.dtype != np.float32:
         node.refuse(f"scale {name!r} must be float32, got {scale.dtype.name}")
-    if not np.isfinite(scale).all() or (scale <= 0).any():
-        node.refuse(f"scale {name!r} must be finite and positive")
+    if not np.isfinite(scale).all() or (scale == 0 if signed else scale <= 0).any():
+        node.refuse(f"scale {name!r} must be finite and {'not zero' if signed else 'positive'}")
     if not scale.size:
         node.refuse(f"scale {name!r} is empty")
     if zero is None:
@@ -75,6 +79,14 @@ def _blocked(node: Node, shape, scale, zero, axis: int, block: int) -> Grid:
     return Grid(scale, zero.astype(np.int32), axis, block)
 
 
+def _whole(g: Grid, shape) -> Grid:
+    """`g`, or a scale per index of the one other axis where a block is all along its own."""
+    others = [i for i, d in enumerate(shape) if d != 1 and i != g.axis]
+    if g.block < shape[g.axis] or not g.block or len(others) > 1:
+        return g
+    return Grid(np.ascontiguousarray(g.scale.reshape(-1)), g.zero.reshape(-1), others[0] if others else 0)
+
+
 def _at_run_time(node: Node) -> bool:
     """Whether the scale or the zero point is computed at run time."""
     return any(v is not None and (v.runtime or v.data is None) for v in node.inputs[1:3])
@@ -98,7 +110,7 @@ def _run_time_grid(ctx: Lowering, node: Node, shape, dtype: str, axis: int, bloc
     return Grid(ctx.contiguous(scale).reshape(-1), stored, axis % max(len(shape), 1) if scale.size > 1 else 0)
 
 
-def codes(ctx: Lowering, x: Value, g: Grid) -> Value:
+def codes(ctx: Lowering, x: Value, g: Grid, bits: int = 8) -> Value:
     """The float value that the codes `x` stand for, computed only where somebody asks for it."""
     if x.runtime and x.dtype in ("u8", "i8"):
         if id(x) not in ctx.turned:
@@ -107,7 +119,7 @@ def codes(ctx: Lowering, x: Value, g: Grid) -> Value:
                 ctx.value(_channels_last(ctx, ctx.data(x)), x.dtype),
             )  # x, so that its id stays its own
         x = ctx.turned[id(x)][1]
-    return Value("f32", x.shape, None, x.runtime, Quant(x, g.scale, g.zero, g.axis))
+    return Value("f32", x.shape, None, x.runtime, Quant(x, g.scale, g.zero, g.axis, g.block, bits))
 
 
 @operator("DequantizeLinear")
@@ -123,12 +135,10 @@ def dequantize_linear(ctx: Lowering, node: Node) -> Value:
     if x.runtime and _at_run_time(node):
         g = _run_time_grid(ctx, node, x.shape, x.dtype, axis, block)
         return ctx.value(ctx.dequantized(ctx.data(x), g.zero, g.scale, g.axis))
-    g = grid(ctx, node, x.shape, x.dtype, 1, axis, block)
-    if not g.block:
-        return codes(ctx, x, g)
-    if not x.runtime:
-        scale, zero = (np.repeat(v, g.block, g.axis).take(range(x.shape[g.axis]), g.axis) for v in (g.scale, g.zero))
-        return Value.constant((x.data.astype(np.int32) - zero).astype(np.float32) * scale)
+    narrow = not x.runtime and node.proto.input[0] in ctx.model.narrow  # weights, whose scales may be negative
+    g = grid(ctx, node, x.shape, x.dtype, 1, axis, block, narrow)
+    if not g.block or not x.runtime:
+        return codes(ctx, x, _whole(g, x.shape), 4 if narrow else 8)
     split, g = _blocks(ctx, node, ctx.data(x), g)
     shift = 128 if x.biased else 0
     out = ctx.new(split.shape)

@@ -30,12 +30,17 @@ class Buffer:
 
 @dataclass(frozen=True, eq=False)
 class Quant:
-    """real = (value - zero) * scale, `scale` and `zero` of one element or one per index of `axis`."""
+    """real = (value - zero) * scale, `scale` and `zero` of one element or one per index of `axis`.
+
+    With `block`, which constants alone have, both have the rank of the tensor: one per `block` elements along `axis`.
+    """
 
     value: Value
     scale: np.ndarray  # f32[1] or f32[c]
     zero: np.ndarray  # i32[1] or i32[c], in the range of value.dtype
     axis: int = 0
+    block: int = 0
+    bits: int = 8  # of constants: 4 where the file stores no more
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +125,7 @@ class Program:
     coded: dict[int, Coded] = field(default_factory=dict)  # by id of their float array
     half: str = ""  # "float16" or "bfloat16", where the model multiplies by weights of that type
     quantized: dict[int, Quant] = field(default_factory=dict)  # what float constants were dequantized from, likewise
+    in_float: dict[str, str] = field(default_factory=dict)  # why weights of integers are not used as such, by node
 
     def buffer(self, x: np.ndarray) -> Buffer | None:
         """The buffer that `x` is a view of; None for constant data."""

@@ -11,7 +11,7 @@ import numpy as np
 from ..lower.values import Program, Step, root
 from .uses import Uses, covers, dense
 
-PRODUCTS = ("sgemm", "hgemm", "spmm", "bspmm", "qgemm", "qspmm")
+PRODUCTS = ("sgemm", "hgemm", "spmm", "bspmm", "qgemm", "q4gemm", "qspmm")
 DEPTHWISE = ("dwconv", "qdwconv")
 LARGE = 2 << 20  # bytes that a step hands on, from which on bands pay: a core's cache does not hold them
 BAND = 3 << 18  # bytes of one band; every band costs the threads a meeting more per step
@@ -98,6 +98,5 @@ def _lines(step: Step, first: int, end: int, width: int) -> Step:
         }
     else:
         changed |= {"a": a["a"][rows], "out": a["out"][rows]}
-        if "azp" in a:
-            changed["azp"] = a["azp"][rows]
+        changed |= {name: a[name][rows] for name in ("azp", "ascale") if name in a}
     return step.replace(**changed, reason=f"{step.reason}, lines {first} to {end - 1}")

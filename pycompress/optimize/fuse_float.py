@@ -10,7 +10,7 @@ from ..lower.values import Step, root
 from ..weights import Dense
 from .uses import Uses, address, covers
 
-PRODUCTS = ("sgemm", "sconv", "dwconv", "qgemm", "qconv", "qdwconv")
+PRODUCTS = ("sgemm", "sconv", "dwconv", "qgemm", "q4gemm", "qconv", "qdwconv")
 FLOAT_PRODUCTS = PRODUCTS[:3]
 ADD, SUB, MUL, DIV = range(4)
 
@@ -105,7 +105,7 @@ def constant(step: Step, uses: Uses):
         a, b = b, a
     if uses.is_buffer(b):
         return None
-    made = columns(step, uses, a, FLOAT_PRODUCTS)
+    made = columns(step, uses, a, (*FLOAT_PRODUCTS, "q4gemm") if op in (ADD, SUB) else FLOAT_PRODUCTS)
     if not made or any(not _foldable(m, op, uses) for m, _ in made):
         return None
     factor = per_channel(b, sum(m.args["out"].shape[-1] for m, _ in made))

@@ -13,7 +13,7 @@ from ..lower.values import Buffer, Step, root
 from . import tables
 from .uses import Uses, covers, dense, twin, writes
 
-PRODUCTS = ("qgemm", "qconv", "qdwconv", "qlowrank")
+PRODUCTS = ("qgemm", "q4gemm", "qconv", "qdwconv", "qlowrank")
 WRITE_ROWS = (*PRODUCTS, "sgemm", "sconv", "dwconv", "lowrank", "qpool", "pool", "lut", "unary")
 ADD, SUB, MUL = range(3)  # op of binary
 
@@ -82,15 +82,26 @@ def product(step: Step, uses: Uses):
         return None
     new = []
     for p in made:
-        scale = _f32(p.args["scale"] / np.float64(step.args["scale"][0]))
-        if not np.isfinite(scale).all():
+        scales = _in_steps(p, np.float64(step.args["scale"][0]))
+        if scales is None:
             return None
         clamp = _limits(step, p.args["act"], p.args["act_params"])
         out = twin(p.args["out"], step.args["x"], step.args["out"])
         new.append(p.replace(
-            scale=scale, clamp=clamp, act=0, act_params=NO_PARAMS, out=out, reason=f"{p.reason}; to uint8"
+            **scales, clamp=clamp, act=0, act_params=NO_PARAMS, out=out, reason=f"{p.reason}; to uint8"
         ))  # fmt: skip
     return new, made
+
+
+def _in_steps(step: Step, size: np.float64) -> dict[str, np.ndarray | None] | None:
+    """The arguments of a product that let it count in steps of `size`; None where float32 does not hold them."""
+    names = ("ascale", "bias") if step.kernel == "q4gemm" else ("scale",)
+    given = {n: step.args[n] for n in names if step.args[n] is not None}
+    made = {
+        n: np.broadcast_to(_f32(x[:1] / size), x.shape) if x.strides == (0,) else _f32(x / size)
+        for n, x in given.items()
+    }
+    return made if all(np.isfinite(x).all() for x in made.values()) else None
 
 
 def _requantizable(step: Step, uses: Uses) -> bool:
@@ -98,7 +109,7 @@ def _requantizable(step: Step, uses: Uses) -> bool:
         step.kernel in PRODUCTS
         and step.args["out"].dtype == np.float32
         and step.args["act"] in (ACT["none"], ACT["relu"], ACT["clip"])
-        and not uses.is_buffer(step.args["scale"])
+        and not uses.is_buffer(step.args["ascale" if step.kernel == "q4gemm" else "scale"])
     )
 
 

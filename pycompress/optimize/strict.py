@@ -19,6 +19,7 @@ WEIGHTED = (
     "QGemm",
     "ConvInteger",
     "MatMulInteger",
+    "MatMulNBits",
 )
 BITS = ("uint8", "int8", "int16", "uint16")
 CODES = (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT16, TensorProto.UINT16, *NARROW)

@@ -25,6 +25,15 @@ def test_quantize_on_arrays(files, tmp_path, command):
     assert onnx.load(out).graph == expected.graph
 
 
+def test_quantize_to_four_bits(files, tmp_path, command):
+    samples = np.random.default_rng(0).standard_normal((4, 3, 48, 48), np.float32)
+    np.save(tmp_path / "c.npy", samples)
+    words = ("--quantize", "--weights", "4", "--group-size", "32", "--rounding", "gptq")
+    command("compress", files / "net.onnx", tmp_path / "q.onnx", *words, "--calibration", tmp_path / "c.npy")
+    expected = pycompress.quantize(files / "net.onnx", samples, weights=4, group_size=32, rounding="gptq")
+    assert onnx.load(tmp_path / "q.onnx").graph == expected.graph
+
+
 def test_recertify_a_quantized_model_with_and_without_data(files, tmp_path, command):
     rng = np.random.default_rng(0)
     data = [rng.standard_normal((1, 3, 48, 48)).astype("f4") for _ in range(2)]
@@ -139,6 +148,7 @@ def test_flags_that_cannot_be_followed_are_refused(files, tmp_path, refused):
     assert "--pattern and --scope are for --prune" in refused("compress", net, out, "--quantize", "--pattern", "1x4")
     assert "pattern must be" in refused("compress", net, out, "--prune", "0.5", "--pattern", "3x3")
     assert "nothing to do" in refused("compress", net, out)
+    assert "are for --quantize" in refused("compress", net, out, "--prune", "0.5", "--weights", "4")
     assert "quantized already" in refused("compress", net, out, "--quantize", "--recertify")
     assert "--calibration is for" in refused("compress", net, out, "--calibration", "photos")
     assert "nothing to certify" in refused("compress", net, out, "--recertify")

@@ -65,3 +65,30 @@ def test_layers_with_zeros_are_listed_with_the_pattern_found(files, tmp_path, co
     assert r["plan_bytes"] > 0 and r["bytes"] == (tmp_path / "p.onnx").stat().st_size
     text = command("info", tmp_path / "p.onnx")
     assert "2:4" in text and "as a plan: " in text
+
+
+def test_weights_of_4_bits_are_told_as_such(tmp_path, command):
+    rng = np.random.default_rng(0)
+    codes = onnx.helper.make_tensor("codes", onnx.TensorProto.INT4, (64, 256), rng.integers(1, 8, 64 * 256))
+    scale = onnx.numpy_helper.from_array(np.ones((2, 256), np.float32), "scale")
+    packed = onnx.numpy_helper.from_array(rng.integers(0, 256, (32, 8, 16)).astype(np.uint8), "packed")
+    scales = onnx.numpy_helper.from_array(np.ones((32, 8), np.float32), "scales")
+    nodes = [
+        onnx.helper.make_node("DequantizeLinear", ["codes", "scale"], ["w"], axis=0, block_size=32),
+        onnx.helper.make_node("MatMul", ["x", "w"], ["h"], name="mm"),
+        onnx.helper.make_node(
+            "MatMulNBits", ["h", "packed", "scales"], ["y"], name="nb", domain="com.microsoft",
+            N=32, K=256, bits=4, block_size=32, accuracy_level=4,
+        ),
+    ]  # fmt: skip
+    ports = [onnx.helper.make_tensor_value_info(n, 1, s) for n, s in (("x", [3, 64]), ("y", [3, 32]))]
+    graph = onnx.helper.make_graph(nodes, "g", ports[:1], ports[1:], [codes, scale, packed, scales])
+    opsets = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid("com.microsoft", 1)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    onnx.save(model, tmp_path / "m.onnx")
+    pycompress.compile(model, int4_activations="dynamic").save(tmp_path / "m.plan.safetensors")
+    weights = command("info", tmp_path / "m.onnx", "--json")["weights"]
+    assert weights["int4"] == {"tensors": 1, "elements": 64 * 256, "bytes": 64 * 128, "zeros": 0, "sparsity": 0.0}
+    assert (weights["uint4"]["elements"], weights["uint4"]["bytes"]) == (32 * 256, 32 * 128)
+    weights = command("info", tmp_path / "m.plan.safetensors", "--json")["weights"]
+    assert weights["u4"] == {"tensors": 2, "elements": 64 * 256 + 32 * 256, "bytes": 64 * 128 + 32 * 128}

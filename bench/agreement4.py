@@ -1,0 +1,73 @@
+"""How often EfficientNet-Lite0 with weights of 4 bits gives float's answer, by how they are rounded.
+
+    python bench/agreement4.py [--crops 1024] [--calibration 64] [--only "W4A8, gptq"] [--json FILE]
+
+ImageNet weights, activations uint8, groups of 32 with float16 scales. Calibration and evaluation crops come from different
+photos; every file is run by ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from agreement import answers, compare
+
+from pycompress import quantize, zoo
+from pycompress.zoo import photos
+
+VARIANTS = {
+    "W8A8": {},
+    "W4A8, plain": {"weights": 4, "rounding": "plain"},
+    "W4A8, gptq": {"weights": 4},
+    "W4A8, gptq, zero points": {"weights": 4, "zero_points": True},
+    "mixed 4/8, plain": {"weights": "mixed", "rounding": "plain"},
+    "mixed 4/8, gptq": {"weights": "mixed"},
+    "W4A8, gptq, first and last too": {"weights": 4, "first_last": 4},
+}
+
+
+def sqnr(wanted: np.ndarray, got: np.ndarray) -> float:
+    """Signal to noise of the logits, in dB."""
+    return float(10 * np.log10(np.square(wanted).sum(dtype=float) / np.square(got - wanted).sum(dtype=float)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--crops", type=int, default=1024)
+    parser.add_argument("--calibration", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--group-size", type=int, default=32)
+    parser.add_argument("--only", action="append", choices=VARIANTS, help="this variant; may be given several times")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    args = parser.parse_args()
+    model = zoo.efficientnet_lite0(pretrained=True, batch=None, batchnorm=False)
+    images = np.stack(list(photos.crops(photos.EVALUATION, args.crops, args.seed)))
+    wanted = answers(model, images, "onnxruntime")
+    rows = []
+    for name, options in VARIANTS.items():
+        if args.only and name not in args.only:
+            continue
+        crops = photos.crops(photos.CALIBRATION, args.calibration, args.seed + 1)
+        start = time.perf_counter()
+        quantized = quantize(model, (photos.preprocess(c) for c in crops), group_size=args.group_size, **options)
+        seconds = time.perf_counter() - start
+        got = answers(quantized, images, "onnxruntime")
+        row = {"variant": name, "seconds": seconds, "bytes": quantized.ByteSize(), "sqnr": sqnr(wanted, got)}
+        rows.append(row | compare(wanted, got))
+        r = rows[-1]
+        print(
+            f"{name:31} top-1 {r['top1']:.4f}  top-5 {r['top5']:.4f}  SQNR {r['sqnr']:5.2f} dB  "
+            f"{r['bytes'] / 1e6:4.2f} MB  {seconds:5.1f} s",
+            flush=True,
+        )
+    if args.json:
+        told = {"crops": args.crops, "calibration": args.calibration, "group_size": args.group_size, "rows": rows}
+        args.json.write_text(json.dumps(told, indent=1))
+
+
+if __name__ == "__main__":
+    main()
