@@ -27,6 +27,7 @@ METADATA = "pycompress.factorize"
 METHODS = ("svd", "channel", "spatial", "tucker")
 BUDGETS = tuple(rk.PAYS)
 TRIED = 0.1  # share of a layer's squared output that is lost where its part in the model's error is measured
+SOFT = 0.3  # exponent of that part: layers after it make up for much of what it does alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +93,8 @@ def factorize(
         left alone. A Tucker decomposition has two ranks, those of the input's and the output's channels.
     ratio : float
         In (0, 1): keep this share of the `budget` of all layers that can be factorized together, and lose as little as can be:
-        with calibration, by what a loss of each layer was measured to do to the model's outputs, else by the sum of the
-        layers' relative squared errors.
+        the most of the product of the energies of all layers is kept; with calibration, those count more whose loss was
+        measured to do more to the model's outputs.
     calibration : iterable, optional
         Samples as in ``pycompress.quantize``. With `reconstruct` they are held in memory and run through the network
         twice for each layer.
@@ -143,7 +144,7 @@ def factorize(
         thin.append(Thin(layer, kind, sizes, p, calibration is not None, tails, ways))
     if ratio is not None:
         parts = _parts(whole, thin, seen.first) if calibration is not None else [1.0] * len(thin)
-        weighed = [[replace(o, cost=o.cost * part) for o in t.options] for t, part in zip(thin, parts)]
+        weighed = [[replace(o, cost=o.cost * part**SOFT) for o in t.options] for t, part in zip(thin, parts)]
         chosen = [o.ranks for o in rk.within(weighed, ratio)]
         left |= {t.layer.name: "it is worth most as it is" for t, ranks in zip(thin, chosen) if not ranks}
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -13,6 +14,7 @@ from .windows import cheapest
 STEP = 8  # ranks are multiples of it: half a panel of the kernels
 GRID = 48  # Tucker decompositions that are weighed
 PAYS = {"macs": 0.85, "parameters": 1.0, "time": 0.97}  # of the dense cost: thin products are slower for each MAC
+LEAST = 1e-9  # of what is left of a layer
 MEASURED = 5  # ranks of a layer that are timed; those between are interpolated
 
 
@@ -44,6 +46,9 @@ class Work:
 @dataclass(frozen=True)
 class Option:
     """A way to write a layer: its ranks, () for as it is; what is lost, and what it costs in the unit of the budget.
+
+    What is lost counts as the logarithm of what is left: along a chain of layers the shares that are left multiply, and
+    a layer of which next to nothing is left must not seem cheap.
 
     `cost` and `added` are named for `windows.cheapest`: it minimizes the one within a budget for the other.
     """
@@ -106,7 +111,7 @@ def options(
     else:
         costs, whole = _timed(ranks, [w.macs for w in works], dense.macs, seconds), seconds(())
     found = [
-        Option(r, min(sum(t[i] for t, i in zip(tails, r)), 1.0), float(cost))
+        Option(r, -math.log(max(1 - sum(t[i] for t, i in zip(tails, r)), LEAST)), float(cost))
         for r, cost in zip(ranks, costs)
         if cost <= PAYS[unit] * whole
     ]

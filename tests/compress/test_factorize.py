@@ -194,6 +194,7 @@ def test_measured_time_is_a_budget_too():
     s, tails = Geometry(64, 64, (), 9), [np.linspace(1, 0, 65)]
     times = {(): 1.0, (8,): 0.25, (16,): 0.5, (24,): 0.75, (32,): 1.0, (40,): 1.25}
     found = options("svd", s, tails, "time", times.__getitem__)
+    np.testing.assert_allclose([np.exp(-o.cost) for o in found], [1, 24 / 64, 16 / 64, 8 / 64])
     assert [(o.ranks, o.added) for o in found] == [((), 1.0), ((24,), 0.75), ((16,), 0.5), ((8,), 0.25)]
 
 
