@@ -8,19 +8,20 @@ import json
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import ModelError
 from . import calibration, models
 from .output import Output, size
 
 STEPS = ("prune", "factorize", "quantize", "recertify", "cast")  # always in this order
-CALIBRATED = ("prune", "quantize", "recertify")
-BUILT = (*CALIBRATED, "cast")
+CALIBRATED = ("prune", "factorize", "quantize", "recertify")
 SAMPLES = 64
 WINDOWS = ("auto", "1", "2", "4", "8")
 RECIPE = (
     "A recipe is a TOML (Python 3.11 or newer) or JSON file with a table for each step, named prune, factorize, "
     "quantize, recertify or cast; they are taken in this order, whatever theirs.  The entries of [quantize] are "
-    "calibration, samples, mean, std and the options of pycompress.quantize; those of [prune] and [recertify] likewise; [cast] has dtype and exclude."
+    "calibration, samples, mean, std and the options of pycompress.quantize; those of [prune], [factorize] and [recertify] likewise; [cast] has dtype and exclude."
 )
 
 
@@ -28,7 +29,7 @@ def add(subparsers, common):
     parser = subparsers.add_parser(
         "compress",
         parents=[common],
-        help="prune or quantize a model, or compile it into a plan",
+        help="prune, factorize or quantize a model, or compile it into a plan",
         description="Compress MODEL and write OUT: an .onnx that any runtime opens, or, where OUT ends in "
         ".plan.safetensors, the plan compiled from it.",
         epilog=RECIPE,
@@ -44,7 +45,13 @@ def add(subparsers, common):
     )
     parser.add_argument("--pattern", help="of the zeros: unstructured, 1x4, 4x1, 16x1, N:M as in 2:4, or channel")
     parser.add_argument("--scope", choices=("global", "layer"), help="--prune all layers together, or each as far")
-    parser.add_argument("--factorize", type=float, metavar="ENERGY", help="not built yet")
+    parser.add_argument(
+        "--factorize",
+        type=float,
+        metavar="ENERGY",
+        help="two thin layers for each wide one where that is less work, keeping this share of its squared singular values",
+    )
+    parser.add_argument("--rank", type=models.count, metavar="R", help="--factorize to this rank, not by energy")
     parser.add_argument("--quantize", action="store_true", help="8-bit activations and weights (see --weights)")
     parser.add_argument(
         "--weights", choices=("8", "4", "mixed"), help="bits of --quantize; mixed: 4 where it does least"
@@ -100,15 +107,15 @@ def execute(args, out: Output) -> dict:
         raise ValueError("--costs is for plans: let OUT end in .plan.safetensors")
     steps = read_recipe(args.recipe, args) if args.recipe else flags(args)
     if not steps and not as_plan:
-        raise ValueError("nothing to do: ask for --prune, --quantize, --recertify or --cast, or give a recipe")
+        raise ValueError(
+            "nothing to do: ask for --prune, --factorize, --quantize, --recertify or --cast, or give a recipe"
+        )
     proto = source.proto
     for name, options in steps.items():
         with out.progress(name, options.get("samples") or SAMPLES) as tick:
             proto = STEP[name](proto, source, options, dict(args.shape), tick)
-        if name == "prune":
-            report(proto, out)
-        if name == "cast":
-            report_cast(proto, out)
+        if name in REPORT:
+            REPORT[name](proto, out)
     if as_plan:
         with out.progress("compile"):
             save_plan(proto, source, args)
@@ -135,8 +142,10 @@ def flags(args) -> dict[str, dict]:
         steps["prune"] = {**data, "sparsity": args.prune, "pattern": args.pattern, "scope": args.scope}
     elif args.pattern or args.scope:
         raise ValueError("--pattern and --scope are for --prune")
-    if args.factorize is not None:
-        steps["factorize"] = {}
+    if args.factorize is not None and args.rank is not None:
+        raise ValueError("--factorize keeps an energy, --rank a rank: give one of them")
+    if args.factorize is not None or args.rank is not None:
+        steps["factorize"] = {**data, "energy": args.factorize, "rank": args.rank}
     accumulate = args.accumulate if args.accumulate in (None, "auto") else int(args.accumulate)
     for name in ("quantize", "recertify"):
         if getattr(args, name):
@@ -151,15 +160,15 @@ def flags(args) -> dict[str, dict]:
         steps["cast"] = {"dtype": args.cast}
     if "quantize" in steps and "recertify" in steps:
         raise ValueError("--recertify is for models that are quantized already; --quantize needs no help")
-    if args.calibration and not steps.keys() & {"prune", "quantize", "recertify"}:
-        raise ValueError("--calibration is for --prune, --quantize and --recertify")
+    if args.calibration and not steps.keys() & set(CALIBRATED):
+        raise ValueError("--calibration is for --prune, --factorize, --quantize and --recertify")
     return checked(steps, "flags")
 
 
 def read_recipe(path: Path, args) -> dict[str, dict]:
     """The steps of a recipe file; relative paths in it are relative to it."""
     flagged = (args.quantize, args.recertify, args.cast, args.calibration, args.accumulate, args.pattern, args.scope)
-    if any(flagged) or args.prune is not None or args.factorize is not None:
+    if any(flagged) or not args.prune is args.factorize is args.rank is None:
         raise ValueError("give a recipe or flags, not both")
     text = path.read_text("utf-8")
     if path.suffix == ".toml":
@@ -186,12 +195,9 @@ def read_recipe(path: Path, args) -> dict[str, dict]:
 
 
 def checked(steps: dict[str, dict], where: str) -> dict[str, dict]:
-    """`steps` in their order; what is unknown or not built is refused by name."""
+    """`steps` in their order; what is unknown is refused by name."""
     if unknown := set(steps) - set(STEPS):
         raise ValueError(f"{where}: there is no step {min(unknown)!r}; there are {', '.join(STEPS)}")
-    for name in STEPS:
-        if name in steps and name not in BUILT:
-            raise ValueError(f"{where}: the step {name!r} is not built yet; built are: {', '.join(BUILT)}")
     return {name: steps[name] for name in STEPS if name in steps}
 
 
@@ -229,9 +235,14 @@ def cast(proto, source: models.Source, options: dict, shapes, tick):
 STEP = {name: partial(calibrated, name) for name in CALIBRATED} | {"cast": cast}
 
 
-def report(proto, out: Output) -> None:
+def told_by(proto, step: str) -> dict:
+    """What a step wrote into the model's metadata."""
+    return json.loads({p.key: p.value for p in proto.metadata_props}.get(f"pycompress.{step}", "{}"))
+
+
+def report_pruned(proto, out: Output) -> None:
     """What was pruned, and what was left alone and why."""
-    told = json.loads({p.key: p.value for p in proto.metadata_props}.get("pycompress.prune", "{}"))
+    told = told_by(proto, "prune")
     if "groups" in told:  # whole channels
         out.table(
             ("layers", "channels"), [(", ".join(x["layers"]), f"{x['kept']} of {x['total']}") for x in told["groups"]]
@@ -242,22 +253,49 @@ def report(proto, out: Output) -> None:
         out.line(f"pruned: {kept} of {total} channels stay")
         return
     out.table(("layer", "zeros"), [(name, f"{share:.1%}") for name, share in told.get("layers", {}).items()])
+    left_alone(told, out)
+    if "sparsity" in told:
+        out.line(f"pruned: {told['sparsity']:.1%} of the weights of these layers are zero, {told['pattern']}")
+
+
+def report_factorized(proto, out: Output) -> None:
+    """Which ranks were taken, and what was left alone and why."""
+    told = told_by(proto, "factorize")
+    out.table(
+        ("layer", "kind", "rank", "break-even", "error", "MACs"),
+        [
+            (
+                *(name, x["kind"], "x".join(map(str, np.atleast_1d(x["rank"]))), x["break_even"]),
+                *(f"{x['error']:.1%}", f"{x['macs'][1] / x['macs'][0]:.0%}"),
+            )
+            for name, x in told["layers"].items()
+        ],
+    )
+    left_alone(told, out)
+    macs, weights = (f"{told[unit][1] / told[unit][0]:.1%}" for unit in ("macs", "parameters"))
+    count = f"{len(told['layers'])} layers are factorized"
+    out.line(f"{count}; of all that can be, {macs} of the multiply-accumulates and {weights} of the weights stay")
+
+
+def left_alone(told: dict, out: Output) -> None:
+    """The layers of each reason."""
     reasons: dict[str, list[str]] = {}
     for name, why in told.get("excluded", {}).items():
         reasons.setdefault(why, []).append(name)
     for why, names in reasons.items():
         out.line(f"left alone, {why}: {', '.join(names)}")
-    if "sparsity" in told:
-        out.line(f"pruned: {told['sparsity']:.1%} of the weights of these layers are zero, {told['pattern']}")
 
 
 def report_cast(proto, out: Output) -> None:
     """What was cast, and what was left alone and why."""
-    told = json.loads({p.key: p.value for p in proto.metadata_props}["pycompress.cast"])
+    told = told_by(proto, "cast")
     for name, why in told["left"].items():
         out.line(f"left at float32: {name}: {why}")
     tiny = f", {told['flushed']} too small for it became zero" if told["flushed"] else ""
     out.line(f"cast: the weights of {len(told['weights'])} constants are {told['dtype']}{tiny}")
+
+
+REPORT = {"prune": report_pruned, "factorize": report_factorized, "cast": report_cast}
 
 
 def save_plan(proto, source: models.Source, args) -> None:

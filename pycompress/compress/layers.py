@@ -44,12 +44,12 @@ class Layer:
         return self.node.op_type != "MatMul"
 
 
-def float_model(model: g.Model, base_dir: str | os.PathLike | None) -> onnx.ModelProto:
-    """A copy of `model` ready to be pruned: weights in initializers, batch norm folded; quantized ones are refused."""
+def float_model(model: g.Model, base_dir: str | os.PathLike | None, verb: str = "prune") -> onnx.ModelProto:
+    """A copy of `model` ready for its weights to change: they are initializers, batch norm folded; refused if quantized."""
     model = g.as_model(model, base_dir)
     for node in model.graph.node:
         if "QLinear" in node.op_type or node.op_type.endswith(("Integer", "QuantizeLinear", "DequantizeLinear")):
-            raise ModelError(f"node {node.name or node.output[0]!r}: the model is quantized already; prune it before")
+            raise ModelError(f"node {node.name or node.output[0]!r}: the model is quantized already; {verb} it before")
     return g.prepare(model)
 
 
@@ -65,14 +65,9 @@ def find_layers(
         if unknown := names - set(nodes):
             raise ValueError(f"{what}: the model has no node {min(unknown)!r}")
     values, readers = g.constants(model), g.consumers(model)
-    weighted = [n for n in model.graph.node if n.op_type in WEIGHTED and _weights(n, values)]
-    able = [n for n in weighted if has_constant_weights(n, values) and g.attribute(n, "group", 1) == 1]
-    why: dict[str, str] = {}
-    for node in weighted:
-        if node not in able:
-            grouped = node.op_type == "Conv" and g.attribute(node, "group", 1) > 1
-            depthwise = grouped and values[node.input[1]].dims[1] == 1
-            why[node.name] = "depthwise" if depthwise else "grouped" if grouped else "not plain float32 weights"
+    weighted = weighted_nodes(model)
+    why = {n.name: said for n in weighted if (said := unable(n, values))}
+    able = [n for n in weighted if n.name not in why]
     if exclude is not None:
         why |= {name: "asked for" for name in exclude}
     else:
@@ -101,8 +96,18 @@ def find_layers(
     return layers, why
 
 
-def _weights(node: onnx.NodeProto, values) -> bool:
-    return node.domain in ("", "ai.onnx") and len(node.input) > 1 and node.input[1] in values
+def weighted_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The Conv, Gemm and MatMul with constant weights, in order."""
+    values = g.constants(model)
+    nodes = [n for n in model.graph.node if n.op_type in WEIGHTED and n.domain in ("", "ai.onnx")]
+    return [n for n in nodes if len(n.input) > 1 and n.input[1] in values]
+
+
+def unable(node: onnx.NodeProto, values) -> str | None:
+    """Why the weights of a node cannot be changed as one matrix, or None."""
+    if node.op_type == "Conv" and g.attribute(node, "group", 1) > 1:
+        return "depthwise" if values[node.input[1]].dims[1] == 1 else "grouped"
+    return None if has_constant_weights(node, values) else "not plain float32 weights"
 
 
 def _use(node: onnx.NodeProto) -> tuple:

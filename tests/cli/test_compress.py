@@ -69,6 +69,18 @@ def test_prune_comes_before_quantize_and_its_zeros_stay(files, tmp_path, command
     assert json.loads(told)["selection"] == "reconstruction"
 
 
+def test_factorize_and_say_the_ranks_and_what_was_left_alone(files, tmp_path, command):
+    out = tmp_path / "f.onnx"
+    text = command("compress", files / "net.onnx", out, "--rank", "12")
+    assert "break-even" in text and "left alone, depthwise: " in text and "layers are factorized" in text
+    assert onnx.load(out).graph == pycompress.factorize(files / "net.onnx", rank=12).graph
+    np.save(tmp_path / "c.npy", np.random.default_rng(0).standard_normal((4, 3, 48, 48), np.float32))
+    words = ("--quantize", "--factorize", "0.7", "--calibration", tmp_path / "c.npy")
+    assert list(command("compress", files / "net.onnx", out, *words, "--json")["steps"]) == ["factorize", "quantize"]
+    told = json.loads({p.key: p.value for p in onnx.load(out).metadata_props}["pycompress.factorize"])
+    assert told["energy"] == 0.7 and told["reconstructed"] and told["layers"] and quantized(out) > 10
+
+
 def test_quantize_on_a_folder_of_images(files, tmp_path, command):
     words = ("--quantize", "--calibration", files, "--samples", "2")
     (tmp_path / "photos").mkdir()
@@ -115,7 +127,7 @@ def test_a_recipe_holds_the_steps(kind, files, tmp_path, command):
         ({"prune": {"sparsity": 1.8}}, "sparsity must be in [0, 1)"),
         ({"prune": {}}, "sparsity: pattern 'unstructured' needs one"),
         ({"prune": {"sparsity": 0.5, "model": "m"}}, "no option 'model'"),
-        ({"factorize": {}}, "'factorize' is not built"),
+        ({"factorize": {}}, "give one of energy, rank and ratio"),
         ({"distil": {}}, "no step 'distil'"),
         ({"quantize": {"calibration": "photos", "bits": 3}}, "no option 'bits'"),
         ({"quantize": {}}, "calibration"),
@@ -131,7 +143,8 @@ def test_a_recipe_that_cannot_be_followed_is_refused_by_name(recipe, said, files
 
 def test_flags_that_cannot_be_followed_are_refused(files, tmp_path, refused):
     net, out = files / "net.onnx", tmp_path / "q.onnx"
-    assert "'factorize' is not built" in refused("compress", net, out, "--factorize", "0.5")
+    assert "give one of them" in refused("compress", net, out, "--factorize", "0.5", "--rank", "8")
+    assert "energy must be in (0, 1]" in refused("compress", net, out, "--factorize", "1.5")
     assert "--pattern and --scope are for --prune" in refused("compress", net, out, "--quantize", "--pattern", "1x4")
     assert "pattern must be" in refused("compress", net, out, "--prune", "0.5", "--pattern", "3x3")
     assert "nothing to do" in refused("compress", net, out)

@@ -1,0 +1,305 @@
+"""factorize: ONNX in, the same network with thin products in pairs for its wide ones out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from ..errors import ModelError
+from . import graph as g
+from . import ranks as rk
+from .blas import one_blas_thread
+from .calibrate import observe
+from .chains import Chains, geometry, insert
+from .encode import bias_of, matrix
+from .factors import factor, lost, spectra
+from .layers import Layer, float_model, unable, weighted_nodes
+from .reconstruct import PROBED, Problem, following, problem
+from .windows import Probe, float_outputs
+
+METADATA = "pycompress.factorize"
+METHODS = ("svd", "channel", "spatial", "tucker")
+BUDGETS = tuple(rk.PAYS)
+TRIED = 0.1  # share of a layer's squared output that is lost where its part in the model's error is measured
+SOFT = 0.3  # exponent of that part: layers after it make up for much of what it does alone
+
+
+@dataclass(frozen=True, eq=False)
+class Thin:
+    """A layer that may be factorized: its kind, its sizes, what is to be kept, and its ways with what they cost."""
+
+    layer: Layer
+    kind: str
+    sizes: rk.Geometry
+    problem: Problem
+    calibrated: bool
+    tails: list[np.ndarray]
+    options: list[rk.Option]
+
+    def factors(self, ranks: tuple[int, ...], p: Problem | None = None):
+        """The factors of `ranks` for the problem `p`, by default its own."""
+        p = p or self.problem
+        return factor(self.kind, p.w, self.sizes.c, self.sizes.kernel, p.h if self.calibrated else None, ranks)
+
+    def error(self, w: np.ndarray) -> float:
+        """The root of the share of the squared output that the weights `w` lose."""
+        return float(np.sqrt(max(lost(self.layer.w, w, self.problem.h if self.calibrated else None), 0.0)))
+
+
+@one_blas_thread
+def factorize(
+    model: g.Model,
+    *,
+    energy: float | None = None,
+    rank: int | Mapping[str, int | tuple[int, int]] | None = None,
+    ratio: float | None = None,
+    calibration: Iterable | None = None,
+    method: str = "svd",
+    budget: str = "macs",
+    exclude: Iterable[str] | None = None,
+    reconstruct: bool | None = None,
+    input_shapes=None,
+    base_dir: str | os.PathLike | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> onnx.ModelProto:
+    """`model` with two or three thin layers for each wide one where that is less work: weights of low rank.
+
+    Matrix products and 1x1 convolutions become two by a truncated singular value decomposition, called
+    ``<node>/u`` and ``<node>/v``; what becomes of larger kernels `method` says. Without `calibration` the weights are
+    approximated. With it, the outputs are: what the inputs' second moments weight less is given up first (as in DRONE,
+    Chen et al., 2021, and SVD-LLM, arXiv:2403.07378, but without a matrix inverse), and the bias takes up the mean of the
+    error. Networks that are not trained again afterwards rarely keep their answers below nine tenths of their energy.
+
+    Conv without groups, Gemm and MatMul with constant weights are factorized; batch norm is folded
+    first. The result is an ordinary ONNX model. What became of each layer stands in its metadata, "pycompress.factorize":
+    kind, ranks, the break-even rank at which factors cost what the layer does, the relative error of its
+    weights (of its outputs, with calibration) and MACs and weights before and after; and why others were left alone.
+
+    Parameters
+    ----------
+    model : path, bytes or onnx.ModelProto
+        A float model; it is not changed. Quantize afterwards.
+    energy : float
+        In (0, 1]: the least rank of each layer that keeps this share of the squared singular values; with calibration, of
+        the squared deviation of its outputs. Ranks are rounded up to multiples of 8.
+    rank : int or {node name: int or pair}
+        The rank of every layer, where that pays; or, as a dict, of those it names, whether it pays or not, all others
+        left alone. A Tucker decomposition has two ranks, those of the input's and the output's channels.
+    ratio : float
+        In (0, 1): keep this share of the `budget` of all layers that can be factorized together, and lose as little as can be:
+        the most of the product of the energies of all layers is kept; with calibration, those count more whose loss was
+        measured to do more to the model's outputs.
+    calibration : iterable, optional
+        Samples as in ``pycompress.quantize``. With `reconstruct` they are held in memory and run through the network
+        twice for each layer.
+    method : {"svd", "channel", "spatial", "tucker"}
+        Of convolutions with kernels larger than 1x1: "svd" leaves them alone; "channel": one with the same kernel to few
+        channels, then 1x1 (Zhang et al., arXiv:1505.06798); "spatial": a column of the kernel, then a row (Jaderberg et al.,
+        arXiv:1405.3866); "tucker": 1x1 to few channels, the kernel among few, then 1x1 (Kim et al., arXiv:1511.06530).
+    budget : {"macs", "parameters", "time"}
+        What `ratio` is a share of, and what has to become less for a layer to be factorized at all: multiply-accumulates (to
+        0.85 of what they were, as thin products are slower for each), weights, or time measured here on one thread.
+    exclude : iterable of str, optional
+        Names of nodes to leave alone; by default the first convolutions.
+    reconstruct : bool, optional
+        Fit the factors of each layer to the outputs that it had in the whole network, for the inputs that it meets after the
+        layers before it were factorized; by default, if there is calibration.
+    input_shapes : dict or sequence, optional
+        As for ``pycompress.compile``: of inputs whose size the model leaves open. A batch is taken as 1.
+    base_dir : path, optional
+        Where tensors stored outside the file lie; without it such models are refused.
+    progress : callable, optional
+        Called with the number of samples seen.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of range or names what is not there. `ModelError`, a ValueError, where the model is at
+        fault: also where it is quantized already or has nothing to factorize.
+    """
+    _check(energy, rank, ratio, calibration, method, budget, exclude, reconstruct)
+    model = float_model(model, base_dir, "factorize")
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    found, left = _find(whole, exclude, method, rank if isinstance(rank, Mapping) else {}, input_shapes)
+    layers = [layer for layer, _, _ in found]
+    refit = reconstruct is not False and calibration is not None
+    if calibration is None:
+        problems = [Problem(x.w, np.ones(0), None, np.zeros(x.w.shape[1])) for x in layers]
+    else:
+        tensors = list(dict.fromkeys(x.node.input[0] for x in layers))
+        seen = observe(whole, calibration, tensors, [x.node for x in layers], progress, keep=None if refit else PROBED)
+        problems = [problem(x, seen.patches[x.name]) for x in layers]
+    thin = []
+    for (layer, kind, sizes), p in zip(found, problems):
+        tails = spectra(kind, layer.w, sizes.c, sizes.kernel, None if calibration is None else p.h)
+        seconds = Chains(whole, layer.node, kind, sizes).seconds if budget == "time" else None
+        ways = rk.options(kind, sizes, tails, budget, seconds)
+        thin.append(Thin(layer, kind, sizes, p, calibration is not None, tails, ways))
+    if ratio is not None:
+        parts = _parts(whole, thin, seen.first) if calibration is not None else [1.0] * len(thin)
+        weighed = [[replace(o, cost=o.cost * part**SOFT) for o in t.options] for t, part in zip(thin, parts)]
+        chosen = [o.ranks for o in rk.within(weighed, ratio)]
+        left |= {t.layer.name: "it is worth most as it is" for t, ranks in zip(thin, chosen) if not ranks}
+    else:
+        chosen = [_ranks(t, energy, rank, budget, left) for t in thin]
+    rows = {}
+    for t, ranks in zip(thin, chosen):
+        if not ranks:
+            continue
+        p = following(t.layer, whole, model, seen.first) if refit else t.problem
+        parts = t.factors(ranks, p)
+        bias = p.bias(t.layer, parts.w) if calibration is not None else None
+        insert(model, t.layer.node, t.kind, parts.stages, t.layer.bias if bias is None else bias)
+        rows[t.layer.name] = _row(t, ranks, budget, p.w if refit else None, parts.w)
+    how = {"method": method, "budget": budget, "calibrated": calibration is not None, "reconstructed": refit}
+    asked = {"energy": energy, "rank": dict(rank) if isinstance(rank, Mapping) else rank, "ratio": ratio}
+    note(model, thin, rows, left, how | {k: v for k, v in asked.items() if v is not None}, budget)
+    g.drop_unused(model)
+    g.check(model)
+    return model
+
+
+def _check(energy, rank, ratio, calibration, method, budget, exclude, reconstruct) -> None:
+    given = [name for name, x in (("energy", energy), ("rank", rank), ("ratio", ratio)) if x is not None]
+    if len(given) != 1:
+        raise ValueError(f"give one of energy, rank and ratio, got {' and '.join(given) or 'none'}")
+    for name, value, top in (("energy", energy, 1.0), ("ratio", ratio, np.nextafter(1.0, 0.0))):
+        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        if value is not None and not (number and 0 < value <= top):
+            raise ValueError(f"{name} must be in (0, 1{']' if name == 'energy' else ')'}, got {value!r}")
+    if rank is not None and not isinstance(rank, Mapping) and not _whole(rank):
+        raise ValueError(f"rank must be an integer of at least 1, or a dict, got {rank!r}")
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if budget not in BUDGETS:
+        raise ValueError(f"budget must be one of {', '.join(BUDGETS)}, got {budget!r}")
+    if isinstance(exclude, str):
+        raise ValueError(f"exclude must be names of nodes, got the text {exclude!r}")
+    if reconstruct and calibration is None:
+        raise ValueError("reconstruct needs calibration")
+
+
+def _whole(x) -> bool:
+    return isinstance(x, (int, np.integer)) and not isinstance(x, bool) and x >= 1
+
+
+def _find(model, exclude, method: str, named: Mapping, input_shapes):
+    """[(layer, kind, sizes)] of those that can be factorized, in order, and why the others with weights are left alone."""
+    names = {n.name for n in model.graph.node}
+    for what, some in (("exclude", set(exclude or ())), ("rank", set(named))):
+        if unknown := some - names:
+            raise ValueError(f"{what}: the model has no node {min(unknown)!r}")
+    values, readers, outputs = g.constants(model), g.consumers(model), g.outputs(model)
+    weighted, shapes = weighted_nodes(model), geometry(model, input_shapes)
+    first = g.ends(model, {n.name for n in weighted})[0] if exclude is None else dict.fromkeys(exclude, "asked for")
+    found, why = [], {}
+    for node in weighted:
+        kernel = tuple(values[node.input[1]].dims[2:]) if node.op_type == "Conv" else ()
+        kind = "svd" if all(x == 1 for x in kernel) else method
+        if not (said := unable(node, values)):
+            if len(readers[node.input[1]]) > 1 or node.input[1] in outputs:
+                said = "its weights are shared"
+            elif node.name in first and node.name not in named:
+                said = first[node.name]
+            elif kind == "svd" and any(x > 1 for x in kernel):
+                said = "its kernel is larger than 1x1: methods channel, spatial and tucker are for it"
+            elif kind == "spatial" and (len(kernel) != 2 or 1 in kernel):
+                said = "spatial factors need a kernel with rows and columns"
+            elif 0 in values[node.input[1]].dims:
+                said = "it has no weights"
+            elif named and node.name not in named:
+                said = "not named"
+        if said:
+            if node.name in named:
+                raise ValueError(f"rank: node {node.name!r} cannot be factorized: {said}")
+            why[node.name] = said
+            continue
+        w, _, _ = matrix(model, node)
+        found.append((Layer([node], w, 1, bias_of(model, node, len(w))), kind, shapes(node)))
+    if missing := set(named) - {layer.name for layer, _, _ in found}:
+        raise ValueError(f"rank: node {min(missing)!r} has no constant weights")
+    if not found:
+        said = "; ".join(f"{name!r}: {reason}" for name, reason in why.items())
+        raise ModelError(
+            f"nothing to factorize: {said or 'the model has no Conv, Gemm or MatMul with constant weights'}"
+        )
+    return found, why
+
+
+def _ranks(t: Thin, energy, rank, budget: str, left: dict[str, str]) -> tuple[int, ...]:
+    """The ranks of a layer by `energy` or `rank`; () and a reason in `left` where it is to stay as it is."""
+    full = rk.most(t.kind, t.sizes)
+    if isinstance(rank, Mapping):
+        asked = rank[t.layer.name]
+        asked = (asked,) * len(full) if not isinstance(asked, (tuple, list)) else tuple(asked)
+        if len(asked) != len(full) or not all(_whole(r) and r <= m for r, m in zip(asked, full)):
+            raise ValueError(
+                f"rank of {t.layer.name!r} must be at least 1 and at most {full}, got {rank[t.layer.name]!r}"
+            )
+        return tuple(int(r) for r in asked)
+    if energy is not None:
+        ranks = rk.wanted(t.kind, t.sizes, t.tails, energy)
+    else:
+        ranks = tuple(min(int(rank), m) for m in full)
+    if budget == "time":
+        pays = any(all(a >= b for a, b in zip(o.ranks, ranks)) for o in t.options[1:])
+    else:
+        before, after = (getattr(rk.work(t.kind, t.sizes, r), budget) for r in ((), ranks))
+        pays = after <= rk.PAYS[budget] * before
+    if pays:
+        return ranks
+    even = rk.break_even(t.kind, t.sizes, budget)
+    left[t.layer.name] = f"rank {'x'.join(map(str, ranks))} does not pay; its break-even rank is {even}"
+    return ()
+
+
+def _parts(model, thin: list[Thin], samples: list[dict]) -> list[float]:
+    """How much a squared error of each layer's outputs adds to that of the model's: measured, each layer alone."""
+    if not float_outputs(model):
+        return [1.0] * len(thin)
+    some = samples[:: max(1, len(samples) // PROBED)][:PROBED]
+    probe, found = Probe(model, [t.layer for t in thin], some), []
+    for t in thin:
+        ways = [o for o in t.options if o.ranks]
+        if not ways:
+            found.append(1.0)
+            continue
+        w = t.factors(min(ways, key=lambda o: abs(o.cost - TRIED)).ranks).w
+        bias = t.problem.bias(t.layer, w)
+        gone = t.error(w) ** 2
+        error = probe.error(t.layer, w, t.layer.bias if bias is None else bias)
+        found.append(error / gone if gone > 1e-12 else 0.0)
+    most = max(found) or 1.0
+    return [max(x, 1e-6 * most) for x in found]
+
+
+def _row(t: Thin, ranks: tuple[int, ...], budget: str, target: np.ndarray | None, w: np.ndarray) -> dict:
+    """What became of a layer; its error is that without what a changed `target` makes up for."""
+    own = w if target is None else t.factors(ranks).w
+    before, after = rk.work(t.kind, t.sizes, ()), rk.work(t.kind, t.sizes, ranks)
+    return {
+        "kind": t.kind,
+        "rank": ranks[0] if len(ranks) == 1 else list(ranks),
+        "break_even": rk.break_even(t.kind, t.sizes, budget),
+        "error": round(t.error(own), 6),
+        "macs": [before.macs, after.macs],
+        "parameters": [before.parameters, after.parameters],
+    }
+
+
+def note(model: onnx.ModelProto, thin: list[Thin], rows: dict, left: dict[str, str], how: dict, budget: str) -> None:
+    """Writes what was done into the model's metadata: MACs and weights are of all layers that can be factorized."""
+    totals = {}
+    for unit in ("macs", "parameters"):
+        before = {t.layer.name: getattr(rk.work(t.kind, t.sizes, ()), unit) for t in thin}
+        after = before | {name: row[unit][1] for name, row in rows.items()}
+        totals[unit] = [sum(before.values()), sum(after.values())]
+    told = {**how, **totals, "layers": rows, "excluded": left}
+    helper.set_model_props(model, g.metadata(model) | {METADATA: json.dumps(told)})
