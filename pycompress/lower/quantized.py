@@ -82,7 +82,7 @@ def _blocked(node: Node, shape, scale, zero, axis: int, block: int) -> Grid:
 def _whole(g: Grid, shape) -> Grid:
     """`g`, or a scale per index of the one other axis where a block is all along its own."""
     others = [i for i, d in enumerate(shape) if d != 1 and i != g.axis]
-    if g.block < shape[g.axis] or not g.block or len(others) > 1:
+    if not g.block or g.block < shape[g.axis] or len(others) > 1:
         return g
     return Grid(np.ascontiguousarray(g.scale.reshape(-1)), g.zero.reshape(-1), others[0] if others else 0)
 
