@@ -127,9 +127,10 @@ PCX_INLINE void take_lines(const int k, const int s, const pcx_pdwconv_args *p, 
 {
     for (size_t i = 0; i < (rows - 1) * (size_t)s + (size_t)k; i++, to += l->pitch) {
         const size_t y = top * (size_t)s + i - p->pt; /* huge above the image */
-        if (y >= p->ih)
-            memset(to, 0, l->pitch * sizeof *to);
-        else if (s == 1)
+        if (y >= p->ih) {
+            if (l->rows < p->oh) /* else it is zero still */
+                memset(to, 0, l->pitch * sizeof *to);
+        } else if (s == 1)
             put_line(in + y * p->iw, p->iw, to, p->pl);
         else
             put_line_halves(in + y * p->iw, p->iw, to, to + l->odd, p->pl);

@@ -13,7 +13,7 @@ from ..lower.values import Buffer, Program, Step, root
 from .uses import Uses, covers, dense, reads, writes
 
 LINE = 16  # floats of a cache line
-LARGE = 500  # pixels, below which a depthwise convolution was measured to lose more in planes than products gain
+LARGE = 2048  # pixels, below which a depthwise convolution was measured to lose more in planes than products gain
 IMAGES = {"spmm": ("a", "residual", "out"), "dwconv": ("x", "out")}  # which arguments may lie in planes
 
 

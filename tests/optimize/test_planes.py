@@ -47,7 +47,7 @@ def run(model, x, sparse, threads=1):
 
 
 @pytest.mark.parametrize("given", [
-    dict(size=24), dict(size=23, kernel=5), dict(size=56, stride=2), dict(size=37, clip=False), dict(size=24, wide=21),
+    dict(size=46), dict(size=47, kernel=5), dict(size=112, stride=2), dict(size=46, clip=False), dict(size=49, wide=21),
 ], ids=str)  # fmt: skip
 def test_a_segment_in_planes_gives_the_same_answer(given):
     model, x = blocks(**given)
@@ -67,7 +67,7 @@ def test_large_images_are_cut_into_bands_all_the_same():
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("given", [dict(size=12), dict(size=24, batch=2)], ids=str)
+@pytest.mark.parametrize("given", [dict(size=45), dict(size=46, batch=2)], ids=str)
 def test_small_images_and_batches_stay_as_they_are(given):
     model, x = blocks(**given)
     got, kernels, _ = run(model, x, True)
@@ -76,7 +76,7 @@ def test_small_images_and_batches_stay_as_they_are(given):
 
 
 def test_a_saved_plan_keeps_planes(tmp_path):
-    model, x = blocks(24)
+    model, x = blocks(48)
     plan = pc.compile(model, sparse=True)
     plan.save(tmp_path / "p.plan.safetensors")
     again = pc.InferenceSession(tmp_path / "p.plan.safetensors").run(None, {"x": x})[0]
