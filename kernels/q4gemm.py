@@ -142,10 +142,10 @@ def unpack(packed, n, k):
     codes = np.stack([packed.w & 15, packed.w >> 4], 1).transpose(0, 1, 3, 2, 4)  # [panels, half, column, step, 4]
 
     def rows(x):
-        return np.ascontiguousarray(x.transpose(0, 2, 1).reshape(-1, groups)[:n]) if x.size else np.zeros((n, groups))
+        return np.ascontiguousarray(x.transpose(0, 2, 1).reshape(len(x) * NR, groups)[:n])
 
     zero = np.full((n, groups), 8) if packed.zero is None else rows(packed.zero)
-    codes = np.ascontiguousarray(codes.reshape(-1, steps * 4)[:n, :k]) if k else np.zeros((n, 0), np.uint8)
+    codes = np.ascontiguousarray(codes.reshape(len(codes) * NR, steps * 4)[:n, :k])
     return codes, rows(packed.scale).astype(np.float32), zero.astype(np.uint8)
 
 

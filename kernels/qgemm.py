@@ -91,8 +91,8 @@ def pack(w, segments=1):
 
 def unpack(packed, n, k):
     """The weights int8[n,k] again, of one run."""
-    rows = packed.w.transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(rows.reshape(rows.shape[0] * NR, -1)[:n, :k]) if k else np.zeros((n, 0), np.int8)
+    panels, steps = packed.w.shape[:2]
+    return np.ascontiguousarray(packed.w.transpose(0, 2, 1, 3).reshape(panels * NR, steps * 4)[:n, :k])
 
 
 def windows(k, T, segments=1):

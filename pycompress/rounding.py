@@ -83,7 +83,8 @@ def _damped(covariance: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray
 def _search(w, h, lanes, least) -> tuple[np.ndarray, np.ndarray]:
     """Rounded weights float32[n,k] and scales: the scale whose error, weighed by `h`, is least."""
     n = len(w)
-    full = np.maximum(np.abs(w).max(1, initial=0) / LIMIT, 1e-12)
+    most = np.abs(w).max(1, initial=0)
+    full = np.where(most > 0, np.maximum(most / LIMIT, 1e-36), 1e-12)
     best = np.full(n, np.inf)
     scale, q = np.zeros(n, np.float32), np.zeros_like(w)
     settled = np.zeros(n, bool)  # passes without moving any weight: larger scales only lose
@@ -277,6 +278,10 @@ def round_groups(w: np.ndarray, group: int, symmetric: bool = True, covariance: 
         Of what the weights meet: the error is weighed by it, and errors are made to cancel where inputs are alike.
     """
     n, k = w.shape
+    top = float(np.abs(w).max(initial=0))
+    if top and not 1e-15 < top < 1e15:  # whose squares float32 does not hold
+        one = round_groups(w / np.float32(top), group, symmetric, covariance)
+        return Q4(one.w, one.scale * np.float32(top), one.zero, group)
     c = _damped(covariance, w.shape)
     groups = -(-k // group)
     x = np.zeros((n, groups * group), np.float32)
@@ -300,7 +305,7 @@ def round_groups(w: np.ndarray, group: int, symmetric: bool = True, covariance: 
         better = error < best
         best, scale, zero = np.where(better, error, best), np.where(better, s, scale), np.where(better, z, zero)
         codes[better] = q[better]
-    codes, zero = np.ascontiguousarray(codes.reshape(n, -1)[:, :k]), zero.astype(np.uint8)
+    codes, zero = np.ascontiguousarray(codes.reshape(n, groups * group)[:, :k]), zero.astype(np.uint8)
     if c.ndim > 1:
         of = np.arange(k) // group
         away = codes - zero[:, of].astype(np.float32)

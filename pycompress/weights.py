@@ -44,12 +44,13 @@ def halved(w: np.ndarray) -> Half | None:
 
 
 def rounded(w: np.ndarray, kind: str) -> Half | None:
-    """float32 weights rounded to `kind`, "float16" or "bfloat16"; None where one is beyond its range."""
+    """float32 weights rounded to `kind`, "float16" or "bfloat16"; None where one is beyond its range, or most are below it."""
     if kind == "bfloat16":
         import ml_dtypes  # noqa: F401  # names it to numpy
     with np.errstate(over="ignore", invalid="ignore"):
         half = w.astype(kind)
-    return Half(half) if np.array_equal(np.isfinite(half.astype(np.float32)), np.isfinite(w)) else None
+    kept = 2 * np.count_nonzero(half) >= np.count_nonzero(w)
+    return Half(half) if kept and np.array_equal(np.isfinite(half.astype(np.float32)), np.isfinite(w)) else None
 
 
 def _float16(w: np.ndarray) -> np.ndarray | None:

@@ -122,7 +122,7 @@ def test_calls_from_several_threads():
     [
         (lambda: HalfLinear.from_dense(inputs(3)), "must be a matrix"),
         (lambda: HalfLinear.from_dense(np.full((2, 2), np.nan)), "must be finite"),
-        (lambda: HalfLinear.from_dense(np.full((2, 2), 70000.0)), "a weight of 7e\\+04 is beyond float16"),
+        (lambda: HalfLinear.from_dense(np.full((2, 2), 70000.0)), "up to 7e\\+04 are beyond the range of float16"),
         (lambda: HalfLinear.from_dense(inputs(3, 3), dtype="float32"), "dtype must be float16 or bfloat16"),
         (lambda: HalfLinear.from_dense(inputs(3, 3), inputs(4)), "bias must have shape"),
         (lambda: HalfLinear(Half(inputs(3, 3))), "matrix of float16 or bfloat16"),
@@ -135,3 +135,13 @@ def test_calls_from_several_threads():
 def test_what_does_not_fit_is_refused(call, words):
     with pytest.raises((TypeError, ValueError), match=words):
         call()
+
+
+def test_most_weights_below_the_range_are_refused():
+    with pytest.raises(ValueError, match="beyond the range of float16"):
+        HalfLinear.from_dense(np.full((3, 4), 1e-9, np.float32))
+
+
+@pytest.mark.parametrize("n, k", [(0, 5), (5, 0)])
+def test_no_rows_or_columns(n, k):
+    assert HalfLinear.from_dense(np.zeros((n, k), np.float32)).dense().shape == (n, k)

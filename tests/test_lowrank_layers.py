@@ -1,5 +1,6 @@
 """LowRankLinear: what it computes, keeps and refuses."""
 
+import copy
 import threading
 
 import numpy as np
@@ -126,3 +127,9 @@ def test_threads_may_share_it():
     for t in threads:
         t.join()
     assert got == [want] * 6
+
+
+def test_a_copy_of_a_layer_is_the_same():
+    layer = LowRankLinear.from_dense(np.random.default_rng(0).standard_normal((20, 30)), rank=4)
+    x = np.random.default_rng(1).standard_normal((50, 30), np.float32)
+    np.testing.assert_array_equal(copy.deepcopy(layer)(x), layer(x))

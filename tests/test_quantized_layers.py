@@ -1,5 +1,6 @@
 """QuantizedLinear: what it computes, what it reads and writes, and what it refuses."""
 
+import copy
 import threading
 
 import numpy as np
@@ -219,3 +220,43 @@ def test_weights_given_as_stored():
     np.testing.assert_allclose(QuantizedLinear(w)(np.array([[255, 0]], np.float32)), [[0, 255 * 6]])
     four = Q4(np.array([[0, 15]], np.uint8), np.array([[2]], np.float32), np.array([[7]], np.uint8), 2)
     np.testing.assert_array_equal(QuantizedLinear(four).dense(), [[-14, 16]])
+
+
+@pytest.mark.parametrize("bits", (8, 4))
+@pytest.mark.parametrize("n, k", [(0, 5), (5, 0), (17, 1)])
+def test_no_rows_or_columns(bits, n, k, tmp_path):
+    layer = QuantizedLinear.from_dense(np.ones((n, k)), bits=bits)
+    layer.save(tmp_path / "l.safetensors")
+    np.testing.assert_allclose(QuantizedLinear.load(tmp_path / "l.safetensors").dense(), np.ones((n, k)), rtol=0.01)
+
+
+@pytest.mark.parametrize("bits", (8, 4))
+@pytest.mark.parametrize("size", (1e-20, 1e20))
+def test_weights_of_any_size_keep_their_precision(bits, size):
+    W = inputs(4, 64) * np.float32(size)
+    error = (QuantizedLinear.from_dense(W, bits=bits).dense() - W) / np.float32(size)
+    assert np.square(error).sum() < 0.02 * np.square(W / np.float32(size)).sum()
+
+
+def test_a_copy_of_a_layer_is_the_same():
+    layer, x = made("8 bits"), inputs(3, 70)
+    y = layer(x)
+    np.testing.assert_array_equal(copy.deepcopy(layer)(x), y)
+
+
+def test_an_ambiguous_group_size_is_refused():
+    weights = round_groups(inputs(4, 192), 128)
+    tensors, _ = formats.as_compressed_tensors(weights, None, None)
+    with pytest.raises(ValueError, match=r"2 groups of 192 columns could be of \[96, 128, 160\]"):
+        formats.compressed_tensors({k: x for k, x in tensors.items() if x is not None}, {}, "the file")
+
+
+@pytest.mark.parametrize("zero", [np.full((4, 1), 200), np.full((4, 1), 0.5), np.zeros((3, 1), np.int8)])
+def test_zero_points_that_do_not_fit_are_refused(zero):
+    tensors = {
+        "weight": np.ones((4, 8), np.int8),
+        "weight_scale": np.ones((4, 1), np.float32),
+        "weight_zero_point": zero,
+    }
+    with pytest.raises(ValueError, match="weight_zero_point must"):
+        formats.compressed_tensors(tensors, {}, "the file")

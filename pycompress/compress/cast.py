@@ -77,6 +77,9 @@ def cast(
         if not np.array_equal(np.isfinite(back), np.isfinite(w)):
             left[tensor.name] = f"a weight of {np.abs(w).max():.4g} is beyond {dtype}"
             continue
+        if 2 * np.count_nonzero(back) < np.count_nonzero(w):
+            left[tensor.name] = f"most of its weights are too small for {dtype}"
+            continue
         flushed += int(np.count_nonzero(w) - np.count_nonzero(back))
         halves.append(numpy_helper.from_array(half, names.fresh(f"{tensor.name}.{dtype}")))
         node = names.fresh(f"{tensor.name}.Cast")

@@ -176,6 +176,8 @@ def _check(energy, rank, ratio, calibration, method, budget, exclude, reconstruc
             raise ValueError(f"{name} must be in (0, 1{']' if name == 'energy' else ')'}, got {value!r}")
     if rank is not None and not isinstance(rank, Mapping) and not _whole(rank):
         raise ValueError(f"rank must be an integer of at least 1, or a dict, got {rank!r}")
+    if isinstance(rank, Mapping) and not rank:
+        raise ValueError("rank names no node")
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if budget not in BUDGETS:
@@ -302,4 +304,5 @@ def note(model: onnx.ModelProto, thin: list[Thin], rows: dict, left: dict[str, s
         after = before | {name: row[unit][1] for name, row in rows.items()}
         totals[unit] = [sum(before.values()), sum(after.values())]
     told = {**how, **totals, "layers": rows, "excluded": left}
-    helper.set_model_props(model, g.metadata(model) | {METADATA: json.dumps(told)})
+    text = json.dumps(told, default=lambda x: x.item())  # numbers of NumPy
+    helper.set_model_props(model, g.metadata(model) | {METADATA: text})

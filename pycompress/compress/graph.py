@@ -310,9 +310,28 @@ def prepare(model: onnx.ModelProto, least: int = 13) -> onnx.ModelProto:
     check(model)
     model = at_least_opset(model, least)
     constants_to_initializers(model)
+    widen(model)
     fold_batchnorm(model)
     tidy(model)
     return model
+
+
+def widen(model: onnx.ModelProto) -> None:
+    """Turns what Cast makes of float16 and bfloat16 constants, as ``pycompress.cast`` stores weights, into float32 ones."""
+    known, kept = constants(model), []
+    halves = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+    for node in model.graph.node:
+        to = next((a.i for a in node.attribute if a.name == "to"), None)
+        if node.op_type == "Cast" and to == onnx.TensorProto.FLOAT and node.output[0] not in outputs(model):
+            tensor = known.get(node.input[0])
+            if tensor is not None and tensor.data_type in halves:
+                wide = numpy_helper.to_array(tensor).astype(np.float32)
+                model.graph.initializer.append(numpy_helper.from_array(wide, node.output[0]))
+                continue
+        kept.append(node)
+    if len(kept) < len(model.graph.node):
+        set_nodes(model, kept)
+        drop_unused(model)
 
 
 def ends(model: onnx.ModelProto, weighted: set[str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -73,6 +73,12 @@ def address(x: np.ndarray | None, kind: str = "float *"):
     return ffi.NULL if x is None else pointer(kind, x)
 
 
+def unpacked(panels: np.ndarray, rows: int) -> np.ndarray:
+    """sgemm's panels [ceil(rows/16), k, 16] as a matrix [rows, k]."""
+    count, k, lanes = panels.shape
+    return np.ascontiguousarray(panels.transpose(0, 2, 1).reshape(count * lanes, k)[:rows])
+
+
 def write(path: str | os.PathLike, name: str, tensors: Mapping[str, np.ndarray | None], metadata=None) -> None:
     """A safetensors file of those tensors that are not None, each called `name`.its own name."""
     prefix = f"{name}." if name else ""

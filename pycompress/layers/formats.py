@@ -68,8 +68,11 @@ def _packed(tensors, scale: np.ndarray, group: int | None, what: str) -> Q4:
     groups = scale.shape[1]
     if groups <= 1:
         group = max(k, 1)
-    elif group is None and k % groups == 0:
-        group = k // groups
+    elif group is None:
+        able = [size for size in range(32, k, 32) if -(-k // size) == groups]
+        if len(able) > 1:
+            raise ValueError(f"{what}: {groups} groups of {k} columns could be of {able}; the metadata does not say")
+        group = able[0] if able else 0
     if not group or group < 1 or groups > 1 and (-(-k // group) != groups or group % 32):
         raise ValueError(f"{what}: {groups} groups of {k} columns; a group must have a multiple of 32")
     zero = np.full(scale.shape, 8, np.uint8)
@@ -93,7 +96,10 @@ def _bytes(tensors, scale: np.ndarray, what: str) -> Q8:
         raise ValueError(f"{what}: weights of 8 bits take one scale per row, got weight_scale{list(scale.shape)}")
     zero = np.zeros(len(w), np.int32)
     if "weight_zero_point" in tensors:
-        zero = np.broadcast_to(np.asarray(tensors["weight_zero_point"], np.int32).reshape(-1), len(w)).copy()
+        given = _int8("weight_zero_point", tensors, what)
+        if given.size not in (1, len(w)):
+            raise ValueError(f"{what}: weight_zero_point must have 1 or {len(w)} numbers, got {given.size}")
+        zero = np.broadcast_to(given, len(w)).copy()
     return Q8(np.ascontiguousarray(w), np.ascontiguousarray(scale[:, 0]), zero)
 
 
@@ -113,8 +119,19 @@ def _input_range(tensors, what: str):
     scale = np.asarray(tensors["input_scale"], np.float32)
     if scale.size != 1:
         raise ValueError(f"{what}: input_scale must be one number, got shape {scale.shape}")
-    zero = int(np.asarray(tensors.get("input_zero_point", 0)).reshape(-1)[0])
-    return (-128 - zero) * float(scale.reshape(())), (127 - zero) * float(scale.reshape(()))
+    zero = _int8("input_zero_point", tensors, what) if "input_zero_point" in tensors else np.zeros(1, np.int32)
+    step = float(scale.reshape(()))
+    if zero.size != 1 or not 0 < step < 1e36:
+        raise ValueError(f"{what}: input_scale must be positive and finite, and have one input_zero_point")
+    return (-128 - int(zero[0])) * step, (127 - int(zero[0])) * step
+
+
+def _int8(name: str, tensors, what: str) -> np.ndarray:
+    """A tensor of zero points as int32[...]."""
+    x = np.asarray(tensors[name]).reshape(-1)
+    if x.dtype.kind not in "iu" or x.size and (x.min() < -128 or x.max() > 127):
+        raise ValueError(f"{what}: {name} must be of integers from -128 to 127")
+    return x.astype(np.int32)
 
 
 def as_compressed_tensors(weights: Q8 | Q4, bias, grid: tuple[np.float32, int] | None):

@@ -11,7 +11,7 @@ from .._pcx import ffi, lib
 from ..native import aligned
 from ..sparse import run
 from ..weights import Half, rounded
-from .base import NONE, address, call_arrays, checked_bias, dense_weights, read, write
+from .base import NONE, address, call_arrays, checked_bias, dense_weights, read, unpacked, write
 
 TYPES = {"float16": lib.PCX_F16, "bfloat16": lib.PCX_BF16}
 
@@ -48,7 +48,7 @@ class HalfLinear:
         W = dense_weights("HalfLinear", W)
         half = rounded(W, dtype)
         if half is None:
-            raise ValueError(f"HalfLinear: a weight of {np.abs(W).max():.4g} is beyond {dtype}")
+            raise ValueError(f"HalfLinear: weights of up to {np.abs(W).max():.4g} are beyond the range of {dtype}")
         return cls(half, bias)
 
     @classmethod
@@ -93,8 +93,7 @@ class HalfLinear:
 
     def _weight(self) -> np.ndarray:
         """The weights [n, k], as they are stored."""
-        n, k = self.shape
-        return np.ascontiguousarray(self._packed.transpose(0, 2, 1).reshape(-1, k)[:n])
+        return unpacked(self._packed, self.shape[0])
 
     def dense(self) -> np.ndarray:
         """The weights that are meant, float32[n, k]."""

@@ -9,7 +9,7 @@ import numpy as np
 from .. import kernels
 from .._pcx import ffi
 from ..sparse import LITTLE, run
-from .base import NONE, address, call_arrays, checked_bias, dense_weights, read, write
+from .base import NONE, address, call_arrays, checked_bias, dense_weights, read, unpacked, write
 
 FEW = 48  # rows, below which threads share the columns of each product instead
 
@@ -37,11 +37,6 @@ class LowRankLinear:
         self._bias = checked_bias("LowRankLinear", bias, len(V))
         pack = kernels.module("sgemm").pack
         self._u, self._v = pack(U), pack(V)
-        args = self._args = ffi.new("pcx_lowrank_args *")  # but for the arrays of a call
-        (n, k), r = self._shape, self._rank
-        args.lda, args.k, args.r, args.n, args.ldo = k, k, r, n, n
-        args.u, args.v, args.tail.bias = address(self._u), address(self._v), address(self._bias)
-        args.mid_params = args.tail.act_params = address(NONE)
 
     @classmethod
     def from_dense(cls, W, bias=None, *, rank: int | None = None, energy: float | None = None) -> LowRankLinear:
@@ -116,7 +111,7 @@ class LowRankLinear:
 
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
         """Copies of U, float32[r, k], and V, float32[n, r]."""
-        return _unpacked(self._u, self._rank), _unpacked(self._v, self._shape[0])
+        return unpacked(self._u, self._rank), unpacked(self._v, self._shape[0])
 
     def dense(self) -> np.ndarray:
         """The weights V U that it stands for, float32[n, k]."""
@@ -150,7 +145,10 @@ class LowRankLinear:
             _product(x, m, k, self._u, r, None, mid, num_threads)
             _product(mid, m, r, self._v, n, self._bias, out, num_threads)
             return out
-        args = ffi.new("pcx_lowrank_args *", self._args[0])
+        args = ffi.new("pcx_lowrank_args *")
+        args.k, args.r, args.n, args.lda, args.ldo = k, r, n, k, n
+        args.u, args.v, args.tail.bias = address(self._u), address(self._v), address(self._bias)
+        args.mid_params = args.tail.act_params = address(NONE)
         args.m, args.a, args.out = m, address(x), address(out)
         run("lowrank", args, num_threads, products)
         return out
@@ -163,8 +161,3 @@ def _product(a, m: int, k: int, w, n: int, bias, out, num_threads) -> None:
     args.a, args.w, args.out, args.tail.bias = (address(x) for x in (a, w, out, bias))
     args.tail.act_params = address(NONE)
     run("sgemm", args, num_threads, m * n * k)
-
-
-def _unpacked(panels: np.ndarray, rows: int) -> np.ndarray:
-    """sgemm's panels [ceil(rows/16), k, 16] as a matrix [rows, k]."""
-    return np.ascontiguousarray(panels.transpose(0, 2, 1).reshape(-1, panels.shape[1])[:rows])

@@ -116,6 +116,9 @@ class QuantizedLinear:
         """Write a safetensors file with the names and the packing of compressed-tensors."""
         write(path, name, *formats.as_compressed_tensors(self._stored(), self._bias, self._range))
 
+    def __getstate__(self):
+        return self.__dict__ | {"_made": {}}  # another process has other implementations
+
     @property
     def shape(self) -> tuple[int, int]:
         """(n, k): outputs and inputs."""

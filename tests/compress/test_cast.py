@@ -143,3 +143,21 @@ def test_the_given_model_is_not_changed():
     before = model.SerializeToString()
     pc.cast(model)
     assert model.SerializeToString() == before
+
+
+def test_a_cast_model_is_quantized_like_any_other():
+    model = wide()
+    x = [image()]
+    cast = pc.quantize(pc.cast(model), x)
+    kinds = [n.op_type for n in cast.graph.node]
+    assert kinds.count("DequantizeLinear") == [n.op_type for n in pc.quantize(model, x).graph.node].count("DequantizeLinear")
+    assert "Cast" not in kinds
+
+
+def test_weights_most_of_which_would_become_zero_stay():
+    model = wide()
+    for t in model.graph.initializer:
+        if len(t.dims) > 1:
+            t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(t) * np.float32(1e-8), t.name))
+    with pytest.raises(pc.ModelError, match="most of its weights are too small for float16"):
+        pc.cast(model)

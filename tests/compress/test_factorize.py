@@ -335,3 +335,8 @@ def test_a_model_without_products_is_refused():
     model = network([helper.make_node("Relu", ["input"], ["output"])], [2, 2], [2, 2])
     with pytest.raises(ModelError, match="nothing to factorize"):
         factorize(model, energy=0.9)
+
+
+def test_a_rank_for_no_node_is_refused():
+    with pytest.raises(ValueError, match="rank names no node"):
+        factorize(small(), rank={})
