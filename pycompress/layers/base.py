@@ -1,4 +1,4 @@
-"""What all layers share: the arrays of a call, and files."""
+"""What all layers share: how they are called, and files."""
 
 from __future__ import annotations
 
@@ -15,25 +15,54 @@ NONE = np.zeros(2, np.float32)  # parameters of an activation that takes none
 _FLOAT = np.dtype(np.float32)
 
 
-def call_arrays(layer, x, out) -> tuple[np.ndarray, np.ndarray, int]:
-    """x float32[..., k], out float32[..., n], made if it is None, and how many rows they have.
+class Linear:
+    """y = x W' + bias for weights W, n x k, stored in some way. Calls release the GIL, and may come from several threads."""
 
-    Raises
-    ------
-    TypeError, ValueError
-        If a type or shape does not fit the layer's.
-    """
-    name, (n, k) = type(layer).__name__, layer.shape
-    if not isinstance(x, np.ndarray) or x.dtype != _FLOAT:
-        raise TypeError(f"{name}: x must be a float32 array, got {getattr(x, 'dtype', type(x).__name__)}")
-    if not x.ndim or x.shape[-1] != k:
-        raise ValueError(f"{name}: x must have {k} columns, got shape {x.shape}")
-    shape = (*x.shape[:-1], n)
-    if out is None:
-        out = np.empty(shape, np.float32)
-    else:
-        checked_out(out, shape, np.float32, (x,), name)
-    return straight(x), out, math.prod(shape[:-1])
+    _shape: tuple[int, int]  # what kernels rely on is not to be replaced
+    _bias: np.ndarray | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, k): outputs and inputs."""
+        return self._shape
+
+    @property
+    def bias(self) -> np.ndarray | None:
+        """A copy of the bias, float32[n]."""
+        return None if self._bias is None else self._bias.copy()
+
+    def __call__(self, x: np.ndarray, out: np.ndarray | None = None, *, num_threads: int | None = None) -> np.ndarray:
+        """x W' + bias, for any leading dimensions.
+
+        Parameters
+        ----------
+        x : float32[..., k]
+        out : float32[..., n], C-contiguous, optional
+            Where to write; it must not overlap x.
+        num_threads : int, optional
+            By default ``pycompress.get_num_threads()``, or 1 where there is little to do.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a type or shape does not fit.
+        """
+        name, (n, k) = type(self).__name__, self._shape
+        if not isinstance(x, np.ndarray) or x.dtype != _FLOAT:
+            raise TypeError(f"{name}: x must be a float32 array, got {getattr(x, 'dtype', type(x).__name__)}")
+        if not x.ndim or x.shape[-1] != k:
+            raise ValueError(f"{name}: x must have {k} columns, got shape {x.shape}")
+        shape = (*x.shape[:-1], n)
+        if out is None:
+            out = np.empty(shape, np.float32)
+        else:
+            checked_out(out, shape, np.float32, (x,), name)
+        self._product(straight(x), out, math.prod(shape[:-1]), num_threads)
+        return out
+
+    def _product(self, x: np.ndarray, out: np.ndarray, m: int, num_threads: int | None) -> None:
+        """Fill out[m rows, n] from x[m rows, k], both C-contiguous."""
+        raise NotImplementedError
 
 
 def dense_weights(name: str, W) -> np.ndarray:

@@ -11,12 +11,12 @@ from .._pcx import ffi, lib
 from ..native import aligned
 from ..sparse import run
 from ..weights import Half, rounded
-from .base import NONE, address, call_arrays, checked_bias, dense_weights, read, unpacked, write
+from .base import NONE, Linear, address, checked_bias, dense_weights, read, unpacked, write
 
 TYPES = {"float16": lib.PCX_F16, "bfloat16": lib.PCX_BF16}
 
 
-class HalfLinear:
+class HalfLinear(Linear):
     """y = x W' + bias, float32, for weights W, n x k, stored as float16 or bfloat16 (which needs ml_dtypes).
 
     Weights are widened as they are read, and sums are float32: of a few rows the call takes as long as memory needs to
@@ -72,19 +72,9 @@ class HalfLinear:
         write(path, name, {"weight": self._weight(), "bias": self._bias})
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(n, k): outputs and inputs."""
-        return self._shape
-
-    @property
     def dtype(self) -> str:
         """How weights are stored: "float16" or "bfloat16"."""
         return self._packed.dtype.name
-
-    @property
-    def bias(self) -> np.ndarray | None:
-        """A copy of the bias, float32[n]."""
-        return None if self._bias is None else self._bias.copy()
 
     @property
     def nbytes(self) -> int:
@@ -102,28 +92,11 @@ class HalfLinear:
     def __repr__(self):
         return f"HalfLinear({self.shape[0]} x {self.shape[1]}, {self.dtype})"
 
-    def __call__(self, x: np.ndarray, out: np.ndarray | None = None, *, num_threads: int | None = None) -> np.ndarray:
-        """x W' + bias, for any leading dimensions.
-
-        Parameters
-        ----------
-        x : float32[..., k]
-        out : float32[..., n], C-contiguous, optional
-            Where to write; it must not overlap x.
-        num_threads : int, optional
-            By default ``pycompress.get_num_threads()``, or 1 where there is little to do.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a type or shape does not fit.
-        """
+    def _product(self, x: np.ndarray, out: np.ndarray, m: int, num_threads: int | None) -> None:
         n, k = self.shape
-        x, out, m = call_arrays(self, x, out)
         args = ffi.new("pcx_hgemm_args *")
         args.m, args.lda, args.k, args.n, args.ldw, args.ldo = m, k, k, n, 16 * k, n
         args.wt = TYPES[self.dtype]
         args.a, args.out, args.w = address(x), address(out), address(self._packed, "void *")
         args.tail.bias, args.tail.act_params = address(self._bias), address(NONE)
         run("hgemm", args, num_threads, m * n * k)
-        return out

@@ -9,12 +9,12 @@ import numpy as np
 from .. import kernels
 from .._pcx import ffi
 from ..sparse import LITTLE, run
-from .base import NONE, address, call_arrays, checked_bias, dense_weights, read, unpacked, write
+from .base import NONE, Linear, address, checked_bias, dense_weights, read, unpacked, write
 
 FEW = 48  # rows, below which threads share the columns of each product instead
 
 
-class LowRankLinear:
+class LowRankLinear(Linear):
     """y = (x U') V' + bias in float32, where V U, n x r times r x k, stands for weights W, n x k.
 
     It holds r (n + k) numbers and multiplies as often for each row of x, which is less than the n k of W while
@@ -90,19 +90,9 @@ class LowRankLinear:
         write(path, name, {"weight_u": U, "weight_v": V, "bias": self._bias})
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(n, k): outputs and inputs."""
-        return self._shape
-
-    @property
     def rank(self) -> int:
         """r, the rows of U."""
         return self._rank
-
-    @property
-    def bias(self) -> np.ndarray | None:
-        """A copy of the bias, float32[n]."""
-        return None if self._bias is None else self._bias.copy()
 
     @property
     def nbytes(self) -> int:
@@ -121,40 +111,23 @@ class LowRankLinear:
     def __repr__(self):
         return f"LowRankLinear({self._shape[0]} x {self._shape[1]}, rank {self._rank})"
 
-    def __call__(self, x: np.ndarray, out: np.ndarray | None = None, *, num_threads: int | None = None) -> np.ndarray:
-        """(x U') V' + bias, for any leading dimensions.
-
-        Parameters
-        ----------
-        x : float32[..., k]
-        out : float32[..., n], C-contiguous, optional
-            Where to write; it must not overlap x.
-        num_threads : int, optional
-            By default ``pycompress.get_num_threads()``, or 1 where there is little to do.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a type or shape does not fit.
-        """
-        x, out, m = call_arrays(self, x, out)
+    def _product(self, x: np.ndarray, out: np.ndarray, m: int, num_threads: int | None) -> None:
         (n, k), r = self._shape, self._rank
         products = m * r * (n + k)
         if m < FEW and num_threads != 1 and products >= LITTLE:
             mid = np.empty((m, r), np.float32)
-            _product(x, m, k, self._u, r, None, mid, num_threads)
-            _product(mid, m, r, self._v, n, self._bias, out, num_threads)
-            return out
+            _sgemm(x, m, k, self._u, r, None, mid, num_threads)
+            _sgemm(mid, m, r, self._v, n, self._bias, out, num_threads)
+            return
         args = ffi.new("pcx_lowrank_args *")
         args.k, args.r, args.n, args.lda, args.ldo = k, r, n, k, n
         args.u, args.v, args.tail.bias = address(self._u), address(self._v), address(self._bias)
         args.mid_params = args.tail.act_params = address(NONE)
         args.m, args.a, args.out = m, address(x), address(out)
         run("lowrank", args, num_threads, products)
-        return out
 
 
-def _product(a, m: int, k: int, w, n: int, bias, out, num_threads) -> None:
+def _sgemm(a, m: int, k: int, w, n: int, bias, out, num_threads) -> None:
     """out[m, n] = a . w + bias, of the packed w."""
     args = ffi.new("pcx_sgemm_args *")
     args.m, args.lda, args.k, args.n, args.ldw, args.ldo = m, k, k, n, k * kernels.module("sgemm").NR, n

@@ -14,14 +14,14 @@ from ..rounding import round_groups, round_weights
 from ..sparse import run
 from ..weights import Q4, Q8
 from . import formats
-from .base import NONE, address, call_arrays, checked_bias, dense_weights, read, write
+from .base import NONE, Linear, address, checked_bias, dense_weights, read, write
 
 LARGEST_K = 1 << 16  # sums of 8 bits by 8 bits, in int32
 WINDOW = 2  # steps of four whose sum int16 must hold (kernels/qgemm.py); 8 bits lose 0.3 of a bit to that
 GROUP = 32
 
 
-class QuantizedLinear:
+class QuantizedLinear(Linear):
     """y = x W' + bias for weights W, n x k, of 8 bits with a scale per row or of 4 bits with a scale per group of columns.
 
     Each row of x is rounded to 8 bits over its own range ("dynamic"), or all over a given one ("static"). Sums of
@@ -120,19 +120,9 @@ class QuantizedLinear:
         return self.__dict__ | {"_made": {}}  # another process has other implementations
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(n, k): outputs and inputs."""
-        return self._shape
-
-    @property
     def bits(self) -> int:
         """Bits of a weight."""
         return self._bits
-
-    @property
-    def bias(self) -> np.ndarray | None:
-        """A copy of the bias, float32[n]."""
-        return None if self._bias is None else self._bias.copy()
 
     @property
     def nbytes(self) -> int:
@@ -159,27 +149,10 @@ class QuantizedLinear:
         group = f" in groups of {self._packed.group}" if self.bits == 4 else ""
         return f"QuantizedLinear({n} x {k}, {self.bits} bits{group}, {how})"
 
-    def __call__(self, x: np.ndarray, out: np.ndarray | None = None, *, num_threads: int | None = None) -> np.ndarray:
-        """x W' + bias, for any leading dimensions.
-
-        Parameters
-        ----------
-        x : float32[..., k]
-        out : float32[..., n], C-contiguous, optional
-            Where to write; it must not overlap x.
-        num_threads : int, optional
-            By default ``pycompress.get_num_threads()``, or 1 where there is little to do.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a type or shape does not fit.
-        """
-        x, out, m = call_arrays(self, x, out)
+    def _product(self, x: np.ndarray, out: np.ndarray, m: int, num_threads: int | None) -> None:
         codes, scale, zero = self._rounded(x, m, num_threads)
         rows = out.reshape(m, self.shape[0])
         (self._product4 if self.bits == 4 else self._product8)(codes, scale, zero, rows, num_threads)
-        return out
 
     def _product4(self, codes, scale, zero, out, num_threads) -> None:
         (m, k), n, w = codes.shape, self.shape[0], self._packed

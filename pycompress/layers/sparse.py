@@ -7,13 +7,13 @@ import numpy as np
 from .. import kernels
 from .._pcx import ffi
 from ..sparse import csr, run
-from .base import NONE, address, call_arrays, checked_bias
+from .base import NONE, Linear, address, checked_bias
 
 LARGEST_K = 1 << 16  # columns are 16 bits
 SLICED = 1 << 28  # n * k, beyond which slices are not worth the dense matrix they are made from
 
 
-class SparseLinear:
+class SparseLinear(Linear):
     """y = x W' + bias for float32 weights W, n x k, most of which are zero.
 
     Made by `from_dense` or `from_scipy`, from copies. A call releases the GIL; calls from several threads are safe.
@@ -65,16 +65,6 @@ class SparseLinear:
         return cls(np.searchsorted(row, np.arange(len(W) + 1)), column, W[row, column], W.shape[1], bias)
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(n, k): outputs and inputs."""
-        return self._shape
-
-    @property
-    def bias(self) -> np.ndarray | None:
-        """A copy of the bias, float32[n]."""
-        return None if self._bias is None else self._bias.copy()
-
-    @property
     def density(self) -> float:
         """The share of weights that are not zero."""
         n, k = self.shape
@@ -95,24 +85,8 @@ class SparseLinear:
     def __repr__(self):
         return f"SparseLinear({self.shape[0]} x {self.shape[1]}, density {self.density:.3f})"
 
-    def __call__(self, x: np.ndarray, out: np.ndarray | None = None, *, num_threads: int | None = None) -> np.ndarray:
-        """x W' + bias, for any leading dimensions.
-
-        Parameters
-        ----------
-        x : float32[..., k]
-        out : float32[..., n], C-contiguous, optional
-            Where to write; it must not overlap x.
-        num_threads : int, optional
-            By default ``pycompress.get_num_threads()``, or 1 where there is little to do.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a type or shape does not fit.
-        """
+    def _product(self, x: np.ndarray, out: np.ndarray, m: int, num_threads: int | None) -> None:
         n, k = self.shape
-        x, out, m = call_arrays(self, x, out)
         if m == 1:
             args = ffi.new("pcx_csrmv_args *")
             rows, index, w = self._rows, self._index, self._w
@@ -128,7 +102,6 @@ class SparseLinear:
         args.k, args.n, args.nnz = k, n, len(w)
         args.rows, args.index, args.w = address(rows, "int32_t *"), address(index, "uint16_t *"), address(w)
         run("csrmv" if m == 1 else "spmm", args, num_threads, m * len(w))
-        return out
 
     def _sliced(self):
         """Rows, indices and weights in slices of columns, made at the first call with many rows."""

@@ -150,7 +150,9 @@ def test_a_cast_model_is_quantized_like_any_other():
     x = [image()]
     cast = pc.quantize(pc.cast(model), x)
     kinds = [n.op_type for n in cast.graph.node]
-    assert kinds.count("DequantizeLinear") == [n.op_type for n in pc.quantize(model, x).graph.node].count("DequantizeLinear")
+    assert kinds.count("DequantizeLinear") == [n.op_type for n in pc.quantize(model, x).graph.node].count(
+        "DequantizeLinear"
+    )
     assert "Cast" not in kinds
 
 
