@@ -182,6 +182,10 @@ def test_gguf(tmp_path):
         (dict(input_range=(0, 1)), "input_range"),
         (dict(activations="static", input_range=(1, 0)), "input_range"),
         (dict(activations="static", input_range=(0, np.inf)), "input_range"),
+        (dict(activations="static", input_range=(1, 2, 3)), "input_range"),
+        (dict(activations="static", input_range=5), "input_range"),
+        (dict(activations="static", input_range=(-1e300, 1e300)), "input_range"),
+        (dict(bits=4, group_size=32.0), "group_size"),
         (dict(activations="none"), "activations"),
         (dict(bias=np.zeros(3)), "bias"),
     ],
@@ -260,3 +264,11 @@ def test_zero_points_that_do_not_fit_are_refused(zero):
     }
     with pytest.raises(ValueError, match="weight_zero_point must"):
         formats.compressed_tensors(tensors, {}, "the file")
+
+
+def test_a_file_that_is_cut_off_is_named(tmp_path):
+    made("8 bits").save(tmp_path / "l.safetensors")
+    data = (tmp_path / "l.safetensors").read_bytes()
+    (tmp_path / "l.safetensors").write_bytes(data[:-5])
+    with pytest.raises(ValueError, match="l.safetensors: no safetensors file"):
+        QuantizedLinear.load(tmp_path / "l.safetensors")

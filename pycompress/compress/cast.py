@@ -55,19 +55,18 @@ def cast(
     ValueError
         An argument is out of range or names what is not there. `ModelError`, a ValueError, where nothing can be cast.
     """
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")
-    if isinstance(exclude, str):
-        raise ValueError(f"exclude must be names of nodes, got the text {exclude!r}")
+    exclude = g.excluded(exclude) or set()
     model = g.as_model(model, base_dir)
     g.check(model)
     model = g.at_least_opset(model, OPSET)
     g.constants_to_initializers(model)
     g.fold_batchnorm(model)
     g.tidy(model)
-    if unknown := set(exclude or ()) - {n.name for n in model.graph.node}:
+    if unknown := exclude - {n.name for n in model.graph.node}:
         raise ValueError(f"exclude: the model has no node {min(unknown)!r}")
-    weights, left = _weights(model, set(exclude or ()))
+    weights, left = _weights(model, exclude)
     names, halves, casts, flushed = g.Names(model), [], [], 0
     for tensor in weights:
         w = numpy_helper.to_array(tensor)

@@ -123,7 +123,8 @@ def factorize(
         An argument is out of range or names what is not there. `ModelError`, a ValueError, where the model is at
         fault: also where it is quantized already or has nothing to factorize.
     """
-    _check(energy, rank, ratio, calibration, method, budget, exclude, reconstruct)
+    _check(energy, rank, ratio, calibration, method, budget, reconstruct)
+    exclude = g.excluded(exclude)
     model = float_model(model, base_dir, "factorize")
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
@@ -166,7 +167,7 @@ def factorize(
     return model
 
 
-def _check(energy, rank, ratio, calibration, method, budget, exclude, reconstruct) -> None:
+def _check(energy, rank, ratio, calibration, method, budget, reconstruct) -> None:
     given = [name for name, x in (("energy", energy), ("rank", rank), ("ratio", ratio)) if x is not None]
     if len(given) != 1:
         raise ValueError(f"give one of energy, rank and ratio, got {' and '.join(given) or 'none'}")
@@ -176,14 +177,12 @@ def _check(energy, rank, ratio, calibration, method, budget, exclude, reconstruc
             raise ValueError(f"{name} must be in (0, 1{']' if name == 'energy' else ')'}, got {value!r}")
     if rank is not None and not isinstance(rank, Mapping) and not _whole(rank):
         raise ValueError(f"rank must be an integer of at least 1, or a dict, got {rank!r}")
-    if isinstance(rank, Mapping) and not rank:
-        raise ValueError("rank names no node")
+    if isinstance(rank, Mapping) and not (rank and all(isinstance(name, str) for name in rank)):
+        raise ValueError(f"rank must name nodes, got {rank!r}")
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if budget not in BUDGETS:
         raise ValueError(f"budget must be one of {', '.join(BUDGETS)}, got {budget!r}")
-    if isinstance(exclude, str):
-        raise ValueError(f"exclude must be names of nodes, got the text {exclude!r}")
     if reconstruct and calibration is None:
         raise ValueError("reconstruct needs calibration")
 

@@ -303,6 +303,22 @@ def _without(nodes, gone) -> list[onnx.NodeProto]:
     return [n for n in nodes if id(n) not in ids]
 
 
+def excluded(exclude: Iterable[str] | None) -> set[str] | None:
+    """The names that an argument `exclude` holds, which may be a generator; None for None.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything but texts, or is one.
+    """
+    if exclude is None:
+        return None
+    names = list(exclude) if isinstance(exclude, Iterable) and not isinstance(exclude, str) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"exclude must be names of nodes, got {exclude!r}")
+    return set(names)
+
+
 def prepare(model: onnx.ModelProto, least: int = 13) -> onnx.ModelProto:
     """`model` at opset `least` or newer, constants as initializers, batch norm folded."""
     if any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in model.graph.node):

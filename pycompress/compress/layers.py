@@ -58,8 +58,7 @@ def find_layers(
 ) -> tuple[list[Layer], dict[str, str]]:
     """The layers to prune, in order, and why the others with weights are left alone."""
     nodes = {n.name: n for n in model.graph.node}
-    if isinstance(exclude, str):
-        raise ValueError(f"exclude must be names of nodes, got the text {exclude!r}")
+    exclude = g.excluded(exclude)
     named = set(sparsity) if isinstance(sparsity, dict) else set()
     for what, names in (("exclude", set(exclude or ())), ("sparsity", named)):
         if unknown := names - set(nodes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping
 
@@ -110,9 +111,9 @@ def quantize(
     four = FourBits(weights, group_size or None, rounding, zero_points, share, first_last)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    if not 50 < percentile <= 100:
-        raise ValueError(f"percentile must be in (50, 100], got {percentile}")
-    operators, exclude = set(operators), set(exclude)
+    if not isinstance(percentile, numbers.Real) or not 50 < percentile <= 100:
+        raise ValueError(f"percentile must be in (50, 100], got {percentile!r}")
+    operators, exclude = set(operators), g.excluded(exclude) or set()
     if operators - set(OPERATORS):
         raise ValueError(f"cannot quantize {sorted(operators - set(OPERATORS))[0]}; can: {', '.join(OPERATORS)}")
     model = g.prepare(g.as_model(model, base_dir), 13 if weights == 8 else 21)

@@ -123,8 +123,12 @@ def read(path: str | os.PathLike, name: str) -> tuple[dict[str, np.ndarray], dic
     KeyError
         If the file has none.
     """
-    prefix = f"{name}." if name else ""
-    with _safetensors("").safe_open(os.fspath(path), "numpy") as file:
+    prefix, safetensors = f"{name}." if name else "", _safetensors("")
+    try:
+        opened = safetensors.safe_open(os.fspath(path), "numpy")
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{os.fspath(path)}: no safetensors file: {error}") from None
+    with opened as file:
         keys = [key for key in file.keys() if key.startswith(prefix) and "." not in key[len(prefix) :]]
         if not keys:
             modules = sorted({key.rpartition(".")[0] for key in file.keys()})

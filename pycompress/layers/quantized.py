@@ -19,6 +19,7 @@ from .base import NONE, Linear, address, checked_bias, dense_weights, read, writ
 LARGEST_K = 1 << 16  # sums of 8 bits by 8 bits, in int32
 WINDOW = 2  # steps of four whose sum int16 must hold (kernels/qgemm.py); 8 bits lose 0.3 of a bit to that
 GROUP = 32
+LARGEST = 1e37  # of an input's range, so that float32 holds its width
 
 
 class QuantizedLinear(Linear):
@@ -39,7 +40,7 @@ class QuantizedLinear(Linear):
         if not np.isfinite(weights.scale).all():
             raise ValueError("QuantizedLinear: scales must be finite")
         self._shape, self._bias = (n, k), checked_bias("QuantizedLinear", bias, n)
-        self._range = None if input_range is None else _grid(*input_range)
+        self._range = None if input_range is None else _grid(input_range)
         self._bits = 4 if isinstance(weights, Q4) else 8
         if self._bits == 4:
             self._packed = kernels.module("q4gemm").pack(weights)
@@ -85,7 +86,7 @@ class QuantizedLinear(Linear):
             q, scale = round_weights(W, WINDOW)
             return cls(Q8(q, scale, np.zeros(len(W), np.int32)), bias, input_range)
         group = GROUP if group_size is None else group_size or max(W.shape[1], 1)
-        if group_size and (group_size < 0 or group_size % 32):
+        if group_size is not None and (not isinstance(group_size, int) or group_size < 0 or group_size % 32):
             raise ValueError(f"QuantizedLinear: group_size must be a multiple of 32, or 0, got {group_size!r}")
         return cls(round_groups(W, group, symmetric), bias, input_range)
 
@@ -218,10 +219,14 @@ class QuantizedLinear(Linear):
 _CODES = np.array([0, 255], np.int32)
 
 
-def _grid(least: float, greatest: float) -> tuple[np.ndarray, np.ndarray]:
+def _grid(input_range) -> tuple[np.ndarray, np.ndarray]:
     """The scale float32[1] and the zero point int32[1] of uint8 codes over a range, to which 0 is added."""
-    if not (np.isfinite([least, greatest]).all() and least <= greatest):
-        raise ValueError(f"QuantizedLinear: input_range must be (least, greatest), got {(least, greatest)!r}")
+    try:
+        least, greatest = (float(x) for x in input_range)
+    except (TypeError, ValueError):
+        least = greatest = np.nan
+    if not -LARGEST <= least <= greatest <= LARGEST:
+        raise ValueError(f"QuantizedLinear: input_range must be (least, greatest), got {input_range!r}")
     low, high = min(least, 0.0), max(greatest, 0.0)
     scale = np.float32((high - low) / 255) or np.float32(1)
     return np.array([scale]), np.array([np.rint(-low / scale)], np.int32)

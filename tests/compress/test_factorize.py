@@ -337,6 +337,15 @@ def test_a_model_without_products_is_refused():
         factorize(model, energy=0.9)
 
 
-def test_a_rank_for_no_node_is_refused():
-    with pytest.raises(ValueError, match="rank names no node"):
-        factorize(small(), rank={})
+@pytest.mark.parametrize("given, what", [
+    (dict(rank={}), "rank must name nodes"), (dict(rank={1: 3}), "rank must name nodes"),
+    (dict(energy=0.9, exclude=5), "exclude must be names"), (dict(energy=0.9, exclude=[1]), "exclude must be names"),
+])  # fmt: skip
+def test_names_that_are_none_are_refused(given, what):
+    with pytest.raises(ValueError, match=what):
+        factorize(small(), **given)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert told(factorize(small(), rank=np.int64(4)))["rank"] == 4
+    assert told(factorize(small(), energy=np.float32(0.5)))["energy"] == 0.5
