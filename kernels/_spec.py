@@ -233,7 +233,13 @@ class Reference:
         self.spec.bind(values)
         if self._compiled is None:
             self._compiled = _njit(self.function)
-        return self._compiled(*values.values())
+        given = values.values()
+        return self._compiled(*(given if self._compiled is self.function else map(_widened, given)))
+
+
+def _widened(x):
+    """`x`, or float32 in place of float16, which Numba does not have on CPUs."""
+    return x.astype("float32") if getattr(x, "dtype", None) == "float16" else x
 
 
 def arguments(spec: Spec, args: tuple, kwargs: dict) -> dict[str, object]:

@@ -16,7 +16,7 @@ NR = 16
 LEAST = 32  # groups are of a multiple of so many columns, or hold all
 
 
-@reference(where="act<9,k<=65536,group%32*max(k-group,0)==0", plain=True)
+@reference(where="act<9,k<=65536,group%32*max(k-group,0)==0")
 def q4gemm(
     a: "u8[m:lda,k]",
     azp: "i32[m:ldz]",
@@ -25,30 +25,6 @@ def q4gemm(
     group: "size",
     scale: "{f16,f32}st[ceil(n/16),ceil(k/group),16]",
     zero: "u8[ceil(n/16),ceil(k/group),16]<16?",
-    colsum: "f32[n]",
-    bias: "f32[n]?",
-    clamp: "i32[3]?",
-    lut: "u8[256]?",
-    add_scale: "f32[2]?",
-    add_zero: "i32[5]?",
-    residual: "u8[m:ldr,n]?",
-    act: "size",
-    act_params: "f32[2]",
-    out: "{u8,f32}ot[m:ldo,n]",
-):
-    tail = (bias, clamp, lut, add_scale, add_zero, residual, act, act_params)
-    _q4gemm(a, azp, ascale, w, group, scale.astype(np.float32), zero, colsum, *tail, out)  # Numba has no float16
-
-
-@reference()
-def _q4gemm(
-    a: "u8[m:lda,k]",
-    azp: "i32[m:ldz]",
-    ascale: "f32[m:lds]",
-    w: "u8[ceil(n/16),ceil(k/4),8,4]",
-    group: "size",
-    scale: "f32[ceil(n/16),ceil(k/group),16]",
-    zero: "u8[ceil(n/16),ceil(k/group),16]?",
     colsum: "f32[n]",
     bias: "f32[n]?",
     clamp: "i32[3]?",
@@ -72,7 +48,7 @@ def _q4gemm(
                 for q in range(g * group, min((g + 1) * group, a.shape[1])):
                     code = np.int64(w[p, q // 4, c % 8, q % 4]) >> (c // 8 * 4) & 15
                     exact += (np.int64(a[i, q]) - 128) * (code - z)
-                total += scale[p, g, c] * np.float32(exact)
+                total += np.float32(scale[p, g, c]) * np.float32(exact)
             v = (total - np.float32(np.int64(azp[i]) - 128) * colsum[j]) * ascale[i]
             if bias is not None:
                 v += bias[j]
@@ -184,6 +160,8 @@ def example(rng, m, n, k, group=32, symmetric=True, half=True, kind="f32", lut=F
 
 @dataclass(frozen=True)
 class _Weights:
+    """What ``weights.Q4`` is, which stands above the kernels."""
+
     w: np.ndarray
     scale: np.ndarray
     zero: np.ndarray

@@ -84,7 +84,7 @@ def _search(w, h, lanes, least) -> tuple[np.ndarray, np.ndarray]:
     """Rounded weights float32[n,k] and scales: the scale whose error, weighed by `h`, is least."""
     n = len(w)
     most = np.abs(w).max(1, initial=0)
-    full = np.where(most > 0, np.maximum(most / LIMIT, 1e-36), 1e-12)
+    full = np.where(most > 0, np.maximum(most / LIMIT, 1e-36), 1e-12)  # products of scales should not underflow
     best = np.full(n, np.inf)
     scale, q = np.zeros(n, np.float32), np.zeros_like(w)
     settled = np.zeros(n, bool)  # passes without moving any weight: larger scales only lose

@@ -18,8 +18,7 @@ enum {
 
 /* Scratch: `lines` lines of input, `pitch` floats apart, odd columns (at stride 2) `odd` after even ones. */
 typedef struct {
-    size_t odd, pitch, lines;
-    size_t rows, planes; /* of output that they allow, of one plane; planes that fit, if all rows of one do */
+    size_t odd, pitch, lines, rows; /* rows of output that the lines allow */
 } layout;
 
 static int is_fast(const pcx_pdwconv_args *p)
@@ -37,14 +36,13 @@ static layout layout_of(const pcx_pdwconv_args *p)
     const size_t fit = max_size(ROOM / l.pitch, p->kh + (LINES - 1) * p->sh);
     l.rows = min_size(((fit - p->kh) / p->sh + 1) / LINES * LINES, max_size(p->oh, LINES));
     l.lines = (l.rows - 1) * p->sh + p->kh;
-    l.planes = l.rows >= p->oh ? max_size(ROOM / (l.pitch * l.lines), 1) : 1;
     return l;
 }
 
 size_t pdwconv_avx2_scratch(const void *args)
 {
     const pcx_pdwconv_args *p = args;
-    return is_fast(p) ? layout_of(p).pitch * layout_of(p).lines * layout_of(p).planes * sizeof(float) : 0;
+    return is_fast(p) ? layout_of(p).pitch * layout_of(p).lines * sizeof(float) : 0;
 }
 
 /* Lanes below `count`. */
@@ -158,30 +156,22 @@ PCX_INLINE void make_rows(const int k, const int s, const pcx_pdwconv_args *p, s
     }
 }
 
-/*
- * The planes [begin, end), small ones several at a time: a vector that straddles two that were just stored is read
- * only when both have left the store buffer, so many lines should lie between.
- */
+/* The planes [begin, end). */
 PCX_INLINE void planes(const int k, const int s, const pcx_pdwconv_args *p, size_t begin, size_t end, float *scratch)
 {
     const layout l = layout_of(p);
-    const size_t each = l.pitch * l.lines;
     ending e = { .bias = _mm256_setzero_ps() };
     float low, high;
     pcx_act_bounds(p->act, p->act_params, &low, &high);
     e.low = _mm256_set1_ps(low);
     e.high = _mm256_set1_ps(high);
-    memset(scratch, 0, each * l.planes * sizeof *scratch); /* what lies beside the image stays so */
-    for (size_t c = begin, count; c < end; c += count) {
-        count = min_size(l.planes, end - c);
+    memset(scratch, 0, l.pitch * l.lines * sizeof *scratch); /* what lies beside the image stays so */
+    for (size_t c = begin; c < end; c++)
         for (size_t top = 0; top < p->oh; top += l.rows) {
             const size_t rows = min_size(l.rows, p->oh - top);
-            for (size_t i = 0; i < count; i++)
-                take_lines(k, s, p, p->x + (c + i) * p->ldx, top, rows, &l, scratch + i * each);
-            for (size_t i = 0; i < count; i++)
-                make_rows(k, s, p, c + i, top, rows, &l, scratch + i * each, e);
+            take_lines(k, s, p, p->x + c * p->ldx, top, rows, &l, scratch);
+            make_rows(k, s, p, c, top, rows, &l, scratch, e);
         }
-    }
 }
 
 #define PLANES(k, s) \

@@ -34,12 +34,11 @@ class FourBits:
 
     def __post_init__(self):
         given = self.weights
-        named = isinstance(given, Mapping)
-        if (
-            any(isinstance(b, bool) or b not in (4, 8) for b in given.values())
-            if named
-            else not _one_of(given, (8, 4, "mixed"))
-        ):
+        if isinstance(given, Mapping):
+            fine = all(_one_of(bits, (8, 4)) for bits in given.values())
+        else:
+            fine = _one_of(given, (8, 4, "mixed"))
+        if not fine:
             raise ValueError(f"weights must be 8, 4, 'mixed' or a dict of node names and 4 or 8, got {given!r}")
         if not _one_of(self.group_size, GROUPS):
             raise ValueError(f"group_size must be 32, 64, 128 or None, got {self.group_size!r}")

@@ -107,9 +107,9 @@ def conv(ctx: Lowering, node: Node) -> Value:
     if four is not None:
         rows, flat = lambda data: ctx.nhwc(lift(data)).reshape(-1, c, copy=False), out.reshape(-1, outputs)
         int4.q4_product(ctx, x, rows, four, bias, flat, "1x1 convolution")
-    elif integer_ready(x, w, bias):
-        image = ctx.nhwc(lift(ctx.codes(x.quant.value)))
-        integer_conv(ctx, image, zero_point(x.quant), w.quant, win, groups, float_tail(x.quant, w.quant, bias), out)
+    elif integer_ready(x, eight := int4.widened(w), bias):
+        image, wq = ctx.nhwc(lift(ctx.codes(x.quant.value))), eight.quant
+        integer_conv(ctx, image, zero_point(x.quant), wq, win, groups, float_tail(x.quant, wq, bias), out)
     else:
         image = ctx.nhwc(lift(ctx.f32(x)))
         offset = None if bias is None else ctx.contiguous(ctx.f32(bias))

@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..weights import Q4
-from .context import NO_PARAMS, Lowering
+from .context import NO_PARAMS, Lowering, axis_shape
 from .integer import LARGEST_K, zero_point
-from .values import Value
+from .values import Quant, Value
 
 ACTIVATIONS = ("file", "dynamic", "float")  # what weights of 4 bits make of float activations
-SMALL = (
-    8192  # weights of one scale per output that gain more from the integer kernels of 8 bits than from half the memory
-)
+SMALL = 8192  # weights with one scale per output, up to which qgemm's speed is worth more than half the memory
 LEAST = 32  # a group is all columns, or a multiple of so many
 LARGEST = 2.0**90  # of a scale: sums of codes are less than 2**28, and so all stays far from infinity
 INT8 = 4  # accuracy_level of MatMulNBits: the activations may be rounded to int8
@@ -78,6 +76,18 @@ def static(x: Value) -> bool:
     """Whether x stands for 8-bit codes with one scale."""
     q = x.quant
     return q is not None and q.value.dtype in ("u8", "i8") and q.scale.size == 1 and not q.block
+
+
+def widened(w: Value) -> Value:
+    """`w` for the kernels of 8 bits: constants of 4 without blocks become int8, without zero points, at positive scales."""
+    q = w.quant
+    if q is None or q.bits != 4 or q.block or q.value.runtime:
+        return w
+    scale, zero = (v.reshape(axis_shape(v, w.shape, q.axis)) for v in (q.scale, q.zero))
+    codes = ((q.value.data.astype(np.int32) - zero) * np.where(scale < 0, -1, 1)).astype(np.int8)
+    return Value(
+        w.dtype, w.shape, None, False, Quant(Value.constant(codes), abs(q.scale), np.zeros_like(q.zero), q.axis)
+    )
 
 
 def q4_product(ctx: Lowering, x: Value, rows, w: Q4, bias: Value | None, out: np.ndarray, reason: str) -> None:

@@ -32,6 +32,7 @@ def matmul(ctx: Lowering, node: Node) -> Value:
         flat = out.reshape(int(np.prod(shape[:-1], dtype=int)), shape[-1])
         int4.q4_product(ctx, a, lambda x: ctx.rows(x.reshape(sa)), four, None, flat, "matrix product")
         return ctx.value(out.reshape(final))
+    turned = int4.widened(turned)
     if turned.quant is not None and integer_ready(a, turned, None):
         codes = ctx.codes(a.quant.value).reshape(sa)
         on_integers(ctx, codes, zero_point(a.quant), turned.quant, float_tail(a.quant, turned.quant, None), out)
@@ -112,6 +113,7 @@ def gemm(ctx: Lowering, node: Node) -> Value:
         out = ctx.new((m, n))
         int4.q4_product(ctx, a, ctx.rows, four, c, out, "matrix product")
         return ctx.value(out)
+    turned = int4.widened(turned)
     if plain and integer_ready(a, turned, c):
         out = ctx.new((m, n))
         end = float_tail(a.quant, turned.quant, c)

@@ -151,6 +151,16 @@ def test_networks_keep_ends_depthwise_and_wide_kernels_at_eight():
         assert "pycompress.accumulate" in g.metadata(quantized)
 
 
+@pytest.mark.parametrize("group", [32, None])
+@pytest.mark.parametrize("zero_points", [False, True])
+def test_no_layer_of_a_network_runs_in_float(group, zero_points):
+    model = zoo.mobilenetv1(width=0.5, resolution=SIZE, classes=10)
+    options = dict(weights=4, group_size=group, rounding="plain", zero_points=zero_points, first_last=4)
+    plan = pycompress.compile(quantize(model, samples(2), **options), strict=True)
+    kernels = {row["kernel"] for row in pycompress.InferenceSession(plan).explain()}
+    assert {"q4gemm", "qgemm", "qdwconv"} <= kernels and not kernels & {"sgemm", "hgemm", "sconv", "dwconv"}
+
+
 def test_mixed_gives_four_bits_to_the_layers_that_are_felt_least():
     model, data = chain(4)
     tensors = g.constants(model)

@@ -35,7 +35,7 @@ class Graph:
         given = self.constant(np.float32(scale)), self.constant(zero)
         return self.op("DequantizeLinear", self.op("QuantizeLinear", x, *given), *given)
 
-    def weights(self, shape, kind="INT4", axis=0, block=0, zeros=False, half=False) -> str:
+    def weights(self, shape, kind="INT4", axis=0, block=0, zeros=False, half=False, signed=False) -> str:
         """4-bit weights through DequantizeLinear; axis None: one scale."""
         low = -8 if kind == "INT4" else 0
         codes = self.rng.integers(low, low + 16, shape)
@@ -49,6 +49,8 @@ class Graph:
         else:
             size, given = (shape[axis],), {"axis": axis}
         scale = self.rng.uniform(0.01, 0.05, size).astype(np.float16 if half else np.float32)
+        if signed:
+            scale = scale * self.rng.choice([-1, 1], size).astype(scale.dtype)
         inputs = [self.constant(codes, getattr(TensorProto, kind)), self.constant(scale)]
         if zeros or kind == "UINT4":
             inputs.append(self.constant(self.rng.integers(low, low + 16, size), getattr(TensorProto, kind)))
@@ -258,13 +260,20 @@ WIDENED = {
 }
 
 
+@pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("zeros", [False, True])
 @pytest.mark.parametrize("what", WIDENED)
-def test_codes_are_widened_to_eight_bits_where_there_is_no_kernel_of_four(what, zeros):
+def test_codes_are_widened_to_eight_bits_where_there_is_no_kernel_of_four(what, zeros, signed):
     kernel, shape, attributes = WIDENED[what]
     g = Graph(np.random.default_rng(10))
     x = floats(g.rng, 1, shape[1] * attributes.get("group", 1), 7, 7)
-    y = g.op("Conv", g.qdq("x"), g.weights(shape, zeros=zeros), g.constant(floats(g.rng, shape[0])), **attributes)
+    y = g.op(
+        "Conv",
+        g.qdq("x"),
+        g.weights(shape, zeros=zeros, signed=signed),
+        g.constant(floats(g.rng, shape[0])),
+        **attributes,
+    )
     model = g.model(x.shape, y)
     got, kernels, _ = everywhere(model, x, strict=True)
     assert kernels == {kernel}
