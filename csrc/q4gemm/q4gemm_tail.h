@@ -10,7 +10,7 @@ PCX_TARGET("avx2,fma,f16c")
 /* A panel's columns beyond n are 0. */
 typedef struct {
     qt_columns columns;
-    _Alignas(32) float colsum[Q4_NR], bias[Q4_NR];
+    _Alignas(32) float colsum[Q4_NR], bias[Q4_NR], offset[Q4_NR]; /* offset: zero point times colsum, if one for all rows */
     int bounds; /* all 16 columns to floats, with a least and a greatest one at most */
     float low, high, plus; /* plus what makes a -0 of relu 0 */
 } ending;
@@ -21,6 +21,8 @@ static ending ending_make(const pcx_q4gemm_args *p, const qtail *tail, size_t j)
     ending e = { .columns = qt_columns_make(tail, j, cols) };
     e.columns.spared &= ~QT_SMALL; /* that is for sums times scales */
     memcpy(e.colsum, p->colsum + j, cols * sizeof *e.colsum);
+    for (size_t c = 0; !p->ldz && c < cols; c++)
+        e.offset[c] = (float)(int32_t)((uint32_t)p->azp[0] - 128) * e.colsum[c];
     if (p->bias)
         memcpy(e.bias, p->bias + j, cols * sizeof *e.bias);
     e.bounds = tail->mode == QT_F32 && cols == Q4_NR && p->act <= PCX_ACT_CLIP;
@@ -30,15 +32,19 @@ static ending ending_make(const pcx_q4gemm_args *p, const qtail *tail, size_t j)
 }
 
 /* Columns h to h + 8 of row i: sums to steps of the output, still without its bias. */
-PCX_INLINE __m256 scaled(const pcx_q4gemm_args *p, const ending *e, size_t i, const float *v, size_t h)
+PCX_INLINE __m256 scaled(const int by_row, const pcx_q4gemm_args *p, const ending *e, size_t i, const float *v, size_t h)
 {
+    const __m256 scale = _mm256_broadcast_ss(p->ascale + i * p->lds);
+    if (!by_row)
+        return _mm256_mul_ps(_mm256_sub_ps(_mm256_load_ps(v + h), _mm256_load_ps(e->offset + h)), scale);
     const __m256 zero = _mm256_set1_ps((float)(int32_t)((uint32_t)p->azp[i * p->ldz] - 128));
     const __m256 y = _mm256_sub_ps(_mm256_load_ps(v + h), _mm256_mul_ps(zero, _mm256_load_ps(e->colsum + h)));
-    return _mm256_mul_ps(y, _mm256_broadcast_ss(p->ascale + i * p->lds));
+    return _mm256_mul_ps(y, scale);
 }
 
 /* Rows [i, i + rows) of v to bytes. */
-static void finish_bytes(const pcx_q4gemm_args *p, const ending *e, size_t i, size_t rows, float v[][Q4_NR], uint8_t *out)
+PCX_INLINE void finish_bytes(const int by_row, const pcx_q4gemm_args *p, const ending *e, size_t i, size_t rows,
+                             float v[][Q4_NR], uint8_t *out)
 {
     const qt_columns *const c = &e->columns;
     const __m256 bias[2] = { _mm256_load_ps(e->bias), _mm256_load_ps(e->bias + 8) };
@@ -50,7 +56,7 @@ static void finish_bytes(const pcx_q4gemm_args *p, const ending *e, size_t i, si
         PCX_UNROLL
         for (size_t x = 0; x < 4; x++) {
             const size_t at = r + (x / 2 && two);
-            y[x] = _mm256_add_ps(scaled(p, e, i + at, v[at], x % 2 * 8), bias[x % 2]);
+            y[x] = _mm256_add_ps(scaled(by_row, p, e, i + at, v[at], x % 2 * 8), bias[x % 2]);
         }
         const __m256i bytes = qt_in_order_avx2(qt_bytes_avx2(y, &c->clamp, c->spared));
         qt_put_avx2(c, bytes, theirs, (int)two, out + r * p->ldo, p->ldo);
@@ -64,13 +70,16 @@ static void finish(const pcx_q4gemm_args *p, const ending *e, size_t i, size_t r
 {
     const qtail *tail = e->columns.tail;
     if (e->columns.plain) {
-        finish_bytes(p, e, i, rows, v, (uint8_t *)out);
+        if (p->ldz)
+            finish_bytes(1, p, e, i, rows, v, (uint8_t *)out);
+        else
+            finish_bytes(0, p, e, i, rows, v, (uint8_t *)out);
         return;
     }
     for (size_t r = 0; r < rows; r++, out += p->ldo * tail->bytes) {
         PCX_UNROLL
         for (size_t h = 0; h < 16; h += 8) {
-            __m256 y = scaled(p, e, i + r, v[r], h);
+            __m256 y = scaled(1, p, e, i + r, v[r], h);
             y = p->bias ? _mm256_add_ps(y, _mm256_load_ps(e->bias + h)) : y;
             if (e->bounds) { /* max and min return their second argument if one is NaN */
                 y = _mm256_min_ps(_mm256_set1_ps(e->high), _mm256_max_ps(_mm256_set1_ps(e->low), y));
