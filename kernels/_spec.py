@@ -103,8 +103,9 @@ def evaluate(expression: str, sizes: dict[str, int]) -> int:
 class Spec:
     """The contract of the kernel `name`: its arguments in order, and conditions."""
 
-    def __init__(self, function, where: str = ""):
+    def __init__(self, function, where: str = "", macs: str = "0"):
         self.name = function.__name__
+        self._macs = macs
         self.where = tuple(_split(where.replace(" ", "")))
         hints = inspect.get_annotations(function)
         self.args = tuple(_arg(n, hints[n]) for n in inspect.signature(function).parameters)
@@ -132,6 +133,10 @@ class Spec:
         """The contract as it stands in the C table."""
         text = " ".join(arg.token if arg else name for name, arg in self.slots)
         return text + (f" where {','.join(self.where)}" if self.where else "")
+
+    def macs(self, sizes: dict[str, int]) -> int:
+        """Multiply-accumulates of one call, those with zeros that a sparse kernel leaves out excepted."""
+        return evaluate(self._macs, sizes)
 
     def bind(self, values: dict[str, object]) -> dict[str, int]:
         """Every size, from the shapes, strides and types of `values`, checked.
@@ -221,9 +226,9 @@ class Spec:
 class Reference:
     """A kernel's meaning: readable Python, compiled by Numba at the first call."""
 
-    def __init__(self, function, where: str, plain: bool):
+    def __init__(self, function, where: str, macs: str, plain: bool):
         self.function = function
-        self.spec = Spec(function, where)
+        self.spec = Spec(function, where, macs)
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
         self._compiled = function if plain else None
@@ -253,9 +258,12 @@ def arguments(spec: Spec, args: tuple, kwargs: dict) -> dict[str, object]:
     return {a.name: values.get(a.name, blank.get(a.kind)) for a in spec.args}
 
 
-def reference(where: str = "", plain: bool = False):
-    """Declare the function as the reference of the kernel of its name; `plain`: NumPy, not for Numba."""
-    return lambda function: Reference(function, where, plain)
+def reference(where: str = "", macs: str = "0", plain: bool = False):
+    """Declare the function as the reference of the kernel of its name.
+
+    `where`: conditions that its sizes meet; `macs`: how often it multiplies and adds; `plain`: NumPy, not for Numba.
+    """
+    return lambda function: Reference(function, where, macs, plain)
 
 
 def helper(function):

@@ -10,7 +10,7 @@ from ._spec import reference
 NR = 16
 
 
-@reference(where="act<9,m<2147483648,n<2147483648,k<=65536,blocks<2147483648")
+@reference(where="act<9,m<2147483648,n<2147483648,k<=65536,blocks<2147483648", macs="m*blocks*16")
 def bspmm(
     a: "f32[m:lda,k]",
     rows: "i32[ceil(n/16)+1]<blocks+1",

@@ -7,7 +7,7 @@ from ._spec import reference
 from .sgemm import pack
 
 
-@reference(where="mid_act<9,act<9,m<2147483648,n<2147483648,k<2147483648,r<2147483648")
+@reference(where="mid_act<9,act<9,m<2147483648,n<2147483648,k<2147483648,r<2147483648", macs="m*r*(n+k)")
 def lowrank(
     a: "f32[m:lda,k]",
     u: "f32[ceil(r/16),k,16]",

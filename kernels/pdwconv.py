@@ -8,7 +8,7 @@ from ._spec import reference
 BOUNDS = ",".join(f"{size}<2147483648" for size in "c ih iw oh ow kh kw sh sw pt pl".split())
 
 
-@reference(where=f"act<9,kh>=1,kw>=1,sh>=1,sw>=1,{BOUNDS}")
+@reference(where=f"act<9,kh>=1,kw>=1,sh>=1,sw>=1,{BOUNDS}", macs="c*oh*ow*kh*kw")
 def pdwconv(
     x: "f32[c:ldx,ih,iw]",
     w: "f32[c,kh*kw]",

@@ -16,7 +16,7 @@ NR = 16
 LEAST = 32  # groups are of a multiple of so many columns, or hold all
 
 
-@reference(where="act<9,k<=65536,group%32*max(k-group,0)==0")
+@reference(where="act<9,k<=65536,group%32*max(k-group,0)==0", macs="m*n*k")
 def q4gemm(
     a: "u8[m:lda,k]",
     azp: "i32[m:ldz]",

@@ -28,7 +28,7 @@ WINDOWS = (8, 4, 2, 1)
 PAIR, WINDOW = 128, 256
 
 
-@reference(where="act<9,k<=65536")
+@reference(where="act<9,k<=65536", macs="m*n*k")
 def qgemm(
     a: "u8[m:lda,k]",
     azp: "i32[m:ldz]",

@@ -12,7 +12,7 @@ MOST = 32767  # of what stands between the products
 LARGEST_R = 512  # 32767 * 128 * 512 < 2**31
 
 
-@reference(where="act<9,k<=65536,r<=512")
+@reference(where="act<9,k<=65536,r<=512", macs="m*r*(n+k)")
 def qlowrank(
     a: "u8[m:lda,k]",
     azp: "i32[1]",

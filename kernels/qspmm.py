@@ -23,7 +23,7 @@ from .qgemm import PAIR, epilogue
 BLOCK = 4
 
 
-@reference(where="act<9,k<=65536")
+@reference(where="act<9,k<=65536", macs="m*blocks*4")
 def qspmm(
     a: "u8[m:lda,k]",
     azp: "i32[m:ldz]",

@@ -8,7 +8,7 @@ from ._spec import reference
 NR = 16
 
 
-@reference(where="act<9,m<2147483648,n<2147483648,k<2147483648")
+@reference(where="act<9,m<2147483648,n<2147483648,k<2147483648", macs="m*n*k")
 def sgemm(
     a: "f32[m:lda,k]",
     w: "f32[ceil(n/16):ldw,k,16]",

@@ -382,26 +382,5 @@ def _note(step: Step, sizes: dict[str, int], in_float: str) -> dict[str, object]
         "dtype": out.dtype.name,
         "in": list(source.shape),
         "out": list(out.shape),
-        "macs": macs(step.kernel, sizes),
+        "macs": getattr(module(step.kernel), step.kernel).spec.macs(sizes),
     }
-
-
-def macs(kernel: str, s: dict[str, int]) -> int:
-    """Multiply-accumulates of one call, those with zeros that a sparse kernel leaves out excepted."""
-    if kernel in ("lowrank", "qlowrank"):
-        return s["m"] * s["r"] * (s["n"] + s["k"])
-    if kernel in ("sgemm", "hgemm", "qgemm", "q4gemm"):
-        return s["m"] * s["n"] * s["k"]
-    if kernel == "spmm":
-        return s["m"] * s["nnz"]
-    if kernel == "bspmm":
-        return s["m"] * s["blocks"] * 16
-    if kernel == "qspmm":
-        return s["m"] * s["blocks"] * 4
-    if kernel in ("sconv", "qconv"):
-        return s["b"] * s["oh"] * s["ow"] * s["n"] * s["kh"] * s["kw"] * s["c"]
-    if kernel == "pdwconv":
-        return s["c"] * s["oh"] * s["ow"] * s["kh"] * s["kw"]
-    if kernel in ("dwconv", "qdwconv"):
-        return s["b"] * s["oh"] * s["ow"] * s["kh"] * s["kw"] * s["c"]
-    return 0

@@ -40,11 +40,10 @@ class NodeArg(NamedTuple):
     type: str
 
 
-_TYPES = {
-    "float32": "float", "float64": "double", "float16": "float16", "uint8": "uint8", "int8": "int8", "int32": "int32",
-    "int64": "int64", "bool": "bool", "int16": "int16", "uint16": "uint16", "uint32": "uint32", "uint64": "uint64",
-    "bfloat16": "bfloat16",
-}  # fmt: skip
+def _type(dtype: np.dtype) -> str:
+    """ONNX's word for a tensor's type, as in onnxruntime."""
+    other = {"float32": "float", "float64": "double"}
+    return f"tensor({other.get(dtype.name, dtype.name)})"
 
 
 class _Port(NamedTuple):
@@ -300,7 +299,7 @@ class _Fixed:
         for ports in zip(*(getattr(p, side) for p in self.runner.programs)):
             same_rank = len({len(p.shape) for p in ports}) == 1
             shape = [d[0] if len(set(d)) == 1 else None for d in zip(*(p.shape for p in ports))] if same_rank else []
-            merged.append(NodeArg(ports[0].name, shape, f"tensor({_TYPES[ports[0].dtype.name]})"))
+            merged.append(NodeArg(ports[0].name, shape, _type(ports[0].dtype)))
         return merged
 
     def labels(self):
@@ -345,16 +344,13 @@ class _Planner:
         self.last: _Program | None = None
 
     def inputs(self):
-        return [
-            NodeArg(n, list(shape), f"tensor({_TYPES[_numpy(dtype).name]})")
-            for n, (dtype, shape) in self.declared.items()
-        ]
+        return [NodeArg(n, list(shape), _type(_numpy(dtype))) for n, (dtype, shape) in self.declared.items()]
 
     def outputs(self):
         from . import lower
 
         return [
-            NodeArg(name, list(shape), f"tensor({_TYPES[_numpy(dtype).name]})")
+            NodeArg(name, list(shape), _type(_numpy(dtype)))
             for name, (dtype, shape) in lower.declared_outputs(self.model).items()
         ]
 
