@@ -7,7 +7,7 @@ from ._spec import reference
 from .sconv import GEOMETRY
 
 
-@reference(where=f"act<9,c<2147483648,{GEOMETRY}", macs="b*oh*ow*kh*kw*c")
+@reference(where=f"act<9,c<2147483648,{GEOMETRY}", macs="b*oh*ow*kh*kw*c", ahead={"bias": "oh ow"})
 def dwconv(
     x: "f32[b,ih,iw:ldx,c]",
     w: "f32[kh*kw,c]",

@@ -15,7 +15,11 @@ from .qgemm import pack as pack_gemm
 from .sconv import GEOMETRY
 
 
-@reference(where=f"act<9,n<2147483648,c<2147483648,kh*kw*c<=65536,{GEOMETRY}", macs="b*oh*ow*n*kh*kw*c")
+@reference(
+    where=f"act<9,n<2147483648,c<2147483648,kh*kw*c<=65536,{GEOMETRY}",
+    macs="b*oh*ow*n*kh*kw*c",
+    ahead={"bias": "oh ow"},
+)
 def qconv(
     x: "u8[b,ih,iw:ldx,c]",
     xzp: "i32[1]",

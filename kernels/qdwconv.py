@@ -18,7 +18,7 @@ GROUP = 32  # channels that share a proof
 WINDOWS = (7, 3, 1)  # one window of 7 pairs holds 3 x 3 taps, two hold 5 x 5
 
 
-@reference(where=f"act<9,c<2147483648,kh*kw<=65536,{GEOMETRY}", macs="b*oh*ow*kh*kw*c")
+@reference(where=f"act<9,c<2147483648,kh*kw<=65536,{GEOMETRY}", macs="b*oh*ow*kh*kw*c", ahead={"bias": "oh ow"})
 def qdwconv(
     x: "u8[b,ih,iw:ldx,c]",
     xzp: "i32[1]",

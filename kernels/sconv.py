@@ -11,7 +11,7 @@ GEOMETRY = "kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1," + ",".join(
 )
 
 
-@reference(where=f"act<9,n<2147483648,c<2147483648,{GEOMETRY}", macs="b*oh*ow*n*kh*kw*c")
+@reference(where=f"act<9,n<2147483648,c<2147483648,{GEOMETRY}", macs="b*oh*ow*n*kh*kw*c", ahead={"bias": "oh ow"})
 def sconv(
     x: "f32[b,ih,iw:ldx,c]",
     w: "f32[ceil(n/16):ldw,kh*kw*c,16]",

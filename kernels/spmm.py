@@ -19,7 +19,7 @@ WORTH = 24  # nonzeros of a row in a slice that make up for fetching and storing
 FEW = 8  # pixels at most that slices do no good
 
 
-@reference(where="act<9,m<2147483648,n<2147483648,k<=65536", macs="m*nnz")
+@reference(where="act<9,m<2147483648,n<2147483648,k<=65536", macs="m*nnz", ahead={"bias": "lds"})
 def spmm(
     a: "f32[m:lda,k:ldk]",
     rows: "i32[slices,n+1]<nnz+1",
