@@ -5,7 +5,7 @@
  */
 #include "q4gemm.h"
 
-#include "../qgemm/qgemm_step.h"
+#include "../qgemm/qgemm_step_avx2.h"
 #include "q4gemm_tail.h"
 
 #if PCX_X86

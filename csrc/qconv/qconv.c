@@ -3,12 +3,12 @@
 
 static size_t qconv_units(const void *args)
 {
-    const qconv_grid g = qconv_split(args);
+    const qconv_grid g = qconv_split(args, 1);
     return g.blocks * g.groups;
 }
 
 /* sum += the products of one window with one panel; unsigned, since sums wrap. */
-static void window(const pcx_qconv_args *p, const qconv_place *at, const int8_t *w, const uint32_t *zw,
+static void qconv_window(const pcx_qconv_args *p, const qconv_place *at, const int8_t *w, const uint32_t *zw,
                    uint32_t sum[QGEMM_NR])
 {
     const uint32_t zero = (uint32_t)p->xzp[0];
@@ -27,7 +27,7 @@ static void window(const pcx_qconv_args *p, const qconv_place *at, const int8_t 
 static void qconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qconv_args *p = args;
-    const qconv_grid g = qconv_split(p);
+    const qconv_grid g = qconv_split(p, 1);
     const qtail tail = qtail_make(&p->tail, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
@@ -45,16 +45,20 @@ static void qconv_scalar(const void *args, size_t begin, size_t end, void *scrat
                 uint32_t sum[QGEMM_NR];
                 memcpy(sum, start, sizeof sum);
                 if (p->c)
-                    window(p, &at, p->w + panel * g.steps * QGEMM_STEP, zw, sum);
+                    qconv_window(p, &at, p->w + panel * g.steps * QGEMM_STEP, zw, sum);
                 qtail_row(&tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
             }
         }
     }
 }
 
-static const pcx_impl impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, qconv_units, qconv_avx2, qconv_avx2_scratch, qconv_prepared, qconv_prepare },
+PCX_DRIVER(qconv, rows, qgemm, avx2)
+#endif
+
+static const pcx_impl qconv_impls[] = {
+#if PCX_X86
+    { "avx2", PCX_AVX2, PCX_DRIVEN(qconv, avx2), qconv_rows_prepared, qconv_rows_prepare },
 #endif
     { "scalar", 0, qconv_units, qconv_scalar, NULL, NULL, NULL },
 };
@@ -69,5 +73,5 @@ const pcx_kernel pcx_qconv = {
     "kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1,b<2147483648,ih<2147483648,"
     "iw<2147483648,oh<2147483648,ow<2147483648,kh<2147483648,kw<2147483648,sh<2147483648,sw<2147483648,"
     "dh<2147483648,dw<2147483648,pt<2147483648,pl<2147483648",
-    impls,
+    qconv_impls,
 };

@@ -46,9 +46,13 @@ void qdwconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
     }
 }
 
-static const pcx_impl impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, qdwconv_units, qdwconv_avx2, qdwconv_avx2_scratch, qdwconv_prepared, qdwconv_prepare },
+PCX_DRIVER(qdwconv, lines, qdwconv, avx2)
+#endif
+
+static const pcx_impl qdwconv_impls[] = {
+#if PCX_X86
+    { "avx2", PCX_AVX2, PCX_DRIVEN(qdwconv, avx2), qdwconv_lines_prepared, qdwconv_lines_prepare },
 #endif
     { "scalar", 0, qdwconv_units, qdwconv_scalar, NULL, NULL, NULL },
 };
@@ -62,5 +66,5 @@ const pcx_kernel pcx_qdwconv = {
     "kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1,b<2147483648,ih<2147483648,"
     "iw<2147483648,oh<2147483648,ow<2147483648,kh<2147483648,kw<2147483648,sh<2147483648,sw<2147483648,"
     "dh<2147483648,dw<2147483648,pt<2147483648,pl<2147483648",
-    impls,
+    qdwconv_impls,
 };

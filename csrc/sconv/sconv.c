@@ -40,9 +40,13 @@ static void sconv_scalar(const void *args, size_t begin, size_t end, void *scrat
         }
 }
 
-static const pcx_impl impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, sconv_units_avx2, sconv_avx2, sconv_scratch_avx2, NULL, NULL },
+PCX_DRIVER(sconv, rows, sgemm, avx2)
+#endif
+
+static const pcx_impl sconv_impls[] = {
+#if PCX_X86
+    { "avx2", PCX_AVX2, PCX_DRIVEN(sconv, avx2), NULL, NULL },
 #endif
     { "scalar", 0, sconv_units, sconv_scalar, NULL, NULL, NULL },
 };
@@ -54,5 +58,5 @@ const pcx_kernel pcx_sconv = {
     "where act<9,n<2147483648,c<2147483648,kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1,b<2147483648,ih<2147483648,"
     "iw<2147483648,oh<2147483648,ow<2147483648,kh<2147483648,kw<2147483648,sh<2147483648,sw<2147483648,"
     "dh<2147483648,dw<2147483648,pt<2147483648,pl<2147483648",
-    impls,
+    sconv_impls,
 };
