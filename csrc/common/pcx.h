@@ -120,6 +120,18 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 /* From here on the compiler knows nothing about the integer or pointer x: it derives nothing from it in advance. */
 #define PCX_OPAQUE(x) __asm__ volatile("" : "+r"(x))
 
+#if PCX_X86
+/* r = EAX, EBX, ECX, EDX of a leaf of CPUID; the low half of XCR0, where CPUID says that there is XGETBV. */
+#  define PCX_CPUID(leaf, subleaf, r) \
+      __asm__ volatile("cpuid" : "=a"((r)[0]), "=b"((r)[1]), "=c"((r)[2]), "=d"((r)[3]) : "0"(leaf), "2"(subleaf))
+#  define PCX_XGETBV(low)                                                         \
+      do {                                                                        \
+          uint32_t high_;                                                         \
+          __asm__ volatile("xgetbv" : "=a"(low), "=d"(high_) : "c"((uint32_t)0)); \
+          (void)high_;                                                            \
+      } while (0)
+#endif
+
 #define PCX_MUL_OVERFLOW(a, b, out) __builtin_mul_overflow(a, b, out)
 #define PCX_ADD_OVERFLOW(a, b, out) __builtin_add_overflow(a, b, out)
 
