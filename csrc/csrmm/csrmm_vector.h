@@ -13,39 +13,39 @@
 PCX_TARGET("avx2,fma")
 
 /* The numbers of x at two columns, beside each other; one load for both columns. */
-PCX_INLINE __m128 pair_f32(const float *x, const int32_t *index)
+PCX_INLINE __m128 csrmm_pair_f32(const float *x, const int32_t *index)
 {
     uint64_t at;
     memcpy(&at, index, sizeof at);
     return _mm_insert_ps(_mm_load_ss(x + (uint32_t)at), _mm_load_ss(x + (at >> 32)), 0x10);
 }
 
-PCX_INLINE __m128d pair_f64(const double *x, const int32_t *index)
+PCX_INLINE __m128d csrmm_pair_f64(const double *x, const int32_t *index)
 {
     uint64_t at;
     memcpy(&at, index, sizeof at);
     return _mm_loadh_pd(_mm_load_sd(x + (uint32_t)at), x + (at >> 32));
 }
 
-PCX_INLINE __m256 picked_f32(const float *x, const int32_t *index)
+PCX_INLINE __m256 csrmm_picked_f32(const float *x, const int32_t *index)
 {
-    const __m128 low = _mm_movelh_ps(pair_f32(x, index), pair_f32(x, index + 2));
-    return _mm256_set_m128(_mm_movelh_ps(pair_f32(x, index + 4), pair_f32(x, index + 6)), low);
+    const __m128 low = _mm_movelh_ps(csrmm_pair_f32(x, index), csrmm_pair_f32(x, index + 2));
+    return _mm256_set_m128(_mm_movelh_ps(csrmm_pair_f32(x, index + 4), csrmm_pair_f32(x, index + 6)), low);
 }
 
-PCX_INLINE __m256d picked_f64(const double *x, const int32_t *index)
+PCX_INLINE __m256d csrmm_picked_f64(const double *x, const int32_t *index)
 {
-    return _mm256_set_m128d(pair_f64(x, index + 2), pair_f64(x, index));
+    return _mm256_set_m128d(csrmm_pair_f64(x, index + 2), csrmm_pair_f64(x, index));
 }
 
-PCX_INLINE float total_f32(__m256 v)
+PCX_INLINE float csrmm_total_f32(__m256 v)
 {
     __m128 sum = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
     return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
 }
 
-PCX_INLINE double total_f64(__m256d v)
+PCX_INLINE double csrmm_total_f64(__m256d v)
 {
     const __m128d sum = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
     return _mm_cvtsd_f64(_mm_add_sd(sum, _mm_unpackhi_pd(sum, sum)));
@@ -53,7 +53,7 @@ PCX_INLINE double total_f64(__m256d v)
 
 /* out[r] of the rows [first, last). */
 #define VECTOR_ROWS(type, real, vector, zero, load, add, fma) \
-    static void vector_##type(const pcx_csrmm_args *p, size_t first, size_t last) \
+    static void csrmm_vector_##type(const pcx_csrmm_args *p, size_t first, size_t last) \
     { \
         enum { LANES = sizeof(vector) / sizeof(real), AHEAD = 2048 }; /* bytes to fetch, as csrmv does */ \
         const int32_t *rows = p->rows, *index = p->index; \
@@ -65,14 +65,14 @@ PCX_INLINE double total_f64(__m256d v)
             for (; i + 2 * LANES <= end; i += 2 * LANES) { \
                 _mm_prefetch((const char *)(w + i) + AHEAD, _MM_HINT_T0); \
                 _mm_prefetch((const char *)(index + i) + AHEAD, _MM_HINT_T0); \
-                even = fma(load(w + i), picked_##type(x, index + i), even); \
-                odd = fma(load(w + i + LANES), picked_##type(x, index + i + LANES), odd); \
+                even = fma(load(w + i), csrmm_picked_##type(x, index + i), even); \
+                odd = fma(load(w + i + LANES), csrmm_picked_##type(x, index + i + LANES), odd); \
             } \
             if (i + LANES <= end) { \
-                even = fma(load(w + i), picked_##type(x, index + i), even); \
+                even = fma(load(w + i), csrmm_picked_##type(x, index + i), even); \
                 i += LANES; \
             } \
-            real sum = total_##type(add(even, odd)); \
+            real sum = csrmm_total_##type(add(even, odd)); \
             for (; i < end; i++) \
                 sum += w[i] * x[index[i]]; \
             ((real *)p->out)[r * p->ldo] = sum; \

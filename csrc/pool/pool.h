@@ -24,7 +24,7 @@ PCX_INLINE void pool_lanes(const pool_window *w, size_t c, size_t n, int max, fl
     for (size_t y = 0; y < w->rows; y++) {
         const float *x = w->x + y * w->row_step + c;
         for (size_t j = 0; j < n; j++)
-            row[j] = !max ? x[j] : x[j] > all[j] ? x[j] : all[j]; /* NaN is never the greatest */
+            row[j] = !max ? x[j] : x[j] > all[j] ? x[j] : all[j]; /* NaN is never the max */
         for (size_t i = 1; i < w->columns; i++) {
             x += w->column_step;
             for (size_t j = 0; j < n; j++)
@@ -55,11 +55,11 @@ PCX_INLINE void pool_run(const void *args, size_t begin, size_t end, pool_channe
     for (size_t unit = begin; unit < end; unit++) {
         const size_t b = unit / p->oh, top = unit % p->oh * p->sh;
         size_t y0, y1, x0, x1, py0, py1, px0, px1;
-        pcx_taps(top - p->pt, p->kh, p->dh, p->ih, &y0, &y1);
-        pcx_taps(top, p->kh, p->dh, p->pt + p->ih + p->pb, &py0, &py1);
+        taps_of(top - p->pt, p->kh, p->dh, p->ih, &y0, &y1);
+        taps_of(top, p->kh, p->dh, p->pt + p->ih + p->pb, &py0, &py1);
         for (size_t ox = 0; ox < p->ow; ox++) {
             const size_t left = ox * p->sw;
-            pcx_taps(left - p->pl, p->kw, p->dw, p->iw, &x0, &x1);
+            taps_of(left - p->pl, p->kw, p->dw, p->iw, &x0, &x1);
             size_t cells = (y1 - y0) * (x1 - x0);
             pool_window w = { p->x, y1 - y0, x1 - x0, p->dh * plane, p->dw * p->ldx };
             if (cells)
@@ -67,7 +67,7 @@ PCX_INLINE void pool_run(const void *args, size_t begin, size_t end, pool_channe
             else
                 w.rows = 0;
             if (p->mode == 2) {
-                pcx_taps(left, p->kw, p->dw, p->pl + p->iw + p->pr, &px0, &px1);
+                taps_of(left, p->kw, p->dw, p->pl + p->iw + p->pr, &px0, &px1);
                 cells = (py1 - py0) * (px1 - px0);
             }
             float *out = p->out + (unit * p->ow + ox) * p->ldo;

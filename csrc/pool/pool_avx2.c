@@ -9,7 +9,7 @@ PCX_TARGET("avx2,fma")
 enum { LANES = 8, WIDE = 4 };
 
 /* nv vectors of channels, from c on. */
-PCX_INLINE void pool_vectors(const pool_window *w, size_t c, int nv, int max, float divisor, float *out)
+PCX_INLINE void pool_avx2_vectors(const pool_window *w, size_t c, int nv, int max, float divisor, float *out)
 {
     __m256 all[WIDE], row[WIDE];
     PCX_UNROLL for (int v = 0; v < nv; v++)
@@ -32,12 +32,12 @@ PCX_INLINE void pool_vectors(const pool_window *w, size_t c, int nv, int max, fl
         _mm256_storeu_ps(out + c + v * LANES, max ? all[v] : _mm256_div_ps(all[v], _mm256_set1_ps(divisor)));
 }
 
-PCX_INLINE void channels_avx2(const pool_window *w, size_t c, size_t channels, int max, float divisor, float *out)
+PCX_INLINE void pool_avx2_channels(const pool_window *w, size_t c, size_t channels, int max, float divisor, float *out)
 {
     for (; c + LANES * WIDE <= channels; c += LANES * WIDE)
-        pool_vectors(w, c, WIDE, max, divisor, out);
+        pool_avx2_vectors(w, c, WIDE, max, divisor, out);
     for (; c + LANES <= channels; c += LANES)
-        pool_vectors(w, c, 1, max, divisor, out);
+        pool_avx2_vectors(w, c, 1, max, divisor, out);
     if (c < channels)
         pool_channels(w, c, channels, max, divisor, out);
 }
@@ -45,7 +45,7 @@ PCX_INLINE void channels_avx2(const pool_window *w, size_t c, size_t channels, i
 void pool_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     (void)scratch;
-    pool_run(args, begin, end, channels_avx2);
+    pool_run(args, begin, end, pool_avx2_channels);
 }
 
 PCX_TARGET_END
