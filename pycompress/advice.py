@@ -10,14 +10,14 @@ import numpy as np
 
 from . import kernels, native
 from . import lower as lowering
+from .compiler import input_shapes_of
 from .cpu import cpu_info
 from .errors import ModelError
 from .lower.values import Step
 from .optimize import optimize
 from .optimize.costs import Costs, Shape, curves, isa
-from .optimize.forms import SPARSE, matrix
+from .optimize.select_kernels import SPARSE, matrix
 from .pack import given, pack_for
-from .plan import input_shapes_of
 
 DENSITIES = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
 WINDOWS = (8, 4, 2, 1, 0)  # of dense int8 products: how coarse weights are, the faster

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._pcx import ffi, lib
 from .cpu import get_num_threads
-from .planfile import NAMES, Plan, numpy_type
+from .plan import NAMES, Plan, numpy_type
 
 RECENT = 8  # plans that a session on a model keeps
 
@@ -355,12 +355,12 @@ class _Planner:
         ]
 
     def labels(self):
-        from .plan import _labels
+        from .compiler import _labels
 
         return _labels(self.model)
 
     def match(self, feed):
-        from .plan import forget_unused
+        from .compiler import forget_unused
 
         _check_names(feed, list(self.declared))
         arrays = {n: _matched(n, feed[n], _numpy(dtype)) for n, (dtype, _) in self.declared.items()}
@@ -378,13 +378,13 @@ class _Planner:
         return program, list(arrays.values())
 
     def _plan(self, shapes, values) -> _Runner:
-        from .plan import lowered, program_plan
+        from .compiler import lowered, program_plan
 
         return _Runner(program_plan(self.model, [lowered(self.model, shapes, values)]), self.threads)
 
     def current(self):
         if self.last is None:
-            from .plan import input_shapes_of
+            from .compiler import input_shapes_of
 
             shapes = input_shapes_of(self.model, None, {})
             self.match({n: np.zeros(s, _numpy(self.declared[n][0])) for n, s in shapes.items()})

@@ -11,13 +11,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .. import kernels
 from ..errors import ModelError
-from . import graph as g
-from .blas import one_blas_thread
-from .calibrate import observe
-from .choose import WEIGHTED, Grid, is_row
-from .encode import PAIRS, Rounded, bias_of, matrix, read_layer, write_layer
-from .patches import Patches
-from .windows import checked, note, round_layers
+from .calibration.blas import one_blas_thread
+from .calibration.moments import Moments
+from .calibration.observe import observe
+from .model import graph as g
+from .model.layers import WEIGHTED, is_row, read_layer
+from .model.matrix import bias_of, matrix
+from .quantization.accumulation import checked, note, round_layers
+from .quantization.qdq import write_layer
+from .quantization.round import PAIRS, Rounded
+from .quantization.targets import Grid
 
 EIGHT_BITS = (TensorProto.INT8, TensorProto.UINT8)
 BLIND = 2  # steps, where what the rounding does cannot be measured
@@ -73,11 +76,12 @@ def recertify(
     twin = _float_twin(model) if calibration is not None and accumulate == "auto" else None
     if calibration is None:
         shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
-        met, first = {n.name: Patches(n, shapes[n.input[1]]) for n in nodes}, []
+        met, first = {n.name: Moments(n, shapes[n.input[1]]) for n in nodes}, []
     else:
         seen = observe(model, calibration, list(dict.fromkeys(n.input[0] for n in nodes)), nodes, progress)
-        met, first = seen.patches, seen.first
-    layers = [read_layer(model, n, grids[n.name], met[n.name], calibration is not None) for n in nodes]
+        met, first = seen.moments, seen.first
+    correct = calibration is not None
+    layers = [read_layer(model, n, correct=correct, x=grids[n.name], moments=met[n.name]) for n in nodes]
     if accumulate == "auto" and twin is None:
         accumulate = BLIND
     rounded = round_layers(twin or model, layers, first, accumulate, kept)

@@ -10,28 +10,28 @@ import onnx.shape_inference
 from onnx import helper
 
 from ..errors import ModelError
+from ..formats.onnx_model import LoadLimits, Model, load
 from ..kernels._spec import NUMPY, WORD
 from . import (  # noqa: F401
     activation,
     arithmetic,
+    conv_transpose,
     convolution,
     matmul,
+    matmul_nbits,
     microsoft,
     movement,
-    nbits,
     normalization,
     padding,
     pooling,
     qlinear,
-    quantized,
+    quantize_linear,
     reduction,
     resize,
-    transposed,
 )
 from .constants import PLAN_TIME, fold
 from .context import Lowering
-from .model import LoadLimits, Model, load
-from .moves import cast, flip
+from .emit import cast, flip
 from .node import Node
 from .registry import OPERATORS
 from .values import HALVES, Buffer, Port, Program, Value, storage

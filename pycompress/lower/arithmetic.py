@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .context import Lowering
-from .moves import cast
+from .emit import cast
 from .node import Node
 from .registry import operator
 from .values import Value

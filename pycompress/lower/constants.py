@@ -6,8 +6,8 @@ import numpy as np
 from onnx import helper
 
 from ..errors import ModelError
+from ..formats.onnx_model import to_array
 from ..kernels._spec import WORD
-from .model import to_array
 from .node import Node
 from .values import HALVES, Value
 

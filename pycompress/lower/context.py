@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ..errors import ModelError
-from .model import Model
+from ..formats.onnx_model import Model
 from .node import Node
 from .values import Buffer, Coded, Quant, Step, Value, root, storage
 

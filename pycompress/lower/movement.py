@@ -7,7 +7,7 @@ import numpy as np
 from ..kernels._spec import WORD
 from .constants import slice_parts, slice_rows
 from .context import Lowering
-from .moves import dense, moved, pick, stored, to_shape
+from .emit import dense, moved, pick, stored, to_shape
 from .node import Node
 from .registry import operator
 from .values import Quant, Value, root

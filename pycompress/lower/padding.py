@@ -6,7 +6,7 @@ import numpy as np
 
 from ..kernels._spec import WORD
 from .context import Lowering
-from .moves import fill, moved, pick
+from .emit import fill, moved, pick
 from .node import Node
 from .registry import operator
 from .values import Value

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from ..lower.values import Program
 from .arena import place
-from .bands import band
 from .costs import Costs
-from .forms import choose_forms
 from .fuse import fuse, join_factors
-from .halves import halve
-from .planes import lay_in_planes
+from .half import halve
+from .layout import lay_in_planes
+from .select_kernels import choose_forms
 from .strict import uncompressed
+from .tiling import band
 
 __all__ = ["Costs", "optimize", "place", "uncompressed"]
 

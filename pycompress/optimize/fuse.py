@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..lower.values import Program, Step, root
 from . import fuse_float, fuse_integer, fuse_lowrank, fuse_tables
-from .uses import Uses, reads, writes
+from .dataflow import Uses, reads, writes
 
 RULES = [*fuse_integer.RULES, *fuse_tables.RULES, *fuse_float.RULES]
 LAST = [*fuse_integer.LAST, *fuse_float.LAST]  # where results go: what is written into a part of a buffer fuses no more

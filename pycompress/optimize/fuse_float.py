@@ -8,7 +8,7 @@ from numpy.lib.array_utils import byte_bounds
 from ..lower.context import ACT
 from ..lower.values import Step, root
 from ..weights import Dense
-from .uses import Uses, address, covers
+from .dataflow import Uses, address, covers
 
 PRODUCTS = ("sgemm", "sconv", "dwconv", "qgemm", "q4gemm", "qconv", "qdwconv")
 FLOAT_PRODUCTS = PRODUCTS[:3]

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..lower.context import ACT, NO_PARAMS, reshaped
 from ..lower.values import Buffer, Step, root
-from . import tables
-from .uses import Uses, covers, dense, twin, writes
+from . import lut as tables
+from .dataflow import Uses, covers, dense, twin, writes
 
 PRODUCTS = ("qgemm", "q4gemm", "qconv", "qdwconv", "qlowrank")
 WRITE_ROWS = (*PRODUCTS, "sgemm", "sconv", "dwconv", "lowrank", "qpool", "pool", "lut", "unary")

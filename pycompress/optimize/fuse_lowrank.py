@@ -12,9 +12,9 @@ from ..kernels import module
 from ..lower.context import axis_shape
 from ..lower.values import Program, Step, root
 from ..weights import Q8, Dense
-from .bands import DEPTHWISE
+from .dataflow import Uses, twin
 from .fuse_float import sole
-from .uses import Uses, twin
+from .tiling import DEPTHWISE
 
 LEAST_M = 48  # rows; with fewer, threads would have too little to share
 LARGEST_R = 256  # up to which one pass was measured to be no slower than two

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx import TensorProto
 
-from ..lower.model import NARROW, Model
+from ..formats.onnx_model import NARROW, Model
 from ..lower.node import node_name
 from ..lower.values import Program
 

@@ -6,9 +6,9 @@ from onnx import helper, numpy_helper
 import pycompress
 from prunable import SIZE, answer, conv, images, layer, network, small, told
 from pycompress import zoo
-from pycompress.compress import graph as g
+from pycompress.compress.model import graph as g
 from pycompress.compress.prune import prune
-from pycompress.compress.zeros import sparse_layers
+from pycompress.compress.pruning.zeros import sparse_layers
 from pycompress.errors import ModelError
 
 PATTERNS = ["unstructured", "1x4", "4x1", "16x1", "2:4", "4:16"]

@@ -5,8 +5,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pycompress import kernels, zoo
-from pycompress.compress import graph as g
-from pycompress.compress.encode import matrix
+from pycompress.compress.model import graph as g
+from pycompress.compress.model.matrix import matrix
 from pycompress.compress.quantize import quantize
 from pycompress.errors import ModelError
 from pycompress.zoo import photos

@@ -8,8 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import pycompress
 from pycompress import zoo
-from pycompress.compress import graph as g
-from pycompress.compress.four import METADATA
+from pycompress.compress.model import graph as g
+from pycompress.compress.quantization.int4 import METADATA
 from pycompress.compress.quantize import quantize
 from pycompress.zoo import photos
 

@@ -9,8 +9,9 @@ from onnxruntime import quantization as ort_quant
 
 import pycompress as pc
 from pycompress import kernels, zoo
-from pycompress.compress import graph as g
-from pycompress.compress.encode import PAIRS, matrix
+from pycompress.compress.model import graph as g
+from pycompress.compress.model.matrix import matrix
+from pycompress.compress.quantization.round import PAIRS
 from pycompress.compress.quantize import quantize
 from pycompress.zoo import photos
 

@@ -1,0 +1,99 @@
+"""Sparse segments plane by plane: between sparse products and depthwise convolutions, large images lie channel by channel.
+
+A sparse product multiplies one weight with many pixels of a channel, so it works on planes and has to turn pixels into
+planes and back wherever images lie otherwise. A tensor that only such products and large depthwise convolutions make and read
+lies in planes instead.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..lower.values import Buffer, Program, Step, root
+from .dataflow import Uses, covers, dense, reads, writes
+
+LINE = 16  # floats of a cache line
+LARGE = 2048  # pixels, below which a depthwise convolution was measured to lose more in planes than products gain
+IMAGES = {"spmm": ("a", "residual", "out"), "dwconv": ("x", "out")}  # which arguments may lie in planes
+
+
+def lay_in_planes(program: Program) -> None:
+    """Turn the images between sparse products, and depthwise convolutions among them, into planes."""
+    if not any(step.kernel == "spmm" for step in program.steps):
+        return
+    found = _closed(program, _candidates(program, Uses(program)))
+    new = {}
+    for key, (m, c) in found.items():
+        new[key] = array = np.zeros(c * _pitch(m), np.float32)
+        program.buffers[id(array)] = Buffer(array)
+    program.steps = [_turned(step, found, new) for step in program.steps]
+
+
+def _pitch(m: int) -> int:
+    """Floats from plane to plane: an odd number of lines, so that planes meet all sets of a cache."""
+    return LINE * (-(-m // LINE) | 1)
+
+
+def _images(step: Step) -> dict[str, np.ndarray]:
+    """What of the step's arguments is an image that may lie in planes."""
+    return {name: step.args[name] for name in IMAGES.get(step.kernel, ()) if step.args[name] is not None}
+
+
+def _able(step: Step) -> bool:
+    """Whether the step is as fast on planes."""
+    if step.kernel != "dwconv":
+        return step.kernel == "spmm"
+    a = step.args
+    window = a["kh"] == a["kw"] in (3, 5) and a["sh"] == a["sw"] in (1, 2) and a["dh"] == a["dw"] == 1
+    return window and a["residual"] is None and a["x"].shape[0] == 1 and a["x"].shape[1] * a["x"].shape[2] >= LARGE
+
+
+def _candidates(program: Program, uses: Uses) -> dict[int, tuple[int, int]]:
+    """{id of a buffer's array: (pixels, channels)} where every access is the whole image, by a step that is able."""
+    found: dict[int, tuple[int, int]] = {}
+    refused = {id(b.array) for b in program.buffers.values() if b.place[0] != "arena"}
+    for step in program.steps:
+        images = _images(step).values() if _able(step) else ()
+        for x in (*reads(step), *writes(step)):
+            key = id(root(x))
+            if not uses.is_buffer(x):
+                continue
+            shape = (x.size // x.shape[-1], x.shape[-1]) if x.ndim and x.size else None
+            whole = any(x is y for y in images) and covers(x) and dense(x)
+            if not whole or found.setdefault(key, shape) != shape:
+                refused.add(key)
+    return {key: shape for key, shape in found.items() if key not in refused}
+
+
+def _closed(program: Program, found: dict[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
+    """`found` without those that a step would have to mix with images of the other kind."""
+    changed = True
+    while changed:
+        changed = False
+        for step in program.steps:
+            images = _images(step)
+            keys = [id(root(x)) for name, x in images.items() if step.kernel == "dwconv" or name != "a"]
+            inside = [key in found for key in keys]
+            if any(inside) and not all(inside):
+                found = {key: shape for key, shape in found.items() if key not in keys}
+                changed = True
+    return found
+
+
+def _turned(step: Step, found: dict[int, tuple[int, int]], new: dict[int, np.ndarray]) -> Step:
+    """The step on the planes that took the place of its images."""
+    moved = {}
+    for name, x in _images(step).items():
+        if (key := id(root(x))) in found:
+            m, c = found[key]
+            planes = new[key].reshape(c, -1)[:, :m]
+            moved[name] = planes.T if step.kernel == "spmm" else planes.reshape(c, *x.shape[1:3], copy=False)
+    if not moved:
+        return step
+    names = " and ".join(name for name in moved if name != "residual")
+    reason = "; ".join(filter(None, (step.reason, f"{names} in planes")))
+    if step.kernel == "spmm":
+        return step.replace(**moved, reason=reason)
+    kept = {name: x for name, x in step.args.items() if name not in ("dh", "dw", "residual")}
+    w = np.ascontiguousarray(step.args["w"].T)
+    return Step("pdwconv", kept | moved | {"w": w}, step.node, step.op, reason)

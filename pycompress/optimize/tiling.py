@@ -1,0 +1,106 @@
+"""Chains of steps band by band: a few lines of an image through all of them, before the next lines.
+
+What a step hands to the next is then still in the cache when it is read. Results are the same bytes: each output
+is computed by the same kernel from the same inputs, only its neighbours come later.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..lower.values import Program, Step, root
+from .dataflow import Uses, covers, dense
+
+PRODUCTS = ("sgemm", "hgemm", "spmm", "bspmm", "qgemm", "q4gemm", "qspmm")
+DEPTHWISE = ("dwconv", "pdwconv", "qdwconv")
+LARGE = 2 << 20  # bytes that a step hands on, from which on bands pay: a core's cache does not hold them
+BAND = 3 << 18  # bytes of one band; every band costs the threads a meeting more per step
+
+
+def band(program: Program) -> None:
+    """Cut product -> depthwise (-> product) on large images into bands."""
+    uses, steps, i = Uses(program), [], 0
+    while i < len(program.steps):
+        chain = _chain(program.steps, i, uses)
+        steps += _cut(chain) if len(chain) > 1 else chain
+        i += len(chain)
+    program.steps = steps
+
+
+def _chain(steps: list[Step], i: int, uses: Uses) -> list[Step]:
+    """The steps from `i` on that hand lines of one image from one to the next, the first of them a large one."""
+    chain = [steps[i]]
+    for after in steps[i + 1 : i + 3]:
+        before = chain[-1]
+        kinds = (before.kernel in PRODUCTS and after.kernel in DEPTHWISE) or (
+            before.kernel in DEPTHWISE and after.kernel in PRODUCTS
+        )
+        if not kinds or not _hands_on(before, after, uses):
+            break
+        chain.append(after)
+    large = len(chain) > 1 and max(step.args["out"].nbytes for step in chain[:-1]) >= LARGE
+    middle = next((step for step in chain if step.kernel in DEPTHWISE), None)
+    return chain if large and (middle.kernel == "pdwconv" or middle.args["x"].shape[0] == 1) else chain[:1]
+
+
+def _hands_on(before: Step, after: Step, uses: Uses) -> bool:
+    """Whether `before` makes all of what `after`, and nobody else, reads, pixel by pixel."""
+    out, x = before.args["out"], _source(after)
+    image, matrix = (x, out) if after.kernel in DEPTHWISE else (out, x)
+    planes = "pdwconv" in (before.kernel, after.kernel)
+    channels = image.shape[0 if planes else -1]
+    if root(out) is not root(x) or not uses.is_buffer(x) or not uses.only_reader(x):
+        return False
+    if matrix.shape != (image.size // max(channels, 1), channels):  # a Reshape stands between
+        return False
+    if planes:  # of which buffers are made for one image each
+        return uses.producers[id(root(x))] == [before]
+    return covers(out) and covers(x) and dense(out) and dense(x) and uses.producer(x) is before
+
+
+def _source(step: Step) -> np.ndarray:
+    return step.args["x" if step.kernel in DEPTHWISE else "a"]
+
+
+def _cut(chain: list[Step]) -> list[Step]:
+    """The chain's steps, band by band: each for the lines that the later ones need next."""
+    middle = next(step for step in chain if step.kernel in DEPTHWISE)
+    x, out = middle.args["x"], middle.args["out"]
+    lines = [s.args["out"].shape[1] if s is middle else (x if s is chain[0] else out).shape[1] for s in chain]
+    widths = [(x if s is chain[0] and s is not middle else out).shape[2] for s in chain]
+    bands = -(-max(step.args["out"].nbytes for step in chain[:-1]) // BAND)
+    done, steps = [0] * len(chain), []
+    for k in range(bands):
+        end = lines[-1] * (k + 1) // bands
+        ends = [end]
+        for step in reversed(chain[1:]):
+            ends.insert(0, _reach(step, ends[0]) if step.kernel in DEPTHWISE else ends[0])
+        for j, step in enumerate(chain):
+            if ends[j] > done[j]:
+                steps.append(_lines(step, done[j], ends[j], widths[j]))
+                done[j] = ends[j]
+    return steps
+
+
+def _reach(step: Step, end: int) -> int:
+    """How many lines of its input a depthwise convolution has met after `end` lines of its output."""
+    a = step.args
+    return max(0, min((end - 1) * a["sh"] - a["pt"] + (a["kh"] - 1) * a.get("dh", 1) + 1, a["x"].shape[1]))
+
+
+def _lines(step: Step, first: int, end: int, width: int) -> Step:
+    """`step` for the lines [first, end) of its output, `width` pixels each."""
+    a = step.args
+    rows = slice(first * width, end * width)
+    changed = {} if a.get("residual") is None else {"residual": a["residual"][rows]}
+    if step.kernel in DEPTHWISE:
+        top = first * a["sh"] - a["pt"]
+        changed |= {
+            "x": a["x"][:, max(top, 0) : max(_reach(step, end), max(top, 0))],
+            "pt": max(-top, 0),
+            "out": a["out"][:, first:end],
+        }
+    else:
+        changed |= {"a": a["a"][rows], "out": a["out"][rows]}
+        changed |= {name: a[name][rows] for name in ("azp", "ascale") if name in a}
+    return step.replace(**changed, reason=f"{step.reason}, lines {first} to {end - 1}")
