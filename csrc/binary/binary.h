@@ -2,8 +2,8 @@
 #ifndef PCX_BINARY_H
 #define PCX_BINARY_H
 
-#include "../runtime/act_loop.h"
-#include "../runtime/walk.h"
+#include "../common/act_loop.h"
+#include "../common/walk.h"
 
 #include <math.h>
 

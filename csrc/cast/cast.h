@@ -2,7 +2,7 @@
 #ifndef PCX_CAST_H
 #define PCX_CAST_H
 
-#include "../runtime/half.h"
+#include "../common/half.h"
 
 enum { CAST_BLOCK = 256, CAST_UNIT = 16 * CAST_BLOCK };
 

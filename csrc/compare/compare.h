@@ -2,7 +2,7 @@
 #ifndef PCX_COMPARE_H
 #define PCX_COMPARE_H
 
-#include "../runtime/walk.h"
+#include "../common/walk.h"
 
 PCX_HIDDEN pcx_run_fn compare_avx2;
 

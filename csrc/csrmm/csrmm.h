@@ -2,7 +2,7 @@
 #ifndef PCX_CSRMM_H
 #define PCX_CSRMM_H
 
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 enum { CSRMM_VECTORS = 8, CSRMM_TALL = 1 << 22 }; /* of a panel; greatest k of which a panel is made */
 

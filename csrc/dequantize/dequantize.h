@@ -2,7 +2,7 @@
 #ifndef PCX_DEQUANTIZE_H
 #define PCX_DEQUANTIZE_H
 
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 enum { DEQUANTIZE_CHUNK = 4096 };
 

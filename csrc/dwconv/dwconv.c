@@ -1,7 +1,7 @@
 /* dwconv.c - scalar and the table.  A unit is one output line. */
 #include "dwconv.h"
 
-#include "../runtime/act.h"
+#include "../common/act.h"
 
 enum { BLOCK = 16 }; /* channels at a time */
 

@@ -2,7 +2,7 @@
 #ifndef PCX_DWCONV_H
 #define PCX_DWCONV_H
 
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 #if PCX_X86
 PCX_HIDDEN size_t dwconv_units_avx2(const void *args);

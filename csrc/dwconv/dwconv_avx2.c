@@ -5,7 +5,7 @@
  */
 #include "dwconv.h"
 
-#include "../runtime/act_avx2.h"
+#include "../common/act_avx2.h"
 
 #if PCX_X86
 

@@ -2,7 +2,7 @@
 #ifndef PCX_DYNQUANT_H
 #define PCX_DYNQUANT_H
 
-#include "../runtime/round.h"
+#include "../common/round.h"
 
 enum { DYNQUANT_LANES = 64 };
 

@@ -1,5 +1,5 @@
 /* fill.c - stores as wide as the element; memory-bound, so there is nothing for an ISA to add. */
-#include "../runtime/walk.h"
+#include "../common/walk.h"
 
 static walk fill_walk(const void *args)
 {

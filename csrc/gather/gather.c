@@ -1,5 +1,5 @@
 /* gather.c - memory-bound, so there is nothing for an ISA to add. */
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 static size_t gather_units(const void *args)
 {

@@ -1,7 +1,7 @@
 /* hgemm.c - scalar and the table. */
 #include "hgemm.h"
 
-#include "../runtime/half.h"
+#include "../common/half.h"
 
 static size_t hgemm_units(const void *args) { return ((const pcx_hgemm_args *)args)->m; }
 

@@ -2,7 +2,7 @@
 #ifndef PCX_LAYERNORM_H
 #define PCX_LAYERNORM_H
 
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 #include <math.h>
 

@@ -2,7 +2,7 @@
 #ifndef PCX_LRN_H
 #define PCX_LRN_H
 
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 #include <math.h>
 

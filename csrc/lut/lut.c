@@ -1,5 +1,5 @@
 /* lut.c - one load per element; a table of 256 does not fit vector registers. */
-#include "../runtime/walk.h"
+#include "../common/walk.h"
 
 static walk lut_walk(const void *args)
 {

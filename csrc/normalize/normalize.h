@@ -7,7 +7,7 @@
 #ifndef PCX_NORMALIZE_H
 #define PCX_NORMALIZE_H
 
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 enum { NORMALIZE_PERIOD = 256, NORMALIZE_CHUNK = 4096 };
 

@@ -2,7 +2,7 @@
 #ifndef PCX_PDWCONV_H
 #define PCX_PDWCONV_H
 
-#include "../runtime/act.h"
+#include "../common/act.h"
 
 /* The planes [begin, end), output by output. */
 static inline void pdwconv_plain(const pcx_pdwconv_args *p, size_t begin, size_t end)

@@ -9,7 +9,7 @@
 #ifndef PCX_PERMUTE_H
 #define PCX_PERMUTE_H
 
-#include "../runtime/walk.h"
+#include "../common/walk.h"
 
 enum { PERMUTE_P = 64, PERMUTE_Q = 64 };
 

@@ -2,7 +2,7 @@
 #ifndef PCX_POOL_H
 #define PCX_POOL_H
 
-#include "../runtime/taps.h"
+#include "../common/taps.h"
 
 #include <math.h>
 

@@ -2,8 +2,8 @@
 #ifndef PCX_Q4GEMM_H
 #define PCX_Q4GEMM_H
 
-#include "../runtime/half.h"
-#include "../runtime/qepilogue.h"
+#include "../common/half.h"
+#include "../common/qepilogue.h"
 
 enum {
     Q4_NR = 16,

@@ -2,8 +2,8 @@
 #ifndef PCX_QBINARY_H
 #define PCX_QBINARY_H
 
-#include "../runtime/qepilogue.h"
-#include "../runtime/walk.h"
+#include "../common/qepilogue.h"
+#include "../common/walk.h"
 
 PCX_HIDDEN pcx_run_fn qbinary_avx2;
 PCX_HIDDEN pcx_size_fn qbinary_avx2_scratch;

@@ -219,13 +219,13 @@ void qconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
 size_t qconv_prepared(const void *args)
 {
     const qconv_grid g = qconv_split(args);
-    return qproof_bytes(g.panels, g.steps);
+    return qgemm_acc16_bytes(g.panels, g.steps);
 }
 
 void qconv_prepare(const void *args, void *prepared)
 {
     const qconv_grid g = qconv_split(args);
-    qproof_make(g.panels, g.steps, ((const pcx_qconv_args *)args)->w, prepared);
+    qgemm_acc16_make(g.panels, g.steps, ((const pcx_qconv_args *)args)->w, prepared);
 }
 
 #endif

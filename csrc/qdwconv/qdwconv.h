@@ -2,7 +2,7 @@
 #ifndef PCX_QDWCONV_H
 #define PCX_QDWCONV_H
 
-#include "../runtime/qepilogue.h"
+#include "../common/qepilogue.h"
 
 /*
  * The units: strips of output pixels times slices of channels, those of one strip together: what a thread reads are

@@ -24,7 +24,7 @@ static size_t room_make(const pcx_qdwconv_args *p, char *scratch, room *r)
 {
     const size_t padding = round_up(p->kh * sizeof *r->row, 64), line = round_up(line_bytes(p) + 2 * QDW_NC, 64);
     const size_t rest = padding + line, proofs = rest + (p->c < QDW_NC ? line : 0);
-    const size_t lines = proofs + (p->prepared && !p->wzp ? 0 : round_up(qdwproof_bytes(p->kh, p->kw, p->c), 64));
+    const size_t lines = proofs + (p->prepared && !p->wzp ? 0 : round_up(qdwconv_acc16_bytes(p->kh, p->kw, p->c), 64));
     if (scratch)
         *r = (room){ (const uint8_t **)scratch, (uint8_t *)scratch + padding, (uint8_t *)scratch + rest,
                      scratch + proofs, scratch + lines };
@@ -47,7 +47,7 @@ static void room_fill(const pcx_qdwconv_args *p, room *r)
     if (p->c < QDW_NC && rest)
         memcpy(r->rest, p->x + all - rest, rest);
     if (!p->prepared || p->wzp)
-        qdwproof_make(p->kh, p->kw, p->c, p->w, p->wzp, r->proofs);
+        qdwconv_acc16_make(p->kh, p->kw, p->c, p->w, p->wzp, r->proofs);
 }
 
 /* Column x of line y of an image, in r->rest where reads pass the end of all. */
@@ -128,13 +128,13 @@ void qdwconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
 size_t qdwconv_prepared(const void *args)
 {
     const pcx_qdwconv_args *p = args;
-    return qdwproof_bytes(p->kh, p->kw, p->c);
+    return qdwconv_acc16_bytes(p->kh, p->kw, p->c);
 }
 
 void qdwconv_prepare(const void *args, void *prepared)
 {
     const pcx_qdwconv_args *p = args;
-    qdwproof_make(p->kh, p->kw, p->c, p->w, NULL, prepared); /* of the weights alone: all that is sure to be constant */
+    qdwconv_acc16_make(p->kh, p->kw, p->c, p->w, NULL, prepared); /* of the weights alone: all that is sure to be constant */
 }
 
 #endif

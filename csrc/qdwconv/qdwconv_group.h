@@ -11,7 +11,7 @@ PCX_TARGET("avx2,fma")
 typedef struct {
     __m256i base[4]; /* where the sums start */
     __m256 scale[4];
-    const qdwproof *proof;
+    const qdwconv_acc16 *proof;
     size_t j;          /* the first of the channels */
     size_t skip, cols; /* of the 32, [skip, skip + cols) are to be written */
     int plain, small;  /* to u8 without residual, and table but with `all`; qt_small_avx2 */

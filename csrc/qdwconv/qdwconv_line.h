@@ -6,8 +6,8 @@
 #ifndef PCX_QDWCONV_LINE_H
 #define PCX_QDWCONV_LINE_H
 
-#include "../runtime/qepilogue.h"
-#include "qdwproof.h"
+#include "../common/qepilogue.h"
+#include "qdwconv_acc16.h"
 
 #if PCX_X86
 
@@ -16,7 +16,7 @@ typedef struct {
     size_t kh, kw, sw, dw, c;
     int32_t xzp;
     const int32_t *colsum, *wzp; /* [c]; wzp may be NULL */
-    const qdwproof *proofs;      /* qdwproof_make of the same kh, kw and wzp */
+    const qdwconv_acc16 *proofs;      /* qdwconv_acc16_make of the same kh, kw and wzp */
     const qtail *tail;           /* its arrays are [c] */
     void *room;                  /* qdw_line_bytes, aligned to 64, of this thread alone */
 } qdw_layer;

@@ -1,4 +1,4 @@
-/* qdwconv_line_avx2.c - lines of a depthwise convolution, 32 channels at a time, taps in pairs: qdwproof.h. */
+/* qdwconv_line_avx2.c - lines of a depthwise convolution, 32 channels at a time, taps in pairs: qdwconv_acc16.h. */
 #include "qdwconv_pixels.h"
 #include "qdwconv_slide.h"
 
@@ -33,7 +33,7 @@ static void group_make(const qdw_layer *l, size_t index, dw_group *to)
 {
     uint32_t room[4][QDW_NC];
     const qtail *t = l->tail;
-    const qdwproof *g = l->proofs + index;
+    const qdwconv_acc16 *g = l->proofs + index;
     const size_t j = g->first, skip = index * QDW_NC - j, cols = min_size(QDW_NC, l->c - index * QDW_NC);
     const void *bias = all32(t->q.bias, j, skip + cols, room[0]), *sum = all32(l->colsum, j, skip + cols, room[1]);
     const void *wzp = all32(l->wzp, j, skip + cols, room[2]), *scale = all32(t->q.scale, j, skip + cols, room[3]);

@@ -16,7 +16,7 @@ typedef struct {
 } dw_pixel_run;
 
 /* One window: pairs [from, to) of a pixel and its two halves of 16 channels. */
-PCX_INLINE void dw_window(const int count, const size_t pairs, const size_t T, const qdwproof *g, size_t from,
+PCX_INLINE void dw_window(const int count, const size_t pairs, const size_t T, const qdwconv_acc16 *g, size_t from,
                           size_t to, const uintptr_t *tap, const uintptr_t *base, __m256i acc[][2])
 {
     PCX_UNROLL for (int i = 0; i < count; i++)
@@ -39,7 +39,7 @@ PCX_INLINE void dw_window(const int count, const size_t pairs, const size_t T, c
 }
 
 /* All windows, two at a time: vpmaddwd adds the two while it widens them. */
-PCX_INLINE void dw_windows(const int count, const size_t pairs, const size_t T, const qdwproof *g,
+PCX_INLINE void dw_windows(const int count, const size_t pairs, const size_t T, const qdwconv_acc16 *g,
                            const uintptr_t *tap, const uintptr_t *base, __m256i sum[][4])
 {
     const __m256i ones = _mm256_set1_epi16(1);
@@ -63,7 +63,7 @@ PCX_INLINE void dw_windows(const int count, const size_t pairs, const size_t T, 
 }
 
 /* Nothing proven: products of int16. */
-PCX_INLINE void dw_wide(const int count, const size_t pairs, const qdwproof *g, const uintptr_t *tap,
+PCX_INLINE void dw_wide(const int count, const size_t pairs, const qdwconv_acc16 *g, const uintptr_t *tap,
                         const uintptr_t *base, __m256i sum[][4])
 {
     const __m256i zero = _mm256_setzero_si256();

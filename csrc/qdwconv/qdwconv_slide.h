@@ -285,7 +285,7 @@ LINE(3, 1) LINE(3, 2) LINE(5, 1) LINE(5, 2)
 #undef LINE
 
 /* The function that slides, if there is one. */
-static dw_line_fn *dw_choose_line(const qdw_layer *l, const qdwproof *g)
+static dw_line_fn *dw_choose_line(const qdw_layer *l, const qdwconv_acc16 *g)
 {
     if (g->window != 7 || l->kh != l->kw || l->dw != 1 || (l->sw != 1 && l->sw != 2))
         return NULL;

@@ -2,8 +2,8 @@
 #ifndef PCX_QGEMM_H
 #define PCX_QGEMM_H
 
-#include "../runtime/qepilogue.h"
-#include "qproof.h"
+#include "../common/qepilogue.h"
+#include "qgemm_acc16.h"
 
 /* Rows of a unit: at most `rows`, a multiple of the tile's six; the blocks are about equal. */
 typedef struct {

@@ -42,7 +42,7 @@ typedef struct {
     int32_t fix[QGEMM_NR];
 } parts;
 
-static void part_make(const qproof_part *from, const int8_t *w, qgemm_tile *t, int32_t *fix)
+static void part_make(const qgemm_acc16_part *from, const int8_t *w, qgemm_tile *t, int32_t *fix)
 {
     t->steps = from->steps;
     t->window = from->window;
@@ -55,8 +55,8 @@ static void part_make(const qproof_part *from, const int8_t *w, qgemm_tile *t, i
 static void parts_make(const qgemm_block *b, size_t panel, parts *to)
 {
     const int8_t *w = b->w + panel * b->steps * QGEMM_STEP;
-    const qproof none = { .main = { .steps = b->steps } }, *proof = b->proof ? b->proof + panel : &none;
-    qproof_part first = proof->main;
+    const qgemm_acc16 none = { .main = { .steps = b->steps } }, *proof = b->proof ? b->proof + panel : &none;
+    qgemm_acc16_part first = proof->main;
     memset(to, 0, sizeof *to);
     if (b->rows <= 2 && first.window && !proof->rest.steps)
         first.window = 1; /* weights are read but once: their starts would cost more than they save */
@@ -214,13 +214,13 @@ void qgemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
 size_t qgemm_prepared(const void *args)
 {
     const pcx_qgemm_args *p = args;
-    return qproof_bytes(ceil_div(p->n, QGEMM_NR), ceil_div(p->k, 4));
+    return qgemm_acc16_bytes(ceil_div(p->n, QGEMM_NR), ceil_div(p->k, 4));
 }
 
 void qgemm_prepare(const void *args, void *prepared)
 {
     const pcx_qgemm_args *p = args;
-    qproof_make(ceil_div(p->n, QGEMM_NR), ceil_div(p->k, 4), p->w, prepared);
+    qgemm_acc16_make(ceil_div(p->n, QGEMM_NR), ceil_div(p->k, 4), p->w, prepared);
 }
 
 PCX_TARGET_END

@@ -5,8 +5,8 @@
 #ifndef PCX_QGEMM_BLOCK_H
 #define PCX_QGEMM_BLOCK_H
 
-#include "../runtime/qepilogue.h"
-#include "qproof.h"
+#include "../common/qepilogue.h"
+#include "qgemm_acc16.h"
 
 enum { QGEMM_MR = 6 };
 
@@ -21,7 +21,7 @@ typedef struct {
     size_t k, steps, n;              /* products per output, in `steps` steps of four with padding */
     const int8_t *w;                 /* [ceil(n/16),steps,16,4] */
     const int32_t *colsum, *wzp;
-    const qproof *proof;             /* [ceil(n/16)] or NULL */
+    const qgemm_acc16 *proof;             /* [ceil(n/16)] or NULL */
     char *scratch;                   /* qgemm_block_scratch(steps) bytes */
     const qtail *tail;
     void *out;
@@ -32,16 +32,16 @@ typedef struct {
 static inline size_t qgemm_wide(size_t steps) { return steps * 2 * QGEMM_STEP; }
 static inline size_t qgemm_block_scratch(size_t steps)
 {
-    return qgemm_wide(steps) + 2 * qproof_rest(steps) * sizeof(ptrdiff_t);
+    return qgemm_wide(steps) + 2 * qgemm_acc16_rest(steps) * sizeof(ptrdiff_t);
 }
 
 /* One tile's operands. */
 typedef struct {
     const uint8_t *const *row; /* QGEMM_MR rows; step s of a row is 4 bytes at offset[s], or at 4 s */
     const ptrdiff_t *offset;
-    size_t steps, window;            /* qproof_part's */
+    size_t steps, window;            /* qgemm_acc16_part's */
     const int8_t *w;                 /* of these steps */
-    const int16_t *start, *wide;     /* qproof_part's; by qgemm_widen, where window is 0 */
+    const int16_t *start, *wide;     /* qgemm_acc16_part's; by qgemm_widen, where window is 0 */
     const int32_t (*from)[QGEMM_NR]; /* where the sums of each row start */
     int32_t (*sum)[QGEMM_NR];        /* where they end */
 } qgemm_tile;

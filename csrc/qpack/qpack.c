@@ -1,5 +1,5 @@
 /* qpack.c - integer weights that are known only at run time to panels of 16 columns, fours along l. */
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 enum { QPACK_NR = 16, QPACK_KR = 4 };
 

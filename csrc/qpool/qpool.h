@@ -2,8 +2,8 @@
 #ifndef PCX_QPOOL_H
 #define PCX_QPOOL_H
 
-#include "../runtime/qepilogue.h"
-#include "../runtime/taps.h"
+#include "../common/qepilogue.h"
+#include "../common/taps.h"
 
 enum { QPOOL_LANES = 64 };
 

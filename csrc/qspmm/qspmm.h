@@ -2,8 +2,8 @@
 #ifndef PCX_QSPMM_H
 #define PCX_QSPMM_H
 
-#include "../runtime/qepilogue.h"
-#include "qspwindow.h"
+#include "../common/qepilogue.h"
+#include "qspmm_acc16.h"
 
 enum {
     QSP_PX = 8,     /* pixels of a vector: each four u8 of one block */

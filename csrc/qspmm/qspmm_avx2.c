@@ -7,13 +7,13 @@ PCX_TARGET("avx2,fma")
 size_t qspmm_prepared(const void *args)
 {
     const pcx_qspmm_args *p = args;
-    return qsp_windows_bytes(p->n, p->blocks);
+    return qspmm_acc16_bytes(p->n, p->blocks);
 }
 
 void qspmm_prepare(const void *args, void *prepared)
 {
     const pcx_qspmm_args *p = args;
-    qsp_windows_make(p->n, p->blocks, p->rows, p->index, p->w, prepared);
+    qspmm_acc16_make(p->n, p->blocks, p->rows, p->index, p->w, prepared);
 }
 
 /* ---- the panel: u8[steps][vectors][8 pixels][4 k] ---- */
@@ -351,7 +351,7 @@ void qspmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qspmm_args *p = args;
     const qspmm_grid g = qspmm_split(p);
-    const qsp_windows *proven = p->prepared;
+    const qspmm_acc16 *proven = p->prepared;
     if (begin >= end)
         return;
     const qtail tail = qtail_make(&p->tail, p->ot);

@@ -2,7 +2,7 @@
 #ifndef PCX_QUANTIZE_H
 #define PCX_QUANTIZE_H
 
-#include "../runtime/round.h"
+#include "../common/round.h"
 
 enum { QUANTIZE_CHUNK = 4096, QUANTIZE_SMALL = 1 << 21 };
 

@@ -7,7 +7,7 @@
 #ifndef PCX_REDUCE_H
 #define PCX_REDUCE_H
 
-#include "../runtime/act.h"
+#include "../common/act.h"
 
 #include <math.h>
 

@@ -2,7 +2,7 @@
 #ifndef PCX_RESAMPLE_H
 #define PCX_RESAMPLE_H
 
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 enum { RESAMPLE_ROWS = 16 };
 

@@ -2,7 +2,7 @@
 #ifndef PCX_CONTRACT_H
 #define PCX_CONTRACT_H
 
-#include "pcx.h"
+#include "../common/pcx.h"
 
 enum { CONTRACT_SLOTS = 64, CONTRACT_DIMS = 8 };
 

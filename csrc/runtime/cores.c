@@ -1,6 +1,6 @@
 /* cores.c - how many cores this process may use: affinity and the cgroup's CPU quota. */
 #define _GNU_SOURCE
-#include "pcx.h"
+#include "../common/pcx.h"
 
 #include <stdio.h>
 #include <unistd.h>

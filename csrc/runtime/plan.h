@@ -2,7 +2,6 @@
 #ifndef PCX_PLAN_H
 #define PCX_PLAN_H
 
-#include "contract.h"
 #include "json.h"
 
 enum { REGION_ARENA, REGION_TENSOR, REGION_INPUT, REGION_OUTPUT, REGIONS };
@@ -51,55 +50,12 @@ struct pcx_plan {
 /* Zeroed memory, aligned to 64 bytes, that lives as long as the plan; NULL when there is none. */
 void *plan_keep(pcx_plan *plan, size_t count, size_t size);
 
-/* load.c: a safetensors file's bytes -> its tensors (kept), metadata and graph. */
+/* What a plan is made from: named constant arrays, and its graph as JSON text. */
 typedef struct {
     const pcx_tensor *tensors;
     size_t count;
     const char *graph;
     size_t length;
-} container;
-int container_read(pcx_plan *plan, container *file, const reason *why);
-
-/* graph.c: fill `programs`. */
-int graph_read(pcx_plan *plan, const container *file, uint32_t cpu, const reason *why);
-
-/* ---- while a graph is read ---- */
-
-typedef struct {
-    const pcx_kernel *kernel;
-    const pcx_impl *impl;
-    contract contract;
-} kernel_row;
-
-/* A constant array of the graph. */
-typedef struct {
-    const pcx_tensor *tensor;
-    const unsigned char *data; /* aligned to 64 bytes */
-    int own;                   /* it is a copy: nobody changes it after it was checked */
-} constant;
-
-typedef struct prepared prepared;
-
-typedef struct {
-    pcx_plan *plan;
-    const reason *why;
-    const json *graph;
-    kernel_row *kernels;
-    size_t kernel_count;
-    constant *constants;
-    size_t constant_count;
-    prepared *made[256];
-
-    program *program; /* what is being read, for messages and look-ups */
-    size_t step;
-    const char *kernel;
-    span slot;
-} builder;
-
-/* Refuse, saying where. */
-int builder_refuse(const builder *b, const char *format, ...) PCX_PRINTF(2, 3);
-
-/* step.c: node `at` -> step b->step of b->program, whose slots and patches have room. */
-int step_read(builder *b, size_t at);
+} plan_source;
 
 #endif

@@ -2,7 +2,7 @@
 #ifndef PCX_REASON_H
 #define PCX_REASON_H
 
-#include "pcx.h"
+#include "../common/pcx.h"
 
 typedef struct {
     char *text; /* `room` bytes, or NULL */

@@ -2,7 +2,7 @@
 #ifndef PCX_THREADS_H
 #define PCX_THREADS_H
 
-#include "pcx.h"
+#include "../common/pcx.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>

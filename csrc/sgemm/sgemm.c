@@ -1,7 +1,7 @@
 /* sgemm.c - scalar and the table. */
 #include "sgemm.h"
 
-#include "../runtime/act.h"
+#include "../common/act.h"
 
 sgemm_split sgemm_split_of(size_t m, size_t n, size_t k, size_t most)
 {

@@ -2,7 +2,7 @@
 #ifndef PCX_SGEMM_H
 #define PCX_SGEMM_H
 
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 enum { SGEMM_NR = 16, SGEMM_TALL = 6, SGEMM_MB = 16 * SGEMM_TALL };
 

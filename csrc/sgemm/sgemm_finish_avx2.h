@@ -4,7 +4,7 @@
 
 #include "sgemm.h"
 
-#include "../runtime/act_avx2.h"
+#include "../common/act_avx2.h"
 
 #if PCX_X86
 

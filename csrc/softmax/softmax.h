@@ -2,7 +2,7 @@
 #ifndef PCX_SOFTMAX_H
 #define PCX_SOFTMAX_H
 
-#include "../runtime/act.h"
+#include "../common/act.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* spack.c - weights that are known only at run time to panels of 16 columns.  A unit is a panel. */
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 enum { SPACK_NR = 16 };
 

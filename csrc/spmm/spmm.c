@@ -1,7 +1,7 @@
 /* spmm.c - scalar and the table. */
 #include "spmm.h"
 
-#include "../runtime/act.h"
+#include "../common/act.h"
 
 spmm_split spmm_split_of(size_t m, size_t n, size_t nnz)
 {

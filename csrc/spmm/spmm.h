@@ -2,7 +2,7 @@
 #ifndef PCX_SPMM_H
 #define PCX_SPMM_H
 
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 enum {
     SPMM_LANES = 8,   /* pixels of a vector */

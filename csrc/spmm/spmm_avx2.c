@@ -5,7 +5,7 @@
  */
 #include "spmm.h"
 
-#include "../runtime/act_avx2.h"
+#include "../common/act_avx2.h"
 #include "spmm_transpose.h"
 
 #if PCX_X86

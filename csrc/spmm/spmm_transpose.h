@@ -2,7 +2,7 @@
 #ifndef PCX_SPMM_TRANSPOSE_H
 #define PCX_SPMM_TRANSPOSE_H
 
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 #if PCX_X86
 #include <immintrin.h>

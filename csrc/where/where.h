@@ -2,7 +2,7 @@
 #ifndef PCX_WHERE_H
 #define PCX_WHERE_H
 
-#include "../runtime/walk.h"
+#include "../common/walk.h"
 
 PCX_HIDDEN pcx_run_fn where_avx2;
 

@@ -1,8 +1,10 @@
 """The C library by itself: built by CMake, installed, found, and running plans without Python."""
 
 import os
+import re
 import shutil
 import subprocess
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +33,22 @@ def command(*args, good=True):
     run = subprocess.run([str(a) for a in args], capture_output=True, text=True, timeout=600)
     assert (run.returncode == 0) == good, run.stdout + run.stderr
     return run.stdout + run.stderr
+
+
+def test_the_includes_of_c_point_down_and_in_no_circle():
+    csrc = ROOT / "csrc"
+    includes = {
+        path.resolve(): [
+            (path.parent / name).resolve() for name in re.findall(r'^#include "(.*)"', path.read_text(), re.M)
+        ]
+        for path in csrc.rglob("*.[ch]")
+    }
+    allowed = {"common": {"csrc", "common"}, "runtime": {"csrc", "common", "runtime"}, "csrc": {"csrc"}}
+    for path, names in includes.items():
+        assert "runtime" not in {n.parent.name for n in names} or path.parent.name == "runtime", path
+        folders = {n.parent.name for n in names}
+        assert folders <= allowed.get(path.parent.name, folders), path
+    TopologicalSorter(includes).prepare()
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,5 @@
 /*
- * qspwindow.h - which blocks of an output may share int16 lanes, proven from the weights.
+ * qspmm_acc16.h - which blocks of an output may share int16 lanes, proven from the weights.
  *
  * A block leaves two int16 lanes per pixel, each the sum of two products with u8.  Let P and N be the sums of a
  * lane's positive and of its negated negative weights.  Blocks whose P and N are at most 128 together, lane by
@@ -7,10 +7,10 @@
  * A sum's order is free, so windows are made of any blocks of one output, largest first.  What is too large for a
  * window of its own is split in two: w = main + rest.
  */
-#ifndef PCX_QSPWINDOW_H
-#define PCX_QSPWINDOW_H
+#ifndef PCX_QSPMM_ACC16_H
+#define PCX_QSPMM_ACC16_H
 
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 enum {
     QSP_NR = 32,    /* outputs of a group */
@@ -32,7 +32,7 @@ typedef struct {
     size_t usable;       /* 0: rows name more blocks than there are */
     const uint32_t *words;
     size_t first[];      /* [groups] */
-} qsp_windows;
+} qspmm_acc16;
 
 /* A block that fits a window, and what is left of it, 0 as a rule; four int8 each. */
 typedef struct {
@@ -60,8 +60,8 @@ static inline uint32_t qsp_word(const int8_t w[4])
 }
 
 /* Bytes for the windows of so many outputs and blocks, whatever the weights; those not needed stay untouched. */
-PCX_HIDDEN size_t qsp_windows_bytes(size_t n, size_t blocks);
-PCX_HIDDEN void qsp_windows_make(size_t n, size_t blocks, const int32_t *rows, const uint16_t *index, const int8_t *w,
+PCX_HIDDEN size_t qspmm_acc16_bytes(size_t n, size_t blocks);
+PCX_HIDDEN void qspmm_acc16_make(size_t n, size_t blocks, const int32_t *rows, const uint16_t *index, const int8_t *w,
                                  void *to);
 
 #endif

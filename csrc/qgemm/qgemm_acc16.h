@@ -1,5 +1,5 @@
 /*
- * qproof.h - how many steps of packed weights may share int16 lanes, proven from the weights.
+ * qgemm_acc16.h - how many steps of packed weights may share int16 lanes, proven from the weights.
  *
  * A step leaves two int16 lanes per column: the sums of its first and of its last two products
  * with u8.  Let P and N be the sums of the positive and of the negated negative weights of a set.
@@ -11,12 +11,12 @@
  *
  * Weights of any size are made to fit: what is too much is taken out of `main` into `rest`, the few
  * steps that have any, and is added up on its own: w = main + rest.  The widest window is not always
- * the fastest then; qproof_make weighs steps by what they were measured to cost.
+ * the fastest then; qgemm_acc16_make weighs steps by what they were measured to cost.
  */
-#ifndef PCX_QPROOF_H
-#define PCX_QPROOF_H
+#ifndef PCX_QGEMM_ACC16_H
+#define PCX_QGEMM_ACC16_H
 
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 enum { QGEMM_NR = 16, QGEMM_STEP = 64 /* bytes of a step: 16 columns, 4 k */ };
 
@@ -27,22 +27,22 @@ typedef struct {
     const uint32_t *at;     /* [steps]: which steps of the panel these are; NULL: all */
     const int16_t *start;   /* [ceil(steps/window)][16 columns][2], for windows of 2 and more */
     int32_t fix[QGEMM_NR];  /* what the starts add to a column */
-} qproof_part;
+} qgemm_acc16_part;
 
 /* One panel of 16 columns; rest.steps is 0 where weights fit as they are. */
 typedef struct {
-    _Alignas(64) qproof_part main;
-    qproof_part rest;
-} qproof;
+    _Alignas(64) qgemm_acc16_part main;
+    qgemm_acc16_part rest;
+} qgemm_acc16;
 
 /* How many steps may have a rest. */
-static inline size_t qproof_rest(size_t steps) { return steps / 2 + 8; }
+static inline size_t qgemm_acc16_rest(size_t steps) { return steps / 2 + 8; }
 
 /*
- * Bytes for, and the proofs of, panels of `steps` steps: i8[panels,steps,16,4] -> qproof[panels] and
+ * Bytes for, and the proofs of, panels of `steps` steps: i8[panels,steps,16,4] -> qgemm_acc16[panels] and
  * what they point to.  The bytes are for the worst weights; those not needed, at the end, stay untouched.
  */
-PCX_HIDDEN size_t qproof_bytes(size_t panels, size_t steps);
-PCX_HIDDEN void qproof_make(size_t panels, size_t steps, const int8_t *w, void *proofs);
+PCX_HIDDEN size_t qgemm_acc16_bytes(size_t panels, size_t steps);
+PCX_HIDDEN void qgemm_acc16_make(size_t panels, size_t steps, const int8_t *w, void *proofs);
 
 #endif

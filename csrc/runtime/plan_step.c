@@ -1,5 +1,5 @@
-/* step.c - one step: every slot against the kernel's contract. */
-#include "plan.h"
+/* plan_step.c - one step: every slot against the kernel's contract. */
+#include "plan_step.h"
 
 enum {
     SMALL = 16384,      /* bytes; a step that touches no more is done before another thread hears of it */
@@ -194,7 +194,7 @@ static int pointers_read(builder *b, size_t at, const contract *c, size_t first,
     return PCX_OK;
 }
 
-int step_read(builder *b, size_t at)
+int plan_step_read(builder *b, size_t at)
 {
     program *p = b->program;
     step *s = p->steps + b->step;

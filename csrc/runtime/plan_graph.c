@@ -1,5 +1,5 @@
 /*
- * graph.c - the graph of steps, format 2:
+ * plan_graph.c - the graph of steps, format 2:
  * {"format": 2, "kernels": [["sgemm", 1], ...], "tensors": ["name", ...], "programs": [
  *     {"inputs": [{"name": "x", "dtype": "f32", "shape": [1, 3]}], "outputs": [...],
  *      "arena": bytes, "times": 1, "steps": [[kernel, slot, slot, ...], ...]}]}
@@ -8,34 +8,15 @@
  * With "times" (a key that readers of format 1 refuse) steps see one part of so many of each input and output, cut along
  * the first dimension; they are run once for each part.
  */
-#include "plan.h"
+#include "plan_graph.h"
 
-#include <stdarg.h>
-#include <stdio.h>
+#include "plan_step.h"
+
 #include <stdlib.h>
 
 enum { FORMAT = 2, TIMES = 1 << 16, STEPS = 100000, PROGRAMS = 4096, PORTS = 1024, KERNELS = 1024 };
 #define ARENA ((uint64_t)8 << 30)
 #define PORT_BYTES ((uint64_t)1 << 40)
-
-int builder_refuse(const builder *b, const char *format, ...)
-{
-    char what[256], slot[64] = "", place[128] = "";
-    va_list args;
-    va_start(args, format);
-    vsnprintf(what, sizeof what, format, args);
-    va_end(args);
-    if (b->slot.length)
-        snprintf(slot, sizeof slot, ", %.*s", (int)b->slot.length, b->slot.text);
-    if (b->program) {
-        const size_t index = (size_t)(b->program - b->plan->programs);
-        if (b->kernel)
-            snprintf(place, sizeof place, "program %zu, step %zu (%s)%s: ", index, b->step, b->kernel, slot);
-        else
-            snprintf(place, sizeof place, "program %zu: ", index);
-    }
-    return refuse(b->why, "%s%s", place, what);
-}
 
 /* The list `key` of the object `at`: its node, or 0. */
 static size_t list_of(const builder *b, size_t at, const char *key, size_t most)
@@ -108,20 +89,20 @@ static int tensors_find(builder *b, size_t list, const pcx_tensor **sorted, size
     return PCX_OK;
 }
 
-static int tensors_read(builder *b, const container *file)
+static int tensors_read(builder *b, const plan_source *source)
 {
     const size_t list = list_of(b, 0, "tensors", SIZE_MAX);
     if (!list)
         return builder_refuse(b, "tensors must be a list of names");
     b->constant_count = b->graph->nodes[list].count;
     b->constants = calloc(max_size(b->constant_count, 1), sizeof *b->constants);
-    const pcx_tensor **sorted = malloc(max_size(file->count, 1) * sizeof *sorted);
+    const pcx_tensor **sorted = malloc(max_size(source->count, 1) * sizeof *sorted);
     if (!b->constants || !sorted)
         return free(sorted), PCX_NO_MEMORY;
-    for (size_t i = 0; i < file->count; i++)
-        sorted[i] = file->tensors + i;
-    qsort(sorted, file->count, sizeof *sorted, by_name);
-    const int code = tensors_find(b, list, sorted, file->count);
+    for (size_t i = 0; i < source->count; i++)
+        sorted[i] = source->tensors + i;
+    qsort(sorted, source->count, sizeof *sorted, by_name);
+    const int code = tensors_find(b, list, sorted, source->count);
     free(sorted);
     return code;
 }
@@ -247,7 +228,7 @@ static int program_read(builder *b, size_t at, size_t *steps)
     code = steps_room(b, list);
     size_t k = list + 1;
     for (b->step = 0; b->step < b->program->step_count && !code; b->step++, k = j->nodes[k].next)
-        code = step_read(b, k);
+        code = plan_step_read(b, k);
     b->kernel = NULL;
     b->slot.length = 0;
     return code;
@@ -273,7 +254,7 @@ static int programs_read(builder *b)
     return code;
 }
 
-static int root_read(builder *b, const container *file, uint32_t cpu)
+static int root_read(builder *b, const plan_source *source, uint32_t cpu)
 {
     static const char *const words[] = { "format", "kernels", "tensors", "programs" };
     size_t format;
@@ -288,17 +269,17 @@ static int root_read(builder *b, const container *file, uint32_t cpu)
     for (size_t i = 0; i < b->kernel_count && !code; i++)
         b->kernels[i].impl = pcx_select(b->kernels[i].kernel, cpu);
     if (!code)
-        code = tensors_read(b, file);
+        code = tensors_read(b, source);
     return code ? code : programs_read(b);
 }
 
-int graph_read(pcx_plan *plan, const container *file, uint32_t cpu, const reason *why)
+int plan_graph_read(pcx_plan *plan, const plan_source *source, uint32_t cpu, const reason *why)
 {
     json graph;
-    int code = json_read(&graph, file->graph, file->length, why);
+    int code = json_read(&graph, source->graph, source->length, why);
     builder b = { .plan = plan, .why = why, .graph = &graph };
     if (!code)
-        code = root_read(&b, file, cpu);
+        code = root_read(&b, source, cpu);
     json_free(&graph);
     free(b.kernels);
     free(b.constants);

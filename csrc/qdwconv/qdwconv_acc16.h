@@ -1,9 +1,9 @@
 /*
- * qdwproof.h - depthwise weights for AVX2, and how many pairs of taps may share int16 lanes.
+ * qdwconv_acc16.h - depthwise weights for AVX2, and how many pairs of taps may share int16 lanes.
  *
  * Taps are taken in pairs, 32 channels at a time: rows 0 and 1, 2 and 3 ..., column by column; then, if a last row
  * is left over, two of its columns at a time.  So whoever slides along a line interleaves two rows once for all
- * windows that meet a column.  The bounds are those of qproof.h: P, N <= 128 in each pair; P + N <= 256 in a window
+ * windows that meet a column.  The bounds are those of qgemm_acc16.h: P, N <= 128 in each pair; P + N <= 256 in a window
  * of several pairs, whose lane starts at floor(255 (N - P) / 2).  One window of 7 pairs holds 3 x 3 taps, two
  * hold 5 x 5; two cost little more than one, as vpmaddwd adds two int16 sums while it widens.  Where one holds
  * all taps, it starts at 255 N and is read as unsigned.
@@ -11,10 +11,10 @@
  * Interleaving bytes of two taps works within 128-bit halves, so vectors hold the channels
  *   int16, half h:   8h..8h+7 | 8h+16..8h+23        int32, quarter q:   4q..4q+3 | 4q+16..4q+19
  */
-#ifndef PCX_QDWPROOF_H
-#define PCX_QDWPROOF_H
+#ifndef PCX_QDWCONV_ACC16_H
+#define PCX_QDWCONV_ACC16_H
 
-#include "../runtime/pcx.h"
+#include "../common/pcx.h"
 
 enum { QDW_NC = 32 };
 
@@ -27,13 +27,13 @@ typedef struct {
     int single;           /* one window of several pairs holds all: its sums are unsigned */
     size_t first;
     int32_t fix[QDW_NC]; /* what the starts add to each channel */
-} qdwproof;
+} qdwconv_acc16;
 
 /* Groups of 32 channels; the last one ends at c and so may overlap the one before. */
 static inline size_t qdw_groups(size_t c) { return ceil_div(c, QDW_NC); }
 
-/* Bytes for, and the groups of, w i8[kh*kw,c]: first qdwproof[qdw_groups(c)], then what they point to. */
-PCX_HIDDEN size_t qdwproof_bytes(size_t kh, size_t kw, size_t c);
-PCX_HIDDEN void qdwproof_make(size_t kh, size_t kw, size_t c, const int8_t *w, const int32_t *wzp, void *proofs);
+/* Bytes for, and the groups of, w i8[kh*kw,c]: first qdwconv_acc16[qdw_groups(c)], then what they point to. */
+PCX_HIDDEN size_t qdwconv_acc16_bytes(size_t kh, size_t kw, size_t c);
+PCX_HIDDEN void qdwconv_acc16_make(size_t kh, size_t kw, size_t c, const int8_t *w, const int32_t *wzp, void *proofs);
 
 #endif

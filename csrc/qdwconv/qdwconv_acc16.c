@@ -1,5 +1,5 @@
-/* qdwproof.c - see qdwproof.h. */
-#include "qdwproof.h"
+/* qdwconv_acc16.c - see qdwconv_acc16.h. */
+#include "qdwconv_acc16.h"
 
 enum { PAIR = 128, WINDOW = 256 };
 
@@ -10,10 +10,10 @@ static size_t channel32(size_t quarter, size_t lane) { return 4 * quarter + lane
 static size_t weight_bytes(size_t taps) { return ceil_div(taps, 2) * 4 * QDW_NC; }
 static size_t start_bytes(size_t taps) { return ceil_div(ceil_div(taps, 2), 3) * 2 * QDW_NC; }
 
-size_t qdwproof_bytes(size_t kh, size_t kw, size_t c)
+size_t qdwconv_acc16_bytes(size_t kh, size_t kw, size_t c)
 {
     const size_t taps = kh * kw;
-    return qdw_groups(c) * (sizeof(qdwproof) + weight_bytes(taps) + start_bytes(taps)) + taps * QDW_NC;
+    return qdw_groups(c) * (sizeof(qdwconv_acc16) + weight_bytes(taps) + start_bytes(taps)) + taps * QDW_NC;
 }
 
 /* A group's weights [taps][32], in the order of the pairs, zero beyond c. */
@@ -76,7 +76,7 @@ static size_t widest(const view *v)
     return 1;
 }
 
-static void fill_windows(const view *v, qdwproof *g, int8_t *w, int16_t *start)
+static void fill_windows(const view *v, qdwconv_acc16 *g, int8_t *w, int16_t *start)
 {
     for (size_t half = 0; half < 2; half++)
         for (size_t t = 0; t < v->taps; t += 2)
@@ -109,14 +109,14 @@ static void fill_wide(const view *v, const int32_t *wzp, size_t count, int16_t *
                 }
 }
 
-void qdwproof_make(size_t kh, size_t kw, size_t c, const int8_t *w, const int32_t *wzp, void *proofs)
+void qdwconv_acc16_make(size_t kh, size_t kw, size_t c, const int8_t *w, const int32_t *wzp, void *proofs)
 {
     const size_t groups = qdw_groups(c), weights = weight_bytes(kh * kw), starts = start_bytes(kh * kw);
-    char *room = (char *)proofs + groups * sizeof(qdwproof);
+    char *room = (char *)proofs + groups * sizeof(qdwconv_acc16);
     int8_t *sorted = (int8_t *)room + groups * (weights + starts);
     const view v = { sorted, kh * kw };
     for (size_t i = 0; i < groups; i++, room += weights + starts) {
-        qdwproof *g = (qdwproof *)proofs + i;
+        qdwconv_acc16 *g = (qdwconv_acc16 *)proofs + i;
         memset(g, 0, sizeof *g);
         g->first = c < QDW_NC ? 0 : min_size(i * QDW_NC, c - QDW_NC);
         g->pairs = (const int8_t *)room;

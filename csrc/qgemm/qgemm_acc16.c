@@ -1,5 +1,5 @@
-/* qproof.c - see qproof.h. */
-#include "qproof.h"
+/* qgemm_acc16.c - see qgemm_acc16.h. */
+#include "qgemm_acc16.h"
 
 #if PCX_X86
 PCX_TARGET("avx2")
@@ -12,11 +12,11 @@ enum { REST_COST = 100, REST_CALL = 300 };
 
 static size_t starts(size_t steps) { return ceil_div(steps, 2) * LANES * sizeof(int16_t); }
 
-size_t qproof_bytes(size_t panels, size_t steps)
+size_t qgemm_acc16_bytes(size_t panels, size_t steps)
 {
-    const size_t rest = qproof_rest(steps);
+    const size_t rest = qgemm_acc16_rest(steps);
     const size_t each = starts(steps) + steps * QGEMM_STEP + starts(rest) + rest * QGEMM_STEP + round_up(rest * 4, 64);
-    return panels * (sizeof(qproof) + each);
+    return panels * (sizeof(qgemm_acc16) + each);
 }
 
 /* Steps of one window that are being split; rest starts as zeros. */
@@ -193,11 +193,11 @@ static size_t weigh(size_t steps, const int8_t *w, size_t T, size_t limit, size_
             total += v.marked[x] ? REST_COST : 0;
         }
     }
-    return total < limit && rest <= qproof_rest(steps) ? total : SIZE_MAX;
+    return total < limit && rest <= qgemm_acc16_rest(steps) ? total : SIZE_MAX;
 }
 
 /* The starts of a part; the first byte behind them. */
-static char *fill_starts(qproof_part *part, const int8_t *w, char *to)
+static char *fill_starts(qgemm_acc16_part *part, const int8_t *w, char *to)
 {
     int16_t *start = (int16_t *)to;
     if (part->window < 2)
@@ -247,7 +247,7 @@ static size_t split_all(size_t steps, const int8_t *w, size_t T, int8_t *main, i
 }
 
 /* One panel; the first byte behind what it needed of `room`. */
-static char *prove(size_t steps, const int8_t *w, qproof *proof, char *room)
+static char *prove(size_t steps, const int8_t *w, qgemm_acc16 *proof, char *room)
 {
     static const size_t windows[] = { 2, 4, 8, 1 }; /* the likeliest first: it bounds the others */
     size_t least = steps * cost[0], rest_least[WIDEST + 1];
@@ -263,8 +263,8 @@ static char *prove(size_t steps, const int8_t *w, qproof *proof, char *room)
     if (!proof->main.window || !rest_least[proof->main.window])
         return fill_starts(&proof->main, w, room);
     int8_t *main = (int8_t *)room, *rest = main + steps * QGEMM_STEP;
-    uint32_t *at = (uint32_t *)(rest + qproof_rest(steps) * QGEMM_STEP);
-    qproof_part *part = &proof->rest;
+    uint32_t *at = (uint32_t *)(rest + qgemm_acc16_rest(steps) * QGEMM_STEP);
+    qgemm_acc16_part *part = &proof->rest;
     proof->main.w = main;
     part->w = rest;
     part->at = at;
@@ -272,13 +272,13 @@ static char *prove(size_t steps, const int8_t *w, qproof *proof, char *room)
     part->window = WIDEST;
     while (part->window > 1 && !holds(rest, part->steps, part->window))
         part->window /= 2;
-    room = (char *)at + round_up(qproof_rest(steps) * 4, 64);
+    room = (char *)at + round_up(qgemm_acc16_rest(steps) * 4, 64);
     return fill_starts(part, rest, fill_starts(&proof->main, main, room));
 }
 
-void qproof_make(size_t panels, size_t steps, const int8_t *w, void *proofs)
+void qgemm_acc16_make(size_t panels, size_t steps, const int8_t *w, void *proofs)
 {
-    qproof *proof = proofs;
+    qgemm_acc16 *proof = proofs;
     char *room = (char *)(proof + panels);
     memset(proof, 0, panels * sizeof *proof);
     for (size_t p = 0; p < panels; p++, w += steps * QGEMM_STEP)

@@ -1,8 +1,10 @@
 /*
- * load.c - safetensors: u64 length, JSON header, then the tensors' bytes without holes.
+ * safetensors.c - the form of a file: u64 length, JSON header, then the tensors' bytes without holes.
  * https://huggingface.co/docs/safetensors
  */
-#include "plan.h"
+#include "safetensors.h"
+
+#include "contract.h"
 
 #include <stdlib.h>
 
@@ -35,7 +37,7 @@ static int contiguous(stretch *parts, size_t count, size_t bytes, const reason *
 }
 
 /* One tensor's entry: {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}. */
-static int tensor_read(pcx_plan *plan, const unsigned char *data, size_t room, size_t at, pcx_tensor *t, stretch *part,
+static int tensor_read(pcx_plan *plan, const unsigned char *data, size_t space, size_t at, pcx_tensor *t, stretch *part,
                        const reason *why)
 {
     static const char *const words[] = { "dtype", "shape", "data_offsets" };
@@ -61,7 +63,7 @@ static int tensor_read(pcx_plan *plan, const unsigned char *data, size_t room, s
         if (!json_size(j, shape + 1 + i, INT64_MAX, sizes + i) || PCX_MUL_OVERFLOW(t->bytes, sizes[i], &t->bytes))
             return refuse(why, "tensor %s: a size is negative or too large", t->name);
     if (!offsets || j->nodes[offsets].kind != JSON_ARRAY || j->nodes[offsets].count != 2 ||
-        !json_size(j, offsets + 1, room, &part->begin) || !json_size(j, offsets + 2, room, &part->end) ||
+        !json_size(j, offsets + 1, space, &part->begin) || !json_size(j, offsets + 2, space, &part->end) ||
         part->begin > part->end)
         return refuse(why, "tensor %s: data_offsets are not inside the file", t->name);
     if (part->end - part->begin != t->bytes)
@@ -72,7 +74,7 @@ static int tensor_read(pcx_plan *plan, const unsigned char *data, size_t room, s
     return PCX_OK;
 }
 
-static int metadata_read(pcx_plan *plan, size_t at, container *file, const reason *why)
+static int metadata_read(pcx_plan *plan, size_t at, plan_source *source, const reason *why)
 {
     const json *j = &plan->header;
     if (!at || j->nodes[at].kind != JSON_OBJECT)
@@ -84,12 +86,12 @@ static int metadata_read(pcx_plan *plan, size_t at, container *file, const reaso
     const size_t graph = json_get(j, at, "pycompress");
     if (!graph)
         return refuse(why, "not a pycompress plan: __metadata__ has no key pycompress");
-    file->graph = j->nodes[graph].text;
-    file->length = j->nodes[graph].count;
+    source->graph = j->nodes[graph].text;
+    source->length = j->nodes[graph].count;
     return PCX_OK;
 }
 
-int container_read(pcx_plan *plan, container *file, const reason *why)
+int safetensors_read(pcx_plan *plan, plan_source *source, const reason *why)
 {
     size_t header = 0;
     for (size_t i = 8; i-- > 0 && plan->bytes >= 8;)
@@ -97,7 +99,7 @@ int container_read(pcx_plan *plan, container *file, const reason *why)
     if (plan->bytes < 8 || header > HEADER || header > plan->bytes - 8)
         return refuse(why, "not a safetensors file, or cut off: %zu bytes, header of %zu", plan->bytes, header);
     const unsigned char *data = plan->file + 8 + header;
-    const size_t room = plan->bytes - 8 - header;
+    const size_t space = plan->bytes - 8 - header;
     int code = json_read(&plan->header, (const char *)plan->file + 8, header, why);
     if (code)
         return code;
@@ -105,7 +107,7 @@ int container_read(pcx_plan *plan, container *file, const reason *why)
     if (j->nodes->kind != JSON_OBJECT)
         return refuse(why, "the header of a safetensors file must be an object");
     const size_t count = j->nodes->count, metadata = json_get(j, 0, "__metadata__");
-    code = metadata_read(plan, metadata, file, why);
+    code = metadata_read(plan, metadata, source, why);
     if (code)
         return code;
     pcx_tensor *tensors = plan_keep(plan, max_size(count, 1), sizeof *tensors);
@@ -115,13 +117,13 @@ int container_read(pcx_plan *plan, container *file, const reason *why)
     for (size_t i = 0, key = 1; i < count && !code; i++, key = j->nodes[key + 1].next) {
         if (key + 1 == metadata)
             continue;
-        tensors[file->count].name = j->nodes[key].text;
-        code = tensor_read(plan, data, room, key + 1, tensors + file->count, parts + file->count, why);
-        file->count++;
+        tensors[source->count].name = j->nodes[key].text;
+        code = tensor_read(plan, data, space, key + 1, tensors + source->count, parts + source->count, why);
+        source->count++;
     }
-    file->tensors = tensors;
+    source->tensors = tensors;
     if (!code)
-        code = contiguous(parts, file->count, room, why);
+        code = contiguous(parts, source->count, space, why);
     free(parts);
     return code;
 }

@@ -1,5 +1,5 @@
-/* qspwindow.c - see qspwindow.h. */
-#include "qspwindow.h"
+/* qspmm_acc16.c - see qspmm_acc16.h. */
+#include "qspmm_acc16.h"
 
 enum { RUN = 128, ITEMS = 2 * RUN }; /* windows are made of runs of so many blocks: bounds the work */
 
@@ -114,10 +114,10 @@ static void group_make(size_t j, size_t end, const int32_t *rows, const uint16_t
 }
 
 /* A block is at most two items, each at worst a run of four words. */
-size_t qsp_windows_bytes(size_t n, size_t blocks)
+size_t qspmm_acc16_bytes(size_t n, size_t blocks)
 {
     const size_t groups = ceil_div(n, QSP_NR);
-    return sizeof(qsp_windows) + groups * sizeof(size_t) + (groups * QSP_COUNTS + blocks * 8) * sizeof(uint32_t);
+    return sizeof(qspmm_acc16) + groups * sizeof(size_t) + (groups * QSP_COUNTS + blocks * 8) * sizeof(uint32_t);
 }
 
 static int within(size_t n, size_t blocks, const int32_t *rows)
@@ -128,9 +128,9 @@ static int within(size_t n, size_t blocks, const int32_t *rows)
     return named <= blocks;
 }
 
-void qsp_windows_make(size_t n, size_t blocks, const int32_t *rows, const uint16_t *index, const int8_t *w, void *made)
+void qspmm_acc16_make(size_t n, size_t blocks, const int32_t *rows, const uint16_t *index, const int8_t *w, void *made)
 {
-    qsp_windows *all = made;
+    qspmm_acc16 *all = made;
     const size_t groups = ceil_div(n, QSP_NR);
     uint32_t *const words = (uint32_t *)(all->first + groups), *to = words;
     places p;

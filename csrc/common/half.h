@@ -2,7 +2,7 @@
 #ifndef PCX_HALF_H
 #define PCX_HALF_H
 
-#include "../runtime/pcx.h"
+#include "pcx.h"
 
 static inline double half_to_double(uint16_t h)
 {

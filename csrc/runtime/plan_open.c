@@ -1,0 +1,88 @@
+/* plan_open.c - opening plans: from a file, from a file's bytes, from graph and tensors. */
+#define _GNU_SOURCE
+#include "plan_graph.h"
+#include "safetensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Map the file; PCX_OK or PCX_IO. */
+static int map_file(pcx_plan *plan, const char *path, const reason *why)
+{
+    const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat about;
+    void *data = MAP_FAILED;
+    if (file < 0 || fstat(file, &about))
+        refuse(why, "cannot open: %s", strerror(errno));
+    else if (!S_ISREG(about.st_mode))
+        refuse(why, "not a regular file");
+    else if (!about.st_size)
+        refuse(why, "the file is empty");
+    else if ((data = mmap(NULL, (size_t)about.st_size, PROT_READ, MAP_PRIVATE, file, 0)) == MAP_FAILED)
+        refuse(why, "cannot map: %s", strerror(errno));
+    if (file >= 0)
+        close(file);
+    if (data == MAP_FAILED)
+        return PCX_IO;
+    plan->file = data;
+    plan->bytes = (size_t)about.st_size;
+    plan->mapped = 1;
+    return PCX_OK;
+}
+
+static reason begin(pcx_plan **plan, char *why, size_t room)
+{
+    if (why && room)
+        *why = 0;
+    *plan = calloc(1, sizeof **plan);
+    return (reason){ why, room };
+}
+
+static int end(pcx_plan **plan, int code, const reason *why)
+{
+    if (code == PCX_NO_MEMORY)
+        refuse(why, "out of memory");
+    if (code) {
+        pcx_plan_free(*plan);
+        *plan = NULL;
+    }
+    return code;
+}
+
+static int open_bytes(pcx_plan *plan, uint32_t cpu, const reason *why)
+{
+    plan_source source = { 0 };
+    const int code = safetensors_read(plan, &source, why);
+    return code ? code : plan_graph_read(plan, &source, cpu, why);
+}
+
+int pcx_plan_load(const char *path, uint32_t cpu, pcx_plan **plan, char *text, size_t room)
+{
+    const reason why = begin(plan, text, room);
+    int code = *plan ? map_file(*plan, path, &why) : PCX_NO_MEMORY;
+    if (!code)
+        code = open_bytes(*plan, cpu, &why);
+    return end(plan, code, &why);
+}
+
+int pcx_plan_open(const void *data, size_t bytes, uint32_t cpu, pcx_plan **plan, char *text, size_t room)
+{
+    const reason why = begin(plan, text, room);
+    if (!*plan)
+        return end(plan, PCX_NO_MEMORY, &why);
+    (*plan)->file = data;
+    (*plan)->bytes = bytes;
+    return end(plan, open_bytes(*plan, cpu, &why), &why);
+}
+
+int pcx_plan_build(const char *graph, size_t length, const pcx_tensor *tensors, size_t count, uint32_t cpu,
+                   pcx_plan **plan, char *text, size_t room)
+{
+    const reason why = begin(plan, text, room);
+    const plan_source source = { tensors, count, graph, length };
+    return end(plan, *plan ? plan_graph_read(*plan, &source, cpu, &why) : PCX_NO_MEMORY, &why);
+}
