@@ -1,7 +1,7 @@
 """Rules for low-rank pairs: two matrix products in a row, the first with few outputs that nobody else reads.
 
 A projection and the expansion after it, where inverted bottlenecks meet without a sum, is such a pair, too; its depthwise
-convolution then takes the expansion in bands, which is worth more.
+convolution then takes the expansion in tiles, which is worth more.
 """
 
 from __future__ import annotations
