@@ -35,6 +35,7 @@ LAYERS = [  # a module may import those of its own line and of the lines above i
     {"__main__"},
 ]
 RANK = {name: i for i, names in enumerate(LAYERS) for name in names}
+COMPRESS = ["model", "choice", "calibration", "quantization", "pruning", "lowrank"]  # under them the passes
 APART = {"_build", "__init__"}  # the build script; the package itself, which hands out names of all layers
 
 
@@ -67,6 +68,28 @@ def test_imports_point_down():
             if RANK.get(name, len(LAYERS)) > RANK[parts[0]]:
                 wrong.append(f"{'.'.join(parts)} imports {name or 'the package'}")
     assert not wrong
+
+
+def test_passes_stand_on_their_rooms_and_no_room_on_a_later_one():
+    rank, wrong = {name: i for i, name in enumerate(COMPRESS)}, []
+    for path in sorted((ROOT / "pycompress" / "compress").rglob("*.py")):
+        parts = path.relative_to(ROOT / "pycompress" / "compress").with_suffix("").parts
+        for node in ast.parse(path.read_text()).body:  # at the top: imports for type checkers only do not count
+            if not (isinstance(node, ast.ImportFrom) and 1 <= node.level <= len(parts)):
+                continue
+            module = [*parts[: len(parts) - node.level], *(node.module or node.names[0].name).split(".")][0]
+            if rank.get(module, len(rank)) > rank.get(parts[0], len(rank)):
+                wrong.append(f"{'.'.join(parts)} imports {module}")
+    assert not wrong
+
+
+def test_no_pass_keeps_a_list_of_kernel_names():
+    names = set(kernels.NAMES)
+    for path in sorted((ROOT / "pycompress" / "optimize").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
+                said = [e.value for e in node.elts if isinstance(e, ast.Constant) and e.value in names]
+                assert len(said) < 3, f"{path.name}:{node.lineno}: {said}: ask the kernels' traits"
 
 
 def test_importing_pycompress_imports_neither_onnx_nor_numba_nor_the_kernels_pages():
