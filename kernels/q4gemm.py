@@ -2,7 +2,7 @@
 
 A group is summed exactly: int32 holds 128 * 15 * 65536.  Groups are added up in float32, in order, product and sum
 rounded one by one, so that every ISA answers the same.  u8 codes meet weights less 128 each, whatever their zero
-point: then no int16 lane overflows in a window of eight steps of four (128 * 15 * 16 = 30720), which is a group of 32.
+point: then no int16 lane overflows in a sum of eight steps of four (128 * 15 * 16 = 30720), which is a group of 32.
 """
 
 from dataclasses import dataclass

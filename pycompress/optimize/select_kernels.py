@@ -90,7 +90,7 @@ def _dense(kernel: str, w: np.ndarray, size, costs: Costs) -> tuple[str, float |
     """The dense kernel (of qgemm: its most common accumulation depth), and its seconds."""
     if kernel != "qgemm":
         return kernel, costs.seconds(kernel, *size)
-    depths = Counter(kernels.module("qgemm").certify(w).tolist())
+    depths = Counter(kernels.module("qgemm").accumulation_depth(w).tolist())
     times = {T: costs.seconds(f"qgemm.{T}", *size) for T in depths}
     if None in times.values():
         return "qgemm", None
