@@ -344,13 +344,16 @@ class _Planner:
         self.last: _Program | None = None
 
     def inputs(self):
-        return [NodeArg(n, list(shape), _type(numpy_type(NUMPY[dtype]))) for n, (dtype, shape) in self.declared.items()]
+        return [
+            NodeArg(n, list(shape or ()), _type(numpy_type(NUMPY[dtype])))
+            for n, (dtype, shape) in self.declared.items()
+        ]
 
     def outputs(self):
         from . import lower
 
         return [
-            NodeArg(name, list(shape), _type(numpy_type(NUMPY[dtype])))
+            NodeArg(name, list(shape or ()), _type(numpy_type(NUMPY[dtype])))
             for name, (dtype, shape) in lower.declared_outputs(self.model).items()
         ]
 

@@ -7,7 +7,7 @@ from onnx import helper
 
 from ..dtypes import WORD
 from ..errors import ModelError
-from ..formats.onnx_model import to_array
+from ..formats.onnx_model import dense, to_array
 from .node import Node
 from .values import HALVES, Value
 
@@ -68,15 +68,17 @@ def _fits(ctx, node: Node) -> None:
 
 
 def _constant(node: Node):
-    for name in ("value", "value_float", "value_int", "value_floats", "value_ints"):
+    for name in ("value", "sparse_value", "value_float", "value_int", "value_floats", "value_ints"):
         a = node.raw(name)
         if a is None:
             continue
         if name == "value":
             return to_array(a.t)
+        if name == "sparse_value":
+            return dense(a.sparse_tensor)
         dtype = np.float32 if "float" in name else np.int64
         return np.array(helper.get_attribute_value(a), dtype)
-    node.refuse("needs value, value_float(s) or value_int(s)")
+    node.refuse("needs value, sparse_value, value_float(s) or value_int(s)")
 
 
 def _constant_of_shape(node: Node, shape):
