@@ -1,19 +1,40 @@
 /*
- * qgemm_tile.h - AVX2 tiles of up to 6 rows by 16 columns; qgemm and qconv walk over them.
+ * qgemm_tile_avx2.h - AVX2 tiles of up to 6 rows by 16 columns; qgemm and qconv walk over them.
  *
  * Per step and row: one dword of u8 broadcast, two vpmaddubsw against the panel's 64 bytes.  The
  * twelve vectors of sums, two of weights, one of a and one spare are just the 16 registers there
  * are; with windows they are int16 and the int32 sums stand in `sum`, touched once per window.
  * PCX_KEEP after each step stops GCC from reassociating the adds, which spills.
  */
-#ifndef PCX_QGEMM_TILE_H
-#define PCX_QGEMM_TILE_H
+#ifndef PCX_QGEMM_TILE_AVX2_H
+#define PCX_QGEMM_TILE_AVX2_H
 
+#include "../common/qepilogue_avx2.h"
 #include "qgemm_block.h"
-#include "qgemm_step.h"
+#include "qgemm_step_avx2.h"
 
 #if PCX_X86
 PCX_TARGET("avx2,fma")
+
+enum { QGEMM_MR = 6 };
+
+/* One tile's operands. */
+typedef struct {
+    const uint8_t *const *row; /* QGEMM_MR rows; step s of a row is 4 bytes at offset[s], or at 4 s */
+    const ptrdiff_t *offset;
+    size_t steps, window;            /* qgemm_acc16_part's */
+    const int8_t *w;                 /* of these steps */
+    const int16_t *start, *wide;     /* qgemm_acc16_part's; by qgemm_widen, where window is 0 */
+    const int32_t (*from)[QGEMM_NR]; /* where the sums of each row start */
+    int32_t (*sum)[QGEMM_NR];        /* where they end */
+} qgemm_tile;
+
+/* The scratch: the panel widened; where the steps of its rest are, by table and without. */
+static inline size_t qgemm_wide(size_t steps) { return steps * 2 * QGEMM_STEP; }
+static size_t qgemm_avx2_scratch(size_t steps)
+{
+    return qgemm_wide(steps) + 2 * qgemm_acc16_rest(steps) * sizeof(ptrdiff_t);
+}
 
 PCX_INLINE ptrdiff_t qg_at(const ptrdiff_t *offset, const int table, size_t s)
 {
