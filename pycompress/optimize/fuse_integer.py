@@ -23,7 +23,7 @@ def per_tensor(step: Step | None, kernel: str, uses: Uses) -> bool:
     """Whether `step` is a quantize or dequantize step from or to uint8 with one scale, a constant."""
     if step is None or step.kernel != kernel or step.args["scale"].size != 1 or not planned(step, uses):
         return False
-    return step.args["out" if kernel == "quantize" else "x"].dtype == np.uint8
+    return step.args["out" if kernel == "quantize" else "x"].dtype == np.uint8 and bool(step.args["scale"].all())
 
 
 def planned(step: Step, uses: Uses) -> bool:
