@@ -18,6 +18,7 @@ from . import (  # noqa: F401
     control_flow,
     conv_transpose,
     convolution,
+    fused,
     matmul,
     matmul_nbits,
     microsoft,
