@@ -23,6 +23,7 @@ from .lowrank.nodes import Chains, geometry, insert
 from .model import graph as g
 from .model.layers import Layer, float_model, unable, weighted_nodes
 from .model.matrix import bias_of, matrix
+from .model.prepare import check
 from .pruning.reconstruct import PROBED
 
 METADATA = "pycompress.factorize"
@@ -165,7 +166,7 @@ def factorize(
     asked = {"energy": energy, "rank": dict(rank) if isinstance(rank, Mapping) else rank, "ratio": ratio}
     note(model, thin, rows, left, how | {k: v for k, v in asked.items() if v is not None}, budget)
     g.drop_unused(model)
-    g.check(model)
+    check(model)
     return model
 
 

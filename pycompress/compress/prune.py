@@ -13,6 +13,7 @@ from onnx import helper
 from .calibration.blas import one_blas_thread
 from .model import graph as g
 from .model.layers import find_layers, float_model, write
+from .model.prepare import check
 from .pruning.masks import Pattern, choose_masks, parse
 from .pruning.reconstruct import prune_on_data
 
@@ -110,7 +111,7 @@ def prune(
         how = {"selection": "reconstruction" if refit else "activations"} | ({"not_fitted": plain} if plain else {})
     note(model, layers, weights, left, shape, scope, **how)
     g.drop_unused(model)
-    g.check(model)
+    check(model)
     return model
 
 

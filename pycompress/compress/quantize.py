@@ -12,6 +12,7 @@ from .calibration.blas import one_blas_thread
 from .calibration.observe import KEPT, observe
 from .model import graph as g
 from .model.layers import read_layer
+from .model.prepare import check, prepare
 from .quantization.accumulation import checked, note, round_layers
 from .quantization.int4 import FourBits
 from .quantization.qdq import insert_pairs, write_layer
@@ -117,7 +118,7 @@ def quantize(
     operators, exclude = set(operators), g.excluded(exclude) or set()
     if operators - set(OPERATORS):
         raise ValueError(f"cannot quantize {sorted(operators - set(OPERATORS))[0]}; can: {', '.join(OPERATORS)}")
-    model = g.prepare(g.as_model(model, base_dir), 13 if weights == 8 else 21)
+    model = prepare(g.as_model(model, base_dir), 13 if weights == 8 else 21)
     if exclude - {n.name for n in model.graph.node}:
         raise ValueError(f"exclude: the model has no node {sorted(exclude - {n.name for n in model.graph.node})[0]!r}")
     targets = choose_targets(model, operators, exclude, quantize_outputs)
@@ -141,5 +142,5 @@ def quantize(
         write_layer(model, layer, rounded[layer.name])
     insert_pairs(model, targets, grids, quantize_outputs)
     g.drop_unused(model)
-    g.check(model)
+    check(model)
     return model

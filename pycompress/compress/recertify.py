@@ -17,6 +17,7 @@ from .calibration.observe import observe
 from .model import graph as g
 from .model.layers import WEIGHTED, is_row, read_layer
 from .model.matrix import bias_of, matrix
+from .model.prepare import check, readable
 from .quantization.accumulation import checked, note, round_layers
 from .quantization.qdq import write_layer
 from .quantization.round import PAIRS, Rounded
@@ -64,10 +65,7 @@ def recertify(
     """
     checked(accumulate, least=1)
     model = g.as_model(model, base_dir)
-    g.check(model)
-    model = g.at_least_opset(model, 13)
-    g.constants_to_initializers(model)
-    g.tidy(model)
+    model = readable(model)
     _plain_operators(model)
     grids, kept = _float_weights(model)
     if not grids:
@@ -89,7 +87,7 @@ def recertify(
         write_layer(model, layer, given)
     note(model, layers, rounded)
     g.drop_unused(model)
-    g.check(model)
+    check(model)
     return model
 
 

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 import pycompress as pc
 from pycompress.compress.model import graph as g
 from pycompress.compress.pruning.channel_rules import follow
+from pycompress.compress.model.prepare import prepare
 from pycompress.compress.pruning.channels import masked, take_away
 
 SIZE = 64
@@ -80,7 +81,7 @@ def pinned(model):
 
 def takes_any_half(model, feed, seed=0):
     """Takes half of each group at random; the pruned network answers as the whole one with zeros. Returns it."""
-    model = g.prepare(model)
+    model = prepare(model)
     deps = follow(model)
     groups = [group.free for group in deps.groups() if group.free]
     gone = {r for free in groups for r in RNG(seed).permutation(free)[: len(free) // 2].tolist()}

@@ -10,6 +10,7 @@ import onnx
 from ..model import graph as g
 
 POSITIONS = 128  # outputs per sample whose inputs are counted; a quarter of that in many small groups
+REACH = 2.0**30  # sums of float32 products hold inputs of 1 / REACH to REACH
 MOST_PRODUCTS = 1 << 23  # entries of the covariances of one node; beyond it only their diagonals are kept
 
 
@@ -37,6 +38,8 @@ class Moments:
         self.full = self.groups * self.k**2 <= MOST_PRODUCTS
         self.outputs = 0  # all of them, also those not counted
         self.samples = 0
+        self.unit = 1.0  # products are of inputs times this power of two
+        self.shift: np.ndarray | None = None  # [groups, 1, k], about the mean: sums about zero would lose small variances
         self.halves = [_Sums(self.groups, self.k, self.full) for _ in range(2)]
 
     def add(self, x: np.ndarray, rng: np.random.Generator) -> None:
@@ -53,8 +56,25 @@ class Moments:
 
     def count(self, p: np.ndarray) -> None:
         """Counts the patches `p` of one sample."""
-        self.halves[self.samples % 2].add(p)
+        self.halves[self.samples % 2].add(self.centered(p))
         self.samples += 1
+
+    def centered(self, p: np.ndarray) -> np.ndarray:
+        """`p` less `shift`, times `unit`: what is summed."""
+        if self.shift is None and p.shape[1]:
+            self.shift = p.mean(1, dtype=float, keepdims=True).astype(np.float32)
+        p = p - self._shift
+        top = max(float(p.max(initial=0)), -float(p.min(initial=0)))
+        if top * self.unit > REACH or 0 < top < 1 / REACH and not self.samples:
+            unit = 2.0 ** -np.round(np.log2(top))
+            for half in self.halves:
+                half.rescale(unit / self.unit)
+            self.unit = unit
+        return p if self.unit == 1 else (p.astype(float) * self.unit).astype(np.float32)
+
+    @property
+    def _shift(self) -> np.ndarray:
+        return np.zeros((self.groups, 1, self.k), np.float32) if self.shift is None else self.shift
 
     def _conv_patches(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """[groups, outputs, k] of `x` [batch, channels, *size]."""
@@ -99,37 +119,45 @@ class Moments:
     @property
     def mean(self) -> np.ndarray:
         """[groups, k]."""
-        return self.all.mean
+        return self._shift[:, 0] + self.all.mean / self.unit
+
+    def second(self, sums: _Sums, about_zero: bool) -> np.ndarray:
+        """The second moments of `sums`, in units of 1 / `unit`²: float64[groups, k, k], or [groups, k]."""
+        return sums.covariance(self._shift[:, 0].astype(float) * self.unit if about_zero else None)
 
     def covariance(self, about_zero: bool) -> np.ndarray:
         """[groups, k, k], or [groups, k] where that would be too large; about the mean or about zero.
 
+        In units of 1 / `unit`², which is 1 unless squares of the inputs would leave float32's range.
         Shrunk toward equal variances and no correlation by the share that is least in expected squared
         error (Ledoit and Wolf, 2004), with the variance of the estimate taken from how much every other
         sample differs from the rest. Rounding that relies on correlations which only calibration has
         is worse than rounding that ignores them.
         """
-        c = self.all.covariance(about_zero)
+        c = self.second(self.all, about_zero)
         if not self.full or not c.size:
-            return c
-        share, level = self.shrinkage(about_zero)
-        return (1 - share) * c + share * level[:, None, None] * np.eye(self.k, dtype=np.float32)
+            return c.astype(np.float32)
+        share, level = self._shrinkage(c, about_zero)
+        c *= 1 - share
+        c[:, np.arange(self.k), np.arange(self.k)] += share * level[:, None]
+        return c.astype(np.float32)
 
-    def shrinkage(self, about_zero: bool) -> tuple[np.float32, np.ndarray]:
+    def shrinkage(self, about_zero: bool) -> tuple[float, np.ndarray]:
         """By what share the full covariance is shrunk, and the mean variance [groups] that it is shrunk toward."""
-        c = self.all.covariance(about_zero)
+        return self._shrinkage(self.second(self.all, about_zero), about_zero)
+
+    def _shrinkage(self, c: np.ndarray, about_zero: bool) -> tuple[float, np.ndarray]:
         level = c.diagonal(axis1=1, axis2=2).mean(1)
-        share = 0.5
-        if self.samples > 1:
-            first, second = (half.covariance(about_zero) for half in self.halves)
-            apart = c - level[:, None, None] * np.eye(self.k, dtype=np.float32)
-            noise, spread = (float(np.square(x).sum(dtype=float)) for x in (first - second, apart))
-            share = min(noise / 4 / spread, 1.0) if spread else 1.0
-        return np.float32(share), level
+        if self.samples < 2:
+            return 0.5, level
+        first, second = (self.second(half, about_zero) for half in self.halves)
+        first -= second
+        spread = np.vdot(c, c) - self.k * np.square(level).sum()  # of all that is not `level` on the diagonal
+        return float(min(np.vdot(first, first) / 4 / spread, 1.0)) if spread > 0 else 1.0, level
 
 
 class _Sums:
-    """Sums of patches [groups, outputs, k], and of their products, all or only the squares."""
+    """Sums of centered patches [groups, outputs, k], and of their products, all or only the squares."""
 
     def __init__(self, groups: int, k: int, full: bool):
         self.count, self.full = 0, full
@@ -141,6 +169,10 @@ class _Sums:
         self.sum += p.sum(1, dtype=float)
         self.products += p.transpose(0, 2, 1) @ p if self.full else np.square(p).sum(1)
 
+    def rescale(self, factor: float) -> None:
+        self.sum *= factor
+        self.products = (self.products.astype(float) * factor**2).astype(np.float32)
+
     def __add__(self, other: _Sums) -> _Sums:
         both = copy(self)
         both.count, both.sum = self.count + other.count, self.sum + other.sum
@@ -151,9 +183,15 @@ class _Sums:
     def mean(self) -> np.ndarray:
         return self.sum / max(self.count, 1)
 
-    def covariance(self, about_zero: bool) -> np.ndarray:
-        second = self.products / max(self.count, 1)
-        if about_zero:
-            return second
-        mean = self.mean.astype(np.float32)
-        return second - mean[:, :, None] * mean[:, None, :] if self.full else np.maximum(second - mean**2, 0)
+    def covariance(self, shift: np.ndarray | None) -> np.ndarray:
+        """float64; about the mean, or, where the `shift` [groups, k] of the patches is given, about zero."""
+        mean = self.mean
+        c = self.products.astype(float)
+        c /= max(self.count, 1)
+        away = mean if shift is None else mean + shift
+        if not self.full:
+            return np.maximum(c - np.square(mean), 0) + (0 if shift is None else np.square(away))
+        c -= mean[:, :, None] * mean[:, None, :]
+        if shift is not None and self.count:
+            c += away[:, :, None] * away[:, None, :]
+        return c

@@ -39,26 +39,6 @@ def opset(model: onnx.ModelProto) -> int:
     return versions[0]
 
 
-def at_least_opset(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
-    """`model`, converted to opset `least` if it is older."""
-    if opset(model) >= least:
-        return model
-    try:
-        converted = onnx.version_converter.convert_version(model, least)
-    except (RuntimeError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"opset {opset(model)} cannot be converted to {least}: {error}") from error
-    converted.ir_version = max(converted.ir_version, helper.find_min_ir_version_for([helper.make_opsetid("", least)]))
-    return converted
-
-
-def check(model: onnx.ModelProto) -> None:
-    """Raises ModelError where `model` is not valid ONNX."""
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        raise ModelError(f"not a valid ONNX model: {error}") from error
-
-
 def attribute(node: onnx.NodeProto, name: str, default=None):
     """The value of `node`'s attribute `name`."""
     for a in node.attribute:
@@ -123,19 +103,6 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
     return {i.name: i.type.tensor_type.elem_type for i in infos} | {t.name: t.data_type for t in inferred.initializer}
 
 
-def tidy(model: onnx.ModelProto) -> None:
-    """Takes weights out of the list of inputs, and gives each node a name of its own."""
-    given = {i.name for i in graph_inputs(model)}
-    kept = [i for i in model.graph.input if i.name in given]
-    del model.graph.input[:]
-    model.graph.input.extend(kept)
-    names, seen = Names(model), set()
-    for node in model.graph.node:
-        if not node.name or node.name in seen:
-            node.name = names.fresh(node.name or f"{node.op_type}.{node.output[0]}")
-        seen.add(node.name)
-
-
 class Names:
     """Hands out names that nothing in the model has."""
 
@@ -196,79 +163,6 @@ def drop_unused(model: onnx.ModelProto) -> None:
     graph.value_info.extend(notes)
 
 
-def constants_to_initializers(model: onnx.ModelProto) -> None:
-    """Turns Constant nodes, and what Identity makes of constants, into initializers."""
-    known = set(constants(model))
-    kept = []
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
-            value = _constant_value(node)
-            if value is not None:
-                value.name = node.output[0]
-                model.graph.initializer.append(value)
-                known.add(value.name)
-                continue
-        if node.op_type == "Identity" and node.input[0] in known and node.output[0] not in outputs(model):
-            copy = onnx.TensorProto()
-            copy.CopyFrom(constants(model)[node.input[0]])
-            copy.name = node.output[0]
-            model.graph.initializer.append(copy)
-            known.add(copy.name)
-            continue
-        kept.append(node)
-    set_nodes(model, kept)
-
-
-def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
-    kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
-    for a in node.attribute:
-        if a.name == "value":
-            tensor = onnx.TensorProto()
-            tensor.CopyFrom(a.t)
-            return tensor
-        if a.name in kinds:
-            return numpy_helper.from_array(np.asarray(helper.get_attribute_value(a), kinds[a.name]))
-    return None
-
-
-def fold_batchnorm(model: onnx.ModelProto) -> int:
-    """Folds BatchNormalization into the Conv before it, in place; returns how many.
-
-    Left alone: a convolution whose result something else reads too, and parameters that are not constant.
-    """
-    values, readers, made, out = constants(model), consumers(model), producers(model), outputs(model)
-    names, gone = Names(model), []
-    for node in model.graph.node:
-        conv = made.get(node.input[0]) if node.op_type == "BatchNormalization" else None
-        if conv is None or conv.op_type != "Conv" or attribute(node, "training_mode", 0):
-            continue
-        if len(readers[node.input[0]]) > 1 or node.input[0] in out:
-            continue
-        params = [*node.input[1:5], *list(conv.input)[1:]]
-        if any(p not in values for p in params if p):
-            continue
-        gamma, beta, mean, var, w, *bias = (numpy_helper.to_array(values[p]).astype(float) for p in params if p)
-        factor = gamma / np.sqrt(var + attribute(node, "epsilon", 1e-5))
-        shift = beta + ((bias[0] if bias else 0) - mean) * factor
-        stem = conv.name or conv.output[0]
-        folded = (w * factor.reshape(-1, *[1] * (w.ndim - 1))).astype(np.float32)
-        fresh = [names.fresh(f"{stem}.{kind}") for kind in ("folded_weight", "folded_bias")]
-        for name, value in zip(fresh, (folded, shift.astype(np.float32))):
-            add_constant(model, name, value)
-        conv.input[:] = [conv.input[0], *fresh]
-        conv.output[0] = node.output[0]
-        gone.append(node.output[0])
-    folded_nodes = [n for n in model.graph.node if n.op_type == "BatchNormalization" and n.output[0] in gone]
-    set_nodes(model, _without(model.graph.node, folded_nodes))
-    drop_unused(model)
-    return len(gone)
-
-
-def _without(nodes, gone) -> list[onnx.NodeProto]:
-    ids = {id(n) for n in gone}
-    return [n for n in nodes if id(n) not in ids]
-
-
 def excluded(exclude: Iterable[str] | None) -> set[str] | None:
     """The names that an argument `exclude` holds, which may be a generator; None for None.
 
@@ -283,37 +177,6 @@ def excluded(exclude: Iterable[str] | None) -> set[str] | None:
     if not all(isinstance(name, str) for name in names):
         raise ValueError(f"exclude must be names of nodes, got {exclude!r}")
     return set(names)
-
-
-def prepare(model: onnx.ModelProto, least: int = 13) -> onnx.ModelProto:
-    """`model` at opset `least` or newer, constants as initializers, batch norm folded."""
-    if any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in model.graph.node):
-        raise ModelError("the model is quantized already")
-    check(model)
-    model = at_least_opset(model, least)
-    constants_to_initializers(model)
-    widen(model)
-    fold_batchnorm(model)
-    tidy(model)
-    return model
-
-
-def widen(model: onnx.ModelProto) -> None:
-    """Turns what Cast makes of float16 and bfloat16 constants, as ``pycompress.cast`` stores weights, into float32 ones."""
-    known, kept = constants(model), []
-    halves = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
-    for node in model.graph.node:
-        to = next((a.i for a in node.attribute if a.name == "to"), None)
-        if node.op_type == "Cast" and to == onnx.TensorProto.FLOAT and node.output[0] not in outputs(model):
-            tensor = known.get(node.input[0])
-            if tensor is not None and tensor.data_type in halves:
-                wide = numpy_helper.to_array(tensor).astype(np.float32)
-                model.graph.initializer.append(numpy_helper.from_array(wide, node.output[0]))
-                continue
-        kept.append(node)
-    if len(kept) < len(model.graph.node):
-        set_nodes(model, kept)
-        drop_unused(model)
 
 
 def ends(model: onnx.ModelProto, weighted: set[str]) -> tuple[dict[str, str], dict[str, str]]:

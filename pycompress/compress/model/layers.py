@@ -15,6 +15,7 @@ from onnx import TensorProto
 from ...errors import ModelError
 from . import graph as g
 from .matrix import bias_of, matrix, unmatrix
+from .prepare import prepare
 
 if TYPE_CHECKING:  # calibration and quantization fill in what they find
     from ..calibration.moments import Moments
@@ -85,7 +86,7 @@ def float_model(model: g.Model, base_dir: str | os.PathLike | None, verb: str = 
     for node in model.graph.node:
         if "QLinear" in node.op_type or node.op_type.endswith(("Integer", "QuantizeLinear", "DequantizeLinear")):
             raise ModelError(f"node {node.name or node.output[0]!r}: the model is quantized already; {verb} it before")
-    return g.prepare(model)
+    return prepare(model)
 
 
 def find_layers(

@@ -15,6 +15,7 @@ from ...errors import ModelError
 from ...session import InferenceSession
 from ..calibration.blas import one_blas_thread
 from ..model import graph as g
+from ..model.prepare import check, prepare
 from .channel_fit import ChannelFit
 from .channel_graph import Dependencies, Group
 from .channel_rules import follow
@@ -90,7 +91,7 @@ def prune_channels(
         if node.op_type in QUANTIZED:
             raise ModelError(f"node {node.name!r} ({node.op_type}): the model is quantized; prune it before")
     known = {n.name for n in model.graph.node}
-    model = g.prepare(model)
+    model = prepare(model)
     deps = follow(model, _excluded(model, exclude, known))
     all_groups = deps.groups()
     groups = [group for group in all_groups if group.free]
@@ -111,7 +112,7 @@ def prune_channels(
     if calibration is not None:
         fit.refit(pruned, gone)
     _note(pruned, deps, all_groups, gone, scope, sparsity, multiple, verified)
-    g.check(pruned)
+    check(pruned)
     return pruned
 
 
@@ -223,7 +224,7 @@ def masked(model: onnx.ModelProto, deps: Dependencies, gone: set[int]) -> onnx.M
 
 def _verify(pruned: onnx.ModelProto, whole: onnx.ModelProto) -> str:
     """Runs both; "run" if they answer alike, else why that cannot be said."""
-    g.check(pruned)
+    check(pruned)
     try:
         onnx.shape_inference.infer_shapes(pruned, check_type=True, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:

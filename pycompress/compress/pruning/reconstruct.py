@@ -78,7 +78,7 @@ def prune_on_data(
             continue
         if p.h.ndim == 1:
             plain[layer.name] = f"{len(p.h)} weights of an output are too many"
-        weights.append(p.fitted(mask))
+        weights.append(p.fitted(mask, np.where(mask, layer.w, 0.0)))
         write(model, layer, weights[-1], p.bias(layer, weights[-1]))
     return weights, plain
 
@@ -111,6 +111,7 @@ def gains(
 def trial(layer: Layer, p: Problem, costs: np.ndarray, pattern: Pattern, sparsity: float, refit: bool):
     """Weights, bias and mask of `layer` if it alone is pruned."""
     (mask,) = choose_masks([costs], [layer.segments], pattern, [sparsity])
-    w = p.fitted(mask) if refit else np.where(mask, layer.w, 0.0)
+    w = np.where(mask, layer.w, 0.0)
+    w = p.fitted(mask, w) if refit else w
     bias = p.bias(layer, w)
     return w, layer.bias if bias is None else bias, mask
