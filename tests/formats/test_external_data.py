@@ -17,9 +17,10 @@ W, X = floats(np.random.default_rng(0), 16, 16), floats(np.random.default_rng(1)
 
 def model(count=1):
     nodes = [helper.make_node("MatMul", ["x" if not i else f"t{i}", f"w{i}"], [f"t{i + 1}"]) for i in range(count)]
-    return as_model(
-        nodes, {"x": X} | {f"w{i}": W for i in range(count)}, [f"t{count}"], [f"w{i}" for i in range(count)]
-    )
+    constants = {f"w{i}": W for i in range(count)}
+    made = as_model(nodes, {"x": X} | constants, [f"t{count}"], list(constants))
+    made.graph.output[0].CopyFrom(helper.make_tensor_value_info(f"t{count}", onnx.TensorProto.FLOAT, None))
+    return made
 
 
 def saved(folder, name="m.onnx", location="w.bin", **how):

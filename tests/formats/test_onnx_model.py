@@ -27,7 +27,7 @@ def two(first, second):
         (b"not a model", "not an ONNX model"),
         (relu().SerializeToString()[:-3], "not an ONNX model"),
         (two((["x"], ["y"]), (["x"], ["y"])), "'y' is made twice"),
-        (two((["z"], ["y"]), (["x"], ["z"])), "'z' is not made by any node"),
+        (two((["z"], ["y"]), (["x"], ["q"])), "'z' is not made by any node"),
         (two((["x"], ["a"]), (["a"], ["b"])), "output 'y' is not made"),
         (relu().SerializeToString().replace(b"the_node", b"the\xff\xfe\xfdde"), "not text"),
         (relu().SerializeToString().replace(b"the_node", b"the\0node"), "not text"),

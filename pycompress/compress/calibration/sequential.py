@@ -89,9 +89,10 @@ def problem(layer: Layer, met: Moments, dense: Moments | None = None, products: 
         return Problem(layer.w, np.maximum(c, FLOOR).astype(np.float32), offset, mean)
     share = met.shrinkage(zero)[0]
     import os
+
     own = np.maximum(c.diagonal(), 0) + FLOOR
     alpha = float(os.environ.get("ALPHA", "1"))
-    damping = np.diag((share + RIDGE) * own**(1-alpha))
+    damping = np.diag((share + RIDGE) * own ** (1 - alpha))
     h, w = (1 - share) * c + damping, layer.w
     if products is not None:
         cross = products / max(met.all.count, 1) - np.outer(*(p.all.mean[0] / p.unit for p in (dense, met)))
