@@ -53,11 +53,13 @@ static void qconv_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 #if PCX_X86
+PCX_DRIVER(qconv, rows, qgemm, avxvnni)
 PCX_DRIVER(qconv, rows, qgemm, avx2)
 #endif
 
 static const pcx_impl qconv_impls[] = {
 #if PCX_X86
+    { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qconv, avxvnni), NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(qconv, avx2), qconv_rows_prepared, qconv_rows_prepare },
 #endif
     { "scalar", 0, qconv_units, qconv_scalar, NULL, NULL, NULL },

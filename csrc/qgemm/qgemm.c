@@ -45,11 +45,13 @@ static void qgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 #if PCX_X86
+PCX_DRIVER(qgemm, rows, qgemm, avxvnni)
 PCX_DRIVER(qgemm, rows, qgemm, avx2)
 #endif
 
 static const pcx_impl qgemm_impls[] = {
 #if PCX_X86
+    { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qgemm, avxvnni), NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(qgemm, avx2), qgemm_rows_prepared, qgemm_rows_prepare },
 #endif
     { "scalar", 0, qgemm_units, qgemm_scalar, NULL, NULL, NULL },
