@@ -4,11 +4,16 @@ import numpy as np
 
 from ._act import activate
 from ._spec import reference
+from ._traits import Traits
 
 BOUNDS = ",".join(f"{size}<2147483648" for size in "c ih iw oh ow kh kw sh sw pt pl".split())
 
 
-@reference(where=f"act<9,kh>=1,kw>=1,sh>=1,sw>=1,{BOUNDS}", macs="c*oh*ow*kh*kw")
+@reference(
+    where=f"act<9,kh>=1,kw>=1,sh>=1,sw>=1,{BOUNDS}",
+    macs="c*oh*ow*kh*kw",
+    traits=Traits(sums="float", tile="window", layout="chw"),
+)
 def pdwconv(
     x: "f32[c:ldx,ih,iw]",
     w: "f32[c,kh*kw]",

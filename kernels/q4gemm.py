@@ -11,12 +11,17 @@ import numpy as np
 
 from ._qepilogue import finish_float, row
 from ._spec import reference
+from ._traits import Traits
 
 NR = 16
 LEAST = 32  # groups are of a multiple of so many columns, or hold all
 
 
-@reference(where="act<9,k<=65536,group%32*max(k-group,0)==0", macs="m*n*k")
+@reference(
+    where="act<9,k<=65536,group%32*max(k-group,0)==0",
+    macs="m*n*k",
+    traits=Traits(sums="integer", weights={"w": "q4gemm"}, folds=("offset",), units=("ascale", "bias"), tile="rows"),
+)
 def q4gemm(
     a: "u8[m:lda,k]",
     azp: "i32[m:ldz]",

@@ -10,12 +10,17 @@ import numpy as np
 
 from ._qepilogue import finish, row
 from ._spec import reference
+from ._traits import Traits
 from .qgemm import epilogue, proven
 from .qgemm import pack as pack_gemm
 from .sconv import GEOMETRY
 
 
-@reference(where=f"act<9,n<2147483648,c<2147483648,kh*kw*c<=65536,{GEOMETRY}", macs="b*oh*ow*n*kh*kw*c")
+@reference(
+    where=f"act<9,n<2147483648,c<2147483648,kh*kw*c<=65536,{GEOMETRY}",
+    macs="b*oh*ow*n*kh*kw*c",
+    traits=Traits(sums="integer", weights={"w": "qconv"}, layout="nhwc", accumulation=("step", "panels")),
+)
 def qconv(
     x: "u8[b,ih,iw:ldx,c]",
     xzp: "i32[1]",

@@ -11,6 +11,7 @@ import numpy as np
 
 from ._qepilogue import finish, row
 from ._spec import reference
+from ._traits import Traits
 from .qgemm import PAIR, WINDOW, epilogue
 from .sconv import GEOMETRY
 
@@ -18,7 +19,13 @@ GROUP = 32  # channels that share a proof
 WINDOWS = (7, 3, 1)  # one window of 7 pairs holds 3 x 3 taps, two hold 5 x 5
 
 
-@reference(where=f"act<9,c<2147483648,kh*kw<=65536,{GEOMETRY}", macs="b*oh*ow*kh*kw*c")
+@reference(
+    where=f"act<9,c<2147483648,kh*kw<=65536,{GEOMETRY}",
+    macs="b*oh*ow*kh*kw*c",
+    traits=Traits(
+        sums="integer", weights={"w": "qdwconv"}, tile="window", layout="nhwc", accumulation=("pair", "groups")
+    ),
+)
 def qdwconv(
     x: "u8[b,ih,iw:ldx,c]",
     xzp: "i32[1]",

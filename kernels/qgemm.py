@@ -22,13 +22,18 @@ import numpy as np
 
 from ._qepilogue import finish, row
 from ._spec import reference
+from ._traits import Traits
 
 NR = 16
 WINDOWS = (8, 4, 2, 1)
 PAIR, WINDOW = 128, 256
 
 
-@reference(where="act<9,k<=65536", macs="m*n*k")
+@reference(
+    where="act<9,k<=65536",
+    macs="m*n*k",
+    traits=Traits(sums="integer", weights={"w": "qgemm"}, tile="rows", accumulation=("step", "panels")),
+)
 def qgemm(
     a: "u8[m:lda,k]",
     azp: "i32[m:ldz]",

@@ -4,6 +4,7 @@ import numpy as np
 
 from ._qepilogue import finish, row
 from ._spec import reference
+from ._traits import Traits
 from .qgemm import epilogue, proven
 from .qgemm import pack as pack_first
 
@@ -12,7 +13,11 @@ MOST = 32767  # of what stands between the products
 LARGEST_R = 512  # 32767 * 128 * 512 < 2**31
 
 
-@reference(where="act<9,k<=65536,r<=512", macs="m*r*(n+k)")
+@reference(
+    where="act<9,k<=65536,r<=512",
+    macs="m*r*(n+k)",
+    traits=Traits(sums="integer", weights={"w": "qgemm", "v": "qlowrank"}, accumulation=("step", "panels")),
+)
 def qlowrank(
     a: "u8[m:lda,k]",
     azp: "i32[1]",

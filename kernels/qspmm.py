@@ -18,12 +18,19 @@ import numpy as np
 
 from ._qepilogue import finish, row
 from ._spec import reference
+from ._traits import Traits
 from .qgemm import PAIR, epilogue
 
 BLOCK = 4
 
 
-@reference(where="act<9,k<=65536", macs="m*blocks*4")
+@reference(
+    where="act<9,k<=65536",
+    macs="m*blocks*4",
+    traits=Traits(
+        sums="integer", weights={"w": "qspmm"}, tile="rows", dense="qgemm", block=(1, 4), pattern="1x4 blocks"
+    ),
+)
 def qspmm(
     a: "u8[m:lda,k]",
     azp: "i32[m:ldz]",

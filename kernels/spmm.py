@@ -13,13 +13,25 @@ import numpy as np
 
 from ._act import activate
 from ._spec import reference
+from ._traits import Traits
 
 SLICE = (128, 512)  # least and most columns: 128 times 64 pixels are as much as an L1 cache of 32 KiB holds
 WORTH = 24  # nonzeros of a row in a slice that make up for fetching and storing its sums
 FEW = 8  # pixels at most that slices do no good
 
 
-@reference(where="act<9,m<2147483648,n<2147483648,k<=65536", macs="m*nnz")
+@reference(
+    where="act<9,m<2147483648,n<2147483648,k<=65536",
+    macs="m*nnz",
+    traits=Traits(
+        sums="float",
+        weights={"w": "spmm"},
+        tile="rows",
+        chw=("a", "residual", "out"),
+        dense="sgemm",
+        pattern="unstructured",
+    ),
+)
 def spmm(
     a: "f32[m:lda,k:ldk]",
     rows: "i32[slices,n+1]<nnz+1",

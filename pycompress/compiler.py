@@ -14,7 +14,7 @@ import numpy as np
 from . import lower as lowering
 from .errors import ModelError
 from .formats.onnx_model import Model
-from .kernels import module
+from .kernels import module, spec
 from .lower.batch import obstacle
 from .lower.int4 import ACTIVATIONS
 from .lower.values import Program, Step, root
@@ -273,7 +273,7 @@ def input_shapes_of(model: Model, shapes, images) -> dict[str, tuple[int, ...]]:
 
 def _refuse_uncompressed(program: Program, names: list[str]) -> None:
     """Raise if a node among `names`, in float when `program` was lowered, did not join a product on integers since."""
-    joined = {step.node for step in program.steps if step.kernel == "qlowrank"}
+    joined = {step.node for step in program.steps if spec(step.kernel).traits.sums == "integer"}
     if nodes := [name for name in names if name not in joined]:
         raise ModelError(f"strict: these nodes were compressed but would not run compressed: {', '.join(nodes)}")
 

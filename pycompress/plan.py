@@ -10,21 +10,11 @@ import numpy as np
 
 from ._pcx import ffi, lib
 from .cpu import cpu_mask
+from .dtypes import BY_NUMPY
 from .errors import PlanError
 
 FORMAT = 1  # 2 where a program has "times"
 ALIGN = 64
-WORDS = {
-    "uint8": "U8", "int8": "I8", "int32": "I32", "float32": "F32", "int64": "I64", "bool": "BOOL",
-    "float16": "F16", "float64": "F64", "int16": "I16", "uint16": "U16", "uint32": "U32", "uint64": "U64",
-    "bfloat16": "BF16",
-}  # fmt: skip
-CODES = {
-    "uint8": lib.PCX_U8, "int8": lib.PCX_I8, "int32": lib.PCX_I32, "float32": lib.PCX_F32, "int64": lib.PCX_I64,
-    "bool": lib.PCX_BOOL, "float16": lib.PCX_F16, "float64": lib.PCX_F64, "int16": lib.PCX_I16,
-    "uint16": lib.PCX_U16, "uint32": lib.PCX_U32, "uint64": lib.PCX_U64, "bfloat16": lib.PCX_BF16,
-}  # fmt: skip
-NAMES = {code: name for name, code in CODES.items()}
 _ROOM = 512
 
 
@@ -116,7 +106,11 @@ class Plan:
                 header[f"__pad{len(parts)}"] = {"dtype": "U8", "shape": [gap], "data_offsets": [end, end + gap]}
                 parts.append(bytes(gap))
                 end += gap
-            header[name] = {"dtype": WORDS[x.dtype.name], "shape": list(x.shape), "data_offsets": [end, end + x.nbytes]}
+            header[name] = {
+                "dtype": BY_NUMPY[x.dtype.name].file,
+                "shape": list(x.shape),
+                "data_offsets": [end, end + x.nbytes],
+            }
             parts.append(raw(x) if x.size else b"")
             end += x.nbytes
         text = json.dumps(header, separators=(",", ":")).encode()
@@ -133,7 +127,7 @@ class Plan:
             shapes = [ffi.new("size_t[]", list(x.shape) or [0]) for x in self._tensors.values()]
             table = ffi.new("pcx_tensor[]", len(names))
             for row, name, shape, x in zip(table, names, shapes, self._tensors.values()):
-                row.name, row.shape, row.dtype, row.rank = name, shape, CODES[x.dtype.name], x.ndim
+                row.name, row.shape, row.dtype, row.rank = name, shape, BY_NUMPY[x.dtype.name].code, x.ndim
                 row.data, row.bytes = ffi.cast("void *", x.__array_interface__["data"][0]), x.nbytes
             arguments = (json_text, len(json_text), table, len(names), cpu_mask(self._cpu))
             self._handle = _opened(lambda *out: lib.pcx_plan_build(*arguments, *out), "plan")
@@ -182,13 +176,6 @@ class Plan:
     def __repr__(self):
         count = lib.pcx_plan_programs(self.handle)
         return f"<Plan: {count} program{'s' * (count != 1)}, {lib.pcx_plan_steps(self.handle, 0)} steps>"
-
-
-def numpy_type(name: str) -> np.dtype:
-    """The numpy type of that name; that of "bfloat16" stands in ml_dtypes."""
-    if name == "bfloat16":
-        import ml_dtypes  # noqa: F401
-    return np.dtype(name)
 
 
 def raw(x: np.ndarray) -> memoryview:

@@ -11,7 +11,8 @@ import numpy as np
 
 from ._pcx import ffi, lib
 from .cpu import get_num_threads
-from .plan import NAMES, Plan, numpy_type
+from .dtypes import BY_CODE, BY_NUMPY, NUMPY, numpy_type
+from .plan import Plan
 
 RECENT = 8  # plans that a session on a model keeps
 
@@ -42,8 +43,7 @@ class NodeArg(NamedTuple):
 
 def _type(dtype: np.dtype) -> str:
     """ONNX's word for a tensor's type, as in onnxruntime."""
-    other = {"float32": "float", "float64": "double"}
-    return f"tensor({other.get(dtype.name, dtype.name)})"
+    return f"tensor({BY_NUMPY[dtype.name].onnx})"
 
 
 class _Port(NamedTuple):
@@ -104,7 +104,7 @@ class _Runner:
 
 def _port(port) -> _Port:
     shape = tuple(port.shape[i] for i in range(port.rank))
-    return _Port(ffi.string(port.name).decode(), numpy_type(NAMES[port.dtype]), shape)
+    return _Port(ffi.string(port.name).decode(), numpy_type(BY_CODE[port.dtype].numpy), shape)
 
 
 def _pointer(x: np.ndarray):
@@ -344,13 +344,13 @@ class _Planner:
         self.last: _Program | None = None
 
     def inputs(self):
-        return [NodeArg(n, list(shape), _type(_numpy(dtype))) for n, (dtype, shape) in self.declared.items()]
+        return [NodeArg(n, list(shape), _type(numpy_type(NUMPY[dtype]))) for n, (dtype, shape) in self.declared.items()]
 
     def outputs(self):
         from . import lower
 
         return [
-            NodeArg(name, list(shape), _type(_numpy(dtype)))
+            NodeArg(name, list(shape), _type(numpy_type(NUMPY[dtype])))
             for name, (dtype, shape) in lower.declared_outputs(self.model).items()
         ]
 
@@ -363,7 +363,7 @@ class _Planner:
         from .compiler import forget_unused
 
         _check_names(feed, list(self.declared))
-        arrays = {n: _matched(n, feed[n], _numpy(dtype)) for n, (dtype, _) in self.declared.items()}
+        arrays = {n: _matched(n, feed[n], numpy_type(NUMPY[dtype])) for n, (dtype, _) in self.declared.items()}
         values = {n: arrays.pop(n) for n in self.declared if n in self.values}
         key = (tuple(x.shape for x in arrays.values()), tuple((x.shape, x.tobytes()) for x in values.values()))
         with self.lock:
@@ -387,11 +387,5 @@ class _Planner:
             from .compiler import input_shapes_of
 
             shapes = input_shapes_of(self.model, None, {})
-            self.match({n: np.zeros(s, _numpy(self.declared[n][0])) for n, s in shapes.items()})
+            self.match({n: np.zeros(s, numpy_type(NUMPY[self.declared[n][0]])) for n, s in shapes.items()})
         return self.last
-
-
-def _numpy(word: str) -> np.dtype:
-    from .kernels._spec import NUMPY
-
-    return np.dtype(NUMPY[word])

@@ -12,7 +12,7 @@ from pycompress import kernels
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [  # a module may import those of its own line and of the lines above it
-    {"_pcx", "errors"},
+    {"_pcx", "errors", "dtypes"},
     {"kernels"},
     {"cpu", "native"},
     {"weights"},

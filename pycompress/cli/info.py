@@ -8,12 +8,12 @@ from collections import Counter
 import numpy as np
 
 from .._pcx import lib
+from ..dtypes import TABLE
 from ..errors import ModelError
-from ..plan import CODES, WORDS
 from . import models
 from .output import Output, size
 
-_BYTES = {word: lib.pcx_dtype_bytes(CODES[name]) for name, word in WORDS.items()}
+_BYTES = {row.file: lib.pcx_dtype_bytes(row.code) for row in TABLE}
 
 
 def add(subparsers, common):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..dtypes import NUMPY, numpy_type
 from ..errors import ModelError
-from ..kernels._spec import NUMPY
-from ..plan import Plan, numpy_type
+from ..plan import Plan
 from ..session import InferenceSession, SessionOptions
 
 HELP = ".onnx file, *.plan.safetensors file, or zoo:NAME[,width=W][,resolution=R]"

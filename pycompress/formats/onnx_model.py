@@ -12,8 +12,8 @@ import onnx
 import onnx.shape_inference
 from onnx import TensorProto, helper, numpy_helper
 
+from ..dtypes import WORD
 from ..errors import ModelError
-from ..kernels._spec import WORD
 
 
 @dataclass(frozen=True)

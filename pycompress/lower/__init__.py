@@ -9,9 +9,9 @@ import onnx
 import onnx.shape_inference
 from onnx import helper
 
+from ..dtypes import NUMPY, WORD
 from ..errors import ModelError
 from ..formats.onnx_model import LoadLimits, Model, load
-from ..kernels._spec import NUMPY, WORD
 from . import (  # noqa: F401
     activation,
     arithmetic,

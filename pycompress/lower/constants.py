@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from onnx import helper
 
+from ..dtypes import WORD
 from ..errors import ModelError
 from ..formats.onnx_model import to_array
-from ..kernels._spec import WORD
 from .node import Node
 from .values import HALVES, Value
 

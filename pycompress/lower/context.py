@@ -91,7 +91,7 @@ class Lowering:
 
     def value(self, data: np.ndarray, dtype: str | None = None, quant: Quant | None = None) -> Value:
         """A run-time value for `data`; `dtype` where it differs from the storage (i8)."""
-        from ..kernels._spec import WORD
+        from ..dtypes import WORD
 
         return Value(dtype or WORD[data.dtype.name], data.shape, data, True, quant)
 
@@ -182,7 +182,7 @@ class Lowering:
         return out
 
     def _blank(self, x: np.ndarray) -> np.ndarray:
-        from ..kernels._spec import WORD
+        from ..dtypes import WORD
 
         return self.new(x.shape, WORD[x.dtype.name])
 

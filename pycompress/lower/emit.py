@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels._spec import NUMPY, WORD
+from ..dtypes import NUMPY, WORD
 from .context import SIGN_FLIP, Lowering, memory_order, reshaped, together
 from .values import Quant, Value
 

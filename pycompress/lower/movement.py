@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels._spec import WORD
+from ..dtypes import WORD
 from .constants import slice_parts, slice_rows
 from .context import Lowering
 from .emit import dense, moved, pick, stored, to_shape

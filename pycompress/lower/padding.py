@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..kernels._spec import WORD
+from ..dtypes import WORD
 from .context import Lowering
 from .emit import fill, moved, pick
 from .node import Node

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto, helper
 
-from ..kernels._spec import NUMPY, WORD
+from ..dtypes import NUMPY, WORD
 from .context import Lowering, memory_order, reshaped
 from .emit import cast
 from .node import Node

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..kernels._spec import NUMPY, WORD
+from ..dtypes import NUMPY, WORD
 
 HALVES = ("f16", "bf16")  # float32 here, everywhere between a program's inputs and outputs
 

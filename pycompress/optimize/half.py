@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..kernels import spec
 from ..lower.values import Program, Step
 from ..weights import Dense, halved, rounded
 
@@ -19,14 +20,15 @@ def halve(program: Program) -> None:
 
 def _halved(step: Step, typed: str) -> Step:
     w = step.args.get("w")
-    if not isinstance(w, Dense) or step.kernel not in ("sgemm", "sconv"):
+    traits = spec(step.kernel).traits
+    if not isinstance(w, Dense) or not traits.weights:
         return step
     half, again = halved(w.w), ""
-    if half is None and typed and step.kernel == "sgemm" and 0 not in w.w.strides:
+    if half is None and typed and traits.half and 0 not in w.w.strides:
         half, again = rounded(w.w, typed), ", rounded again"
     if half is None:
         return step
     kind = half.w.dtype.name
-    if step.kernel == "sconv":
+    if not traits.half:
         return step.replace(reason=f"{step.reason}; {kind} weights as float32: windows have no kernel for 16 bits")
-    return step.replace("hgemm", w=half, reason="; ".join(filter(None, (step.reason, f"{kind} weights{again}"))))
+    return step.replace(traits.half, w=half, reason="; ".join(filter(None, (step.reason, f"{kind} weights{again}"))))

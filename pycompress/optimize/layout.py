@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..kernels import NAMES, spec
 from ..lower.values import Buffer, Program, Step, root
 from .dataflow import Uses, covers, dense, reads, writes
 
 LINE = 16  # floats of a cache line
 LARGE = 2048  # pixels, below which a depthwise convolution was measured to lose more in planes than products gain
-IMAGES = {"spmm": ("a", "residual", "out"), "dwconv": ("x", "out")}  # which arguments may lie in planes
+_TRAITS = {name: spec(name).traits for name in NAMES}
+FREE = {name: t.chw for name, t in _TRAITS.items() if isinstance(t.chw, tuple) and t.chw}  # slots that lie either way
+TWINS = {name: t.chw for name, t in _TRAITS.items() if isinstance(t.chw, str)}  # kernels with one for CHW
 
 
 def lay_in_planes(program: Program) -> None:
     """Turn the images between sparse products, and depthwise convolutions among them, into planes."""
-    if not any(step.kernel == "spmm" for step in program.steps):
+    if not any(step.kernel in FREE for step in program.steps):
         return
     found = _closed(program, _candidates(program, Uses(program)))
     new = {}
@@ -36,13 +39,14 @@ def _pitch(m: int) -> int:
 
 def _images(step: Step) -> dict[str, np.ndarray]:
     """What of the step's arguments is an image that may lie in planes."""
-    return {name: step.args[name] for name in IMAGES.get(step.kernel, ()) if step.args[name] is not None}
+    names = ("x", "out") if step.kernel in TWINS else FREE.get(step.kernel, ())
+    return {name: step.args[name] for name in names if step.args[name] is not None}
 
 
 def _able(step: Step) -> bool:
     """Whether the step is as fast on planes."""
-    if step.kernel != "dwconv":
-        return step.kernel == "spmm"
+    if step.kernel not in TWINS:
+        return step.kernel in FREE
     a = step.args
     window = a["kh"] == a["kw"] in (3, 5) and a["sh"] == a["sw"] in (1, 2) and a["dh"] == a["dw"] == 1
     return window and a["residual"] is None and a["x"].shape[0] == 1 and a["x"].shape[1] * a["x"].shape[2] >= LARGE
@@ -72,7 +76,7 @@ def _closed(program: Program, found: dict[int, tuple[int, int]]) -> dict[int, tu
         changed = False
         for step in program.steps:
             images = _images(step)
-            keys = [id(root(x)) for name, x in images.items() if step.kernel == "dwconv" or name != "a"]
+            keys = [id(root(x)) for name, x in images.items() if step.kernel in TWINS or name != "a"]
             inside = [key in found for key in keys]
             if any(inside) and not all(inside):
                 found = {key: shape for key, shape in found.items() if key not in keys}
@@ -87,13 +91,13 @@ def _turned(step: Step, found: dict[int, tuple[int, int]], new: dict[int, np.nda
         if (key := id(root(x))) in found:
             m, c = found[key]
             planes = new[key].reshape(c, -1)[:, :m]
-            moved[name] = planes.T if step.kernel == "spmm" else planes.reshape(c, *x.shape[1:3], copy=False)
+            moved[name] = planes.T if step.kernel in FREE else planes.reshape(c, *x.shape[1:3], copy=False)
     if not moved:
         return step
     names = " and ".join(name for name in moved if name != "residual")
     reason = "; ".join(filter(None, (step.reason, f"{names} in planes")))
-    if step.kernel == "spmm":
+    if step.kernel in FREE:
         return step.replace(**moved, reason=reason)
     kept = {name: x for name, x in step.args.items() if name not in ("dh", "dw", "residual")}
     w = np.ascontiguousarray(step.args["w"].T)
-    return Step("pdwconv", kept | moved | {"w": w}, step.node, step.op, reason)
+    return Step(TWINS[step.kernel], kept | moved | {"w": w}, step.node, step.op, reason)

@@ -12,11 +12,12 @@ from ..lower.values import Program, Step
 from ..weights import Q8, Dense
 from .costs import MARGIN, Costs
 
-SPARSE = {
-    "sgemm": {"spmm": (1, 1), "bspmm": (16, 1)},
-    "qgemm": {"qspmm": (1, 4)},
-}  # kernel: outputs x inputs of a block
-SPOKEN = {"spmm": "unstructured", "bspmm": "16x1 blocks", "qspmm": "1x4 blocks"}
+_TRAITS = {name: kernels.spec(name).traits for name in kernels.NAMES}
+SPARSE = {  # kernel: {what does the same with the zeros left out: outputs x inputs of a block}
+    dense: {name: t.block for name, t in _TRAITS.items() if t.dense == dense}
+    for dense in {t.dense for t in _TRAITS.values()} - {""}
+}
+SPOKEN = {name: t.pattern for name, t in _TRAITS.items() if t.dense}
 FEW = 0.1  # zeros in a share of the weights that no form gains from
 LARGEST_K = 65536  # indices are 16 bits
 
@@ -80,7 +81,7 @@ def _chosen(step: Step, table: Callable[[], Costs | None], sparse) -> Step:
         return _because(_turned(step, form), f"{zeros:.0%} zeros: {told} ({costs.isa} cost table)")
     least = costs.wins_from(form, dense, *size)
     wins = "never pays here" if least is None else f"pays from {least:.0%} on"
-    whole = "" if form == "spmm" else f", {1 - shares[form]:.0%} in {SPOKEN[form]}"
+    whole = "" if SPARSE[step.kernel][form] == (1, 1) else f", {1 - shares[form]:.0%} in {SPOKEN[form]}"
     told = f"{zeros:.0%} zeros{whole}, dense all the same: {SPOKEN[form]} {wins} ({costs.isa} cost table)"
     return _because(step, told)
 
@@ -98,9 +99,8 @@ def _dense(kernel: str, w: np.ndarray, size, costs: Costs) -> tuple[str, float |
 
 def _turned(step: Step, form: str) -> Step:
     """The step on the sparse kernel; its packed arrays take the places of the weights' later."""
-    args = {name: x for name, x in step.args.items() if name not in ("wzp", "colsum")}
-    extra = {"rows": None, "index": None} | ({"colsum": None} if form == "qspmm" else {})
-    return Step(form, args | extra, step.node, step.op, step.reason)
+    args = {arg.name: step.args.get(arg.name) for arg in kernels.spec(form).args}
+    return Step(form, args, step.node, step.op, step.reason)
 
 
 def _because(step: Step, text: str) -> Step:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from onnx import TensorProto
 
 from ..formats.onnx_model import NARROW, Model
+from ..kernels import having
 from ..lower.node import node_name
 from ..lower.values import Program
 
-FLOAT_PRODUCTS = ("sgemm", "hgemm", "sconv", "dwconv")
+FLOAT_PRODUCTS = having(lambda spec: spec.traits.sums == "float")
 WEIGHTED = (
     "Conv",
     "ConvTranspose",

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..kernels import having, spec
 from ..lower.values import Program, Step, root
 from .dataflow import Uses, covers, dense
 
-PRODUCTS = ("sgemm", "hgemm", "spmm", "bspmm", "qgemm", "q4gemm", "qspmm")
-DEPTHWISE = ("dwconv", "pdwconv", "qdwconv")
+PRODUCTS = having(lambda spec: spec.traits.tile == "rows")
+DEPTHWISE = having(lambda spec: spec.traits.tile == "window")
+CHW = having(lambda spec: spec.traits.layout == "chw")
 LARGE = 2 << 20  # bytes that a step hands on, from which on bands pay: a core's cache does not hold them
 BAND = 3 << 18  # bytes of one band; every band costs the threads a meeting more per step
 
@@ -40,14 +42,14 @@ def _chain(steps: list[Step], i: int, uses: Uses) -> list[Step]:
         chain.append(after)
     large = len(chain) > 1 and max(step.args["out"].nbytes for step in chain[:-1]) >= LARGE
     middle = next((step for step in chain if step.kernel in DEPTHWISE), None)
-    return chain if large and (middle.kernel == "pdwconv" or middle.args["x"].shape[0] == 1) else chain[:1]
+    return chain if large and (middle.kernel in CHW or middle.args["x"].shape[0] == 1) else chain[:1]
 
 
 def _hands_on(before: Step, after: Step, uses: Uses) -> bool:
     """Whether `before` makes all of what `after`, and nobody else, reads, pixel by pixel."""
     out, x = before.args["out"], _source(after)
     image, matrix = (x, out) if after.kernel in DEPTHWISE else (out, x)
-    planes = "pdwconv" in (before.kernel, after.kernel)
+    planes = before.kernel in CHW or after.kernel in CHW
     channels = image.shape[0 if planes else -1]
     if root(out) is not root(x) or not uses.is_buffer(x) or not uses.only_reader(x):
         return False
@@ -92,15 +94,14 @@ def _lines(step: Step, first: int, end: int, width: int) -> Step:
     """`step` for the lines [first, end) of its output, `width` pixels each."""
     a = step.args
     rows = slice(first * width, end * width)
-    changed = {} if a.get("residual") is None else {"residual": a["residual"][rows]}
     if step.kernel in DEPTHWISE:
         top = first * a["sh"] - a["pt"]
-        changed |= {
+        changed = {
             "x": a["x"][:, max(top, 0) : max(_reach(step, end), max(top, 0))],
             "pt": max(-top, 0),
             "out": a["out"][:, first:end],
         }
+        changed |= {} if a.get("residual") is None else {"residual": a["residual"][rows]}
     else:
-        changed |= {"a": a["a"][rows], "out": a["out"][rows]}
-        changed |= {name: a[name][rows] for name in ("azp", "ascale") if name in a}
+        changed = {name: a[name][rows] for name in spec(step.kernel).rowwise if a[name] is not None}
     return step.replace(**changed, reason=f"{step.reason}, lines {first} to {end - 1}")

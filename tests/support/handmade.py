@@ -9,10 +9,8 @@ import numpy as np
 from pycompress import kernels, native
 from pycompress._pcx import ffi, lib
 from pycompress.cpu import cpu_mask
+from pycompress.dtypes import BY_CODE, BY_NUMPY, WORD
 from pycompress.kernels import module
-from pycompress.kernels._spec import WORD
-
-WORDS = {"bool": "BOOL"} | {w: w.upper() for w in ("u8", "i8", "i32", "f32", "i64", "f16", "f64", "i16", "u16")}
 
 
 class Refused(Exception):
@@ -33,7 +31,7 @@ def safetensors(graph, tensors, header=None):
             parts.append(bytes(gap))
             end += gap
         entries[name] = {
-            "dtype": WORDS[WORD[x.dtype.name]],
+            "dtype": BY_NUMPY[x.dtype.name].file,
             "shape": list(x.shape),
             "data_offsets": [end, end + x.nbytes],
         }
@@ -85,7 +83,7 @@ def build(graph, tensors, cpu=None):
         keep += parts
         row.name, row.shape, row.rank = parts[1], parts[2], x.ndim
         row.dtype, row.bytes, row.data = (
-            kernels._spec.CODE[WORD[x.dtype.name]],
+            BY_NUMPY[x.dtype.name].code,
             x.nbytes,
             ffi.cast("void *", x.ctypes.data),
         )
@@ -102,8 +100,7 @@ class Session:
         """The outputs, as arrays."""
         count = lib.pcx_plan_outputs(self.plan.c, program)
         ports = [lib.pcx_plan_output(self.plan.c, program, i) for i in range(count)]
-        names = {code: name for name, code in ((n, c) for n, c in kernels._spec.DTYPES.values())}
-        outputs = [np.full([p.shape[i] for i in range(p.rank)], 77, names[p.dtype]) for p in ports]
+        outputs = [np.full([p.shape[i] for i in range(p.rank)], 77, BY_CODE[p.dtype].numpy) for p in ports]
         code = self.call(program, inputs, outputs, seconds)
         assert code == lib.PCX_OK, code
         return outputs
