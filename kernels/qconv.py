@@ -20,6 +20,7 @@ from .sconv import GEOMETRY
     where=f"act<9,n<2147483648,c<2147483648,kh*kw*c<=65536,{GEOMETRY}",
     macs="b*oh*ow*n*kh*kw*c",
     traits=Traits(sums="integer", weights={"w": "qconv"}, layout="nhwc", accumulation=("step", "panels")),
+    ahead={"bias": "oh ow"},
 )
 def qconv(
     x: "u8[b,ih,iw:ldx,c]",

@@ -25,6 +25,7 @@ WINDOWS = (7, 3, 1)  # one window of 7 pairs holds 3 x 3 taps, two hold 5 x 5
     traits=Traits(
         sums="integer", weights={"w": "qdwconv"}, tile="window", layout="nhwc", accumulation=("pair", "groups")
     ),
+    ahead={"bias": "oh ow"},
 )
 def qdwconv(
     x: "u8[b,ih,iw:ldx,c]",

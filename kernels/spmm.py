@@ -31,6 +31,7 @@ FEW = 8  # pixels at most that slices do no good
         dense="sgemm",
         pattern="unstructured",
     ),
+    ahead={"bias": "lds"},
 )
 def spmm(
     a: "f32[m:lda,k:ldk]",

@@ -82,7 +82,7 @@ def test_one_stem_names_a_kernel_everywhere(name):
     assert (ROOT / "kernels" / f"{name}.py").is_file()
     assert (ROOT / "csrc" / name / f"{name}.c").is_file()
     assert (ROOT / "tests" / "kernels" / f"test_{name}.py").is_file()
-    header = (ROOT / "csrc" / "pycompress.h").read_text()
+    header = (ROOT / "csrc" / "pycompress_kernels.h").read_text()
     assert f"X({name})" in header and f"}} pcx_{name}_args;" in header
 
 

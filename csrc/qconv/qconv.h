@@ -43,12 +43,6 @@ static inline const uint8_t *qconv_tap(const pcx_qconv_args *p, const qconv_plac
     return y < p->ih && x < p->iw ? p->x + ((at->image * p->ih + y) * p->iw + x) * p->ldx : NULL;
 }
 
-static inline pcx_qepilogue qconv_tail(const pcx_qconv_args *p)
-{
-    return (pcx_qepilogue){ p->bias,     p->scale, p->clamp,    p->lut, p->add_scale,
-                            p->add_zero, p->ldr,   p->residual, p->act, p->act_params };
-}
-
 PCX_HIDDEN pcx_run_fn qconv_avx2;
 PCX_HIDDEN pcx_size_fn qconv_avx2_scratch, qconv_prepared;
 PCX_HIDDEN pcx_prepare_fn qconv_prepare;

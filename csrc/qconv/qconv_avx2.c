@@ -189,8 +189,7 @@ void qconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qconv_args *p = args;
     const qconv_grid g = qconv_split(p);
-    const pcx_qepilogue q = qconv_tail(p);
-    const qtail tail = qtail_make(&q, p->ot);
+    const qtail tail = qtail_make(&p->tail, p->ot);
     room r = { 0 };
     if (begin >= end)
         return;

@@ -50,12 +50,6 @@ static inline qdwconv_strip qdwconv_strip_at(const pcx_qdwconv_args *p, const qd
     return (qdwconv_strip){ strip / g->segments, first, first < p->ow ? min_size(g->width, p->ow - first) : 0 };
 }
 
-static inline pcx_qepilogue qdwconv_tail(const pcx_qdwconv_args *p)
-{
-    return (pcx_qepilogue){ p->bias,     p->scale, p->clamp,    p->lut, p->add_scale,
-                            p->add_zero, p->ldr,   p->residual, p->act, p->act_params };
-}
-
 PCX_HIDDEN pcx_run_fn qdwconv_scalar, qdwconv_avx2;
 PCX_HIDDEN pcx_size_fn qdwconv_avx2_scratch, qdwconv_prepared;
 PCX_HIDDEN pcx_prepare_fn qdwconv_prepare;

@@ -91,8 +91,7 @@ void qdwconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qdwconv_args *p = args;
     const qdwconv_grid g = qdwconv_split(p);
-    const pcx_qepilogue q = qdwconv_tail(p);
-    const qtail tail = qtail_make(&q, p->ot);
+    const qtail tail = qtail_make(&p->tail, p->ot);
     room r = { 0 };
     if (begin >= end)
         return;

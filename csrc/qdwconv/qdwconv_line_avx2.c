@@ -35,8 +35,8 @@ static void group_make(const qdw_layer *l, size_t index, dw_group *to)
     const qtail *t = l->tail;
     const qdwconv_acc16 *g = l->proofs + index;
     const size_t j = g->first, skip = index * QDW_NC - j, cols = min_size(QDW_NC, l->c - index * QDW_NC);
-    const void *bias = all32(t->q.bias, j, skip + cols, room[0]), *sum = all32(l->colsum, j, skip + cols, room[1]);
-    const void *wzp = all32(l->wzp, j, skip + cols, room[2]), *scale = all32(t->q.scale, j, skip + cols, room[3]);
+    const void *bias = all32(t->bias, j, skip + cols, room[0]), *sum = all32(l->colsum, j, skip + cols, room[1]);
+    const void *wzp = all32(l->wzp, j, skip + cols, room[2]), *scale = all32(t->scale, j, skip + cols, room[3]);
     const __m256i zero = _mm256_set1_epi32(l->xzp), taps = _mm256_set1_epi32((int)(l->kh * l->kw));
     const __m256i far = _mm256_set1_epi32(DW_NEAR / 2 + 1);
     __m256i near = _mm256_set1_epi32(-1);

@@ -19,7 +19,7 @@ static void columns_make(const qgemm_block *b, size_t j, size_t cols, const int3
         const uint32_t zw = b->wzp ? (uint32_t)b->wzp[j + x] : 0;
         c->zero[x] = (uint32_t)b->colsum[j + x] - (uint32_t)b->k * zw;
         c->w[x] = zw;
-        c->base[x] = (b->tail->q.bias ? (uint32_t)b->tail->q.bias[j + x] : 0) - (uint32_t)fix[x];
+        c->base[x] = (b->tail->bias ? (uint32_t)b->tail->bias[j + x] : 0) - (uint32_t)fix[x];
         c->base[x] -= b->zero ? 0 : (uint32_t)b->azp * c->zero[x];
     }
 }

@@ -9,6 +9,7 @@
 #ifndef PCX_QGEMM_TILE_H
 #define PCX_QGEMM_TILE_H
 
+#include "../common/qepilogue_avx2.h"
 #include "qgemm_block.h"
 #include "qgemm_step.h"
 

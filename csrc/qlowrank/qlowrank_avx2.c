@@ -2,6 +2,7 @@
  * qlowrank_avx2.c - block by block of rows: qgemm to int32, rounded to int16, times v in tiles of 6 rows x 16
  * columns.  vpmaddwd takes two of r at a time; the panel of v is widened once for all rows of the block.
  */
+#include "../common/qepilogue_avx2.h"
 #include "qlowrank.h"
 
 #if PCX_X86

@@ -15,11 +15,6 @@ PCX_INLINE sconv_place sconv_at(const pcx_sconv_args *p, size_t pixel)
     return (sconv_place){ line / p->oh, line % p->oh * p->sh - p->pt, pixel % p->ow * p->sw - p->pl };
 }
 
-PCX_INLINE pcx_epilogue sconv_tail(const pcx_sconv_args *p)
-{
-    return (pcx_epilogue){ p->bias, p->act, p->act_params, p->ldr, p->residual };
-}
-
 #if PCX_X86
 PCX_HIDDEN size_t sconv_units_avx2(const void *args);
 PCX_HIDDEN size_t sconv_scratch_avx2(const void *args);

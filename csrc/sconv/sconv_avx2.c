@@ -45,7 +45,7 @@ static void add(const pcx_sconv_args *p, sgemm_rows *rows, const float *window, 
 {
     rows->a[rows->count] = window;
     rows->out[rows->count] = p->out + pixel * p->ldo;
-    rows->residual[rows->count++] = p->residual ? p->residual + pixel * p->ldr : NULL;
+    rows->residual[rows->count++] = p->tail.residual ? p->tail.residual + pixel * p->tail.ldr : NULL;
 }
 
 /* Windows inside the image, read where they are, and the others, copied to `scratch`. */
@@ -76,8 +76,7 @@ void sconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_sconv_args *p = args;
     const sgemm_split s = split_of(p);
-    const pcx_epilogue tail = sconv_tail(p);
-    const sgemm_target to = { p->w, p->ldw, p->n, &tail };
+    const sgemm_target to = { p->w, p->ldw, p->n, &p->tail };
     const int dense = p->ldx == p->c && p->dw == 1; /* the pixels of a line of the window are neighbours */
     sgemm_rows inside, edge;
     inside.lines = p->c ? p->kh : 0; /* without channels a window may be endless */

@@ -12,6 +12,7 @@ import pytest
 
 import pycompress as pc
 from pycompress import zoo
+from pycompress._pcx import ffi, lib
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not shutil.which("cmake"), reason="cmake is not installed")
@@ -116,6 +117,35 @@ def test_the_installed_library_is_found_and_exports_only_its_header(built, tmp_p
         library = next(built[1].glob("lib*/libpycompress.so"))
         names = [line.split()[-1] for line in command("nm", "-D", "--defined-only", library).splitlines()]
         assert names and all(n.startswith("pcx_") for n in names)
+
+
+def test_the_program_at_the_top_of_the_header_runs(built, plan, tmp_path):
+    comment = (ROOT / "csrc" / "pycompress.h").read_text().split("*/")[0]
+    code = [line.removeprefix(" *").removeprefix("     ") for line in comment.splitlines()]
+    start, end = code.index("#include <pycompress.h>"), code.index("}")
+    (tmp_path / "main.c").write_text("\n".join(code[start : end + 1]))
+    library = next(built[1].glob("lib*/libpycompress.a"))
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", f"-I{built[1] / 'include'}"]
+    command("cc", *flags, tmp_path / "main.c", library, "-o", tmp_path / "main", "-pthread", "-lm")
+    shutil.copy(plan[0], tmp_path / "net.plan.safetensors")
+    run = subprocess.run([tmp_path / "main"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    name, value = run.stdout.split("[0] = ")
+    session = plan[1]
+    want = session.run(None, {session.get_inputs()[0].name: np.zeros((1, 3, 64, 64), np.float32)})[0]
+    assert run.returncode == 0 and name == session.get_outputs()[0].name
+    assert float(value) == pytest.approx(float(want.flat[0]), abs=1e-6)
+
+
+def test_the_header_has_the_version_of_the_package_and_is_c_plus_plus_too(built, tmp_path):
+    header = (ROOT / "csrc" / "pycompress.h").read_text()
+    numbers = re.findall(r"#define PCX_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)", header)
+    assert f'#define PCX_VERSION "{pc.__version__}"' in header and ".".join(numbers) == pc.__version__
+    assert ffi.string(lib.pcx_version()).decode() == pc.__version__
+    if shutil.which("c++"):
+        (tmp_path / "main.cpp").write_text(MAIN)
+        command(
+            "c++", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{built[1] / 'include'}", tmp_path / "main.cpp"
+        )
 
 
 @pytest.mark.skipif(not shutil.which("pkg-config"), reason="pkg-config is not installed")
