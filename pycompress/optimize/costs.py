@@ -96,8 +96,8 @@ class Costs:
             if table["pycompress.costs"] != FORMAT:
                 raise ValueError(f"format {table['pycompress.costs']!r}, this version reads {FORMAT}")
             return cls(str(table["isa"]), str(table["host"]), {f: _curves(rows) for f, rows in table["rows"].items()})
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise ValueError(f"{os.fspath(path)}: not a cost table: {error}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"{os.fspath(path)}: not a cost table: {type(error).__name__}: {error}") from None
 
 
 def curves(rows) -> dict[Shape, tuple[np.ndarray, np.ndarray]]:
