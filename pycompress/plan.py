@@ -73,22 +73,18 @@ class Plan:
         return plan
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the plan as a safetensors file, whole or not at all."""
-        import tempfile  # here and below: what loading does without is imported when it is needed
+        """Write the plan as a safetensors file, whole or not at all.
 
-        folder, name = os.path.split(os.fspath(path))
-        handle, temporary = tempfile.mkstemp(dir=folder or ".", prefix=name, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                for chunk in self._chunks():
-                    file.write(chunk)
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        An existing file keeps its mode, and a link stays a link to the file that is written.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        from .formats import atomic  # here and below: what loading does without is imported when it is needed
+
+        atomic.write(path, self._chunks())
 
     def _chunks(self):
         if self._tensors is None:

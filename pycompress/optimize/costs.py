@@ -16,6 +16,7 @@ import numpy as np
 
 from .._pcx import ffi, lib
 from ..cpu import cpu_mask
+from ..formats import atomic
 
 FORMAT = 1
 MARGIN = 0.9  # of the dense form's time, that a sparse one must stay below: what a table says of a step in a network is as uncertain
@@ -80,7 +81,7 @@ class Costs:
         forms = ",\n".join(
             f"  {json.dumps(k)}: [\n" + ",\n".join(f"   {json.dumps(row)}" for row in v) + "]" for k, v in rows.items()
         )
-        Path(path).write_text(f'{{\n{lines},\n "rows": {{\n{forms}\n}}}}\n', "utf-8")
+        atomic.write(path, f'{{\n{lines},\n "rows": {{\n{forms}\n}}}}\n'.encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Costs:
