@@ -16,7 +16,7 @@ HELP = (
 
 
 def samples(
-    text: str, ports: inputs.Ports, count: int, how: images.Fit = images.Fit()
+    text: str, ports: inputs.Ports, count: int, how: images.Fit = images.PLAIN
 ) -> Iterator[dict[str, np.ndarray]]:
     """At most `count` feeds, each of one sample.
 

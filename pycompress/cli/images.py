@@ -39,6 +39,9 @@ class Fit:
     std: tuple[float, ...] | None = None
 
 
+PLAIN = Fit()
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of images: ``--mean --std --scale --resize --crop --layout``."""
     parser.add_argument(
@@ -164,7 +167,7 @@ def image_port(name: str, dtype: np.dtype, shape, layout: str | None) -> tuple[i
     )
 
 
-def read(path: Path, height: int, width: int, channels: int = 3, how: Fit = Fit()) -> np.ndarray:
+def read(path: Path, height: int, width: int, channels: int = 3, how: Fit = PLAIN) -> np.ndarray:
     """The image in a file as uint8 [height, width, channels], upright as its EXIF orientation says.
 
     Raises

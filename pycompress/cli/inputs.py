@@ -28,7 +28,7 @@ def random_feed(ports: Ports, seed: int) -> dict[str, np.ndarray]:
     return feed
 
 
-def read_feed(texts: list[str], ports: Ports, how: images.Fit = images.Fit()) -> dict[str, np.ndarray]:
+def read_feed(texts: list[str], ports: Ports, how: images.Fit = images.PLAIN) -> dict[str, np.ndarray]:
     """The inputs that the files `texts` hold.
 
     Raises

@@ -30,7 +30,7 @@ def pair(step: Step, uses: Uses, kernel: str) -> Step | None:
         return None
     (m, r), k = a.shape, made.args["a"].shape[1]
     pays = m >= LEAST_M and 0 < r <= LARGEST_R and r * (k + n) < k * n
-    banded = any(s.kernel in DEPTHWISE for s in uses.readers.get(id(root(step.args["out"])), ()))
+    banded = any(s.kernel in DEPTHWISE for s in uses.readers(step.args["out"]))
     return made if pays and not banded else None
 
 

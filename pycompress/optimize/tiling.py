@@ -56,7 +56,7 @@ def _hands_on(before: Step, after: Step, uses: Uses) -> bool:
     if matrix.shape != (image.size // max(channels, 1), channels):  # a Reshape stands between
         return False
     if chw:  # layout.py makes one buffer for each image
-        return uses.producers[id(root(x))] == [before]
+        return uses.writers(x) == [before]
     return covers(out) and covers(x) and dense(out) and dense(x) and uses.producer(x) is before
 
 
