@@ -61,7 +61,7 @@ def test_a_dead_channel_of_scale_zero_gives_its_bias_and_others_are_as_they_were
     x = np.float32([[1, -2, 3]])
     got, rows = run(as_model(nodes, {"x": x} | constants, ["y"], list(constants), opset=13), {"x": x})
     np.testing.assert_allclose(got, [[3.0, 0.25]], atol=1e-6)
-    assert any(r["kernel"] == "qgemm" for r in rows)
+    assert any(r["kernel"] in ("qgemm", "qspmm") for r in rows)  # whichever skips the zeros faster here
 
 
 def test_a_tensor_of_scale_zero_is_zero():
