@@ -17,8 +17,8 @@ from agreement import answers, compare
 
 import pycompress as pc
 from pycompress import zoo
-from pycompress.compress.channel_fit import ChannelFit
-from pycompress.compress.channels import prune_channels
+from pycompress.compress.pruning.channel_fit import ChannelFit
+from pycompress.compress.pruning.channels import prune_channels
 from pycompress.peers.interleave import interleave
 from pycompress.zoo import photos
 

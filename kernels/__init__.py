@@ -22,3 +22,13 @@ for _name, _page in _PAGES.items():  # importing bound the names to the modules
 def module(name: str):
     """The page of kernel `name`: its reference, ``example`` and, where it has one, ``pack``."""
     return _PAGES[name]
+
+
+def spec(name: str):
+    """The contract of kernel `name`, with its traits."""
+    return getattr(_PAGES[name], name).spec
+
+
+def having(condition) -> tuple[str, ...]:
+    """The names of the kernels whose contracts fulfil `condition`."""
+    return tuple(name for name in NAMES if condition(spec(name)))

@@ -19,16 +19,10 @@ import types
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-DTYPES = {
-    "u8": ("uint8", 1), "i8": ("int8", 2), "i32": ("int32", 3), "f32": ("float32", 4),
-    "i64": ("int64", 5), "bool": ("bool", 6), "f16": ("float16", 7), "f64": ("float64", 8),
-    "i16": ("int16", 9), "u16": ("uint16", 10), "u32": ("uint32", 11), "u64": ("uint64", 12),
-    "bf16": ("bfloat16", 13),  # a type of ml_dtypes, which onnx brings along
-}  # fmt: skip
-NUMPY = {word: name for word, (name, _) in DTYPES.items()}
-CODE = {word: code for word, (_, code) in DTYPES.items()}
-WORD = {name: word for word, (name, _) in DTYPES.items()}
+from ..dtypes import BY_NUMPY, WORD
+from ._traits import Traits
 
+NO_TRAITS = Traits()
 _ARRAY = re.compile(r"(?:\{([\w,]+)\}(\w+)|(\w+))\[([^\]]*)\](?:<([^?]+))?(\?)?$")
 
 
@@ -38,7 +32,7 @@ class Arg:
 
     name: str
     kind: str  # "array", "size", "prepared"
-    types: tuple[str, ...] = ()  # words of DTYPES it may have
+    types: tuple[str, ...] = ()  # words of dtypes.py it may have
     type_size: str | None = None  # the size that tells C which
     dims: tuple[tuple[str, str | None], ...] = ()  # (extent, stride) expressions
     below: str | None = None
@@ -104,8 +98,16 @@ def evaluate(expression: str, sizes: dict[str, int]) -> int:
 class Spec:
     """The contract of the kernel `name`: its arguments in order, and conditions."""
 
-    def __init__(self, function, where: str = "", macs: str = "0", ahead: dict[str, str] | None = None):
+    def __init__(
+        self,
+        function,
+        where: str = "",
+        macs: str = "0",
+        traits: Traits = NO_TRAITS,
+        ahead: dict[str, str] | None = None,
+    ):
         self.name = function.__name__
+        self.traits = traits
         self._ahead = ahead or {}
         self._macs = macs
         self.where = tuple(_split(where.replace(" ", "")))
@@ -113,6 +115,21 @@ class Spec:
         self.args = tuple(_arg(n, hints[n]) for n in inspect.signature(function).parameters)
         self.by_name = {a.name: a for a in self.args}
         self.outputs = tuple(a.name for a in self.args if a.name.startswith("out"))
+
+    def takes(self, name: str) -> bool:
+        """Whether it has an argument of that name."""
+        return name in self.by_name
+
+    @cached_property
+    def spreads(self) -> bool:
+        """Whether it writes one array, whose rows may lie apart."""
+        dims = self.by_name["out"].dims if self.outputs == ("out",) else ()
+        return len(dims) > 1 and dims[-2][1] == "ldo"
+
+    @cached_property
+    def rowwise(self) -> tuple[str, ...]:
+        """The arguments with something for each of the m rows of the output."""
+        return tuple(a.name for a in self.args if a.dims and a.dims[0][0] == "m")
 
     @cached_property
     def slots(self) -> tuple[tuple[str, Arg | None], ...]:
@@ -169,7 +186,7 @@ class Spec:
             if len(x.shape) != len(arg.dims) or WORD.get(x.dtype.name) not in arg.types or not x.dtype.isnative:
                 self._refuse(arg, x, sizes)
             if arg.type_size:
-                if sizes.setdefault(arg.type_size, CODE[WORD[x.dtype.name]]) != CODE[WORD[x.dtype.name]]:
+                if sizes.setdefault(arg.type_size, BY_NUMPY[x.dtype.name].code) != BY_NUMPY[x.dtype.name].code:
                     self._refuse(arg, x, sizes)
             for i, (extent, stride) in enumerate(arg.dims):
                 if extent.isidentifier():
@@ -229,9 +246,9 @@ class Spec:
 class Reference:
     """A kernel's meaning: readable Python, compiled by Numba at the first call."""
 
-    def __init__(self, function, where: str, macs: str, plain: bool, ahead: dict[str, str] | None):
+    def __init__(self, function, where: str, macs: str, plain: bool, traits: Traits, ahead: dict[str, str] | None):
         self.function = function
-        self.spec = Spec(function, where, macs, ahead)
+        self.spec = Spec(function, where, macs, traits, ahead)
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
         self._compiled = function if plain else None
@@ -261,14 +278,20 @@ def arguments(spec: Spec, args: tuple, kwargs: dict) -> dict[str, object]:
     return {a.name: values.get(a.name, blank.get(a.kind)) for a in spec.args}
 
 
-def reference(where: str = "", macs: str = "0", plain: bool = False, ahead: dict[str, str] | None = None):
+def reference(
+    where: str = "",
+    macs: str = "0",
+    plain: bool = False,
+    traits: Traits = NO_TRAITS,
+    ahead: dict[str, str] | None = None,
+):
     """Declare the function as the reference of the kernel of its name.
 
     `where`: conditions that its sizes meet; `macs`: how often it multiplies and adds; `plain`: NumPy, not for Numba;
-    `ahead`: for an argument, the sizes that stand before it in C although only later arrays mention them, so that the
-    slots of an epilogue lie together.
+    `traits`: what the compiler may do with it; `ahead`: for an argument, the sizes that stand before it in C although
+    only later arrays mention them, so that the slots of an epilogue lie together.
     """
-    return lambda function: Reference(function, where, macs, plain, ahead)
+    return lambda function: Reference(function, where, macs, plain, traits, ahead)
 
 
 def helper(function):

@@ -6,11 +6,18 @@ import numpy as np
 
 from ._act import activate
 from ._spec import reference
+from ._traits import Traits
 
 NR = 16
 
 
-@reference(where="act<9,m<2147483648,n<2147483648,k<=65536,blocks<2147483648", macs="m*blocks*16")
+@reference(
+    where="act<9,m<2147483648,n<2147483648,k<=65536,blocks<2147483648",
+    macs="m*blocks*16",
+    traits=Traits(
+        sums="float", weights={"w": "bspmm"}, tile="rows", dense="sgemm", block=(16, 1), pattern="16x1 blocks"
+    ),
+)
 def bspmm(
     a: "f32[m:lda,k]",
     rows: "i32[ceil(n/16)+1]<blocks+1",

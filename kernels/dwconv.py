@@ -4,10 +4,16 @@ import numpy as np
 
 from ._act import activate
 from ._spec import reference
+from ._traits import Traits
 from .sconv import GEOMETRY
 
 
-@reference(where=f"act<9,c<2147483648,{GEOMETRY}", macs="b*oh*ow*kh*kw*c", ahead={"bias": "oh ow"})
+@reference(
+    where=f"act<9,c<2147483648,{GEOMETRY}",
+    macs="b*oh*ow*kh*kw*c",
+    traits=Traits(sums="float", folds=("offset", "factor"), tile="window", layout="nhwc", chw="pdwconv"),
+    ahead={"bias": "oh ow"},
+)
 def dwconv(
     x: "f32[b,ih,iw:ldx,c]",
     w: "f32[kh*kw,c]",

@@ -3,11 +3,17 @@
 import numpy as np
 
 from ._spec import reference
+from ._traits import Traits
 from .sgemm import pack as panels
 from .sgemm import sgemm
 
 
-@reference(where="act<9,m<2147483648,n<2147483648,k<2147483648", macs="m*n*k", plain=True)
+@reference(
+    where="act<9,m<2147483648,n<2147483648,k<2147483648",
+    macs="m*n*k",
+    plain=True,
+    traits=Traits(sums="float", weights={"w": "hgemm"}, tile="rows"),
+)
 def hgemm(
     a: "f32[m:lda,k]",
     w: "{f16,bf16}wt[ceil(n/16):ldw,k,16]",

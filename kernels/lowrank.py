@@ -4,10 +4,15 @@ import numpy as np
 
 from ._act import activate
 from ._spec import reference
+from ._traits import Traits
 from .sgemm import pack
 
 
-@reference(where="mid_act<9,act<9,m<2147483648,n<2147483648,k<2147483648,r<2147483648", macs="m*r*(n+k)")
+@reference(
+    where="mid_act<9,act<9,m<2147483648,n<2147483648,k<2147483648,r<2147483648",
+    macs="m*r*(n+k)",
+    traits=Traits(sums="float", weights={"u": "sgemm", "v": "sgemm"}),
+)
 def lowrank(
     a: "f32[m:lda,k]",
     u: "f32[ceil(r/16),k,16]",

@@ -1,14 +1,19 @@
-"""pdwconv: depthwise convolution of one float32 image in planes; out = act(bias + conv(x, w))."""
+"""pdwconv: depthwise convolution of one float32 image in CHW; out = act(bias + conv(x, w))."""
 
 import numpy as np
 
 from ._act import activate
 from ._spec import reference
+from ._traits import Traits
 
 BOUNDS = ",".join(f"{size}<2147483648" for size in "c ih iw oh ow kh kw sh sw pt pl".split())
 
 
-@reference(where=f"act<9,kh>=1,kw>=1,sh>=1,sw>=1,{BOUNDS}", macs="c*oh*ow*kh*kw")
+@reference(
+    where=f"act<9,kh>=1,kw>=1,sh>=1,sw>=1,{BOUNDS}",
+    macs="c*oh*ow*kh*kw",
+    traits=Traits(sums="float", tile="window", layout="chw"),
+)
 def pdwconv(
     x: "f32[c:ldx,ih,iw]",
     w: "f32[c,kh*kw]",
@@ -46,7 +51,7 @@ def pack(w):
 
 
 def example(rng, ih, iw, c, kernel=(3, 3), stride=(1, 1), pads=(1, 1, 1, 1), gap=5):
-    """Random arguments of the given sizes, planes `gap` floats apart; pads are top, left, bottom, right."""
+    """Random arguments of the given sizes, channels `gap` floats apart; pads are top, left, bottom, right."""
     oh, ow = ((n + a + b - k) // s + 1 for n, a, b, k, s in zip((ih, iw), pads[:2], pads[2:], kernel, stride))
     x = rng.standard_normal((c, ih * iw + gap), np.float32)[:, : ih * iw].reshape(c, ih, iw, copy=False)
     w = pack(rng.standard_normal((c, *kernel), np.float32))

@@ -3,11 +3,12 @@
 import numpy as np
 
 from ._spec import helper, reference
+from ._traits import Traits
 
 MODES = ("max", "average", "average_padded")
 
 
-@reference(where="mode<3,kh<1048576,kw<1048576,dh<1048576,dw<1048576")
+@reference(where="mode<3,kh<1048576,kw<1048576,dh<1048576,dw<1048576", traits=Traits(layout="nhwc"))
 def pool(
     x: "f32[b,ih,iw:ldx,c]",
     mode: "size",

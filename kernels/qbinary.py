@@ -4,12 +4,13 @@ import numpy as np
 
 from ._qepilogue import _requantize as requantize
 from ._spec import reference
+from ._traits import Traits
 from .binary import broadcast, six
 
 OPS = ("add", "mul")
 
 
-@reference(where="op<2")
+@reference(where="op<2", traits=Traits(in_place=("a", "b")))
 def qbinary(
     a: "u8[d0:a0,d1:a1,d2:a2,d3:a3,d4:a4,d5:a5]",
     b: "u8[d0:b0,d1:b1,d2:b2,d3:b3,d4:b4,d5:b5]",
@@ -18,7 +19,7 @@ def qbinary(
     scale: "f32[2]",
     out: "u8[d0:o0,d1:o1,d2:o2,d3:o3,d4:o4,d5:o5]",
 ):
-    """``zero`` holds the zero points of a, b and out, the least and the greatest answer.
+    """``zero`` holds the zero points of a, b and out, the min and the max answer.
 
     add: round_half_even((a - za) * scale[0] + (b - zb) * scale[1]) + zo, as the residual of an epilogue;
     mul: round_half_even(float((a - za) * (b - zb)) * scale[0]) + zo; then clamped.

@@ -4,10 +4,11 @@ import numpy as np
 
 from ._qepilogue import _requantize as requantize
 from ._spec import reference
+from ._traits import Traits
 from .pool import output_size, padded
 
 
-@reference(where="mode<3,kh<1048576,kw<1048576,dh<1048576,dw<1048576")
+@reference(where="mode<3,kh<1048576,kw<1048576,dh<1048576,dw<1048576", traits=Traits(layout="nhwc"))
 def qpool(
     x: "u8[b,ih,iw:ldx,c]",
     mode: "size",

@@ -18,12 +18,19 @@ import numpy as np
 
 from ._qepilogue import finish, row
 from ._spec import reference
+from ._traits import Traits
 from .qgemm import PAIR, epilogue
 
 BLOCK = 4
 
 
-@reference(where="act<9,k<=65536", macs="m*blocks*4")
+@reference(
+    where="act<9,k<=65536",
+    macs="m*blocks*4",
+    traits=Traits(
+        sums="integer", weights={"w": "qspmm"}, tile="rows", dense="qgemm", block=(1, 4), pattern="1x4 blocks"
+    ),
+)
 def qspmm(
     a: "u8[m:lda,k]",
     azp: "i32[m:ldz]",
@@ -52,8 +59,8 @@ def qspmm(
                     q = 4 * np.int64(index[b]) + x
                     if q < a.shape[1]:
                         total += (np.int64(a[i, q]) - za) * np.int64(w[b, x])
-            theirs = row(residual, i)
-            finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, theirs, act, act_params, out[i])
+            added = row(residual, i)
+            finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, added, act, act_params, out[i])
 
 
 @dataclass(frozen=True)

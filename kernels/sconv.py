@@ -4,6 +4,7 @@ import numpy as np
 
 from ._act import activate
 from ._spec import reference
+from ._traits import Traits
 from .sgemm import pack as pack_gemm
 
 GEOMETRY = "kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1," + ",".join(
@@ -11,7 +12,12 @@ GEOMETRY = "kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1," + ",".join(
 )
 
 
-@reference(where=f"act<9,n<2147483648,c<2147483648,{GEOMETRY}", macs="b*oh*ow*n*kh*kw*c", ahead={"bias": "oh ow"})
+@reference(
+    where=f"act<9,n<2147483648,c<2147483648,{GEOMETRY}",
+    macs="b*oh*ow*n*kh*kw*c",
+    traits=Traits(sums="float", weights={"w": "sgemm"}, folds=("offset", "factor"), layout="nhwc"),
+    ahead={"bias": "oh ow"},
+)
 def sconv(
     x: "f32[b,ih,iw:ldx,c]",
     w: "f32[ceil(n/16):ldw,kh*kw*c,16]",

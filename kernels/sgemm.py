@@ -4,11 +4,16 @@ import numpy as np
 
 from ._act import activate
 from ._spec import reference
+from ._traits import Traits
 
 NR = 16
 
 
-@reference(where="act<9,m<2147483648,n<2147483648,k<2147483648", macs="m*n*k")
+@reference(
+    where="act<9,m<2147483648,n<2147483648,k<2147483648",
+    macs="m*n*k",
+    traits=Traits(sums="float", weights={"w": "sgemm"}, folds=("offset", "factor"), tile="rows", half="hgemm"),
+)
 def sgemm(
     a: "f32[m:lda,k]",
     w: "f32[ceil(n/16):ldw,k,16]",

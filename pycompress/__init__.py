@@ -6,7 +6,7 @@ from importlib import import_module
 
 from .cpu import cpu_info, get_num_threads, set_num_threads
 from .errors import ModelError, PlanError, PycompressError
-from .planfile import Plan
+from .plan import Plan
 from .session import InferenceSession, SessionOptions
 
 __version__ = "0.1.0"
@@ -36,7 +36,7 @@ __all__ = [
 _LAZY = {
     "advise": ".advice",
     "cast": ".compress.cast",
-    "compile": ".plan",
+    "compile": ".compiler",
     "Preprocess": ".lower",
     "factorize": ".compress.factorize",
     "prune": ".compress.prune",

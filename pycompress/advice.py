@@ -10,14 +10,14 @@ import numpy as np
 
 from . import kernels, native
 from . import lower as lowering
+from .compiler import input_shapes_of
 from .cpu import cpu_info
 from .errors import ModelError
 from .lower.values import Step
 from .optimize import optimize
 from .optimize.costs import Costs, Shape, curves, isa
-from .optimize.forms import SPARSE, matrix
+from .optimize.select_kernels import SPARSE, matrix
 from .pack import given, pack_for
-from .plan import input_shapes_of
 
 DENSITIES = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02)
 WINDOWS = (8, 4, 2, 1, 0)  # of dense int8 products: how coarse weights are, the faster
@@ -148,7 +148,7 @@ def call(form: str, m: int, k: int, n: int, density: float, rng: np.random.Gener
     """One call of `form` on random data, ready to be timed."""
     kernel, _, window = form.partition(".")
     if kernel in ("qgemm", "qspmm"):
-        w = kernels.module("qgemm").proven(rng, n, k, int(window)) if window else _int8(rng, n, k)
+        w = kernels.module("qgemm").weights_for(rng, n, k, int(window)) if window else _int8(rng, n, k)
         tail = kernels.module("qgemm").epilogue(rng, m, n)
         a = rng.integers(0, 256, (m, k)).astype(np.uint8)
         args = {"a": a, "azp": np.broadcast_to(np.array([128], np.int32), (m,)), **tail}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import fields
+from inspect import signature
 
 import numpy as np
 
-from .kernels import module
+from .kernels import module, spec
 from .lower.values import Program, Step
 from .weights import Q4, Q8, Dense, Half
 
@@ -24,33 +25,34 @@ def _packed(step: Step, cache: dict) -> Step:
     exact = {n: step.args.get(n) for n in ("scale", "ascale", "bias")}
     exact = {n: x for n, x in exact.items() if isinstance(x, np.ndarray) and x.dtype == np.float64}
     step = step.replace(**{n: _single(x) for n, x in exact.items()})  # so that fusing rounded only once
-    weights = step.args.get("w")
-    if step.kernel == "lowrank":
-        factors = {name: step.args[name].w for name in "uv"}
-        return step.replace(**{name: _once(cache, "sgemm", w, module("sgemm").pack) for name, w in factors.items()})
-    if step.kernel == "qlowrank":
-        step = step.replace(v=_once(cache, "qlowrank", step.args["v"].w, module("qlowrank").pack))
-    if isinstance(weights, Dense):
-        w = weights.w.reshape(weights.w.shape[0], -1) if weights.w.ndim > 2 else weights.w
-        kernel = "sgemm" if step.kernel == "sconv" else step.kernel  # the same panels
-        m = step.args["a"].shape[0] if kernel == "spmm" else 0
-        kind = f"{kernel}, few rows" if 0 < m <= module("spmm").FEW else kernel
-        return step.replace(**given(_once(cache, kind, w, lambda w: pack_for(kernel, w, m)), step.args))
-    if isinstance(weights, Half):
-        w = weights.w.reshape(weights.w.shape[0], -1)
-        packed = _once(cache, f"hgemm, {w.dtype.name}", w.view(np.uint16), lambda bits: bits_packed(bits, w.dtype))
-        return step.replace(w=packed)
-    if isinstance(weights, Q8):
-        kernel = "qgemm" if step.kernel == "qlowrank" else step.kernel  # the same panels
-        packed = _once(cache, kernel, weights.w, module(kernel).pack)
-        form = _form(step.kernel, packed.T) if hasattr(packed, "T") else ""
-        return step.replace(**given(packed, step.args), reason="; ".join(filter(None, (step.reason, form))))
-    if isinstance(weights, Q4):
-        grid = hashlib.blake2b(np.stack([weights.scale, weights.zero]), digest_size=16).hexdigest()
-        kind = f"{step.kernel}, groups of {weights.group}, {grid}"
-        packed = _once(cache, kind, weights.w, lambda _: module(step.kernel).pack(weights))
-        return step.replace(**given(packed, step.args))
+    for slot, kernel in spec(step.kernel).traits.weights.items():
+        step = _slot_packed(step, slot, kernel, cache)
     return step
+
+
+def _slot_packed(step: Step, slot: str, kernel: str, cache: dict) -> Step:
+    """`step` with the weights of one slot packed as `kernel` packs them; those that a step makes stay as they are."""
+    weights = step.args[slot]
+    if isinstance(weights, Dense):
+        w = weights.w.reshape(len(weights.w), -1)
+        m = step.args["a"].shape[0] if _depends_on_rows(kernel) else 0
+        kind = f"{kernel}, few rows" if 0 < m <= module(kernel).FEW else kernel
+        packed = _once(cache, kind, w, lambda w: pack_for(kernel, w, m))
+    elif isinstance(weights, Half):
+        w = weights.w.reshape(len(weights.w), -1)
+        kind = f"{kernel}, {w.dtype.name}"
+        packed = _once(cache, kind, w.view(np.uint16), lambda bits: module(kernel).pack(bits.view(w.dtype)))
+    elif isinstance(weights, Q8):
+        packed = _once(cache, kernel, weights.w, module(kernel).pack)
+    elif isinstance(weights, Q4):
+        grid = hashlib.blake2b(np.stack([weights.scale, weights.zero]), digest_size=16).hexdigest()
+        kind = f"{kernel}, groups of {weights.group}, {grid}"
+        packed = _once(cache, kind, weights.w, lambda _: module(kernel).pack(weights))
+    else:
+        return step
+    form = _form(kernel, packed.T) if not isinstance(packed, np.ndarray) and hasattr(packed, "T") else ""
+    reason = "; ".join(filter(None, (step.reason, form)))
+    return step.replace(**given(packed, step.args, slot), reason=reason)
 
 
 def _single(x: np.ndarray) -> np.ndarray:
@@ -60,26 +62,24 @@ def _single(x: np.ndarray) -> np.ndarray:
 
 def pack_for(kernel: str, w: np.ndarray, m: int):
     """Weights [n,k] as `kernel` reads them where they meet m rows."""
-    pack = module(kernel).pack
-    return pack(w, m=m) if kernel == "spmm" else pack(w)  # whose slices are for many rows
+    return module(kernel).pack(w, m=m) if _depends_on_rows(kernel) else module(kernel).pack(w)
 
 
-def bits_packed(bits: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The panels of weights [n,k] of 16 bits, which are `dtype`."""
-    return module("hgemm").pack(bits.view(dtype))
+def _depends_on_rows(kernel: str) -> bool:
+    return "m" in signature(module(kernel).pack).parameters
 
 
-def given(packed, names) -> dict[str, np.ndarray]:
-    """What of packed weights are arguments, `names` being all arguments of the kernel."""
+def given(packed, names, slot: str = "w") -> dict[str, np.ndarray]:
+    """What of the packed weights of `slot` are arguments, `names` being all arguments of the kernel."""
     if isinstance(packed, np.ndarray):
-        return {"w": packed}
+        return {slot: packed}
     return {f.name: getattr(packed, f.name) for f in fields(packed) if f.name in names}
 
 
 def _form(kernel: str, T: np.ndarray) -> str:
     """What the weights let the kernel do on CPUs that add products in int16: `T` is proven for each of its panels."""
-    unit, parts = ("pair", "groups") if kernel == "qdwconv" else ("step", "panels")
-    slow = "widened" if kernel == "qdwconv" else "split or widened"
+    unit, parts = spec(kernel).traits.accumulation
+    slow = "widened" if unit == "pair" else "split or widened"
     proven = sorted({int(t) for t in T if t})
     if not proven:
         return f"full range: {slow}" if len(T) else ""

@@ -6,7 +6,7 @@ from onnx import TensorProto, helper
 
 import pycompress as pc
 from oracle import as_model
-from pycompress import plan as planning
+from pycompress import compiler as planning
 from pycompress._pcx import lib
 
 BATCH = 6

@@ -9,7 +9,7 @@ import pycompress as pc
 from interpret import interpret
 from pycompress import native, zoo
 from pycompress.lower.values import root
-from pycompress.optimize.uses import writes
+from pycompress.optimize.dataflow import writes
 
 NETWORKS = zoo.names()
 SIDE = 64

@@ -31,7 +31,7 @@ def add(subparsers, common):
 
 def execute(args, out: Output) -> dict:
     from ..advice import TYPICAL, advise
-    from ..optimize.forms import SPOKEN
+    from ..optimize.select_kernels import SPOKEN
 
     source = models.Source(args.model)
     if source.proto is None:

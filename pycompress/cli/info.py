@@ -8,12 +8,12 @@ from collections import Counter
 import numpy as np
 
 from .._pcx import lib
+from ..dtypes import TABLE
 from ..errors import ModelError
-from ..planfile import CODES, WORDS
 from . import models
 from .output import Output, size
 
-_BYTES = {word: lib.pcx_dtype_bytes(CODES[name]) for name, word in WORDS.items()}
+_BYTES = {row.file: lib.pcx_dtype_bytes(row.code) for row in TABLE}
 
 
 def add(subparsers, common):
@@ -41,8 +41,8 @@ def of_model(source: models.Source, shapes) -> dict:
     from onnx import helper
 
     from .. import lower
-    from ..compress.zeros import sparse_layers
-    from ..lower.model import to_array
+    from ..compress.pruning.zeros import sparse_layers
+    from ..formats.onnx_model import to_array
 
     model = lower.load(source.proto)
     graph = source.proto.graph
@@ -85,7 +85,7 @@ def _stored(tensor, x: np.ndarray, nibbles: bool) -> tuple[str, np.ndarray, int]
     """(the type that the model stores `x` in, its elements, their bytes); `nibbles`: two codes of MatMulNBits in each byte."""
     from onnx import TensorProto
 
-    from ..lower.model import NARROW
+    from ..formats.onnx_model import NARROW
 
     if nibbles and x.dtype == np.uint8:
         return "uint4", np.stack([x & 15, x >> 4]), x.nbytes
@@ -103,7 +103,7 @@ def _port(port, helper) -> dict:
 
 def _plan(source: models.Source, shapes):
     """The model's plan, or None and why there is none."""
-    from ..plan import compile as compile_plan
+    from ..compiler import compile as compile_plan
 
     try:
         wanted = {name: shape for name, (_, shape) in source.ports(shapes).items()}

@@ -82,14 +82,16 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 def read_image(path: Path, height: int, width: int, margin: float = 0.875) -> np.ndarray:
     """The middle of an image as uint8 [height, width, 3]: `margin` of the largest part of that shape."""
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image, ImageOps, UnidentifiedImageError
     except ModuleNotFoundError:
         raise ModuleNotFoundError("reading images needs Pillow: pip install 'pycompress-engine[cli]'") from None
     try:
         with Image.open(path) as image:
-            image = image.convert("RGB")
+            image = ImageOps.exif_transpose(image).convert("RGB")  # phones store how they were held
     except (UnidentifiedImageError, Image.DecompressionBombError):
         raise ValueError(f"{path}: not an image that can be read, nor .npy, nor .npz") from None
+    except OSError as error:
+        raise ValueError(f"{path}: {error}") from None
     scale = margin * min(image.height / height, image.width / width)
     h, w = max(1, round(height * scale)), max(1, round(width * scale))
     top, left = (image.height - h) // 2, (image.width - w) // 2

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..dtypes import NUMPY, numpy_type
 from ..errors import ModelError
-from ..kernels._spec import NUMPY
-from ..planfile import Plan, numpy_type
+from ..plan import Plan
 from ..session import InferenceSession, SessionOptions
 
 HELP = ".onnx file, *.plan.safetensors file, or zoo:NAME[,width=W][,resolution=R]"
@@ -58,7 +58,7 @@ class Source:
         """{input: (dtype, shape)} as it will be run; `shapes` fills in what the model leaves open."""
         if self.plan is not None:
             return self._plan_ports(shapes)
-        from ..plan import input_shapes_of
+        from ..compiler import input_shapes_of
 
         lower = _lower()
         model = lower.load(self.proto)

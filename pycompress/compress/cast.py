@@ -11,7 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import ModelError
-from . import graph as g
+from .model import graph as g
+from .model.prepare import check, fold_batchnorm, readable
 
 METADATA = "pycompress.cast"
 DTYPES = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
@@ -59,11 +60,8 @@ def cast(
         raise ValueError(f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")
     exclude = g.excluded(exclude) or set()
     model = g.as_model(model, base_dir)
-    g.check(model)
-    model = g.at_least_opset(model, OPSET)
-    g.constants_to_initializers(model)
-    g.fold_batchnorm(model)
-    g.tidy(model)
+    model = readable(model, OPSET, keep=("Cast",))  # weights that are half floats already stay so
+    fold_batchnorm(model)
     if unknown := exclude - {n.name for n in model.graph.node}:
         raise ValueError(f"exclude: the model has no node {min(unknown)!r}")
     weights, left = _weights(model, exclude)
@@ -93,7 +91,7 @@ def cast(
     g.set_nodes(model, [*casts, *model.graph.node])
     told = {"dtype": dtype, "weights": sorted(gone), "left": left, "flushed": flushed}
     helper.set_model_props(model, g.metadata(model) | {METADATA: json.dumps(told)})
-    g.check(model)
+    check(model)
     return model
 
 

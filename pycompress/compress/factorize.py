@@ -12,16 +12,19 @@ import onnx
 from onnx import helper
 
 from ..errors import ModelError
-from . import graph as g
-from . import ranks as rk
-from .blas import one_blas_thread
-from .calibrate import observe
-from .chains import Chains, geometry, insert
-from .encode import bias_of, matrix
-from .factors import factor, lost, spectra
-from .layers import Layer, float_model, unable, weighted_nodes
-from .reconstruct import PROBED, Problem, following, problem
-from .windows import Probe, float_outputs
+from .calibration.blas import one_blas_thread
+from .calibration.observe import observe
+from .calibration.output_error import Probe, float_outputs
+from .calibration.sequential import Problem, following, problem
+from .choice import Choice
+from .lowrank import ranks as rk
+from .lowrank.decompose import factor, lost, spectra
+from .lowrank.nodes import Chains, geometry, insert
+from .model import graph as g
+from .model.layers import Layer, float_model, unable, weighted_nodes
+from .model.matrix import bias_of, matrix
+from .model.prepare import check
+from .pruning.reconstruct import PROBED
 
 METADATA = "pycompress.factorize"
 METHODS = ("svd", "channel", "spatial", "tucker")
@@ -40,7 +43,7 @@ class Thin:
     problem: Problem
     calibrated: bool
     tails: list[np.ndarray]
-    options: list[rk.Option]
+    options: list[Choice]
 
     def factors(self, ranks: tuple[int, ...], p: Problem | None = None):
         """The factors of `ranks` for the problem `p`, by default its own."""
@@ -136,7 +139,7 @@ def factorize(
     else:
         tensors = list(dict.fromkeys(x.node.input[0] for x in layers))
         seen = observe(whole, calibration, tensors, [x.node for x in layers], progress, keep=None if refit else PROBED)
-        problems = [problem(x, seen.patches[x.name]) for x in layers]
+        problems = [problem(x, seen.moments[x.name]) for x in layers]
     thin = []
     for (layer, kind, sizes), p in zip(found, problems):
         tails = spectra(kind, layer.w, sizes.c, sizes.kernel, None if calibration is None else p.h)
@@ -146,7 +149,7 @@ def factorize(
     if ratio is not None:
         parts = _parts(whole, thin, seen.first) if calibration is not None else [1.0] * len(thin)
         weighed = [[replace(o, cost=o.cost * part**SOFT) for o in t.options] for t, part in zip(thin, parts)]
-        chosen = [o.ranks for o in rk.within(weighed, ratio)]
+        chosen = [o.value for o in rk.within(weighed, ratio)]
         left |= {t.layer.name: "it is worth most as it is" for t, ranks in zip(thin, chosen) if not ranks}
     else:
         chosen = [_ranks(t, energy, rank, budget, left) for t in thin]
@@ -163,7 +166,7 @@ def factorize(
     asked = {"energy": energy, "rank": dict(rank) if isinstance(rank, Mapping) else rank, "ratio": ratio}
     note(model, thin, rows, left, how | {k: v for k, v in asked.items() if v is not None}, budget)
     g.drop_unused(model)
-    g.check(model)
+    check(model)
     return model
 
 
@@ -250,7 +253,7 @@ def _ranks(t: Thin, energy, rank, budget: str, left: dict[str, str]) -> tuple[in
     else:
         ranks = tuple(min(int(rank), m) for m in full)
     if budget == "time":
-        pays = any(all(a >= b for a, b in zip(o.ranks, ranks)) for o in t.options[1:])
+        pays = any(all(a >= b for a, b in zip(o.value, ranks)) for o in t.options[1:])
     else:
         before, after = (getattr(rk.work(t.kind, t.sizes, r), budget) for r in ((), ranks))
         pays = after <= rk.PAYS[budget] * before
@@ -268,11 +271,11 @@ def _parts(model, thin: list[Thin], samples: list[dict]) -> list[float]:
     some = samples[:: max(1, len(samples) // PROBED)][:PROBED]
     probe, found = Probe(model, [t.layer for t in thin], some), []
     for t in thin:
-        ways = [o for o in t.options if o.ranks]
+        ways = [o for o in t.options if o.value]
         if not ways:
             found.append(1.0)
             continue
-        w = t.factors(min(ways, key=lambda o: abs(o.cost - TRIED)).ranks).w
+        w = t.factors(min(ways, key=lambda o: abs(o.cost - TRIED)).value).w
         bias = t.problem.bias(t.layer, w)
         gone = t.error(w) ** 2
         error = probe.error(t.layer, w, t.layer.bias if bias is None else bias)

@@ -10,11 +10,12 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from . import graph as g
-from .blas import one_blas_thread
-from .layers import find_layers, float_model, write
-from .masks import Pattern, choose, parse
-from .reconstruct import prune_on_data
+from .calibration.blas import one_blas_thread
+from .model import graph as g
+from .model.layers import find_layers, float_model, write
+from .model.prepare import check
+from .pruning.masks import Pattern, choose_masks, parse
+from .pruning.reconstruct import prune_on_data
 
 METADATA = "pycompress.prune"
 SCOPES = ("global", "layer")
@@ -82,7 +83,7 @@ def prune(
         fault: also where it is quantized already or has nothing to prune.
     """
     if pattern == "channel":
-        from .channels import prune_channels
+        from .pruning.channels import prune_channels
 
         if reconstruct is not None:
             raise ValueError("reconstruct: channels are re-fitted wherever there is calibration")
@@ -99,7 +100,7 @@ def prune(
     ratios = [sparsity[x.name] for x in layers] if isinstance(sparsity, dict) else [sparsity] * len(layers)
     share = sparsity if scope == "global" and not isinstance(sparsity, dict) else ratios
     if calibration is None:
-        masks = choose([np.square(x.w) for x in layers], [x.segments for x in layers], shape, share)
+        masks = choose_masks([np.square(x.w) for x in layers], [x.segments for x in layers], shape, share)
         weights = [np.where(mask, layer.w, 0.0) for layer, mask in zip(layers, masks)]
         for layer, w in zip(layers, weights):
             write(model, layer, w)
@@ -110,7 +111,7 @@ def prune(
         how = {"selection": "reconstruction" if refit else "activations"} | ({"not_fitted": plain} if plain else {})
     note(model, layers, weights, left, shape, scope, **how)
     g.drop_unused(model)
-    g.check(model)
+    check(model)
     return model
 
 

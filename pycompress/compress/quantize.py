@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 
 import onnx
 
-from . import graph as g
-from .blas import one_blas_thread
-from .calibrate import KEPT, observe
-from .choose import OPERATORS, choose, choose_grids
-from .encode import insert_pairs, read_layer, write_layer
-from .four import FourBits
-from .windows import checked, note, round_layers
+from .calibration.blas import one_blas_thread
+from .calibration.observe import KEPT, observe
+from .model import graph as g
+from .model.layers import read_layer
+from .model.prepare import check, prepare
+from .quantization.accumulation import checked, note, round_layers
+from .quantization.int4 import FourBits
+from .quantization.qdq import insert_pairs, write_layer
+from .quantization.targets import OPERATORS, choose_grids, choose_targets
 
 METHODS = ("mse", "minmax", "percentile")
 
@@ -116,16 +118,19 @@ def quantize(
     operators, exclude = set(operators), g.excluded(exclude) or set()
     if operators - set(OPERATORS):
         raise ValueError(f"cannot quantize {sorted(operators - set(OPERATORS))[0]}; can: {', '.join(OPERATORS)}")
-    model = g.prepare(g.as_model(model, base_dir), 13 if weights == 8 else 21)
+    model = prepare(g.as_model(model, base_dir), 13 if weights == 8 else 21)
     if exclude - {n.name for n in model.graph.node}:
         raise ValueError(f"exclude: the model has no node {sorted(exclude - {n.name for n in model.graph.node})[0]!r}")
-    plan = choose(model, operators, exclude, quantize_outputs)
-    if not plan.tensors:
+    targets = choose_targets(model, operators, exclude, quantize_outputs)
+    if not targets.tensors:
         raise ValueError("nothing to quantize: the model has none of the chosen operators with constant weights")
     keep = None if four.refits else KEPT
-    seen = observe(model, calibration, plan.tensors, plan.weighted, progress, keep)
-    grids = choose_grids(plan, seen.histograms, method, percentile, symmetric)
-    layers = [read_layer(model, n, grids[n.input[0]], seen.patches[n.name], bias_correction) for n in plan.weighted]
+    seen = observe(model, calibration, targets.tensors, targets.weighted, progress, keep)
+    grids = choose_grids(targets, seen.histograms, method, percentile, symmetric)
+    layers = [
+        read_layer(model, n, correct=bias_correction, x=grids[n.input[0]], moments=seen.moments[n.name])
+        for n in targets.weighted
+    ]
     bits = four.choose(model, layers, seen.first[:KEPT])
     eight = [layer for layer in layers if bits[layer.name] == 8]
     rounded = dict(zip((layer.name for layer in eight), round_layers(model, eight, seen.first[:KEPT], accumulate)))
@@ -135,7 +140,7 @@ def quantize(
         four.note(model, bits)
     for layer in layers:
         write_layer(model, layer, rounded[layer.name])
-    insert_pairs(model, plan, grids, quantize_outputs)
+    insert_pairs(model, targets, grids, quantize_outputs)
     g.drop_unused(model)
-    g.check(model)
+    check(model)
     return model

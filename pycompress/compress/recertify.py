@@ -11,13 +11,17 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .. import kernels
 from ..errors import ModelError
-from . import graph as g
-from .blas import one_blas_thread
-from .calibrate import observe
-from .choose import WEIGHTED, Grid, is_row
-from .encode import PAIRS, Rounded, bias_of, matrix, read_layer, write_layer
-from .patches import Patches
-from .windows import checked, note, round_layers
+from .calibration.blas import one_blas_thread
+from .calibration.moments import Moments
+from .calibration.observe import observe
+from .model import graph as g
+from .model.layers import WEIGHTED, is_row, read_layer
+from .model.matrix import bias_of, matrix
+from .model.prepare import check, readable
+from .quantization.accumulation import checked, note, round_layers
+from .quantization.qdq import write_layer
+from .quantization.round import PAIRS, Rounded
+from .quantization.targets import Grid
 
 EIGHT_BITS = (TensorProto.INT8, TensorProto.UINT8)
 BLIND = 2  # steps, where what the rounding does cannot be measured
@@ -61,10 +65,7 @@ def recertify(
     """
     checked(accumulate, least=1)
     model = g.as_model(model, base_dir)
-    g.check(model)
-    model = g.at_least_opset(model, 13)
-    g.constants_to_initializers(model)
-    g.tidy(model)
+    model = readable(model)
     _plain_operators(model)
     grids, kept = _float_weights(model)
     if not grids:
@@ -73,11 +74,12 @@ def recertify(
     twin = _float_twin(model) if calibration is not None and accumulate == "auto" else None
     if calibration is None:
         shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
-        met, first = {n.name: Patches(n, shapes[n.input[1]]) for n in nodes}, []
+        met, first = {n.name: Moments(n, shapes[n.input[1]]) for n in nodes}, []
     else:
         seen = observe(model, calibration, list(dict.fromkeys(n.input[0] for n in nodes)), nodes, progress)
-        met, first = seen.patches, seen.first
-    layers = [read_layer(model, n, grids[n.name], met[n.name], calibration is not None) for n in nodes]
+        met, first = seen.moments, seen.first
+    correct = calibration is not None
+    layers = [read_layer(model, n, correct=correct, x=grids[n.name], moments=met[n.name]) for n in nodes]
     if accumulate == "auto" and twin is None:
         accumulate = BLIND
     rounded = round_layers(twin or model, layers, first, accumulate, kept)
@@ -85,7 +87,7 @@ def recertify(
         write_layer(model, layer, given)
     note(model, layers, rounded)
     g.drop_unused(model)
-    g.check(model)
+    check(model)
     return model
 
 
@@ -206,7 +208,7 @@ def _as_it_was(model, node: onnx.NodeProto, codes, scale, zero, axis) -> Rounded
         kernel = (int(np.prod(codes.shape[2:-1])), codes.shape[-1])
         T = PAIRS if kernels.module("qdwconv").fits(q, PAIRS, kernel).all() else 0
     else:
-        T = int(kernels.module("qgemm").certify(q, segments).min(initial=8))
+        T = int(kernels.module("qgemm").accumulation_depth(q, segments).min(initial=8))
     return Rounded(q, each.astype(np.float32), bias_of(model, node, len(w)), T, 0.0) if T else None
 
 

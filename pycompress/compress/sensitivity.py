@@ -9,12 +9,12 @@ from itertools import islice
 import numpy as np
 
 from ..session import InferenceSession
-from . import graph as g
-from .calibrate import feeds
-from .layers import find_layers, float_model
-from .masks import parse
+from .calibration.observe import feeds
+from .calibration.output_error import float_outputs
+from .model import graph as g
+from .model.layers import find_layers, float_model
 from .prune import prune
-from .windows import float_outputs
+from .pruning.masks import parse
 
 SAMPLES = 8
 

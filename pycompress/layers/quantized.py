@@ -9,11 +9,12 @@ import numpy as np
 from .. import kernels
 from .._pcx import ffi, lib
 from ..cpu import cpu_mask
+from ..formats import compressed_tensors as ct
+from ..formats.gguf import gguf
 from ..native import aligned
 from ..rounding import round_groups, round_weights
 from ..sparse import run
 from ..weights import Q4, Q8
-from . import formats
 from .base import NONE, Linear, address, checked_bias, dense_weights, read, write
 
 LARGEST_K = 1 << 16  # sums of 8 bits by 8 bits, in int32
@@ -100,7 +101,7 @@ class QuantizedLinear(Linear):
             If the file has no such module, or it is stored otherwise.
         """
         what = f"{os.fspath(path)}: {name or 'the module'}"
-        return cls(*formats.compressed_tensors(*read(path, name), what))
+        return cls(*ct.compressed_tensors(*read(path, name), what))
 
     @classmethod
     def from_gguf(cls, path: str | os.PathLike, name: str, bias=None) -> QuantizedLinear:
@@ -111,11 +112,11 @@ class QuantizedLinear(Linear):
         KeyError, ValueError
             If the file has no such tensor, or it is of another type.
         """
-        return cls(formats.gguf(path, name), bias)
+        return cls(gguf(path, name), bias)
 
     def save(self, path: str | os.PathLike, name: str = "") -> None:
         """Write a safetensors file with the names and the packing of compressed-tensors."""
-        write(path, name, *formats.as_compressed_tensors(self._stored(), self._bias, self._range))
+        write(path, name, *ct.as_compressed_tensors(self._stored(), self._bias, self._range))
 
     def __getstate__(self):
         return self.__dict__ | {"_made": {}}  # another process has other implementations

@@ -21,14 +21,14 @@ class SparseLinear(Linear):
 
     def __init__(self, rows: np.ndarray, index: np.ndarray, w: np.ndarray, k: int, bias=None):
         """Of CSR arrays without duplicates."""
-        rows, index, w, (n, k) = csr((rows, index, w, (len(rows) - 1, k)))
+        rows, index, w, (n, k) = csr((np.array(rows), np.array(index), w, (len(rows) - 1, k)))  # copies, then checked
         if k > LARGEST_K:
             raise ValueError(f"SparseLinear: at most {LARGEST_K} inputs, got {k}")
         self._shape, self._bias = (
             (n, k),
             checked_bias("SparseLinear", bias, n),
         )  # what kernels rely on is not to be replaced
-        self._rows, self._index, self._w = rows.copy(), index.astype(np.uint16), w.astype(np.float32)
+        self._rows, self._index, self._w = rows, index.astype(np.uint16), w.astype(np.float32)
         self._slices = None
 
     @classmethod

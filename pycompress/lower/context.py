@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ..errors import ModelError
-from .model import Model
+from ..formats.onnx_model import Model
 from .node import Node
 from .values import Buffer, Coded, Quant, Step, Value, root, storage
 
@@ -37,6 +37,7 @@ class Lowering:
         self.buffers: dict[int, Buffer] = {}
         self.env: dict[str, Value] = {}
         self.node: Node | None = None
+        self.depth = 0  # of the If nodes whose branches are being lowered
         self.joined: dict[int, tuple] = {}  # by id of the buffer's array: codes, the parts they were joined of, axis
         self.coded: dict[int, Coded] = {}
         self.quantized: dict[int, Quant] = {}
@@ -91,7 +92,7 @@ class Lowering:
 
     def value(self, data: np.ndarray, dtype: str | None = None, quant: Quant | None = None) -> Value:
         """A run-time value for `data`; `dtype` where it differs from the storage (i8)."""
-        from ..kernels._spec import WORD
+        from ..dtypes import WORD
 
         return Value(dtype or WORD[data.dtype.name], data.shape, data, True, quant)
 
@@ -182,7 +183,7 @@ class Lowering:
         return out
 
     def _blank(self, x: np.ndarray) -> np.ndarray:
-        from ..kernels._spec import WORD
+        from ..dtypes import WORD
 
         return self.new(x.shape, WORD[x.dtype.name])
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from . import convolution, matmul
 from .context import Lowering
+from .emit import cast
 from .integer import LARGEST_K, integer_conv, integer_tail
-from .moves import cast
 from .node import Node
-from .quantized import codes, grid, requantize
+from .quantize_linear import codes, grid, requantize
 from .registry import operator
 from .values import Quant, Value
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .context import Lowering, memory_order
+from .emit import along, dense, fill
 from .movement import axes_of, axis_of
-from .moves import along, dense, fill
 from .node import Node
 from .registry import operator
 from .values import Value

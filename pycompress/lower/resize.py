@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .context import Lowering
-from .moves import along, moved, pick
+from .emit import along, moved, pick
 from .node import Node
 from .registry import operator
 from .values import Value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..lower.values import Program
-from .uses import reads, writes
+from .dataflow import reads, writes
 
 ALIGN = 64
 

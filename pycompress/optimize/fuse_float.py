@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
+from ..kernels import having
 from ..lower.context import ACT
 from ..lower.values import Step, root
 from ..weights import Dense
-from .uses import Uses, address, covers
+from .dataflow import Uses, address, covers
 
-PRODUCTS = ("sgemm", "sconv", "dwconv", "qgemm", "q4gemm", "qconv", "qdwconv")
-FLOAT_PRODUCTS = PRODUCTS[:3]
+ACTIVATED = having(lambda spec: spec.takes("act"))
+SUMMED = having(lambda spec: spec.traits.sums == "float" and spec.takes("residual"))
+OFFSET = having(lambda spec: "offset" in spec.traits.folds)
+SCALED = having(lambda spec: "factor" in spec.traits.folds)
+PADDED = having(lambda spec: spec.traits.sums == "float" and spec.traits.layout == "nhwc")  # with zeros
 ADD, SUB, MUL, DIV = range(4)
 
 
@@ -54,7 +58,7 @@ def activation(step: Step, uses: Uses):
     """A unary activation joins the epilogue of the products or the sum before it."""
     if step.kernel != "unary" or step.args["op"] >= len(ACT) or not whole(step.args["out"]):
         return None
-    made = columns(step, uses, step.args["x"], (*PRODUCTS, "binary"))
+    made = columns(step, uses, step.args["x"], ACTIVATED)
     if not made or any(m.args["out"].dtype != np.float32 for m, _ in made):
         return None
     act = {"act": step.args["op"], "act_params": step.args["params"]}
@@ -72,7 +76,7 @@ def residual(step: Step, uses: Uses):
     for own, other in ((step.args["a"], step.args["b"]), (step.args["b"], step.args["a"])):
         if not (whole(other) and uses.is_buffer(other) and other.shape == own.shape):
             continue
-        made = columns(step, uses, own, FLOAT_PRODUCTS)
+        made = columns(step, uses, own, SUMMED)
         if not made or any(m.args["residual"] is not None for m, _ in made):
             continue
         new = []
@@ -105,7 +109,7 @@ def constant(step: Step, uses: Uses):
         a, b = b, a
     if uses.is_buffer(b):
         return None
-    made = columns(step, uses, a, (*FLOAT_PRODUCTS, "q4gemm") if op in (ADD, SUB) else FLOAT_PRODUCTS)
+    made = columns(step, uses, a, OFFSET if op in (ADD, SUB) else SCALED)
     if not made or any(not _foldable(m, op, uses) for m, _ in made):
         return None
     factor = per_channel(b, sum(m.args["out"].shape[-1] for m, _ in made))
@@ -172,10 +176,10 @@ def affine(step: Step, uses: Uses):
 
 def padded(step: Step, uses: Uses):
     """zeros around an image -> convolution: the convolution's own padding."""
-    if step.kernel not in ("sconv", "dwconv") or not whole(step.args["x"]) or not uses.is_buffer(step.args["x"]):
+    if step.kernel not in PADDED or not whole(step.args["x"]) or not uses.is_buffer(step.args["x"]):
         return None
     x = step.args["x"]
-    made = uses.producers.get(id(root(x)), [])
+    made = uses.writers(x)
     if (
         [m.kernel for m in made] != ["fill", "permute"]
         or made[0].args["value"].any()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..kernels import having, spec
 from ..lower.context import ACT, NO_PARAMS, reshaped
 from ..lower.values import Buffer, Step, root
-from . import tables
-from .uses import Uses, covers, dense, twin, writes
+from . import lut as tables
+from .dataflow import Uses, covers, dense, twin, writes
 
-PRODUCTS = ("qgemm", "q4gemm", "qconv", "qdwconv", "qlowrank")
-WRITE_ROWS = (*PRODUCTS, "sgemm", "sconv", "dwconv", "lowrank", "qpool", "pool", "lut", "unary")
+PRODUCTS = having(lambda spec: spec.traits.sums == "integer")
+SPREAD = having(lambda spec: spec.spreads)
 ADD, SUB, MUL = range(3)  # op of binary
 
 
@@ -22,7 +23,7 @@ def per_tensor(step: Step | None, kernel: str, uses: Uses) -> bool:
     """Whether `step` is a quantize or dequantize step from or to uint8 with one scale, a constant."""
     if step is None or step.kernel != kernel or step.args["scale"].size != 1 or not planned(step, uses):
         return False
-    return step.args["out" if kernel == "quantize" else "x"].dtype == np.uint8
+    return step.args["out" if kernel == "quantize" else "x"].dtype == np.uint8 and bool(step.args["scale"].all())
 
 
 def planned(step: Step, uses: Uses) -> bool:
@@ -34,7 +35,7 @@ def writers(step: Step, uses: Uses, x: np.ndarray) -> list[Step]:
     """The steps that together write the buffer of `x`, which is all of it and read by `step` alone; else none."""
     if not uses.is_buffer(x) or uses.is_output(x) or not covers(x) or not x.size or not uses.only_reader(x):
         return []
-    made = uses.producers.get(id(root(x)), [])
+    made = uses.writers(x)
     return made if sum(w.nbytes for s in made for w in writes(s) if root(w) is root(x)) == x.nbytes else []
 
 
@@ -95,8 +96,7 @@ def product(step: Step, uses: Uses):
 
 def _in_steps(step: Step, size: np.float64) -> dict[str, np.ndarray | None] | None:
     """The arguments of a product that let it count in steps of `size`; None where float32 does not hold them."""
-    names = ("ascale", "bias") if step.kernel == "q4gemm" else ("scale",)
-    given = {n: step.args[n] for n in names if step.args[n] is not None}
+    given = {n: step.args[n] for n in spec(step.kernel).traits.units if step.args[n] is not None}
     made = {
         n: np.broadcast_to(_f32(x[:1] / size), x.shape) if x.strides == (0,) else _f32(x / size)
         for n, x in given.items()
@@ -109,7 +109,7 @@ def _requantizable(step: Step, uses: Uses) -> bool:
         step.kernel in PRODUCTS
         and step.args["out"].dtype == np.float32
         and step.args["act"] in (ACT["none"], ACT["relu"], ACT["clip"])
-        and not uses.is_buffer(step.args["ascale" if step.kernel == "q4gemm" else "scale"])
+        and not uses.is_buffer(step.args[spec(step.kernel).traits.units[0]])
     )
 
 
@@ -269,7 +269,7 @@ def copied(step: Step, uses: Uses):
     """kernel -> copy into rows of a wider array (Concat): the kernel writes them there."""
     if step.kernel != "permute" or not dense(step.args["x"]):
         return None
-    made = sole(step, uses, step.args["x"], WRITE_ROWS)
+    made = sole(step, uses, step.args["x"], SPREAD)
     if made is None or step.args["out"].shape[-1] % made.args["out"].itemsize:
         return None
     target = step.args["out"].view(made.args["out"].dtype)

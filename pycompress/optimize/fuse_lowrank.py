@@ -1,7 +1,7 @@
 """Rules for low-rank pairs: two matrix products in a row, the first with few outputs that nobody else reads.
 
 A projection and the expansion after it, where inverted bottlenecks meet without a sum, is such a pair, too; its depthwise
-convolution then takes the expansion in bands, which is worth more.
+convolution then takes the expansion in tiles, which is worth more.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from ..kernels import module
 from ..lower.context import axis_shape
 from ..lower.values import Program, Step, root
 from ..weights import Q8, Dense
-from .bands import DEPTHWISE
+from .dataflow import Uses, twin
 from .fuse_float import sole
-from .uses import Uses, twin
+from .tiling import DEPTHWISE
 
 LEAST_M = 48  # rows; with fewer, threads would have too little to share
 LARGEST_R = 256  # up to which one pass was measured to be no slower than two
@@ -30,7 +30,7 @@ def pair(step: Step, uses: Uses, kernel: str) -> Step | None:
         return None
     (m, r), k = a.shape, made.args["a"].shape[1]
     pays = m >= LEAST_M and 0 < r <= LARGEST_R and r * (k + n) < k * n
-    banded = any(s.kernel in DEPTHWISE for s in uses.readers.get(id(root(step.args["out"])), ()))
+    banded = any(s.kernel in DEPTHWISE for s in uses.readers(step.args["out"]))
     return made if pays and not banded else None
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..lower.values import Step
-from . import tables
+from . import lut as tables
+from .dataflow import Uses, covers, dense, twin, writes
 from .fuse_integer import PRODUCTS, placed, planned, writers
-from .uses import Uses, covers, dense, twin, writes
 
 IDENTITY = np.arange(256)
 

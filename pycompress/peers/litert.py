@@ -16,7 +16,7 @@ def version() -> str:
 
 def convert(model, folder) -> Path:
     """Write the .tflite file of a .onnx file's bytes or path to `folder`."""
-    from pycompress.peers import tflite
+    from pycompress.formats import tflite
 
     path = Path(folder, "model.tflite")
     path.write_bytes(tflite.convert(model))
@@ -60,7 +60,7 @@ def load(model, threads: int) -> _Runner:
     """`model` is the path or bytes of a .tflite file, or of an .onnx file, which is converted."""
     content = bytes(model) if isinstance(model, (bytes, bytearray)) else Path(model).read_bytes()
     if content[4:8] != b"TFL3":
-        from pycompress.peers import tflite
+        from pycompress.formats import tflite
 
         content = tflite.convert(content)
     return _Runner(content, threads)

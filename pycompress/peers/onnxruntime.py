@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_DTYPES = {"float": "float32", "double": "float64"}
+_DTYPES = {"float": "float32", "double": "float64"}  # of our own: memory.py runs this file alone
 
 
 def version() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import __version__
+from ..dtypes import BY_ONNX
 from ..session import InferenceSession, SessionOptions
 
 
@@ -15,9 +16,8 @@ def version() -> str:
 class _Runner:
     def __init__(self, model, threads: int):
         self.session = InferenceSession(model, SessionOptions(intra_op_num_threads=threads))
-        words = {"tensor(float)": "float32", "tensor(double)": "float64"}
         self.inputs = {
-            p.name: (np.dtype(words.get(p.type, p.type.removeprefix("tensor(").removesuffix(")"))), tuple(p.shape))
+            p.name: (np.dtype(BY_ONNX[p.type.removeprefix("tensor(").removesuffix(")")].numpy), tuple(p.shape))
             for p in self.session.get_inputs()
         }
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from ..formats.checkpoint import load_checkpoint
 from .builder import Builder, make_divisible
-from .checkpoint import load_checkpoint
 from .mobilenet import inverted_residual
 
 STAGES = [  # repeats, kernel, stride, ratio, out

@@ -8,10 +8,10 @@ from onnx import helper, numpy_helper
 import pycompress
 from prunable import SIZE, answer, conv, images, network, small
 from pycompress import zoo
-from pycompress.compress import graph as g
 from pycompress.compress.factorize import factorize
-from pycompress.compress.factors import factor, lost, spectra
-from pycompress.compress.ranks import Geometry, break_even, options, work
+from pycompress.compress.lowrank.decompose import factor, lost, spectra
+from pycompress.compress.lowrank.ranks import Geometry, break_even, options, work
+from pycompress.compress.model import graph as g
 from pycompress.errors import ModelError
 
 KERNELS = ["channel", "spatial", "tucker"]
@@ -195,7 +195,7 @@ def test_measured_time_is_a_budget_too():
     times = {(): 1.0, (8,): 0.25, (16,): 0.5, (24,): 0.75, (32,): 1.0, (40,): 1.25}
     found = options("svd", s, tails, "time", times.__getitem__)
     np.testing.assert_allclose([np.exp(-o.cost) for o in found], [1, 24 / 64, 16 / 64, 8 / 64])
-    assert [(o.ranks, o.added) for o in found] == [((), 1.0), ((24,), 0.75), ((16,), 0.5), ((8,), 0.25)]
+    assert [(o.value, o.added) for o in found] == [((), 1.0), ((24,), 0.75), ((16,), 0.5), ((8,), 0.25)]
 
 
 def skewed(rng, k, count=40):

@@ -8,8 +8,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import pycompress
 from pycompress import zoo
-from pycompress.compress import graph as g
-from pycompress.compress.four import METADATA
+from pycompress.compress.model import graph as g
+from pycompress.compress.model.prepare import prepare
+from pycompress.compress.quantization.int4 import METADATA
 from pycompress.compress.quantize import quantize
 from pycompress.zoo import photos
 
@@ -140,8 +141,8 @@ def test_networks_keep_ends_depthwise_and_wide_kernels_at_eight():
     model = zoo.mobilenetv2(width=0.35, resolution=SIZE, classes=10)
     for ends in (8, 4):
         quantized = quantize(model, samples(2), weights=4, rounding="plain", first_last=ends)
-        values, taken = g.constants(g.prepare(model)), bits(quantized)
-        for node in g.prepare(model).graph.node:
+        values, taken = g.constants(prepare(model)), bits(quantized)
+        for node in prepare(model).graph.node:
             if node.name in taken:
                 dims = values[node.input[1]].dims
                 able = len(dims) == 2 or list(dims[2:]) == [1, 1]
@@ -218,7 +219,7 @@ def test_bad_arguments_are_named(options, message):
 
 def test_layers_that_cannot_have_four_bits_are_named():
     model = zoo.mobilenetv1(width=0.25, resolution=SIZE, classes=10)
-    names = [n.name for n in g.prepare(model).graph.node if n.op_type == "Conv"]
+    names = [n.name for n in prepare(model).graph.node if n.op_type == "Conv"]
     with pytest.raises(ValueError, match=f"node '{names[0]}' cannot have 4 bits: its kernel has more than one cell"):
         quantize(model, samples(1), weights={names[0]: 4})
     with pytest.raises(ValueError, match=f"node '{names[1]}' cannot have 4 bits: depthwise"):

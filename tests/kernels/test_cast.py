@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from cases import check, isas
+from pycompress.dtypes import WORD
 from pycompress.kernels import module
-from pycompress.kernels._spec import WORD
 
 ref = module("cast")
 

@@ -19,7 +19,7 @@ from pycompress.errors import ModelError
 from pycompress.lower import declared_inputs, load, lower, value_inputs
 from pycompress.lower.values import root
 from pycompress.optimize import optimize
-from pycompress.optimize.uses import reads
+from pycompress.optimize.dataflow import reads
 
 HERE = Path(__file__).parent
 DATA = Path(onnx.__file__).parent / "backend/test/data"

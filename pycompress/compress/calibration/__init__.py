@@ -1,0 +1,1 @@
+"""What calibration samples say: ranges, moments, and the error of the outputs."""

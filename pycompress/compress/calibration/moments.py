@@ -1,0 +1,199 @@
+"""What the weights of a node meet: mean and covariance of the inputs of one output."""
+
+from __future__ import annotations
+
+from copy import copy
+
+import numpy as np
+import onnx
+
+from ..model import graph as g
+
+POSITIONS = 128  # outputs per sample whose inputs are counted; a quarter of that in many small groups
+REACH = 2.0**30  # sums of float32 products hold inputs of 1 / REACH to REACH
+MOST_PRODUCTS = 1 << 23  # entries of the covariances of one node; beyond it only their diagonals are kept
+
+
+class Moments:
+    """Statistics of the inputs that meet the weights of a node, per group of channels.
+
+    k runs over kernel cells, then channels, as in `encode.matrix`. Where the image ends, the
+    convolution's zeros count like any other value.
+    """
+
+    def __init__(self, node: onnx.NodeProto, shape: tuple[int, ...]):
+        """`shape` is that of the weights."""
+        self.conv = node.op_type == "Conv"
+        self.groups = g.attribute(node, "group", 1) if self.conv else 1
+        if self.conv:
+            self.kernel = shape[2:]
+            self.k = shape[1] * int(np.prod(self.kernel))
+            rank = len(self.kernel)
+            self.strides = g.attribute(node, "strides", [1] * rank)
+            self.dilations = g.attribute(node, "dilations", [1] * rank)
+            self.pads = g.attribute(node, "pads", [0] * 2 * rank)
+            self.auto = g.attribute(node, "auto_pad", b"NOTSET").decode()
+        else:
+            self.k = shape[1] if g.attribute(node, "transB", 0) else shape[0]
+        self.full = self.groups * self.k**2 <= MOST_PRODUCTS
+        self.outputs = 0  # all of them, also those not counted
+        self.samples = 0
+        self.unit = 1.0  # products are of inputs times this power of two
+        self.shift: np.ndarray | None = (
+            None  # [groups, 1, k], about the mean: sums about zero would lose small variances
+        )
+        self.halves = [_Sums(self.groups, self.k, self.full) for _ in range(2)]
+
+    def add(self, x: np.ndarray, rng: np.random.Generator) -> None:
+        """Counts the patches of `x` at some outputs."""
+        self.count(self.sampled(x, rng))
+
+    def sampled(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The patches [groups, outputs, k] of `x` at some outputs; the same ones for equal shapes and states of `rng`."""
+        p = self._conv_patches(x, rng) if self.conv else x.reshape(1, -1, self.k)
+        self.outputs += 0 if self.conv else p.shape[1]
+        if p.shape[1] > POSITIONS:
+            p = p[:, rng.integers(p.shape[1], size=POSITIONS)]
+        return p
+
+    def count(self, p: np.ndarray) -> None:
+        """Counts the patches `p` of one sample."""
+        self.halves[self.samples % 2].add(self.centered(p))
+        self.samples += 1
+
+    def centered(self, p: np.ndarray) -> np.ndarray:
+        """`p` less `shift`, times `unit`: what is summed."""
+        if self.shift is None and p.shape[1]:
+            self.shift = p.mean(1, dtype=float, keepdims=True).astype(np.float32)
+        p = p - self._shift
+        top = max(float(p.max(initial=0)), -float(p.min(initial=0)))
+        if top * self.unit > REACH or 0 < top < 1 / REACH and not self.samples:
+            unit = 2.0 ** -np.round(np.log2(top))
+            for half in self.halves:
+                half.rescale(unit / self.unit)
+            self.unit = unit
+        return p if self.unit == 1 else (p.astype(float) * self.unit).astype(np.float32)
+
+    @property
+    def _shift(self) -> np.ndarray:
+        return np.zeros((self.groups, 1, self.k), np.float32) if self.shift is None else self.shift
+
+    def _conv_patches(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """[groups, outputs, k] of `x` [batch, channels, *size]."""
+        size = x.shape[2:]
+        reach = [(n - 1) * d + 1 for n, d in zip(self.kernel, self.dilations)]
+        begin, outputs = self._frame(size, reach)
+        total = len(x) * int(np.prod(outputs))
+        self.outputs += total
+        count = min(total, POSITIONS if self.groups < 16 else POSITIONS // 4)
+        at = np.unravel_index(
+            np.arange(total) if count == total else rng.integers(total, size=count), (len(x), *outputs)
+        )
+        cells = []
+        for cell in np.ndindex(*self.kernel):
+            inside, index = np.ones(count, bool), []
+            for i, c in enumerate(cell):
+                j = at[i + 1] * self.strides[i] - begin[i] + c * self.dilations[i]
+                inside &= (j >= 0) & (j < size[i])
+                index.append(np.clip(j, 0, size[i] - 1))
+            cells.append(x[(at[0], slice(None), *index)] * inside[:, None].astype(x.dtype))
+        p = np.stack(cells, 1)  # [outputs, cells, channels]
+        p = p.reshape(count, len(cells), self.groups, -1).transpose(2, 0, 1, 3)
+        return np.ascontiguousarray(p.reshape(self.groups, count, self.k))
+
+    def _frame(self, size, reach) -> tuple[list[int], list[int]]:
+        """How far before the image the first window begins, and how many outputs there are, per dimension."""
+        if not self.auto.startswith("SAME"):
+            pads = self.pads if self.auto == "NOTSET" else [0] * len(self.pads)
+            n = len(size)
+            totals = [pads[i] + pads[i + n] for i in range(n)]
+            counts = [(s + t - r) // d + 1 for s, t, r, d in zip(size, totals, reach, self.strides)]
+            return list(pads[:n]), counts
+        counts = [-(-s // d) for s, d in zip(size, self.strides)]
+        totals = [max((c - 1) * d + r - s, 0) for c, d, r, s in zip(counts, self.strides, reach, size)]
+        return [t // 2 if self.auto == "SAME_UPPER" else t - t // 2 for t in totals], counts
+
+    @property
+    def all(self) -> _Sums:
+        """Of all samples."""
+        return self.halves[0] + self.halves[1]
+
+    @property
+    def mean(self) -> np.ndarray:
+        """[groups, k]."""
+        return self._shift[:, 0] + self.all.mean / self.unit
+
+    def second(self, sums: _Sums, about_zero: bool) -> np.ndarray:
+        """The second moments of `sums`, in units of 1 / `unit`²: float64[groups, k, k], or [groups, k]."""
+        return sums.covariance(self._shift[:, 0].astype(float) * self.unit if about_zero else None)
+
+    def covariance(self, about_zero: bool) -> np.ndarray:
+        """[groups, k, k], or [groups, k] where that would be too large; about the mean or about zero.
+
+        In units of 1 / `unit`², which is 1 unless squares of the inputs would leave float32's range.
+        Shrunk toward equal variances and no correlation by the share that is least in expected squared
+        error (Ledoit and Wolf, 2004), with the variance of the estimate taken from how much every other
+        sample differs from the rest. Rounding that relies on correlations which only calibration has
+        is worse than rounding that ignores them.
+        """
+        c = self.second(self.all, about_zero)
+        if not self.full or not c.size:
+            return c.astype(np.float32)
+        share, level = self._shrinkage(c, about_zero)
+        c *= 1 - share
+        c[:, np.arange(self.k), np.arange(self.k)] += share * level[:, None]
+        return c.astype(np.float32)
+
+    def shrinkage(self, about_zero: bool) -> tuple[float, np.ndarray]:
+        """By what share the full covariance is shrunk, and the mean variance [groups] that it is shrunk toward."""
+        return self._shrinkage(self.second(self.all, about_zero), about_zero)
+
+    def _shrinkage(self, c: np.ndarray, about_zero: bool) -> tuple[float, np.ndarray]:
+        level = c.diagonal(axis1=1, axis2=2).mean(1)
+        if self.samples < 2:
+            return 0.5, level
+        first, second = (self.second(half, about_zero) for half in self.halves)
+        first -= second
+        spread = np.vdot(c, c) - self.k * np.square(level).sum()  # of all that is not `level` on the diagonal
+        return float(min(np.vdot(first, first) / 4 / spread, 1.0)) if spread > 0 else 1.0, level
+
+
+class _Sums:
+    """Sums of centered patches [groups, outputs, k], and of their products, all or only the squares."""
+
+    def __init__(self, groups: int, k: int, full: bool):
+        self.count, self.full = 0, full
+        self.sum = np.zeros((groups, k))
+        self.products = np.zeros((groups, k, k) if full else (groups, k), np.float32)
+
+    def add(self, p: np.ndarray) -> None:
+        self.count += p.shape[1]
+        self.sum += p.sum(1, dtype=float)
+        self.products += p.transpose(0, 2, 1) @ p if self.full else np.square(p).sum(1)
+
+    def rescale(self, factor: float) -> None:
+        self.sum *= factor
+        self.products = (self.products.astype(float) * factor**2).astype(np.float32)
+
+    def __add__(self, other: _Sums) -> _Sums:
+        both = copy(self)
+        both.count, both.sum = self.count + other.count, self.sum + other.sum
+        both.products = self.products + other.products
+        return both
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.sum / max(self.count, 1)
+
+    def covariance(self, shift: np.ndarray | None) -> np.ndarray:
+        """float64; about the mean, or, where the `shift` [groups, k] of the patches is given, about zero."""
+        mean = self.mean
+        c = self.products.astype(float)
+        c /= max(self.count, 1)
+        away = mean if shift is None else mean + shift
+        if not self.full:
+            return np.maximum(c - np.square(mean), 0) + (0 if shift is None else np.square(away))
+        c -= mean[:, :, None] * mean[:, None, :]
+        if shift is not None and self.count:
+            c += away[:, :, None] * away[:, None, :]
+        return c

@@ -1,0 +1,75 @@
+"""What other weights of a layer do to the outputs of the whole model: measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from ...session import InferenceSession
+from ..model import graph as g
+from ..model.layers import Layer
+from ..model.matrix import unmatrix
+
+
+class Probe:
+    """The float model with weights that can be exchanged, and its answers to a few samples."""
+
+    def __init__(self, model: onnx.ModelProto, layers: list[Layer], samples: list[dict[str, np.ndarray]]):
+        probe = onnx.ModelProto()
+        probe.CopyFrom(model)
+        nodes, names = {n.name: n for n in probe.graph.node}, g.Names(probe)
+        self.inputs: dict[str, list[str]] = {}
+        self.values: dict[str, np.ndarray] = {}
+        for layer in layers:
+            node, own = nodes[layer.node.name], []
+            for kind, value in zip(("weight", "bias"), self._arrays(model, layer, layer.w, layer.bias)):
+                own.append(names.fresh(f"{node.name}.{kind}.probed"))
+                self.values[own[-1]] = value
+                probe.graph.input.append(helper.make_tensor_value_info(own[-1], TensorProto.FLOAT, value.shape))
+            node.input[:] = [node.input[0], *own]
+            self.inputs[node.name] = own
+            for a in node.attribute:
+                if node.op_type == "Gemm" and a.name in ("alpha", "beta"):
+                    a.f = 1.0
+        floats = float_outputs(model)
+        g.drop_unused(probe)
+        self.model, self.samples = model, samples
+        run = InferenceSession(probe).run
+        self.answer = lambda values: [run(floats, {**sample, **values}) for sample in samples]
+        self.wanted = self.answer(self.values)
+
+    @staticmethod
+    def _arrays(model, layer: Layer, w: np.ndarray, bias: np.ndarray | None) -> list[np.ndarray]:
+        """Weights and bias as the node takes them."""
+        shape = g.constants(model)[layer.node.input[1]].dims
+        arrays = [unmatrix(w, layer.node, shape)[0]]
+        if layer.node.op_type != "MatMul":
+            arrays.append(np.zeros(len(w)) if bias is None else bias)
+        return [np.ascontiguousarray(a, np.float32) for a in arrays]
+
+    def gain(self, layer: Layer, step: np.ndarray) -> float:
+        """What an error of the layer's outputs, expected and squared, becomes at the model's, relative to their variance.
+
+        Measured with random errors of the weights of up to half a `step` [n]: those of rounding are
+        fitted to the calibration samples and vanish on them.
+        """
+        off = np.random.default_rng(0).uniform(-0.5, 0.5, layer.w.shape) * step[:, None]
+        error, shift = layer.error(off)
+        bias = layer.bias if shift is None else (0 if layer.bias is None else layer.bias) - shift
+        return self.error(layer, layer.w + off, bias) / max(error, 1e-300)
+
+    def error(self, layer, w: np.ndarray, bias: np.ndarray | None) -> float:
+        """The squared error of the model's outputs, relative to their variance, if `layer` has the weights `w` [n,k]."""
+        arrays = self._arrays(self.model, layer, w, bias)
+        got = self.answer(self.values | dict(zip(self.inputs[layer.node.name], arrays)))
+        total = 0.0
+        for ours, theirs in zip(zip(*got), zip(*self.wanted)):
+            ours, theirs = (np.concatenate([x.ravel() for x in xs]).astype(float) for xs in (ours, theirs))
+            total += np.square(ours - theirs).mean() / max(theirs.var(), 1e-30) if theirs.size else 0.0
+        return float(total)
+
+
+def float_outputs(model: onnx.ModelProto) -> list[str]:
+    """The outputs whose errors can be measured."""
+    return [o.name for o in model.graph.output if o.type.tensor_type.elem_type == TensorProto.FLOAT]

@@ -1,0 +1,160 @@
+"""Calibration samples as callers give them: checked, and handed out one by one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from ..model import graph as g
+
+SPENT = "a generator or an iterator gives its samples once: make a new one for each pass, or give a list"
+
+
+class Samples:
+    """Calibration samples of a model: an iterator of {input name: array}.
+
+    Attributes
+    ----------
+    sample : the first of them
+    """
+
+    def __init__(self, model: onnx.ModelProto, calibration: Iterable):
+        """Raises ValueError where `calibration` is no iterable of samples, or has none."""
+        self._rest = feeds(model, calibration)
+        self.sample = next(self._rest, None)
+        if self.sample is None:
+            once = hasattr(calibration, "__next__") or hasattr(calibration, "get_next")
+            raise ValueError(f"calibration: no samples{f'; {SPENT}' if once else ''}")
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return chain([self.sample], self._rest)
+
+
+def feeds(model: onnx.ModelProto, calibration: Iterable) -> Iterator[dict[str, np.ndarray]]:
+    """The samples as {input name: array}, checked against the model's inputs.
+
+    Parameters
+    ----------
+    calibration : iterable of samples
+        A sample is a dict of arrays by input name; for a model with one input an array, with or without the axis of the batch.
+        One array, or a dict of arrays, holds the samples along its first axis. An object with ``get_next``, such as
+        onnxruntime's CalibrationDataReader, is asked until it gives None. Of pairs (inputs, label), as a DataLoader of
+        torch gives them, the label is left out; a batch larger than the model's own is taken apart.
+
+    Raises
+    ------
+    ValueError
+        `calibration` is none of that, or a sample does not fit; it names the input and the sample.
+    """
+    infos = {i.name: i for i in g.graph_inputs(model)}
+    count = 0
+    for sample in _each(infos, calibration):
+        for feed in _split(infos, _named(infos, sample, count), count):
+            yield feed
+            count += 1
+
+
+def _each(infos: Mapping[str, onnx.ValueInfoProto], calibration) -> Iterable:
+    """The samples, whatever holds them."""
+    if hasattr(calibration, "get_next") and not isinstance(calibration, Mapping):
+        return iter(calibration.get_next, None)
+    if inspect.isgenerator(calibration) and inspect.getgeneratorstate(calibration) == inspect.GEN_CLOSED:
+        raise ValueError(f"calibration: the generator is spent; {SPENT}")
+    if isinstance(calibration, Mapping) and set(calibration) == set(infos):
+        return _stacked(infos, {name: np.asarray(x) for name, x in calibration.items()})
+    if isinstance(calibration, (Mapping, str, bytes)) or not isinstance(calibration, Iterable):
+        raise ValueError(f"calibration must be an iterable of samples, got {type(calibration).__name__}")
+    if isinstance(calibration, np.ndarray):
+        if len(infos) != 1:
+            raise ValueError(f"calibration: one array for a model with inputs {', '.join(infos)}")
+        return _stacked(infos, dict.fromkeys(infos, calibration))
+    return calibration
+
+
+def _stacked(infos, arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """Samples, or batches of the model's size, along the first axis of `arrays`."""
+    counts = set()
+    for name, x in arrays.items():
+        shape = shape_of(infos[name])
+        if x.ndim == 0 or shape is not None and x.ndim != len(shape):
+            raise ValueError(f"calibration: {name!r} has {len(shape or [0])} dimensions, the array {x.ndim}")
+        step = shape[0] if shape and shape[0] else 1
+        if len(x) % step:
+            raise ValueError(f"calibration: {len(x)} samples do not fill batches of {step}")
+        counts.add(len(x) // step)
+    if len(counts) != 1:
+        raise ValueError(f"calibration: the arrays hold different numbers of samples: {sorted(counts)}")
+    for i in range(counts.pop()):
+        parts = {}
+        for name, x in arrays.items():
+            shape = shape_of(infos[name])
+            step = shape[0] if shape and shape[0] else 1
+            parts[name] = np.ascontiguousarray(x[i * step : (i + 1) * step])
+        yield parts
+
+
+def _named(infos, sample, count: int) -> dict[str, np.ndarray]:
+    """A sample as arrays by input name; without its label."""
+    if isinstance(sample, (tuple, list)) and sample and all(_is_input(x) or np.ndim(x) == 0 for x in sample):
+        if len(sample) == 2 and isinstance(sample[0], (Mapping, tuple, list)):
+            return _named(infos, sample[0], count)
+        if any(_is_input(x) for x in sample):
+            if len(sample) not in (len(infos), len(infos) + 1):
+                raise ValueError(
+                    f"calibration: sample {count} has {len(sample)} parts; the model's inputs are {list(infos)}"
+                )
+            sample = dict(zip(infos, sample)) if len(infos) > 1 else sample[0]
+    if not isinstance(sample, Mapping):
+        if len(infos) != 1:
+            raise ValueError(f"calibration: sample {count} must name the inputs {', '.join(infos)}")
+        sample = dict.fromkeys(infos, sample)
+    if set(sample) != set(infos):
+        raise ValueError(f"calibration: sample {count} has {sorted(sample)}, the model's inputs are {list(infos)}")
+    arrays = {}
+    for name, x in sample.items():
+        kind, shape = _dtype(infos[name]), shape_of(infos[name])
+        x = np.asarray(x) if hasattr(x, "dtype") else np.asarray(x, kind)  # numbers of Python have no type of their own
+        arrays[name] = x[None] if len(infos) == 1 and shape is not None and x.ndim == len(shape) - 1 else x
+    return arrays
+
+
+def _is_input(x) -> bool:
+    """Whether `x` is an array, of NumPy or of torch, or holds some."""
+    held = isinstance(x, Mapping) or isinstance(x, (tuple, list)) and len(x) > 0 and all(map(_is_input, x))
+    return held or hasattr(x, "dtype") and hasattr(x, "shape")
+
+
+def _split(infos, arrays: dict[str, np.ndarray], count: int) -> Iterator[dict[str, np.ndarray]]:
+    """The batches of the model's own size in those of a sample, checked."""
+    if len(infos) == 1:
+        ((name, x),) = arrays.items()
+        shape = shape_of(infos[name])
+        if shape and x.ndim == len(shape) and shape[0] and len(x) > shape[0] and len(x) % shape[0] == 0:
+            for start in range(0, len(x), shape[0]):
+                yield {name: _checked(infos[name], x[start : start + shape[0]], count)}
+            return
+    yield {name: _checked(infos[name], x, count) for name, x in arrays.items()}
+
+
+def _dtype(info: onnx.ValueInfoProto) -> np.dtype:
+    return helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
+
+
+def shape_of(info: onnx.ValueInfoProto) -> list[int] | None:
+    """The dimensions of an input, 0 where they are open; None if not even their number is known."""
+    kind = info.type.tensor_type
+    return [d.dim_value for d in kind.shape.dim] if kind.HasField("shape") else None
+
+
+def _checked(info: onnx.ValueInfoProto, x: np.ndarray, count: int) -> np.ndarray:
+    dtype, shape = _dtype(info), shape_of(info)
+    if x.dtype != dtype:
+        raise ValueError(f"calibration: {info.name!r} must be {dtype}, sample {count} is {x.dtype}")
+    if shape is not None and (x.ndim != len(shape) or any(d > 0 and d != n for d, n in zip(shape, x.shape))):
+        raise ValueError(f"calibration: {info.name!r} must have shape {shape}, sample {count} has {list(x.shape)}")
+    return x

@@ -1,0 +1,159 @@
+"""Layers fitted in order: each to the outputs that it has in the whole network, for the inputs that it meets now.
+
+So a layer makes up for the errors of the layers before it, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from ...session import InferenceSession
+from ..model import graph as g
+from ..model.layers import Layer
+from .moments import Moments
+from .observe import up_to
+
+RIDGE = 1e-3  # of each input's variance, added to it: what calibration has not seen may still happen
+FLOOR = 1e-6  # of the mean variance: the least that any input counts for
+STEPS = 60  # of conjugate gradients, at most
+CLOSE = 1e-5  # of its first gradient, which ends them
+LEAST = 1e-60  # cost of a weight that is not zero: those cost nothing that are
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a layer is fitted to: the weights `w` [n,k] are best, and errors d of a row cost d' h d.
+
+    Attributes
+    ----------
+    h : float32[k,k], or [k] where a full one would be too large; its mean variance is 1
+    offset : float[n], the mean of the outputs that are wanted, without bias; None where there can be no bias
+    mean : float[k], of the inputs
+    """
+
+    w: np.ndarray
+    h: np.ndarray
+    offset: np.ndarray | None
+    mean: np.ndarray
+
+    def importance(self, refit: bool) -> np.ndarray:
+        """What each weight costs, [n,k]: above zero where it is not zero."""
+        if self.h.ndim == 1:
+            costs = self.h
+        elif refit:
+            unit, deviation = unit_diagonal(self.h)
+            costs = np.square(deviation) / np.linalg.inv(unit).diagonal()
+        else:
+            costs = self.h.diagonal()
+        return np.where(self.w != 0, np.maximum(np.square(self.w) * costs, LEAST), 0.0)
+
+    def fitted(self, mask: np.ndarray, plain: np.ndarray) -> np.ndarray:
+        """The best weights that are zero outside `mask`; rows of `plain` where those are no worse."""
+        if self.h.ndim == 1:
+            return np.where(mask, self.w, 0.0)
+        v = least_squares(self.w, mask, self.h)
+        better = self.errors(v) < self.errors(plain)  # false where v is not finite
+        return np.where(better[:, None], v, plain)
+
+    def errors(self, v: np.ndarray) -> np.ndarray:
+        """What the weights `v` [n,k] cost, float64[n]."""
+        off, h = v - self.w, self.h.astype(float)
+        return np.einsum("nk,nk->n", off * h if h.ndim == 1 else off @ h, off)
+
+    def bias(self, layer: Layer, w: np.ndarray) -> np.ndarray | None:
+        """The bias with which `w` has the mean outputs that are wanted."""
+        if self.offset is None:
+            return None
+        return self.offset - w @ self.mean + (0 if layer.bias is None else layer.bias)
+
+
+def problem(layer: Layer, met: Moments, dense: Moments | None = None, products: np.ndarray | None = None) -> Problem:
+    """Of `layer` whose inputs are `met`: to have the outputs that it had, or those that it had for inputs `dense`.
+
+    Covariances are shrunk and damped relative to each input's own variance: where those of a layer differ by six decades, a
+    share of their mean would drown all but the largest.
+
+    `products` : [k,k], sums of those inputs times these, both as `Moments.centered` gives them.
+    """
+    zero = not layer.correct
+    mean, before = (np.zeros(met.k) if zero else p.mean[0] for p in (met, dense or met))
+    offset = None if zero else layer.w @ before
+    c = met.second(met.all, zero)[0]
+    level = float(c.mean() if c.ndim == 1 else c.diagonal().mean()) or 1.0
+    c /= level
+    if not met.full:
+        return Problem(layer.w, np.maximum(c, FLOOR).astype(np.float32), offset, mean)
+    share = met.shrinkage(zero)[0]
+    import os
+
+    own = np.maximum(c.diagonal(), 0) + FLOOR
+    alpha = float(os.environ.get("ALPHA", "1"))
+    damping = np.diag((share + RIDGE) * own ** (1 - alpha))
+    h, w = (1 - share) * c + damping, layer.w
+    if products is not None:
+        cross = products / max(met.all.count, 1) - np.outer(*(p.all.mean[0] / p.unit for p in (dense, met)))
+        if zero:
+            cross += np.outer(dense.mean[0], met.mean[0])
+        cross *= met.unit**2 / level
+        cross = (1 - share) * cross + damping
+        unit, deviation = unit_diagonal(h)
+        target = np.linalg.solve(unit, (cross / deviation[None]).T @ w.T).T / deviation
+        w = np.where(w != 0, target, 0.0) if np.isfinite(target).all() else w
+    return Problem(w, h.astype(np.float32), offset, mean)
+
+
+def unit_diagonal(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`h` [k,k] in float64 scaled to a diagonal of ones, and the square roots [k] of its diagonal."""
+    deviation = np.sqrt(np.maximum(h.diagonal().astype(float), 1e-30))
+    return h / deviation / deviation[:, None], deviation
+
+
+def least_squares(w: np.ndarray, mask: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """For each row the v, zero outside `mask`, with the least (v - w)' h (v - w), by conjugate gradients, all rows at once.
+
+    In float64, and with variances scaled to 1: where they differ by many decades float32 loses that `h` is definite.
+    """
+    h, deviation = unit_diagonal(h)
+    w = w * deviation
+    v = np.where(mask, w, 0.0)
+    r = np.where(mask, (w - v) @ h, 0.0)
+    p = r.copy()
+    size = first = (r * r).sum(1)
+    for _ in range(STEPS):
+        q = np.where(mask, p @ h, 0.0)
+        curve = (p * q).sum(1)
+        step = np.divide(size, curve, out=np.zeros_like(size), where=curve > 0)
+        v += step[:, None] * p
+        r -= step[:, None] * q
+        size, before = (r * r).sum(1), size
+        if (size <= CLOSE**2 * first).all():
+            break
+        p = r + np.divide(size, before, out=np.zeros_like(size), where=before > 0)[:, None] * p
+    return v / deviation
+
+
+def following(layer: Layer, whole: onnx.ModelProto, pruned: onnx.ModelProto, samples: list[dict]) -> Problem:
+    """What `layer` is to be fitted to after the layers that are pruned before it."""
+    shape = tuple(g.constants(whole)[layer.node.input[1]].dims)
+    met, dense = (Moments(layer.node, shape) for _ in range(2))
+    products = np.zeros((met.k, met.k)) if met.full else None
+    before, now = (_input_of(layer, model) for model in (whole, pruned))
+    for i, sample in enumerate(samples):
+        x, y = (p.sampled(f(sample), np.random.default_rng(i)) for p, f in ((dense, before), (met, now)))
+        met.count(y)
+        dense.count(x)
+        if met.full:  # in units of 1, which samples may not have in common
+            products += (dense.centered(x)[0].T @ met.centered(y)[0]).astype(float) / (dense.unit * met.unit)
+    return problem(layer, met, dense, products)
+
+
+def _input_of(layer: Layer, model: onnx.ModelProto) -> Callable[[dict], np.ndarray]:
+    name = layer.node.input[0]
+    if name in {i.name for i in model.graph.input}:
+        return lambda sample: sample[name]
+    run = InferenceSession(up_to(model, [name])).run
+    return lambda sample: run(None, sample)[0]

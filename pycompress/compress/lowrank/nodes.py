@@ -1,0 +1,153 @@
+"""Factors as nodes of a model: their sizes, how they are written, and how long they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from ...errors import ModelError
+from ...session import InferenceSession, SessionOptions
+from ..model import graph as g
+from .decompose import STAGES
+from .ranks import Geometry
+
+RUNS = 9  # of which the median counts
+
+
+def geometry(model: onnx.ModelProto, input_shapes=None) -> Callable[[onnx.NodeProto], Geometry]:
+    """A function that gives the sizes of a node with constant weights, as far as shape inference knows them."""
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    inputs = {i.name: i for i in g.graph_inputs(sized)}
+    if input_shapes is not None and not isinstance(input_shapes, Mapping):
+        if len(inputs) != 1:
+            raise ModelError(f"input_shapes: the model has inputs {list(inputs)}; give a dict")
+        input_shapes = {next(iter(inputs)): input_shapes}
+    given = dict(input_shapes or {})
+    if unknown := set(given) - set(inputs):
+        raise ModelError(f"input_shapes: there is no input {min(unknown)!r}; there are {list(inputs)}")
+    for name, info in inputs.items():
+        dims = info.type.tensor_type.shape.dim
+        if name in given and len(given[name]) != len(dims):
+            raise ModelError(f"input_shapes: input {name!r} has {len(dims)} dimensions, got {tuple(given[name])}")
+        for i, d in enumerate(dims):
+            if name in given:
+                d.dim_value = int(given[name][i])
+            elif i == 0 and not d.HasField("dim_value"):
+                d.dim_value = 1
+    del sized.graph.value_info[:]  # what they say of a batch of any size would stand against that
+    for o in sized.graph.output:
+        o.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
+    infos = [*inferred.value_info, *inferred.input, *inferred.output]
+    shapes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in infos}
+    constants = g.constants(model)
+
+    def of(node: onnx.NodeProto) -> Geometry:
+        dims = tuple(constants[node.input[1]].dims)
+        before, after = (shapes.get(x, []) for x in (node.input[0], node.output[0]))
+        if node.op_type != "Conv":
+            n, k = dims if g.attribute(node, "transB", 0) else dims[::-1]
+            return Geometry(n, k, (), int(np.prod([d or 1 for d in before[:-1]])))
+        sizes = [*before[2:], *after[2:]]
+        if len(before) != len(dims) or len(after) != len(dims) or not all(sizes):
+            raise ModelError(f"node {node.name!r}: the size of its images is not known; give input_shapes")
+        return Geometry(dims[0], dims[1], dims[2:], before[0] or 1, tuple(before[2:]), tuple(after[2:]))
+
+    return of
+
+
+def chain(
+    node: onnx.NodeProto, kind: str, stages: Sequence[np.ndarray], bias: np.ndarray | None, fresh: Callable[[str], str]
+) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+    """The nodes that compute what `node` does with the weights `stages`, and their constants."""
+    nodes, constants, x = [], {}, node.input[0]
+    for i, (part, w) in enumerate(zip(STAGES[kind], stages)):
+        last = i == len(stages) - 1
+        name = fresh(f"{node.name}/{part}")
+        inputs, y = [x, fresh(f"{name}.weight")], node.output[0] if last else fresh(f"{name}.out")
+        constants[inputs[1]] = np.ascontiguousarray(w if node.op_type == "Conv" else w.T, np.float32)
+        if last and bias is not None:
+            inputs.append(fresh(f"{name}.bias"))
+            constants[inputs[2]] = np.asarray(bias, np.float32)
+        op = "MatMul" if node.op_type == "Gemm" and not last else node.op_type
+        nodes.append(helper.make_node(op, inputs, [y], name=name, **_attributes(node, kind, i, w)))
+        x = y
+    return nodes, constants
+
+
+def _attributes(node: onnx.NodeProto, kind: str, stage: int, w: np.ndarray) -> dict:
+    """Those of a Conv's stage: the kernel's own go where the kernel is, of spatial factors dimension by dimension."""
+    if node.op_type != "Conv":
+        return {}
+    kernel, d = list(w.shape[2:]), w.ndim - 2
+    at = {"tucker": (1,), "spatial": (0, 1)}.get(kind, (0,))
+    if stage not in at:
+        return {"kernel_shape": kernel}
+    auto = g.attribute(node, "auto_pad", b"NOTSET").decode()
+    found = {"strides": [1] * d, "dilations": [1] * d, "pads": [0] * 2 * d}
+    found = {key: list(g.attribute(node, key, value)) for key, value in found.items()}
+    if kind == "spatial":
+        other = 1 - stage
+        found["strides"][other] = found["dilations"][other] = 1
+        found["pads"][other] = found["pads"][other + d] = 0
+    if auto != "NOTSET":
+        del found["pads"]
+        found["auto_pad"] = auto
+    return {"kernel_shape": kernel, **found}
+
+
+def insert(model: onnx.ModelProto, node: onnx.NodeProto, kind: str, stages, bias: np.ndarray | None) -> None:
+    """Puts the chain in the place of the node of that name, in place."""
+    nodes, constants = chain(node, kind, stages, bias, g.Names(model).fresh)
+    for name, value in constants.items():
+        g.add_constant(model, name, value)
+    g.set_nodes(model, [x for old in list(model.graph.node) for x in (nodes if old.name == node.name else [old])])
+
+
+class Chains:
+    """How long a layer takes on one thread, as it is and as factors: of a model of its own, with random weights."""
+
+    def __init__(self, model: onnx.ModelProto, node: onnx.NodeProto, kind: str, sizes: Geometry):
+        self.node, self.kind, self.sizes = node, kind, sizes
+        self.opsets, self.version = list(model.opset_import), model.ir_version
+        s = sizes
+        self.shape = (s.batch, s.c, *s.inside) if node.op_type == "Conv" else (s.batch, s.c)
+
+    def seconds(self, ranks: tuple[int, ...]) -> float:
+        """Of one run: the products' own steps, without those that turn inputs and outputs around."""
+        node, constants = onnx.NodeProto(), {}
+        node.CopyFrom(self.node)
+        node.input[:] = ["x", "w"]
+        node.output[:] = ["y"]
+        rng = np.random.default_rng(0)
+        shapes = self._shapes(ranks)
+        arrays = [rng.standard_normal(shape, np.float32) for shape in shapes]
+        if ranks:
+            nodes, constants = chain(node, self.kind, arrays, None, lambda name: name)
+        else:
+            turned = node.op_type == "MatMul" or node.op_type == "Gemm" and not g.attribute(node, "transB", 0)
+            nodes, constants = [node], {"w": np.ascontiguousarray(arrays[0].T if turned else arrays[0])}
+        ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in (("x", self.shape), ("y", None))]
+        tensors = [onnx.numpy_helper.from_array(v, k) for k, v in constants.items()]
+        graph = helper.make_graph(nodes, "layer", ports[:1], ports[1:], tensors)
+        alone = helper.make_model(graph, opset_imports=self.opsets, ir_version=self.version)
+        options = SessionOptions()
+        options.intra_op_num_threads = 1
+        session = InferenceSession(alone, options)
+        feed = {"x": rng.standard_normal(self.shape, np.float32)}
+        session.run(None, feed)
+        return sum(row["seconds"] for row in session.profile(feed, RUNS) if row["macs"])
+
+    def _shapes(self, ranks) -> list[tuple[int, ...]]:
+        s, one = self.sizes, (1,) * len(self.sizes.kernel)
+        if not ranks:
+            return [(s.n, s.c, *s.kernel)]
+        if self.kind == "tucker":
+            return [(ranks[0], s.c, *one), (ranks[1], ranks[0], *s.kernel), (s.n, ranks[1], *one)]
+        if self.kind == "spatial":
+            return [(ranks[0], s.c, s.kernel[0], 1), (s.n, ranks[0], 1, s.kernel[1])]
+        return [(ranks[0], s.c, *s.kernel), (s.n, ranks[0], *one)]

@@ -1,0 +1,199 @@
+"""What compression passes share: reading models, and finding one's way in `onnx.ModelProto`.
+
+Passes never change the model they are given: `as_model` copies.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from ...errors import ModelError
+from ...formats.onnx_model import self_contained
+
+Model = str | os.PathLike | bytes | onnx.ModelProto
+
+
+def as_model(model: Model, base_dir: str | os.PathLike | None = None) -> onnx.ModelProto:
+    """`model`, a path, bytes or `onnx.ModelProto`, as a ModelProto of the caller's own.
+
+    Tensors stored outside the file are read from the model's folder, or from `base_dir` where it is given.
+
+    Raises
+    ------
+    FileNotFoundError, ModelError
+        No such file; not a model; or its external data cannot be read.
+    """
+    return self_contained(model, base_dir)
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """The version of the standard operators that `model` uses."""
+    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
+    if not versions:
+        raise ModelError("the model names no version of ONNX's operators")
+    return versions[0]
+
+
+def attribute(node: onnx.NodeProto, name: str, default=None):
+    """The value of `node`'s attribute `name`."""
+    for a in node.attribute:
+        if a.name == name:
+            return helper.get_attribute_value(a)
+    return default
+
+
+def inputs_of(node: onnx.NodeProto) -> list[str]:
+    """Every tensor `node` reads, those that its subgraphs take from outside included."""
+    names = [n for n in node.input if n]
+    for a in node.attribute:
+        for inner in [*a.graphs, *([a.g] if a.HasField("g") else [])]:
+            own = {i.name for i in [*inner.input, *inner.initializer]} | {o for n in inner.node for o in n.output}
+            names += [n for k in inner.node for n in inputs_of(k) if n not in own]
+            names += [o.name for o in inner.output if o.name not in own]
+    return names
+
+
+def producers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    """Which node makes each tensor."""
+    return {o: n for n in model.graph.node for o in n.output if o}
+
+
+def consumers(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
+    """Which nodes read each tensor."""
+    found: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in dict.fromkeys(inputs_of(node)):
+            found.setdefault(name, []).append(node)
+    return found
+
+
+def constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """The initializers by name."""
+    return {t.name: t for t in model.graph.initializer}
+
+
+def outputs(model: onnx.ModelProto) -> set[str]:
+    """The names of the model's outputs."""
+    return {o.name for o in model.graph.output}
+
+
+def metadata(model: onnx.ModelProto) -> dict[str, str]:
+    """The model's metadata, by key."""
+    return {p.key: p.value for p in model.metadata_props}
+
+
+def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The inputs that a caller has to give: old models list their weights, too."""
+    known = {t.name for t in model.graph.initializer}
+    return [i for i in model.graph.input if i.name not in known]
+
+
+def element_types(model: onnx.ModelProto) -> dict[str, int]:
+    """The element type of each tensor, as far as ONNX's shape inference knows it."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+    except (RuntimeError, ValueError, onnx.shape_inference.InferenceError) as error:
+        raise ModelError(f"shapes do not fit together: {error}") from error
+    infos = [*inferred.value_info, *inferred.input, *inferred.output]
+    return {i.name: i.type.tensor_type.elem_type for i in infos} | {t.name: t.data_type for t in inferred.initializer}
+
+
+class Names:
+    """Hands out names that nothing in the model has."""
+
+    def __init__(self, model: onnx.ModelProto):
+        graph = model.graph
+        self.taken = {n for node in graph.node for n in (node.name, *node.input, *node.output)}
+        self.taken |= {v.name for v in [*graph.input, *graph.output, *graph.initializer, *graph.value_info]}
+
+    def fresh(self, stem: str) -> str:
+        name, i = stem, 0
+        while name in self.taken:
+            name, i = f"{stem}_{i}", i + 1
+        self.taken.add(name)
+        return name
+
+
+def set_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Replaces the model's nodes by `nodes`, which are in order."""
+    nodes = [n for n in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def add_constant(model: onnx.ModelProto, name: str, value: np.ndarray) -> str:
+    """Adds an initializer; returns its name."""
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
+    return name
+
+
+def rename_input(node: onnx.NodeProto, old: str, new: str) -> None:
+    """Makes `node` read `new` where it read `old`, in its subgraphs too."""
+    for i, name in enumerate(node.input):
+        if name == old:
+            node.input[i] = new
+    for a in node.attribute:
+        for inner in [*a.graphs, *([a.g] if a.HasField("g") else [])]:
+            for k in inner.node:
+                rename_input(k, old, new)
+
+
+def drop_unused(model: onnx.ModelProto) -> None:
+    """Removes initializers that nothing reads, and shapes noted for tensors that are gone."""
+    graph = model.graph
+    used = {n for node in graph.node for n in inputs_of(node)} | outputs(model)
+    for field in (graph.initializer, graph.input):
+        given = {t.name for t in graph.initializer}
+        keep = [t for t in field if t.name in used or (field is graph.input and t.name not in given)]
+        if len(keep) != len(field):
+            if field is graph.initializer:  # an unused weight that is listed as input goes from both lists
+                gone = given - {t.name for t in keep}
+                for i in [i for i in graph.input if i.name in gone]:
+                    graph.input.remove(i)
+            del field[:]
+            field.extend(keep)
+    made = {o for node in graph.node for o in node.output}
+    notes = [v for v in graph.value_info if v.name in made]
+    del graph.value_info[:]
+    graph.value_info.extend(notes)
+
+
+def excluded(exclude: Iterable[str] | None) -> set[str] | None:
+    """The names that an argument `exclude` holds, which may be a generator; None for None.
+
+    Raises
+    ------
+    ValueError
+        If it holds anything but texts, or is one.
+    """
+    if exclude is None:
+        return None
+    names = list(exclude) if isinstance(exclude, Iterable) and not isinstance(exclude, str) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"exclude must be names of nodes, got {exclude!r}")
+    return set(names)
+
+
+def ends(model: onnx.ModelProto, weighted: set[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Convolutions that no weights come before, and nodes that none come after."""
+    first, last = {}, {}
+    after: set[str] = set()
+    for node in model.graph.node:
+        behind = any(name in after for name in inputs_of(node))
+        if node.name in weighted and node.op_type == "Conv" and not behind:
+            first[node.name] = "first convolution"
+        if behind or node.name in weighted:
+            after |= set(node.output)
+    before: set[str] = set()
+    for node in reversed(model.graph.node):
+        ahead = any(name in before for name in node.output)
+        if node.name in weighted and not ahead:
+            last[node.name] = "classifier: no weights come after it"
+        if ahead or node.name in weighted:
+            before |= set(inputs_of(node))
+    return first, last

@@ -1,0 +1,185 @@
+"""The weights that pruning may change: found, read as matrices, and written back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from ...errors import ModelError
+from . import graph as g
+from .matrix import bias_of, matrix, unmatrix
+from .prepare import prepare
+
+if TYPE_CHECKING:  # calibration and quantization fill in what they find
+    from ..calibration.moments import Moments
+    from ..quantization.targets import Grid
+
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """The weights of a node as one matrix; of several nodes, where they share one tensor.
+
+    Attributes
+    ----------
+    w : float64[n,k], k runs over `segments` kernel cells, then channels
+    bias : float64[n] of the first node, or None
+    groups : of channels; n holds them one after the other
+    kernel : (kh, kw) of a depthwise convolution, else None
+    correct : whether a mean error of the outputs may go into the bias
+    x : the grid of the input, where that is quantized
+    moments : those of the inputs, where calibration samples were seen
+    """
+
+    nodes: list[onnx.NodeProto]
+    w: np.ndarray
+    segments: int
+    bias: np.ndarray | None
+    groups: int = 1
+    kernel: tuple[int, int] | None = None
+    correct: bool = True
+    x: Grid | None = None
+    moments: Moments | None = None
+
+    @property
+    def node(self) -> onnx.NodeProto:
+        return self.nodes[0]
+
+    @property
+    def name(self) -> str:
+        return self.nodes[0].name
+
+    @cached_property
+    def covariance(self) -> np.ndarray:
+        """Of the inputs, about zero where the bias takes up no mean."""
+        return self.moments.covariance(about_zero=not self.correct)
+
+    def error(self, off: np.ndarray) -> tuple[float, np.ndarray | None]:
+        """What errors [n,k] of the weights do to the outputs: expected square, summed; and mean [n], if that is corrected."""
+        off = off.reshape(self.groups, -1, self.w.shape[1])
+        small, c = off.astype(np.float32), self.covariance
+        square = float(np.einsum("gnk,gnk->", small @ c if c.ndim == 3 else small * c[:, None], small))
+        return square, np.einsum("gnk,gk->gn", off, self.moments.mean).ravel() if self.correct else None
+
+
+def read_layer(model: onnx.ModelProto, *nodes: onnx.NodeProto, correct: bool = True, **seen) -> Layer:
+    """The layer of `nodes`; `seen`: what calibration found, attributes of `Layer`."""
+    node = nodes[0]
+    w, segments, groups = matrix(model, node)
+    dims = g.constants(model)[node.input[1]].dims
+    kernel = (int(np.prod(dims[2:-1])), dims[-1]) if w.shape[1] == segments and groups > 1 else None  # depthwise
+    bias = bias_of(model, node, len(w))
+    return Layer(list(nodes), w, segments, bias, groups, kernel, correct and node.op_type != "MatMul", **seen)
+
+
+def float_model(model: g.Model, base_dir: str | os.PathLike | None, verb: str = "prune") -> onnx.ModelProto:
+    """A copy of `model` ready for its weights to change: they are initializers, batch norm folded; refused if quantized."""
+    model = g.as_model(model, base_dir)
+    for node in model.graph.node:
+        if "QLinear" in node.op_type or node.op_type.endswith(("Integer", "QuantizeLinear", "DequantizeLinear")):
+            raise ModelError(f"node {node.name or node.output[0]!r}: the model is quantized already; {verb} it before")
+    return prepare(model)
+
+
+def find_layers(
+    model: onnx.ModelProto, exclude: Iterable[str] | None, sparsity: float | dict[str, float]
+) -> tuple[list[Layer], dict[str, str]]:
+    """The layers to prune, in order, and why the others with weights are left alone."""
+    nodes = {n.name: n for n in model.graph.node}
+    exclude = g.excluded(exclude)
+    named = set(sparsity) if isinstance(sparsity, dict) else set()
+    for what, names in (("exclude", set(exclude or ())), ("sparsity", named)):
+        if unknown := names - set(nodes):
+            raise ValueError(f"{what}: the model has no node {min(unknown)!r}")
+    values, readers = g.constants(model), g.consumers(model)
+    weighted = weighted_nodes(model)
+    why = {n.name: said for n in weighted if (said := unable(n, values))}
+    able = [n for n in weighted if n.name not in why]
+    if exclude is not None:
+        why |= {name: "asked for" for name in exclude}
+    else:
+        first, last = g.ends(model, {n.name for n in weighted})
+        why |= {n: said for n, said in [*last.items(), *first.items()] if n not in why and n not in named}
+    if refused := [n for n in named if n in why or nodes[n] not in able]:
+        said = why.get(refused[0], "no constant weights")
+        raise ValueError(f"sparsity: node {refused[0]!r} cannot be pruned: {said}")
+    layers: list[Layer] = []
+    for node in able:
+        alike = [n for n in readers[node.input[1]] if n in able and _use(n) == _use(node)]
+        if len(alike) < len(readers[node.input[1]]) or node.input[1] in g.outputs(model):
+            alike = [node]
+        if alike[0] is not node and alike[0].name != node.name:
+            why.setdefault(node.name, f"it shares the weights of {alike[0].name!r}")
+            continue
+        reason = next((why[n.name] for n in alike if n.name in why), None)
+        if reason or named and node.name not in named:
+            why.setdefault(node.name, reason or "not named")
+            continue
+        layers.append(read_layer(model, *alike))
+    if not layers:
+        said = "; ".join(f"{name!r}: {reason}" for name, reason in why.items())
+        raise ModelError(f"nothing to prune: {said or 'the model has no Conv, Gemm or MatMul with constant weights'}")
+    return layers, why
+
+
+def weighted_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The Conv, Gemm and MatMul with constant weights, in order."""
+    values = g.constants(model)
+    nodes = [n for n in model.graph.node if n.op_type in WEIGHTED and n.domain in ("", "ai.onnx")]
+    return [n for n in nodes if len(n.input) > 1 and n.input[1] in values]
+
+
+def unable(node: onnx.NodeProto, values) -> str | None:
+    """Why the weights of a node cannot be changed as one matrix, or None."""
+    if node.op_type == "Conv" and g.attribute(node, "group", 1) > 1:
+        return "depthwise" if values[node.input[1]].dims[1] == 1 else "grouped"
+    return None if has_constant_weights(node, values) else "not plain float32 weights"
+
+
+def _use(node: onnx.NodeProto) -> tuple:
+    return node.op_type, g.attribute(node, "transB", 0), g.attribute(node, "alpha", 1.0)
+
+
+def write(model: onnx.ModelProto, layer: Layer, w: np.ndarray, bias: np.ndarray | None = None) -> None:
+    """Gives the layer's nodes the weights `w` [n,k]; and a new `bias` [n]."""
+    node, values, names = layer.node, g.constants(model), g.Names(model)
+    tensor = values[node.input[1]]
+    value, _ = unmatrix(w.astype(np.float32) + np.float32(0), node, tensor.dims)  # no negative zeros
+    own = g.consumers(model)[node.input[1]]
+    if len(own) > len(layer.nodes) or node.input[1] in g.outputs(model):
+        node.input[1] = g.add_constant(model, names.fresh(f"{node.name}.pruned_weight"), value)
+    else:
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
+    if bias is not None:
+        name = g.add_constant(model, names.fresh(f"{node.name}.pruned_bias"), bias.astype(np.float32))
+        for each in layer.nodes:
+            each.input[:] = [*each.input[:2], name]
+    for each in layer.nodes:
+        for a in each.attribute:
+            if each.op_type == "Gemm" and (a.name == "alpha" or a.name == "beta" and bias is not None):
+                a.f = 1.0  # `matrix` and `bias_of` took it in
+
+
+def has_constant_weights(node: onnx.NodeProto, values) -> bool:
+    """Whether `node` is a product whose weights, and bias if it has one, are float32 constants."""
+    rest = [n for n in node.input[1:] if n]
+    if not rest or any(n not in values or values[n].data_type != TensorProto.FLOAT for n in rest):
+        return False
+    dims = [list(values[n].dims) for n in rest]
+    if node.op_type == "Gemm":
+        n = dims[0][0 if g.attribute(node, "transB", 0) else 1]
+        return (len(dims) == 1 or is_row(dims[1], n)) and not g.attribute(node, "transA", 0)
+    return node.op_type != "MatMul" or len(dims[0]) == 2
+
+
+def is_row(dims: list[int], n: int) -> bool:
+    """Whether a Gemm's C of these dimensions is one bias for each of `n` columns, or one for all."""
+    return int(np.prod(dims)) == 1 or dims in ([n], [1, n])

@@ -1,0 +1,196 @@
+"""A model made ready for the passes: one form for what exporters write in many."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from ...errors import ModelError
+from ...formats.onnx_model import LoadLimits, dense
+from ...lower.constants import FOLD, fold
+from ...lower.node import Node
+from ...lower.values import Value
+from . import graph as g
+
+SMALL = 1 << 16  # bytes that any constant may have
+GROWTH = 4  # times the bytes that it is made of, as an int8 number that becomes a float32: more are fills
+
+
+def prepare(model: onnx.ModelProto, least: int = 13) -> onnx.ModelProto:
+    """`model` at opset `least` or newer, constants as initializers, batch norm folded.
+
+    Raises
+    ------
+    ModelError
+        It is not valid ONNX, cannot be converted, or is quantized already.
+    """
+    if any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in model.graph.node):
+        raise ModelError("the model is quantized already")
+    model = readable(model, least)
+    fold_batchnorm(model)
+    return model
+
+
+def readable(model: onnx.ModelProto, least: int = 13, keep: tuple[str, ...] = ()) -> onnx.ModelProto:
+    """`model`, which may change, at opset `least` or newer, with what follows from constants as initializers.
+
+    `keep`: operators that stay, whatever they read.
+    """
+    check(model)
+    model = at_least_opset(model, least)
+    fold_constants(model, keep)
+    tidy(model)
+    return model
+
+
+def at_least_opset(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
+    """`model`, converted to opset `least` if it is older."""
+    if g.opset(model) >= least:
+        return model
+    told = g.metadata(model)
+    try:
+        converted = onnx.version_converter.convert_version(model, least)
+    except (RuntimeError, onnx.checker.ValidationError) as error:
+        raise ModelError(f"opset {g.opset(model)} cannot be converted to {least}: {error}") from error
+    converted.ir_version = max(converted.ir_version, helper.find_min_ir_version_for([helper.make_opsetid("", least)]))
+    if told:  # which the converter drops
+        helper.set_model_props(converted, told)
+    return converted
+
+
+def check(model: onnx.ModelProto) -> None:
+    """Raises ModelError where `model` is not valid ONNX; a tensor whose shape is not declared is."""
+    graph = model.graph
+    kinds = [
+        v.type.tensor_type for v in [*graph.input, *graph.output, *graph.value_info] if v.type.HasField("tensor_type")
+    ]
+    bare = [kind for kind in kinds if not kind.HasField("shape")]
+    for kind in bare:
+        kind.shape.SetInParent()
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"not a valid ONNX model: {error}") from error
+    finally:
+        for kind in bare:
+            kind.ClearField("shape")
+
+
+def fold_constants(model: onnx.ModelProto, keep: tuple[str, ...] = ()) -> None:
+    """Turns what nodes make of constants alone into initializers, as far as they grow little; the operators `keep` stay.
+
+    So weights are seen behind Transpose, Reshape, Cast, the products of weight normalization and the like.
+    """
+    arrays = {t.name: t for t in model.graph.initializer}
+    out, version, kept = g.outputs(model), g.opset(model), []
+    for node in model.graph.node:
+        able = node.domain in ("", "ai.onnx") and node.op_type not in keep and not out & set(node.output)
+        if node.op_type == "Constant" and able:
+            made = [_constant_value(node)]
+        elif able and node.op_type in FOLD and node.input and all(n in arrays for n in node.input if n):
+            made = _folded(node, [arrays[n] if n else None for n in node.input], version)
+        else:
+            made = [None]
+        if any(t is None for t in made):
+            kept.append(node)
+            continue
+        for name, tensor in zip(node.output, made):
+            if name:
+                tensor.name = name
+                model.graph.initializer.append(tensor)
+                arrays[name] = model.graph.initializer[-1]
+    if len(kept) < len(model.graph.node):
+        g.set_nodes(model, kept)
+        g.drop_unused(model)
+
+
+def _folded(node: onnx.NodeProto, given: list[onnx.TensorProto | None], version: int) -> list[onnx.TensorProto | None]:
+    """What `node` makes of constants; [None] where the engine does not compute it, or it would grow too much."""
+    ctx = SimpleNamespace(model=SimpleNamespace(limits=LoadLimits()))
+    try:
+        arrays = [None if t is None else numpy_helper.to_array(t) for t in given]
+        made = fold(ctx, Node(node, [None if x is None else Value.constant(x) for x in arrays], version))
+    except (ModelError, LookupError, TypeError, ValueError):
+        return [None]
+    if made is None or len(made) != len(node.output):
+        return [None]
+    narrow = {x.dtype for x in arrays if x is not None and x.dtype.name in ("float16", "bfloat16")}
+    held = sum(x.nbytes for x in arrays if x is not None)
+    results = []
+    for value in made:
+        x = value.data
+        if narrow and x.dtype == np.float32 and node.op_type != "Cast":  # the engine holds half floats as float32
+            x = x.astype(min(narrow, key=str))
+        if x.size * x.itemsize > max(SMALL, GROWTH * held):
+            return [None]
+        results.append(numpy_helper.from_array(np.array(x, order="C")))
+    return results
+
+
+def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    for a in node.attribute:
+        if a.name == "value":
+            tensor = onnx.TensorProto()
+            tensor.CopyFrom(a.t)
+            return tensor
+        if a.name == "sparse_value":
+            return numpy_helper.from_array(dense(a.sparse_tensor))
+        if a.name in kinds:
+            return numpy_helper.from_array(np.asarray(helper.get_attribute_value(a), kinds[a.name]))
+    return None
+
+
+def fold_batchnorm(model: onnx.ModelProto) -> int:
+    """Folds BatchNormalization into the Conv before it, in place; returns how many.
+
+    Left alone: a convolution whose result something else reads too, and parameters that are not constant.
+    """
+    values, readers, made, out = g.constants(model), g.consumers(model), g.producers(model), g.outputs(model)
+    names, gone = g.Names(model), []
+    for node in model.graph.node:
+        conv = made.get(node.input[0]) if node.op_type == "BatchNormalization" else None
+        if conv is None or conv.op_type != "Conv" or g.attribute(node, "training_mode", 0):
+            continue
+        if len(readers[node.input[0]]) > 1 or node.input[0] in out:
+            continue
+        params = [*node.input[1:5], *list(conv.input)[1:]]
+        if any(p not in values for p in params if p):
+            continue
+        gamma, beta, mean, var, w, *bias = (numpy_helper.to_array(values[p]).astype(float) for p in params if p)
+        factor = gamma / np.sqrt(var + g.attribute(node, "epsilon", 1e-5))
+        shift = beta + ((bias[0] if bias else 0) - mean) * factor
+        stem = conv.name or conv.output[0]
+        folded = (w * factor.reshape(-1, *[1] * (w.ndim - 1))).astype(np.float32)
+        fresh = [names.fresh(f"{stem}.{kind}") for kind in ("folded_weight", "folded_bias")]
+        for name, value in zip(fresh, (folded, shift.astype(np.float32))):
+            g.add_constant(model, name, value)
+        conv.input[:] = [conv.input[0], *fresh]
+        conv.output[0] = node.output[0]
+        gone.append(node.output[0])
+    folded_nodes = [n for n in model.graph.node if n.op_type == "BatchNormalization" and n.output[0] in gone]
+    g.set_nodes(model, _without(model.graph.node, folded_nodes))
+    g.drop_unused(model)
+    return len(gone)
+
+
+def _without(nodes, gone) -> list[onnx.NodeProto]:
+    ids = {id(n) for n in gone}
+    return [n for n in nodes if id(n) not in ids]
+
+
+def tidy(model: onnx.ModelProto) -> None:
+    """Takes weights out of the list of inputs, and gives each node a name of its own."""
+    given = {i.name for i in g.graph_inputs(model)}
+    kept = [i for i in model.graph.input if i.name in given]
+    del model.graph.input[:]
+    model.ir_version = max(model.ir_version, 4)  # before, every initializer had to be an input
+    model.graph.input.extend(kept)
+    names, seen = g.Names(model), set()
+    for node in model.graph.node:
+        if not node.name or node.name in seen:
+            node.name = names.fresh(node.name or f"{node.op_type}.{node.output[0]}")
+        seen.add(node.name)

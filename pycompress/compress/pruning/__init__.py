@@ -1,0 +1,1 @@
+"""Which weights and channels to remove, and what the others become."""

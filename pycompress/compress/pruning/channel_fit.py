@@ -1,0 +1,216 @@
+"""Which channels to take, and what the others' weights become, by what calibration samples say.
+
+A layer that reads channels computes W x; without some of them the rest can reproduce it up to an error
+that depends on the covariance of x only. Channels go from a group one after the other, always what adds
+least to the error of all that read the group, relative to the variance of their outputs, with the rest
+re-fitted (optimal brain surgeon: Hassibi and Stork, 1993; for channels: ThiNet, Luo et al., 2017; He et
+al., 2017). How much a layer's error hurts the answer is measured: a few samples run through the network
+with a part of one group gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from ...session import InferenceSession
+from ..calibration.moments import Moments
+from ..calibration.observe import observe
+from ..model import graph as g
+from ..model.matrix import bias_of, matrix, unmatrix
+from .channel_graph import Dependencies, Edge, Group
+
+RIDGE = 1e-3  # of the inputs' mean variance, added to each of them
+STEPS = 64  # channels that go at once: of those that are left, this part
+PARTS = (1 / 8, 1 / 4, 1 / 2, 3 / 4)  # of a group that are gone where the answer's error is measured
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A layer that reads channels.
+
+    Attributes
+    ----------
+    w : float64[n,k], k runs over kernel cells, then channels
+    roots : int[k], the channel that each column reads
+    mean, covariance : [k], and [k,k], or [k] where that would be too large; about zero where there can be no bias
+    scale : the variance of all its outputs
+    """
+
+    edge: Edge
+    w: np.ndarray
+    bias: np.ndarray | None
+    roots: np.ndarray
+    mean: np.ndarray
+    covariance: np.ndarray
+    scale: float
+
+
+class ChannelFit:
+    """The readers of the channels of `model`, with what they meet in the calibration samples."""
+
+    def __init__(self, model: onnx.ModelProto, deps: Dependencies, calibration: Iterable, progress=None):
+        self.model, self.deps = model, deps
+        edges = [e for e in deps.readers if _fits(deps, e) and any(r not in deps.reasons for r in deps.roots(e.ids))]
+        tensors = list(dict.fromkeys(e.node.input[0] for e in edges))
+        seen = observe(model, calibration, tensors, [e.node for e in edges], progress)
+        self.readers = [_read(deps, e, seen.moments[e.node.name]) for e in edges]
+        self.samples = seen.first
+
+    def orders(self, groups: list[Group], orders: list[list[int]], losses: list[np.ndarray]):
+        """The free channels of each group in the order in which they go, and the loss that each adds.
+
+        `orders` and `losses` are taken for groups that a layer reads which cannot be fitted.
+        """
+        unfit = [e for e in self.deps.readers if not _fits(self.deps, e)]
+        unfit = {r for e in unfit for r in self.deps.roots(e.ids).tolist()}
+        found = [
+            (o, x) if unfit & set(group.free) else self._order(group) for group, o, x in zip(groups, orders, losses)
+        ]
+        return [o for o, _ in found], [x for _, x in found]
+
+    def _order(self, group: Group) -> tuple[list[int], np.ndarray]:
+        left, gone, losses = set(group.free), [], []
+        tables = [_Elimination(r) for r in self.readers if left & set(r.roots.tolist())]
+        while left:
+            loss = dict.fromkeys(left, 0.0)
+            for table in tables:
+                for root, x in table.losses(left).items():
+                    loss[root] += x
+            least = sorted(left, key=lambda r: (loss[r], r))[: max(1, len(left) // STEPS)]
+            gone += least
+            losses += [max(loss[r], 0.0) for r in least]
+            left -= set(least)
+            for table in tables:
+                table.take(set(least))
+        return gone, np.array(losses)
+
+    def measured(self, groups: list[Group], orders, losses, take_away: Callable) -> list[np.ndarray]:
+        """`losses` such that their sums are the error of the model's outputs, for each group alone."""
+        wanted, found = _answers(self.model, self.samples), []
+        for group, order, loss in zip(groups, orders, losses):
+            total = np.concatenate([[0], np.cumsum(loss)])
+            counts = sorted({min(max(1, round(part * len(order))), group.total - 1) for part in PARTS})
+            errors = []
+            for count in counts:
+                gone = set(order[:count])
+                trial = take_away(self.model, self.deps, gone)
+                self.refit(trial, gone)
+                errors.append(_difference(wanted, _answers(trial, self.samples)))
+                if errors[-1] > 1:  # nothing is left of the answer
+                    break
+            counts = counts[: len(errors)]
+            errors = np.maximum.accumulate([0.0, *errors])
+            at = total[[0, *counts]]
+            last = errors[-1] * max(total[-1] / at[-1] if at[-1] else 2.0, 2.0)
+            curve = np.interp(total, [*at, max(total[-1], at[-1]) + 1e-30], [*errors, last])
+            found.append(np.diff(curve))
+        return found
+
+    def refit(self, pruned: onnx.ModelProto, gone: set[int]) -> None:
+        """Gives what reads channels that are `gone` the weights that reproduce its outputs best without them, in place."""
+        nodes = {n.name: n for n in pruned.graph.node}
+        names, tensors = g.Names(pruned), g.constants(pruned)
+        makers = {edge.node.name: edge for edge in self.deps.makers}
+        for r in self.readers:
+            stays = ~np.isin(r.roots, list(gone))
+            if stays.all():
+                continue
+            rows = ~np.isin(self.deps.roots(makers[r.edge.node.name].ids), list(gone))
+            w, node = r.w[rows], nodes[r.edge.node.name]
+            fitted = w[:, stays]
+            if r.covariance.ndim == 2:
+                inside, across = r.covariance[np.ix_(stays, stays)], r.covariance[np.ix_(stays, ~stays)]
+                fitted = fitted + np.linalg.solve(inside, across @ w[:, ~stays].T).T
+            value, _ = unmatrix(fitted, node, tensors[node.input[1]].dims)
+            kind = numpy_helper.to_array(tensors[node.input[1]]).dtype
+            node.input[1] = g.add_constant(pruned, names.fresh(f"{node.name}.refitted_weight"), value.astype(kind))
+            if r.bias is not None:
+                bias = r.bias[rows] + w @ r.mean - fitted @ r.mean[stays]
+                name = g.add_constant(pruned, names.fresh(f"{node.name}.refitted_bias"), bias.astype(kind))
+                node.input[:] = [*node.input[:2], name]
+            for a in node.attribute:  # in the weights and the bias
+                if node.op_type == "Gemm" and a.name in ("alpha", "beta"):
+                    a.f = 1.0
+        g.drop_unused(pruned)
+
+
+def _fits(deps: Dependencies, edge: Edge) -> bool:
+    """Whether the weights of `edge` can be fitted: they are the node's own, and their columns read channels."""
+    return edge.node.op_type in ("Conv", "Gemm", "MatMul") and len(deps.uses[edge.weight]) == 1
+
+
+def _read(deps: Dependencies, edge: Edge, met: Moments) -> Reader:
+    """`edge` with the statistics of what its weights meet."""
+    w, cells, _ = matrix(deps.model, edge.node)
+    about_zero = edge.node.op_type == "MatMul"
+    bias = None if about_zero else bias_of(deps.model, edge.node, len(w))
+    bias = np.zeros(len(w)) if bias is None and not about_zero else bias
+    covariance = met.covariance(about_zero)[0].astype(float)
+    mean = np.zeros(w.shape[1]) if about_zero else met.mean[0]
+    if met.full:
+        covariance[np.diag_indices(len(covariance))] += RIDGE * np.trace(covariance) / len(covariance) + 1e-12
+        scale = np.einsum("nk,kl,nl->", w, covariance, w, optimize=True)
+    else:
+        scale = np.square(w).sum(0) @ covariance
+    return Reader(edge, w, bias, np.tile(deps.roots(edge.ids), cells), mean, covariance, float(scale) or 1.0)
+
+
+class _Elimination:
+    """Takes channels out of one reader's inputs, the others re-fitted each time."""
+
+    def __init__(self, reader: Reader):
+        self.full = reader.covariance.ndim == 2
+        self.w, self.roots, self.scale = reader.w.copy(), reader.roots, reader.scale
+        self.inverse = np.linalg.inv(reader.covariance) if self.full else reader.covariance
+
+    def losses(self, wanted: set[int]) -> dict[int, float]:
+        """What the outputs lose, in squared error relative to their variance, without each channel."""
+        if not self.full:
+            each = np.square(self.w).sum(0) * self.inverse / self.scale
+            found = dict.fromkeys(set(self.roots.tolist()) & wanted, 0.0)
+            for root, loss in zip(self.roots.tolist(), each):
+                if root in found:
+                    found[root] += loss
+            return found
+        found = {}
+        order = np.argsort(self.roots, kind="stable")
+        roots, starts, counts = np.unique(self.roots[order], return_index=True, return_counts=True)
+        for size in np.unique(counts):
+            at = order[starts[counts == size][:, None] + np.arange(size)]  # [channels, size]
+            blocks = np.linalg.inv(self.inverse[at[:, :, None], at[:, None, :]])
+            w = self.w[:, at]
+            loss = np.einsum("nci,cij,ncj->c", w, blocks, w, optimize=True) / self.scale
+            found |= {r: x for r, x in zip(roots[counts == size].tolist(), loss.tolist()) if r in wanted}
+        return found
+
+    def take(self, gone: set[int]) -> None:
+        out = np.isin(self.roots, list(gone))
+        if not out.any():
+            return
+        if self.full:
+            rows = np.linalg.solve(self.inverse[np.ix_(out, out)], self.inverse[np.ix_(out, ~out)])
+            self.w = self.w[:, ~out] - self.w[:, out] @ rows
+            self.inverse = self.inverse[np.ix_(~out, ~out)] - self.inverse[np.ix_(~out, out)] @ rows
+        else:
+            self.w, self.inverse = self.w[:, ~out], self.inverse[~out]
+        self.roots = self.roots[~out]
+
+
+def _answers(model: onnx.ModelProto, samples: list[dict[str, np.ndarray]]) -> list[list[np.ndarray]]:
+    """The outputs of `model` for each sample."""
+    run = InferenceSession(model).run
+    return [[np.asarray(y, float) for y in run(None, feed)] for feed in samples]
+
+
+def _difference(wanted: list[list[np.ndarray]], got: list[list[np.ndarray]]) -> float:
+    """The squared error of all outputs relative to their variance, the mean over the outputs."""
+    errors = []
+    for a, b in zip(zip(*wanted), zip(*got)):
+        a, b = (np.concatenate([y.ravel() for y in ys]) for ys in (a, b))
+        errors.append(np.square(a - b).mean() / (a.var() or 1.0))
+    return float(np.mean(errors))

@@ -1,0 +1,275 @@
+"""prune_channels: float ONNX in, the same network with fewer channels out."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from ...errors import ModelError
+from ...session import InferenceSession
+from ..calibration.blas import one_blas_thread
+from ..model import graph as g
+from ..model.prepare import check, prepare
+from .channel_fit import ChannelFit
+from .channel_graph import Dependencies, Group
+from .channel_rules import follow
+
+METADATA = "pycompress.prune"
+LEAST = 1 / 8  # of its channels, a group keeps at least
+QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
+
+
+@one_blas_thread
+def prune_channels(
+    model: g.Model,
+    sparsity: float,
+    *,
+    scope: str = "global",
+    exclude: Iterable[str] | None = None,
+    calibration: Iterable | None = None,
+    multiple: int = 8,
+    base_dir: str | os.PathLike | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> onnx.ModelProto:
+    """`model` with fewer channels: smaller in every runtime, and faster without sparse kernels.
+
+    A channel goes from everything that depends on it: the layers that make it, depthwise convolutions,
+    the other summands of a residual sum, the gates of squeeze-excite, and the weights that read it. What
+    the walk over the graph does not understand keeps its channels, as do inputs and outputs. The result
+    is run once, and must answer as the whole network does with zeros for the weights that read what went.
+
+    Without `calibration`, channels with small weights go: the L2 norms of all that makes a channel, each
+    relative to its layer (Li et al., 2016). That needs fine-tuning afterwards. With `calibration`, what adds
+    least to the error of the layers that read it goes, and these layers are re-fitted by least squares
+    (`channel_fit`); "global" also measures for each group of channels how much the answer suffers.
+
+    Parameters
+    ----------
+    model : path, bytes or onnx.ModelProto
+        A float model; it is not changed. Batch norm is folded.
+    sparsity : float in [0, 1)
+        The share of channels that go, of each group ("layer"), or of all that may go ("global"). At least an
+        eighth of a group stays.
+    scope : {"global", "layer"}
+    exclude : iterable of str, optional
+        Names of nodes whose outputs keep all channels. By default the first convolutions: those that read
+        the model's inputs.
+    calibration : iterable of {input name: array}, optional
+        As in `quantize`. Consumed once and never held whole.
+    multiple : int
+        What stays of a group is a multiple of it, as kernels like it, or the whole group.
+    base_dir : path, optional
+        Where tensors stored outside the file lie; without it such models are refused.
+    progress : callable, optional
+        Called with the number of calibration samples seen.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Its metadata "pycompress.prune" says what went and what stayed, why, as JSON.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of range, or the calibration does not fit the model. `ModelError`, a ValueError,
+        where the model is quantized or otherwise at fault, or none of its channels may go.
+    """
+    if not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
+    if scope not in ("global", "layer"):
+        raise ValueError(f"scope must be 'global' or 'layer', got {scope!r}")
+    if isinstance(multiple, bool) or not isinstance(multiple, (int, np.integer)) or multiple < 1:
+        raise ValueError(f"multiple must be a positive integer, got {multiple!r}")
+    model = g.as_model(model, base_dir)
+    for node in model.graph.node:
+        if node.op_type in QUANTIZED:
+            raise ModelError(f"node {node.name!r} ({node.op_type}): the model is quantized; prune it before")
+    known = {n.name for n in model.graph.node}
+    model = prepare(model)
+    deps = follow(model, _excluded(model, exclude, known))
+    all_groups = deps.groups()
+    groups = [group for group in all_groups if group.free]
+    if not groups:
+        why = next((w for group in all_groups for w in group.pinned.values()), "no layer with constant weights")
+        raise ModelError(f"nothing to prune: every channel has to stay ({why})")
+    if calibration is None:
+        orders, losses = by_norms(deps, groups)
+    else:
+        fit = ChannelFit(model, deps, calibration, progress)
+        orders, losses = fit.orders(groups, *by_norms(deps, groups))
+        if scope == "global":
+            losses = fit.measured(groups, orders, losses, take_away)
+    counts = _of_all(groups, losses, sparsity, multiple) if scope == "global" else _of_each(groups, sparsity, multiple)
+    gone = {root for order, count in zip(orders, counts) for root in order[:count]}
+    pruned = take_away(model, deps, gone)
+    verified = _verify(pruned, masked(model, deps, gone))
+    if calibration is not None:
+        fit.refit(pruned, gone)
+    _note(pruned, deps, all_groups, gone, scope, sparsity, multiple, verified)
+    check(pruned)
+    return pruned
+
+
+def _excluded(model: onnx.ModelProto, exclude: Iterable[str] | None, known: set[str]) -> set[str]:
+    """`exclude`, whose names must be those of nodes or be `known`; by default the first convolutions."""
+    if exclude is None:
+        given = {i.name for i in model.graph.input}
+        return {n.name for n in model.graph.node if n.op_type == "Conv" and n.input[0] in given}
+    exclude = {exclude} if isinstance(exclude, str) else set(exclude)
+    if unknown := exclude - known - {n.name for n in model.graph.node}:
+        raise ValueError(f"exclude: the model has no node {sorted(unknown)[0]!r}")
+    return exclude
+
+
+def _cuts(free: int, total: int, multiple: int) -> list[int]:
+    """How many of `total` channels may go, ascending: what stays is a multiple of `multiple`, and not too little."""
+    least = max(total - free, min(multiple, total), int(np.ceil(LEAST * total)), 1)
+    return [0] + [total - kept for kept in range(total - 1, least - 1, -1) if kept % multiple == 0]
+
+
+def _of_each(groups: list[Group], sparsity: float, multiple: int) -> list[int]:
+    """How many channels go from each group: as near to the ratio as `multiple` lets it be."""
+    cuts = [_cuts(len(group.free), group.total, multiple) for group in groups]
+    return [min(cut, key=lambda n: abs(n - sparsity * group.total)) for cut, group in zip(cuts, groups)]
+
+
+def _of_all(groups: list[Group], losses: list[np.ndarray], sparsity: float, multiple: int) -> list[int]:
+    """How many channels go from each group so that `sparsity` of all go and the loss is small.
+
+    `losses` [channels] of each group are what each further channel costs, in the order in which they go.
+    """
+    cuts = [_cuts(len(group.free), group.total, multiple) for group in groups]
+    wanted, gone, at = round(sparsity * sum(len(group.free) for group in groups)), 0, [0] * len(groups)
+
+    def step(i):
+        begin, end = cuts[i][at[i] : at[i] + 2]
+        return losses[i][begin:end].mean(), i, end - begin
+
+    heap = [step(i) for i in range(len(groups)) if len(cuts[i]) > 1]
+    heapq.heapify(heap)
+    while heap:
+        _, i, count = heapq.heappop(heap)
+        if gone + count / 2 > wanted:
+            continue
+        gone, at[i] = gone + count, at[i] + 1
+        if at[i] + 1 < len(cuts[i]):
+            heapq.heappush(heap, step(i))
+    return [cut[a] for cut, a in zip(cuts, at)]
+
+
+def by_norms(deps: Dependencies, groups: list[Group]) -> tuple[list[list[int]], list[np.ndarray]]:
+    """The free channels of each group, what matters least first, and how much they matter.
+
+    A channel matters as much as the L2 norms of the weights that make it (Li et al., 2016), relative to
+    the root mean square of the layer's, summed over the layers.
+    """
+    matter: dict[int, float] = {}
+    for edge in deps.makers:
+        w = np.moveaxis(numpy_helper.to_array(deps.constants[edge.weight]).astype(float), edge.axis, 0)
+        norms = np.sqrt(np.square(w.reshape(len(w), -1)).sum(1))
+        norms /= np.sqrt(np.square(norms).mean()) or 1
+        for root, norm in zip(deps.roots(edge.ids).tolist(), norms):
+            matter[root] = matter.get(root, 0.0) + norm
+    orders = [sorted(group.free, key=matter.get) for group in groups]
+    return orders, [np.array([matter[root] for root in order]) for order in orders]
+
+
+def take_away(model: onnx.ModelProto, deps: Dependencies, gone: set[int]) -> onnx.ModelProto:
+    """`model` without the channels whose roots are `gone`."""
+    pruned = g.as_model(model)
+    nodes = dict(zip((id(n) for n in deps.model.graph.node), pruned.graph.node))
+    tensors, names = g.constants(pruned), g.Names(pruned)
+
+    def stays(ids):
+        return ~np.isin(deps.roots(ids), list(gone))
+
+    for name, axes in deps.slices.items():
+        value = numpy_helper.to_array(tensors[name])
+        for axis, ids in axes.items():
+            value = np.compress(stays(ids), value, axis)
+        if list(value.shape) != list(tensors[name].dims):
+            tensors[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), name))
+    for node, where, ids in deps.counts:
+        count, node = int(stays(ids).sum()), nodes[id(node)]
+        if count == len(ids):
+            continue
+        if isinstance(where, str):
+            next(a for a in node.attribute if a.name == where).i = count
+        else:
+            shape = numpy_helper.to_array(tensors[node.input[1]]).copy()
+            shape[where] = count
+            node.input[1] = g.add_constant(pruned, names.fresh(f"{node.name}.shape"), shape)
+    del pruned.graph.value_info[:]
+    g.drop_unused(pruned)
+    return pruned
+
+
+def masked(model: onnx.ModelProto, deps: Dependencies, gone: set[int]) -> onnx.ModelProto:
+    """`model` with zeros for the weights that read channels whose roots are `gone`: the same function as `take_away`'s."""
+    dense = g.as_model(model)
+    tensors = g.constants(dense)
+    for edge in deps.readers:
+        value = np.moveaxis(numpy_helper.to_array(tensors[edge.weight]).copy(), edge.axis, 0)
+        value[np.isin(deps.roots(edge.ids), list(gone))] = 0
+        value = np.ascontiguousarray(np.moveaxis(value, 0, edge.axis))
+        tensors[edge.weight].CopyFrom(numpy_helper.from_array(value, edge.weight))
+    return dense
+
+
+def _verify(pruned: onnx.ModelProto, whole: onnx.ModelProto) -> str:
+    """Runs both; "run" if they answer alike, else why that cannot be said."""
+    check(pruned)
+    try:
+        onnx.shape_inference.infer_shapes(pruned, check_type=True, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(f"the pruned graph's shapes do not fit together: {error}") from error
+    try:
+        session = InferenceSession(whole)
+        feed = _any_feed(session)
+        wanted = session.run(None, feed)
+    except (ModelError, ValueError) as error:  # what this engine does not run may still be pruned
+        return f"not run: {error}"
+    for port, a, b in zip(pruned.graph.output, wanted, InferenceSession(pruned).run(None, feed)):
+        if a.dtype.kind == "f" and not np.allclose(
+            a, b, rtol=1e-3, atol=1e-3 * np.abs(a).max(initial=1e-30), equal_nan=True
+        ):
+            raise ModelError(f"output {port.name!r}: the pruned graph does not answer as the whole one with zeros")
+    return "run"
+
+
+def _any_feed(session: InferenceSession) -> dict[str, np.ndarray]:
+    """Noise for each input; open dimensions are 1 for the batch and 64 elsewhere."""
+    rng, feed = np.random.default_rng(0), {}
+    for port in session.get_inputs():
+        shape = [d if isinstance(d, int) and d > 0 else (1 if i == 0 else 64) for i, d in enumerate(port.shape)]
+        if port.type == "tensor(float)":
+            feed[port.name] = rng.standard_normal(shape, np.float32)
+        else:
+            names = {"double": "float64", "float": "float32"}
+            kind = port.type[len("tensor(") : -1]
+            feed[port.name] = np.zeros(shape, names.get(kind, kind))
+    return feed
+
+
+def _note(
+    pruned, deps: Dependencies, groups: list[Group], gone: set[int], scope, sparsity, multiple, verified: str
+) -> None:
+    """Says in the model's metadata what went, what stayed, and why."""
+    rows, pinned = [], []
+    for group in groups:
+        kept = group.total - len(gone.intersection(group.free))
+        if group.free:
+            rows.append({"layers": group.layers, "kept": kept, "total": group.total})
+        if group.pinned:
+            why = sorted(set(group.pinned.values()))
+            pinned.append({"layers": group.layers, "channels": len(group.pinned), "why": why})
+    pinned += [{"layers": [name], "channels": None, "why": [why]} for name, why in deps.refused.items()]
+    report = {"pattern": "channel", "scope": scope, "sparsity": sparsity, "multiple": multiple, "verified": verified}
+    text = json.dumps(report | {"groups": rows, "pinned": pinned})
+    helper.set_model_props(pruned, g.metadata(pruned) | {METADATA: text})

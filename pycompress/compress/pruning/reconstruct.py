@@ -1,0 +1,117 @@
+"""Pruning by what calibration samples say: which weights matter, and what the others become without them.
+
+A layer computes W x. With the covariance H of its inputs, taking one weight w_k away and letting the
+rest of its row make up for it costs w_k^2 / [H^-1]_kk (optimal brain surgeon: Hassibi and Stork, 1993; for
+large layers: SparseGPT, arXiv:2301.00774). What costs least goes; then the rest is fitted exactly: the V
+with these zeros for which (V - W) H (V - W)' is least. Without re-fitting it costs w_k^2 H_kk, as in Wanda
+(arXiv:2306.11695), but about the mean: the bias takes that up.
+
+Layers are taken in order, and each is fitted to the outputs that it has in the whole network while
+its inputs are those of the network pruned so far: so it makes up for the errors before it, too. In
+EfficientNet-Lite0 that counts for more than how the weights are chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import onnx
+
+from ..calibration.observe import observe
+from ..calibration.output_error import Probe, float_outputs
+from ..calibration.sequential import LEAST, Problem, following, problem
+from ..model.layers import Layer, write
+from .masks import Pattern, choose_masks
+
+PROBED = 8  # samples that run through the network for each layer whose part in the error is measured
+TRIED = 0.5  # the sparsity for that, or what is asked for if it is less: beyond, nothing is left of some answers
+SOFT = 0.6  # exponent of a layer's part in the error: later layers make up for some of what it does alone
+
+
+def prune_on_data(
+    model: onnx.ModelProto,
+    layers: list[Layer],
+    pattern: Pattern,
+    sparsity: float | Sequence[float],
+    calibration: Iterable,
+    refit: bool,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[list[np.ndarray], dict[str, str]]:
+    """Prunes `layers` of `model`, in place; one `sparsity` is for all together, several are one for each.
+
+    Returns
+    -------
+    (weights, plain) : what the weights of each layer are now, and the layers that were not re-fitted, and why.
+    """
+    nodes = [layer.node for layer in layers]
+    tensors = list(dict.fromkeys(n.input[0] for n in nodes))
+    seen = observe(model, calibration, tensors, nodes, progress, keep=None if refit else PROBED)
+    samples = seen.first
+    problems = [problem(layer, seen.moments[layer.name]) for layer in layers]
+    costs = [p.importance(refit) for p in problems]
+    segments = [layer.segments for layer in layers]
+    if isinstance(sparsity, float) and not pattern.keep:
+        some = samples[:: max(1, len(samples) // PROBED)][:PROBED]
+        parts = gains(model, layers, problems, costs, pattern, min(sparsity, TRIED), some, refit)
+        masks = choose_masks([c * x**SOFT for c, x in zip(costs, parts)], segments, pattern, sparsity)
+        ratios = [1 - float(mask.mean()) for mask in masks]
+    else:
+        ratios = [sparsity] * len(layers) if isinstance(sparsity, float) else sparsity
+        masks = choose_masks(costs, segments, pattern, ratios)
+    if not refit:
+        weights = [np.where(mask, layer.w, 0.0) for layer, mask in zip(layers, masks)]
+        for layer, p, w in zip(layers, problems, weights):
+            write(model, layer, w, p.bias(layer, w) if len(layer.nodes) == 1 else None)
+        return weights, {}
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    weights, plain = [], {}
+    for layer, ratio in zip(layers, ratios):
+        p = following(layer, whole, model, samples)
+        (mask,) = choose_masks([p.importance(True)], [layer.segments], pattern, [ratio])
+        mask &= layer.w != 0
+        if len(layer.nodes) > 1:
+            plain[layer.name] = "several nodes share its weights"
+            weights.append(np.where(mask, layer.w, 0.0))
+            write(model, layer, weights[-1])
+            continue
+        if p.h.ndim == 1:
+            plain[layer.name] = f"{len(p.h)} weights of an output are too many"
+        weights.append(p.fitted(mask, np.where(mask, layer.w, 0.0)))
+        write(model, layer, weights[-1], p.bias(layer, weights[-1]))
+    return weights, plain
+
+
+def gains(
+    model: onnx.ModelProto,
+    layers: list[Layer],
+    problems: list[Problem],
+    costs: list[np.ndarray],
+    pattern: Pattern,
+    sparsity: float,
+    samples: list[dict[str, np.ndarray]],
+    refit: bool,
+) -> list[float]:
+    """How much a cost of each layer's weights adds to the error of the model's outputs: measured, each layer alone.
+
+    Where no output is a float number, relative to what all of the layer's weights cost.
+    """
+    if not float_outputs(model):
+        return [max(float(c.sum()), LEAST) ** (-1 / SOFT) for c in costs]
+    probe, found = Probe(model, layers, samples), []
+    for layer, p, c in zip(layers, problems, costs):
+        w, bias, mask = trial(layer, p, c, pattern, sparsity, refit)
+        gone = float(c[~mask].sum())
+        found.append(probe.error(layer, w, bias) / gone if gone else np.inf)
+    most = max((x for x in found if np.isfinite(x)), default=0.0) or 1.0
+    return [max(x, 1e-9 * most) if np.isfinite(x) else most for x in found]
+
+
+def trial(layer: Layer, p: Problem, costs: np.ndarray, pattern: Pattern, sparsity: float, refit: bool):
+    """Weights, bias and mask of `layer` if it alone is pruned."""
+    (mask,) = choose_masks([costs], [layer.segments], pattern, [sparsity])
+    w = np.where(mask, layer.w, 0.0)
+    w = p.fitted(mask, w) if refit else w
+    bias = p.bias(layer, w)
+    return w, layer.bias if bias is None else bias, mask

@@ -1,0 +1,1 @@
+"""Which tensors become integers, on which grids, and how weights are rounded."""

@@ -1,0 +1,81 @@
+"""How many steps share an int16 lane, layer by layer: as many as the model's outputs bear.
+
+Wider windows are faster and leave the weights less room (kernels/qgemm.py). What a layer's rounding
+does to the outputs is measured, not guessed from the layer: in one network it differs a hundredfold
+between layers whose own outputs are equally exact.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from ..calibration.output_error import Probe, float_outputs
+from ..choice import Choice, cheapest
+from ..model import graph as g
+from ..model.layers import Layer
+from .round import Rounded, round_layer
+
+METADATA = "pycompress.accumulate"
+COST = {
+    8: 0.72,
+    4: 0.84,
+    2: 1.0,
+}  # of a product by its steps per window, on AVX2; 1 is no faster than 2 nor more precise
+BUDGET = 1e-3  # of the variance of the outputs: what windows of more than two steps may add to their error, together
+
+
+def macs(layer: Layer) -> int:
+    """The multiplications that choosing its window makes faster, for all samples that were seen."""
+    return 0 if layer.kernel else layer.moments.outputs * layer.w.size
+
+
+def choices(probe: Probe, layer: Layer, kept: Rounded | None = None) -> list[Choice]:
+    """The ways to round `layer`, dearest and most precise first.
+
+    `kept`: weights that are proven for some window already, and add nothing where they are kept.
+    """
+    if layer.kernel:
+        return [Choice(kept or round_layer(layer, next(iter(COST))), 0.0, 0.0)]
+    found = [kept if kept is not None and kept.T >= T else round_layer(layer, T) for T in sorted(COST)]
+    gain = probe.gain(layer, found[-1].scale)
+    added = [0.0 if r is kept else max(r.error - found[0].error, 0.0) * gain for r in found]
+    return [Choice(r, COST[T] * macs(layer), a) for r, T, a in zip(found, sorted(COST), added)]
+
+
+def round_layers(
+    model: onnx.ModelProto,
+    layers: list[Layer],
+    samples: list[dict[str, np.ndarray]],
+    accumulate: str | int,
+    kept: Mapping[str, Rounded] | None = None,
+) -> list[Rounded]:
+    """All layers of the float `model`, rounded for windows of `accumulate` steps; see `quantize` for "auto"."""
+    found = [(kept or {}).get(layer.node.name) for layer in layers]
+    if accumulate != "auto":
+        return [
+            was if was is not None and (layer.kernel or was.T >= accumulate) else round_layer(layer, accumulate)
+            for layer, was in zip(layers, found)
+        ]
+    if not float_outputs(model):
+        return round_layers(model, layers, samples, min(COST), kept)
+    probe = Probe(model, layers, samples)
+    options = [choices(probe, layer, was) for layer, was in zip(layers, found)]
+    return [taken.value for taken in cheapest(options, BUDGET)]
+
+
+def checked(accumulate: str | int, least: int = 0) -> None:
+    """Refuses what `accumulate` may not be."""
+    allowed = [T for T in (0, 1, 2, 4, 8) if T >= least]
+    if accumulate not in ("auto", *allowed) or isinstance(accumulate, bool):
+        raise ValueError(f"accumulate must be 'auto', {', '.join(map(str, allowed[:-1]))} or 8, got {accumulate!r}")
+
+
+def note(model: onnx.ModelProto, layers: list[Layer], rounded: list[Rounded]) -> None:
+    """Writes the steps per window of each layer, depthwise ones excepted, into the model's metadata."""
+    steps = {layer.node.name: given.T for layer, given in zip(layers, rounded) if not layer.kernel}
+    helper.set_model_props(model, g.metadata(model) | {METADATA: json.dumps(steps)})

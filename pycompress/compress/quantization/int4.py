@@ -1,0 +1,133 @@
+"""Weights of 4 bits: which layers get them, and how they are rounded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx
+from onnx import helper
+
+from ...rounding import round_groups
+from ..calibration.output_error import Probe, float_outputs
+from ..calibration.sequential import following
+from ..model import graph as g
+from ..model.layers import Layer, write
+from .round import Grouped, Rounded, nearest4
+
+METADATA = "pycompress.weights"
+GROUPS = (32, 64, 128, None)
+ROUNDINGS = ("gptq", "plain")
+
+
+@dataclass(frozen=True)
+class FourBits:
+    """What was asked for; the arguments of `quantize` of these names."""
+
+    weights: int | str | Mapping[str, int]
+    group_size: int | None
+    rounding: str
+    zero_points: bool
+    share: float
+    first_last: int
+
+    def __post_init__(self):
+        given = self.weights
+        if isinstance(given, Mapping):
+            fine = all(_one_of(bits, (8, 4)) for bits in given.values())
+        else:
+            fine = _one_of(given, (8, 4, "mixed"))
+        if not fine:
+            raise ValueError(f"weights must be 8, 4, 'mixed' or a dict of node names and 4 or 8, got {given!r}")
+        if not _one_of(self.group_size, GROUPS):
+            raise ValueError(f"group_size must be 32, 64, 128 or None, got {self.group_size!r}")
+        if self.rounding not in ROUNDINGS:
+            raise ValueError(f"rounding must be gptq or plain, got {self.rounding!r}")
+        if isinstance(self.share, bool) or not isinstance(self.share, (int, float)) or not 0 < self.share < 1:
+            raise ValueError(f"share must be in (0, 1), got {self.share!r}")
+        if not _one_of(self.first_last, (8, 4)):
+            raise ValueError(f"first_last must be 8 or 4, got {self.first_last!r}")
+
+    @property
+    def refits(self) -> bool:
+        """Whether the samples are needed again."""
+        return self.weights != 8 and self.rounding == "gptq"
+
+    def choose(self, model: onnx.ModelProto, layers: list[Layer], samples: list[dict]) -> dict[str, int]:
+        """The bits of each layer, by its name."""
+        bits = dict.fromkeys((layer.name for layer in layers), 8)
+        if self.weights == 8:
+            return bits
+        why = {layer.name: said for layer in layers if (said := _unable(layer))}
+        if isinstance(self.weights, Mapping):
+            if unknown := set(self.weights) - set(bits):
+                raise ValueError(f"weights: the model has no node {min(unknown)!r} with weights to quantize")
+            if unable := [name for name, b in self.weights.items() if b == 4 and name in why]:
+                raise ValueError(f"weights: node {unable[0]!r} cannot have 4 bits: {why[unable[0]]}")
+            return bits | self.weights
+        if self.first_last == 8:
+            for ends in g.ends(model, set(bits)):
+                why = ends | why
+        able = [layer for layer in layers if layer.name not in why]
+        if not able:
+            raise ValueError(
+                f"weights: no layer can have 4 bits: {'; '.join(f'{n!r}: {said}' for n, said in why.items())}"
+            )
+        if self.weights == "mixed":
+            able = self._least_damage(model, able, samples)
+        return bits | {layer.name: 4 for layer in able}
+
+    def _least_damage(self, model: onnx.ModelProto, layers: list[Layer], samples: list[dict]) -> list[Layer]:
+        """The `share` of `layers` that the model's outputs feel least.
+
+        Judged by nearest rounding: errors that are fitted to the calibration samples are small on them.
+        """
+        if not float_outputs(model):
+            raise ValueError("weights='mixed': the model has no float output to measure damage by")
+        probe, damage = Probe(model, layers, samples), {}
+        for layer in layers:
+            given = self._nearest(layer)
+            damage[layer.name] = probe.error(layer, given.dense(), given.bias)
+        order = sorted(layers, key=lambda layer: damage[layer.name])
+        return order[: max(1, round(self.share * len(order)))]
+
+    def round(
+        self, model: onnx.ModelProto, layers: list[Layer], rounded: Mapping[str, Rounded], samples: list[dict]
+    ) -> dict[str, Grouped]:
+        """The layers that are not among `rounded`, in 4 bits; for "gptq" the float `model` gets all of these weights."""
+        if not self.refits:
+            return {layer.name: self._nearest(layer) for layer in layers if layer.name not in rounded}
+        whole, found = onnx.ModelProto(), {}
+        whole.CopyFrom(model)
+        for layer in layers:
+            given = rounded.get(layer.name)
+            if given is None:
+                p = following(layer, whole, model, samples)
+                q = round_groups(p.w, self._group(layer), not self.zero_points, p.h)
+                bias = p.bias(layer, q.dense())
+                given = found[layer.name] = Grouped(q, layer.bias if bias is None else bias)
+            write(model, layer, given.dense(), given.bias)
+        return found
+
+    def _nearest(self, layer: Layer) -> Grouped:
+        return nearest4(layer, self._group(layer), not self.zero_points)
+
+    def _group(self, layer: Layer) -> int:
+        return self.group_size or layer.w.shape[1]
+
+    def note(self, model: onnx.ModelProto, bits: Mapping[str, int]) -> None:
+        """Writes what was done into the model's metadata."""
+        told = {"group_size": self.group_size, "rounding": self.rounding, "bits": dict(bits)}
+        helper.set_model_props(model, g.metadata(model) | {METADATA: json.dumps(told)})
+
+
+def _one_of(given, allowed: tuple) -> bool:
+    return not isinstance(given, bool) and given in allowed
+
+
+def _unable(layer: Layer) -> str:
+    """Why the weights of `layer` need 8 bits."""
+    if layer.groups > 1:
+        return "depthwise" if layer.kernel else "grouped"
+    return "its kernel has more than one cell" if layer.segments > 1 else ""

@@ -1,0 +1,124 @@
+"""Writes a quantization into a model: int8 or int4 weights, biases, QuantizeLinear and DequantizeLinear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from ...weights import Q4
+from ..model import graph as g
+from ..model.layers import Layer
+from ..model.matrix import unmatrix
+from .round import Grouped, Rounded
+from .targets import Grid, Targets
+
+
+def write_layer(model: onnx.ModelProto, layer: Layer, rounded: Rounded | Grouped) -> None:
+    """Gives the layer's node int8 weights and an int32 bias, behind DequantizeLinear nodes; or int4 weights and a float bias."""
+    node, bias = layer.node, rounded.bias
+    names, shape = g.Names(model), g.constants(model)[node.input[1]].dims
+    if isinstance(rounded, Grouped):
+        nodes = _in_groups(model, names, node, shape, rounded.weights)
+    else:
+        codes, axis = unmatrix(rounded.q, node, shape)
+        nodes = [_dequantized(model, names, f"{node.name}.weight", codes, rounded.scale, axis)]
+    inputs = [node.input[0], nodes[-1].output[0]]
+    if bias is not None and isinstance(rounded, Grouped):  # groups have no scale of the product in common
+        inputs.append(g.add_constant(model, names.fresh(f"{node.name}.bias.f32"), bias.astype(np.float32)))
+    elif bias is not None:
+        step = layer.x.scale * rounded.scale
+        whole = np.clip(np.rint(bias / step.astype(float)), -(2**31) + 1, 2**31 - 1).astype(np.int32)
+        nodes.append(_dequantized(model, names, f"{node.name}.bias", whole, step, 0))
+        inputs.append(nodes[-1].output[0])
+    node.input[:] = inputs
+    for a in node.attribute:  # folded into weights and bias
+        if node.op_type == "Gemm" and a.name in ("alpha", "beta"):
+            a.f = 1.0
+    at = next(i for i, n in enumerate(model.graph.node) if n.name == node.name)
+    for extra in reversed(nodes):
+        model.graph.node.insert(at, extra)
+
+
+def _dequantized(model, names: g.Names, stem: str, codes: np.ndarray, scale: np.ndarray, axis: int) -> onnx.NodeProto:
+    kind = {np.dtype(np.int8): "i8", np.dtype(np.int32): "i32"}[codes.dtype]
+    inputs = [
+        g.add_constant(model, names.fresh(f"{stem}.{kind}"), codes),
+        g.add_constant(model, names.fresh(f"{stem}.scale"), scale.astype(np.float32)),
+        g.add_constant(model, names.fresh(f"{stem}.zero_point"), np.zeros(len(scale), codes.dtype)),
+    ]
+    output, name = names.fresh(f"{stem}.dequantized"), names.fresh(f"{stem}.dequantize")
+    return helper.make_node("DequantizeLinear", inputs, [output], name=name, axis=axis)
+
+
+def _in_groups(model, names: g.Names, node: onnx.NodeProto, shape: Sequence[int], q: Q4) -> list[onnx.NodeProto]:
+    """The nodes that make float weights of 4-bit codes.
+
+    float16 scales are widened before they meet the codes: each product is exact then.
+    """
+    stem, (n, groups) = f"{node.name}.weight", q.scale.shape
+    codes, axis = unmatrix(q.w, node, shape)
+
+    def laid(x: np.ndarray) -> np.ndarray:
+        return unmatrix(x, node, (n, groups, *shape[2:]))[0] if groups > 1 else x[:, 0]
+
+    half = q.scale.astype(np.float16)
+    exact = np.array_equal(half.astype(np.float32), q.scale)
+    inputs = ["", g.add_constant(model, names.fresh(f"{stem}.scale"), laid(half if exact else q.scale))]
+    nodes = []
+    if exact:
+        wide = names.fresh(f"{stem}.scale.f32")
+        nodes.append(
+            helper.make_node("Cast", inputs[1:], [wide], names.fresh(f"{stem}.widen"), to=onnx.TensorProto.FLOAT)
+        )
+        inputs[1] = wide
+    if (q.zero == 8).all():
+        inputs[0] = _nibbles(model, names.fresh(f"{stem}.i4"), codes ^ 8, onnx.TensorProto.INT4)
+    else:
+        inputs[0] = _nibbles(model, names.fresh(f"{stem}.u4"), codes, onnx.TensorProto.UINT4)
+        inputs.append(_nibbles(model, names.fresh(f"{stem}.zero_point"), laid(q.zero), onnx.TensorProto.UINT4))
+    along = {"axis": 1 - axis, "block_size": q.group} if groups > 1 else {"axis": axis}
+    output, name = names.fresh(f"{stem}.dequantized"), names.fresh(f"{stem}.dequantize")
+    return [*nodes, helper.make_node("DequantizeLinear", inputs, [output], name, **along)]
+
+
+def _nibbles(model: onnx.ModelProto, name: str, codes: np.ndarray, kind: int) -> str:
+    """Adds an initializer of 4-bit codes, two in a byte; returns its name.  Less 8 is the same as ^ 8 in four bits."""
+    flat = codes.ravel()
+    flat = np.append(flat, np.zeros(len(flat) % 2, np.uint8)).reshape(-1, 2)
+    raw = (flat[:, 0] | flat[:, 1] << 4).astype(np.uint8).tobytes()
+    model.graph.initializer.append(onnx.TensorProto(name=name, data_type=kind, dims=codes.shape, raw_data=raw))
+    return name
+
+
+def insert_pairs(model: onnx.ModelProto, targets: Targets, grids: Mapping[str, Grid], with_outputs: bool) -> None:
+    """Puts QuantizeLinear and DequantizeLinear behind each tensor that has a grid, and moves its readers behind them.
+
+    Nodes that stay float read the rounded values too, unless a node that stays float computed them.
+    """
+    names, out, readers = g.Names(model), g.outputs(model), g.consumers(model)
+    makers = g.producers(model)
+    pairs: dict[str, list[onnx.NodeProto]] = {}
+    for name, grid in grids.items():
+        scale = g.add_constant(model, names.fresh(f"{name}.scale"), np.array(grid.scale, np.float32))
+        zero = g.add_constant(model, names.fresh(f"{name}.zero_point"), np.array(grid.zero, np.uint8))
+        code = names.fresh(f"{name}.u8")
+        if with_outputs and name in out and name in targets.made:
+            source, back = names.fresh(f"{name}.exact"), name
+            outputs = makers[name].output
+            outputs[list(outputs).index(name)] = source
+        else:
+            source, back = name, names.fresh(f"{name}.dequantized")
+            for node in readers.get(name, ()):
+                if name in targets.made or node.name in targets.nodes:
+                    g.rename_input(node, name, back)
+        pairs[source] = [
+            helper.make_node("QuantizeLinear", [source, scale, zero], [code], names.fresh(f"{name}.quantize")),
+            helper.make_node("DequantizeLinear", [code, scale, zero], [back], names.fresh(f"{name}.dequantize")),
+        ]
+    nodes = [n for i in model.graph.input for n in pairs.get(i.name, ())]
+    for node in model.graph.node:
+        nodes += [node, *(n for o in node.output for n in pairs.get(o, ()))]
+    g.set_nodes(model, nodes)

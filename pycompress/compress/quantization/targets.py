@@ -1,0 +1,138 @@
+"""What of a model can run on integers, and the grids of its activations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from ..calibration.histogram import Histogram
+from ..model import graph as g
+from ..model.layers import WEIGHTED, has_constant_weights
+
+BINARY = ("Add", "Mul")
+POOLS = ("AveragePool", "GlobalAveragePool")
+UNARY = ("Relu", "Clip", "LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Elu", "Softplus", "Gelu", "Swish")
+MOVES = ("MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Identity", "Dropout")
+MOVES += ("Concat", "DepthToSpace", "SpaceToDepth")  # the result has the codes of the input: one grid for both
+OPERATORS = (*WEIGHTED, *BINARY, *POOLS, *UNARY, *MOVES)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is to be quantized.
+
+    Attributes
+    ----------
+    nodes : names of the nodes that run on integers
+    weighted : those of them that have constant weights
+    tensors : the activations that get a grid, in order
+    made : the tensors that these nodes, and the activations they absorb, compute
+    groups : tensors that must share a grid
+    """
+
+    nodes: set[str]
+    weighted: list[onnx.NodeProto]
+    tensors: list[str]
+    made: set[str]
+    groups: list[set[str]]
+
+
+def choose_targets(model: onnx.ModelProto, operators: set[str], exclude: set[str], with_outputs: bool) -> Targets:
+    """Which nodes run on integers.
+
+    Nodes with constant weights do; the others where their result feeds one that does. A Relu or Clip
+    right after such a node belongs to it: its rounding to uint8 does the work.
+    """
+    values, types = g.constants(model), g.element_types(model)
+    readers, makers, out = g.consumers(model), g.producers(model), g.outputs(model)
+
+    def eligible(node) -> bool:
+        if node.op_type not in operators or node.name in exclude or node.domain not in ("", "ai.onnx"):
+            return False
+        data = data_inputs(node)
+        if node.op_type in WEIGHTED and not has_constant_weights(node, values):
+            return False
+        if not data or any(n in values or types.get(n) != TensorProto.FLOAT for n in [*data, node.output[0]]):
+            return False
+        return node.op_type == "Split" or sum(map(bool, node.output)) == 1
+
+    able = {n.name for n in model.graph.node if eligible(n)}
+
+    def absorbed(node) -> bool:
+        before = makers.get(node.input[0]) if node.op_type in ("Relu", "Clip") and node.name not in exclude else None
+        if before is None or before.name not in able or before.op_type not in (*WEIGHTED, *BINARY, *POOLS):
+            return False
+        alone = len(readers[node.input[0]]) == 1 and node.input[0] not in out
+        return alone and all(n in values for n in node.input[1:] if n)
+
+    nodes: set[str] = set()
+    hosted = {n.name for n in model.graph.node if absorbed(n)}
+    for node in reversed(model.graph.node):
+        feeds = any(r.name in nodes for o in node.output for r in readers.get(o, ()))
+        feeds |= with_outputs and any(o in out for o in node.output)
+        if feeds and (node.name in able or node.name in hosted) or node.name in able and node.op_type in WEIGHTED:
+            nodes.add(node.name)
+    hosted &= nodes
+    nodes -= hosted
+    made = {o for n in model.graph.node if n.name in nodes or n.name in hosted for o in n.output if o}
+    tensors: dict[str, None] = {}
+    groups: list[set[str]] = []
+    for node in model.graph.node:
+        if node.name in nodes:
+            tensors |= dict.fromkeys(data_inputs(node))
+            if node.op_type in MOVES:
+                groups.append({*data_inputs(node), *filter(None, node.output)})
+        if with_outputs:
+            tensors |= dict.fromkeys(o for o in node.output if o in out and o in made)
+    weighted = [n for n in model.graph.node if n.name in nodes and n.op_type in WEIGHTED]
+    return Targets(nodes, weighted, list(tensors), made, groups)
+
+
+def data_inputs(node: onnx.NodeProto) -> list[str]:
+    """The activations that `node` computes with."""
+    if node.op_type in (*BINARY, "Concat"):
+        return list(dict.fromkeys(node.input))
+    return [node.input[0]] if node.input and node.input[0] else []
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Scale and zero point of an activation: 256 codes, one of them for zero."""
+
+    scale: np.float32
+    zero: int
+
+
+def grid(low: float, high: float, symmetric: bool = False) -> Grid:
+    """The grid over [low, high], widened to hold zero."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    if symmetric and low < 0:
+        return Grid(np.float32(max(-low / 128, high / 127, 1e-12)), 128)
+    scale = np.float32(max((high - low) / 255, 1e-12))
+    return Grid(scale, int(np.clip(np.rint(-low / scale), 0, 255)))
+
+
+def choose_grids(
+    targets: Targets, seen: Mapping[str, Histogram], method: str, percentile: float, symmetric: bool
+) -> dict[str, Grid]:
+    """The grid of each tensor; tensors of one group get the widest range among them."""
+    ranges: dict[str, tuple[float, float]] = {}
+    for name in targets.tensors:
+        h = seen[name]
+        if method == "minmax":
+            ranges[name] = h.minmax()
+        else:
+            ranges[name] = h.percentile(percentile) if method == "percentile" else h.mse(symmetric=symmetric)
+    changed = True
+    while changed:
+        changed = False
+        for group in targets.groups:
+            known = [n for n in group if n in ranges]
+            widest = (min(ranges[n][0] for n in known), max(ranges[n][1] for n in known))
+            changed |= any(ranges[n] != widest for n in known)
+            ranges |= dict.fromkeys(known, widest)
+    return {name: grid(*r, symmetric) for name, r in ranges.items()}

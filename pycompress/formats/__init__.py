@@ -1,0 +1,1 @@
+"""Readers and writers of files: the one ONNX reader, checkpoints, compressed-tensors, GGUF, TFLite."""

@@ -1,0 +1,81 @@
+"""Whether the images of a batch have nothing to do with each other, so that a run may take them one after another."""
+
+from __future__ import annotations
+
+from ..formats.onnx_model import Model
+from .values import Program
+
+# Operators that keep to one index of the first dimension if the shapes on both sides say so; inputs from the
+# second on are constants.
+ALONE = frozenset(
+    "Abs AveragePool BatchNormalization Cast Ceil Clip Conv ConvTranspose DequantizeLinear Dropout Elu Erf Exp Flatten"
+    " Floor Gelu GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity InstanceNormalization LRN LeakyRelu Log"
+    " MaxPool Mish Neg QLinearConv QuantizeLinear Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Round"
+    " Selu Sigmoid Softplus Softsign Sqrt Squeeze Tanh Transpose Unsqueeze".split()
+)
+# The same with several inputs, which are broadcast or stand side by side.
+BESIDE = frozenset("Add Concat Div Max Min Mul PRelu Pow Sub".split())
+
+
+class _Shapes:
+    """Tensors of one model lowered for two batches, `n` and `g` images."""
+
+    def __init__(self, whole: Program, part: Program, n: int, g: int):
+        self.whole, self.part, self.batch = whole.shapes, part.shapes, (n, g)
+
+    def runtime(self, name: str) -> bool:
+        return self.whole[name][1] or self.part[name][1]
+
+    def carried(self, name: str) -> bool:
+        """Whether the first dimension is the batch and all others are the same: with n != g no accident does that."""
+        pair = self.whole[name][0], self.part[name][0]
+        return all(s and s[0] == b for s, b in zip(pair, self.batch)) and pair[0][1:] == pair[1][1:]
+
+    def rank(self, name: str) -> int:
+        return len(self.whole[name][0])
+
+    def one_for_all(self, name: str, rank: int) -> bool:
+        """Whether a constant is the same for all images once it is broadcast to `rank` dimensions."""
+        shape = self.whole[name][0]
+        return len(shape) < rank or (len(shape) == rank and shape[0] == 1)
+
+
+def obstacle(model: Model, whole: Program, part: Program, n: int, g: int) -> str | None:
+    """The first node whose images are not known to be independent; None where all are.
+
+    `whole` and `part` are `model` lowered for `n` and for `g` images, n != g.
+    """
+    shapes = _Shapes(whole, part, n, g)
+    sizes: set[str] = set()  # constants made of shapes that hold the batch
+    for proto in model.graph.node:
+        given, made = [x for x in proto.input if x], [x for x in proto.output if x and x in whole.shapes]
+        if not any(shapes.runtime(x) for x in made):
+            if any(shapes.runtime(x) or x in sizes for x in given):
+                sizes.update(made)
+        elif not _independent(proto, given, made, shapes, sizes):
+            return f"node {proto.name!r} ({proto.op_type})"
+    ports = [port.name for side in (model.graph.input, model.graph.output) for port in side]
+    return next((f"{x!r}" for x in ports if x not in model.constants and (x in sizes or not shapes.carried(x))), None)
+
+
+def _independent(proto, given: list[str], made: list[str], shapes: _Shapes, sizes: set[str]) -> bool:
+    runtime = [x for x in given if shapes.runtime(x)]
+    constant = [x for x in given if not shapes.runtime(x)]
+    if proto.domain not in ("", "ai.onnx") or not all(shapes.carried(x) for x in (*runtime, *made)):
+        return False
+    attributes = {a.name: a.i for a in proto.attribute}
+    rank, op = shapes.rank(made[0]), proto.op_type
+    if op != "Reshape" and sizes.intersection(given):
+        return False
+    if op in BESIDE:
+        alike = all(shapes.rank(x) == rank for x in runtime)
+        return alike and (op == "Concat" or all(shapes.one_for_all(x, rank) for x in constant))
+    if runtime != [proto.input[0]]:
+        return False
+    if op == "Gemm":
+        return not attributes.get("transA", 0) and all(shapes.one_for_all(x, 2) for x in given[2:])
+    if op == "MatMul":
+        return shapes.rank(given[0]) >= 2 and shapes.rank(given[1]) <= 2
+    if op in ("Softmax", "LogSoftmax"):
+        return attributes.get("axis", 1) % rank != 0
+    return op in ALONE

@@ -1,0 +1,160 @@
+"""Who writes and who reads what."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from ..kernels import spec
+from ..lower.values import Program, Step, root
+
+
+def writes(step: Step) -> list[np.ndarray]:
+    """The arrays that `step` writes."""
+    return [step.args[name] for name in spec(step.kernel).outputs]
+
+
+def reads(step: Step) -> list[np.ndarray]:
+    """The arrays that `step` reads, constants among them."""
+    out = spec(step.kernel).outputs
+    return [x for name, x in step.args.items() if isinstance(x, np.ndarray) and name not in out]
+
+
+class Uses:
+    """Who writes and who reads each buffer of a program, kept up to date as steps come and go.
+
+    Attributes
+    ----------
+    asked : set of int
+        The ids of the arrays whose writers or readers somebody asked for; the asker may empty it.
+    changed : set of int
+        Those whose writers or readers are others since, or stand in another order.
+    """
+
+    def __init__(self, program: Program):
+        self.program = program
+        self.asked: set[int] = set()
+        self.changed: set[int] = set()
+        self._writers: dict[int, list[Step]] = {}
+        self._readers: dict[int, list[Step]] = {}
+        for step in program.steps:
+            self.add(step)
+        self.changed.clear()
+
+    def add(self, step: Step) -> None:
+        """Take `step` into account, as the last one."""
+        for found, keys in ((self._writers, step.written), (self._readers, step.read)):
+            for key in keys:
+                found.setdefault(key, []).append(step)
+            self.changed.update(keys)
+
+    def remove(self, step: Step) -> None:
+        """Forget `step`."""
+        for found, keys in ((self._writers, step.written), (self._readers, step.read)):
+            for key in keys:
+                found[key] = [s for s in found.get(key, ()) if s is not step]
+            self.changed.update(keys)
+
+    def sort(self, keys: set[int], place: dict[Step, int]) -> None:
+        """Put the writers and readers of the arrays `keys` into the order in which the steps run."""
+        for found in (self._writers, self._readers):
+            for key in keys:
+                steps = found.get(key, ())
+                if len(steps) > 1 and steps != (ordered := sorted(steps, key=place.__getitem__)):
+                    found[key] = ordered
+                    self.changed.add(key)
+
+    def writers(self, x: np.ndarray) -> list[Step]:
+        """The steps that write into the buffer of `x`, in order."""
+        return self._asked(self._writers, id(root(x)))
+
+    def readers(self, x: np.ndarray) -> list[Step]:
+        """The steps that read the buffer of `x`, in order; a step that reads it twice stands there twice."""
+        return self._asked(self._readers, id(root(x)))
+
+    def _asked(self, found: dict[int, list[Step]], key: int) -> list[Step]:
+        self.asked.add(key)
+        return found.get(key, [])
+
+    def unread(self, step: Step) -> bool:
+        """Whether nobody but `step` itself reads what it writes, and no output of the program is among it."""
+        buffers = self.program.buffers
+        return not any(
+            buffers[key].place[0] == "output" or any(s is not step for s in self._readers.get(key, ()))
+            for key in step.written
+        )
+
+    def sources(self, step: Step) -> list[Step]:
+        """The steps that write what `step` reads."""
+        return [s for key in step.read for s in self._writers.get(key, ())]
+
+    def is_buffer(self, x) -> bool:
+        """Whether `x` is run-time data rather than a constant."""
+        return isinstance(x, np.ndarray) and id(root(x)) in self.program.buffers
+
+    def is_output(self, x: np.ndarray) -> bool:
+        """Whether `x` lies in an output of the program, which the caller sees."""
+        return self.program.buffers[id(root(x))].place[0] == "output"
+
+    def producer(self, x: np.ndarray) -> Step | None:
+        """The one step that writes all of the buffer of `x`; None where there are none or several."""
+        found = self.writers(x)
+        if len(found) != 1 or self.is_output(x):
+            return None
+        target = next(y for y in writes(found[0]) if root(y) is root(x))
+        return found[0] if covers(target) else None
+
+    def channel_producers(self, x: np.ndarray) -> list[tuple[Step, int]]:
+        """[(step, its first channel)]: the products that make the whole buffer `x`, each a range of channels."""
+        found = self.writers(x)
+        if self.is_output(x) or any("out" not in s.args for s in found):
+            return []
+        outs = [s.args["out"] for s in found]
+        channels, start = sum(y.shape[-1] for y in outs), address(root(x))
+        firsts = [(address(y) - start) // y.itemsize for y in outs]
+        if any(not _is_column(y, first, channels) or y.size // y.shape[-1] * channels != root(y).size
+               for y, first in zip(outs, firsts)):  # fmt: skip
+            return []
+        return list(zip(found, firsts))
+
+    def only_reader(self, x: np.ndarray) -> bool:
+        """Whether one step alone reads the buffer of `x`, and that once."""
+        return len(self.readers(x)) == 1
+
+
+def _is_column(y: np.ndarray, first: int, channels: int) -> bool:
+    """Whether `y` is a range of the columns of a dense matrix with `channels` columns, from column `first` on."""
+    dense = channels * y.itemsize
+    for d, s in zip(y.shape[-2::-1], y.strides[-2::-1]):
+        if d > 1 and s != dense:
+            return False
+        dense *= d
+    return 0 < y.shape[-1] <= channels - first and (y.shape[-1] == 1 or y.strides[-1] == y.itemsize)
+
+
+def covers(x: np.ndarray) -> bool:
+    """Whether `x` is the whole of its buffer, in some order of dimensions."""
+    return x.nbytes == root(x).nbytes
+
+
+def address(x: np.ndarray) -> int:
+    """The address of the first element."""
+    return x.__array_interface__["data"][0]
+
+
+def dense(x: np.ndarray) -> bool:
+    """Whether `x` lies in C order without gaps."""
+    return bool(x.flags.c_contiguous)
+
+
+def twin(view: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The cells of `target` that stand where those of `view` stand in `source`.
+
+    `source` and `target` are dense and of one size; `view` is any view of the memory of `source`.
+    """
+    flat = target.reshape(-1, copy=False)
+    start = (address(view) - address(source)) // source.itemsize if view.size else 0
+    strides = [s // source.itemsize * target.itemsize for s in view.strides]
+    cells = as_strided(flat[start:], view.shape, strides)
+    same = view.itemsize == source.itemsize == target.itemsize
+    return cells.view(view.dtype) if same and view.dtype != source.dtype else cells  # uint8 read as int8

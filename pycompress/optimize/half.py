@@ -1,0 +1,34 @@
+"""Stores weights that float16 or bfloat16 holds exactly in 16 bits; the kernel widens them as it reads them."""
+
+from __future__ import annotations
+
+from ..kernels import spec
+from ..lower.values import Program, Step
+from ..weights import Dense, halved, rounded
+
+
+def use_half_weights(program: Program) -> None:
+    """Give matrix products of float weights that are float16 or bfloat16 numbers the kernel that reads those.
+
+    It is the values that count, not how the model holds them: float16 initializers, Cast after them, transposes, and
+    float32 initializers that were rounded before. Results are the same bytes.
+
+    In a model that works on half floats all weights are such; those that took in a factor (batch norm) are rounded again.
+    """
+    program.steps = [_halved(step, program.half) for step in program.steps]
+
+
+def _halved(step: Step, typed: str) -> Step:
+    w = step.args.get("w")
+    traits = spec(step.kernel).traits
+    if not isinstance(w, Dense) or not traits.weights:
+        return step
+    half, again = halved(w.w), ""
+    if half is None and typed and traits.half and 0 not in w.w.strides:
+        half, again = rounded(w.w, typed), ", rounded again"
+    if half is None:
+        return step
+    kind = half.w.dtype.name
+    if not traits.half:
+        return step.replace(reason=f"{step.reason}; {kind} weights as float32: windows have no kernel for 16 bits")
+    return step.replace(traits.half, w=half, reason="; ".join(filter(None, (step.reason, f"{kind} weights{again}"))))

@@ -1,0 +1,107 @@
+"""Selects a dense or a sparse kernel for each product: what the cost table says is faster for the zeros it has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+
+from .. import kernels
+from ..lower.values import Program, Step
+from ..weights import Q8, Dense
+from .costs import MARGIN, Costs
+
+_TRAITS = {name: kernels.spec(name).traits for name in kernels.NAMES}
+SPARSE = {  # kernel: {what does the same with the zeros left out: outputs x inputs of a block}
+    dense: {name: t.block for name, t in _TRAITS.items() if t.dense == dense}
+    for dense in {t.dense for t in _TRAITS.values()} - {""}
+}
+SPOKEN = {name: t.pattern for name, t in _TRAITS.items() if t.dense}
+FEW = 0.1  # share of zeros below which no sparse kernel gains
+LARGEST_K = 65536  # indices are 16 bits
+
+
+def select_kernels(program: Program, costs: Callable[[], Costs | None], sparse: bool | str = "auto") -> None:
+    """Give products of weights with zeros a sparse kernel where that is faster, and say why or why not.
+
+    Parameters
+    ----------
+    costs : function
+        Gives the table, and is called only if there are zeros. Without one nothing is sparse, unless `sparse` is True.
+    sparse : "auto", True or False
+        By the table; a sparse kernel wherever a tenth of the weights is zero; dense.
+    """
+    program.steps = [_chosen(step, costs, sparse) for step in program.steps]
+
+
+def share(w: np.ndarray, block: tuple[int, int]) -> float:
+    """The share of `block`s of w [n,k] that hold anything but zeros."""
+    n, k = w.shape
+    rows, columns = -(-n // block[0]), -(-k // block[1])
+    nonzero = np.zeros((rows * block[0], columns * block[1]), bool)
+    nonzero[:n, :k] = w != 0
+    return float(nonzero.reshape(rows, block[0], columns, block[1]).any((1, 3)).mean()) if nonzero.size else 1.0
+
+
+def matrix(step: Step) -> np.ndarray | None:
+    """The constant weights [n,k] of a product whose zeros could be left out."""
+    w = step.args.get("w")
+    if not isinstance(w, (Dense, Q8)) or isinstance(w, Q8) and w.zero.any() or w.w.strides[0] == 0:
+        return None
+    return w.w.reshape(w.w.shape[0], -1)
+
+
+def _chosen(step: Step, table: Callable[[], Costs | None], sparse) -> Step:
+    w = matrix(step)
+    if w is None or not w.size or not step.args["out"].size:
+        return step
+    zeros = 1 - np.count_nonzero(w) / w.size
+    if zeros < FEW or sparse is False:
+        return step
+    forms = SPARSE.get(step.kernel)
+    if not forms or w.shape[1] > LARGEST_K:
+        return _because(step, f"{zeros:.0%} zeros, but {step.kernel} has no sparse kernel")
+    costs = table()
+    if costs is None:
+        if sparse is not True:
+            return _because(step, f"{zeros:.0%} zeros, but there is no cost table of sparse kernels for this CPU")
+        form = min(forms, key=lambda f: share(w, forms[f]) * w.size)
+        return _because(_on_sparse(step, form), f"{zeros:.0%} zeros: {SPOKEN[form]}, as asked")
+    size = (step.args["a"].shape[0], *w.shape[::-1])
+    shares = {form: share(w, block) for form, block in forms.items()}
+    times = {form: costs.seconds(form, *size, shares[form]) for form in forms}
+    form, seconds = min(times.items(), key=lambda item: np.inf if item[1] is None else item[1])
+    dense, limit = _dense(step.kernel, w, size, costs)
+    if seconds is None or limit is None:
+        return _because(step, f"{zeros:.0%} zeros, but the cost table knows no sparse kernel for {step.kernel}")
+    if sparse is True or seconds < MARGIN * limit:
+        asked = "" if seconds < MARGIN * limit else ", as asked"
+        told = f"{SPOKEN[form]} {seconds * 1e6:.3g} us, dense {limit * 1e6:.3g} us{asked}"
+        return _because(_on_sparse(step, form), f"{zeros:.0%} zeros: {told} ({costs.isa} cost table)")
+    least = costs.wins_from(form, dense, *size)
+    wins = "never pays here" if least is None else f"pays from {least:.0%} on"
+    whole = "" if SPARSE[step.kernel][form] == (1, 1) else f", {1 - shares[form]:.0%} in {SPOKEN[form]}"
+    told = f"{zeros:.0%} zeros{whole}, dense all the same: {SPOKEN[form]} {wins} ({costs.isa} cost table)"
+    return _because(step, told)
+
+
+def _dense(kernel: str, w: np.ndarray, size, costs: Costs) -> tuple[str, float | None]:
+    """The dense kernel (of qgemm: its most common accumulation depth), and its seconds."""
+    if kernel != "qgemm":
+        return kernel, costs.seconds(kernel, *size)
+    depths = Counter(kernels.module("qgemm").accumulation_depth(w).tolist())
+    times = {T: costs.seconds(f"qgemm.{T}", *size) for T in depths}
+    if None in times.values():
+        return "qgemm", None
+    return f"qgemm.{depths.most_common(1)[0][0]}", sum(times[T] * c for T, c in depths.items()) / len(w)
+
+
+def _on_sparse(step: Step, form: str) -> Step:
+    """The step on the sparse kernel; its packed arrays take the places of the weights' later."""
+    args = {arg.name: step.args.get(arg.name) for arg in kernels.spec(form).args}
+    return Step(form, args, step.node, step.op, step.reason)
+
+
+def _because(step: Step, text: str) -> Step:
+    return step.replace(reason="; ".join(filter(None, (step.reason, text))))
