@@ -1,9 +1,43 @@
 /*
- * pycompress.h - the whole public interface of libpycompress.
+ * pycompress.h - libpycompress: run compressed neural networks, from plan files, without Python.
  *
- * A kernel is a pure function over a range of work.  It does not allocate, start
- * threads, print or fail: whoever calls it has checked its arguments against the
- * contract that stands in its pcx_kernel.
+ * A plan file (*.plan.safetensors) is made once, in Python: pycompress.compile(model).save(path).
+ *
+ *     #include <pycompress.h>
+ *     #include <stdio.h>
+ *     #include <stdlib.h>
+ *
+ *     int main(void)
+ *     {
+ *         char why[256];
+ *         pcx_plan *plan;
+ *         if (pcx_plan_load("net.plan.safetensors", pcx_cpu(), &plan, why, sizeof why)) {
+ *             fprintf(stderr, "%s\n", why);
+ *             return 1;
+ *         }
+ *         const pcx_port *x = pcx_plan_input(plan, 0, 0), *y = pcx_plan_output(plan, 0, 0); // program 0: one input, one output
+ *         void *image = calloc(1, x->bytes), *scores = malloc(y->bytes); // aligned, as malloc's memory is
+ *         pcx_session *session = pcx_session_new(plan, pcx_cores());
+ *         const void *const inputs[] = { image };
+ *         void *const outputs[] = { scores };
+ *         if (!image || !scores || !session || pcx_session_run(session, 0, inputs, outputs, NULL))
+ *             return 1;
+ *         printf("%s[0] = %f\n", y->name, ((float *)scores)[0]); // y->dtype == PCX_F32
+ *         pcx_session_free(session);
+ *         pcx_plan_free(plan);
+ *         free(image);
+ *         free(scores);
+ *         return 0;
+ *     }
+ *
+ * Compile with `cc main.c $(pkg-config --cflags --libs pycompress)`, or in CMake find_package(pycompress) and
+ * target_link_libraries(main pycompress::pycompress).  examples/run_plan.c is a whole program.
+ *
+ * Rules for all functions here:
+ *   - No function prints, aborts, raises a signal, or reads the environment.
+ *   - Pointers must not be NULL unless it says so.  Functions named *_free take NULL.
+ *   - Functions may be called from any thread; two calls on one object at the same time are allowed where it says so.
+ *   - Strings are UTF-8 and end with a NUL.
  *
  * Between the two markers stands plain C that cffi reads as well as the compiler.
  */
@@ -13,22 +47,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The version of this header; pcx_version() is that of the library. */
+#define PCX_VERSION_MAJOR 0
+#define PCX_VERSION_MINOR 1
+#define PCX_VERSION_PATCH 0
+#define PCX_VERSION "0.1.0"
+#define PCX_VERSION_NUMBER (PCX_VERSION_MAJOR * 10000 + PCX_VERSION_MINOR * 100 + PCX_VERSION_PATCH)
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/* Every kernel, once.  `#define X(name)` and expand it. */
-#define PCX_KERNELS(X) \
-    X(sgemm) X(hgemm) X(sconv) X(dwconv) X(pdwconv) X(lowrank) \
-    X(qgemm) X(q4gemm) X(qconv) X(qdwconv) X(qspmm) X(qlowrank) \
-    X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
-    X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
-    X(dynquant) X(where) X(compare) \
-    X(spmm) X(bspmm) X(csrmm) X(csrmv)
-
 /* begin cdef */
 
-/* ---- what a CPU can do: bundles, not CPUID bits ---- */
+/* The version of the library, "0.1.0"; static.  Versions with the same first two numbers are compatible. */
+const char *pcx_version(void);
+
+/* What functions that can fail return. */
+enum { PCX_OK = 0, PCX_NO_MEMORY = 1, PCX_BAD_PLAN = 2, PCX_IO = 3, PCX_BAD_ARGUMENT = 4 };
+
+/* ---- the CPU: bundles of instruction sets, not CPUID bits ---- */
 enum {
     PCX_AVX2 = 1,       /* AVX2 + FMA + F16C */
     PCX_AVXVNNI = 2,    /* 256-bit VNNI */
@@ -38,8 +76,11 @@ enum {
     PCX_I8MM = 32
 };
 
-/* The bundles of this CPU that this library knows. */
+/* The bundles of this CPU that the operating system allows and this library knows.  Cannot fail. */
 uint32_t pcx_cpu(void);
+
+/* How many cores affinity and the cgroup's quota allow this process; at least 1. */
+size_t pcx_cores(void);
 
 /* ---- element types ---- */
 enum {
@@ -51,25 +92,123 @@ enum {
 /* Bytes of one element; 0 for an unknown type. */
 size_t pcx_dtype_bytes(size_t dtype);
 
-/* ---- activations of a float epilogue; p = act_params ---- */
-enum {
-    PCX_ACT_NONE = 0,
-    PCX_ACT_RELU = 1,
-    PCX_ACT_CLIP = 2,        /* min(max(x, p[0]), p[1]) */
-    PCX_ACT_LEAKY = 3,       /* x < 0 ? p[0] * x : x */
-    PCX_ACT_HARDSIGMOID = 4, /* min(max(p[0] * x + p[1], 0), 1) */
-    PCX_ACT_HARDSWISH = 5,   /* x * min(max(x / 6 + 0.5, 0), 1) */
-    PCX_ACT_SIGMOID = 6,
-    PCX_ACT_SILU = 7,        /* x * sigmoid(x) */
-    PCX_ACT_TANH = 8,
-    PCX_ACT_COUNT = 9
-};
+/* ---- plans: immutable once opened; any number of threads may ask them and any number of sessions run them ---- */
+typedef struct pcx_plan pcx_plan;
 
-/* ---- kernels ---- */
+/* An input or output of a program: a dense array, last dimension innermost.  Lives as long as its plan. */
+typedef struct {
+    const char *name;
+    size_t dtype; /* PCX_U8 ... */
+    size_t rank;
+    const size_t *shape; /* [rank] */
+    size_t bytes;
+} pcx_port;
+
+/*
+ * Open a plan.  All of it is checked before this returns: every slot of every step against its kernel's contract, so
+ * that running it, whatever the file says, reads and writes its own memory only.
+ *
+ *   cpu   which bundles kernels may use: pcx_cpu(), or fewer of its bits; 0: portable C alone
+ *   plan  receives the plan, which pcx_plan_free releases, or NULL on failure
+ *   why   receives, on failure, one line that says what is wrong and where, cut to why_bytes; NULL: not wanted
+ *
+ * PCX_OK, PCX_NO_MEMORY, PCX_BAD_PLAN (not a plan, damaged, made for other kernels) or PCX_IO (no such file, not
+ * readable).
+ *
+ * pcx_plan_load maps the file `path`, which must not be shortened while the plan lives.
+ */
+int pcx_plan_load(const char *path, uint32_t cpu, pcx_plan **plan, char *why, size_t why_bytes);
+
+/* The same from a file's content in memory, which must stay there, unchanged, until the plan is freed. */
+int pcx_plan_open(const void *data, size_t bytes, uint32_t cpu, pcx_plan **plan, char *why, size_t why_bytes);
+
+/* A named constant array, for pcx_plan_build. */
+typedef struct {
+    const char *name;
+    size_t dtype; /* PCX_U8 ... */
+    size_t rank;
+    const size_t *shape; /* [rank] */
+    const void *data;    /* copied unless aligned to 64 bytes */
+    size_t bytes;
+} pcx_tensor;
+
+/*
+ * The same from a graph as JSON text, `length` bytes (its form: runtime/plan_graph.c), and the `count` arrays that it
+ * names.  Text and names are not needed any more when this returns; the arrays' data must stay, unchanged, until the
+ * plan is freed.
+ */
+int pcx_plan_build(const char *json, size_t length, const pcx_tensor *tensors, size_t count, uint32_t cpu,
+                   pcx_plan **plan, char *why, size_t why_bytes);
+
+/* Release a plan and all that it handed out.  Its sessions must have been freed before. */
+void pcx_plan_free(pcx_plan *plan);
+
+/* The file's bytes and how many; NULL and 0 of a plan from pcx_plan_build.  They live as long as the plan. */
+const void *pcx_plan_bytes(const pcx_plan *plan, size_t *bytes);
+
+/* The metadata string `key` and its length, or NULL and 0 where there is none.  It lives as long as the plan. */
+const char *pcx_plan_metadata(const pcx_plan *plan, const char *key, size_t *length);
+
+/*
+ * A plan holds one program for each set of input shapes, numbered from 0.  Of a program or index that does not exist,
+ * numbers are 0 and pointers are NULL.
+ */
+size_t pcx_plan_programs(const pcx_plan *plan);
+size_t pcx_plan_inputs(const pcx_plan *plan, size_t program);
+size_t pcx_plan_outputs(const pcx_plan *plan, size_t program);
+const pcx_port *pcx_plan_input(const pcx_plan *plan, size_t program, size_t index);
+const pcx_port *pcx_plan_output(const pcx_plan *plan, size_t program, size_t index);
+
+/* Bytes of memory that a run needs for what lies between the steps. */
+size_t pcx_plan_arena(const pcx_plan *plan, size_t program);
+
+/* The steps of a program: how many, and of one the kernel's name and the implementation chosen ("avx2"). */
+size_t pcx_plan_steps(const pcx_plan *plan, size_t program);
+const char *pcx_plan_step_kernel(const pcx_plan *plan, size_t program, size_t step);
+const char *pcx_plan_step_isa(const pcx_plan *plan, size_t program, size_t step);
+
+/* ---- sessions: a plan, its threads, and memory for as many runs as go on at once ---- */
+typedef struct pcx_session pcx_session;
+
+/*
+ * A session for `plan`, which must outlive it, on `threads` threads, the caller of a run counted in (0 counts as 1).
+ * Threads start at the first run and sleep between runs, with all signals blocked.  NULL when out of memory.
+ */
+pcx_session *pcx_session_new(const pcx_plan *plan, size_t threads);
+
+/* Stop its threads and release it.  No run may be in progress. */
+void pcx_session_free(pcx_session *session);
+
+/*
+ * Run one program.
+ *
+ *   inputs   [pcx_plan_inputs] pointers to the inputs' bytes, each aligned to its elements; they are only read
+ *   outputs  [pcx_plan_outputs] likewise; they overlap neither each other nor the inputs
+ *   seconds  NULL, or [2 * pcx_plan_steps] numbers that receive start and end of each step, counted from the start of
+ *            the run.  Where a program takes its inputs part by part, a step's end is its start for the first part and
+ *            its time for all parts.
+ *
+ * Several threads may run one session at once: with one thread each they run side by side, with more they take turns.
+ * The first run, and the first of more at once than before, allocates memory; others do not.  After fork() the child
+ * may go on running the session.  The same inputs give the same bytes for any number of threads.
+ *
+ * PCX_OK, PCX_NO_MEMORY, or PCX_BAD_ARGUMENT: no such program, or a pointer NULL or not aligned.
+ */
+int pcx_session_run(pcx_session *session, size_t program, const void *const *inputs, void *const *outputs,
+                    double *seconds);
+
+/* ---- kernels, for those who call them without a plan ---- */
 typedef size_t pcx_size_fn(const void *args);
 typedef void pcx_run_fn(const void *args, size_t begin, size_t end, void *scratch);
 typedef void pcx_prepare_fn(const void *args, void *prepared);
 
+/*
+ * One implementation.  `run` is a pure function: it allocates nothing and cannot fail, for its arguments fulfil the
+ * contract, and any thread may run any part of the units.  `units` and `scratch` look at sizes, and at pointers only
+ * for being NULL.  `prepare` and `prepared` read the array `w`, those whose values are bounded, and the sizes in the
+ * dimensions of these, nothing else: steps with the same weights share the result.  Where `w` is not constant,
+ * args->prepared stays NULL, which every implementation must take.
+ */
 typedef struct {
     const char *isa;         /* "avx2" */
     uint32_t needs;          /* PCX_* bits that must be set; 0 ends the table */
@@ -81,12 +220,6 @@ typedef struct {
 } pcx_impl;
 
 /*
- * `units` and `scratch` look at sizes, and at pointers only for being NULL.  `prepare` and `prepared`
- * read the array `w`, those whose values are bounded, and the sizes in the dimensions of these, nothing
- * else: steps with the same weights share the result.  Where `w` is not constant, args->prepared stays
- * NULL, which every implementation must take.
- */
-/*
  * `contract` lists the slots of the argument struct in order; every slot is 8 bytes.
  *   m                     a size
  *   a:f32[m:lda,k]        a pointer to m rows of k floats, lda floats apart
@@ -94,8 +227,8 @@ typedef struct {
  *   out:{u8,f32}ot[m,n]   element type by the size slot ot, one of those listed; also of several arrays
  *   index:i32[n]<rows     every value is in [0, rows); such data must be constant
  *   prepared:prepared     filled by the executor
- * A dimension without a stride is as far apart as the one after it is long.  After
- * ` where `: comparisons that must hold, separated by commas.
+ * A dimension without a stride is as far apart as the one after it is long.  After ` where `: comparisons that must
+ * hold, separated by commas.
  */
 typedef struct {
     const char *name;
@@ -104,652 +237,27 @@ typedef struct {
     const pcx_impl *impls; /* best first, "scalar" last */
 } pcx_kernel;
 
-/* The kernel's first implementation whose needs `cpu` meets. */
-const pcx_impl *pcx_select(const pcx_kernel *kernel, uint32_t cpu);
-
-/* All kernels, ended by NULL; one by name, or NULL. */
+/* All kernels, ended by NULL; one by name, or NULL.  They are static and never change. */
 const pcx_kernel *const *pcx_kernels(void);
 const pcx_kernel *pcx_kernel_named(const char *name);
 
-/* out = act(acc + bias + residual): the tail of every float kernel that sums products. */
-typedef struct {
-    const float *bias; /* [n] or NULL */
-    size_t act;        /* PCX_ACT_* */
-    const float *act_params; /* [2] */
-    size_t ldr;
-    const float *residual; /* [m:ldr,n] or NULL, added before the activation */
-} pcx_epilogue;
+/* The kernel's first implementation whose needs `cpu` meets; never NULL. */
+const pcx_impl *pcx_select(const pcx_kernel *kernel, uint32_t cpu);
 
 /*
- * qepilogue: from the exact int32 sum acc (bias and zero points included) to the output.
- *   out f32: act(float(acc) * scale[j])
- *   out i32: acc
- *   out u8:  y = clamp(round_half_even(float(acc) * scale[j]) + clamp[0], clamp[1], clamp[2]),
- *            clamped in float before the conversion; then, each where given,
- *            y = lut[y];
- *            y = clamp(round_half_even((y - add_zero[0]) * add_scale[0] + (r - add_zero[1]) * add_scale[1])
- *                      + add_zero[2], add_zero[3], add_zero[4])
- * No operation is fused into an FMA, so that every ISA answers the same.
- */
-typedef struct {
-    const int32_t *bias;  /* [n] or NULL */
-    const float *scale;   /* [n]; NULL only where the output is i32 */
-    const int32_t *clamp; /* [3]: zero point, least, greatest; for u8 */
-    const uint8_t *lut;   /* [256] or NULL */
-    const float *add_scale;  /* [2], with residual */
-    const int32_t *add_zero; /* [5], with residual */
-    size_t ldr;
-    const uint8_t *residual; /* [m:ldr,n] or NULL; u8 outputs only */
-    size_t act;              /* PCX_ACT_*, f32 outputs only */
-    const float *act_params; /* [2] */
-} pcx_qepilogue;
-
-/*
- * sgemm: out = act(a . w + bias + residual), f32, summed along k in order with one
- * accumulator per output (FMA where the ISA has it).
- * |error| <= (k + 2) * 2^-24 * (sum |a||w| + |bias| + |residual|), before the activation.
- */
-typedef struct {
-    size_t m, lda, k;
-    const float *a; /* [m:lda,k] */
-    size_t n, ldw;
-    const float *w; /* [ceil(n/16):ldw,k,16], zero padded: kernels.sgemm.pack */
-    pcx_epilogue tail;
-    size_t ldo;
-    float *out; /* [m:ldo,n] */
-} pcx_sgemm_args;
-
-/*
- * hgemm: sgemm with weights of 16 bits, each widened to the float that it is: binary16, with subnormals, infinities
- * and NaN, or bfloat16. Order of sums and error as sgemm's.
- */
-typedef struct {
-    size_t m, lda, k;
-    const float *a; /* [m:lda,k] */
-    size_t n, ldw, wt;
-    const void *w; /* [ceil(n/16):ldw,k,16] f16 or bf16, zero padded: kernels.hgemm.pack */
-    pcx_epilogue tail;
-    size_t ldo;
-    float *out; /* [m:ldo,n] */
-} pcx_hgemm_args;
-
-/*
- * lowrank: out = act(h . v + bias + residual) with h = mid_act(a . u + mid_bias), f32, the rows of h kept in the
- * cache: two sgemm in one, to the byte.  Error of each as sgemm's; without activations, with |H| = |a||u| + |mid_bias|,
- * |error| <= (k + r + 5) * 2^-24 * (|H||v| + |bias| + |residual|) while (k + 2) * (r + 2) < 2^24.
- */
-typedef struct {
-    size_t m, lda, k;
-    const float *a; /* [m:lda,k] */
-    size_t r;
-    const float *u; /* [ceil(r/16),k,16], zero padded: kernels.sgemm.pack */
-    const float *mid_bias; /* [r] or NULL */
-    size_t mid_act;
-    const float *mid_params; /* [2] */
-    size_t n;
-    const float *v; /* [ceil(n/16),r,16], zero padded: kernels.sgemm.pack */
-    pcx_epilogue tail;
-    size_t ldo;
-    float *out; /* [m:ldo,n] */
-} pcx_lowrank_args;
-
-/*
- * spmm: out = act(bias + a . w' + residual), f32, where most of w is zero: only its nonzeros are stored and
- * multiplied, so that infinity times a zero of w adds nothing.  Each output is one sum, bias first, in the order of
- * the slices, and in each as the nonzeros stand; pack() stores them along k (FMA where the ISA has it).  Images may
- * lie pixel by pixel (ldk 1) or in planes (lda 1), each of the three as it likes.
- * |error| <= (z + 2) * 2^-24 * (sum |a||w| + |bias| + |residual|) with z nonzeros in the row, before the activation.
- */
-typedef struct {
-    size_t m, lda, k, ldk;
-    const float *a; /* [m:lda,k:ldk] */
-    size_t slices, n, nnz;
-    const int32_t *rows;   /* [slices,n+1]: row r of slice s is rows[s][r] to rows[s][r+1]: kernels.spmm.pack */
-    const uint16_t *index; /* [nnz]: columns */
-    const float *w;        /* [nnz] */
-    const float *bias; /* [n] or NULL */
-    size_t act;        /* PCX_ACT_* */
-    const float *act_params; /* [2] */
-    size_t ldr, lds;
-    const float *residual; /* [m:ldr,n:lds] or NULL, added before the activation */
-    size_t ldo, ldc;
-    float *out; /* [m:ldo,n:ldc] */
-} pcx_spmm_args;
-
-/*
- * bspmm: sgemm with block-sparse weights: the columns 16 p .. 16 p + 15 have weights at the k = index[b] only, for
- * rows[p] <= b < rows[p + 1], summed in that order.  Error as sgemm's, with a panel's blocks for k.  Where `rows`
- * falls, a panel has none.
- */
-typedef struct {
-    size_t m, lda, k;
-    const float *a; /* [m:lda,k] */
-    size_t n, blocks;
-    const int32_t *rows;   /* [ceil(n/16)+1] < blocks + 1 */
-    const uint16_t *index; /* [blocks] < k */
-    const float *w; /* [blocks,16]: kernels.bspmm.pack */
-    pcx_epilogue tail;
-    size_t ldo;
-    float *out; /* [m:ldo,n] */
-} pcx_bspmm_args;
-
-/*
- * csrmm: out = W . x, W in CSR, all values of one type.  Indices stand in any order, also more than once; each output
- * is one sum in that order, or, of a single column, in an order of the implementation's own (FMA where the ISA has
- * it): |error| <= z * 2^-24 (f64: 2^-53) * sum |w||x| with z nonzeros in the row.
- */
-typedef struct {
-    size_t n, nnz;
-    const int32_t *rows; /* [n+1]: row r is rows[r] to rows[r+1] */
-    size_t k;
-    const int32_t *index; /* [nnz]: columns of W */
-    size_t t;
-    const void *w; /* [nnz] f32 or f64 */
-    size_t ldx, m, incx;
-    const void *x; /* [k:ldx,m:incx] */
-    size_t ldo;
-    void *out; /* [n:ldo,m] */
-} pcx_csrmm_args;
-
-/*
- * csrmv: out = act(W . x + bias + residual), f32, W in CSR with columns of 16 bits: a sparse layer on one row.  Each
- * output is one sum in an order of the implementation's own: |error| <= (z + 2) * 2^-24 * (sum |w||x| + |bias| +
- * |residual|) with z nonzeros in the row, before the activation.  Where `rows` falls, a row is empty.
- */
-typedef struct {
-    size_t k;
-    const float *x; /* [k] */
-    size_t n, nnz;
-    const int32_t *rows;   /* [n+1] < nnz + 1 */
-    const uint16_t *index; /* [nnz] < k */
-    const float *w;        /* [nnz]: kernels.csrmv.pack */
-    const float *bias; /* [n] or NULL */
-    size_t act;        /* PCX_ACT_* */
-    const float *act_params; /* [2] */
-    const float *residual;   /* [n] or NULL, added before the activation */
-    float *out; /* [n] */
-} pcx_csrmv_args;
-
-/*
- * sconv: out = act(conv(x, w) + bias + residual) on NHWC images, f32.  Output (y, x) sums, in the
- * order ky, kx, channel, what lies at (y * sh + ky * dh - pt, x * sw + kx * dw - pl); beyond the
- * image that is zero.  Error as sgemm's with k = kh * kw * c.
- */
-typedef struct {
-    size_t b, ih, iw, ldx, c;
-    const float *x; /* [b,ih,iw:ldx,c] */
-    size_t n, ldw;
-    const float *w; /* [ceil(n/16):ldw,kh*kw*c,16], zero padded: kernels.sconv.pack */
-    size_t kh, kw, sh, sw, dh, dw, pt, pl;
-    const float *bias; /* [n] or NULL */
-    size_t act;        /* PCX_ACT_* */
-    const float *act_params; /* [2] */
-    size_t oh, ow, ldr;
-    const float *residual; /* [b*oh*ow:ldr,n] or NULL, added before the activation */
-    size_t ldo;
-    float *out; /* [b,oh,ow:ldo,n] */
-} pcx_sconv_args;
-
-/*
- * dwconv: as sconv, but each channel is convolved with its own kh x kw weights.  Summed in the order
- * ky, kx.  |error| <= (kh * kw + 2) * 2^-24 * (sum |x||w| + |bias| + |residual|), before the activation.
- */
-typedef struct {
-    size_t b, ih, iw, ldx, c;
-    const float *x; /* [b,ih,iw:ldx,c] */
-    const float *w; /* [kh*kw,c] */
-    size_t kh, kw, sh, sw, dh, dw, pt, pl;
-    const float *bias; /* [c] or NULL */
-    size_t act;        /* PCX_ACT_* */
-    const float *act_params; /* [2] */
-    size_t oh, ow, ldr;
-    const float *residual; /* [b*oh*ow:ldr,c] or NULL, added before the activation */
-    size_t ldo;
-    float *out; /* [b,oh,ow:ldo,c] */
-} pcx_dwconv_args;
-
-/*
- * pdwconv: dwconv of one image in planes, channel by channel, whose products lie between sparse ones.  Summed from the
- * bias on in the order ky, kx (FMA where the ISA has it); beyond the image lies zero, and is multiplied.
- * |error| <= (kh * kw + 1) * 2^-24 * (sum |x||w| + |bias|), before the activation.
- */
-typedef struct {
-    size_t c, ldx, ih, iw;
-    const float *x; /* [c:ldx,ih,iw] */
-    const float *w; /* [c,kh*kw] */
-    size_t kh, kw, sh, sw, pt, pl;
-    const float *bias; /* [c] or NULL */
-    size_t act;        /* PCX_ACT_* */
-    const float *act_params; /* [2] */
-    size_t ldo, oh, ow;
-    float *out; /* [c:ldo,oh,ow] */
-} pcx_pdwconv_args;
-
-/*
- * qgemm: acc = sum (a - azp)(w - wzp) + bias in int32, exact; then the qepilogue.
- * 255 * 128 * 65536 < 2^31: with k <= 65536 and wzp NULL no sum overflows; beyond that sums are
- * taken modulo 2^32, so that an overflow inside a sum whose total fits does no harm.
- */
-typedef struct {
-    size_t m, lda, k;
-    const uint8_t *a; /* [m:lda,k] */
-    size_t ldz;
-    const int32_t *azp; /* [m:ldz]: zero point of each row; ldz 0: of all */
-    size_t n;
-    const int8_t *w;       /* [ceil(n/16),ceil(k/4),16,4], zero padded: kernels.qgemm.pack */
-    const int32_t *colsum; /* [n]: sum of w over k */
-    const int32_t *wzp;    /* [n]: zero points of w, or NULL for 0 */
-    pcx_qepilogue tail;
-    const void *prepared; /* what the AVX2 kernel proved of w; NULL is correct, too, only slower */
-    size_t ldo, ot;
-    void *out; /* [m:ldo,n] u8, i32 or f32 */
-} pcx_qgemm_args;
-
-/*
- * qlowrank: acc = sum_j h_j v_j + bias in int32, then the qepilogue, where h_j is 16 bits of the sum before it:
- * h_j = round_half_even(clamp(float(sum (a - azp) w_j + mid_bias_j) * mid_scale_j, -32767, 32767)), w as in qgemm.
- * 255 * 128 * 65536 < 2^31 and 32767 * 128 * 512 < 2^31: without biases no sum overflows; sums are modulo 2^32.
- * Against h that is not rounded acc lacks at most half the sum of |v|, if mid_scale is such that nothing is clamped.
- */
-typedef struct {
-    size_t m, lda, k;
-    const uint8_t *a;   /* [m:lda,k] */
-    const int32_t *azp; /* [1] */
-    size_t r;
-    const int8_t *w;       /* [ceil(r/16),ceil(k/4),16,4], zero padded: kernels.qgemm.pack */
-    const int32_t *colsum; /* [r]: sum of w over k */
-    const int32_t *mid_bias; /* [r] or NULL */
-    const float *mid_scale;  /* [r] */
-    size_t n;
-    const int8_t *v; /* [ceil(n/16),ceil(r/2),16,2], zero padded: kernels.qlowrank.pack */
-    pcx_qepilogue tail;
-    const void *prepared; /* qgemm's, of w */
-    size_t ldo, ot;
-    void *out; /* [m:ldo,n] u8, i32 or f32 */
-} pcx_qlowrank_args;
-
-/*
- * q4gemm: 4-bit weights, code - zero (8 where zero is NULL) times the scale of their group of columns.  In groups
- * sums of (a - 128)(code - zero) are exact in int32: 128 * 15 * 65536 < 2^31.  v adds up group after group, scale
- * times sum; then v = (v - (azp - 128) * colsum) * ascale + bias, and out is act(v), or, u8, what the qepilogue makes
- * of v in place of float(acc) * scale.  All floats are rounded one by one, nothing is fused: the same bytes on every ISA.
- * |error| <= (groups + 4) * 2^-23 * (ascale * sum |a - 128||w| + |azp - 128||colsum| ascale + |bias|), before the tail.
- */
-typedef struct {
-    size_t m, lda, k;
-    const uint8_t *a; /* [m:lda,k] */
-    size_t ldz;
-    const int32_t *azp; /* [m:ldz]: zero point of each row; ldz 0: of all */
-    size_t lds;
-    const float *ascale; /* [m:lds]: what a step of `a` stands for, in those of the output */
-    size_t n;
-    const uint8_t *w; /* [ceil(n/16),ceil(k/4),8,4]: kernels.q4gemm.pack */
-    size_t group, st;
-    const void *scale;    /* [ceil(n/16),ceil(k/group),16] f16 or f32 */
-    const uint8_t *zero;  /* the same, < 16, or NULL */
-    const float *colsum;  /* [n]: sums of the weights over k */
-    const float *bias;    /* [n] or NULL */
-    const int32_t *clamp; /* from here on as in pcx_qepilogue */
-    const uint8_t *lut;
-    const float *add_scale;
-    const int32_t *add_zero;
-    size_t ldr;
-    const uint8_t *residual; /* [m:ldr,n] or NULL; u8 outputs only */
-    size_t act;              /* f32 outputs only */
-    const float *act_params; /* [2] */
-    size_t ldo, ot;
-    void *out; /* [m:ldo,n] u8 or f32 */
-} pcx_q4gemm_args;
-
-/*
- * qconv: as qgemm, over the windows of NHWC images as sconv's; beyond an image lies xzp.  The
- * products are in the order ky, kx, channel; every tap's channels are padded to whole steps of four.
- */
-typedef struct {
-    size_t b, ih, iw, ldx, c;
-    const uint8_t *x;   /* [b,ih,iw:ldx,c] */
-    const int32_t *xzp; /* [1] */
-    size_t n;
-    const int8_t *w; /* [ceil(n/16),kh*kw,ceil(c/4),16,4], zero padded: kernels.qconv.pack */
-    size_t kh, kw, sh, sw, dh, dw, pt, pl;
-    const int32_t *colsum; /* [n] */
-    const int32_t *wzp;    /* [n] or NULL */
-    const int32_t *bias;   /* from here on as in pcx_qepilogue */
-    const float *scale;
-    const int32_t *clamp;
-    const uint8_t *lut;
-    const float *add_scale;
-    const int32_t *add_zero;
-    size_t oh, ow, ldr;
-    const uint8_t *residual; /* [b*oh*ow:ldr,n] or NULL */
-    size_t act;
-    const float *act_params;
-    const void *prepared; /* as in pcx_qgemm_args */
-    size_t ldo, ot;
-    void *out; /* [b,oh,ow:ldo,n] u8, i32 or f32 */
-} pcx_qconv_args;
-
-/* qdwconv: as qconv, but each channel is convolved with its own kh x kw weights. */
-typedef struct {
-    size_t b, ih, iw, ldx, c;
-    const uint8_t *x;   /* [b,ih,iw:ldx,c] */
-    const int32_t *xzp; /* [1] */
-    const int8_t *w; /* [kh*kw,c] */
-    size_t kh, kw, sh, sw, dh, dw, pt, pl;
-    const int32_t *colsum; /* [c] */
-    const int32_t *wzp;    /* [c] or NULL */
-    const int32_t *bias;   /* from here on as in pcx_qepilogue, with n = c */
-    const float *scale;
-    const int32_t *clamp;
-    const uint8_t *lut;
-    const float *add_scale;
-    const int32_t *add_zero;
-    size_t oh, ow, ldr;
-    const uint8_t *residual; /* [b*oh*ow:ldr,c] or NULL */
-    size_t act;
-    const float *act_params;
-    const void *prepared; /* as in pcx_qgemm_args */
-    size_t ldo, ot;
-    void *out; /* [b,oh,ow:ldo,c] u8, i32 or f32 */
-} pcx_qdwconv_args;
-
-/*
- * qspmm: as qgemm with sparse symmetric weights, blocks of four k: those of output j are [rows[j], rows[j + 1]),
- * block b meets k = 4 * index[b] and the three after it.
- */
-typedef struct {
-    size_t m, lda, k;
-    const uint8_t *a; /* [m:lda,k] */
-    size_t ldz;
-    const int32_t *azp; /* [m:ldz]: zero point of each row; ldz 0: of all */
-    size_t n, blocks;
-    const int32_t *rows;   /* [n+1] < blocks+1 */
-    const uint16_t *index; /* [blocks] < ceil(k/4) */
-    const int8_t *w;       /* [blocks,4], zero beyond k: kernels.qspmm.pack */
-    const int32_t *colsum; /* [n]: sum of w over k */
-    pcx_qepilogue tail;
-    const void *prepared; /* as in pcx_qgemm_args */
-    size_t ldo, ot;
-    void *out; /* [m:ldo,n] u8, i32 or f32 */
-} pcx_qspmm_args;
-
-/* The six strided dims of the elementwise kernels: stride 0 broadcasts. */
-
-/* permute: a strided copy of bytes, `run` of them together: transposes, concat, slices, expand. */
-typedef struct {
-    size_t d0, x0, d1, x1, d2, x2, d3, x3, d4, x4, d5, x5, run;
-    const uint8_t *x; /* [d0:x0,...,d5:x5,run] */
-    size_t o0, o1, o2, o3, o4, o5;
-    uint8_t *out; /* [d0:o0,...,d5:o5,run] */
-} pcx_permute_args;
-
-/* fill: the element `value`, elem bytes, everywhere. */
-typedef struct {
-    size_t elem;
-    const uint8_t *value; /* [elem] */
-    size_t d0, o0, d1, o1, d2, o2, d3, o3, d4, o4, d5, o5;
-    uint8_t *out; /* [d0:o0,...,d5:o5,elem] */
-} pcx_fill_args;
-
-/* unary: out = op(x): PCX_ACT_*, then PCX_UNARY_*; p = params. */
-enum {
-    PCX_UNARY_EXP = 9, PCX_UNARY_SQRT, PCX_UNARY_LOG, PCX_UNARY_ABS, PCX_UNARY_NEG, PCX_UNARY_FLOOR,
-    PCX_UNARY_CEIL, PCX_UNARY_ROUND, PCX_UNARY_RECIPROCAL, PCX_UNARY_ERF, PCX_UNARY_GELU, PCX_UNARY_GELU_TANH,
-    PCX_UNARY_ELU, PCX_UNARY_SELU, PCX_UNARY_SOFTPLUS, PCX_UNARY_SOFTSIGN, PCX_UNARY_MISH,
-    PCX_UNARY_THRESHOLDED_RELU, PCX_UNARY_CELU, PCX_UNARY_SIGN, PCX_UNARY_SWISH, PCX_UNARY_SIN, PCX_UNARY_COS,
-    PCX_UNARY_COUNT
-};
-typedef struct {
-    size_t m, ldx, n;
-    const float *x; /* [m:ldx,n] */
-    size_t op;
-    const float *params; /* [2] */
-    size_t ldo;
-    float *out; /* [m:ldo,n] */
-} pcx_unary_args;
-
-/* binary: out = act(a op b); op 0 add 1 sub 2 mul 3 div 4 pow 5 min 6 max 7 prelu 8 fmod. */
-typedef struct {
-    size_t d0, a0, d1, a1, d2, a2, d3, a3, d4, a4, d5, a5;
-    const float *a; /* [d0:a0,...,d5:a5] */
-    size_t b0, b1, b2, b3, b4, b5;
-    const float *b; /* [d0:b0,...,d5:b5] */
-    size_t op, act;
-    const float *act_params; /* [2] */
-    size_t o0, o1, o2, o3, o4, o5;
-    float *out; /* [d0:o0,...,d5:o5] */
-} pcx_binary_args;
-
-/*
- * pool: NHWC windows; mode 0 the greatest, 1 the mean of the cells inside the image, 2 the sum over the
- * number of cells inside the image padded by pt, pl, pb, pr.  A window without cells gives -inf or 0.
- */
-typedef struct {
-    size_t b, ih, iw, ldx, c;
-    const float *x; /* [b,ih,iw:ldx,c] */
-    size_t mode, kh, kw, sh, sw, dh, dw, pt, pl, pb, pr, oh, ow, ldo;
-    float *out; /* [b,oh,ow:ldo,c] */
-} pcx_pool_args;
-
-/*
- * reduce: over the middle axis; mode 0 sum 1 mean 2 max 3 min 4 prod 5 l1 6 l2 7 sum of squares
- * 8 log of the sum 9 log of the sum of exponentials.  Sums and products are joined pairwise from
- * blocks of 32, so the relative error of r positive terms is below (33 + log2(r)) * 2^-24.
- */
-typedef struct {
-    size_t outer, r, inner;
-    const float *x; /* [outer,r,inner] */
-    size_t mode;
-    float *out; /* [outer,inner] */
-} pcx_reduce_args;
-
-/* softmax: over the middle axis, or its logarithm. */
-typedef struct {
-    size_t outer, r, inner;
-    const float *x; /* [outer,r,inner] */
-    size_t log;
-    float *out; /* [outer,r,inner] */
-} pcx_softmax_args;
-
-/*
- * quantize: clamp(round_half_even(x / scale[c]) + zero[c], clamp[0], clamp[1]), clamped before it is made
- * an integer; NaN gives clamp[0].
- */
-typedef struct {
-    size_t outer, c, inner;
-    const float *x; /* [outer,c,inner] */
-    const float *scale; /* [c] */
-    const int32_t *zero; /* [c] */
-    const int32_t *clamp; /* [2] */
-    size_t ot;
-    void *out; /* {u8,i8,i16,u16,i32}[outer,c,inner] */
-} pcx_quantize_args;
-
-/* dequantize: (x - zero[c]) * scale[c]; the difference is taken modulo 2^32. */
-typedef struct {
-    size_t outer, c, inner, xt;
-    const void *x; /* {u8,i8,i16,u16,i32}[outer,c,inner] */
-    const int32_t *zero; /* [c] */
-    const float *scale; /* [c] */
-    float *out; /* [outer,c,inner] */
-} pcx_dequantize_args;
-
-/* gather: rows of bytes picked by index. */
-typedef struct {
-    size_t outer, rows, ldx, inner;
-    const uint8_t *x; /* [outer,rows:ldx,inner] */
-    size_t count;
-    const int32_t *index; /* [count] < rows */
-    uint8_t *out; /* [outer,count,inner] */
-} pcx_gather_args;
-
-/*
- * qpool: pool on u8.  Cells of counted pads have the value xzp.  Mean: clamp(round_half_even(
- * float(sum - count * xzp) * (scale / divisor)) + clamp[0], clamp[1], clamp[2]); of no cells clamp[0], the
- * greatest of none 0.
- */
-typedef struct {
-    size_t b, ih, iw, ldx, c;
-    const uint8_t *x; /* [b,ih,iw:ldx,c] */
-    size_t mode, kh, kw, sh, sw, dh, dw, pt, pl, pb, pr;
-    const int32_t *xzp;   /* [1] */
-    const float *scale;   /* [1]: scale of x over that of out */
-    const int32_t *clamp; /* [3]: zero point of out, least, greatest */
-    size_t oh, ow, ldo;
-    uint8_t *out; /* [b,oh,ow:ldo,c] */
-} pcx_qpool_args;
-
-/*
- * qbinary: zero holds the zero points of a, b and out, the least and the greatest answer.
- * 0 add: round_half_even((a - za) * scale[0] + (b - zb) * scale[1]) + zo, as a residual of pcx_qepilogue
- * 1 mul: round_half_even(float((a - za) * (b - zb)) * scale[0]) + zo; then clamped.
- */
-typedef struct {
-    size_t d0, a0, d1, a1, d2, a2, d3, a3, d4, a4, d5, a5;
-    const uint8_t *a; /* [d0:a0,...,d5:a5] */
-    size_t b0, b1, b2, b3, b4, b5;
-    const uint8_t *b; /* [d0:b0,...,d5:b5] */
-    size_t op;
-    const int32_t *zero; /* [5] */
-    const float *scale;  /* [2] */
-    size_t o0, o1, o2, o3, o4, o5;
-    uint8_t *out; /* [d0:o0,...,d5:o5] */
-} pcx_qbinary_args;
-
-/* lut: out = table[x]; one table for all, or one for each column. */
-typedef struct {
-    size_t m, ldx, n;
-    const uint8_t *x; /* [m:ldx,n] */
-    size_t tables;    /* 1 or n; with any other number the first serves all */
-    const uint8_t *table; /* [tables,256] */
-    size_t ldo;
-    uint8_t *out; /* [m:ldo,n] */
-} pcx_lut_args;
-
-/* normalize: x * scale[c] + shift[c]. */
-typedef struct {
-    size_t m, c;
-    const uint8_t *x;   /* [m,c] */
-    const float *scale; /* [c] */
-    const float *shift; /* [c] */
-    float *out;         /* [m,c] */
-} pcx_normalize_args;
-
-/*
- * cast: float to integer truncates and saturates, NaN is 0; integers wrap; to bool: x != 0; to bf16 by way of f32; else
- * rounded to the nearest, ties to even.
- */
-typedef struct {
-    size_t n, xt;
-    const void *x; /* [n], any type */
-    size_t ot;
-    void *out; /* [n], any type */
-} pcx_cast_args;
-
-/* spack: run-time weights to the panels of sgemm and sconv; columns past n are zero. */
-typedef struct {
-    size_t n, xn, k, xk;
-    const float *x; /* [n:xn,k:xk] */
-    float *out;     /* [ceil(n/16),k,16] */
-} pcx_spack_args;
-
-/* qpack: run-time weights to the panels of qgemm (s = 1) and qconv (s = kh * kw); u8 is stored as w - 128. */
-typedef struct {
-    size_t n, xn, s, xs, l, xl, xt;
-    const void *x; /* {u8,i8}[n:xn,s:xs,l:xl] */
-    int8_t *out;   /* [ceil(n/16),s,ceil(l/4),16,4] */
-    int32_t *out_colsum; /* [n] */
-} pcx_qpack_args;
-
-/* resample: out[o,i,:] = sum over t of weight[i,t] * x[o,index[i,t],:], added in order. */
-typedef struct {
-    size_t outer, r, inner;
-    const float *x; /* [outer,r,inner] */
-    size_t m, taps;
-    const int32_t *index; /* [m,taps] < r */
-    const float *weight;  /* [m,taps] */
-    float *out;           /* [outer,m,inner] */
-} pcx_resample_args;
-
-/* layernorm: (x - mean) / sqrt(variance + epsilon) * scale + bias of each row; rms: no mean is taken off. */
-typedef struct {
-    size_t m, n;
-    const float *x;       /* [m,n] */
-    const float *scale;   /* [n] or NULL */
-    const float *bias;    /* [n] or NULL */
-    const float *epsilon; /* [1] */
-    size_t rms;
-    float *out; /* [m,n] */
-} pcx_layernorm_args;
-
-/*
- * lrn: x / (bias + alpha / size * s)^beta, s the sum of squares over (size - 1) / 2 channels before, the
- * channel itself, and size / 2 after.
- */
-typedef struct {
-    size_t m, c;
-    const float *x; /* [m,c] */
-    size_t size;
-    const float *params; /* [3]: alpha, beta, bias */
-    float *out;          /* [m,c], apart from x */
-} pcx_lrn_args;
-
-/* dynquant: each row to u8 over its range and 0, in 255 steps; where all of a row is 0 its scale is 1. */
-typedef struct {
-    size_t m, ldx, k;
-    const float *x; /* [m:ldx,k] */
-    size_t ldo;
-    uint8_t *out;      /* [m:ldo,k] */
-    float *out_scale;  /* [m] */
-    int32_t *out_zero; /* [m] */
-} pcx_dynquant_args;
-
-/* where: a where cond is not 0, b elsewhere. */
-typedef struct {
-    size_t d0, c0, d1, c1, d2, c2, d3, c3, d4, c4, d5, c5;
-    const uint8_t *cond; /* [d0:c0,...,d5:c5], bool */
-    size_t a0, a1, a2, a3, a4, a5;
-    const float *a; /* [d0:a0,...,d5:a5] */
-    size_t b0, b1, b2, b3, b4, b5;
-    const float *b; /* [d0:b0,...,d5:b5] */
-    size_t o0, o1, o2, o3, o4, o5;
-    float *out; /* [d0:o0,...,d5:o5] */
-} pcx_where_args;
-
-/* compare: op 0 == 1 < 2 <= 3 > 4 >=. */
-typedef struct {
-    size_t d0, a0, d1, a1, d2, a2, d3, a3, d4, a4, d5, a5;
-    const float *a; /* [d0:a0,...,d5:a5] */
-    size_t b0, b1, b2, b3, b4, b5;
-    const float *b; /* [d0:b0,...,d5:b5] */
-    size_t op;
-    size_t o0, o1, o2, o3, o4, o5;
-    uint8_t *out; /* [d0:o0,...,d5:o5], bool */
-} pcx_compare_args;
-
-/* ---- calls ---- */
-
-/* ---- threads ---- */
-
-/*
- * A pool of `threads` threads, the caller counted in; NULL when out of memory.  Workers start at
- * the first run and sleep between runs.  One run at a time; a second caller waits.  After fork()
- * the child's pools are empty and fill again at their first run.  (pcx_pool is the pooling kernel.)
+ * A pool of `threads` threads, the caller counted in (0 counts as 1); NULL when out of memory.  Workers start at the
+ * first call and sleep between calls; after fork() the child's start anew.  One call at a time; a second caller waits.
+ * pcx_threads_free stops them: no call may be in progress.  (pcx_pool is the pooling kernel.)
  */
 typedef struct pcx_threads pcx_threads;
 pcx_threads *pcx_threads_new(size_t threads);
 void pcx_threads_free(pcx_threads *pool);
 size_t pcx_threads_count(const pcx_threads *pool);
 
-/* Cores that affinity and the cgroup's quota allow; at least 1. */
-size_t pcx_cores(void);
-
-/* What calls answer. */
-enum { PCX_OK = 0, PCX_NO_MEMORY = 1, PCX_BAD_PLAN = 2, PCX_IO = 3, PCX_BAD_ARGUMENT = 4 };
-
 /*
- * One kernel call with checked arguments, on `pool` (NULL: on this thread).  A NULL `prepared` slot
- * is filled for the call and NULL again after it.  PCX_OK or PCX_NO_MEMORY.
+ * One call of `impl`, one of `kernel`'s, on `pool` (NULL: on this thread alone).  `args` is the kernel's struct, whose
+ * values the caller has checked against the contract: nothing is checked here.  A NULL `prepared` slot is filled for
+ * the call and NULL again after it, so that calls at the same time need structs of their own.  PCX_OK or PCX_NO_MEMORY.
  */
 int pcx_call(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args);
 
@@ -760,73 +268,9 @@ int pcx_call(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, 
  */
 int pcx_csr_check(size_t n, size_t k, size_t nnz, size_t type, const void *rows, const void *index);
 
-/* ---- plans ---- */
-
-/* A named constant array.  `data` outlives the plan; what is not aligned to 64 bytes is copied. */
-typedef struct {
-    const char *name;
-    size_t dtype; /* PCX_U8 ... */
-    size_t rank;
-    const size_t *shape;
-    const void *data;
-    size_t bytes;
-} pcx_tensor;
-
-/* An input or output of a program. */
-typedef struct {
-    const char *name;
-    size_t dtype;
-    size_t rank;
-    const size_t *shape;
-    size_t bytes;
-} pcx_port;
-
-typedef struct pcx_plan pcx_plan;
-
-/*
- * Open a plan, validated as a whole before this returns: every slot of every step against its
- * kernel's contract.  pcx_plan_load maps the file; pcx_plan_open reads a file's bytes, which must
- * outlive the plan; pcx_plan_build takes the graph and the tensors apart.
- * `cpu` masks the implementations.  On failure `*plan` is NULL and `why` (of `room` bytes) says,
- * in one line, what is wrong and where.
- */
-int pcx_plan_load(const char *path, uint32_t cpu, pcx_plan **plan, char *why, size_t room);
-int pcx_plan_open(const void *data, size_t bytes, uint32_t cpu, pcx_plan **plan, char *why, size_t room);
-int pcx_plan_build(const char *json, size_t length, const pcx_tensor *tensors, size_t count,
-                   uint32_t cpu, pcx_plan **plan, char *why, size_t room);
-void pcx_plan_free(pcx_plan *plan);
-
-/* The file's bytes, where the plan came from a file (NULL otherwise), and a metadata string or NULL. */
-const void *pcx_plan_bytes(const pcx_plan *plan, size_t *bytes);
-const char *pcx_plan_metadata(const pcx_plan *plan, const char *key, size_t *length);
-
-/* A plan holds one program per set of input shapes. */
-size_t pcx_plan_programs(const pcx_plan *plan);
-size_t pcx_plan_inputs(const pcx_plan *plan, size_t program);
-size_t pcx_plan_outputs(const pcx_plan *plan, size_t program);
-const pcx_port *pcx_plan_input(const pcx_plan *plan, size_t program, size_t index);
-const pcx_port *pcx_plan_output(const pcx_plan *plan, size_t program, size_t index);
-size_t pcx_plan_arena(const pcx_plan *plan, size_t program); /* bytes */
-size_t pcx_plan_steps(const pcx_plan *plan, size_t program);
-const char *pcx_plan_step_kernel(const pcx_plan *plan, size_t program, size_t step);
-const char *pcx_plan_step_isa(const pcx_plan *plan, size_t program, size_t step);
-
-/* ---- sessions: a plan, a pool and as many contexts as run at once ---- */
-typedef struct pcx_session pcx_session;
-pcx_session *pcx_session_new(const pcx_plan *plan, size_t threads); /* NULL when out of memory */
-void pcx_session_free(pcx_session *session);
-
-/*
- * Run one program.  inputs[i] and outputs[i] hold the ports' bytes, aligned to their elements;
- * outputs overlap neither each other nor the inputs.  `seconds`, unless NULL, receives the start
- * and the end of each step (two doubles a step, from the start of the run); of a program that takes its
- * inputs part by part, a step's end is its start for the first part and its time for all of them.  May be
- * called by several threads at once.
- */
-int pcx_session_run(pcx_session *session, size_t program, const void *const *inputs,
-                    void *const *outputs, double *seconds);
-
 /* end cdef */
+
+#include "pycompress_kernels.h" /* the kernels' list and argument structs */
 
 #define X(name) extern const pcx_kernel pcx_##name;
 PCX_KERNELS(X)

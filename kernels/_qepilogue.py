@@ -12,10 +12,10 @@ def _u8(x):
 
 
 @helper
-def _requantize(v, zero, least, greatest):
-    """clamp(round_half_even(v) + zero), clamped in float first; NaN gives `greatest`."""
-    zero, least, greatest = _u8(zero), _u8(least), _u8(greatest)
-    low, high = np.float32(least - zero), np.float32(greatest - zero)
+def _requantize(v, zero, lowest, highest):
+    """clamp(round_half_even(v) + zero), clamped in float first; NaN gives `highest`."""
+    zero, lowest, highest = _u8(zero), _u8(lowest), _u8(highest)
+    low, high = np.float32(lowest - zero), np.float32(highest - zero)
     v = v if v < high else high
     v = v if v > low else low
     return np.int64(np.rint(v)) + zero
@@ -52,7 +52,7 @@ def finish_float(v, j, clamp, lut, add_scale, add_zero, residual, act, act_param
         if lut is not None:
             y = np.int64(lut[y])
         if residual is not None and add_scale is not None and add_zero is not None:
-            mine = np.float32(y - add_zero[0]) * add_scale[0]
-            theirs = np.float32(np.int64(residual[j]) - add_zero[1]) * add_scale[1]
-            y = _requantize(mine + theirs, add_zero[2], add_zero[3], add_zero[4])
+            product = np.float32(y - add_zero[0]) * add_scale[0]
+            other = np.float32(np.int64(residual[j]) - add_zero[1]) * add_scale[1]
+            y = _requantize(product + other, add_zero[2], add_zero[3], add_zero[4])
         out[j] = y

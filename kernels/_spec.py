@@ -5,7 +5,8 @@ None), ``"{u8,f32}ot[m,n]"`` (one of several types, told to C by the size ``ot``
 name the same size have the same type), ``"i32[n]<rows"`` (constant data with every value in
 [0, rows)), ``"size"`` (a Python int) or ``"prepared"`` (filled by the executor, always None
 here).  A size that arrays determine
-has no argument of its own; in C it stands just before the first array that mentions it.
+has no argument of its own; in C it stands just before the first array that mentions it, or
+before the argument that ``ahead`` of ``reference`` names.
 """
 
 from __future__ import annotations
@@ -97,9 +98,17 @@ def evaluate(expression: str, sizes: dict[str, int]) -> int:
 class Spec:
     """The contract of the kernel `name`: its arguments in order, and conditions."""
 
-    def __init__(self, function, where: str = "", macs: str = "0", traits: Traits = NO_TRAITS):
+    def __init__(
+        self,
+        function,
+        where: str = "",
+        macs: str = "0",
+        traits: Traits = NO_TRAITS,
+        ahead: dict[str, str] | None = None,
+    ):
         self.name = function.__name__
         self.traits = traits
+        self._ahead = ahead or {}
         self._macs = macs
         self.where = tuple(_split(where.replace(" ", "")))
         hints = inspect.get_annotations(function)
@@ -128,7 +137,8 @@ class Spec:
         seen, slots = set(), []
         explicit = {a.name for a in self.args if a.kind == "size"}
         for arg in self.args:
-            words = [w for d, s in arg.dims for e in (d, s) if e for w in _names(e)]
+            words = self._ahead.get(arg.name, "").split()
+            words += [w for d, s in arg.dims for e in (d, s) if e for w in _names(e)]
             words += [arg.type_size] if arg.type_size else []
             words += _names(arg.below) if arg.below else []
             for word in words:
@@ -236,9 +246,9 @@ class Spec:
 class Reference:
     """A kernel's meaning: readable Python, compiled by Numba at the first call."""
 
-    def __init__(self, function, where: str, macs: str, plain: bool, traits: Traits):
+    def __init__(self, function, where: str, macs: str, plain: bool, traits: Traits, ahead: dict[str, str] | None):
         self.function = function
-        self.spec = Spec(function, where, macs, traits)
+        self.spec = Spec(function, where, macs, traits, ahead)
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
         self._compiled = function if plain else None
@@ -268,13 +278,20 @@ def arguments(spec: Spec, args: tuple, kwargs: dict) -> dict[str, object]:
     return {a.name: values.get(a.name, blank.get(a.kind)) for a in spec.args}
 
 
-def reference(where: str = "", macs: str = "0", plain: bool = False, traits: Traits = NO_TRAITS):
+def reference(
+    where: str = "",
+    macs: str = "0",
+    plain: bool = False,
+    traits: Traits = NO_TRAITS,
+    ahead: dict[str, str] | None = None,
+):
     """Declare the function as the reference of the kernel of its name.
 
     `where`: conditions that its sizes meet; `macs`: how often it multiplies and adds; `plain`: NumPy, not for Numba;
-    `traits`: what the compiler may do with it.
+    `traits`: what the compiler may do with it; `ahead`: for an argument, the sizes that stand before it in C although
+    only later arrays mention them, so that the slots of an epilogue lie together.
     """
-    return lambda function: Reference(function, where, macs, plain, traits)
+    return lambda function: Reference(function, where, macs, plain, traits, ahead)
 
 
 def helper(function):

@@ -35,6 +35,8 @@ class Traits:
         people call such zeros.
     half : str
         The kernel that does the same with weights of 16 bits.
+    in_place : tuple of str
+        The inputs that `out` may be, element for element.
     accumulation : (str, str)
         Where weights are packed with a certified int16 accumulation depth: what is counted, and for each of what.
     """
@@ -50,4 +52,5 @@ class Traits:
     block: tuple[int, int] = (1, 1)
     pattern: str = ""
     half: str = ""
+    in_place: tuple[str, ...] = ()
     accumulation: tuple[str, str] = ()

@@ -4,11 +4,12 @@ import numpy as np
 
 from ._act import activate
 from ._spec import helper, reference
+from ._traits import Traits
 
 OPS = ("add", "sub", "mul", "div", "pow", "min", "max", "prelu", "mod")
 
 
-@reference(where="op<9,act<9")
+@reference(where="op<9,act<9", traits=Traits(in_place=("a", "b")))
 def binary(
     a: "f32[d0:a0,d1:a1,d2:a2,d3:a3,d4:a4,d5:a5]",
     b: "f32[d0:b0,d1:b1,d2:b2,d3:b3,d4:b4,d5:b5]",

@@ -8,7 +8,7 @@ from ._act import activate
 from ._spec import reference
 
 
-@reference(where="act<9,n<2147483648,k<=65536,nnz<2147483648")
+@reference(where="act<9,n<2147483648,k<=65536,nnz<2147483648", ahead={"residual": "ldr"})
 def csrmv(
     x: "f32[k]",
     rows: "i32[n+1]<nnz+1",

@@ -12,6 +12,7 @@ from .sconv import GEOMETRY
     where=f"act<9,c<2147483648,{GEOMETRY}",
     macs="b*oh*ow*kh*kw*c",
     traits=Traits(sums="float", folds=("offset", "factor"), tile="window", layout="nhwc", chw="pdwconv"),
+    ahead={"bias": "oh ow"},
 )
 def dwconv(
     x: "f32[b,ih,iw:ldx,c]",

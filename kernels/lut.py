@@ -3,9 +3,10 @@
 import numpy as np
 
 from ._spec import reference
+from ._traits import Traits
 
 
-@reference(where="tables>=1")
+@reference(where="tables>=1", traits=Traits(in_place=("x",)))
 def lut(x: "u8[m:ldx,n]", table: "u8[tables,256]", out: "u8[m:ldo,n]"):
     """``tables`` is 1 or n (with any other number the first serves all)."""
     own = table.shape[0] > 1 and table.shape[0] >= x.shape[1]

@@ -1,4 +1,4 @@
-"""pdwconv: depthwise convolution of one float32 image in planes; out = act(bias + conv(x, w))."""
+"""pdwconv: depthwise convolution of one float32 image in CHW; out = act(bias + conv(x, w))."""
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def pack(w):
 
 
 def example(rng, ih, iw, c, kernel=(3, 3), stride=(1, 1), pads=(1, 1, 1, 1), gap=5):
-    """Random arguments of the given sizes, planes `gap` floats apart; pads are top, left, bottom, right."""
+    """Random arguments of the given sizes, channels `gap` floats apart; pads are top, left, bottom, right."""
     oh, ow = ((n + a + b - k) // s + 1 for n, a, b, k, s in zip((ih, iw), pads[:2], pads[2:], kernel, stride))
     x = rng.standard_normal((c, ih * iw + gap), np.float32)[:, : ih * iw].reshape(c, ih, iw, copy=False)
     w = pack(rng.standard_normal((c, *kernel), np.float32))

@@ -2,7 +2,7 @@
 
 A group is summed exactly: int32 holds 128 * 15 * 65536.  Groups are added up in float32, in order, product and sum
 rounded one by one, so that every ISA answers the same.  u8 codes meet weights less 128 each, whatever their zero
-point: then no int16 lane overflows in a window of eight steps of four (128 * 15 * 16 = 30720), which is a group of 32.
+point: then no int16 lane overflows in a sum of eight steps of four (128 * 15 * 16 = 30720), which is a group of 32.
 """
 
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ class Packed:
     group : int, columns of a group
     scale : float16 or float32[ceil(n/16), groups, 16], 0 beyond n
     zero : uint8 of the same shape, or None where all are 8
-    colsum : float32[n], the sum of each row of the weights
+    colsum : float32[n], the sum of each row of the weights, added up as the kernel does it
     """
 
     w: np.ndarray
@@ -107,13 +107,15 @@ def pack(weights):
     same = bool((zero == 8).all())
     size = np.minimum(k - group * np.arange(groups), group)
     sums = np.add.reduceat(codes, group * np.arange(groups), axis=1, dtype=np.int64) if k else np.zeros((n, 0))
-    colsum = ((sums - zero.astype(np.int64) * size) * scale.astype(np.float64)).sum(1)
+    colsum = np.zeros(n, np.float32)
+    for share in ((sums - zero.astype(np.int64) * size).astype(np.float32) * scale.astype(np.float32)).T:
+        colsum += share  # rounded as the kernel rounds: codes of 0 with the zero point 0 then give 0 to the bit
     return Packed(
         np.ascontiguousarray(full[0] | full[1] << 4),
         group,
         _panels(half if exact else scale),
         None if same else _panels(zero),
-        colsum.astype(np.float32),
+        colsum,
     )
 
 

@@ -1,7 +1,7 @@
 """qconv: convolution of NHWC u8 images with s8 weights, summed exactly in int32.
 
 The products are those of qgemm in the order (ky, kx, channel), each tap's channels padded to
-whole steps of four; windows of int16 sums run on from tap to tap.
+whole steps of four; int16 sums run on from tap to tap.
 """
 
 from dataclasses import replace
@@ -11,7 +11,7 @@ import numpy as np
 from ._qepilogue import finish, row
 from ._spec import reference
 from ._traits import Traits
-from .qgemm import epilogue, proven
+from .qgemm import epilogue, weights_for
 from .qgemm import pack as pack_gemm
 from .sconv import GEOMETRY
 
@@ -20,6 +20,7 @@ from .sconv import GEOMETRY
     where=f"act<9,n<2147483648,c<2147483648,kh*kw*c<=65536,{GEOMETRY}",
     macs="b*oh*ow*n*kh*kw*c",
     traits=Traits(sums="integer", weights={"w": "qconv"}, layout="nhwc", accumulation=("step", "panels")),
+    ahead={"bias": "oh ow"},
 )
 def qconv(
     x: "u8[b,ih,iw:ldx,c]",
@@ -54,7 +55,7 @@ def qconv(
     for i in range(count):
         for oy in range(oh):
             for ox in range(ow):
-                theirs = row(residual, (i * oh + oy) * ow + ox)
+                added = row(residual, (i * oh + oy) * ow + ox)
                 for j in range(n):
                     zw = np.int64(0)
                     if wzp is not None:
@@ -68,11 +69,11 @@ def qconv(
                                     a = np.int64(x[i, iy, ix, q]) - zero
                                     total += a * (np.int64(w[j // 16, ky * kw + kx, q // 4, j % 16, q % 4]) - zw)
                     to = out[i, oy, ox]
-                    finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, theirs, act, act_params, to)
+                    finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, added, act, act_params, to)
 
 
 def pack(w):
-    """Weights int8[n,kh,kw,c] as the panels that qconv reads, with their proof: see qgemm.Packed."""
+    """Weights int8[n,kh,kw,c] as the panels that qconv reads, with their accumulation depths: see qgemm.Packed."""
     n, kh, kw, c = w.shape
     packed = pack_gemm(w.reshape(n, -1), kh * kw)
     return replace(packed, w=packed.w.reshape(-1, kh * kw, -(-c // 4), 16, 4))
@@ -86,7 +87,7 @@ def example(
     oh = (ih + pads[0] + pads[2] - reach[0]) // stride[0] + 1
     ow = (iw + pads[1] + pads[3] - reach[1]) // stride[1] + 1
     taps = kernel[0] * kernel[1]
-    w = pack(proven(rng, n, taps * c, T, taps).reshape(n, *kernel, c))
+    w = pack(weights_for(rng, n, taps * c, T, taps).reshape(n, *kernel, c))
     x = rng.integers(0, 256, (b, ih, iw, c)).astype(np.uint8)
     tail = epilogue(rng, b * oh * ow, n, **tail)
     tail["out"] = tail["out"].reshape(b, oh, ow, n)

@@ -2,7 +2,7 @@
 
 On AVX2 the taps of a channel are taken in pairs by vpmaddubsw, in the order of ``order``, and T
 consecutive pairs share an int16 lane.  The bounds are those of qgemm: P and N of a pair at most
-128; P + N of a window of three or more pairs at most 256.  ``certify`` finds the largest T.
+128; P + N of a window of three or more pairs at most 256.  ``accumulation_depth`` finds the largest T.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from ._traits import Traits
 from .qgemm import PAIR, WINDOW, epilogue
 from .sconv import GEOMETRY
 
-GROUP = 32  # channels that share a proof
-WINDOWS = (7, 3, 1)  # one window of 7 pairs holds 3 x 3 taps, two hold 5 x 5
+GROUP = 32  # channels that share an accumulation depth
+DEPTHS = (7, 3, 1)  # one int16 sum of 7 pairs holds 3 x 3 taps, two hold 5 x 5
 
 
 @reference(
@@ -25,6 +25,7 @@ WINDOWS = (7, 3, 1)  # one window of 7 pairs holds 3 x 3 taps, two hold 5 x 5
     traits=Traits(
         sums="integer", weights={"w": "qdwconv"}, tile="window", layout="nhwc", accumulation=("pair", "groups")
     ),
+    ahead={"bias": "oh ow"},
 )
 def qdwconv(
     x: "u8[b,ih,iw:ldx,c]",
@@ -59,7 +60,7 @@ def qdwconv(
     for i in range(count):
         for oy in range(oh):
             for ox in range(ow):
-                theirs = row(residual, (i * oh + oy) * ow + ox)
+                added = row(residual, (i * oh + oy) * ow + ox)
                 for j in range(c):
                     zw = np.int64(0)
                     if wzp is not None:
@@ -71,18 +72,18 @@ def qdwconv(
                             if 0 <= iy < ih and 0 <= ix < iw:
                                 total += (np.int64(x[i, iy, ix, j]) - zero) * (np.int64(w[ky * kw + kx, j]) - zw)
                     to = out[i, oy, ox]
-                    finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, theirs, act, act_params, to)
+                    finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, added, act, act_params, to)
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Depthwise weights with what was proven of them.
+    """Depthwise weights with their accumulation depths.
 
     Attributes
     ----------
     w : int8[kh*kw,c]
     colsum : int32[c], the sum of each channel's weights
-    T : int array [ceil(c/32)], the window that holds for all channels of a group; 0: none.
+    T : int array [ceil(c/32)], the accumulation depth, in pairs, that holds for all channels of a group; 0: none.
         The last group ends at c, as in the kernel, and so may overlap the one before.
     """
 
@@ -97,7 +98,7 @@ def pack(w):
     flat = w.reshape(c, -1)
     first = [max(min(j, c - GROUP), 0) for j in range(0, c, GROUP)]
     T = np.zeros(len(first), int)
-    for t in reversed(WINDOWS):
+    for t in reversed(DEPTHS):
         ok = fits(flat, t, w.shape[1:])
         T[[bool(ok[j : j + GROUP].all()) for j in first]] = t
     return Packed(np.ascontiguousarray(flat.T), flat.sum(1, dtype=np.int32), T)
@@ -114,15 +115,15 @@ def order(kernel):
     return np.concatenate([at[:even].reshape(-1, 2, kw).transpose(0, 2, 1).ravel(), at[even:].ravel()])
 
 
-def windows(kernel, T):
-    """The window of each of the taps [kh*kw]; those of one window are added up in int16."""
+def int16_sums(kernel, T):
+    """The int16 sum that each of the taps [kh*kw] belongs to."""
     at = np.empty(kernel[0] * kernel[1], int)
     at[order(kernel)] = np.arange(len(at)) // 2 // T
     return at
 
 
 def fits(w, T, kernel):
-    """Whether channels of weights int8[..., kh*kw] are proven for windows of T pairs: bool[...]."""
+    """Whether int16 sums of T pairs hold channels of weights int8[..., kh*kw]: bool[...]."""
     if T == 0:
         return np.ones(w.shape[:-1], bool)
     total, starts = w.shape[-1], np.arange(0, w.shape[-1], 2)
@@ -137,22 +138,22 @@ def fits(w, T, kernel):
     return ok & (np.add.reduceat(size, starts[::T], -1, dtype=np.uint16).max(-1) <= WINDOW)
 
 
-def certify(w, kernel):
-    """The largest window proven for each channel of weights int8[c,kh*kw]: int[c], one of 0, 1, 3, 7."""
+def accumulation_depth(w, kernel):
+    """The largest accumulation depth that holds each channel of weights int8[c,kh*kw]: int[c], one of 0, 1, 3, 7."""
     best = np.zeros(len(w), int)
-    for T in reversed(WINDOWS):
+    for T in reversed(DEPTHS):
         best[fits(w, T, kernel)] = T
     return best
 
 
-def proven(rng, c, kernel, T):
-    """Random weights int8[c,kh*kw] that windows of T pairs hold, most of them nearly full; T = 0: any weights."""
+def weights_for(rng, c, kernel, T):
+    """Random weights int8[c,kh*kw] of accumulation depth T, most int16 sums nearly full; T = 0: any weights."""
     taps = kernel[0] * kernel[1]
     if T == 0:
         return rng.integers(-128, 128, (c, taps)).astype(np.int8)
     size = rng.exponential(1, (c, taps))
     total = np.add.reduceat(size[:, order(kernel)], np.arange(0, taps, 2 * T), 1)
-    size = np.minimum(size / total[:, windows(kernel, T)] * WINDOW, PAIR // 2)  # half: any two make a pair
+    size = np.minimum(size / total[:, int16_sums(kernel, T)] * WINDOW, PAIR // 2)  # half: any two make a pair
     return (size * rng.choice((-1, 1), (c, taps))).astype(np.int8)
 
 
@@ -161,7 +162,7 @@ def example(rng, b, ih, iw, c, kernel=(3, 3), stride=(1, 1), dilation=(1, 1), pa
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation)]
     oh = (ih + pads[0] + pads[2] - reach[0]) // stride[0] + 1
     ow = (iw + pads[1] + pads[3] - reach[1]) // stride[1] + 1
-    w = pack(proven(rng, c, kernel, T).reshape(c, *kernel))
+    w = pack(weights_for(rng, c, kernel, T).reshape(c, *kernel))
     x = rng.integers(0, 256, (b, ih, iw, c)).astype(np.uint8)
     tail = epilogue(rng, b * oh * ow, c, **tail)
     tail["out"] = tail["out"].reshape(b, oh, ow, c)

@@ -1,19 +1,19 @@
 """qgemm: u8 times s8 summed exactly in int32, with the quantized epilogue.
 
 A *step* is four consecutive k of one column, the dword that vpmaddubsw, vpdpbusd and sdot
-all take.  On AVX2 a step leaves two int16 lanes per column, each the sum of two products,
-and T consecutive steps may share those lanes before they are widened, if the weights prove
-that no u8 input overflows them:
+all take.  On AVX2 a step leaves two int16 lanes per column, each the sum of two products.
+T consecutive steps are added in those lanes before they are widened; T is the *accumulation
+depth*.  The sum is exact if the weights rule out that any u8 input overflows a lane:
 
 * a pair of products, which vpmaddubsw saturates: P and N, the sums of its positive and of
   its negated negative weights, must both be at most 128, as 255 * 128 < 2**15;
-* a window of T steps, whose adds may wrap, so that only its total counts: the lane starts
+* T steps, whose additions may wrap, so that only their total counts: the lane starts
   at floor(255 * (N - P) / 2), the total lies within 255 * (P + N) / 2 of zero, and
-  P + N <= 256 keeps it in int16.  A window of one step is a pair and needs no start.
+  P + N <= 256 keeps it in int16.  One step (T = 1) is a pair and needs no start.
 
-``certify`` finds the largest such T.  Only the AVX2 kernel depends on it, and it proves T
-again from the weights it is given.  Of weights that do not fit it takes out what is too much
-and sums that on its own; the sums are exact on every path, more windows are but faster.
+``accumulation_depth`` finds the largest such T.  Only the AVX2 kernel depends on it, and computes T
+again from the weights it is given.  Where weights do not fit, it takes out what is too much
+and sums that separately.  The sums are exact on every path; a larger T is only faster.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from ._spec import reference
 from ._traits import Traits
 
 NR = 16
-WINDOWS = (8, 4, 2, 1)
+DEPTHS = (8, 4, 2, 1)
 PAIR, WINDOW = 128, 256
 
 
@@ -61,19 +61,19 @@ def qgemm(
             total = np.int64(0)
             for q in range(a.shape[1]):
                 total += (np.int64(a[i, q]) - za) * (np.int64(w[j // 16, q // 4, j % 16, q % 4]) - zw)
-            theirs = row(residual, i)
-            finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, theirs, act, act_params, out[i])
+            added = row(residual, i)
+            finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, added, act, act_params, out[i])
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Weights as the integer kernels read them, with what was proven of them.
+    """Weights as the integer kernels read them, with their accumulation depths.
 
     Attributes
     ----------
     w : int8[ceil(n/16), steps, 16, 4], zero padded (qconv: steps is split in [kh*kw, ceil(c/4)])
     colsum : int32[n], the sum of each column's weights
-    T : int array [ceil(n/16)], the window that holds for all columns of a panel; 0: none
+    T : int array [ceil(n/16)], the accumulation depth that holds for all columns of a panel; 0: none
     """
 
     w: np.ndarray
@@ -89,9 +89,9 @@ def pack(w, segments=1):
     full = np.zeros((panels * NR, *steps.shape[1:]), np.int8)
     full[:n] = steps
     packed = np.ascontiguousarray(full.reshape(panels, NR, full.shape[1], 4).transpose(0, 2, 1, 3))
-    proof = np.full(panels * NR, WINDOWS[0])
-    proof[:n] = certify(w, segments)
-    return Packed(packed, w.sum(1, dtype=np.int32), proof.reshape(panels, NR).min(1, initial=WINDOWS[0]))
+    depth = np.full(panels * NR, DEPTHS[0])
+    depth[:n] = accumulation_depth(w, segments)
+    return Packed(packed, w.sum(1, dtype=np.int32), depth.reshape(panels, NR).min(1, initial=DEPTHS[0]))
 
 
 def unpack(packed, n, k):
@@ -100,13 +100,13 @@ def unpack(packed, n, k):
     return np.ascontiguousarray(packed.w.transpose(0, 2, 1, 3).reshape(panels * NR, steps * 4)[:n, :k])
 
 
-def windows(k, T, segments=1):
-    """Which products meet in an int16 lane: the window and lane of each of the k weights.
+def int16_sums(k, T, segments=1):
+    """Which int16 sum each of the k weights belongs to.
 
     Returns
     -------
-    (window, lane) : int arrays [k].  Weights of one column with the same window and lane are
-    added up in int16; of these, the two of one step are a pair.
+    (sum, lane) : int arrays [k].  Weights of one column with the same sum and lane are
+    added in int16; of these, the two of one step are a pair.
     """
     run = k // segments if segments else 0
     at = np.arange(k)
@@ -116,7 +116,7 @@ def windows(k, T, segments=1):
 
 
 def fits(w, T, segments=1):
-    """Whether rows of weights int8[..., k] are proven for windows of T steps: bool[...]."""
+    """Whether int16 sums of T steps hold rows of weights int8[..., k]: bool[...]."""
     if T == 0:
         return np.ones(w.shape[:-1], bool)
     steps = _steps(w, segments)
@@ -134,10 +134,10 @@ def fits(w, T, segments=1):
     return ok & (total.max((-2, -1), initial=0) <= WINDOW)
 
 
-def certify(w, segments=1):
-    """The largest window proven for each row of weights int8[n,k]: int[n], one of 0, 1, 2, 4, 8."""
+def accumulation_depth(w, segments=1):
+    """The largest accumulation depth that holds each row of weights int8[n,k]: int[n], one of 0, 1, 2, 4, 8."""
     best = np.zeros(w.shape[0], int)
-    for T in reversed(WINDOWS):  # what holds for T holds for T/2
+    for T in reversed(DEPTHS):  # what holds for T holds for T/2
         best[fits(w, T, segments)] = T
     return best
 
@@ -154,15 +154,15 @@ def _steps(w, segments):
     return full.reshape(*w.shape[:-1], segments * -(-run // 4), 4)
 
 
-def proven(rng, n, k, T, segments=1):
-    """Random weights int8[n,k] that windows of `T` steps hold, most windows nearly full; T = 0: any weights."""
+def weights_for(rng, n, k, T, segments=1):
+    """Random weights int8[n,k] of accumulation depth `T`, most int16 sums nearly full; T = 0: any weights."""
     if T == 0:
         return rng.integers(-128, 128, (n, k)).astype(np.int8)
-    window, lane = windows(k, T, segments)
+    which, lane = int16_sums(k, T, segments)
     size = rng.exponential(1, (n, k))
-    total = np.zeros((n, int(window.max(initial=0)) + 1, 2))
-    np.add.at(total, (slice(None), window, lane), size)
-    size = np.minimum(size / total[:, window, lane] * WINDOW, PAIR // 2)  # half: any two make a pair
+    total = np.zeros((n, int(which.max(initial=0)) + 1, 2))
+    np.add.at(total, (slice(None), which, lane), size)
+    size = np.minimum(size / total[:, which, lane] * WINDOW, PAIR // 2)  # half: any two make a pair
     return (size * rng.choice((-1, 1), (n, k))).astype(np.int8)
 
 
@@ -186,7 +186,7 @@ def epilogue(rng, m, n, kind="u8", lut=False, residual=False):
 
 def example(rng, m, n, k, T=4, **tail):
     """Random arguments of the given sizes, for tests and benchmarks."""
-    w = pack(proven(rng, n, k, T))
+    w = pack(weights_for(rng, n, k, T))
     a = rng.integers(0, 256, (m, k)).astype(np.uint8)
     azp = np.broadcast_to(np.array([77], np.int32), (m,))
     return [a, azp, w.w, w.colsum, None, *epilogue(rng, m, n, **tail).values()]

@@ -5,7 +5,7 @@ import numpy as np
 from ._qepilogue import finish, row
 from ._spec import reference
 from ._traits import Traits
-from .qgemm import epilogue, proven
+from .qgemm import epilogue, weights_for
 from .qgemm import pack as pack_first
 
 NR = 16
@@ -56,8 +56,8 @@ def qlowrank(
             total = np.int64(0)
             for q in range(r):
                 total += mid[q] * np.int64(v[j // 16, q // 2, j % 16, q % 2])
-            theirs = row(residual, i)
-            finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, theirs, act, act_params, out[i])
+            added = row(residual, i)
+            finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, added, act, act_params, out[i])
 
 
 def pack(v):
@@ -72,7 +72,7 @@ def pack(v):
 def example(rng, m, n, k, r=None, T=4, **tail):
     """Random arguments of the given sizes, for tests and benchmarks; by default of rank min(n, k) / 4."""
     r = -(-min(n, k) // 4) if r is None else r
-    w = pack_first(proven(rng, r, k, T))
+    w = pack_first(weights_for(rng, r, k, T))
     a = rng.integers(0, 256, (m, k)).astype(np.uint8)
     mid_bias = rng.integers(-4000, 4000, r).astype(np.int32)
     mid_scale = (rng.uniform(0.5, 2, r) / max(k, 1) ** 0.5).astype(np.float32)

@@ -59,8 +59,8 @@ def qspmm(
                     q = 4 * np.int64(index[b]) + x
                     if q < a.shape[1]:
                         total += (np.int64(a[i, q]) - za) * np.int64(w[b, x])
-            theirs = row(residual, i)
-            finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, theirs, act, act_params, out[i])
+            added = row(residual, i)
+            finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, added, act, act_params, out[i])
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ The weights, n x k, are held by rows (CSR), but cut along k into slices: first t
 slice 0, row after row, then those of slice 1, and so on.  A kernel that takes slice by slice meets
 only the columns of one, which then stay in the L1 cache.  Each sum still runs along k.
 
-Images may lie pixel by pixel or in planes, channel by channel: strides say which.
+Images may lie pixel by pixel (HWC) or channel by channel (CHW): strides say which.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ._act import activate
 from ._spec import reference
 from ._traits import Traits
 
-SLICE = (128, 512)  # least and most columns: 128 times 64 pixels are as much as an L1 cache of 32 KiB holds
+SLICE = (128, 512)  # min and max columns: 128 times 64 pixels are as much as an L1 cache of 32 KiB holds
 WORTH = 24  # nonzeros of a row in a slice that make up for fetching and storing its sums
 FEW = 8  # pixels at most that slices do no good
 
@@ -31,6 +31,7 @@ FEW = 8  # pixels at most that slices do no good
         dense="sgemm",
         pattern="unstructured",
     ),
+    ahead={"bias": "lds"},
 )
 def spmm(
     a: "f32[m:lda,k:ldk]",
@@ -117,11 +118,11 @@ def dense(packed, k):
     return w
 
 
-def in_planes(x):
-    """The matrix `x` [m, n] in memory of which neighbouring pixels are neighbours, planes a few floats apart."""
-    planes = np.zeros((x.shape[1], x.shape[0] + 3), x.dtype)
-    planes[:, : len(x)] = x.T
-    return planes[:, : len(x)].T
+def channel_first(x):
+    """The matrix `x` [m, n] stored channel by channel, channels a few floats apart."""
+    image = np.zeros((x.shape[1], x.shape[0] + 3), x.dtype)
+    image[:, : len(x)] = x.T
+    return image[:, : len(x)].T
 
 
 def example(rng, m, n, k, zeros=0.8, columns=None):

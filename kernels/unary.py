@@ -6,6 +6,7 @@ import numpy as np
 
 from ._act import ACTS, activate
 from ._spec import helper, reference
+from ._traits import Traits
 
 OPS = (
     *ACTS, "exp", "sqrt", "log", "abs", "neg", "floor", "ceil", "round", "reciprocal", "erf", "gelu", "gelu_tanh", "elu",
@@ -13,7 +14,7 @@ OPS = (
 )  # fmt: skip
 
 
-@reference(where="op<32")
+@reference(where="op<32", traits=Traits(in_place=("x",)))
 def unary(x: "f32[m:ldx,n]", op: "size", params: "f32[2]", out: "f32[m:ldo,n]"):
     """``params`` are those of the activation; else alpha of elu, thresholdedrelu, celu, swish; alpha, gamma of selu."""
     for i in range(x.shape[0]):

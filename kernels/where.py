@@ -3,10 +3,11 @@
 import numpy as np
 
 from ._spec import reference
+from ._traits import Traits
 from .binary import broadcast, six
 
 
-@reference()
+@reference(traits=Traits(in_place=("a", "b")))
 def where(
     cond: "bool[d0:c0,d1:c1,d2:c2,d3:c3,d4:c4,d5:c5]",
     a: "f32[d0:a0,d1:a1,d2:a2,d3:a3,d4:a4,d5:a5]",

@@ -1,11 +1,11 @@
-"""Build the extension pycompress._pcx: the public header is also the cdef."""
+"""Build the extension pycompress._pcx: the public headers are also the cdef."""
 
 from pathlib import Path
 
 from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent.parent
-HEADER = (ROOT / "csrc" / "pycompress.h").read_text()
+HEADERS = ("pycompress_kernels.h", "pycompress.h")
 
 
 def files(pattern):
@@ -13,10 +13,15 @@ def files(pattern):
     return sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "csrc").rglob(pattern))
 
 
-cdef = HEADER.split("/* begin cdef */")[1].split("/* end cdef */")[0]
+def declarations(header):
+    """What stands between the two markers of a public header."""
+    text = (ROOT / "csrc" / header).read_text()
+    return text.split("/* begin cdef */")[1].split("/* end cdef */")[0]
+
 
 ffi = FFI()
-ffi.cdef(cdef)
+for header in HEADERS:
+    ffi.cdef(declarations(header))
 ffi.set_source(
     "pycompress._pcx",
     '#include "pycompress.h"',

@@ -148,7 +148,7 @@ def call(form: str, m: int, k: int, n: int, density: float, rng: np.random.Gener
     """One call of `form` on random data, ready to be timed."""
     kernel, _, window = form.partition(".")
     if kernel in ("qgemm", "qspmm"):
-        w = kernels.module("qgemm").proven(rng, n, k, int(window)) if window else _int8(rng, n, k)
+        w = kernels.module("qgemm").weights_for(rng, n, k, int(window)) if window else _int8(rng, n, k)
         tail = kernels.module("qgemm").epilogue(rng, m, n)
         a = rng.integers(0, 256, (m, k)).astype(np.uint8)
         args = {"a": a, "azp": np.broadcast_to(np.array([128], np.int32), (m,)), **tail}

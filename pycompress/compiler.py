@@ -259,6 +259,8 @@ def input_shapes_of(model: Model, shapes, images) -> dict[str, tuple[int, ...]]:
                     f"input_shapes: input {name!r}: a shape is a tuple of integers, got {shapes[name]!r}"
                 ) from None
             continue
+        if dims is None:
+            raise ModelError(f"input {name!r}: its shape is not declared; give input_shapes")
         dims = list(dims)
         for i, d in enumerate(dims):
             if not isinstance(d, int):

@@ -35,7 +35,8 @@ class Kernel:
         Raises
         ------
         ValueError
-            If an argument breaks the contract, or `isa` is not one that this CPU runs.
+            If an argument breaks the contract, or `isa` is not one that this CPU runs; if an output overlaps another
+            argument, unless the kernel goes element by element and both are the same array (traits: ``in_place``).
         """
         values = arguments(self.spec, args, kwargs)
         slots, keep = self.pack(values)
@@ -47,7 +48,8 @@ class Kernel:
     def ready(self, *args, isa: str | None = None, pool=None, **kwargs):
         """A function of no arguments that runs it on these arrays, what comes from the weights prepared once.
 
-        It reads and writes the arrays as they are at each call. For timing, and for layers that are called often.
+        It reads and writes the arrays as they are at each call, but for indices, which are checked and therefore
+        copied here. For timing, and for layers that are called often.
 
         Raises
         ------
@@ -89,8 +91,14 @@ class Kernel:
             i += 1
 
     def pack(self, values: dict[str, object]):
-        """(argument struct as u64 slots, what must stay alive), checked against the contract."""
+        """(argument struct as u64 slots, what must stay alive), checked against the contract.
+
+        What is checked value by value is copied first: others may write to the caller's array after the check.
+        """
+        indices = {a.name for a in self.spec.args if a.below is not None}
+        values = {n: x.copy() if n in indices and isinstance(x, np.ndarray) else x for n, x in values.items()}
         sizes = self.spec.bind(values)
+        self._check_outputs(values)
         slots = ffi.new("uint64_t[]", len(self.spec.slots))
         keep = []
         for i, (name, arg) in enumerate(self.spec.slots):
@@ -105,6 +113,32 @@ class Kernel:
                 slots[i] = x.__array_interface__["data"][0]
                 keep.append(x)
         return slots, keep
+
+    def _check_outputs(self, values: dict[str, object]) -> None:
+        """Raise where an output shares memory with another argument, other than elementwise in place."""
+        arrays = {n: x for n, x in values.items() if isinstance(x, np.ndarray)}
+        for name in self.spec.outputs:
+            for other, x in arrays.items():
+                if other == name or not _overlap(arrays[name], x):
+                    continue
+                if other not in self.spec.traits.in_place or not _same(arrays[name], x):
+                    raise ValueError(f"{self.name}: {name} overlaps {other}")
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays share a byte; where that takes long to find out, they count as if they did."""
+    if not np.may_share_memory(a, b):
+        return False
+    try:
+        return np.shares_memory(a, b, max_work=10000)
+    except RuntimeError:  # TooHardError, which has stood in two places
+        return True
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays have the same elements in the same places."""
+    place = a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
+    return place and a.dtype == b.dtype and a.shape == b.shape and a.strides == b.strides
 
 
 @cache

@@ -35,8 +35,8 @@ def _slot_packed(step: Step, slot: str, kernel: str, cache: dict) -> Step:
     weights = step.args[slot]
     if isinstance(weights, Dense):
         w = weights.w.reshape(len(weights.w), -1)
-        m = step.args["a"].shape[0] if "m" in signature(module(kernel).pack).parameters else 0
-        kind = f"{kernel}, few rows" if 0 < m <= module("spmm").FEW else kernel
+        m = step.args["a"].shape[0] if _depends_on_rows(kernel) else 0
+        kind = f"{kernel}, few rows" if 0 < m <= module(kernel).FEW else kernel
         packed = _once(cache, kind, w, lambda w: pack_for(kernel, w, m))
     elif isinstance(weights, Half):
         w = weights.w.reshape(len(weights.w), -1)
@@ -61,8 +61,12 @@ def _single(x: np.ndarray) -> np.ndarray:
 
 
 def pack_for(kernel: str, w: np.ndarray, m: int):
-    """Weights [n,k] as `kernel` reads them where they meet m rows; 0: that makes no difference."""
-    return module(kernel).pack(w, m=m) if m else module(kernel).pack(w)
+    """Weights [n,k] as `kernel` reads them where they meet m rows."""
+    return module(kernel).pack(w, m=m) if _depends_on_rows(kernel) else module(kernel).pack(w)
+
+
+def _depends_on_rows(kernel: str) -> bool:
+    return "m" in signature(module(kernel).pack).parameters
 
 
 def given(packed, names, slot: str = "w") -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -73,22 +73,18 @@ class Plan:
         return plan
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the plan as a safetensors file, whole or not at all."""
-        import tempfile  # here and below: what loading does without is imported when it is needed
+        """Write the plan as a safetensors file, whole or not at all.
 
-        folder, name = os.path.split(os.fspath(path))
-        handle, temporary = tempfile.mkstemp(dir=folder or ".", prefix=name, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                for chunk in self._chunks():
-                    file.write(chunk)
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        An existing file keeps its mode, and a link stays a link to the file that is written.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        from .formats import atomic  # here and below: what loading does without is imported when it is needed
+
+        atomic.write(path, self._chunks())
 
     def _chunks(self):
         if self._tensors is None:
@@ -140,18 +136,33 @@ class Plan:
 
     @property
     def labels(self) -> list[str] | None:
-        """Names of the classes, where the plan has them."""
-        return _read(self.metadata.get("pycompress.labels", "null"))
+        """Names of the classes, where the plan has them; PlanError if they are anything but a list of strings."""
+        return self._note("labels", None, lambda x: x is None or _list_of(x, str))
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Where the plan came from: library version, graph, producer, how it was compressed."""
-        return _read(self.metadata.get("pycompress.provenance", "{}"))
+        """Where the plan came from: library version, graph, producer, how it was compressed; PlanError if it is no dict of strings."""
+        return self._note("provenance", {}, lambda x: isinstance(x, dict) and _list_of(list(x.values()), str))
 
     @cached_property
     def notes(self) -> list[list[dict]]:
-        """Per program and step: node, op, reason, dtype, shapes, multiply-accumulates."""
-        return _read(self.metadata.get("pycompress.notes", "[]"))
+        """Per program and step: node, op, reason, dtype, shapes, multiply-accumulates; PlanError if they are anything else."""
+        return self._note("notes", [], lambda x: _list_of(x, list) and all(_is_note(n) for one in x for n in one))
+
+    def _note(self, key: str, default, fits: Callable[[object], bool]):
+        """What the metadata says as JSON under `key`: whoever wrote the file wrote it, so it is checked as the rest is."""
+        text = self.metadata.get(f"pycompress.{key}")
+        if text is None:
+            return default
+        import json
+
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise PlanError(f"plan: its {key} are not JSON: {type(error).__name__}: {error}") from None
+        if not fits(value):
+            raise PlanError(f"plan: its {key} are not of the form that this library writes")
+        return value
 
     @property
     def nbytes(self) -> int:
@@ -168,10 +179,18 @@ def raw(x: np.ndarray) -> memoryview:
     return memoryview(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
 
 
-def _read(text: str):
-    import json
+def _list_of(x, kind: type) -> bool:
+    return isinstance(x, list) and all(isinstance(item, kind) for item in x)
 
-    return json.loads(text)
+
+def _is_note(note) -> bool:
+    """Whether it is a note on a step: words, shapes and a count; what else it says nobody reads."""
+    return (
+        isinstance(note, dict)
+        and all(isinstance(note.get(key, ""), str) for key in ("node", "op", "reason", "dtype"))
+        and all(_list_of(note.get(key, []), int) for key in ("in", "out"))
+        and isinstance(note.get("macs", 0), int)
+    )
 
 
 def _opened(call, what: str):

@@ -268,7 +268,8 @@ class _Codes:
 def round_groups(w: np.ndarray, group: int, symmetric: bool = True, covariance: np.ndarray | None = None) -> Q4:
     """`w` float[n,k] in 4 bits, each group of columns with the scale of least squared error among some.
 
-    Scales are numbers of float16, unless the greatest is out of its range.
+    Scales are numbers of float16, unless one is so large that float16 does not hold it, or so small that rounding it
+    would move a weight by more than a sixteenth of a step: then all are float32.
 
     Parameters
     ----------
@@ -278,10 +279,11 @@ def round_groups(w: np.ndarray, group: int, symmetric: bool = True, covariance: 
         Of what the weights meet: the error is weighed by it, and errors are made to cancel where inputs are alike.
     """
     n, k = w.shape
-    top = float(np.abs(w).max(initial=0))
-    if top and not 1e-15 < top < 1e15:  # whose squares float32 does not hold
-        one = round_groups(w / np.float32(top), group, symmetric, covariance)
-        return Q4(one.w, one.scale * np.float32(top), one.zero, group)
+    huge = np.abs(w).max(1, initial=0, keepdims=True) > 1e30  # rows of which float32 would not hold sums
+    if huge.any():
+        by = np.where(huge, np.float32(2.0**100), np.float32(1))
+        one = round_groups(w / by, group, symmetric, covariance)
+        return Q4(one.w, one.scale * by, one.zero, group)
     c = _damped(covariance, w.shape)
     groups = -(-k // group)
     x = np.zeros((n, groups * group), np.float32)
@@ -292,7 +294,9 @@ def round_groups(w: np.ndarray, group: int, symmetric: bool = True, covariance: 
     weight = weight.reshape(groups, group)
     low, high = x.min(-1, initial=0), x.max(-1, initial=0)
     widest = np.where(-low > high, low, high) / -8 if symmetric else (high - low) / 15
-    half = 2.0**-14 < np.abs(widest).max(initial=0) < 2.0**15
+    wide = np.abs(widest[widest != 0])
+    half = 2.0**-17 <= wide.min(initial=1) and wide.max(initial=1) < 2.0**15
+    unit = np.ldexp(np.float32(1), np.minimum(-np.frexp(widest)[1], 126))[..., None]  # so that no square leaves float32
     best = np.full((n, groups), np.inf, np.float32)
     scale, zero = np.ones((n, groups), np.float32), np.full((n, groups), 8, np.uint8)
     codes = np.full(x.shape, 8, np.uint8)
@@ -301,7 +305,7 @@ def round_groups(w: np.ndarray, group: int, symmetric: bool = True, covariance: 
         s = np.where(s == 0, np.float32(1), s)
         z = np.full(s.shape, 8, np.float32) if symmetric else np.clip(np.rint(-low / s), 0, 15)
         q = np.clip(np.rint(x / s[..., None]) + z[..., None], 0, 15)
-        error = (np.square((q - z[..., None]) * s[..., None] - x) * weight).sum(-1)
+        error = (np.square(((q - z[..., None]) * s[..., None] - x) * unit) * weight).sum(-1)
         better = error < best
         best, scale, zero = np.where(better, error, best), np.where(better, s, scale), np.where(better, z, zero)
         codes[better] = q[better]

@@ -14,7 +14,7 @@ from .cpu import get_num_threads
 from .dtypes import BY_CODE, BY_NUMPY, NUMPY, numpy_type
 from .plan import Plan
 
-RECENT = 8  # plans that a session on a model keeps
+PLAN_CACHE_BYTES = 512 * 2**20
 
 
 class SessionOptions:
@@ -24,10 +24,14 @@ class SessionOptions:
     ----------
     intra_op_num_threads : int
         Threads of one run; 0 takes ``pycompress.get_num_threads()``.
+    plan_cache_bytes : int
+        Of a session on a model: how much memory its plans for different input shapes may take (activations and steps;
+        weights are shared). Beyond, those that ran longest ago are forgotten, and planned again when they are needed.
     """
 
-    def __init__(self, intra_op_num_threads: int = 0):
+    def __init__(self, intra_op_num_threads: int = 0, plan_cache_bytes: int = PLAN_CACHE_BYTES):
         self.intra_op_num_threads = intra_op_num_threads
+        self.plan_cache_bytes = plan_cache_bytes
 
     def __repr__(self):
         return f"SessionOptions(intra_op_num_threads={self.intra_op_num_threads!r})"
@@ -101,6 +105,12 @@ class _Runner:
         self.session = ffi.gc(session, lib.pcx_session_free)
         self.programs = [_Program(self.session, plan, i) for i in range(lib.pcx_plan_programs(plan.handle))]
 
+    @property
+    def nbytes(self) -> int:
+        """About the memory that this plan alone takes: activations, and what describes its steps."""
+        arenas = sum(lib.pcx_plan_arena(self.plan.handle, i) for i in range(len(self.programs)))
+        return arenas + 4 * sum(map(len, self.plan.metadata.values()))
+
 
 def _port(port) -> _Port:
     shape = tuple(port.shape[i] for i in range(port.rank))
@@ -129,12 +139,17 @@ class InferenceSession:
     """
 
     def __init__(self, model, sess_options: SessionOptions | None = None, *, base_dir: str | os.PathLike | None = None):
-        threads = (sess_options or SessionOptions()).intra_op_num_threads
+        options = sess_options or SessionOptions()
+        threads, budget = options.intra_op_num_threads, options.plan_cache_bytes
+        if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:
+            raise ValueError(f"plan_cache_bytes must be an integer of at least 0, got {budget!r}")
         if isinstance(threads, bool) or not isinstance(threads, int) or not 0 <= threads <= 1024:
             raise ValueError(f"intra_op_num_threads must be an integer from 0 to 1024, got {threads!r}")
         self._threads = threads or get_num_threads()
         plan = model if isinstance(model, Plan) else _as_plan(model)
-        self._source = _Fixed(plan, self._threads) if plan is not None else _Planner(model, self._threads, base_dir)
+        self._source = (
+            _Fixed(plan, self._threads) if plan is not None else _Planner(model, self._threads, base_dir, budget)
+        )
 
     def get_inputs(self) -> list[NodeArg]:
         """Name, shape and type of each input."""
@@ -324,9 +339,9 @@ class _Fixed:
 
 
 class _Planner:
-    """A model, planned for shapes as they come; the most recent plans are kept."""
+    """A model, planned for shapes as they come; as many of the most recent plans are kept as `budget` bytes hold."""
 
-    def __init__(self, model, threads: int, base_dir=None):
+    def __init__(self, model, threads: int, base_dir=None, budget: int = PLAN_CACHE_BYTES):
         try:
             from . import lower
         except ModuleNotFoundError as error:
@@ -340,17 +355,22 @@ class _Planner:
         self.declared = lower.declared_inputs(self.model)
         self.values = lower.value_inputs(self.model)
         self.runners: OrderedDict[tuple, _Runner] = OrderedDict()
-        self.lock = threading.Lock()
+        self.budget = budget
+        self.lock = threading.Lock()  # of `runners`: held for a moment only, so that shapes that are known always run
+        self.planning = threading.Lock()  # one plan is made at a time: plans share packed weights
         self.last: _Program | None = None
 
     def inputs(self):
-        return [NodeArg(n, list(shape), _type(numpy_type(NUMPY[dtype]))) for n, (dtype, shape) in self.declared.items()]
+        return [
+            NodeArg(n, list(shape or ()), _type(numpy_type(NUMPY[dtype])))
+            for n, (dtype, shape) in self.declared.items()
+        ]
 
     def outputs(self):
         from . import lower
 
         return [
-            NodeArg(name, list(shape), _type(numpy_type(NUMPY[dtype])))
+            NodeArg(name, list(shape or ()), _type(numpy_type(NUMPY[dtype])))
             for name, (dtype, shape) in lower.declared_outputs(self.model).items()
         ]
 
@@ -366,16 +386,31 @@ class _Planner:
         arrays = {n: _matched(n, feed[n], numpy_type(NUMPY[dtype])) for n, (dtype, _) in self.declared.items()}
         values = {n: arrays.pop(n) for n in self.declared if n in self.values}
         key = (tuple(x.shape for x in arrays.values()), tuple((x.shape, x.tobytes()) for x in values.values()))
-        with self.lock:
-            runner = self.runners.get(key)
-            if runner is None:
-                runner = self.runners[key] = self._plan({n: x.shape for n, x in arrays.items()}, values)
-                if len(self.runners) > RECENT:
-                    self.runners.popitem(last=False)
-                    forget_unused(self.model, [r.plan for r in self.runners.values()])
-            self.runners.move_to_end(key)
-            program = self.last = runner.programs[0]
+        runner = self._known(key)
+        if runner is None:
+            with self.planning:
+                runner = self._known(key)  # another thread may have planned it meanwhile
+                if runner is None:
+                    runner = self._plan({n: x.shape for n, x in arrays.items()}, values)
+                    if self._keep(key, runner):
+                        forget_unused(self.model, [r.plan for r in list(self.runners.values())])
+        program = self.last = runner.programs[0]
         return program, list(arrays.values())
+
+    def _known(self, key) -> _Runner | None:
+        with self.lock:
+            if key in self.runners:
+                self.runners.move_to_end(key)
+            return self.runners.get(key)
+
+    def _keep(self, key, runner: _Runner) -> bool:
+        """Adds a plan; True where others had to go for it."""
+        with self.lock:
+            self.runners[key] = runner
+            before, total = len(self.runners), sum(r.nbytes for r in self.runners.values())
+            while total > self.budget and len(self.runners) > 1:
+                total -= self.runners.popitem(last=False)[1].nbytes
+            return len(self.runners) < before
 
     def _plan(self, shapes, values) -> _Runner:
         from .compiler import lowered, program_plan

@@ -113,7 +113,9 @@ def csr(A) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     if indptr.dtype != indices.dtype:
         indptr, indices = indptr.astype(np.int64), indices.astype(np.int64)
     indptr, indices, data = straight(indptr), straight(indices), straight(data)
-    kind = _INTEGERS[indices.dtype]
+    kind = _INTEGERS[
+        indices.dtype
+    ]  # csrmm keeps to its arrays even where a caller's thread changes these after the check
     if lib.pcx_csr_check(m, k, len(indices), kind, pointer(_ANY, indptr), pointer(_ANY, indices)):
         raise ValueError(f"A: indptr must rise from 0 to at most {len(indices)}, and every index be in [0, {k})")
     if kind == lib.PCX_I64:

@@ -35,6 +35,7 @@ LAYERS = [  # a module may import those of its own line and of the lines above i
     {"__main__"},
 ]
 RANK = {name: i for i, names in enumerate(LAYERS) for name in names}
+COMPRESS = ["model", "choice", "calibration", "quantization", "pruning", "lowrank"]  # under them the passes
 APART = {"_build", "__init__"}  # the build script; the package itself, which hands out names of all layers
 
 
@@ -69,6 +70,28 @@ def test_imports_point_down():
     assert not wrong
 
 
+def test_passes_stand_on_their_rooms_and_no_room_on_a_later_one():
+    rank, wrong = {name: i for i, name in enumerate(COMPRESS)}, []
+    for path in sorted((ROOT / "pycompress" / "compress").rglob("*.py")):
+        parts = path.relative_to(ROOT / "pycompress" / "compress").with_suffix("").parts
+        for node in ast.parse(path.read_text()).body:  # at the top: imports for type checkers only do not count
+            if not (isinstance(node, ast.ImportFrom) and 1 <= node.level <= len(parts)):
+                continue
+            module = [*parts[: len(parts) - node.level], *(node.module or node.names[0].name).split(".")][0]
+            if rank.get(module, len(rank)) > rank.get(parts[0], len(rank)):
+                wrong.append(f"{'.'.join(parts)} imports {module}")
+    assert not wrong
+
+
+def test_no_pass_keeps_a_list_of_kernel_names():
+    names = set(kernels.NAMES)
+    for path in sorted((ROOT / "pycompress" / "optimize").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.Tuple, ast.List, ast.Set)):
+                said = [e.value for e in node.elts if isinstance(e, ast.Constant) and e.value in names]
+                assert len(said) < 3, f"{path.name}:{node.lineno}: {said}: ask the kernels' traits"
+
+
 def test_importing_pycompress_imports_neither_onnx_nor_numba_nor_the_kernels_pages():
     code = "import sys, pycompress; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
@@ -82,7 +105,7 @@ def test_one_stem_names_a_kernel_everywhere(name):
     assert (ROOT / "kernels" / f"{name}.py").is_file()
     assert (ROOT / "csrc" / name / f"{name}.c").is_file()
     assert (ROOT / "tests" / "kernels" / f"test_{name}.py").is_file()
-    header = (ROOT / "csrc" / "pycompress.h").read_text()
+    header = (ROOT / "csrc" / "pycompress_kernels.h").read_text()
     assert f"X({name})" in header and f"}} pcx_{name}_args;" in header
 
 

@@ -70,13 +70,13 @@ def products(w, group=1):
 @pytest.mark.parametrize("size", [1, 3])
 def test_integer_products_name_their_windows(T, size):
     k = 24 * size * size
-    w = kernels.module("qgemm").proven(np.random.default_rng(0), 40, k, T, size * size)
+    w = kernels.module("qgemm").weights_for(np.random.default_rng(0), 40, k, T, size * size)
     w = w.reshape(40, size, size, 24).transpose(0, 3, 1, 2)
     assert products(w)[0].endswith(f"; windows of {T} steps")
 
 
 def test_depthwise_products_name_their_windows():
-    w = kernels.module("qdwconv").proven(np.random.default_rng(0), 40, (3, 3), 7).reshape(40, 1, 3, 3)
+    w = kernels.module("qdwconv").weights_for(np.random.default_rng(0), 40, (3, 3), 7).reshape(40, 1, 3, 3)
     assert products(w, 40)[0].endswith("; windows of 7 pairs")
     assert products(np.full((40, 1, 3, 3), 127, np.int8), 40)[0].endswith("; full range: widened")
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pycompress as pc
+from pycompress import sparse
 from pycompress.layers import SparseLinear
 
 few = settings(max_examples=60, deadline=None, derandomize=True)
@@ -162,3 +163,20 @@ def test_results_are_not_written_over_the_matrix_that_is_read():
     for held in (indices.view(np.float32), data):
         with pytest.raises(ValueError, match="overlaps"):
             pc.spmm((indptr, indices, data, (2, 2)), np.ones(2, np.float32), held)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("columns", [1, 2, 70])
+@pytest.mark.parametrize("cpu", ["scalar", None])
+def test_indices_that_change_after_their_check_stay_in_range(dtype, columns, cpu, monkeypatch):
+    rng = np.random.default_rng(0)
+    indptr, indices = np.array([0, 40, 41, 600], np.int32), rng.integers(0, 9, 600).astype(np.int32)
+    data, X = rng.standard_normal(600).astype(dtype), rng.standard_normal((9, columns)).astype(dtype)
+    wild, last = indices.copy(), indptr.copy()
+    wild[::7], wild[5::11], last[-1] = 2**31 - 1, -1, 2**31 - 1
+    clamped = np.where((wild < 0) | (wild > 8), 8, wild)
+    if cpu:
+        monkeypatch.setattr(sparse, "cpu_mask", lambda: 0)
+    want = pc.spmm((indptr, clamped, data, (3, 9)), X)
+    monkeypatch.setattr(sparse, "csr", lambda A: (last, wild, data, (3, 9)))
+    np.testing.assert_array_equal(pc.spmm(None, X), want)

@@ -129,7 +129,7 @@ static void panels(const pcx_bspmm_args *p, const sgemm_rows *r, size_t begin, s
 
 static sgemm_split split_of(const pcx_bspmm_args *p)
 {
-    return sgemm_split_of(p->m, p->n, p->blocks / max_size(1, ceil_div(p->n, SGEMM_NR)), SGEMM_MB);
+    return sgemm_split_of(p->m, p->n, p->blocks / max_size(1, ceil_div(p->n, SGEMM_NR)), SGEMM_MB, SGEMM_TALL);
 }
 
 size_t bspmm_units_avx2(const void *args)

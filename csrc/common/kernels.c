@@ -1,9 +1,11 @@
-/* kernels.c - the list of kernels, which implementation a CPU gets, and sizes of types. */
+/* kernels.c - the list of kernels, which implementation a CPU gets, version, and sizes of types. */
 #include "pcx.h"
 
 #if !PCX_X86 && !PCX_ARM64 /* else cpu_x86.c, cpu_arm.c */
 uint32_t pcx_cpu(void) { return 0; }
 #endif
+
+const char *pcx_version(void) { return PCX_VERSION; }
 
 const pcx_impl *pcx_select(const pcx_kernel *kernel, uint32_t cpu)
 {

@@ -39,6 +39,50 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #  define PCX_TARGET_END _Pragma("GCC pop_options")
 #endif
 
+/*
+ * For kernels whose loops compilers vectorise: `name`_run(args, begin, end), inlined, compiled for each ISA, and
+ * `name`_impls, the table of them.  `name`_units stands before.
+ */
+#define PCX_LOOPS_FOR(name, isa, attribute)                                                              \
+    attribute static void name##_##isa(const void *args, size_t begin, size_t end, void *scratch)        \
+    {                                                                                                    \
+        (void)scratch;                                                                                   \
+        name##_run(args, begin, end);                                                                    \
+    }
+#if PCX_X86
+#  define PCX_LOOPS(name)                                                                                \
+      PCX_LOOPS_FOR(name, avx2, __attribute__((target("avx2,fma"))))                                     \
+      PCX_LOOPS_FOR(name, scalar, )                                                                      \
+      static const pcx_impl name##_impls[] = {                                                           \
+          { "avx2", PCX_AVX2, name##_units, name##_avx2, NULL, NULL, NULL },                             \
+          { "scalar", 0, name##_units, name##_scalar, NULL, NULL, NULL },                                \
+      };
+#else
+#  define PCX_LOOPS(name)                                                                                \
+      PCX_LOOPS_FOR(name, scalar, )                                                                      \
+      static const pcx_impl name##_impls[] = { { "scalar", 0, name##_units, name##_scalar, NULL, NULL, NULL } };
+#endif
+
+/*
+ * The functions of a table row of `kernel` from its portable driver, `kernel`_`driver`_units, _scratch and _run, and
+ * the micro-kernel `family`_micro_`isa`; PCX_DRIVEN names them in the row.
+ */
+#define PCX_DRIVER(kernel, driver, family, isa)                                                       \
+    PCX_HIDDEN extern const family##_micro family##_micro_##isa;                                      \
+    static size_t kernel##_units_##isa(const void *args)                                              \
+    {                                                                                                 \
+        return kernel##_##driver##_units(args, &family##_micro_##isa);                                \
+    }                                                                                                 \
+    static size_t kernel##_scratch_##isa(const void *args)                                            \
+    {                                                                                                 \
+        return kernel##_##driver##_scratch(args, &family##_micro_##isa);                              \
+    }                                                                                                 \
+    static void kernel##_##isa(const void *args, size_t begin, size_t end, void *scratch)             \
+    {                                                                                                 \
+        kernel##_##driver##_run(args, begin, end, scratch, &family##_micro_##isa);                    \
+    }
+#define PCX_DRIVEN(kernel, isa) kernel##_units_##isa, kernel##_##isa, kernel##_scratch_##isa
+
 #define PCX_INLINE static inline __attribute__((always_inline))
 #define PCX_NOINLINE __attribute__((noinline))
 #define PCX_MAYBE_UNUSED __attribute__((unused))
@@ -75,6 +119,18 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 
 /* From here on the compiler knows nothing about the integer or pointer x: it derives nothing from it in advance. */
 #define PCX_OPAQUE(x) __asm__ volatile("" : "+r"(x))
+
+#if PCX_X86
+/* r = EAX, EBX, ECX, EDX of a leaf of CPUID; the low half of XCR0, where CPUID says that there is XGETBV. */
+#  define PCX_CPUID(leaf, subleaf, r) \
+      __asm__ volatile("cpuid" : "=a"((r)[0]), "=b"((r)[1]), "=c"((r)[2]), "=d"((r)[3]) : "0"(leaf), "2"(subleaf))
+#  define PCX_XGETBV(low)                                                         \
+      do {                                                                        \
+          uint32_t high_;                                                         \
+          __asm__ volatile("xgetbv" : "=a"(low), "=d"(high_) : "c"((uint32_t)0)); \
+          (void)high_;                                                            \
+      } while (0)
+#endif
 
 #define PCX_MUL_OVERFLOW(a, b, out) __builtin_mul_overflow(a, b, out)
 #define PCX_ADD_OVERFLOW(a, b, out) __builtin_add_overflow(a, b, out)

@@ -12,8 +12,10 @@ static size_t csrmm_units(const void *args) { return ((const pcx_csrmm_args *)ar
             real *out = (real *)p->out + r * p->ldo; \
             for (size_t j = 0; j < p->m; j++) \
                 out[j] = 0; \
-            for (int32_t q = p->rows[r]; q < p->rows[r + 1]; q++) { \
-                const real *from = x + (size_t)p->index[q] * p->ldx; \
+            for (size_t q = csrmm_bound(p, r), last = csrmm_bound(p, r + 1); q < last; q++) { \
+                int32_t column; \
+                csrmm_columns(p, q, 1, &column); \
+                const real *from = x + (size_t)column * p->ldx; \
                 for (size_t j = 0; j < p->m; j++) \
                     out[j] += w[q] * from[j * p->incx]; \
             } \

@@ -34,14 +34,18 @@ static void PANEL_FILL(const pcx_csrmm_args *p, size_t column, size_t columns, T
 PCX_INLINE void PANEL_ROWS_OF(const pcx_csrmm_args *p, size_t first, size_t last, const TILE_REAL *panel,
                               TILE_REAL *out, size_t columns, const int nv)
 {
-    const int32_t *rows = p->rows, *index = p->index;
     const TILE_REAL *w = p->w;
+    int32_t index[CSRMM_CHUNK];
     for (size_t r = first; r < last; r++, out += p->ldo) {
         TILE_VECTOR sum[CSRMM_VECTORS];
         PCX_UNROLL
         for (int v = 0; v < nv; v++)
             sum[v] = PANEL_ZERO();
-        TILE(w, index, (size_t)rows[r], (size_t)rows[r + 1], (const char *)panel, nv * sizeof *sum, sum, nv);
+        for (size_t i = csrmm_bound(p, r), end = csrmm_bound(p, r + 1); i < end; i += CSRMM_CHUNK) {
+            const size_t count = min_size(CSRMM_CHUNK, end - i);
+            csrmm_columns(p, i, count, index);
+            TILE(w + i, index, 0, count, (const char *)panel, nv * sizeof *sum, sum, nv);
+        }
         PCX_UNROLL
         for (int v = 0; v < nv - 1; v++)
             PANEL_STORE(out + v * PANEL_LANES, sum[v]);

@@ -38,6 +38,10 @@ PCX_INLINE __m256d picked_f64(const double *x, const int32_t *index)
     return _mm256_set_m128d(pair_f64(x, index + 2), pair_f64(x, index));
 }
 
+PCX_INLINE __m256i load_8(const int32_t *x) { return _mm256_loadu_si256((const __m256i *)(const void *)x); }
+
+PCX_INLINE void store_8(int32_t *to, __m256i x) { _mm256_storeu_si256((__m256i *)(void *)to, x); }
+
 PCX_INLINE float total_f32(__m256 v)
 {
     __m128 sum = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -56,25 +60,32 @@ PCX_INLINE double total_f64(__m256d v)
     static void vector_##type(const pcx_csrmm_args *p, size_t first, size_t last) \
     { \
         enum { LANES = sizeof(vector) / sizeof(real), AHEAD = 2048 }; /* bytes to fetch, as csrmv does */ \
-        const int32_t *rows = p->rows, *index = p->index; \
+        const int32_t *index = p->index; \
         const real *w = p->w, *x = p->x; \
+        const __m256i most = _mm256_set1_epi32((int32_t)p->k - 1); \
+        int32_t columns[2 * LANES]; \
         for (size_t r = first; r < last; r++) { \
-            const size_t end = (size_t)rows[r + 1]; \
-            size_t i = (size_t)rows[r]; \
+            const size_t end = csrmm_bound(p, r + 1); \
+            size_t i = csrmm_bound(p, r); \
             vector even = zero(), odd = zero(); \
             for (; i + 2 * LANES <= end; i += 2 * LANES) { \
                 _mm_prefetch((const char *)(w + i) + AHEAD, _MM_HINT_T0); \
                 _mm_prefetch((const char *)(index + i) + AHEAD, _MM_HINT_T0); \
-                even = fma(load(w + i), picked_##type(x, index + i), even); \
-                odd = fma(load(w + i + LANES), picked_##type(x, index + i + LANES), odd); \
+                PCX_UNROLL \
+                for (int j = 0; j < 2 * LANES; j += 8) \
+                    store_8(columns + j, _mm256_min_epu32(load_8(index + i + j), most)); \
+                even = fma(load(w + i), picked_##type(x, columns), even); \
+                odd = fma(load(w + i + LANES), picked_##type(x, columns + LANES), odd); \
             } \
+            csrmm_columns(p, i, i < end ? end - i : 0, columns); \
+            size_t at = 0; \
             if (i + LANES <= end) { \
-                even = fma(load(w + i), picked_##type(x, index + i), even); \
-                i += LANES; \
+                even = fma(load(w + i), picked_##type(x, columns), even); \
+                at = LANES; \
             } \
             real sum = total_##type(add(even, odd)); \
-            for (; i < end; i++) \
-                sum += w[i] * x[index[i]]; \
+            for (; i + at < end; at++) \
+                sum += w[i + at] * x[columns[at]]; \
             ((real *)p->out)[r * p->ldo] = sum; \
         } \
     }

@@ -28,8 +28,8 @@ static const pcx_impl impls[] = {
 };
 
 const pcx_kernel pcx_csrmv = {
-    "csrmv", 1,
+    "csrmv", 2,
     "k x:f32[k] n nnz rows:i32[n+1]<nnz+1 index:u16[nnz]<k w:f32[nnz] bias?:f32[n] act act_params:f32[2] "
-    "residual?:f32[n] out:f32[n] where act<9,n<2147483648,k<=65536,nnz<2147483648",
+    "ldr residual?:f32[n] out:f32[n] where act<9,n<2147483648,k<=65536,nnz<2147483648",
     impls,
 };

@@ -26,17 +26,16 @@ PCX_INLINE void csrmv_walk(const pcx_csrmv_args *p, size_t begin, size_t end, cs
 {
     enum { TOGETHER = 64 };
     const size_t each = csrmv_rows(p), stop = min_size(end * each, p->n);
-    const pcx_epilogue tail = { p->bias, p->act, p->act_params, 0, p->residual };
     float sum[TOGETHER];
     for (size_t first = begin * each, next; first < stop; first = next) {
         next = min_size(first + TOGETHER, stop);
         for (size_t r = first; r < next; r++) {
             const int32_t from = p->rows[r], to = p->rows[r + 1];
             sum[r - first] = to > from ? sum_of(p, (size_t)from, (size_t)to) : 0;
-            if (p->bias)
-                sum[r - first] += p->bias[r];
+            if (p->tail.bias)
+                sum[r - first] += p->tail.bias[r];
         }
-        sgemm_finish(&tail, sum, p->residual ? p->residual + first : NULL, p->out + first, next - first);
+        sgemm_finish(&p->tail, sum, p->tail.residual ? p->tail.residual + first : NULL, p->out + first, next - first);
     }
 }
 

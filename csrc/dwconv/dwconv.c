@@ -39,11 +39,11 @@ static void dwconv_scalar(const void *args, size_t begin, size_t end, void *scra
                 dwconv_pixel(p, line / p->oh, line % p->oh, x, j, count, sum);
                 for (size_t v = 0; v < count; v++) {
                     float y = sum[v];
-                    if (p->bias)
-                        y += p->bias[j + v];
-                    if (p->residual)
-                        y += p->residual[pixel * p->ldr + j + v];
-                    p->out[pixel * p->ldo + j + v] = pcx_act(y, p->act, p->act_params);
+                    if (p->tail.bias)
+                        y += p->tail.bias[j + v];
+                    if (p->tail.residual)
+                        y += p->tail.residual[pixel * p->tail.ldr + j + v];
+                    p->out[pixel * p->ldo + j + v] = pcx_act(y, p->tail.act, p->tail.act_params);
                 }
             }
 }
@@ -56,9 +56,9 @@ static const pcx_impl impls[] = {
 };
 
 const pcx_kernel pcx_dwconv = {
-    "dwconv", 1,
-    "b ih iw ldx c x:f32[b,ih,iw:ldx,c] w:f32[kh*kw,c] kh kw sh sw dh dw pt pl bias?:f32[c] act act_params:f32[2] "
-    "oh ow ldr residual?:f32[b*oh*ow:ldr,c] ldo out:f32[b,oh,ow:ldo,c] "
+    "dwconv", 2,
+    "b ih iw ldx c x:f32[b,ih,iw:ldx,c] w:f32[kh*kw,c] kh kw sh sw dh dw pt pl oh ow bias?:f32[c] act act_params:f32[2] "
+    "ldr residual?:f32[b*oh*ow:ldr,c] ldo out:f32[b,oh,ow:ldo,c] "
     "where act<9,c<2147483648,kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1,b<2147483648,ih<2147483648,iw<2147483648,"
     "oh<2147483648,ow<2147483648,kh<2147483648,kw<2147483648,sh<2147483648,sw<2147483648,dh<2147483648,"
     "dw<2147483648,pt<2147483648,pl<2147483648",

@@ -86,12 +86,12 @@ static line line_of(const pcx_dwconv_args *p, const view *v, size_t image, size_
     l.p = p;
     l.w = p->w + l.ky * p->kw * p->c;
     l.ldw = p->c;
-    l.bias = p->bias;
+    l.bias = p->tail.bias;
     l.ldo = p->ldo;
     l.pixel = (image * p->oh + y) * p->ow;
     l.out = p->out + l.pixel * p->ldo;
-    l.slow = p->residual || p->act > PCX_ACT_CLIP;
-    pcx_act_bounds(p->act, p->act_params, &l.least, &l.greatest);
+    l.slow = p->tail.residual || p->tail.act > PCX_ACT_CLIP;
+    pcx_act_bounds(p->tail.act, p->tail.act_params, &l.least, &l.greatest);
     return l;
 }
 
@@ -99,10 +99,10 @@ static line line_of(const pcx_dwconv_args *p, const view *v, size_t image, size_
 PCX_NOINLINE static void store_slowly(const line *l, size_t x, size_t c, float *sum, size_t count)
 {
     const pcx_dwconv_args *p = l->p;
-    for (size_t i = 0; p->residual && i < count * LANES; i++)
-        sum[i] += p->residual[(l->pixel + x + i / LANES) * p->ldr + c + i % LANES];
+    for (size_t i = 0; p->tail.residual && i < count * LANES; i++)
+        sum[i] += p->tail.residual[(l->pixel + x + i / LANES) * p->tail.ldr + c + i % LANES];
     for (size_t t = 0; t < count; t++)
-        pcx_act_row_avx2(l->out + (x + t) * l->ldo + c, sum + t * LANES, LANES, p->act, p->act_params);
+        pcx_act_row_avx2(l->out + (x + t) * l->ldo + c, sum + t * LANES, LANES, p->tail.act, p->tail.act_params);
 }
 
 PCX_INLINE void store(const line *at, const line l, size_t x, size_t c, __m256 *sum, const int count)
@@ -277,9 +277,9 @@ static void line_rest(const line *l, size_t c, size_t c_end)
                     if (ix < p->iw)
                         y = fmaf(in[ix * l->ldx + j - l->c], p->w[(ky * p->kw + kx) * p->c + j], y);
                 }
-            y += p->bias ? p->bias[j] : 0;
-            y += p->residual ? p->residual[(l->pixel + x) * p->ldr + j] : 0;
-            p->out[(l->pixel + x) * p->ldo + j] = pcx_act(y, p->act, p->act_params);
+            y += p->tail.bias ? p->tail.bias[j] : 0;
+            y += p->tail.residual ? p->tail.residual[(l->pixel + x) * p->tail.ldr + j] : 0;
+            p->out[(l->pixel + x) * p->ldo + j] = pcx_act(y, p->tail.act, p->tail.act_params);
         }
 }
 

@@ -1,26 +1,52 @@
-/* dynquant.c - scalar and the table. */
-#include "dynquant.h"
+/* dynquant.c - loops, compiled once for each ISA.  A unit is a row: its range needs all of it. */
+#include "../common/round.h"
+
+enum { DYNQUANT_LANES = 64 };
+
+/* One row of k numbers. */
+PCX_INLINE void dynquant_row(const float *x, size_t k, uint8_t *out, float *out_scale, int32_t *out_zero)
+{
+    float low[DYNQUANT_LANES] = { 0 }, high[DYNQUANT_LANES] = { 0 };
+    const size_t whole = k / DYNQUANT_LANES * DYNQUANT_LANES;
+    for (size_t i = 0; i < whole; i += DYNQUANT_LANES)
+        for (size_t j = 0; j < DYNQUANT_LANES; j++) {
+            low[j] = x[i + j] < low[j] ? x[i + j] : low[j];
+            high[j] = x[i + j] > high[j] ? x[i + j] : high[j];
+        }
+    for (size_t i = whole; i < k; i++) {
+        low[0] = x[i] < low[0] ? x[i] : low[0];
+        high[0] = x[i] > high[0] ? x[i] : high[0];
+    }
+    for (size_t j = 1; j < DYNQUANT_LANES; j++) {
+        low[0] = low[j] < low[0] ? low[j] : low[0];
+        high[0] = high[j] > high[0] ? high[j] : high[0];
+    }
+    const float range = high[0] - low[0], scale = range > 0 ? range / 255 : 1;
+    const int32_t zero = pcx_rne(pcx_clamp(-low[0] / scale, 0, 255));
+    *out_scale = scale;
+    *out_zero = zero;
+    const float least = (float)-zero, greatest = (float)(255 - zero);
+    PCX_IVDEP
+    for (size_t i = 0; i < k; i++)
+        out[i] = (uint8_t)(pcx_rne(pcx_clamp(x[i] / scale, least, greatest)) + zero);
+}
+
+PCX_INLINE void dynquant_run(const void *args, size_t begin, size_t end)
+{
+    const pcx_dynquant_args *p = args;
+    for (size_t i = begin; i < end; i++)
+        dynquant_row(p->x + i * p->ldx, p->k, p->out + i * p->ldo, p->out_scale + i, p->out_zero + i);
+}
 
 static size_t dynquant_units(const void *args)
 {
     return ((const pcx_dynquant_args *)args)->m;
 }
 
-static void dynquant_scalar(const void *args, size_t begin, size_t end, void *scratch)
-{
-    (void)scratch;
-    dynquant_run(args, begin, end);
-}
-
-static const pcx_impl impls[] = {
-#if PCX_X86
-    { "avx2", PCX_AVX2, dynquant_units, dynquant_avx2, NULL, NULL, NULL },
-#endif
-    { "scalar", 0, dynquant_units, dynquant_scalar, NULL, NULL, NULL },
-};
+PCX_LOOPS(dynquant)
 
 const pcx_kernel pcx_dynquant = {
     "dynquant", 2,
     "m ldx k x:f32[m:ldx,k] ldo out:u8[m:ldo,k] out_scale:f32[m] out_zero:i32[m]",
-    impls,
+    dynquant_impls,
 };

@@ -163,7 +163,7 @@ static void expanded(const pcx_hgemm_args *p, sgemm_rows *r, size_t first, size_
 size_t hgemm_units_avx2(const void *args)
 {
     const pcx_hgemm_args *p = args;
-    const sgemm_split s = sgemm_split_of(p->m, p->n, p->k, SGEMM_MB);
+    const sgemm_split s = sgemm_split_of(p->m, p->n, p->k, SGEMM_MB, SGEMM_TALL);
     return s.blocks * s.groups;
 }
 
@@ -178,7 +178,7 @@ size_t hgemm_scratch_avx2(const void *args)
 void hgemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_hgemm_args *p = args;
-    const sgemm_split s = sgemm_split_of(p->m, p->n, p->k, SGEMM_MB);
+    const sgemm_split s = sgemm_split_of(p->m, p->n, p->k, SGEMM_MB, SGEMM_TALL);
     const size_t at_once = panels_at_once(p->k);
     sgemm_rows rows;
     rows.lines = rows.runs = 1;

@@ -1,5 +1,49 @@
-/* layernorm.c - scalar and the table. */
-#include "layernorm.h"
+/* layernorm.c - loops, compiled once for each ISA.  A unit is a row; sums go in LAYERNORM_LANES lanes. */
+#include "../common/pcx.h"
+
+#include <math.h>
+
+enum { LAYERNORM_LANES = 32 };
+
+/* The mean of x - shift, or of its square. */
+PCX_INLINE float layernorm_mean(const float *x, size_t n, float shift, int square)
+{
+    float t[LAYERNORM_LANES] = { 0 };
+    const size_t whole = n / LAYERNORM_LANES * LAYERNORM_LANES;
+    for (size_t i = 0; i < whole; i += LAYERNORM_LANES)
+        for (size_t j = 0; j < LAYERNORM_LANES; j++) {
+            const float v = x[i + j] - shift;
+            t[j] += square ? v * v : v;
+        }
+    for (size_t j = 0; j < n - whole; j++) {
+        const float v = x[whole + j] - shift;
+        t[j] += square ? v * v : v;
+    }
+    for (size_t w = LAYERNORM_LANES / 2; w; w /= 2)
+        for (size_t j = 0; j < w; j++)
+            t[j] += t[j + w];
+    return t[0] / (float)n;
+}
+
+PCX_INLINE void layernorm_run(const void *args, size_t begin, size_t end)
+{
+    const pcx_layernorm_args *p = args;
+    for (size_t i = begin; i < end; i++) {
+        const float *x = p->x + i * p->n;
+        float *out = p->out + i * p->n;
+        const float mean = p->rms ? 0 : layernorm_mean(x, p->n, 0, 0);
+        const float deviation = sqrtf(layernorm_mean(x, p->n, mean, 1) + p->epsilon[0]);
+        PCX_IVDEP
+        for (size_t j = 0; j < p->n; j++)
+            out[j] = (x[j] - mean) / deviation;
+        if (p->scale)
+            for (size_t j = 0; j < p->n; j++)
+                out[j] *= p->scale[j];
+        if (p->bias)
+            for (size_t j = 0; j < p->n; j++)
+                out[j] += p->bias[j];
+    }
+}
 
 static size_t layernorm_units(const void *args)
 {
@@ -7,21 +51,10 @@ static size_t layernorm_units(const void *args)
     return p->m;
 }
 
-static void layernorm_scalar(const void *args, size_t begin, size_t end, void *scratch)
-{
-    (void)scratch;
-    layernorm_run(args, begin, end);
-}
-
-static const pcx_impl impls[] = {
-#if PCX_X86
-    { "avx2", PCX_AVX2, layernorm_units, layernorm_avx2, NULL, NULL, NULL },
-#endif
-    { "scalar", 0, layernorm_units, layernorm_scalar, NULL, NULL, NULL },
-};
+PCX_LOOPS(layernorm)
 
 const pcx_kernel pcx_layernorm = {
     "layernorm", 1,
     "m n x:f32[m,n] scale?:f32[n] bias?:f32[n] epsilon:f32[1] rms out:f32[m,n]",
-    impls,
+    layernorm_impls,
 };

@@ -17,9 +17,13 @@ static void lowrank_scalar(const void *args, size_t begin, size_t end, void *scr
     }
 }
 
-static const pcx_impl impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, lowrank_units_avx2, lowrank_avx2, lowrank_scratch_avx2, NULL, NULL },
+PCX_DRIVER(lowrank, rows, sgemm, avx2)
+#endif
+
+static const pcx_impl lowrank_impls[] = {
+#if PCX_X86
+    { "avx2", PCX_AVX2, PCX_DRIVEN(lowrank, avx2), NULL, NULL },
 #endif
     { "scalar", 0, lowrank_units, lowrank_scalar, lowrank_scratch, NULL, NULL },
 };
@@ -29,5 +33,5 @@ const pcx_kernel pcx_lowrank = {
     "m lda k a:f32[m:lda,k] r u:f32[ceil(r/16),k,16] mid_bias?:f32[r] mid_act mid_params:f32[2] "
     "n v:f32[ceil(n/16),r,16] bias?:f32[n] act act_params:f32[2] ldr residual?:f32[m:ldr,n] ldo out:f32[m:ldo,n] "
     "where mid_act<9,act<9,m<2147483648,n<2147483648,k<2147483648,r<2147483648",
-    impls,
+    lowrank_impls,
 };

@@ -24,17 +24,16 @@ static inline size_t lowrank_width(const pcx_lowrank_args *p) { return round_up(
  * Rows of a block: enough to read the weights for, and few enough that the next product finds h near; the blocks as
  * equal as can be, and an even number of them, so that no thread waits long for another.
  */
-static inline size_t lowrank_rows(size_t m)
+static inline size_t lowrank_block(size_t m)
 {
     enum { MOST = 8 * SGEMM_TALL, LEAST = 4 * SGEMM_TALL };
     const size_t blocks = round_up(max_size(ceil_div(m, MOST), 1), m < 4 * LEAST ? 2 : 4);
     return max_size(ceil_div(m, blocks), LEAST);
 }
 
-#if PCX_X86
-PCX_HIDDEN void lowrank_avx2(const void *args, size_t begin, size_t end, void *scratch);
-PCX_HIDDEN size_t lowrank_units_avx2(const void *args);
-PCX_HIDDEN size_t lowrank_scratch_avx2(const void *args);
-#endif
+/* lowrank_rows.c: the driver, for any micro-kernel of sgemm.  See PCX_DRIVER. */
+PCX_HIDDEN size_t lowrank_rows_units(const void *args, const sgemm_micro *micro);
+PCX_HIDDEN size_t lowrank_rows_scratch(const void *args, const sgemm_micro *micro);
+PCX_HIDDEN void lowrank_rows_run(const void *args, size_t begin, size_t end, void *scratch, const sgemm_micro *micro);
 
 #endif

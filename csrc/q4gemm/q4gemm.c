@@ -35,7 +35,7 @@ static void q4gemm_scalar(const void *args, size_t begin, size_t end, void *scra
 {
     const pcx_q4gemm_args *p = args;
     const q4_grid g = q4_split(p);
-    const qtail tail = q4_tail(p);
+    const qtail tail = qtail_of_floats(&p->output, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
         const size_t panel = u % g.panels, j = panel * Q4_NR, cols = min_size(Q4_NR, p->n - j);

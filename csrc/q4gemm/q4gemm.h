@@ -26,14 +26,6 @@ static inline q4_grid q4_split(const pcx_q4gemm_args *p)
     return g;
 }
 
-/* The tail: all that follows the sum is there from pcx_qepilogue, but for the scale, which is not by column. */
-static inline qtail q4_tail(const pcx_q4gemm_args *p)
-{
-    const pcx_qepilogue q = { NULL, p->colsum /* any: it is not used */, p->clamp, p->lut, p->add_scale, p->add_zero,
-                              p->ldr, p->residual, p->act, p->act_params };
-    return qtail_make(&q, p->ot);
-}
-
 PCX_HIDDEN pcx_size_fn q4gemm_units;
 PCX_HIDDEN pcx_run_fn q4gemm_avx2;
 PCX_HIDDEN pcx_size_fn q4gemm_avx2_scratch;

@@ -5,7 +5,7 @@
  */
 #include "q4gemm.h"
 
-#include "../qgemm/qgemm_step.h"
+#include "../qgemm/qgemm_step_avx2.h"
 #include "q4gemm_tail.h"
 
 #if PCX_X86
@@ -357,7 +357,7 @@ void q4gemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_q4gemm_args *p = args;
     const q4_grid g = q4_split(p);
-    const qtail tail = q4_tail(p);
+    const qtail tail = qtail_of_floats(&p->output, p->ot);
     _Alignas(32) float v[Q4_MR][Q4_NR];
     room m = { 0 };
     if (begin >= end)

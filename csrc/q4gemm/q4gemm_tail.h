@@ -2,6 +2,7 @@
 #ifndef PCX_Q4GEMM_TAIL_H
 #define PCX_Q4GEMM_TAIL_H
 
+#include "../common/qepilogue_avx2.h"
 #include "q4gemm.h"
 
 #if PCX_X86
@@ -25,9 +26,9 @@ static ending ending_make(const pcx_q4gemm_args *p, const qtail *tail, size_t j)
         e.offset[c] = (float)(int32_t)((uint32_t)p->azp[0] - 128) * e.colsum[c];
     if (p->bias)
         memcpy(e.bias, p->bias + j, cols * sizeof *e.bias);
-    e.bounds = tail->mode == QT_F32 && cols == Q4_NR && p->act <= PCX_ACT_CLIP;
-    pcx_act_bounds(p->act, p->act_params, &e.low, &e.high);
-    e.plus = p->act == PCX_ACT_RELU ? 0.0f : -0.0f;
+    e.bounds = tail->mode == QT_F32 && cols == Q4_NR && p->output.act <= PCX_ACT_CLIP;
+    pcx_act_bounds(p->output.act, p->output.act_params, &e.low, &e.high);
+    e.plus = p->output.act == PCX_ACT_RELU ? 0.0f : -0.0f;
     return e;
 }
 
@@ -49,7 +50,7 @@ PCX_INLINE void finish_bytes(const int by_row, const pcx_q4gemm_args *p, const e
     const qt_columns *const c = &e->columns;
     const __m256 bias[2] = { _mm256_load_ps(e->bias), _mm256_load_ps(e->bias + 8) };
     const uint8_t *theirs = qt_theirs(c, i);
-    const size_t next = theirs ? 2 * p->ldr : 0;
+    const size_t next = theirs ? 2 * p->output.ldr : 0;
     for (size_t r = 0; r < rows; r += 2, theirs += next) {
         const size_t two = r + 1 < rows;
         __m256 y[4];

@@ -1,4 +1,5 @@
 /* qbinary_avx2.c - 32 elements at a time, where they are neighbours or one number for all. */
+#include "../common/qepilogue_avx2.h"
 #include "qbinary.h"
 
 #if PCX_X86

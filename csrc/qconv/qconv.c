@@ -3,12 +3,12 @@
 
 static size_t qconv_units(const void *args)
 {
-    const qconv_grid g = qconv_split(args);
+    const qconv_grid g = qconv_split(args, 1);
     return g.blocks * g.groups;
 }
 
 /* sum += the products of one window with one panel; unsigned, since sums wrap. */
-static void window(const pcx_qconv_args *p, const qconv_place *at, const int8_t *w, const uint32_t *zw,
+static void qconv_window(const pcx_qconv_args *p, const qconv_place *at, const int8_t *w, const uint32_t *zw,
                    uint32_t sum[QGEMM_NR])
 {
     const uint32_t zero = (uint32_t)p->xzp[0];
@@ -27,9 +27,8 @@ static void window(const pcx_qconv_args *p, const qconv_place *at, const int8_t 
 static void qconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qconv_args *p = args;
-    const qconv_grid g = qconv_split(p);
-    const pcx_qepilogue q = qconv_tail(p);
-    const qtail tail = qtail_make(&q, p->ot);
+    const qconv_grid g = qconv_split(p, 1);
+    const qtail tail = qtail_make(&p->tail, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
         const size_t top = u / g.groups * g.rows, bottom = min_size(top + g.rows, g.pixels);
@@ -38,7 +37,7 @@ static void qconv_scalar(const void *args, size_t begin, size_t end, void *scrat
             const size_t j = panel * QGEMM_NR, cols = min_size(QGEMM_NR, p->n - j);
             uint32_t start[QGEMM_NR] = { 0 }, zw[QGEMM_NR] = { 0 };
             for (size_t c = 0; c < cols; c++) {
-                start[c] = p->bias ? (uint32_t)p->bias[j + c] : 0;
+                start[c] = p->tail.bias ? (uint32_t)p->tail.bias[j + c] : 0;
                 zw[c] = p->wzp ? (uint32_t)p->wzp[j + c] : 0;
             }
             for (size_t i = top; i < bottom; i++) {
@@ -46,29 +45,35 @@ static void qconv_scalar(const void *args, size_t begin, size_t end, void *scrat
                 uint32_t sum[QGEMM_NR];
                 memcpy(sum, start, sizeof sum);
                 if (p->c)
-                    window(p, &at, p->w + panel * g.steps * QGEMM_STEP, zw, sum);
+                    qconv_window(p, &at, p->w + panel * g.steps * QGEMM_STEP, zw, sum);
                 qtail_row(&tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
             }
         }
     }
 }
 
-static const pcx_impl impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, qconv_units, qconv_avx2, qconv_avx2_scratch, qconv_prepared, qconv_prepare },
+PCX_DRIVER(qconv, rows, qgemm, avxvnni)
+PCX_DRIVER(qconv, rows, qgemm, avx2)
+#endif
+
+static const pcx_impl qconv_impls[] = {
+#if PCX_X86
+    { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qconv, avxvnni), NULL, NULL },
+    { "avx2", PCX_AVX2, PCX_DRIVEN(qconv, avx2), qconv_rows_prepared, qconv_rows_prepare },
 #endif
     { "scalar", 0, qconv_units, qconv_scalar, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_qconv = {
-    "qconv", 1,
+    "qconv", 2,
     "b ih iw ldx c x:u8[b,ih,iw:ldx,c] xzp:i32[1] n w:i8[ceil(n/16),kh*kw,ceil(c/4),16,4] "
     "kh kw sh sw dh dw pt pl colsum:i32[n] wzp?:i32[n] "
-    "bias?:i32[n] scale?:f32[n] clamp?:i32[3] lut?:u8[256] add_scale?:f32[2] add_zero?:i32[5] "
-    "oh ow ldr residual?:u8[b*oh*ow:ldr,n] act act_params:f32[2] prepared:prepared "
+    "oh ow bias?:i32[n] scale?:f32[n] clamp?:i32[3] lut?:u8[256] add_scale?:f32[2] add_zero?:i32[5] "
+    "ldr residual?:u8[b*oh*ow:ldr,n] act act_params:f32[2] prepared:prepared "
     "ldo ot out:{u8,i32,f32}ot[b,oh,ow:ldo,n] where act<9,n<2147483648,c<2147483648,kh*kw*c<=65536,"
     "kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1,b<2147483648,ih<2147483648,"
     "iw<2147483648,oh<2147483648,ow<2147483648,kh<2147483648,kw<2147483648,sh<2147483648,sw<2147483648,"
     "dh<2147483648,dw<2147483648,pt<2147483648,pl<2147483648",
-    impls,
+    qconv_impls,
 };

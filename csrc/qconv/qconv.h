@@ -13,13 +13,14 @@ typedef struct {
 
 enum { QCONV_PANELS = 4 }; /* pixels next to padding are gathered once for so many */
 
-static inline qconv_grid qconv_split(const pcx_qconv_args *p)
+/* Blocks are a multiple of mr rows. */
+static inline qconv_grid qconv_split(const pcx_qconv_args *p, size_t mr)
 {
     qconv_grid g = { .pixels = p->n ? p->b * p->oh * p->ow : 0, .steps = p->c ? p->kh * p->kw * ceil_div(p->c, 4) : 0 };
     /* About 24 KiB of pixels gathered. */
-    const size_t most = min_size(max_size(6144 / max_size(g.steps, 1) / QGEMM_MR * QGEMM_MR, 24), 384);
+    const size_t most = min_size(max_size(6144 / max_size(g.steps, 1) / mr * mr, 24), 384);
     g.blocks = ceil_div(g.pixels, most);
-    g.rows = g.blocks ? round_up(ceil_div(g.pixels, g.blocks), QGEMM_MR) : 0;
+    g.rows = g.blocks ? round_up(ceil_div(g.pixels, g.blocks), mr) : 0;
     g.panels = ceil_div(p->n, QGEMM_NR);
     g.groups = ceil_div(g.panels, QCONV_PANELS);
     return g;
@@ -43,14 +44,13 @@ static inline const uint8_t *qconv_tap(const pcx_qconv_args *p, const qconv_plac
     return y < p->ih && x < p->iw ? p->x + ((at->image * p->ih + y) * p->iw + x) * p->ldx : NULL;
 }
 
-static inline pcx_qepilogue qconv_tail(const pcx_qconv_args *p)
-{
-    return (pcx_qepilogue){ p->bias,     p->scale, p->clamp,    p->lut, p->add_scale,
-                            p->add_zero, p->ldr,   p->residual, p->act, p->act_params };
-}
+/* qconv_rows.c: the driver, for any micro-kernel of qgemm.  See PCX_DRIVER. */
+PCX_HIDDEN size_t qconv_rows_units(const void *args, const qgemm_micro *micro);
+PCX_HIDDEN size_t qconv_rows_scratch(const void *args, const qgemm_micro *micro);
+PCX_HIDDEN void qconv_rows_run(const void *args, size_t begin, size_t end, void *scratch, const qgemm_micro *micro);
 
-PCX_HIDDEN pcx_run_fn qconv_avx2;
-PCX_HIDDEN pcx_size_fn qconv_avx2_scratch, qconv_prepared;
-PCX_HIDDEN pcx_prepare_fn qconv_prepare;
+/* As qgemm_rows_prepared. */
+PCX_HIDDEN pcx_size_fn qconv_rows_prepared;
+PCX_HIDDEN pcx_prepare_fn qconv_rows_prepare;
 
 #endif

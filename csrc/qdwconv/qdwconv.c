@@ -15,8 +15,8 @@ static void pixel(const pcx_qdwconv_args *p, const qtail *tail, size_t y, size_t
     const size_t image = y / p->oh, top = y % p->oh * p->sh - p->pt, left = x * p->sw - p->pl; /* wrap outside */
     const uint32_t zero = (uint32_t)p->xzp[0];
     uint32_t sum[BLOCK] = { 0 }; /* unsigned, since sums wrap */
-    if (p->bias)
-        memcpy(sum, p->bias + j, cols * sizeof *sum);
+    if (p->tail.bias)
+        memcpy(sum, p->tail.bias + j, cols * sizeof *sum);
     for (size_t ky = 0; ky < p->kh; ky++)
         for (size_t kx = 0; kx < p->kw; kx++) {
             const size_t iy = top + ky * p->dh, ix = left + kx * p->dw;
@@ -35,8 +35,7 @@ void qdwconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qdwconv_args *p = args;
     const qdwconv_grid g = qdwconv_split(p);
-    const pcx_qepilogue q = qdwconv_tail(p);
-    const qtail tail = qtail_make(&q, p->ot);
+    const qtail tail = qtail_make(&p->tail, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
         const qdwconv_strip s = qdwconv_strip_at(p, &g, u / g.slices);
@@ -47,21 +46,25 @@ void qdwconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
     }
 }
 
-static const pcx_impl impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, qdwconv_units, qdwconv_avx2, qdwconv_avx2_scratch, qdwconv_prepared, qdwconv_prepare },
+PCX_DRIVER(qdwconv, lines, qdwconv, avx2)
+#endif
+
+static const pcx_impl qdwconv_impls[] = {
+#if PCX_X86
+    { "avx2", PCX_AVX2, PCX_DRIVEN(qdwconv, avx2), qdwconv_lines_prepared, qdwconv_lines_prepare },
 #endif
     { "scalar", 0, qdwconv_units, qdwconv_scalar, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_qdwconv = {
-    "qdwconv", 1,
+    "qdwconv", 2,
     "b ih iw ldx c x:u8[b,ih,iw:ldx,c] xzp:i32[1] w:i8[kh*kw,c] kh kw sh sw dh dw pt pl colsum:i32[c] wzp?:i32[c] "
-    "bias?:i32[c] scale?:f32[c] clamp?:i32[3] lut?:u8[256] add_scale?:f32[2] add_zero?:i32[5] "
-    "oh ow ldr residual?:u8[b*oh*ow:ldr,c] act act_params:f32[2] prepared:prepared "
+    "oh ow bias?:i32[c] scale?:f32[c] clamp?:i32[3] lut?:u8[256] add_scale?:f32[2] add_zero?:i32[5] "
+    "ldr residual?:u8[b*oh*ow:ldr,c] act act_params:f32[2] prepared:prepared "
     "ldo ot out:{u8,i32,f32}ot[b,oh,ow:ldo,c] where act<9,c<2147483648,kh*kw<=65536,"
     "kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1,b<2147483648,ih<2147483648,"
     "iw<2147483648,oh<2147483648,ow<2147483648,kh<2147483648,kw<2147483648,sh<2147483648,sw<2147483648,"
     "dh<2147483648,dw<2147483648,pt<2147483648,pl<2147483648",
-    impls,
+    qdwconv_impls,
 };

@@ -2,7 +2,7 @@
 #ifndef PCX_QDWCONV_H
 #define PCX_QDWCONV_H
 
-#include "../common/qepilogue.h"
+#include "qdwconv_line.h"
 
 /*
  * The units: strips of output pixels times slices of channels, those of one strip together: what a thread reads are
@@ -50,14 +50,16 @@ static inline qdwconv_strip qdwconv_strip_at(const pcx_qdwconv_args *p, const qd
     return (qdwconv_strip){ strip / g->segments, first, first < p->ow ? min_size(g->width, p->ow - first) : 0 };
 }
 
-static inline pcx_qepilogue qdwconv_tail(const pcx_qdwconv_args *p)
-{
-    return (pcx_qepilogue){ p->bias,     p->scale, p->clamp,    p->lut, p->add_scale,
-                            p->add_zero, p->ldr,   p->residual, p->act, p->act_params };
-}
+PCX_HIDDEN pcx_run_fn qdwconv_scalar;
 
-PCX_HIDDEN pcx_run_fn qdwconv_scalar, qdwconv_avx2;
-PCX_HIDDEN pcx_size_fn qdwconv_avx2_scratch, qdwconv_prepared;
-PCX_HIDDEN pcx_prepare_fn qdwconv_prepare;
+/* qdwconv_lines.c: the driver, for any micro-kernel.  See PCX_DRIVER. */
+PCX_HIDDEN size_t qdwconv_lines_units(const void *args, const qdwconv_micro *micro);
+PCX_HIDDEN size_t qdwconv_lines_scratch(const void *args, const qdwconv_micro *micro);
+PCX_HIDDEN void qdwconv_lines_run(const void *args, size_t begin, size_t end, void *scratch,
+                                  const qdwconv_micro *micro);
+
+/* Int16 accumulation: `prepared` is qdwconv_acc16[groups]. */
+PCX_HIDDEN pcx_size_fn qdwconv_lines_prepared;
+PCX_HIDDEN pcx_prepare_fn qdwconv_lines_prepare;
 
 #endif

@@ -1,140 +1,82 @@
-/* qdwconv_avx2.c - lines of images through qdwconv_line.h. */
-#include "qdwconv.h"
-#include "qdwconv_line.h"
+/* qdwconv_avx2.c - lines of a depthwise convolution, 32 channels at a time, taps in pairs: qdwconv_acc16.h. */
+#include "qdwconv_pixels.h"
+#include "qdwconv_slide.h"
 
 #if PCX_X86
+PCX_TARGET("avx2,fma")
 
-/* What a thread needs, cut from its scratch. */
-typedef struct {
-    const uint8_t **row;
-    uint8_t *padding; /* a line of xzp, for rows outside the image */
-    uint8_t *rest;    /* where c < 32: the end of x with room behind, since reads reach beyond it */
-    void *proofs;     /* where nothing is prepared, or weights have zero points, which need not be constant */
-    void *line;       /* qdw_line_bytes */
-} room;
-
-/* Bytes from the first to the last of a line of x; 0 without any. */
-static size_t line_bytes(const pcx_qdwconv_args *p)
+static size_t qdwconv_avx2_scratch(size_t kh, size_t kw, size_t c)
 {
-    return p->b && p->ih && p->iw ? (p->iw - 1) * p->ldx + p->c : 0;
+    return dw_taps_at(c) + round_up((kh * kw + 1) * sizeof(uintptr_t), 64);
 }
 
-/* The bytes of a room; with `scratch`, also the room. */
-static size_t room_make(const pcx_qdwconv_args *p, char *scratch, room *r)
+/* Channels [j, j + count) of an array of words that may be NULL, as 32 with zeros behind. */
+PCX_INLINE const void *all32(const void *array, size_t j, size_t count, void *room)
 {
-    const size_t padding = round_up(p->kh * sizeof *r->row, 64), line = round_up(line_bytes(p) + 2 * QDW_NC, 64);
-    const size_t rest = padding + line, proofs = rest + (p->c < QDW_NC ? line : 0);
-    const size_t lines = proofs + (p->prepared && !p->wzp ? 0 : round_up(qdwconv_acc16_bytes(p->kh, p->kw, p->c), 64));
-    if (scratch)
-        *r = (room){ (const uint8_t **)scratch, (uint8_t *)scratch + padding, (uint8_t *)scratch + rest,
-                     scratch + proofs, scratch + lines };
-    return lines + qdw_line_bytes(p->kh, p->kw, p->c);
+    if (array && count == QDW_NC)
+        return (const char *)array + j * 4;
+    memset(room, 0, 4 * QDW_NC);
+    if (array)
+        memcpy(room, (const char *)array + j * 4, count * 4);
+    return room;
 }
 
-size_t qdwconv_avx2_scratch(const void *args) { return room_make(args, NULL, NULL); }
-
-/* Bytes of x. */
-static size_t image_bytes(const pcx_qdwconv_args *p)
+/* Quarter v of 32 words. */
+PCX_INLINE __m256i quarter(const void *words, int v)
 {
-    return line_bytes(p) ? (p->b * p->ih - 1) * p->iw * p->ldx + line_bytes(p) : 0;
+    const char *at = (const char *)words + 16 * v;
+    return _mm256_loadu2_m128i((const __m128i *)(at + 64), (const __m128i *)at);
 }
 
-/* What does not depend on the units. */
-static void room_fill(const pcx_qdwconv_args *p, room *r)
+/* What every pixel has in common: acc = sum a w - azp (colsum - taps wzp) + bias; windows start off by `fix`. */
+static void group_make(const qdw_layer *l, size_t index, dw_group *to)
 {
-    const size_t all = image_bytes(p), rest = min_size(all, line_bytes(p) + QDW_NC);
-    memset(r->padding, (uint8_t)p->xzp[0], line_bytes(p) + QDW_NC);
-    if (p->c < QDW_NC && rest)
-        memcpy(r->rest, p->x + all - rest, rest);
-    if (!p->prepared || p->wzp)
-        qdwconv_acc16_make(p->kh, p->kw, p->c, p->w, p->wzp, r->proofs);
-}
-
-/* Column x of line y of an image, in r->rest where reads pass the end of all. */
-static const uint8_t *row_at(const pcx_qdwconv_args *p, const room *r, size_t image, size_t y, size_t x)
-{
-    const size_t first = (image * p->ih + y) * p->iw * p->ldx, all = image_bytes(p);
-    const size_t rest = min_size(all, line_bytes(p) + QDW_NC);
-    if (p->c < QDW_NC && first + line_bytes(p) + QDW_NC - p->c > all)
-        return r->rest + (first + x * p->ldx - (all - rest));
-    return p->x + first + x * p->ldx;
-}
-
-/* A strip as a line of qdwconv_line.h. */
-static void line_make(const pcx_qdwconv_args *p, const room *r, const qdwconv_strip *s, qdw_line *to)
-{
-    const size_t image = s->y / p->oh, top = s->y % p->oh * p->sh - p->pt; /* wraps above the image */
-    const size_t left = s->first * p->sw, wide = (s->count - 1) * p->sw + (p->kw - 1) * p->dw + 1;
-    size_t low = p->pl > left ? p->pl - left : 0, high = p->iw + p->pl > left ? p->iw + p->pl - left : 0;
-    high = min_size(high, wide);
-    if (low >= high || !line_bytes(p))
-        low = high = 0;
-    for (size_t ky = 0; ky < p->kh; ky++) {
-        const size_t y = top + ky * p->dh;
-        r->row[ky] = y < p->ih && high ? row_at(p, r, image, y, left + low - p->pl) : r->padding;
+    uint32_t room[4][QDW_NC];
+    const qtail *t = l->tail;
+    const qdwconv_acc16 *g = l->proofs + index;
+    const size_t j = g->first, skip = index * QDW_NC - j, cols = min_size(QDW_NC, l->c - index * QDW_NC);
+    const void *bias = all32(t->bias, j, skip + cols, room[0]), *sum = all32(l->colsum, j, skip + cols, room[1]);
+    const void *wzp = all32(l->wzp, j, skip + cols, room[2]), *scale = all32(t->scale, j, skip + cols, room[3]);
+    const __m256i zero = _mm256_set1_epi32(l->xzp), taps = _mm256_set1_epi32((int)(l->kh * l->kw));
+    const __m256i far = _mm256_set1_epi32(DW_NEAR / 2 + 1);
+    __m256i near = _mm256_set1_epi32(-1);
+    *to = (dw_group){ .proof = g, .j = j, .skip = skip, .cols = cols, .small = qt_small_avx2(scale, QDW_NC),
+                      .all = skip + cols == QDW_NC };
+    to->plain = t->mode == QT_U8 && !t->q.residual && (to->all || !t->q.lut);
+    for (int v = 0; v < 4; v++) {
+        __m256i off = quarter(sum, v);
+        if (l->wzp)
+            off = _mm256_sub_epi32(off, _mm256_mullo_epi32(taps, quarter(wzp, v)));
+        off = _mm256_add_epi32(_mm256_mullo_epi32(zero, off), quarter(g->fix, v));
+        to->base[v] = _mm256_sub_epi32(quarter(bias, v), off);
+        to->less[v] = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_set1_epi32(DW_NEAR), to->base[v]));
+        to->scale[v] = _mm256_castsi256_ps(quarter(scale, v));
+        near = _mm256_and_si256(near, _mm256_cmpgt_epi32(far, to->base[v]));
+        near = _mm256_and_si256(near, _mm256_cmpgt_epi32(to->base[v], _mm256_sub_epi32(_mm256_setzero_si256(), far)));
     }
-    *to = (qdw_line){ .row = r->row, .step = p->ldx, .low = low, .high = high, .pad = r->padding,
-                      .first = s->y * p->ow + s->first, .count = s->count, .ldo = p->ldo * pcx_dtype_bytes(p->ot) };
-    to->out = (uint8_t *)p->out + to->first * to->ldo;
+    to->near = _mm256_movemask_epi8(near) == -1;
 }
 
-/* Zero points of weights that keep w - wzp in int16 with room; any others only a hostile plan has. */
-static int usual(const pcx_qdwconv_args *p)
+static void qdwconv_avx2_make(const qdw_layer *l)
 {
-    int ok = 1;
-    for (size_t j = 0; p->wzp && j < p->c; j++)
-        ok &= p->wzp[j] >= -128 && p->wzp[j] <= 127;
-    return ok;
+    for (size_t i = 0; i < qdw_groups(l->c); i++)
+        group_make(l, i, (dw_group *)l->scratch + i);
 }
 
-void qdwconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
+static void qdwconv_avx2_run(const qdw_layer *l, const qdw_line *line, size_t begin, size_t end)
 {
-    const pcx_qdwconv_args *p = args;
-    const qdwconv_grid g = qdwconv_split(p);
-    const pcx_qepilogue q = qdwconv_tail(p);
-    const qtail tail = qtail_make(&q, p->ot);
-    room r = { 0 };
-    if (begin >= end)
-        return;
-    if (!usual(p)) {
-        qdwconv_scalar(args, begin, end, scratch);
-        return;
-    }
-    room_make(p, scratch, &r);
-    room_fill(p, &r);
-    const qdw_layer layer = { .kh = p->kh, .kw = p->kw, .sw = p->sw, .dw = p->dw, .c = p->c, .xzp = p->xzp[0],
-                              .colsum = p->colsum, .wzp = p->wzp, .tail = &tail, .room = r.line,
-                              .proofs = p->prepared && !p->wzp ? p->prepared : r.proofs };
-    qdw_line_make(&layer);
-    for (size_t u = begin; u < end;) {
-        const size_t first = u / g.slices, slice = u % g.slices;
-        const size_t slices = min_size(end - u, g.slices - slice);
-        const size_t strips = slices < g.slices ? 1 : min_size((end - u) / g.slices, g.block);
-        const size_t left = slice * g.channels / QDW_NC;
-        const size_t right = ceil_div(qdwconv_slice_end(p, &g, slice + slices - 1), QDW_NC);
-        for (size_t i = left; i < right; i++) /* weights stay at hand, and so does a block */
-            for (size_t x = first; x < first + strips; x++) {
-                const qdwconv_strip strip = qdwconv_strip_at(p, &g, x);
-                qdw_line line;
-                if (!strip.count)
-                    continue;
-                line_make(p, &r, &strip, &line);
-                qdw_line_run(&layer, &line, i, i + 1);
-            }
-        u += strips * slices;
+    for (size_t i = begin; i < end; i++) {
+        const dw_group *f = (const dw_group *)l->scratch + i;
+        dw_line_fn *fn = dw_choose_line(l, f->proof);
+        if (fn)
+            fn(l->tail, f, line);
+        else
+            dw_run_pixels(l, line, f);
     }
 }
 
-size_t qdwconv_prepared(const void *args)
-{
-    const pcx_qdwconv_args *p = args;
-    return qdwconv_acc16_bytes(p->kh, p->kw, p->c);
-}
+PCX_HIDDEN extern const qdwconv_micro qdwconv_micro_avx2;
+const qdwconv_micro qdwconv_micro_avx2 = { qdwconv_avx2_scratch, qdwconv_avx2_make, qdwconv_avx2_run };
 
-void qdwconv_prepare(const void *args, void *prepared)
-{
-    const pcx_qdwconv_args *p = args;
-    qdwconv_acc16_make(p->kh, p->kw, p->c, p->w, NULL, prepared); /* of the weights alone: all that is sure to be constant */
-}
-
+PCX_TARGET_END
 #endif

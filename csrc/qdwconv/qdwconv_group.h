@@ -2,6 +2,7 @@
 #ifndef PCX_QDWCONV_GROUP_H
 #define PCX_QDWCONV_GROUP_H
 
+#include "../common/qepilogue_avx2.h"
 #include "qdwconv_line.h"
 
 #if PCX_X86

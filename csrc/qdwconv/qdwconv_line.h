@@ -1,15 +1,11 @@
 /*
- * qdwconv_line.h - lines of a depthwise convolution on AVX2, for whoever keeps rows of images at hand.
- *
- * qdw_line_make once per call of a kernel, then qdw_line_run for each line of output.
+ * qdwconv_line.h - lines of a depthwise convolution: what the driver (qdwconv_lines.c) hands to a micro-kernel.
  */
 #ifndef PCX_QDWCONV_LINE_H
 #define PCX_QDWCONV_LINE_H
 
 #include "../common/qepilogue.h"
 #include "qdwconv_acc16.h"
-
-#if PCX_X86
 
 /* What all lines of a layer have in common.  Zero points of weights lie in [-128, 127]. */
 typedef struct {
@@ -18,7 +14,7 @@ typedef struct {
     const int32_t *colsum, *wzp; /* [c]; wzp may be NULL */
     const qdwconv_acc16 *proofs;      /* qdwconv_acc16_make of the same kh, kw and wzp */
     const qtail *tail;           /* its arrays are [c] */
-    void *room;                  /* qdw_line_bytes, aligned to 64, of this thread alone */
+    void *scratch;               /* the micro-kernel's, aligned to 64, of this thread alone */
 } qdw_layer;
 
 /*
@@ -35,15 +31,15 @@ typedef struct {
     size_t ldo;          /* bytes from a pixel to the next */
 } qdw_line;
 
-/* Bytes of `room`; of the layer's sizes only. */
-PCX_HIDDEN size_t qdw_line_bytes(size_t kh, size_t kw, size_t c);
-PCX_HIDDEN void qdw_line_make(const qdw_layer *layer);
+/* What an ISA has of its own. */
+typedef struct {
+    size_t (*scratch)(size_t kh, size_t kw, size_t c); /* bytes */
+    void (*make)(const qdw_layer *layer);              /* fills layer->scratch, once per call of the kernel */
+    /*
+     * Groups [begin, end) of qdw_groups(c) of one line of output.  The last one, unless c is a multiple of 32, writes
+     * channels of the one before again: the same thread must do both, in this order.
+     */
+    void (*run)(const qdw_layer *layer, const qdw_line *line, size_t begin, size_t end);
+} qdwconv_micro;
 
-/*
- * Groups [begin, end) of qdw_groups(c).  The last one, unless c is a multiple of 32, writes channels of the one
- * before again: the same thread must do both, in this order.
- */
-PCX_HIDDEN void qdw_line_run(const qdw_layer *layer, const qdw_line *line, size_t begin, size_t end);
-
-#endif
 #endif

@@ -176,7 +176,7 @@ static size_t dw_whole(const qdw_layer *l, const qdw_line *line, size_t i)
 static void dw_run_pixels(const qdw_layer *l, const qdw_line *line, const dw_group *f)
 {
     const size_t taps = l->kh * l->kw;
-    uintptr_t *tap = (uintptr_t *)((char *)l->room + dw_taps_at(l->c));
+    uintptr_t *tap = (uintptr_t *)((char *)l->scratch + dw_taps_at(l->c));
     for (size_t i = 0; i < line->count;) {
         const dw_pixel_run r = { tap, l->sw * line->step, line->first + i, dw_whole(l, line, i),
                                  line->out + i * line->ldo, line->ldo };

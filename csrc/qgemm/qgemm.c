@@ -3,12 +3,12 @@
 
 static size_t qgemm_units(const void *args)
 {
-    const qgemm_grid g = qgemm_split(args);
+    const qgemm_grid g = qgemm_split(args, 1, 1);
     return g.blocks * g.panels;
 }
 
 /* Sums of row i with the 16 columns of panel j; unsigned, since sums wrap. */
-static void dot(const pcx_qgemm_args *p, size_t i, size_t panel, uint32_t sum[QGEMM_NR], uint32_t *row_sum)
+static void qgemm_dot(const pcx_qgemm_args *p, size_t i, size_t panel, uint32_t sum[QGEMM_NR], uint32_t *row_sum)
 {
     const uint8_t *a = p->a + i * p->lda;
     const int8_t *w = p->w + panel * ceil_div(p->k, 4) * QGEMM_STEP;
@@ -24,7 +24,7 @@ static void dot(const pcx_qgemm_args *p, size_t i, size_t panel, uint32_t sum[QG
 static void qgemm_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qgemm_args *p = args;
-    const qgemm_grid g = qgemm_split(p);
+    const qgemm_grid g = qgemm_split(p, 1, 1);
     const qtail tail = qtail_make(&p->tail, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
@@ -33,7 +33,7 @@ static void qgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
         for (size_t i = top; i < bottom; i++) {
             uint32_t sum[QGEMM_NR], row_sum;
             const uint32_t za = (uint32_t)p->azp[i * p->ldz];
-            dot(p, i, panel, sum, &row_sum);
+            qgemm_dot(p, i, panel, sum, &row_sum);
             for (size_t c = 0; c < cols; c++) { /* (a - za)(w - zw), multiplied out */
                 const uint32_t zw = p->wzp ? (uint32_t)p->wzp[j + c] : 0;
                 sum[c] += (uint32_t)p->k * za * zw - za * (uint32_t)p->colsum[j + c] - zw * row_sum;
@@ -44,9 +44,15 @@ static void qgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
     }
 }
 
-static const pcx_impl impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, qgemm_units, qgemm_avx2, qgemm_avx2_scratch, qgemm_prepared, qgemm_prepare },
+PCX_DRIVER(qgemm, rows, qgemm, avxvnni)
+PCX_DRIVER(qgemm, rows, qgemm, avx2)
+#endif
+
+static const pcx_impl qgemm_impls[] = {
+#if PCX_X86
+    { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qgemm, avxvnni), NULL, NULL },
+    { "avx2", PCX_AVX2, PCX_DRIVEN(qgemm, avx2), qgemm_rows_prepared, qgemm_rows_prepare },
 #endif
     { "scalar", 0, qgemm_units, qgemm_scalar, NULL, NULL, NULL },
 };
@@ -57,5 +63,5 @@ const pcx_kernel pcx_qgemm = {
     "bias?:i32[n] scale?:f32[n] clamp?:i32[3] lut?:u8[256] add_scale?:f32[2] add_zero?:i32[5] "
     "ldr residual?:u8[m:ldr,n] act act_params:f32[2] prepared:prepared ldo ot out:{u8,i32,f32}ot[m:ldo,n] "
     "where act<9,k<=65536",
-    impls,
+    qgemm_impls,
 };

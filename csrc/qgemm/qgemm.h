@@ -1,26 +1,31 @@
-/* qgemm.h - what the qgemm files share.  A unit is a block of rows times one panel of 16 columns. */
+/* qgemm.h - what the qgemm files, and the kernels built on it, share. */
 #ifndef PCX_QGEMM_H
 #define PCX_QGEMM_H
 
-#include "../common/qepilogue.h"
-#include "qgemm_acc16.h"
+#include "qgemm_block.h"
 
-/* Rows of a unit: at most `rows`, a multiple of the tile's six; the blocks are about equal. */
+/* The units: blocks of at most `rows` rows, a multiple of a tile's mr and about equal, times groups of panels. */
 typedef struct {
-    size_t blocks, rows, panels;
+    size_t blocks, rows, panels, groups;
 } qgemm_grid;
 
-static inline qgemm_grid qgemm_split(const pcx_qgemm_args *p)
+static inline qgemm_grid qgemm_split(const pcx_qgemm_args *p, size_t mr, size_t panels)
 {
     /* About 24 KiB of `a`: read again for every panel, so it should stay near. */
-    const size_t most = min_size(max_size(24576 / max_size(p->k, 1) / 6 * 6, 48), 384);
-    qgemm_grid g = { ceil_div(p->m, most), 0, ceil_div(p->n, QGEMM_NR) };
-    g.rows = g.blocks ? round_up(ceil_div(p->m, g.blocks), 6) : 0;
+    const size_t most = min_size(max_size(24576 / max_size(p->k, 1) / mr * mr, 48), 384);
+    qgemm_grid g = { ceil_div(p->m, most), 0, ceil_div(p->n, QGEMM_NR), 0 };
+    g.rows = g.blocks ? round_up(ceil_div(p->m, g.blocks), mr) : 0;
+    g.groups = ceil_div(g.panels, panels);
     return g;
 }
 
-PCX_HIDDEN pcx_run_fn qgemm_avx2;
-PCX_HIDDEN pcx_size_fn qgemm_avx2_scratch, qgemm_prepared;
-PCX_HIDDEN pcx_prepare_fn qgemm_prepare;
+/* qgemm_rows.c: the driver, for any micro-kernel.  See PCX_DRIVER. */
+PCX_HIDDEN size_t qgemm_rows_units(const void *args, const qgemm_micro *micro);
+PCX_HIDDEN size_t qgemm_rows_scratch(const void *args, const qgemm_micro *micro);
+PCX_HIDDEN void qgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, const qgemm_micro *micro);
+
+/* Int16 accumulation, for table rows that need it: `prepared` is qgemm_acc16[panels]. */
+PCX_HIDDEN pcx_size_fn qgemm_rows_prepared;
+PCX_HIDDEN pcx_prepare_fn qgemm_rows_prepare;
 
 #endif

@@ -4,7 +4,7 @@
 static size_t qlowrank_units(const void *args)
 {
     const pcx_qlowrank_args *p = args;
-    return p->n ? ceil_div(p->m, lowrank_rows(p->m)) : 0;
+    return p->n ? ceil_div(p->m, lowrank_block(p->m)) : 0;
 }
 
 static size_t qlowrank_scratch(const void *args)
@@ -28,7 +28,7 @@ static void qlowrank_scalar(const void *args, size_t begin, size_t end, void *sc
 {
     const pcx_qlowrank_args *p = args;
     const qtail tail = qtail_make(&p->tail, p->ot);
-    const size_t most = lowrank_rows(p->m), steps = ceil_div(p->r, 2);
+    const size_t most = lowrank_block(p->m), steps = ceil_div(p->r, 2);
     int16_t *h = scratch;
     for (size_t i = begin * most; i < min_size(end * most, p->m); i++) {
         for (size_t j = 0; j < p->r; j++)

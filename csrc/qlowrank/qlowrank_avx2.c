@@ -2,10 +2,13 @@
  * qlowrank_avx2.c - block by block of rows: qgemm to int32, rounded to int16, times v in tiles of 6 rows x 16
  * columns.  vpmaddwd takes two of r at a time; the panel of v is widened once for all rows of the block.
  */
+#include "../common/qepilogue_avx2.h"
 #include "qlowrank.h"
 
 #if PCX_X86
 PCX_TARGET("avx2,fma")
+
+PCX_HIDDEN extern const qgemm_micro qgemm_micro_avx2;
 
 enum { MR = 6 };
 
@@ -35,14 +38,14 @@ static pcx_qgemm_args first_of(const pcx_qlowrank_args *p, size_t i, size_t rows
 /* The bytes of a room; with `scratch`, also the room. */
 static size_t room_make(const pcx_qlowrank_args *p, char *scratch, room *r)
 {
-    const size_t rows = lowrank_rows(p->m), width = width_of(p);
+    const size_t rows = lowrank_block(p->m), width = width_of(p);
     const size_t h = round_up(rows * width * sizeof *r->sum, 64), wide = h + round_up(rows * width * sizeof *r->h, 64);
     const size_t first = wide + round_up(ceil_div(p->r, 2) * QLOWRANK_STEP * sizeof *r->wide, 64);
     if (scratch)
         *r = (room){ (int32_t *)(void *)scratch, (int16_t *)(void *)(scratch + h), (int16_t *)(void *)(scratch + wide),
                      scratch + first };
     const pcx_qgemm_args product = first_of(p, 0, rows, NULL);
-    return first + qgemm_avx2_scratch(&product);
+    return first + qgemm_rows_scratch(&product, &qgemm_micro_avx2);
 }
 
 size_t qlowrank_scratch_avx2(const void *args) { return room_make(args, NULL, NULL); }
@@ -158,12 +161,12 @@ void qlowrank_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qlowrank_args *p = args;
     const qtail tail = qtail_make(&p->tail, p->ot);
-    const size_t most = lowrank_rows(p->m);
+    const size_t most = lowrank_block(p->m);
     room r = { 0 };
     room_make(p, scratch, &r);
     for (size_t i = begin * most; i < min_size(end * most, p->m); i += most) {
         const pcx_qgemm_args first = first_of(p, i, most, r.sum);
-        qgemm_avx2(&first, 0, ceil_div(p->r, QGEMM_NR), r.first); /* rows so few are one block */
+        qgemm_rows_run(&first, 0, ceil_div(p->r, QGEMM_NR), r.first, &qgemm_micro_avx2); /* rows so few are one block */
         halve(p, &r, first.m);
         for (size_t j = 0; j < p->n; j += QGEMM_NR)
             panel(p, &tail, &r, i, first.m, j);
@@ -178,13 +181,13 @@ static pcx_qgemm_args weights_of(const pcx_qlowrank_args *p)
 size_t qlowrank_prepared(const void *args)
 {
     const pcx_qgemm_args first = weights_of(args);
-    return qgemm_prepared(&first);
+    return qgemm_rows_prepared(&first);
 }
 
 void qlowrank_prepare(const void *args, void *prepared)
 {
     const pcx_qgemm_args first = weights_of(args);
-    qgemm_prepare(&first, prepared);
+    qgemm_rows_prepare(&first, prepared);
 }
 
 PCX_TARGET_END

@@ -1,4 +1,5 @@
 /* qpool_avx2.c - means of 32 channels at a time: sums in uint16, as long as they fit. */
+#include "../common/qepilogue_avx2.h"
 #include "qpool.h"
 
 #if PCX_X86

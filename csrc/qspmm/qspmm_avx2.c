@@ -1,4 +1,5 @@
 /* qspmm_avx2.c - a panel of pixels, its blocks of four k together, times windows of blocks. */
+#include "../common/qepilogue_avx2.h"
 #include "qspmm.h"
 
 #if PCX_X86

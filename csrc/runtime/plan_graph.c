@@ -151,7 +151,7 @@ static int ports_read(builder *b, size_t at, const char *key, int side)
         const int code = port_read(b, p, ports + i);
         if (code)
             return code;
-        for (size_t k = 0; k < i; k++)
+        for (size_t k = 0; k < i && side == 0; k++) /* inputs; a model may list one tensor as several outputs */
             if (!strcmp(ports[k].name, ports[i].name))
                 return builder_refuse(b, "%s: %.64s stands there twice", key, ports[i].name);
     }

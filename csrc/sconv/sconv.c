@@ -26,34 +26,37 @@ static void sconv_pixel(const pcx_sconv_args *p, sconv_place at, const float *w,
 static void sconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_sconv_args *p = args;
-    const pcx_epilogue tail = sconv_tail(p);
     (void)scratch;
     for (size_t i = begin; i < end; i++)
         for (size_t j = 0; j < p->n; j += SGEMM_NR) {
             const size_t columns = min_size(SGEMM_NR, p->n - j);
             float sum[SGEMM_NR] = { 0 };
-            if (p->bias)
-                memcpy(sum, p->bias + j, columns * sizeof *sum);
+            if (p->tail.bias)
+                memcpy(sum, p->tail.bias + j, columns * sizeof *sum);
             if (p->c)
                 sconv_pixel(p, sconv_at(p, i), p->w + j / SGEMM_NR * p->ldw, sum);
-            sgemm_finish(&tail, sum, p->residual ? p->residual + i * p->ldr + j : NULL, p->out + i * p->ldo + j,
+            sgemm_finish(&p->tail, sum, p->tail.residual ? p->tail.residual + i * p->tail.ldr + j : NULL, p->out + i * p->ldo + j,
                          columns);
         }
 }
 
-static const pcx_impl impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, sconv_units_avx2, sconv_avx2, sconv_scratch_avx2, NULL, NULL },
+PCX_DRIVER(sconv, rows, sgemm, avx2)
+#endif
+
+static const pcx_impl sconv_impls[] = {
+#if PCX_X86
+    { "avx2", PCX_AVX2, PCX_DRIVEN(sconv, avx2), NULL, NULL },
 #endif
     { "scalar", 0, sconv_units, sconv_scalar, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_sconv = {
-    "sconv", 1,
-    "b ih iw ldx c x:f32[b,ih,iw:ldx,c] n ldw w:f32[ceil(n/16):ldw,kh*kw*c,16] kh kw sh sw dh dw pt pl "
-    "bias?:f32[n] act act_params:f32[2] oh ow ldr residual?:f32[b*oh*ow:ldr,n] ldo out:f32[b,oh,ow:ldo,n] "
+    "sconv", 2,
+    "b ih iw ldx c x:f32[b,ih,iw:ldx,c] n ldw w:f32[ceil(n/16):ldw,kh*kw*c,16] kh kw sh sw dh dw pt pl oh ow "
+    "bias?:f32[n] act act_params:f32[2] ldr residual?:f32[b*oh*ow:ldr,n] ldo out:f32[b,oh,ow:ldo,n] "
     "where act<9,n<2147483648,c<2147483648,kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1,b<2147483648,ih<2147483648,"
     "iw<2147483648,oh<2147483648,ow<2147483648,kh<2147483648,kw<2147483648,sh<2147483648,sw<2147483648,"
     "dh<2147483648,dw<2147483648,pt<2147483648,pl<2147483648",
-    impls,
+    sconv_impls,
 };

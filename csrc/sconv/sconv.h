@@ -15,15 +15,9 @@ PCX_INLINE sconv_place sconv_at(const pcx_sconv_args *p, size_t pixel)
     return (sconv_place){ line / p->oh, line % p->oh * p->sh - p->pt, pixel % p->ow * p->sw - p->pl };
 }
 
-PCX_INLINE pcx_epilogue sconv_tail(const pcx_sconv_args *p)
-{
-    return (pcx_epilogue){ p->bias, p->act, p->act_params, p->ldr, p->residual };
-}
-
-#if PCX_X86
-PCX_HIDDEN size_t sconv_units_avx2(const void *args);
-PCX_HIDDEN size_t sconv_scratch_avx2(const void *args);
-PCX_HIDDEN void sconv_avx2(const void *args, size_t begin, size_t end, void *scratch);
-#endif
+/* sconv_rows.c: the driver, for any micro-kernel of sgemm.  See PCX_DRIVER. */
+PCX_HIDDEN size_t sconv_rows_units(const void *args, const sgemm_micro *micro);
+PCX_HIDDEN size_t sconv_rows_scratch(const void *args, const sgemm_micro *micro);
+PCX_HIDDEN void sconv_rows_run(const void *args, size_t begin, size_t end, void *scratch, const sgemm_micro *micro);
 
 #endif

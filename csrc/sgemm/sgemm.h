@@ -26,14 +26,25 @@ typedef struct {
 } sgemm_rows;
 
 /*
- * The units of work: blocks of at most `most` (of SGEMM_MB) rows times groups of panels.  It depends on the
+ * The units of work: blocks of at most `most` (of SGEMM_MB) rows, a multiple of mr, times groups of panels.  It depends on the
  * sizes alone, not on the threads.  Where rows are few, groups are small: a single row splits, too.
  */
 typedef struct {
     size_t blocks, groups, rows, panels; /* rows of a block, panels of a group; the last ones may have less */
 } sgemm_split;
 
-PCX_HIDDEN sgemm_split sgemm_split_of(size_t m, size_t n, size_t k, size_t most);
+PCX_HIDDEN sgemm_split sgemm_split_of(size_t m, size_t n, size_t k, size_t most, size_t mr);
+
+/* What an ISA has of its own. */
+typedef struct {
+    size_t mr; /* rows of a tile: blocks are a multiple */
+    void (*run)(const sgemm_rows *rows, const sgemm_target *to, size_t begin, size_t end); /* panels [begin, end) */
+} sgemm_micro;
+
+/* sgemm_rows.c: the driver, for any micro-kernel.  See PCX_DRIVER. */
+PCX_HIDDEN size_t sgemm_rows_units(const void *args, const sgemm_micro *micro);
+PCX_HIDDEN size_t sgemm_rows_scratch(const void *args, const sgemm_micro *micro);
+PCX_HIDDEN void sgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, const sgemm_micro *micro);
 
 /* out[j] = act(sum[j] + residual[j]), one element at a time; no residual if NULL. */
 PCX_HIDDEN void sgemm_finish(const pcx_epilogue *tail, const float *sum, const float *residual, float *out,
@@ -43,10 +54,8 @@ PCX_HIDDEN void sgemm_finish(const pcx_epilogue *tail, const float *sum, const f
 PCX_HIDDEN void sgemm_row(const float *a, size_t k, const sgemm_target *to, const float *residual, float *out);
 
 #if PCX_X86
-/* The panels [begin, end) of all rows. */
+/* The panels [begin, end) of all rows: hgemm widens its weights for it. */
 PCX_HIDDEN void sgemm_rows_avx2(const sgemm_rows *rows, const sgemm_target *to, size_t begin, size_t end);
-PCX_HIDDEN void sgemm_avx2(const void *args, size_t begin, size_t end, void *scratch);
-PCX_HIDDEN size_t sgemm_units_avx2(const void *args);
 #endif
 
 #endif

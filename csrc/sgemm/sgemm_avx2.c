@@ -194,37 +194,8 @@ void sgemm_rows_avx2(const sgemm_rows *r, const sgemm_target *to, size_t begin, 
         columns(r, to, panel, end, end, bytes, wide, WIDE_ROWS);
 }
 
-size_t sgemm_units_avx2(const void *args)
-{
-    const pcx_sgemm_args *p = args;
-    const sgemm_split s = sgemm_split_of(p->m, p->n, p->k, SGEMM_MB);
-    return s.blocks * s.groups;
-}
-
-void sgemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
-{
-    const pcx_sgemm_args *p = args;
-    const sgemm_split s = sgemm_split_of(p->m, p->n, p->k, SGEMM_MB);
-    const sgemm_target to = { p->w, p->ldw, p->n, &p->tail };
-    sgemm_rows rows;
-    (void)scratch;
-    rows.lines = rows.runs = 1;
-    rows.line_step = rows.run_step = 0;
-    rows.length = p->k;
-    for (size_t unit = begin; unit < end; unit++) {
-        const size_t first = unit / s.groups * s.rows, panel = unit % s.groups * s.panels;
-        if (unit == begin || !panel) {
-            rows.count = min_size(s.rows, p->m - first);
-            for (size_t i = 0; i < rows.count; i++) {
-                rows.a[i] = p->a + (first + i) * p->lda;
-                rows.out[i] = p->out + (first + i) * p->ldo;
-            }
-            for (size_t i = 0; p->tail.residual && i < rows.count; i++)
-                rows.residual[i] = p->tail.residual + (first + i) * p->tail.ldr;
-        }
-        sgemm_rows_avx2(&rows, &to, panel, min_size(panel + s.panels, ceil_div(p->n, SGEMM_NR)));
-    }
-}
+PCX_HIDDEN extern const sgemm_micro sgemm_micro_avx2;
+const sgemm_micro sgemm_micro_avx2 = { SGEMM_TALL, sgemm_rows_avx2 };
 
 PCX_TARGET_END
 #endif

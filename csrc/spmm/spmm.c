@@ -28,15 +28,15 @@ static void spmm_scalar(const void *args, size_t begin, size_t end, void *scratc
     for (size_t i = begin; i < end; i++)
         for (size_t j = 0; j < p->n; j++) {
             const float *a = p->a + i * p->lda;
-            float sum = p->bias ? p->bias[j] : 0;
+            float sum = p->tail.bias ? p->tail.bias[j] : 0;
             for (size_t s = 0; s < p->slices; s++) {
                 const int32_t *row = p->rows + s * (p->n + 1) + j;
                 for (int32_t q = row[0]; q < row[1]; q++)
                     sum += a[p->index[q] * p->ldk] * p->w[q];
             }
-            if (p->residual)
-                sum += p->residual[i * p->ldr + j * p->lds];
-            p->out[i * p->ldo + j * p->ldc] = pcx_act(sum, p->act, p->act_params);
+            if (p->tail.residual)
+                sum += p->tail.residual[i * p->tail.ldr + j * p->lds];
+            p->out[i * p->ldo + j * p->ldc] = pcx_act(sum, p->tail.act, p->tail.act_params);
         }
 }
 
@@ -48,9 +48,9 @@ static const pcx_impl impls[] = {
 };
 
 const pcx_kernel pcx_spmm = {
-    "spmm", 2,
-    "m lda k ldk a:f32[m:lda,k:ldk] slices n nnz rows:i32[slices,n+1]<nnz+1 index:u16[nnz]<k w:f32[nnz] bias?:f32[n] act "
-    "act_params:f32[2] ldr lds residual?:f32[m:ldr,n:lds] ldo ldc out:f32[m:ldo,n:ldc] "
+    "spmm", 3,
+    "m lda k ldk a:f32[m:lda,k:ldk] slices n nnz rows:i32[slices,n+1]<nnz+1 index:u16[nnz]<k w:f32[nnz] lds bias?:f32[n] act "
+    "act_params:f32[2] ldr residual?:f32[m:ldr,n:lds] ldo ldc out:f32[m:ldo,n:ldc] "
     "where act<9,m<2147483648,n<2147483648,k<=65536",
     impls,
 };

@@ -79,7 +79,7 @@ PCX_INLINE void multiply(const pcx_spmm_args *p, size_t slice, size_t first, siz
     const spmm_planes *const to = slice + 1 == p->slices ? planes : NULL;
     const int32_t *rows = p->rows + slice * (p->n + 1);
     const uint16_t *index = p->index;
-    const float *w = p->w, *bias = p->bias;
+    const float *w = p->w, *bias = p->tail.bias;
     for (size_t r = first; r < last; r++, sums += nv * SPMM_LANES) {
         __m256 sum[SPMM_VECTORS];
         PCX_UNROLL
@@ -116,7 +116,7 @@ PCX_NOINLINE static void multiply_1(const pcx_spmm_args *p, size_t slice, size_t
         PCX_UNROLL
         for (size_t i = 0; i < ROWS; i++) {
             sum[i] = slice          ? _mm256_loadu_ps(sums + i * SPMM_LANES)
-                       : p->bias ? _mm256_broadcast_ss(p->bias + r + i)
+                       : p->tail.bias ? _mm256_broadcast_ss(p->tail.bias + r + i)
                                     : _mm256_setzero_ps();
             at[i] = (size_t)rows[r + i];
             together = min_size(together, max_size((size_t)rows[r + i + 1], at[i]) - at[i]);
@@ -159,21 +159,21 @@ enum { PLAIN, BOUNDS, HARDSWISH, SLOW, FEW };
 PCX_INLINE void finish(const pcx_spmm_args *p, const float *sums, size_t width, size_t column, size_t pixel,
                        const int how, __m256 low, __m256 high)
 {
-    const float *residual = p->residual;
+    const float *residual = p->tail.residual;
     float *out = p->out + pixel * p->ldo + column, part[SPMM_LANES * SPMM_LANES];
     __m256 t[SPMM_LANES];
     transpose_8x8(sums, width, t);
     if (residual) {
-        residual += pixel * p->ldr + column;
+        residual += pixel * p->tail.ldr + column;
         PCX_UNROLL
-        for (int i = 0; i < SPMM_LANES; i++, residual += p->ldr)
+        for (int i = 0; i < SPMM_LANES; i++, residual += p->tail.ldr)
             t[i] = _mm256_add_ps(t[i], _mm256_loadu_ps(residual));
     }
     if (how == SLOW) {
         PCX_UNROLL
         for (int i = 0; i < SPMM_LANES; i++)
             _mm256_storeu_ps(part + i * SPMM_LANES, t[i]);
-        pcx_act_row_avx2(part, part, SPMM_LANES * SPMM_LANES, p->act, p->act_params);
+        pcx_act_row_avx2(part, part, SPMM_LANES * SPMM_LANES, p->tail.act, p->tail.act_params);
     }
     PCX_UNROLL
     for (int i = 0; i < SPMM_LANES; i++, out += p->ldo) { /* max and min return their second argument if one is NaN */
@@ -195,9 +195,9 @@ PCX_NOINLINE static void finish_few(const pcx_spmm_args *p, const float *sums, s
         float part[SPMM_LANES] = { 0 };
         for (size_t c = 0; c < columns; c++) {
             part[c] = sums[c * width + i];
-            part[c] += p->residual ? p->residual[(pixel + i) * p->ldr + (column + c) * p->lds] : 0;
+            part[c] += p->tail.residual ? p->tail.residual[(pixel + i) * p->tail.ldr + (column + c) * p->lds] : 0;
         }
-        pcx_act_row_avx2(part, part, SPMM_LANES, p->act, p->act_params);
+        pcx_act_row_avx2(part, part, SPMM_LANES, p->tail.act, p->tail.act_params);
         for (size_t c = 0; c < columns; c++)
             p->out[(pixel + i) * p->ldo + (column + c) * p->ldc] = part[c];
     }
@@ -212,7 +212,7 @@ PCX_INLINE void finish_block(const pcx_spmm_args *p, const float *sums, size_t w
 {
     const size_t columns = last - first;
     float bounds[2];
-    pcx_act_bounds(p->act, p->act_params, bounds, bounds + 1);
+    pcx_act_bounds(p->tail.act, p->tail.act_params, bounds, bounds + 1);
     const __m256 low = _mm256_set1_ps(bounds[0]), high = _mm256_set1_ps(bounds[1]);
     for (size_t at = 0; at < pixels; at += SPMM_LANES)
         for (size_t i = 0; i < columns; i += SPMM_LANES) {
@@ -228,7 +228,7 @@ PCX_INLINE void finish_block(const pcx_spmm_args *p, const float *sums, size_t w
 /* Whether outputs lie in planes, and registers can go there. */
 static int to_planes(const pcx_spmm_args *p, size_t vectors)
 {
-    return p->ldo == 1 && p->ldc != 1 && (!p->residual || p->ldr == 1) && p->act <= PCX_ACT_CLIP && vectors > 1 &&
+    return p->ldo == 1 && p->ldc != 1 && (!p->tail.residual || p->tail.ldr == 1) && p->tail.act <= PCX_ACT_CLIP && vectors > 1 &&
            p->slices;
 }
 
@@ -236,13 +236,13 @@ static int to_planes(const pcx_spmm_args *p, size_t vectors)
 static void finish_all(const pcx_spmm_args *p, const float *sums, size_t width, size_t first, size_t last, size_t pixel,
                        size_t pixels)
 {
-    if (p->ldc != 1 || (p->residual && p->lds != 1))
+    if (p->ldc != 1 || (p->tail.residual && p->lds != 1))
         finish_block(p, sums, width, first, last, pixel, pixels, FEW);
-    else if (p->act == PCX_ACT_NONE)
+    else if (p->tail.act == PCX_ACT_NONE)
         finish_block(p, sums, width, first, last, pixel, pixels, PLAIN);
-    else if (p->act <= PCX_ACT_CLIP)
+    else if (p->tail.act <= PCX_ACT_CLIP)
         finish_block(p, sums, width, first, last, pixel, pixels, BOUNDS);
-    else if (p->act == PCX_ACT_HARDSWISH)
+    else if (p->tail.act == PCX_ACT_HARDSWISH)
         finish_block(p, sums, width, first, last, pixel, pixels, HARDSWISH);
     else
         finish_block(p, sums, width, first, last, pixel, pixels, SLOW);
@@ -257,12 +257,12 @@ static void block(const pcx_spmm_args *p, size_t first, size_t last, const spmm_
     const size_t after = min_size(width, p->m - pixel - pixels); /* pixels of the next panel */
     const size_t share = after * p->lda * sizeof *p->a / p->n; /* bytes for each row of w */
     spmm_ahead ahead = { 0 };
-    spmm_planes planes = { p->out + pixel, p->residual ? p->residual + pixel : NULL, pixels - SPMM_LANES,
+    spmm_planes planes = { p->out + pixel, p->tail.residual ? p->tail.residual + pixel : NULL, pixels - SPMM_LANES,
                            _mm256_setzero_ps(), _mm256_setzero_ps() };
     const int direct = to_planes(p, vectors);
     if (direct) {
         float low, high;
-        pcx_act_bounds(p->act, p->act_params, &low, &high);
+        pcx_act_bounds(p->tail.act, p->tail.act_params, &low, &high);
         planes.low = _mm256_set1_ps(low);
         planes.high = _mm256_set1_ps(high);
     } else if (p->m * (p->n + p->k) > FAR && p->ldk == 1 && p->ldc == 1) {
@@ -272,7 +272,7 @@ static void block(const pcx_spmm_args *p, size_t first, size_t last, const spmm_
     }
     if (!p->slices)
         for (size_t i = 0; i < (last - first) * width; i++)
-            sums[i] = p->bias ? p->bias[first + i / width] : 0;
+            sums[i] = p->tail.bias ? p->tail.bias[first + i / width] : 0;
     for (size_t slice = 0; slice < p->slices; slice++)
         multiply_by[vectors](p, slice, first, last, panel, sums, &ahead, direct ? &planes : NULL);
     if (!direct)

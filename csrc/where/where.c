@@ -1,5 +1,46 @@
-/* where.c - scalar and the table. */
-#include "where.h"
+/* where.c - loops, compiled once for each ISA. */
+#include "../common/walk.h"
+
+PCX_INLINE walk where_walk(const void *args)
+{
+    walk w;
+    walk_extents(&w, 4, 6, WALK_SLOTS(args, pcx_where_args, d0), 2);
+    walk_strides(&w, 0, WALK_SLOTS(args, pcx_where_args, c0), 2);
+    walk_strides(&w, 1, WALK_SLOTS(args, pcx_where_args, a0), 1);
+    walk_strides(&w, 2, WALK_SLOTS(args, pcx_where_args, b0), 1);
+    walk_strides(&w, 3, WALK_SLOTS(args, pcx_where_args, o0), 1);
+    walk_finish(&w);
+    return w;
+}
+
+PCX_INLINE void where_row(size_t n, const uint8_t *cond, size_t sc, const float *a, size_t sa, const float *b,
+                          size_t sb, float *out, size_t so)
+{
+    PCX_IVDEP
+    for (size_t j = 0; j < n; j++) {
+        const float u = a[j * sa], v = b[j * sb];
+        out[j * so] = cond[j * sc] ? u : v;
+    }
+}
+
+PCX_INLINE void where_run(const void *args, size_t begin, size_t end)
+{
+    const pcx_where_args *p = args;
+    const walk w = where_walk(p);
+    const size_t sc = walk_step(&w, 0), sa = walk_step(&w, 1), sb = walk_step(&w, 2), so = walk_step(&w, 3);
+    walk_at at = walk_range(begin, end);
+    while (walk_next(&at, &w)) {
+        const uint8_t *cond = p->cond + at.offset[0];
+        const float *a = p->a + at.offset[1], *b = p->b + at.offset[2];
+        float *out = p->out + at.offset[3];
+        if (so == 1 && sc == 1 && sa == 1 && sb == 1)
+            where_row(at.n, cond, 1, a, 1, b, 1, out, 1);
+        else if (so == 1 && sc == 1 && sa == 1 && sb == 0)
+            where_row(at.n, cond, 1, a, 1, b, 0, out, 1);
+        else
+            where_row(at.n, cond, sc, a, sa, b, sb, out, so);
+    }
+}
 
 static size_t where_units(const void *args)
 {
@@ -7,18 +48,7 @@ static size_t where_units(const void *args)
     return walk_units(&w);
 }
 
-static void where_scalar(const void *args, size_t begin, size_t end, void *scratch)
-{
-    (void)scratch;
-    where_run(args, begin, end);
-}
-
-static const pcx_impl impls[] = {
-#if PCX_X86
-    { "avx2", PCX_AVX2, where_units, where_avx2, NULL, NULL, NULL },
-#endif
-    { "scalar", 0, where_units, where_scalar, NULL, NULL, NULL },
-};
+PCX_LOOPS(where)
 
 const pcx_kernel pcx_where = {
     "where", 1,
@@ -26,5 +56,5 @@ const pcx_kernel pcx_where = {
     "a0 a1 a2 a3 a4 a5 a:f32[d0:a0,d1:a1,d2:a2,d3:a3,d4:a4,d5:a5] "
     "b0 b1 b2 b3 b4 b5 b:f32[d0:b0,d1:b1,d2:b2,d3:b3,d4:b4,d5:b5] "
     "o0 o1 o2 o3 o4 o5 out:f32[d0:o0,d1:o1,d2:o2,d3:o3,d4:o4,d5:o5]",
-    impls,
+    where_impls,
 };

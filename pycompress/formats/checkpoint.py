@@ -30,6 +30,14 @@ DTYPES = {
     "BoolStorage": "?",
 }
 _MAX_DIMS = 8
+_TEXT = 100  # characters of a file's own words in a message
+
+
+def _brief(x) -> str:
+    """`x` for a message: what a file holds may be as long as it likes, and a tuple may hold itself many times over."""
+    if isinstance(x, str):
+        return x if len(x) <= _TEXT else x[:_TEXT] + "..."
+    return str(x) if type(x) is int else f"a {type(x).__name__}"
 
 
 class _Global:
@@ -58,7 +66,9 @@ class _Tensor:
         if not isinstance(storage, _Storage) or any(type(n) is not int or n < 0 for n in counts):
             raise ValueError("checkpoint: a tensor's storage, offset, shape or strides are not what they should be")
         if len(shape) != len(strides) or len(shape) > _MAX_DIMS:
-            raise ValueError(f"checkpoint: a tensor with shape {shape} and strides {strides}")
+            raise ValueError(
+                f"checkpoint: a tensor of {len(shape)} sizes and {len(strides)} strides, at most {_MAX_DIMS}"
+            )
         last = offset + sum((n - 1) * s for n, s in zip(shape, strides))
         if 0 not in shape and last >= storage.size:
             raise ValueError(f"checkpoint: a tensor reaches element {last} of a storage of {storage.size}")
@@ -92,7 +102,7 @@ def _find(name: str) -> _Global:
     known = ("collections.OrderedDict", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter")
     if name in known or (module == "torch" and cls in DTYPES):
         return _Global(name)
-    raise ValueError(f"checkpoint: mentions {name}; only tensors and OrderedDict are admitted")
+    raise ValueError(f"checkpoint: mentions {_brief(name)}; only tensors and OrderedDict are admitted")
 
 
 def run_pickle(stream: io.BytesIO, storage: Callable[[tuple], _Storage] | None = None):
@@ -149,7 +159,7 @@ def run_pickle(stream: io.BytesIO, storage: Callable[[tuple], _Storage] | None =
             memo[len(memo) if name == "MEMOIZE" else arg] = top(object)
         elif name in ("BINGET", "LONG_BINGET"):
             if arg not in memo:
-                raise ValueError(f"checkpoint: the pickle recalls {arg}, which it did not store")
+                raise ValueError(f"checkpoint: the pickle recalls {_brief(arg)}, which it did not store")
             stack.append(memo[arg])
         elif name == "SETITEM":
             update([pop(), pop()][::-1])
@@ -196,10 +206,10 @@ class _Storages(dict):
             raise ValueError("checkpoint: a storage without type or key")
         dtype = DTYPES.get(kind.name.rpartition(".")[2])
         if dtype is None or type(size) is not int or size < 0:
-            raise ValueError(f"checkpoint: a storage of type {kind.name} and size {size}")
+            raise ValueError(f"checkpoint: a storage of type {kind.name} and size {_brief(size)}")
         found = self.setdefault(key, _Storage(dtype, size))
         if (found.dtype, found.size) != (np.dtype(dtype), size):
-            raise ValueError(f"checkpoint: storage {key} is described twice, differently")
+            raise ValueError(f"checkpoint: storage {_brief(key)} is described twice, differently")
         return found
 
 
@@ -217,7 +227,7 @@ def _load_stacked(f: io.BytesIO) -> object:
     for key in keys:
         count = f.read(8)
         if len(count) != 8 or struct.unpack("<q", count)[0] != storages[key].size:
-            raise ValueError(f"checkpoint: storage {key} is cut short or has another size than its tensors say")
+            raise ValueError(f"checkpoint: storage {_brief(key)} is cut short or has another size than its tensors say")
         storages[key].fill(f.read(storages[key].size * storages[key].dtype.itemsize))
     return value
 
@@ -240,7 +250,7 @@ def _load_zip(f: io.BytesIO) -> object:
         value = run_pickle(io.BytesIO(archive.read(pickles[0])), storages)
         for key, storage in storages.items():
             if f"{root}data/{key}" not in members:
-                raise ValueError(f"checkpoint: storage {key} is missing")
+                raise ValueError(f"checkpoint: storage {_brief(key)} is missing")
             storage.fill(archive.read(f"{root}data/{key}"))
     return value
 
@@ -267,5 +277,5 @@ def load_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
         value = value["state_dict"]
     for name, tensor in value.items():
         if not isinstance(tensor, _Tensor):
-            raise ValueError(f"checkpoint: {name} is not a tensor")
+            raise ValueError(f"checkpoint: {_brief(name)} is not a tensor")
     return {name: tensor.array() for name, tensor in value.items()}

@@ -11,9 +11,10 @@ from ..weights import Q4, Q8
 
 _KNOWN = {
     "weight", "weight_packed", "weight_shape", "weight_scale", "weight_zero_point", "bias", "input_scale",
-    "input_zero_point",
+    "input_zero_point", "weight_g_idx",
 }  # fmt: skip
 _FEW = 8  # codes in an int32
+_COLUMNS = 1 << 16  # at most, as kernels take them
 
 
 def compressed_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str], what: str):
@@ -27,8 +28,7 @@ def compressed_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str,
     unknown = sorted(set(tensors) - _KNOWN)
     if unknown:
         raise ValueError(f"{what}: {unknown[0]} is not supported")
-    missing = [name for name in ("weight_scale",) if name not in tensors]
-    if ("weight" in tensors) == ("weight_packed" in tensors) or missing:
+    if ("weight" in tensors) == ("weight_packed" in tensors) or "weight_scale" not in tensors:
         raise ValueError(f"{what}: needs weight_scale and either weight or weight_packed, has {', '.join(tensors)}")
     bias = None if "bias" not in tensors else np.asarray(tensors["bias"], np.float32)
     scale = np.asarray(tensors["weight_scale"], np.float32)
@@ -46,7 +46,7 @@ def _group_size(metadata) -> int | None:
         groups = json.loads(metadata.get("quantization_config", "{}")).get("config_groups", {})
         sizes = {g["weights"].get("group_size") for g in groups.values()}
         return int(sizes.pop()) if len(sizes) == 1 and None not in sizes else None
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None
 
 
@@ -54,10 +54,12 @@ def _packed(tensors, scale: np.ndarray, group: int | None, what: str) -> Q4:
     packed = tensors["weight_packed"]
     if "weight_shape" not in tensors:
         raise ValueError(f"{what}: weight_packed needs weight_shape")
-    shape = np.asarray(tensors["weight_shape"]).reshape(-1).tolist()
-    if len(shape) != 2 or min(shape) < 0:
-        raise ValueError(f"{what}: weight_shape must be two sizes, got {shape}")
-    n, k = shape
+    shape = np.asarray(tensors["weight_shape"]).reshape(-1)
+    if shape.dtype.kind not in "iu" or shape.size != 2 or shape.min() < 0:
+        raise ValueError(f"{what}: weight_shape must be two sizes, got {shape.dtype}{list(shape.shape)}")
+    n, k = shape.tolist()
+    if k > _COLUMNS:
+        raise ValueError(f"{what}: at most {_COLUMNS} columns, got {k}")
     if packed.dtype != np.int32 or packed.shape != (n, -(-k // _FEW)):
         raise ValueError(
             f"{what}: 4-bit weight_packed of {n} x {k} must be int32[{n}, {-(-k // _FEW)}], "
@@ -74,20 +76,45 @@ def _packed(tensors, scale: np.ndarray, group: int | None, what: str) -> Q4:
         group = able[0] if able else 0
     if not group or group < 1 or groups > 1 and (-(-k // group) != groups or group % 32):
         raise ValueError(f"{what}: {groups} groups of {k} columns; a group must have a multiple of 32")
-    zero = np.full(scale.shape, 8, np.uint8)
-    if "weight_zero_point" in tensors:
-        theirs = tensors["weight_zero_point"]
-        if theirs.dtype != np.int32 or theirs.shape != (-(-n // _FEW), groups):
-            raise ValueError(
-                f"{what}: weight_zero_point must be int32[{-(-n // _FEW)}, {groups}], "
-                f"got {theirs.dtype}{list(theirs.shape)}"
-            )
-        zero = np.ascontiguousarray(unpack(theirs.T, n).T)
-    return Q4(unpack(packed, k), scale, zero, group)
+    _in_order(tensors, k, group, what)
+    return Q4(unpack(packed, k), scale, _zero_points(tensors, n, groups, what), group)
+
+
+def _zero_points(tensors, n: int, groups: int, what: str) -> np.ndarray:
+    """weight_zero_point as uint8[n, groups] of 0 to 15: packed along n as int32, or int8 of -8 to 7, one each."""
+    if "weight_zero_point" not in tensors:
+        return np.full((n, groups), 8, np.uint8)
+    theirs = tensors["weight_zero_point"]
+    if theirs.dtype == np.int32 and theirs.shape == (-(-n // _FEW), groups):
+        return np.ascontiguousarray(unpack(theirs.T, n).T)
+    if theirs.dtype != np.int8 or theirs.shape != (n, groups):
+        raise ValueError(
+            f"{what}: weight_zero_point must be int32[{-(-n // _FEW)}, {groups}] or int8[{n}, {groups}], "
+            f"got {theirs.dtype}{list(theirs.shape)}"
+        )
+    if theirs.size and (theirs.min() < -8 or theirs.max() > 7):
+        raise ValueError(f"{what}: a weight_zero_point of 4-bit weights must be from -8 to 7")
+    return (theirs + 8).astype(np.uint8)
+
+
+def _in_order(tensors, k: int, group: int, what: str) -> None:
+    """Raise unless weight_g_idx, where there is one, gives each column the group in which it stands anyway, or is all -1."""
+    if "weight_g_idx" not in tensors:
+        return
+    given = np.asarray(tensors["weight_g_idx"])
+    if given.dtype.kind not in "iu" or given.shape != (k,):
+        raise ValueError(f"{what}: weight_g_idx must be {k} integers, got {given.dtype}{list(given.shape)}")
+    if (given != -1).any() and (given != np.arange(k) // group).any():
+        raise ValueError(
+            f"{what}: weight_g_idx puts columns into groups out of order (activation ordering), which is not supported; "
+            "quantize with actorder off, or with actorder='weight'"
+        )
 
 
 def _bytes(tensors, scale: np.ndarray, what: str) -> Q8:
     w = tensors["weight"]
+    if "weight_g_idx" in tensors:
+        raise ValueError(f"{what}: weight_g_idx is for 4-bit weights")
     if w.dtype != np.int8 or w.ndim != 2:
         raise ValueError(f"{what}: weight must be an int8 matrix, got {w.dtype}{list(w.shape)}")
     scale = _per_group(scale, len(w), what)

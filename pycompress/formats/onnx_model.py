@@ -1,4 +1,4 @@
-"""Reading an ONNX model: limits first, then constants."""
+"""The one reader of ONNX models: limits first, then structure, then constants."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..dtypes import WORD
 from ..errors import ModelError
+from .external_data import ExternalData, array_of, folders_of
+from .onnx_structure import all_nodes, densified, inlined, order, subgraphs
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class LoadLimits:
     name_bytes: int = 4096
     folded_bytes: int = 2**30
     arena_bytes: int = 8 * 2**30
+    external_bytes: int = 8 * 2**30  # of all files that hold tensors
 
 
 # Types of 2 and 4 bits, by the type of 8 bits that holds them here.
@@ -38,6 +41,9 @@ NARROW = {
     for bits in (2, 4)
     if hasattr(TensorProto, f"{kind}{bits}")
 }
+
+
+NOTHING = ExternalData((), 0)  # no folder to read from
 
 
 @dataclass(eq=False)
@@ -51,6 +57,7 @@ class Model:
     legacy: bool = False  # older than opset 7: some operators broadcast differently
     packed: dict = field(default_factory=dict)  # packed weights, shared by all shapes
     narrow: frozenset[str] = frozenset()  # constants of 2 or 4 bits, held in 8
+    external: ExternalData = NOTHING
 
     @cached_property
     def output_types(self) -> list[int]:
@@ -81,43 +88,96 @@ def load(model, *, base_dir: str | os.PathLike | None = None, limits: LoadLimits
     Parameters
     ----------
     model : path, bytes or onnx.ModelProto
+        It is not changed. Nodes may stand in any order; local functions are inlined, sparse initializers made dense.
     base_dir : path, optional
-        Where external data may be read from.  Without it, a model with external data is refused.
+        Where external data may be read from: by default the folder of the model's file; see ``external_data``.
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ModelError
         Naming what is wrong and where.
     """
-    proto = _parse(model, limits)
-    if _external(proto) and base_dir is None:
-        raise ModelError(f"tensor {_external(proto)!r}: external data needs base_dir=")
-    if _external(proto):
-        if proto is model:  # the caller's stays as it is
-            proto = onnx.ModelProto.FromString(model.SerializeToString())
-        _read_external(proto, Path(base_dir), limits)
-    graph = proto.graph
-    if len(graph.node) > limits.nodes:
-        raise ModelError(f"{len(graph.node)} nodes, more than {limits.nodes}")
-    if len(graph.initializer) > limits.initializers:
-        raise ModelError(f"{len(graph.initializer)} initializers, more than {limits.initializers}")
+    proto, external, opsets, legacy = _structured(model, base_dir, limits)
+    if any(t.data_location == TensorProto.EXTERNAL for n in proto.graph.node for t in _held(n)):
+        proto = copied(proto) if proto is model else proto
+        for tensor in (t for n in proto.graph.node for t in _held(n)):
+            external.read_into(tensor)
+    constants = constants_of(proto.graph, external, limits)
+    return Model(proto, opsets, constants, limits, legacy, narrow=frozenset(_narrow(proto.graph)), external=external)
+
+
+def self_contained(
+    model, base_dir: str | os.PathLike | None = None, limits: LoadLimits = LoadLimits()
+) -> onnx.ModelProto:
+    """`model` as a ModelProto of the caller's own, in the form that ``load`` gives it, with all external data read into it.
+
+    Raises
+    ------
+    FileNotFoundError, ModelError
+        As ``load``.
+    """
+    proto, external, _, _ = _structured(model, base_dir, limits)
+    own = copied(proto) if proto is model else proto
+    for tensor in tensors(own.graph):
+        external.read_into(tensor)
+    for sparse in own.graph.sparse_initializer:
+        own.graph.initializer.append(numpy_helper.from_array(dense(sparse, limits), sparse.values.name))
+    del own.graph.sparse_initializer[:]
+    return own
+
+
+def _structured(model, base_dir, limits: LoadLimits):
+    """(proto, external data, opsets by domain, whether it was upgraded): flat, in order, names checked; `model` is not changed."""
+    proto = read(model, limits)
+    external = ExternalData(folders_of(model, base_dir), limits.external_bytes)
+    if not proto.graph.node and not proto.graph.output:
+        raise ModelError("not an ONNX model: its graph is empty")
+    _check_texts(proto, limits)
+    proto = inlined(proto, limits.nodes)
     opsets = {"" if o.domain == "ai.onnx" else o.domain: o.version for o in proto.opset_import}
-    if "" not in opsets and not any(n.domain for n in graph.node):
+    if "" not in opsets and not any(n.domain for n in proto.graph.node):
         raise ModelError("the model imports no opset")
-    if graph.sparse_initializer:
-        raise ModelError("sparse initializers are not supported")
     legacy = 0 < opsets.get("", 21) < 7
     if legacy:
         proto = _upgrade(proto)
-        opsets[""], graph = 13, proto.graph
-    constants = {}
+        opsets[""] = 13
+    if (places := order(proto.graph)) is not None:
+        nodes = [proto.graph.node[i].SerializeToString() for i in places]
+        proto = copied(proto) if proto is model else proto
+        del proto.graph.node[:]
+        proto.graph.node.extend(onnx.NodeProto.FromString(n) for n in nodes)
+    _check_ports(proto.graph)
+    return proto, external, opsets, legacy
+
+
+def copied(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of one's own."""
+    own = onnx.ModelProto()
+    own.CopyFrom(proto)
+    return own
+
+
+def constants_of(graph: onnx.GraphProto, external: ExternalData, limits: LoadLimits) -> dict[str, np.ndarray]:
+    """The initializers of a graph by name, sparse ones dense."""
+    if len(graph.initializer) + len(graph.sparse_initializer) > limits.initializers:
+        raise ModelError(f"{len(graph.initializer)} initializers, more than {limits.initializers}")
+    constants: dict[str, np.ndarray] = {}
     for tensor in graph.initializer:
         if tensor.name in constants:
             raise ModelError(f"initializer {tensor.name!r} is given twice")
-        constants[tensor.name] = to_array(tensor, limits)
-    _check_names(proto, limits)
-    narrow = frozenset(_narrow(graph))
-    return Model(proto, opsets, constants, limits, legacy, narrow=narrow)
+        constants[tensor.name] = to_array(tensor, limits, external)
+    for sparse in graph.sparse_initializer:
+        if not sparse.values.name or sparse.values.name in constants:
+            raise ModelError(f"sparse initializer {sparse.values.name!r}: it needs a name that no other has")
+        constants[sparse.values.name] = dense(sparse, limits, external)
+    return constants
+
+
+def dense(sparse, limits: LoadLimits = LoadLimits(), external: ExternalData | None = None) -> np.ndarray:
+    """A sparse tensor as an array; raises ModelError where it is too large or an index lies outside."""
+    return densified(sparse, limits.folded_bytes // 4, lambda tensor: to_array(tensor, limits, external))
 
 
 def _narrow(graph: onnx.GraphProto):
@@ -127,9 +187,8 @@ def _narrow(graph: onnx.GraphProto):
             yield from node.output
 
 
-def _parse(model, limits: LoadLimits) -> onnx.ModelProto:
-    if isinstance(model, onnx.ModelProto):
-        return model
+def read(model, limits: LoadLimits = LoadLimits()) -> onnx.ModelProto:
+    """`model`, a path, bytes or ModelProto, parsed and within the limits of size; nothing else of it is checked."""
     if isinstance(model, (str, os.PathLike)):
         path = Path(model)
         if not path.is_file():
@@ -137,83 +196,53 @@ def _parse(model, limits: LoadLimits) -> onnx.ModelProto:
         if path.stat().st_size > limits.file_bytes:
             raise ModelError(f"{path}: larger than {limits.file_bytes} bytes")
         model = path.read_bytes()
-    if not isinstance(model, (bytes, bytearray, memoryview)):
-        raise TypeError(f"a model is a path, bytes or onnx.ModelProto, got {type(model).__name__}")
-    if len(model) > limits.file_bytes:
-        raise ModelError(f"the model is larger than {limits.file_bytes} bytes")
-    proto = onnx.ModelProto()
-    try:
-        proto.ParseFromString(bytes(model))
-    except Exception as error:  # protobuf raises types of its own, not one of them public
-        raise ModelError(f"not an ONNX model: {error}") from None
+    proto = model
+    if not isinstance(model, onnx.ModelProto):
+        if not isinstance(model, (bytes, bytearray, memoryview)):
+            raise TypeError(f"a model is a path, bytes or onnx.ModelProto, got {type(model).__name__}")
+        if len(model) > limits.file_bytes:
+            raise ModelError(f"the model is larger than {limits.file_bytes} bytes")
+        proto = onnx.ModelProto()
+        try:
+            proto.ParseFromString(bytes(model))
+        except Exception as error:  # protobuf raises types of its own, not one of them public
+            raise ModelError(f"not an ONNX model: {error}") from None
     if not proto.HasField("graph"):
         raise ModelError("not an ONNX model: it has no graph")
+    if sum(1 for _ in all_nodes(proto.graph)) > limits.nodes:
+        raise ModelError(f"the model has more than {limits.nodes} nodes")
     return proto
 
 
-def _tensors(proto: onnx.ModelProto):
-    yield from proto.graph.initializer
-    for node in proto.graph.node:
-        for a in node.attribute:
-            if a.type == onnx.AttributeProto.TENSOR:
-                yield a.t
-            elif a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
-                raise ModelError(
-                    f"node {node.name!r} ({node.op_type}): attribute {a.name!r}: subgraphs are not supported"
-                )
+def tensors(graph: onnx.GraphProto):
+    """Every tensor that a graph holds, in its nodes and their subgraphs too."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        yield from _held(node)
 
 
-def _external(proto: onnx.ModelProto) -> str | None:
-    return next((t.name for t in _tensors(proto) if t.data_location == TensorProto.EXTERNAL), None)
+def _held(node: onnx.NodeProto):
+    for a in node.attribute:
+        if a.type == onnx.AttributeProto.TENSOR:
+            yield a.t
+        elif a.type == onnx.AttributeProto.SPARSE_TENSOR:
+            yield from (a.sparse_tensor.values, a.sparse_tensor.indices)
+    for _, inner in subgraphs(node):
+        yield from tensors(inner)
 
 
-def _read_external(proto: onnx.ModelProto, base: Path, limits: LoadLimits) -> None:
-    """Read external tensors from regular files inside `base`: no links, nothing above it."""
-    base = base.resolve(strict=True)
-    for t in _tensors(proto):
-        if t.data_location != TensorProto.EXTERNAL:
-            continue
-        info = {e.key: e.value for e in t.external_data}
-        if unknown := set(info) - {"location", "offset", "length", "checksum"}:
-            raise ModelError(f"tensor {t.name!r}: external data key {min(unknown)!r} is not known")
-        path = base / info.get("location", "")
-        if not _plain_file(path, base):
-            raise ModelError(
-                f"tensor {t.name!r}: external data at {info.get('location')!r} is not a file inside base_dir"
-            )
-        try:
-            offset, size = int(info.get("offset", 0)), path.stat().st_size
-            length = int(info.get("length", size - offset))
-        except ValueError:
-            raise ModelError(f"tensor {t.name!r}: external offset and length must be integers") from None
-        if offset < 0 or length < 0 or offset + length > size:
-            raise ModelError(f"tensor {t.name!r}: external data lies outside its file")
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
-            file.seek(offset)
-            t.raw_data = file.read(length)
-        t.data_location = TensorProto.DEFAULT
-        del t.external_data[:]
-
-
-def _plain_file(path: Path, base: Path) -> bool:
-    """Whether `path` is a file below `base` that is no link and has no other name."""
-    try:
-        inside = base in path.resolve().parents and not path.is_symlink()
-        return inside and path.is_file() and path.stat().st_nlink == 1
-    except (OSError, ValueError):  # too long, or with a zero byte
-        return False
-
-
-def to_array(tensor: TensorProto, limits: LoadLimits = LoadLimits()) -> np.ndarray:
+def to_array(
+    tensor: TensorProto, limits: LoadLimits = LoadLimits(), external: ExternalData | None = None
+) -> np.ndarray:
     """`tensor` as an array, its declared size checked against its data first.
 
     Raises
     ------
     ModelError
-        If it is external, of a type this library has no use for, or its data do not fit its shape.
+        If it is external and `external` cannot read it, of a type this library has no use for, or its data do not fit its shape.
     """
-    if tensor.data_location == TensorProto.EXTERNAL:
-        raise ModelError(f"tensor {tensor.name!r}: external data needs base_dir=")
     if len(tensor.dims) > limits.rank or any(d < 0 for d in tensor.dims):
         raise ModelError(f"tensor {tensor.name!r}: dims {list(tensor.dims)} are not supported")
     count = 1
@@ -223,12 +252,21 @@ def to_array(tensor: TensorProto, limits: LoadLimits = LoadLimits()) -> np.ndarr
         raise ModelError(f"tensor {tensor.name!r}: {count} elements, more than {limits.elements}")
     try:
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        array = numpy_helper.to_array(tensor)
+        if tensor.data_location != TensorProto.EXTERNAL:
+            array = numpy_helper.to_array(tensor)
+        elif tensor.data_type in NARROW or tensor.data_type == TensorProto.STRING:
+            held = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            held.raw_data = (external or NOTHING).read(tensor).tobytes()
+            array = numpy_helper.to_array(held)
+        else:
+            array = array_of(tensor, (external or NOTHING).read(tensor))
+    except ModelError:
+        raise
     except Exception as error:  # onnx raises many kinds for damaged tensors
         raise ModelError(f"tensor {tensor.name!r}: {error}") from None
     if array.shape != tuple(tensor.dims) or array.dtype != dtype:
         raise ModelError(f"tensor {tensor.name!r}: its data do not fit its shape {list(tensor.dims)}")
-    array = array.astype(NARROW.get(tensor.data_type, array.dtype))
+    array = array.astype(NARROW.get(tensor.data_type, array.dtype), copy=False)
     if array.dtype.name not in WORD:
         raise ModelError(f"tensor {tensor.name!r}: type {array.dtype.name} is not supported")
     return np.ascontiguousarray(array).reshape(array.shape)
@@ -244,35 +282,33 @@ def _upgrade(proto: onnx.ModelProto) -> onnx.ModelProto:
         raise ModelError(f"cannot bring opset {proto.opset_import[0].version} to 13: {error}") from None
 
 
+def _check_texts(proto: onnx.ModelProto, limits: LoadLimits) -> None:
+    """Names are text of bounded length."""
+    for text in _texts(proto):
+        if not isinstance(text, str) or "\0" in text:  # protobuf hands over as bytes what is not UTF-8
+            raise ModelError(f"a name is not text: {text[:40]!r}")
+        if len(text) > limits.name_bytes:
+            raise ModelError(f"a name is longer than {limits.name_bytes} bytes: {text[:40]!r}")
+    if any(not isinstance(entry.value, str) for entry in proto.metadata_props):
+        raise ModelError("metadata: a value is not text")
+
+
 def _texts(proto: onnx.ModelProto):
     graph = proto.graph
     yield from (graph.name, proto.producer_name, proto.producer_version, proto.domain)
-    yield from (text for entry in proto.metadata_props for text in (entry.key, entry.value))
+    yield from (entry.key for entry in proto.metadata_props)
     yield from (named.name for named in (*graph.initializer, *graph.input, *graph.output))
-    for node in graph.node:
+    for node in all_nodes(graph):
         yield from (*node.input, *node.output, node.name, node.op_type, node.domain)
         yield from (a.name for a in node.attribute)
 
 
-def _check_names(proto: onnx.ModelProto, limits: LoadLimits) -> None:
-    """Single assignment, and every input made before it is used: the order is topological."""
-    graph = proto.graph
+def _check_ports(graph: onnx.GraphProto) -> None:
+    """No input stands twice, and every output is made."""
     if len({port.name for port in graph.input}) != len(graph.input):
         raise ModelError(f"graph inputs {[port.name for port in graph.input]}: a name stands there twice")
-    made = {named.name for named in (*graph.initializer, *graph.input)}
-    for text in _texts(proto):
-        if not isinstance(text, str) or "\0" in text:  # protobuf hands over as bytes what is not UTF-8
-            raise ModelError(f"a name is not text: {text[:40]!r}")
-    for node in graph.node:
-        if any(len(name) > limits.name_bytes for name in (*node.input, *node.output, node.name)):
-            raise ModelError(f"a name is longer than {limits.name_bytes} bytes")
-        for name in node.input:
-            if name and name not in made:
-                raise ModelError(f"node {node.name!r} ({node.op_type}): input {name!r} is not made before it")
-        for name in node.output:
-            if name and name in made:
-                raise ModelError(f"node {node.name!r} ({node.op_type}): output {name!r} is made twice")
-            made.add(name)
+    made = {named.name for named in (*graph.initializer, *graph.input)} | {o for n in graph.node for o in n.output}
+    made |= {s.values.name for s in graph.sparse_initializer}
     for port in graph.output:
         if port.name not in made:
             raise ModelError(f"graph output {port.name!r} is not made by any node")

@@ -13,6 +13,7 @@ from ..sparse import checked_out, pointer, straight
 
 NONE = np.zeros(2, np.float32)  # parameters of an activation that takes none
 _FLOAT = np.dtype(np.float32)
+_READABLE = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64"}
 
 
 class Linear:
@@ -122,6 +123,8 @@ def read(path: str | os.PathLike, name: str) -> tuple[dict[str, np.ndarray], dic
     ------
     KeyError
         If the file has none.
+    ValueError
+        If it is no safetensors file, or a tensor is of a type that layers do not read (float8).
     """
     prefix, safetensors = f"{name}." if name else "", _safetensors("")
     try:
@@ -133,6 +136,9 @@ def read(path: str | os.PathLike, name: str) -> tuple[dict[str, np.ndarray], dic
         if not keys:
             modules = sorted({key.rpartition(".")[0] for key in file.keys()})
             raise KeyError(f"{os.fspath(path)} has no module {name!r}; it has {', '.join(map(repr, modules[:8]))}")
+        for key in keys:  # NumPy has no type for float8, and what safetensors then raises says nothing
+            if (stored := file.get_slice(key).get_dtype()) not in _READABLE:
+                raise ValueError(f"{os.fspath(path)}: {key} is stored as {stored}, which is not supported")
         return {key[len(prefix) :]: file.get_tensor(key) for key in keys}, file.metadata() or {}
 
 

@@ -163,7 +163,7 @@ class QuantizedLinear(Linear):
         args.a, args.azp, args.ascale = address(codes, "uint8_t *"), address(zero, "int32_t *"), address(scale)
         args.w, args.group, args.zero = address(w.w, "uint8_t *"), w.group, address(w.zero, "uint8_t *")
         args.st, args.scale = lib.PCX_F16 if w.scale.dtype == np.float16 else lib.PCX_F32, address(w.scale, "void *")
-        args.colsum, args.bias, args.act_params = address(w.colsum), address(self._bias), address(NONE)
+        args.colsum, args.bias, args.output.act_params = address(w.colsum), address(self._bias), address(NONE)
         args.ldo, args.ot, args.out = n, lib.PCX_F32, address(out, "void *")
         run("q4gemm", args, num_threads, m * n * k)
 
@@ -175,7 +175,7 @@ class QuantizedLinear(Linear):
         args.a, args.azp = address(codes, "uint8_t *"), address(zero, "int32_t *")
         args.w, args.colsum = address(self._packed.w, "int8_t *"), address(self._packed.colsum, "int32_t *")
         args.wzp = address(self._zero, "int32_t *")
-        args.tail.scale, args.tail.act_params = address(self._scale), address(NONE)
+        args.tail.scale, args.tail.output.act_params = address(self._scale), address(NONE)
         args.ldo, args.ot, args.out = n, lib.PCX_F32, address(out, "void *")
         args.prepared = self._prepared(args)
         run("qgemm", args, num_threads, m * n * k)

@@ -21,14 +21,14 @@ class SparseLinear(Linear):
 
     def __init__(self, rows: np.ndarray, index: np.ndarray, w: np.ndarray, k: int, bias=None):
         """Of CSR arrays without duplicates."""
-        rows, index, w, (n, k) = csr((rows, index, w, (len(rows) - 1, k)))
+        rows, index, w, (n, k) = csr((np.array(rows), np.array(index), w, (len(rows) - 1, k)))  # copies, then checked
         if k > LARGEST_K:
             raise ValueError(f"SparseLinear: at most {LARGEST_K} inputs, got {k}")
         self._shape, self._bias = (
             (n, k),
             checked_bias("SparseLinear", bias, n),
         )  # what kernels rely on is not to be replaced
-        self._rows, self._index, self._w = rows.copy(), index.astype(np.uint16), w.astype(np.float32)
+        self._rows, self._index, self._w = rows, index.astype(np.uint16), w.astype(np.float32)
         self._slices = None
 
     @classmethod
@@ -90,15 +90,15 @@ class SparseLinear(Linear):
         if m == 1:
             args = ffi.new("pcx_csrmv_args *")
             rows, index, w = self._rows, self._index, self._w
-            args.x, args.out, args.bias = (address(a) for a in (x, out, self._bias))
-            args.act_params = address(NONE)
+            args.x, args.out, args.tail.bias = (address(a) for a in (x, out, self._bias))
+            args.tail.act_params = address(NONE)
         else:
             args = ffi.new("pcx_spmm_args *")
             rows, index, w = self._sliced() if m > kernels.module("spmm").FEW else (self._rows, self._index, self._w)
             args.m, args.lda, args.ldo, args.slices = m, k, n, rows.size // (n + 1)
             args.ldk = args.ldc = 1
-            args.a, args.out, args.bias = (address(a) for a in (x, out, self._bias))
-            args.act_params = address(NONE)
+            args.a, args.out, args.tail.bias = (address(a) for a in (x, out, self._bias))
+            args.tail.act_params = address(NONE)
         args.k, args.n, args.nnz = k, n, len(w)
         args.rows, args.index, args.w = address(rows, "int32_t *"), address(index, "uint16_t *"), address(w)
         run("csrmv" if m == 1 else "spmm", args, num_threads, m * len(w))

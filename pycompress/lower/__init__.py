@@ -15,8 +15,10 @@ from ..formats.onnx_model import LoadLimits, Model, load
 from . import (  # noqa: F401
     activation,
     arithmetic,
+    control_flow,
     conv_transpose,
     convolution,
+    fused,
     matmul,
     matmul_nbits,
     microsoft,
@@ -29,14 +31,16 @@ from . import (  # noqa: F401
     reduction,
     resize,
 )
-from .constants import PLAN_TIME, fold
+from .constants import PLAN_TIME
 from .context import Lowering
 from .emit import cast, flip
-from .node import Node
-from .registry import OPERATORS
 from .values import HALVES, Buffer, Port, Program, Value, storage
+from .walk import walk
 
 __all__ = ["LoadLimits", "Model", "Preprocess", "declared_inputs", "declared_outputs", "load", "lower", "value_inputs"]
+
+
+Shape = tuple[int | str | None, ...]
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,13 @@ class Preprocess:
             object.__setattr__(self, name, tuple(values.tolist()))
 
 
-def declared_inputs(model: Model) -> dict[str, tuple[str, tuple[int | str | None, ...]]]:
-    """{name: (dtype, shape)} of the inputs that a caller gives; symbolic dimensions are words or None."""
+def declared_inputs(model: Model) -> dict[str, tuple[str, Shape | None]]:
+    """{name: (dtype, shape)} of the inputs that a caller gives; open dimensions are words or None, an open rank is None."""
     given = [port for port in model.graph.input if port.name not in model.constants]
     return {port.name: _declared(port, f"graph input {port.name!r}") for port in given}
 
 
-def declared_outputs(model: Model) -> dict[str, tuple[str, tuple[int | str | None, ...]]]:
+def declared_outputs(model: Model) -> dict[str, tuple[str, Shape | None]]:
     """{name: (dtype, shape)} of the outputs; what the model leaves out is inferred by onnx."""
     ports = model.graph.output
     if not all(port.type.tensor_type.elem_type for port in ports):
@@ -76,7 +80,7 @@ def declared_outputs(model: Model) -> dict[str, tuple[str, tuple[int | str | Non
     return {port.name: _declared(port, f"graph output {port.name!r}") for port in ports}
 
 
-def _declared(port: onnx.ValueInfoProto, where: str) -> tuple[str, tuple[int | str | None, ...]]:
+def _declared(port: onnx.ValueInfoProto, where: str) -> tuple[str, Shape | None]:
     kind = port.type.tensor_type
     if not port.type.HasField("tensor_type") or not kind.elem_type:
         raise ModelError(f"{where}: only tensors of a known type are supported")
@@ -84,7 +88,14 @@ def _declared(port: onnx.ValueInfoProto, where: str) -> tuple[str, tuple[int | s
         dtype = WORD[helper.tensor_dtype_to_np_dtype(kind.elem_type).name]
     except KeyError:
         raise ModelError(f"{where}: its element type is not supported") from None
-    return dtype, tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim)
+    return dtype, tuple(_dimension(d) for d in kind.shape.dim) if kind.HasField("shape") else None
+
+
+def _dimension(d) -> int | str | None:
+    """A declared size; None or a word where it is open, as it is where it is negative."""
+    if d.HasField("dim_value"):
+        return d.dim_value if d.dim_value >= 0 else None
+    return d.dim_param or None
 
 
 def value_inputs(model: Model) -> set[str]:
@@ -127,40 +138,13 @@ def lower(
     ctx.env = {name: Value.constant(data) for name, data in model.constants.items()}
     ctx.env |= {name: Value.constant(data) for name, data in (values or {}).items()}
     inputs = [_input(ctx, i, name, shapes[name], preprocess or {}) for i, name in enumerate(shapes)]
-    for proto in model.graph.node:
-        _lower_node(ctx, proto)
+    walk(ctx, model.graph.node)
     ctx.node = None
     outputs = [_output(ctx, i, port.name) for i, port in enumerate(model.graph.output)]
     names = {n: v.data for n, v in ctx.env.items() if v.runtime and v.data is not None}
     shapes = {name: (value.shape, value.runtime) for name, value in ctx.env.items()}
     kept = dict(coded=ctx.coded, quantized=ctx.quantized, shapes=shapes, half=model.half, in_float=ctx.in_float)
     return Program(inputs, outputs, ctx.steps, ctx.buffers, names, **kept)
-
-
-def _lower_node(ctx: Lowering, proto) -> None:
-    domain = "" if proto.domain == "ai.onnx" else proto.domain
-    node = Node(proto, [ctx.env[n] if n else None for n in proto.input], ctx.model.opsets.get(domain, 1))
-    ctx.node = node
-    lowering = OPERATORS.get((domain, proto.op_type))
-    try:
-        results = fold(ctx, node)
-        if results is None:
-            if lowering is None:
-                where = f" of domain {domain!r}" if domain else ""
-                node.refuse(f"operator {proto.op_type!r}{where} is not supported")
-            results = lowering(ctx, node)
-    except ModelError:
-        raise
-    except Exception as error:  # whatever hostile shapes, types and attributes lead to
-        raise ModelError(f"{ctx.where()}: it cannot be planned: {error or type(error).__name__}") from error
-    node.finish()
-    results = results if isinstance(results, (list, tuple)) else [results]
-    for name, value in zip(proto.output, results):
-        if name:
-            ctx.env[name] = value
-    for name in proto.output[len(results) :]:
-        if name:
-            node.refuse(f"output {name!r} is not supported")
 
 
 def _input(ctx: Lowering, index: int, name: str, shape, preprocess: dict[str, Preprocess]) -> Port:
@@ -173,7 +157,8 @@ def _input(ctx: Lowering, index: int, name: str, shape, preprocess: dict[str, Pr
         logical = (shape[0], shape[3], shape[1], shape[2])
     else:
         logical = shape
-    if len(logical) != len(declared) or any(isinstance(d, int) and d != s for d, s in zip(declared, logical)):
+    fits = declared is None or len(logical) == len(declared)
+    if not fits or any(isinstance(d, int) and d != s for d, s in zip(declared or (), logical)):
         raise ModelError(f"graph input {name!r}: shape {logical} does not fit the declared {declared}")
     if any(d < 0 for d in shape):
         raise ModelError(f"graph input {name!r}: shape {shape} has a negative dimension")

@@ -7,6 +7,7 @@ import numpy as np
 from .context import ACT, Lowering
 from .emit import cast
 from .node import Node
+from .quantize_linear import lut
 from .registry import operator
 from .values import Value
 
@@ -49,8 +50,25 @@ def gelu(ctx: Lowering, node: Node) -> Value:
     return ctx.value(ctx.unary(ctx.f32(node.input(0)), op))
 
 
+def clip_codes(ctx: Lowering, node: Node, x: Value, bounds) -> Value:
+    """int8 and uint8 clipped to bounds known when planning: by a table."""
+    given = [None if b is None else int(b) for b in bounds]
+    shift = 128 if x.dtype == "i8" else 0
+    low, high = (default if b is None else b for b, default in zip(given, (-shift, 255 - shift)))
+    table = np.minimum(np.maximum(np.arange(256) - shift, low), high) + shift
+    data = ctx.codes(x)
+    out = ctx.new(data.shape, "u8", like=data)
+    lut(ctx, data, np.clip(table, 0, 255).astype(np.uint8)[None], out, f"{node.op} on codes")
+    return Value(x.dtype, x.shape, out, True)
+
+
 @operator("Clip")
 def clip(ctx: Lowering, node: Node) -> Value:
+    if node.input(0).dtype in ("u8", "i8"):
+        bounds = [node.plan_time(i, name) for i, name in ((1, "min"), (2, "max"))]
+        return clip_codes(
+            ctx, node, node.input(0), [None if b is None or not b.size else b.reshape(()) for b in bounds]
+        )
     x = ctx.f32(node.input(0))
     if node.opset < 11:
         bounds = [node.float("min", None), node.float("max", None)]

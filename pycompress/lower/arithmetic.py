@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .activation import clip_codes
 from .context import Lowering
 from .emit import cast
 from .node import Node
@@ -25,12 +26,25 @@ def binary(ctx: Lowering, node: Node) -> Value:
 @operator("Sum", "Mean", "Min", "Max")
 def several(ctx: Lowering, node: Node) -> Value:
     op = {"Min": MIN, "Max": MAX}.get(node.op, ADD)
+    if node.op in ("Min", "Max") and (bounded := _bounded_codes(ctx, node)) is not None:
+        return bounded
     total = ctx.f32(node.input(0))
     for i in range(1, len(node.inputs)):
         total = ctx.binary(total, ctx.f32(node.input(i)), op)
     if node.op == "Mean" and len(node.inputs) > 1:
         total = ctx.binary(total, np.float32(len(node.inputs)).reshape(()), DIV)
     return ctx.value(total)
+
+
+def _bounded_codes(ctx: Lowering, node: Node) -> Value | None:
+    """Min or Max of 8-bit codes and one constant, by a table; None for any other."""
+    if len(node.inputs) != 2 or node.input(0).dtype not in ("u8", "i8"):
+        return None
+    x, bound = sorted((node.input(0), node.input(1)), key=lambda v: not v.runtime)
+    if not x.runtime or bound.runtime or bound.size != 1 or len(bound.shape) > len(x.shape):
+        return None
+    value = bound.data.reshape(())
+    return clip_codes(ctx, node, x, (value, None) if node.op == "Max" else (None, value))
 
 
 def exact(ctx: Lowering, node: Node, value: Value) -> np.ndarray:

@@ -7,7 +7,7 @@ from onnx import helper
 
 from ..dtypes import WORD
 from ..errors import ModelError
-from ..formats.onnx_model import to_array
+from ..formats.onnx_model import dense, to_array
 from .node import Node
 from .values import HALVES, Value
 
@@ -68,15 +68,17 @@ def _fits(ctx, node: Node) -> None:
 
 
 def _constant(node: Node):
-    for name in ("value", "value_float", "value_int", "value_floats", "value_ints"):
+    for name in ("value", "sparse_value", "value_float", "value_int", "value_floats", "value_ints"):
         a = node.raw(name)
         if a is None:
             continue
         if name == "value":
             return to_array(a.t)
+        if name == "sparse_value":
+            return dense(a.sparse_tensor)
         dtype = np.float32 if "float" in name else np.int64
         return np.array(helper.get_attribute_value(a), dtype)
-    node.refuse("needs value, value_float(s) or value_int(s)")
+    node.refuse("needs value, sparse_value, value_float(s) or value_int(s)")
 
 
 def _constant_of_shape(node: Node, shape):
@@ -195,6 +197,24 @@ def _power(node: Node, a, b):
     return np.power(a.data, b.data.astype(a.data.dtype) if a.data.dtype.kind == "f" else b.data).astype(a.data.dtype)
 
 
+def _clip(node: Node, x, low=None, high=None):
+    if node.opset < 11:
+        bounds = [node.float("min", None), node.float("max", None)]
+    else:
+        bounds = [None if v is None or v.size == 0 else v.data.reshape(()) for v in (low, high)]
+    out = x.data
+    for bound, function in zip(bounds, (np.maximum, np.minimum)):
+        out = out if bound is None else function(out, np.asarray(bound, out.dtype))
+    return out
+
+
+def _trilu(node: Node, x, k=None):
+    upper, offset = node.int("upper", 1), 0 if k is None else int(k.data.reshape(()))
+    if x.data.ndim < 2:
+        node.refuse(f"works on at least two dimensions, got shape {x.shape}")
+    return (np.triu if upper else np.tril)(x.data, offset)
+
+
 def _many(function):
     def lowering(node: Node, first, *rest):
         out = first.data
@@ -248,6 +268,7 @@ FOLD = {
     "And": _two(np.logical_and), "Or": _two(np.logical_or), "Not": lambda node, x: ~x.data,
     "Where": lambda node, c, a, b: np.where(c.data, a.data, b.data),
     "Expand": lambda node, x, shape: np.broadcast_to(x.data, np.broadcast_shapes(x.shape, tuple(shape.data.tolist()))),
+    "Clip": _clip, "Round": _one(np.rint), "Trilu": _trilu, "Relu": _one(lambda x: np.maximum(x, x.dtype.type(0))),
     "Min": _many(np.minimum), "Max": _many(np.maximum), "Sum": _many(np.add), "Mod": _mod, "Pow": _power,
     "LessOrEqual": _two(np.less_equal), "GreaterOrEqual": _two(np.greater_equal), "Xor": _two(np.logical_xor),
     "Tile": lambda node, x, repeats: np.tile(x.data, repeats.data), "Split": _split,

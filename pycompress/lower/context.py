@@ -37,6 +37,7 @@ class Lowering:
         self.buffers: dict[int, Buffer] = {}
         self.env: dict[str, Value] = {}
         self.node: Node | None = None
+        self.depth = 0  # of the If nodes whose branches are being lowered
         self.joined: dict[int, tuple] = {}  # by id of the buffer's array: codes, the parts they were joined of, axis
         self.coded: dict[int, Coded] = {}
         self.quantized: dict[int, Quant] = {}

@@ -12,13 +12,14 @@ from .values import Quant, Value
 def moved(ctx: Lowering, value: Value, data_of, axis_of=None) -> Value:
     """`value` with its data moved by `data_of`; codes are moved, not their float form.
 
-    `axis_of` maps the quantization axis; None where the move does not keep one axis apart.
+    `axis_of` maps the quantization axis; it gives None, or is None, where the move does not keep that axis apart.
     """
     q = value.quant
-    if q is not None and value.data is None and (q.scale.size == 1 and not q.block or axis_of is not None):
+    single = q is not None and q.scale.size == 1 and not q.block
+    axis = q.axis if single else axis_of(q.axis) if q is not None and axis_of is not None else None
+    if q is not None and value.data is None and axis is not None:
         codes = data_of(q.value.data)
         inner = Value(q.value.dtype, codes.shape, codes, ctx.is_runtime(codes))
-        axis = q.axis if q.scale.size == 1 and not q.block else axis_of(q.axis)
         scale, zero = (data_of(v) if q.block else v for v in (q.scale, q.zero))
         return Value("f32", codes.shape, None, value.runtime, Quant(inner, scale, zero, axis, q.block, q.bits))
     data = data_of(ctx.data(value))

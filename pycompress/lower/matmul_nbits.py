@@ -1,4 +1,4 @@
-"""MatMulNBits of ONNX Runtime's domain: a matrix product with blocks of 4-bit weights."""
+"""MatMulNBits of ONNX Runtime's domain: a matrix product with blocks of weights of 2, 4 or 8 bits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .values import Quant, Value
 @operator("MatMulNBits", domain=MICROSOFT)
 def matmul_nbits(ctx: Lowering, node: Node) -> Value:
     x, bias = node.input(0, "A"), node.optional(5)
-    w = _blocks_of(node)
+    w = _blocks_of(ctx, node)
     n, k = w.shape
     if not x.shape or x.shape[-1] != k:
         node.refuse(f"= {k} does not fit activations {x.shape}", "K")
@@ -23,7 +23,8 @@ def matmul_nbits(ctx: Lowering, node: Node) -> Value:
         node.refuse(f"bias must be float32 of shape {(n,)}, got {bias.dtype} {bias.shape}")
     later = bias if bias is not None and bias.runtime else None
     bias = None if later is not None else bias
-    four = four_bits(ctx, x, w, bias, node.int("accuracy_level", 0, allowed=range(5)))
+    level = node.int("accuracy_level", 0, allowed=range(5))
+    four = None if w.quant is None else four_bits(ctx, x, w, bias, level)
     out = ctx.new((*x.shape[:-1], n))
     flat = out.reshape(-1, n) if out.size else out.reshape(int(np.prod(x.shape[:-1], dtype=int)), n)
     if four is not None:
@@ -34,39 +35,62 @@ def matmul_nbits(ctx: Lowering, node: Node) -> Value:
     return ctx.value(out if later is None else ctx.binary(out, ctx.f32(later), 0))
 
 
-def _blocks_of(node: Node) -> Value:
-    """The weights of MatMulNBits, [N,K]."""
-    node.int("bits", 4, allowed=(4,))
+def _blocks_of(ctx: Lowering, node: Node) -> Value:
+    """The weights of MatMulNBits, [N,K]: blocks of 4-bit codes, or floats where no kernel takes them as they are."""
+    bits = node.int("bits", 4, allowed=(2, 4, 8))
     n, k, block = (node.int(name) for name in ("N", "K", "block_size"))
     if block < 16 or block & (block - 1):
         node.refuse(f"= {block} must be a power of two, at least 16", "block_size")
-    if node.optional(4) is not None:
-        node.refuse("input 4 'g_idx' is not supported")
-    codes, scale, zero = (node.plan_time(i, name) for i, name in ((1, "B"), (2, "scales"), (3, "zero_points")))
-    blocks = -(-k // block)
-    if codes is None or codes.dtype != np.uint8 or codes.shape != (n, blocks, block // 2):
-        node.refuse(f"B must be uint8 of shape {(n, blocks, block // 2)}, got {_told(codes)}")
+    if n < 0 or k < 0:
+        node.refuse(f"N = {n} and K = {k} must not be negative")
+    names = ("B", "scales", "zero_points", "g_idx")
+    codes, scale, zero, of = (node.plan_time(i, name) for i, name in enumerate(names, 1))
+    blocks, size = -(-k // block), block * bits // 8
+    if codes is None or codes.dtype != np.uint8 or codes.shape != (n, blocks, size):
+        node.refuse(f"B must be uint8 of shape {(n, blocks, size)}, got {_told(codes)}")
     if scale is None or scale.dtype not in (np.float32, np.float16) or scale.size != n * blocks:
         node.refuse(f"scales must be float of {n * blocks} elements, got {_told(scale)}")
     scale = scale.reshape(n, blocks).astype(np.float32)
     if not np.isfinite(scale).all():
         node.refuse("scales must be finite")
+    zero = _zero_points(node, zero, bits, n, blocks)
+    whole = np.ascontiguousarray(_unpacked(codes.reshape(n, -1), bits)[:, :k])
+    plain = bits < 8 and of is None and zero.dtype != np.float32
+    if plain:
+        return Value(
+            "f32", (n, k), None, False, Quant(Value.constant(whole), scale, zero.astype(np.int32), 1, block, 4)
+        )
+    of = np.arange(k) // block if of is None else of.reshape(-1)
+    if of.dtype.kind not in "iu" or of.shape != (k,) or k and (of.min() < 0 or of.max() >= blocks):
+        node.refuse(f"g_idx must be {k} integers from 0 to {blocks - 1}, got {_told(of)}")
+    why = "8 bits in blocks" if bits == 8 else "g_idx" if node.optional(4) is not None else "float zero points"
+    ctx.in_float[node.name] = f"no integer kernel for weights with {why}"
+    return Value.constant((whole.astype(np.float32) - zero[:, of].astype(np.float32)) * scale[:, of])
+
+
+def _zero_points(node: Node, zero: np.ndarray | None, bits: int, n: int, blocks: int) -> np.ndarray:
+    """Zero points [n, blocks]: codes, or float32 where they are no whole numbers in the range of codes."""
     if zero is None:
-        zero = np.full((n, blocks), 8, np.uint8)
-    elif zero.dtype != np.uint8:
-        node.refuse(f"zero_points of type {zero.dtype.name} are not supported: only uint8, two in a byte")
-    elif zero.size != n * -(-blocks // 2):
-        node.refuse(f"zero_points must have {n * -(-blocks // 2)} elements, got {_told(zero)}")
-    else:
-        zero = _nibbles(zero.reshape(n, -1))[:, :blocks]
-    whole = Value.constant(np.ascontiguousarray(_nibbles(codes.reshape(n, -1))[:, :k]))
-    return Value("f32", (n, k), None, False, Quant(whole, scale, zero.astype(np.int32), 1, block, 4))
+        return np.full((n, blocks), 1 << (bits - 1), np.uint8)
+    if zero.dtype == np.uint8:
+        packed = -(-blocks * bits // 8)
+        if zero.size != n * packed:
+            node.refuse(f"zero_points must have {n * packed} elements, got {_told(zero)}")
+        return _unpacked(zero.reshape(n, -1), bits)[:, :blocks]
+    if zero.dtype not in (np.float32, np.float16) or zero.size != n * blocks:
+        node.refuse(f"zero_points must be packed uint8, or {n * blocks} floats, got {_told(zero)}")
+    zero = zero.reshape(n, blocks).astype(np.float32)
+    if not np.isfinite(zero).all():
+        node.refuse("zero_points must be finite")
+    whole = (zero == np.rint(zero)).all() and zero.min(initial=0) >= 0 and zero.max(initial=0) < 1 << bits
+    return zero.astype(np.uint8) if whole else zero
 
 
 def _told(x: np.ndarray | None) -> str:
     return "none" if x is None else f"{x.dtype.name} {x.shape}"
 
 
-def _nibbles(x: np.ndarray) -> np.ndarray:
-    """u8[n,b] as the 4-bit codes in it, the low one of each byte first: u8[n,2b]."""
-    return np.stack([x & 15, x >> 4], -1).reshape(len(x), -1)
+def _unpacked(x: np.ndarray, bits: int) -> np.ndarray:
+    """u8[n,b] as the codes of `bits` bits in it, the lowest of each byte first: u8[n, 8 b / bits]."""
+    parts = [x >> shift & (1 << bits) - 1 for shift in range(0, 8, bits)]
+    return np.stack(parts, -1).reshape(len(x), -1)

@@ -50,7 +50,22 @@ def reshape(ctx: Lowering, node: Node) -> Value:
     dims = [x.size // known if d == -1 else d for d in dims]
     if int(np.prod(dims, dtype=object)) != x.size:
         node.refuse(f"shape {dims} does not fit {x.shape}")
-    return moved(ctx, x, lambda data: to_shape(ctx, data, dims))
+    return moved(ctx, x, lambda data: to_shape(ctx, data, dims), kept_axis(x, dims))
+
+
+def kept_axis(x: Value, dims):
+    """The map of `x`'s quantization axis into the shape `dims`: where that axis stays one of its own."""
+    if x.quant is None or x.quant.block:
+        return None
+
+    def axis_of(axis: int) -> int | None:
+        before = int(np.prod(x.shape[:axis], dtype=object))
+        for i, d in enumerate(dims):
+            if d == x.shape[axis] and int(np.prod(dims[:i], dtype=object)) == before:
+                return i
+        return None
+
+    return axis_of
 
 
 @operator("Flatten")
@@ -62,7 +77,7 @@ def flatten(ctx: Lowering, node: Node) -> Value:
     axis = axis + len(x.shape) if axis < 0 else axis
     rows = int(np.prod(x.shape[:axis], dtype=int))
     shape = (rows, int(np.prod(x.shape[axis:], dtype=int)))
-    return moved(ctx, x, lambda data: to_shape(ctx, data, shape))
+    return moved(ctx, x, lambda data: to_shape(ctx, data, shape), kept_axis(x, shape))
 
 
 @operator("Transpose")
@@ -81,7 +96,8 @@ def squeeze(ctx: Lowering, node: Node) -> Value:
     axes = [i for i, d in enumerate(x.shape) if d == 1] if axes is None else axes
     if any(x.shape[a] != 1 for a in axes):
         node.refuse(f"axes {axes} of shape {x.shape} are not all 1")
-    return moved(ctx, x, lambda data: np.squeeze(data, tuple(axes)))
+    left = [i for i in range(len(x.shape)) if i not in axes]
+    return moved(ctx, x, lambda data: np.squeeze(data, tuple(axes)), lambda a: left.index(a) if a in left else None)
 
 
 @operator("Unsqueeze")
@@ -90,7 +106,8 @@ def unsqueeze(ctx: Lowering, node: Node) -> Value:
     given = node.plan_time(1, "axes")
     count = len(node.ints("axes")) if given is None else given.size
     axes = axes_of(node, len(x.shape) + count)
-    return moved(ctx, x, lambda data: np.expand_dims(data, tuple(axes)))
+    places = [i for i in range(len(x.shape) + count) if i not in axes]
+    return moved(ctx, x, lambda data: np.expand_dims(data, tuple(axes)), lambda a: places[a])
 
 
 @operator("Identity")

@@ -9,6 +9,7 @@ import onnx
 from onnx import AttributeProto
 
 from ..errors import ModelError
+from ..formats.onnx_structure import name_of
 from .values import Value
 
 _REQUIRED = object()
@@ -20,7 +21,7 @@ class Node:
     def __init__(self, proto: onnx.NodeProto, inputs: list[Value | None], opset: int):
         self.proto, self.inputs, self.opset = proto, inputs, opset
         self.op, self.domain = proto.op_type, proto.domain
-        self.name = node_name(proto)
+        self.name = name_of(proto)
         self.outputs = len(proto.output)
         self._attributes: dict[str, AttributeProto] = {}
         for a in proto.attribute:
@@ -138,8 +139,3 @@ class Node:
         for name in self._attributes:
             if name not in self._asked:
                 self.refuse("is not supported", name)
-
-
-def node_name(proto: onnx.NodeProto) -> str:
-    """The name of a node, or what stands for it where it has none."""
-    return proto.name or (proto.output[0] if proto.output else proto.op_type)

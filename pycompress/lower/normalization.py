@@ -54,13 +54,13 @@ def normalized(ctx: Lowering, x: np.ndarray, axis: int, epsilon: float, scale=No
     return out
 
 
-@operator("LayerNormalization", "RMSNormalization")
+@operator("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 def layer_normalization(ctx: Lowering, node: Node) -> list[Value]:
     x, scale, bias = ctx.f32(node.input(0)), ctx.f32(node.input(1)), node.optional(2)
     axis = axis_of(node, x.ndim, -1)
     epsilon = node.float("epsilon", 1e-5)
     node.int("stash_type", 1, allowed=(1,))
-    tail, rms = x.shape[axis:], int(node.op == "RMSNormalization")
+    tail, rms = x.shape[axis:], int(node.op != "LayerNormalization")
     offset = None if bias is None else ctx.f32(bias)
     parts = [p for p in (scale, offset) if p is not None]
     if all(p.size == int(np.prod(tail, dtype=int)) and p.shape == tail for p in parts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..dtypes import WORD
-from .context import Lowering
+from .context import Lowering, axis_shape
 from .emit import fill, moved, pick
 from .node import Node
 from .registry import operator
@@ -39,19 +39,21 @@ def pad(ctx: Lowering, node: Node) -> Value:
         node.refuse(f"pads {pads} take away more than shape {x.shape} has")
     ctx.room(shape, x.dtype)
     crop = tuple(slice(max(0, -b), d - max(0, -a)) for b, d, a in zip(before, x.shape, after))
+    own_axis = None if x.quant is None or x.quant.block else lambda a: None if before[a] or after[a] else a
     if mode != "constant":
         for axis, (c, b, a) in enumerate(zip(crop, before, after)):
             if (b > 0 or a > 0) and max(c.stop - c.start, 0) < (2 if mode == "reflect" and b + a > 0 else 1):
                 node.refuse(f"axis {axis} of shape {x.shape} is too small to pad with mode {mode!r}")
-        return moved(ctx, x, lambda data: _mirrored(ctx, data[crop], before, after, mode))
+        return moved(ctx, x, lambda data: _mirrored(ctx, data[crop], before, after, mode), own_axis)
     if x.dtype == "i8" and x.data is not None and x.runtime:
         value = int(value) + 128
     q = x.quant
     if q is not None and x.data is None:
-        if value != 0 or q.block:
+        if value != 0 or q.block or q.scale.size > 1 and own_axis(q.axis) is None:
             x, q = Value(x.dtype, x.shape, ctx.data(x), x.runtime), None
-        else:
-            value = int(q.zero[0]) + (128 if q.value.biased else 0)
+        else:  # the code of 0.0; where scales differ, of each index of their axis
+            value = q.zero + (128 if q.value.biased else 0)
+            value = int(value[0]) if q.scale.size == 1 else value.reshape(axis_shape(value, x.shape, q.axis))
 
     def filled(data: np.ndarray) -> np.ndarray:
         data = data[crop]
@@ -63,11 +65,14 @@ def pad(ctx: Lowering, node: Node) -> Value:
             out[inside] = data
             return out
         out = ctx.new(shape, WORD[data.dtype.name], like=data)
-        fill(ctx, out, value)
+        if np.ndim(value):
+            ctx.copy(np.broadcast_to(np.asarray(value, data.dtype), out.shape), out)
+        else:
+            fill(ctx, out, value)
         ctx.copy(data, out[inside])
         return out
 
-    return moved(ctx, x, filled)
+    return moved(ctx, x, filled, own_axis)
 
 
 def _mirrored(ctx: Lowering, data: np.ndarray, before, after, mode: str) -> np.ndarray:

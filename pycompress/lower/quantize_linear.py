@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from ..dtypes import NUMPY, WORD
-from .context import Lowering, memory_order, reshaped
+from .context import Lowering, axis_shape, memory_order, reshaped
 from .emit import cast
 from .node import Node
 from .registry import MICROSOFT, operator
@@ -33,12 +33,12 @@ class Grid:
 
 def grid(
     ctx: Lowering, node: Node, shape, dtype: str, first: int, axis: int | None = None, block: int = 0,
-    signed: bool = False,
+    signed: bool = False, dead: bool = False,
 ) -> Grid:  # fmt: skip
     """The parameters given by a node's inputs `first` (scale) and `first + 1` (zero point) for codes of `dtype`.
 
-    `axis` is the attribute that per-axis scales run along; None where only one scale is allowed. Scales are above zero, or
-    only not zero if `signed`.
+    `axis` is the attribute that per-axis scales run along; None where only one scale is allowed. Scales are above zero,
+    unless they may be negative (`signed`) or zero (`dead`: of what was always zero).
     """
     node.input(first, "scale")
     scale = node.plan_time(first, "scale")
@@ -46,8 +46,9 @@ def grid(
     name = node.proto.input[first]
     if scale.dtype != np.float32:
         node.refuse(f"scale {name!r} must be float32, got {scale.dtype.name}")
-    if not np.isfinite(scale).all() or (scale == 0 if signed else scale <= 0).any():
-        node.refuse(f"scale {name!r} must be finite and {'not zero' if signed else 'positive'}")
+    if not np.isfinite(scale).all() or not signed and (scale < 0).any() or not dead and (scale == 0).any():
+        said = {(True, False): " and not zero", (False, True): " and not negative", (False, False): " and positive"}
+        node.refuse(f"scale {name!r} must be finite{said.get((signed, dead), '')}")
     if not scale.size:
         node.refuse(f"scale {name!r} is empty")
     if zero is None:
@@ -136,7 +137,9 @@ def dequantize_linear(ctx: Lowering, node: Node) -> Value:
         g = _run_time_grid(ctx, node, x.shape, x.dtype, axis, block)
         return ctx.value(ctx.dequantized(ctx.data(x), g.zero, g.scale, g.axis))
     narrow = not x.runtime and node.proto.input[0] in ctx.model.narrow  # weights, whose scales may be negative
-    g = grid(ctx, node, x.shape, x.dtype, 1, axis, block, narrow)
+    g = grid(ctx, node, x.shape, x.dtype, 1, axis, block, narrow, dead=True)
+    if not (g.block and x.runtime) and (g.scale == 0).any():
+        return _with_dead(ctx, x, g, 4 if narrow else 8)
     if not g.block or not x.runtime:
         return codes(ctx, x, _whole(g, x.shape), 4 if narrow else 8)
     split, g = _blocks(ctx, node, ctx.data(x), g)
@@ -144,6 +147,22 @@ def dequantize_linear(ctx: Lowering, node: Node) -> Value:
     out = ctx.new(split.shape)
     ctx.step("dequantize", x=split, zero=g.zero + shift, scale=g.scale, out=out, reason="dequantize by blocks")
     return ctx.value(_unblocked(ctx, out, x.shape, g.axis))
+
+
+def _with_dead(ctx: Lowering, x: Value, g: Grid, bits: int) -> Value:
+    """Codes some of whose scales are 0: these stand for zeros whatever they are."""
+    if not g.scale.any():
+        return Value.constant(np.broadcast_to(np.float32(0), x.shape))
+    if x.runtime:
+        return ctx.value(ctx.dequantized(ctx.data(x), g.zero + (128 if x.biased else 0), g.scale, g.axis))
+    dead = g.scale == 0
+    shape = g.scale.shape if g.block else axis_shape(g.scale, x.shape, g.axis)
+    mask, zero = (v.reshape(shape) for v in (dead, g.zero))
+    if g.block:
+        mask, zero = (np.repeat(v, g.block, g.axis).take(range(x.shape[g.axis]), g.axis) for v in (mask, zero))
+    kept = np.where(mask, zero, x.data).astype(x.data.dtype)
+    scale = np.where(dead, np.abs(g.scale[~dead]).min(), g.scale).astype(np.float32)
+    return codes(ctx, Value.constant(kept), _whole(Grid(scale, g.zero, g.axis, g.block), x.shape), bits)
 
 
 @operator("QuantizeLinear")
@@ -159,7 +178,7 @@ def quantize_linear(ctx: Lowering, node: Node) -> Value:
     if _at_run_time(node):
         g = _run_time_grid(ctx, node, x.shape, dtype, axis, block)
         return quantize(ctx, ctx.f32(x), dtype, g)
-    g = grid(ctx, node, x.shape, dtype, 1, axis, block)
+    g = grid(ctx, node, x.shape, dtype, 1, axis, block, dead=True)
     if not g.block:
         return requantize(ctx, x, dtype, g)
     if not x.runtime:

@@ -8,10 +8,12 @@ broadcasting cost no step, and numpy itself keeps shape, strides and offset.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from ..dtypes import NUMPY, WORD
+from ..kernels import spec
 
 HALVES = ("f16", "bf16")  # float32 here, everywhere between a program's inputs and outputs
 
@@ -95,6 +97,17 @@ class Step:
     op: str
     reason: str = ""
 
+    @cached_property
+    def written(self) -> tuple[int, ...]:
+        """The ids of the arrays that own the memory it writes."""
+        return tuple(id(root(self.args[name])) for name in spec(self.kernel).outputs)
+
+    @cached_property
+    def read(self) -> tuple[int, ...]:
+        """The ids of the arrays that own the memory it reads, constants among them."""
+        out = spec(self.kernel).outputs
+        return tuple(id(root(x)) for n, x in self.args.items() if isinstance(x, np.ndarray) and n not in out)
+
     def replace(self, kernel: str | None = None, *, reason: str | None = None, op: str | None = None, **args) -> Step:
         """This step with some arguments changed."""
         return Step(kernel or self.kernel, self.args | args, self.node, op or self.op, reason or self.reason)
@@ -135,8 +148,10 @@ class Program:
 def root(x):
     """The array that owns the memory of `x`, or the outermost one where something else owns it."""
     array = x
-    while (x := getattr(x, "base", None)) is not None:
-        array = x if isinstance(x, np.ndarray) else array
+    while isinstance(x, np.ndarray):
+        array, x = x, x.base
+    while x is not None:  # what is no array owns it, or passes it on
+        array, x = x if isinstance(x, np.ndarray) else array, getattr(x, "base", None)
     return array
 
 

@@ -1,4 +1,4 @@
-"""Steps to steps: fewer of them, and buffers placed in one arena."""
+"""Passes over a Program: fuse steps, select kernels, choose layouts, tile, place buffers in one arena."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from ..lower.values import Program
 from .arena import place
 from .costs import Costs
 from .fuse import fuse, join_factors
-from .half import halve
-from .layout import lay_in_planes
-from .select_kernels import choose_forms
+from .half import use_half_weights
+from .layout import choose_layout
+from .select_kernels import select_kernels
 from .strict import uncompressed
-from .tiling import band
+from .tiling import tile
 
 __all__ = ["Costs", "optimize", "place", "uncompressed"]
 
 
 def optimize(program: Program, costs: Callable[[], Costs | None] | None = None, sparse: bool | str = "auto") -> None:
-    """Fuse steps, drop those nobody reads, choose dense or sparse products, if given their costs; lay out in planes, cut into bands.
+    """Fuse steps, drop those nobody reads, select sparse kernels (if given costs), choose layouts, cut into tiles.
 
-    The factors of a low-rank pair are joined when it is known that neither is sparse or of 16 bits.
+    The two factors of a low-rank pair are joined last, when it is known that neither is sparse or of 16 bits.
     """
     fuse(program)
     if costs is not None:
-        choose_forms(program, costs, sparse)
-    halve(program)
+        select_kernels(program, costs, sparse)
+    use_half_weights(program)
     join_factors(program)
-    lay_in_planes(program)
-    band(program)
+    choose_layout(program)
+    tile(program)

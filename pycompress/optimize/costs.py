@@ -16,6 +16,7 @@ import numpy as np
 
 from .._pcx import ffi, lib
 from ..cpu import cpu_mask
+from ..formats import atomic
 
 FORMAT = 1
 MARGIN = 0.9  # of the dense form's time, that a sparse one must stay below: what a table says of a step in a network is as uncertain
@@ -80,7 +81,7 @@ class Costs:
         forms = ",\n".join(
             f"  {json.dumps(k)}: [\n" + ",\n".join(f"   {json.dumps(row)}" for row in v) + "]" for k, v in rows.items()
         )
-        Path(path).write_text(f'{{\n{lines},\n "rows": {{\n{forms}\n}}}}\n', "utf-8")
+        atomic.write(path, f'{{\n{lines},\n "rows": {{\n{forms}\n}}}}\n'.encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Costs:
@@ -96,8 +97,8 @@ class Costs:
             if table["pycompress.costs"] != FORMAT:
                 raise ValueError(f"format {table['pycompress.costs']!r}, this version reads {FORMAT}")
             return cls(str(table["isa"]), str(table["host"]), {f: _curves(rows) for f, rows in table["rows"].items()})
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise ValueError(f"{os.fspath(path)}: not a cost table: {error}") from None
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"{os.fspath(path)}: not a cost table: {type(error).__name__}: {error}") from None
 
 
 def curves(rows) -> dict[Shape, tuple[np.ndarray, np.ndarray]]:

@@ -2,53 +2,91 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from ..kernels import module
+from ..kernels import spec
 from ..lower.values import Program, Step, root
-
-
-@cache
-def _outputs(kernel: str) -> tuple[str, ...]:
-    return getattr(module(kernel), kernel).spec.outputs
 
 
 def writes(step: Step) -> list[np.ndarray]:
     """The arrays that `step` writes."""
-    return [step.args[name] for name in _outputs(step.kernel)]
+    return [step.args[name] for name in spec(step.kernel).outputs]
 
 
 def reads(step: Step) -> list[np.ndarray]:
     """The arrays that `step` reads, constants among them."""
-    out = _outputs(step.kernel)
+    out = spec(step.kernel).outputs
     return [x for name, x in step.args.items() if isinstance(x, np.ndarray) and name not in out]
 
 
 class Uses:
-    """Producers and readers of every buffer of a program, by id of the buffer's array."""
+    """Who writes and who reads each buffer of a program, kept up to date as steps come and go.
+
+    Attributes
+    ----------
+    asked : set of int
+        The ids of the arrays whose writers or readers somebody asked for; the asker may empty it.
+    changed : set of int
+        Those whose writers or readers are others since, or stand in another order.
+    """
 
     def __init__(self, program: Program):
         self.program = program
-        self.producers: dict[int, list[Step]] = {}
-        self.readers: dict[int, list[Step]] = {}
+        self.asked: set[int] = set()
+        self.changed: set[int] = set()
+        self._writers: dict[int, list[Step]] = {}
+        self._readers: dict[int, list[Step]] = {}
         for step in program.steps:
             self.add(step)
+        self.changed.clear()
 
     def add(self, step: Step) -> None:
-        """Take `step` into account."""
-        for found, arrays in ((self.producers, writes(step)), (self.readers, reads(step))):
-            for x in arrays:
-                found.setdefault(id(root(x)), []).append(step)
+        """Take `step` into account, as the last one."""
+        for found, keys in ((self._writers, step.written), (self._readers, step.read)):
+            for key in keys:
+                found.setdefault(key, []).append(step)
+            self.changed.update(keys)
 
     def remove(self, step: Step) -> None:
         """Forget `step`."""
-        for found, arrays in ((self.producers, writes(step)), (self.readers, reads(step))):
-            for x in arrays:
-                key = id(root(x))
+        for found, keys in ((self._writers, step.written), (self._readers, step.read)):
+            for key in keys:
                 found[key] = [s for s in found.get(key, ()) if s is not step]
+            self.changed.update(keys)
+
+    def sort(self, keys: set[int], place: dict[Step, int]) -> None:
+        """Put the writers and readers of the arrays `keys` into the order in which the steps run."""
+        for found in (self._writers, self._readers):
+            for key in keys:
+                steps = found.get(key, ())
+                if len(steps) > 1 and steps != (ordered := sorted(steps, key=place.__getitem__)):
+                    found[key] = ordered
+                    self.changed.add(key)
+
+    def writers(self, x: np.ndarray) -> list[Step]:
+        """The steps that write into the buffer of `x`, in order."""
+        return self._asked(self._writers, id(root(x)))
+
+    def readers(self, x: np.ndarray) -> list[Step]:
+        """The steps that read the buffer of `x`, in order; a step that reads it twice stands there twice."""
+        return self._asked(self._readers, id(root(x)))
+
+    def _asked(self, found: dict[int, list[Step]], key: int) -> list[Step]:
+        self.asked.add(key)
+        return found.get(key, [])
+
+    def unread(self, step: Step) -> bool:
+        """Whether nobody but `step` itself reads what it writes, and no output of the program is among it."""
+        buffers = self.program.buffers
+        return not any(
+            buffers[key].place[0] == "output" or any(s is not step for s in self._readers.get(key, ()))
+            for key in step.written
+        )
+
+    def sources(self, step: Step) -> list[Step]:
+        """The steps that write what `step` reads."""
+        return [s for key in step.read for s in self._writers.get(key, ())]
 
     def is_buffer(self, x) -> bool:
         """Whether `x` is run-time data rather than a constant."""
@@ -60,7 +98,7 @@ class Uses:
 
     def producer(self, x: np.ndarray) -> Step | None:
         """The one step that writes all of the buffer of `x`; None where there are none or several."""
-        found = self.producers.get(id(root(x)), [])
+        found = self.writers(x)
         if len(found) != 1 or self.is_output(x):
             return None
         target = next(y for y in writes(found[0]) if root(y) is root(x))
@@ -68,7 +106,7 @@ class Uses:
 
     def channel_producers(self, x: np.ndarray) -> list[tuple[Step, int]]:
         """[(step, its first channel)]: the products that make the whole buffer `x`, each a range of channels."""
-        found = self.producers.get(id(root(x)), [])
+        found = self.writers(x)
         if self.is_output(x) or any("out" not in s.args for s in found):
             return []
         outs = [s.args["out"] for s in found]
@@ -81,7 +119,7 @@ class Uses:
 
     def only_reader(self, x: np.ndarray) -> bool:
         """Whether one step alone reads the buffer of `x`, and that once."""
-        return len(self.readers.get(id(root(x)), [])) == 1
+        return len(self.readers(x)) == 1
 
 
 def _is_column(y: np.ndarray, first: int, channels: int) -> bool:

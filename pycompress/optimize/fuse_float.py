@@ -179,7 +179,7 @@ def padded(step: Step, uses: Uses):
     if step.kernel not in PADDED or not whole(step.args["x"]) or not uses.is_buffer(step.args["x"]):
         return None
     x = step.args["x"]
-    made = uses.producers.get(id(root(x)), [])
+    made = uses.writers(x)
     if (
         [m.kernel for m in made] != ["fill", "permute"]
         or made[0].args["value"].any()

@@ -23,7 +23,7 @@ def per_tensor(step: Step | None, kernel: str, uses: Uses) -> bool:
     """Whether `step` is a quantize or dequantize step from or to uint8 with one scale, a constant."""
     if step is None or step.kernel != kernel or step.args["scale"].size != 1 or not planned(step, uses):
         return False
-    return step.args["out" if kernel == "quantize" else "x"].dtype == np.uint8
+    return step.args["out" if kernel == "quantize" else "x"].dtype == np.uint8 and bool(step.args["scale"].all())
 
 
 def planned(step: Step, uses: Uses) -> bool:
@@ -35,7 +35,7 @@ def writers(step: Step, uses: Uses, x: np.ndarray) -> list[Step]:
     """The steps that together write the buffer of `x`, which is all of it and read by `step` alone; else none."""
     if not uses.is_buffer(x) or uses.is_output(x) or not covers(x) or not x.size or not uses.only_reader(x):
         return []
-    made = uses.producers.get(id(root(x)), [])
+    made = uses.writers(x)
     return made if sum(w.nbytes for s in made for w in writes(s) if root(w) is root(x)) == x.nbytes else []
 
 

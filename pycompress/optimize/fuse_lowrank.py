@@ -1,7 +1,7 @@
 """Rules for low-rank pairs: two matrix products in a row, the first with few outputs that nobody else reads.
 
 A projection and the expansion after it, where inverted bottlenecks meet without a sum, is such a pair, too; its depthwise
-convolution then takes the expansion in bands, which is worth more.
+convolution then takes the expansion in tiles, which is worth more.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def pair(step: Step, uses: Uses, kernel: str) -> Step | None:
         return None
     (m, r), k = a.shape, made.args["a"].shape[1]
     pays = m >= LEAST_M and 0 < r <= LARGEST_R and r * (k + n) < k * n
-    banded = any(s.kernel in DEPTHWISE for s in uses.readers.get(id(root(step.args["out"])), ()))
+    banded = any(s.kernel in DEPTHWISE for s in uses.readers(step.args["out"]))
     return made if pays and not banded else None
 
 

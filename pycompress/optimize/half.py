@@ -1,4 +1,4 @@
-"""Products whose weights 16 bits hold exactly: stored so, and widened by the kernel as it reads them."""
+"""Stores weights that float16 or bfloat16 holds exactly in 16 bits; the kernel widens them as it reads them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ..lower.values import Program, Step
 from ..weights import Dense, halved, rounded
 
 
-def halve(program: Program) -> None:
+def use_half_weights(program: Program) -> None:
     """Give matrix products of float weights that are float16 or bfloat16 numbers the kernel that reads those.
 
     It is the values that count, not how the model holds them: float16 initializers, Cast after them, transposes, and

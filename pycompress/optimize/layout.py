@@ -1,8 +1,8 @@
-"""Sparse segments plane by plane: between sparse products and depthwise convolutions, large images lie channel by channel.
+"""Chooses the layout of images: channel-first (CHW) between sparse products and large depthwise convolutions.
 
-A sparse product multiplies one weight with many pixels of a channel, so it works on planes and has to turn pixels into
-planes and back wherever images lie otherwise. A tensor that only such products and large depthwise convolutions make and read
-lies in planes instead.
+A sparse product multiplies one weight with many pixels of a channel, so it needs CHW, and transposes images
+that lie pixel by pixel (HWC) on the way in and out. A tensor that only sparse products and large depthwise convolutions
+write and read lies in CHW throughout instead.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from ..lower.values import Buffer, Program, Step, root
 from .dataflow import Uses, covers, dense, reads, writes
 
 LINE = 16  # floats of a cache line
-LARGE = 2048  # pixels, below which a depthwise convolution was measured to lose more in planes than products gain
+LARGE = 2048  # pixels, below which a depthwise convolution was measured to lose more in CHW than products gain
 _TRAITS = {name: spec(name).traits for name in NAMES}
-FREE = {name: t.chw for name, t in _TRAITS.items() if isinstance(t.chw, tuple) and t.chw}  # slots that lie either way
+FREE = {
+    name: t.chw for name, t in _TRAITS.items() if isinstance(t.chw, tuple) and t.chw
+}  # slots that may lie either way
 TWINS = {name: t.chw for name, t in _TRAITS.items() if isinstance(t.chw, str)}  # kernels with one for CHW
 
 
-def lay_in_planes(program: Program) -> None:
-    """Turn the images between sparse products, and depthwise convolutions among them, into planes."""
+def choose_layout(program: Program) -> None:
+    """Lay the images between sparse products, through depthwise convolutions too, out in CHW."""
     if not any(step.kernel in FREE for step in program.steps):
         return
     found = _closed(program, _candidates(program, Uses(program)))
@@ -29,22 +31,22 @@ def lay_in_planes(program: Program) -> None:
     for key, (m, c) in found.items():
         new[key] = array = np.zeros(c * _pitch(m), np.float32)
         program.buffers[id(array)] = Buffer(array)
-    program.steps = [_turned(step, found, new) for step in program.steps]
+    program.steps = [_relaid(step, found, new) for step in program.steps]
 
 
 def _pitch(m: int) -> int:
-    """Floats from plane to plane: an odd number of lines, so that planes meet all sets of a cache."""
+    """Floats from channel to channel: an odd number of cache lines, so that channels spread over all sets of a cache."""
     return LINE * (-(-m // LINE) | 1)
 
 
 def _images(step: Step) -> dict[str, np.ndarray]:
-    """What of the step's arguments is an image that may lie in planes."""
+    """The step's images that may lie in CHW."""
     names = ("x", "out") if step.kernel in TWINS else FREE.get(step.kernel, ())
     return {name: step.args[name] for name in names if step.args[name] is not None}
 
 
 def _able(step: Step) -> bool:
-    """Whether the step is as fast on planes."""
+    """Whether the step is as fast in CHW."""
     if step.kernel not in TWINS:
         return step.kernel in FREE
     a = step.args
@@ -53,7 +55,7 @@ def _able(step: Step) -> bool:
 
 
 def _candidates(program: Program, uses: Uses) -> dict[int, tuple[int, int]]:
-    """{id of a buffer's array: (pixels, channels)} where every access is the whole image, by a step that is able."""
+    """{id of a buffer's array: (pixels, channels)} where every access is the whole image, by a step that supports CHW."""
     found: dict[int, tuple[int, int]] = {}
     refused = {id(b.array) for b in program.buffers.values() if b.place[0] != "arena"}
     for step in program.steps:
@@ -70,7 +72,7 @@ def _candidates(program: Program, uses: Uses) -> dict[int, tuple[int, int]]:
 
 
 def _closed(program: Program, found: dict[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
-    """`found` without those that a step would have to mix with images of the other kind."""
+    """`found` without those that a step would have to mix with images in HWC."""
     changed = True
     while changed:
         changed = False
@@ -84,18 +86,18 @@ def _closed(program: Program, found: dict[int, tuple[int, int]]) -> dict[int, tu
     return found
 
 
-def _turned(step: Step, found: dict[int, tuple[int, int]], new: dict[int, np.ndarray]) -> Step:
-    """The step on the planes that took the place of its images."""
+def _relaid(step: Step, found: dict[int, tuple[int, int]], new: dict[int, np.ndarray]) -> Step:
+    """The step on the CHW buffers that replace its images."""
     moved = {}
     for name, x in _images(step).items():
         if (key := id(root(x))) in found:
             m, c = found[key]
-            planes = new[key].reshape(c, -1)[:, :m]
-            moved[name] = planes.T if step.kernel in FREE else planes.reshape(c, *x.shape[1:3], copy=False)
+            image = new[key].reshape(c, -1)[:, :m]
+            moved[name] = image.T if step.kernel in FREE else image.reshape(c, *x.shape[1:3], copy=False)
     if not moved:
         return step
     names = " and ".join(name for name in moved if name != "residual")
-    reason = "; ".join(filter(None, (step.reason, f"{names} in planes")))
+    reason = "; ".join(filter(None, (step.reason, f"{names} in CHW")))
     if step.kernel in FREE:
         return step.replace(**moved, reason=reason)
     kept = {name: x for name, x in step.args.items() if name not in ("dh", "dw", "residual")}

@@ -1,4 +1,4 @@
-"""Dense or sparse, product by product: whatever the cost table says is faster for the zeros that are there."""
+"""Selects a dense or a sparse kernel for each product: what the cost table says is faster for the zeros it has."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SPARSE = {  # kernel: {what does the same with the zeros left out: outputs x inp
     for dense in {t.dense for t in _TRAITS.values()} - {""}
 }
 SPOKEN = {name: t.pattern for name, t in _TRAITS.items() if t.dense}
-FEW = 0.1  # zeros in a share of the weights that no form gains from
+FEW = 0.1  # share of zeros below which no sparse kernel gains
 LARGEST_K = 65536  # indices are 16 bits
 
 
-def choose_forms(program: Program, costs: Callable[[], Costs | None], sparse: bool | str = "auto") -> None:
+def select_kernels(program: Program, costs: Callable[[], Costs | None], sparse: bool | str = "auto") -> None:
     """Give products of weights with zeros a sparse kernel where that is faster, and say why or why not.
 
     Parameters
@@ -30,7 +30,7 @@ def choose_forms(program: Program, costs: Callable[[], Costs | None], sparse: bo
     costs : function
         Gives the table, and is called only if there are zeros. Without one nothing is sparse, unless `sparse` is True.
     sparse : "auto", True or False
-        By the table; a sparse form wherever a tenth of the weights is zero; dense.
+        By the table; a sparse kernel wherever a tenth of the weights is zero; dense.
     """
     program.steps = [_chosen(step, costs, sparse) for step in program.steps]
 
@@ -61,24 +61,24 @@ def _chosen(step: Step, table: Callable[[], Costs | None], sparse) -> Step:
         return step
     forms = SPARSE.get(step.kernel)
     if not forms or w.shape[1] > LARGEST_K:
-        return _because(step, f"{zeros:.0%} zeros, but {step.kernel} has no sparse form")
+        return _because(step, f"{zeros:.0%} zeros, but {step.kernel} has no sparse kernel")
     costs = table()
     if costs is None:
         if sparse is not True:
-            return _because(step, f"{zeros:.0%} zeros, but there is no cost table of sparse forms for this CPU")
+            return _because(step, f"{zeros:.0%} zeros, but there is no cost table of sparse kernels for this CPU")
         form = min(forms, key=lambda f: share(w, forms[f]) * w.size)
-        return _because(_turned(step, form), f"{zeros:.0%} zeros: {SPOKEN[form]}, as asked")
+        return _because(_on_sparse(step, form), f"{zeros:.0%} zeros: {SPOKEN[form]}, as asked")
     size = (step.args["a"].shape[0], *w.shape[::-1])
     shares = {form: share(w, block) for form, block in forms.items()}
     times = {form: costs.seconds(form, *size, shares[form]) for form in forms}
     form, seconds = min(times.items(), key=lambda item: np.inf if item[1] is None else item[1])
     dense, limit = _dense(step.kernel, w, size, costs)
     if seconds is None or limit is None:
-        return _because(step, f"{zeros:.0%} zeros, but the cost table knows no sparse form of {step.kernel}")
+        return _because(step, f"{zeros:.0%} zeros, but the cost table knows no sparse kernel for {step.kernel}")
     if sparse is True or seconds < MARGIN * limit:
         asked = "" if seconds < MARGIN * limit else ", as asked"
         told = f"{SPOKEN[form]} {seconds * 1e6:.3g} us, dense {limit * 1e6:.3g} us{asked}"
-        return _because(_turned(step, form), f"{zeros:.0%} zeros: {told} ({costs.isa} cost table)")
+        return _because(_on_sparse(step, form), f"{zeros:.0%} zeros: {told} ({costs.isa} cost table)")
     least = costs.wins_from(form, dense, *size)
     wins = "never pays here" if least is None else f"pays from {least:.0%} on"
     whole = "" if SPARSE[step.kernel][form] == (1, 1) else f", {1 - shares[form]:.0%} in {SPOKEN[form]}"
@@ -87,17 +87,17 @@ def _chosen(step: Step, table: Callable[[], Costs | None], sparse) -> Step:
 
 
 def _dense(kernel: str, w: np.ndarray, size, costs: Costs) -> tuple[str, float | None]:
-    """The dense form that most of the weights run in, and its seconds."""
+    """The dense kernel (of qgemm: its most common accumulation depth), and its seconds."""
     if kernel != "qgemm":
         return kernel, costs.seconds(kernel, *size)
-    windows = Counter(kernels.module("qgemm").certify(w).tolist())
-    times = {T: costs.seconds(f"qgemm.{T}", *size) for T in windows}
+    depths = Counter(kernels.module("qgemm").accumulation_depth(w).tolist())
+    times = {T: costs.seconds(f"qgemm.{T}", *size) for T in depths}
     if None in times.values():
         return "qgemm", None
-    return f"qgemm.{windows.most_common(1)[0][0]}", sum(times[T] * c for T, c in windows.items()) / len(w)
+    return f"qgemm.{depths.most_common(1)[0][0]}", sum(times[T] * c for T, c in depths.items()) / len(w)
 
 
-def _turned(step: Step, form: str) -> Step:
+def _on_sparse(step: Step, form: str) -> Step:
     """The step on the sparse kernel; its packed arrays take the places of the weights' later."""
     args = {arg.name: step.args.get(arg.name) for arg in kernels.spec(form).args}
     return Step(form, args, step.node, step.op, step.reason)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from onnx import TensorProto
 
 from ..formats.onnx_model import NARROW, Model
+from ..formats.onnx_structure import name_of
 from ..kernels import having
-from ..lower.node import node_name
 from ..lower.values import Program
 
 FLOAT_PRODUCTS = having(lambda spec: spec.traits.sums == "float")
@@ -46,5 +46,5 @@ def compressed(model: Model) -> list[str]:
             if stored or any(n in integers for n in node.input):
                 integers.update(node.output)
         elif node.op_type in WEIGHTED and any(n in integers for n in node.input):
-            names.append(node_name(node))
+            names.append(name_of(node))
     return names

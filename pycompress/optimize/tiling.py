@@ -1,7 +1,7 @@
-"""Chains of steps band by band: a few lines of an image through all of them, before the next lines.
+"""Cuts runs of steps on large images into tiles: a few lines go through all steps before the next lines do.
 
-What a step hands to the next is then still in the cache when it is read. Results are the same bytes: each output
-is computed by the same kernel from the same inputs, only its neighbours come later.
+What a step writes is then still in the cache when the next one reads it. Results are the same bytes: each output
+is computed by the same kernel from the same inputs; only the order changes.
 """
 
 from __future__ import annotations
@@ -15,48 +15,48 @@ from .dataflow import Uses, covers, dense
 PRODUCTS = having(lambda spec: spec.traits.tile == "rows")
 DEPTHWISE = having(lambda spec: spec.traits.tile == "window")
 CHW = having(lambda spec: spec.traits.layout == "chw")
-LARGE = 2 << 20  # bytes that a step hands on, from which on bands pay: a core's cache does not hold them
-BAND = 3 << 18  # bytes of one band; every band costs the threads a meeting more per step
+LARGE = 2 << 20  # bytes between two steps from which on tiles pay: a core's cache does not hold them
+TILE = 3 << 18  # bytes of one tile; each tile costs one more barrier per step
 
 
-def band(program: Program) -> None:
-    """Cut product -> depthwise (-> product) on large images into bands."""
+def tile(program: Program) -> None:
+    """Cut product -> depthwise (-> product) on large images into tiling."""
     uses, steps, i = Uses(program), [], 0
     while i < len(program.steps):
-        chain = _chain(program.steps, i, uses)
-        steps += _cut(chain) if len(chain) > 1 else chain
-        i += len(chain)
+        run = _run(program.steps, i, uses)
+        steps += _cut(run) if len(run) > 1 else run
+        i += len(run)
     program.steps = steps
 
 
-def _chain(steps: list[Step], i: int, uses: Uses) -> list[Step]:
-    """The steps from `i` on that hand lines of one image from one to the next, the first of them a large one."""
-    chain = [steps[i]]
+def _run(steps: list[Step], i: int, uses: Uses) -> list[Step]:
+    """The steps from `i` on that pass one large image from one to the next."""
+    run = [steps[i]]
     for after in steps[i + 1 : i + 3]:
-        before = chain[-1]
+        before = run[-1]
         kinds = (before.kernel in PRODUCTS and after.kernel in DEPTHWISE) or (
             before.kernel in DEPTHWISE and after.kernel in PRODUCTS
         )
         if not kinds or not _hands_on(before, after, uses):
             break
-        chain.append(after)
-    large = len(chain) > 1 and max(step.args["out"].nbytes for step in chain[:-1]) >= LARGE
-    middle = next((step for step in chain if step.kernel in DEPTHWISE), None)
-    return chain if large and (middle.kernel in CHW or middle.args["x"].shape[0] == 1) else chain[:1]
+        run.append(after)
+    large = len(run) > 1 and max(step.args["out"].nbytes for step in run[:-1]) >= LARGE
+    middle = next((step for step in run if step.kernel in DEPTHWISE), None)
+    return run if large and (middle.kernel in CHW or middle.args["x"].shape[0] == 1) else run[:1]
 
 
 def _hands_on(before: Step, after: Step, uses: Uses) -> bool:
     """Whether `before` makes all of what `after`, and nobody else, reads, pixel by pixel."""
     out, x = before.args["out"], _source(after)
     image, matrix = (x, out) if after.kernel in DEPTHWISE else (out, x)
-    planes = before.kernel in CHW or after.kernel in CHW
-    channels = image.shape[0 if planes else -1]
+    chw = before.kernel in CHW or after.kernel in CHW
+    channels = image.shape[0 if chw else -1]
     if root(out) is not root(x) or not uses.is_buffer(x) or not uses.only_reader(x):
         return False
     if matrix.shape != (image.size // max(channels, 1), channels):  # a Reshape stands between
         return False
-    if planes:  # of which buffers are made for one image each
-        return uses.producers[id(root(x))] == [before]
+    if chw:  # layout.py makes one buffer for each image
+        return uses.writers(x) == [before]
     return covers(out) and covers(x) and dense(out) and dense(x) and uses.producer(x) is before
 
 
@@ -64,20 +64,20 @@ def _source(step: Step) -> np.ndarray:
     return step.args["x" if step.kernel in DEPTHWISE else "a"]
 
 
-def _cut(chain: list[Step]) -> list[Step]:
-    """The chain's steps, band by band: each for the lines that the later ones need next."""
-    middle = next(step for step in chain if step.kernel in DEPTHWISE)
+def _cut(run: list[Step]) -> list[Step]:
+    """The run's steps, tile by tile: each for the lines that the later steps need next."""
+    middle = next(step for step in run if step.kernel in DEPTHWISE)
     x, out = middle.args["x"], middle.args["out"]
-    lines = [s.args["out"].shape[1] if s is middle else (x if s is chain[0] else out).shape[1] for s in chain]
-    widths = [(x if s is chain[0] and s is not middle else out).shape[2] for s in chain]
-    bands = -(-max(step.args["out"].nbytes for step in chain[:-1]) // BAND)
-    done, steps = [0] * len(chain), []
-    for k in range(bands):
-        end = lines[-1] * (k + 1) // bands
+    lines = [s.args["out"].shape[1] if s is middle else (x if s is run[0] else out).shape[1] for s in run]
+    widths = [(x if s is run[0] and s is not middle else out).shape[2] for s in run]
+    tiles = -(-max(step.args["out"].nbytes for step in run[:-1]) // TILE)
+    done, steps = [0] * len(run), []
+    for k in range(tiles):
+        end = lines[-1] * (k + 1) // tiles
         ends = [end]
-        for step in reversed(chain[1:]):
+        for step in reversed(run[1:]):
             ends.insert(0, _reach(step, ends[0]) if step.kernel in DEPTHWISE else ends[0])
-        for j, step in enumerate(chain):
+        for j, step in enumerate(run):
             if ends[j] > done[j]:
                 steps.append(_lines(step, done[j], ends[j], widths[j]))
                 done[j] = ends[j]

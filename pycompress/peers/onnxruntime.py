@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dtypes import BY_ONNX
+_DTYPES = {"float": "float32", "double": "float64"}  # of our own: memory.py runs this file alone
 
 
 def version() -> str:
@@ -25,7 +25,7 @@ class _Runner:
         self.inputs = {}
         for port in self.session.get_inputs():
             word = port.type.removeprefix("tensor(").removesuffix(")")
-            self.inputs[port.name] = (np.dtype(BY_ONNX[word].numpy), tuple(port.shape))
+            self.inputs[port.name] = (np.dtype(_DTYPES.get(word, word)), tuple(port.shape))
 
     def run(self, feed):
         return self.session.run(None, feed)

@@ -69,9 +69,9 @@ def windows(model):
         q = q.astype(np.int8)
         if groups > 1:
             kernel = tuple(values[node.input[1]].dims[2:])
-            found[node.name] = int(kernels.module("qdwconv").certify(q, kernel).min())
+            found[node.name] = int(kernels.module("qdwconv").accumulation_depth(q, kernel).min())
         else:
-            found[node.name] = int(kernels.module("qgemm").certify(q, segments).min())
+            found[node.name] = int(kernels.module("qgemm").accumulation_depth(q, segments).min())
     return found
 
 

@@ -123,3 +123,31 @@ def test_compressed_archives_are_refused(tmp_path):
 def test_missing_storages_are_refused(tmp_path):
     with pytest.raises(ValueError, match="storage 7 is missing"):
         load(tmp_path, zipped(state(a=tensor()), key="8"))
+
+
+def nested(levels):
+    """A tuple that holds the one below it twice, and so on: 2^levels numbers, were it ever written out."""
+    below = b"K\x01q\x40"
+    return below + b"".join(b"h" + bytes([64 + i]) + b"\x86q" + bytes([65 + i]) for i in range(levels))
+
+
+@form
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + nested(60) + b"tQ", "a tuple"),
+        (tensor((1,) * 5000, (1,) * 5000), "of 5000 sizes"),
+        (b"c" + b"x" * 5000 + b"\ny\n", "mentions xxx"),
+    ],
+)
+def test_messages_stay_short_whatever_a_file_holds(tmp_path, form, value, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        load(tmp_path, form(state(w=value)))
+    assert len(str(caught.value)) < 300
+
+
+def test_a_name_of_a_megabyte_does_not_fill_the_message(tmp_path):
+    pkl = b"\x80\x02ccollections\nOrderedDict\n)R(" + text("n" * 10**6) + integer(1) + b"u."
+    with pytest.raises(ValueError, match="is not a tensor") as caught:
+        load(tmp_path, zipped(pkl))
+    assert len(str(caught.value)) < 300

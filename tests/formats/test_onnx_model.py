@@ -27,7 +27,7 @@ def two(first, second):
         (b"not a model", "not an ONNX model"),
         (relu().SerializeToString()[:-3], "not an ONNX model"),
         (two((["x"], ["y"]), (["x"], ["y"])), "'y' is made twice"),
-        (two((["z"], ["y"]), (["x"], ["z"])), "'z' is not made before it"),
+        (two((["z"], ["y"]), (["x"], ["q"])), "'z' is not made by any node"),
         (two((["x"], ["a"]), (["a"], ["b"])), "output 'y' is not made"),
         (relu().SerializeToString().replace(b"the_node", b"the\xff\xfe\xfdde"), "not text"),
         (relu().SerializeToString().replace(b"the_node", b"the\0node"), "not text"),
@@ -40,7 +40,7 @@ def test_a_damaged_model_is_refused(model, words):
 
 
 def test_limits_hold_before_anything_is_computed():
-    with pytest.raises(ModelError, match="1 nodes, more than 0"):
+    with pytest.raises(ModelError, match="more than 0 nodes"):
         load(relu(), limits=LoadLimits(nodes=0))
     with pytest.raises(ModelError, match="larger than 5 bytes"):
         load(relu().SerializeToString(), limits=LoadLimits(file_bytes=5))
@@ -64,14 +64,14 @@ def test_external_data_needs_a_folder_and_stays_inside_it(tmp_path):
     (tmp_path / "inside").mkdir()
     onnx.save(model, tmp_path / "inside/m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
     with pytest.raises(ModelError, match="base_dir"):
-        load(tmp_path / "inside/m.onnx")
+        load((tmp_path / "inside/m.onnx").read_bytes())
     assert load(tmp_path / "inside/m.onnx", base_dir=tmp_path / "inside").constants["c"].shape == (2,)
     (tmp_path / "inside/w.bin").rename(tmp_path / "w.bin")
     outside = onnx.load(tmp_path / "inside/m.onnx", load_external_data=False)
     for entry in outside.graph.initializer[0].external_data:
         if entry.key == "location":
             entry.value = "../w.bin"
-    with pytest.raises(ModelError, match="not a file inside base_dir"):
+    with pytest.raises(ModelError, match="not a file in the model's folder or base_dir"):
         load(outside, base_dir=tmp_path / "inside")
 
 

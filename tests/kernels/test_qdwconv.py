@@ -181,14 +181,14 @@ def test_fits_agrees_with_the_definition(T):
     rng = np.random.default_rng(5)
     for kernel in ((1, 1), (3, 3), (5, 5), (6, 5), (3, 1)):
         taps = kernel[0] * kernel[1]
-        w = ref.proven(rng, 12, kernel, T)
+        w = ref.weights_for(rng, 12, kernel, T)
         w[::3] = rng.integers(-60, 60, w[::3].shape)
         for t in (1, 3, 7):
             ok = []
             for row in w.astype(int):
-                P = [np.maximum(row[ref.windows(kernel, t) == g], 0).sum() for g in range(taps)]
-                N = [np.maximum(-row[ref.windows(kernel, t) == g], 0).sum() for g in range(taps)]
-                p = [np.maximum(row[ref.windows(kernel, 1) == g], 0).sum() for g in range(taps)]
-                n = [np.maximum(-row[ref.windows(kernel, 1) == g], 0).sum() for g in range(taps)]
+                P = [np.maximum(row[ref.int16_sums(kernel, t) == g], 0).sum() for g in range(taps)]
+                N = [np.maximum(-row[ref.int16_sums(kernel, t) == g], 0).sum() for g in range(taps)]
+                p = [np.maximum(row[ref.int16_sums(kernel, 1) == g], 0).sum() for g in range(taps)]
+                n = [np.maximum(-row[ref.int16_sums(kernel, 1) == g], 0).sum() for g in range(taps)]
                 ok.append(max(p + n) <= 128 and (t == 1 or (np.array(P) + N).max() <= 256))
             assert ref.fits(w, t, kernel).tolist() == ok

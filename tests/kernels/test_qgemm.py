@@ -200,11 +200,11 @@ def test_strided_rows_and_shared_rows():
 def test_certify_and_windows_agree_with_the_definition(T):
     rng = np.random.default_rng(5)
     for k, segments in ((1, 1), (30, 1), (27, 9), (64, 4)):
-        w = ref.proven(rng, 12, k, T, segments)
+        w = ref.weights_for(rng, 12, k, T, segments)
         w[::3] = rng.integers(-60, 60, w[::3].shape)
         for t in (1, 2, 4, 8):
-            window, lane = ref.windows(k, t, segments)
-            pair = ref.windows(k, 1, segments)
+            window, lane = ref.int16_sums(k, t, segments)
+            pair = ref.int16_sums(k, 1, segments)
             ok = []
             for row in w.astype(int):
                 P, N = np.zeros((2, k, 2), int)
@@ -214,4 +214,4 @@ def test_certify_and_windows_agree_with_the_definition(T):
                 ok.append(max(p.max(), n.max()) <= 128 and (t == 1 or (P + N).max() <= 256))
             assert ref.fits(w, t, segments).tolist() == ok
         if T:
-            assert (ref.certify(ref.proven(rng, 5, k, T, segments), segments) >= T).all()
+            assert (ref.accumulation_depth(ref.weights_for(rng, 5, k, T, segments), segments) >= T).all()

@@ -183,6 +183,6 @@ def test_images_may_lie_in_planes_each_as_it_likes(isa, m, n, k, residual, act):
         turned = [*values]
         for i, at in enumerate((0, 7, 8)):
             if which >> i & 1 and values[at] is not None:
-                turned[at] = ref.in_planes(values[at])
+                turned[at] = ref.channel_first(values[at])
         check("spmm", turned, isa, close)
         np.testing.assert_array_equal(run("spmm", turned, isa)[0], usual)

@@ -273,3 +273,39 @@ def test_a_file_that_is_cut_off_is_named(tmp_path):
     (tmp_path / "l.safetensors").write_bytes(data[:-5])
     with pytest.raises(ValueError, match="l.safetensors: no safetensors file"):
         QuantizedLinear.load(tmp_path / "l.safetensors")
+
+
+@pytest.mark.parametrize("symmetric", (True, False))
+@pytest.mark.parametrize("covariance", (None, np.eye(128, dtype=np.float32) + np.float32(0.5)))
+def test_each_row_keeps_its_precision_beside_rows_of_any_other_size(symmetric, covariance):
+    W = inputs(73, 128) * np.float32(10.0) ** np.arange(-36, 37, dtype=np.float32)[:, None]
+    q = round_groups(W, 32, symmetric, covariance)
+    error = np.linalg.norm(q.dense() - W.astype(np.float64), axis=1) / np.linalg.norm(W.astype(np.float64), axis=1)
+    assert error.max() < 0.15
+
+
+@pytest.mark.parametrize("size", (1e-9, 1e-5, 1e-4, 1, 1e4, 3e5))
+def test_a_group_far_below_the_others_keeps_its_precision(size):
+    W = inputs(4, 64)
+    W[:, 32:] *= np.float32(size)
+    error = (round_groups(W, 32).dense() - W)[:, 32:] / np.float32(size)
+    assert np.square(error).sum() < 0.02 * np.square(W[:, 32:] / np.float32(size)).sum()
+
+
+def test_ordinary_weights_keep_float16_scales():
+    for W in (inputs(8, 64), inputs(8, 64) * np.float32(1e-3), inputs(8, 64) * (np.arange(64) < 32)):
+        scale = round_groups(W, 32).scale
+        np.testing.assert_array_equal(scale.astype(np.float16).astype(np.float32), scale)
+
+
+@pytest.mark.parametrize("kind", (np.float16, np.float32))
+@pytest.mark.parametrize("symmetric", (True, False))
+@pytest.mark.parametrize("k", (64, 1024, 4096, 100))
+def test_a_row_of_zeros_gives_the_bias_to_the_bit(kind, symmetric, k):
+    rng = np.random.default_rng(k)
+    scale = rng.uniform(0.01, 0.05, (19, -(-k // 32))).astype(kind).astype(np.float32)
+    zero = np.full(scale.shape, 8, np.uint8) if symmetric else rng.integers(0, 16, scale.shape).astype(np.uint8)
+    bias = rng.standard_normal(19).astype(np.float32)
+    layer = QuantizedLinear(Q4(rng.integers(0, 16, (19, k)).astype(np.uint8), scale, zero, 32), bias)
+    x = np.stack([np.zeros(k, np.float32), inputs(1, k)[0]])
+    np.testing.assert_array_equal(layer(x)[0], bias)

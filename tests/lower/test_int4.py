@@ -244,7 +244,7 @@ def test_equal_codes_of_other_scales_are_other_weights():
     np.testing.assert_array_equal(got[:, 16:], 2 * got[:, :16])
 
 
-def test_large_images_run_in_bands():
+def test_large_images_run_in_tiles():
     g = Graph(np.random.default_rng(20))
     y = g.qdq(g.op("Conv", g.qdq("x"), g.weights((64, 64, 1, 1), axis=1, block=32)), 0.2, np.uint8(128))
     y = g.op("Conv", y, g.weights((64, 1, 3, 3)), group=64, pads=[1, 1, 1, 1])

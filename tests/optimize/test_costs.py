@@ -73,3 +73,9 @@ def test_tables_are_shipped_and_know_every_form(isa):
     assert costs.isa == isa and costs.host
     for form in ("sgemm", "spmm", "bspmm", "qspmm", *(f"qgemm.{T}" for T in (0, 1, 2, 4, 8))):
         assert costs.seconds(form, 196, 512, 512, 0.2) > 0
+
+
+def test_a_file_nested_too_deeply_is_no_cost_table(tmp_path):
+    (tmp_path / "costs.json").write_text("[" * 100000)
+    with pytest.raises(ValueError, match="costs.json: not a cost table"):
+        Costs.load(tmp_path / "costs.json")

@@ -1,4 +1,4 @@
-"""Images in planes between sparse products: the same answers, and only where everybody can."""
+"""Images in CHW between sparse products: the same answers, and only where everybody can."""
 
 import numpy as np
 import pytest
@@ -54,16 +54,16 @@ def test_a_segment_in_planes_gives_the_same_answer(given):
     want, kernels, _ = run(model, x, False)
     assert "spmm" not in kernels
     got, kernels, rows = run(model, x, True)
-    assert kernels.count("pdwconv") >= 1 and "in planes" in rows[kernels.index("pdwconv")]["reason"]
+    assert kernels.count("pdwconv") >= 1 and "in CHW" in rows[kernels.index("pdwconv")]["reason"]
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(run(model, x, True, threads=2)[0], got)
 
 
-def test_large_images_are_cut_into_bands_all_the_same():
+def test_large_images_are_cut_into_tiles_all_the_same():
     model, x = blocks(160, channels=16, wide=48, stride=2)
     want = run(model, x, False)[0]
     got, kernels, rows = run(model, x, True)
-    assert any("in planes, lines 0 to" in row["reason"] for row in rows)
+    assert any("in CHW, lines 0 to" in row["reason"] for row in rows)
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 

@@ -99,7 +99,7 @@ def test_convolutions_with_zeros_say_that_there_is_no_sparse_form():
     w = rng.standard_normal((4, 3, 3, 3), np.float32) * (rng.random((4, 3, 3, 3)) < 0.2)
     model = as_model([helper.make_node("Conv", ["x", "w"], ["y"])], {"x": x, "w": w.astype(np.float32)}, ["y"], ("w",))
     rows = run(model, x)[1]
-    assert any("zeros, but sconv has no sparse form" in r["reason"] for r in rows)
+    assert any("zeros, but sconv has no sparse kernel" in r["reason"] for r in rows)
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -5,7 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import pycompress as pc
 from pycompress import zoo
-from pycompress.optimize import tiling as bands
+from pycompress.optimize import tiling
 
 
 def run(model, x, threads=1):
@@ -16,8 +16,8 @@ def run(model, x, threads=1):
 
 
 def banded(monkeypatch, size):
-    monkeypatch.setattr(bands, "LARGE", 1)
-    monkeypatch.setattr(bands, "BAND", size)
+    monkeypatch.setattr(tiling, "LARGE", 1)
+    monkeypatch.setattr(tiling, "TILE", size)
 
 
 def images(resolution, count=1):
@@ -26,7 +26,7 @@ def images(resolution, count=1):
 
 @pytest.mark.parametrize("precision", ["float", "int8"])
 @pytest.mark.parametrize("size", [1, 3000, 20000])
-def test_bands_do_not_change_a_byte(monkeypatch, precision, size):
+def test_tiles_do_not_change_a_byte(monkeypatch, precision, size):
     model = zoo.mobilenetv2(width=0.35, resolution=48, classes=10)
     if precision == "int8":
         model = pc.quantize(model, images(48, 4))

@@ -12,6 +12,7 @@ import pytest
 
 import pycompress as pc
 from pycompress import zoo
+from pycompress._pcx import ffi, lib
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not shutil.which("cmake"), reason="cmake is not installed")
@@ -26,6 +27,17 @@ target_link_libraries(static pycompress::pycompress_static)
 """
 MAIN = """#include <pycompress.h>
 int main(void) { return !(pcx_kernel_named("sgemm") && pcx_cores() > 0); }
+"""
+NAMESAKES = """#include <pycompress.h>
+#define OWN(name) int name(void); int name(void) { return 1; }
+OWN(json_free) OWN(json_read) OWN(refuse) OWN(plan_keep) OWN(threads_run) OWN(contract_read) OWN(sgemm_finish)
+int main(void)
+{
+    char why[99];
+    pcx_plan *plan;
+    const int own = json_free() && json_read() && refuse() && plan_keep() && threads_run() && contract_read();
+    return !(own && sgemm_finish() && pcx_plan_open("{}", 2, pcx_cpu(), &plan, why, sizeof why) == PCX_BAD_PLAN && *why);
+}
 """
 
 
@@ -79,7 +91,7 @@ def test_the_example_computes_the_same_bytes_as_python(built, plan, tmp_path, ba
     path, session = plan
     x = np.random.default_rng(batch).standard_normal((batch, 3, 64, 64), np.float32)
     np.save(tmp_path / "x.npy", x)
-    command(built[0] / "run_plan", path, threads, tmp_path / "x.npy", "--", tmp_path / "y.npy")
+    command(built[1] / "bin" / "run_plan", path, threads, tmp_path / "x.npy", "--", tmp_path / "y.npy")
     want = session.run(None, {session.get_inputs()[0].name: x})[0]
     got = np.load(tmp_path / "y.npy")
     assert got.dtype == want.dtype and got.shape == want.shape and got.tobytes() == want.tobytes()
@@ -113,14 +125,55 @@ def test_the_installed_library_is_found_and_exports_only_its_header(built, tmp_p
     command(tmp_path / "b" / "shared")
     command(tmp_path / "b" / "static")
     if shutil.which("nm"):
-        library = next(built[1].glob("lib*/libpycompress.so"))
-        names = [line.split()[-1] for line in command("nm", "-D", "--defined-only", library).splitlines()]
-        assert names and all(n.startswith("pcx_") for n in names)
+        for name, flag in (("libpycompress.so", "-D"), ("libpycompress.a", "-g")):
+            library = next(built[1].glob(f"lib*/{name}"))
+            lines = command("nm", flag, "--defined-only", library).splitlines()
+            names = [line.split()[-1] for line in lines if len(line.split()) == 3]
+            assert "pcx_plan_load" in names and all(n.startswith("pcx_") for n in names)
+
+
+def test_a_program_with_functions_of_the_same_names_links_with_the_static_library(built, tmp_path):
+    (tmp_path / "main.c").write_text(NAMESAKES)
+    library = next(built[1].glob("lib*/libpycompress.a"))
+    include = f"-I{built[1] / 'include'}"
+    command("cc", "-Wall", include, tmp_path / "main.c", library, "-o", tmp_path / "main", "-pthread", "-lm")
+    command(tmp_path / "main")
+
+
+def test_the_program_at_the_top_of_the_header_runs(built, plan, tmp_path):
+    comment = (ROOT / "csrc" / "pycompress.h").read_text().split("*/")[0]
+    code = [line.removeprefix(" *").removeprefix("     ") for line in comment.splitlines()]
+    start, end = code.index("#include <pycompress.h>"), code.index("}")
+    (tmp_path / "main.c").write_text("\n".join(code[start : end + 1]))
+    library = next(built[1].glob("lib*/libpycompress.a"))
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", f"-I{built[1] / 'include'}"]
+    command("cc", *flags, tmp_path / "main.c", library, "-o", tmp_path / "main", "-pthread", "-lm")
+    shutil.copy(plan[0], tmp_path / "net.plan.safetensors")
+    run = subprocess.run([tmp_path / "main"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    name, value = run.stdout.split("[0] = ")
+    session = plan[1]
+    want = session.run(None, {session.get_inputs()[0].name: np.zeros((1, 3, 64, 64), np.float32)})[0]
+    assert run.returncode == 0 and name == session.get_outputs()[0].name
+    assert float(value) == pytest.approx(float(want.flat[0]), abs=1e-6)
+
+
+def test_the_header_has_the_version_of_the_package_and_is_c_plus_plus_too(built, tmp_path):
+    header = (ROOT / "csrc" / "pycompress.h").read_text()
+    numbers = re.findall(r"#define PCX_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)", header)
+    assert f'#define PCX_VERSION "{pc.__version__}"' in header and ".".join(numbers) == pc.__version__
+    assert ffi.string(lib.pcx_version()).decode() == pc.__version__
+    if shutil.which("c++"):
+        (tmp_path / "main.cpp").write_text(MAIN)
+        command(
+            "c++", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{built[1] / 'include'}", tmp_path / "main.cpp"
+        )
 
 
 @pytest.mark.skipif(not shutil.which("pkg-config"), reason="pkg-config is not installed")
-def test_pkg_config_knows_the_library(built, tmp_path, monkeypatch):
-    found = next(built[1].glob("lib*/pkgconfig"))
+def test_pkg_config_knows_the_library_wherever_the_installed_tree_is_moved(built, tmp_path, monkeypatch):
+    moved = shutil.copytree(built[1], tmp_path / "moved", symlinks=True)
+    found = next(moved.glob("lib*/pkgconfig"))
+    assert str(built[1]) not in (found / "pycompress.pc").read_text()
     monkeypatch.setenv("PKG_CONFIG_PATH", str(found))
     flags = command("pkg-config", "--cflags", "--libs", "pycompress").split()
     (tmp_path / "main.c").write_text(MAIN)

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 import handmade
+import pycompress
 from handmade import Refused
 from pycompress import native
 from pycompress._pcx import lib
 from pycompress.kernels import module
+from pycompress.plan import Plan
 
 M, K, N = 5, 7, 18
 SLOTS = [name for name, _ in native.sgemm.spec.slots]
@@ -359,3 +361,26 @@ def test_sparse_weights_that_lie_about_themselves_never_lead_outside(kernel):
         tensors["rows"] = np.ascontiguousarray(scrambled, rows.dtype)
         for cpu in (0, None):
             handmade.build(graph, tensors, cpu).session(2).run([])
+
+
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("notes", "[" * 100000), ("notes", "{"), ("notes", "5"), ("notes", "[5]"), ("notes", "[[5]]"), ("notes", '[[{"node": 5}]]'),
+        ("notes", '[[{"in": 5}]]'), ("notes", '[[{"out": ["a"]}]]'), ("notes", '[[{"macs": "many"}]]'),
+        ("labels", "5"), ("labels", "[1]"), ("labels", "{"), ("provenance", "[]"), ("provenance", '{"a": {}}'),
+    ],
+)  # fmt: skip
+def test_notes_labels_and_provenance_of_another_form_are_refused(key, value):
+    graph, tensors = plan()
+    saved = Plan({"pycompress": json.dumps(graph), f"pycompress.{key}": value}, tensors)
+    session = pycompress.InferenceSession(Plan.from_bytes(b"".join(saved._chunks())))
+    with pytest.raises(pycompress.PlanError, match=f"its {key} are not"):
+        {"notes": session.explain, "labels": lambda: session.labels}.get(key, lambda: saved.provenance)()
+
+
+def test_notes_may_say_more_than_this_library_reads():
+    graph, tensors = plan()
+    notes = json.dumps([[{"node": "n", "later": [1.5]}]])
+    session = pycompress.InferenceSession(Plan({"pycompress": json.dumps(graph), "pycompress.notes": notes}, tensors))
+    assert [row["node"] for row in session.explain()] == ["n", ""]

@@ -9,8 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import pycompress as pc
 from pycompress.compress.model import graph as g
-from pycompress.compress.pruning.channel_rules import follow
 from pycompress.compress.model.prepare import prepare
+from pycompress.compress.pruning.channel_rules import follow
 from pycompress.compress.pruning.channels import masked, take_away
 
 SIZE = 64

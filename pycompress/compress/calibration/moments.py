@@ -39,7 +39,9 @@ class Moments:
         self.outputs = 0  # all of them, also those not counted
         self.samples = 0
         self.unit = 1.0  # products are of inputs times this power of two
-        self.shift: np.ndarray | None = None  # [groups, 1, k], about the mean: sums about zero would lose small variances
+        self.shift: np.ndarray | None = (
+            None  # [groups, 1, k], about the mean: sums about zero would lose small variances
+        )
         self.halves = [_Sums(self.groups, self.k, self.full) for _ in range(2)]
 
     def add(self, x: np.ndarray, rng: np.random.Generator) -> None:

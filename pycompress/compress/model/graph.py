@@ -6,15 +6,14 @@ Passes never change the model they are given: `as_model` copies.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper
 
 from ...errors import ModelError
+from ...formats.onnx_model import self_contained
 
 Model = str | os.PathLike | bytes | onnx.ModelProto
 
@@ -22,47 +21,14 @@ Model = str | os.PathLike | bytes | onnx.ModelProto
 def as_model(model: Model, base_dir: str | os.PathLike | None = None) -> onnx.ModelProto:
     """`model`, a path, bytes or `onnx.ModelProto`, as a ModelProto of the caller's own.
 
-    Tensors stored outside the file are read only where `base_dir`, their directory, is given.
+    Tensors stored outside the file are read from the model's folder, or from `base_dir` where it is given.
 
     Raises
     ------
-    ModelError
-        Not a model, or with external data and no `base_dir`.
+    FileNotFoundError, ModelError
+        No such file; not a model; or its external data cannot be read.
     """
-    if isinstance(model, onnx.ModelProto):
-        own = onnx.ModelProto()
-        own.CopyFrom(model)
-    elif isinstance(model, (bytes, bytearray, memoryview, str, os.PathLike)):
-        raw = Path(model).read_bytes() if isinstance(model, (str, os.PathLike)) else bytes(model)
-        try:
-            own = onnx.ModelProto.FromString(raw)
-        except DecodeError as error:
-            raise ModelError(f"not an ONNX model: {error}") from error
-    else:
-        raise TypeError(f"model must be a path, bytes or onnx.ModelProto, got {type(model).__name__}")
-    if not own.graph.node and not own.graph.output:
-        raise ModelError("not an ONNX model: its graph is empty")
-    outside = [t.name for t in _tensors(own.graph) if t.data_location == onnx.TensorProto.EXTERNAL]
-    if outside and base_dir is None:
-        raise ModelError(f"tensor {outside[0]!r} is stored outside the model: give base_dir to read it")
-    if outside:
-        try:
-            onnx.load_external_data_for_model(own, os.fspath(base_dir))
-        except (onnx.checker.ValidationError, OSError, ValueError) as error:
-            raise ModelError(f"external data: {error}") from error
-    return own
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from ([attribute.t] if attribute.HasField("t") else [])
-            yield from attribute.tensors
-            for inner in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
-                yield from _tensors(inner)
+    return self_contained(model, base_dir)
 
 
 def opset(model: onnx.ModelProto) -> int:

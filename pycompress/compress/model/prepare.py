@@ -9,7 +9,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ...errors import ModelError
-from ...formats.onnx_model import LoadLimits
+from ...formats.onnx_model import LoadLimits, dense
 from ...lower.constants import FOLD, fold
 from ...lower.node import Node
 from ...lower.values import Value
@@ -39,30 +39,11 @@ def readable(model: onnx.ModelProto, least: int = 13, keep: tuple[str, ...] = ()
 
     `keep`: operators that stay, whatever they read.
     """
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
-    dense_initializers(model)
     check(model)
     model = at_least_opset(model, least)
     fold_constants(model, keep)
     tidy(model)
     return model
-
-
-def dense_initializers(model: onnx.ModelProto) -> None:
-    """Turns sparse initializers into plain ones."""
-    for sparse in model.graph.sparse_initializer:
-        values, at = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
-        dense = np.zeros(tuple(sparse.dims), values.dtype)
-        try:
-            if at.ndim == 1:
-                dense.reshape(-1)[at] = values
-            else:
-                dense[tuple(at.T)] = values
-        except (IndexError, ValueError) as error:
-            raise ModelError(f"sparse initializer {sparse.values.name!r}: {error}") from None
-        g.add_constant(model, sparse.values.name, dense)
-    del model.graph.sparse_initializer[:]
 
 
 def at_least_opset(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
@@ -83,7 +64,9 @@ def at_least_opset(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
 def check(model: onnx.ModelProto) -> None:
     """Raises ModelError where `model` is not valid ONNX; a tensor whose shape is not declared is."""
     graph = model.graph
-    kinds = [v.type.tensor_type for v in [*graph.input, *graph.output, *graph.value_info] if v.type.HasField("tensor_type")]
+    kinds = [
+        v.type.tensor_type for v in [*graph.input, *graph.output, *graph.value_info] if v.type.HasField("tensor_type")
+    ]
     bare = [kind for kind in kinds if not kind.HasField("shape")]
     for kind in bare:
         kind.shape.SetInParent()
@@ -154,6 +137,8 @@ def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
             tensor = onnx.TensorProto()
             tensor.CopyFrom(a.t)
             return tensor
+        if a.name == "sparse_value":
+            return numpy_helper.from_array(dense(a.sparse_tensor))
         if a.name in kinds:
             return numpy_helper.from_array(np.asarray(helper.get_attribute_value(a), kinds[a.name]))
     return None

@@ -1,24 +1,24 @@
-/* lowrank_avx2.c - block by block of rows, sgemm's tiles twice: once into scratch, once from there. */
+/* lowrank_rows.c - the driver: block by block of rows, a micro-kernel of sgemm twice: once into scratch, once from there. */
 #include "lowrank.h"
 
-#if PCX_X86
-
-size_t lowrank_units_avx2(const void *args)
+size_t lowrank_rows_units(const void *args, const sgemm_micro *micro)
 {
     const pcx_lowrank_args *p = args;
-    return ceil_div(p->m, lowrank_rows(p->m));
+    (void)micro;
+    return ceil_div(p->m, lowrank_block(p->m));
 }
 
-size_t lowrank_scratch_avx2(const void *args)
+size_t lowrank_rows_scratch(const void *args, const sgemm_micro *micro)
 {
     const pcx_lowrank_args *p = args;
-    return lowrank_rows(p->m) * lowrank_width(p) * sizeof(float);
+    (void)micro;
+    return lowrank_block(p->m) * lowrank_width(p) * sizeof(float);
 }
 
-void lowrank_avx2(const void *args, size_t begin, size_t end, void *scratch)
+void lowrank_rows_run(const void *args, size_t begin, size_t end, void *scratch, const sgemm_micro *micro)
 {
     const pcx_lowrank_args *p = args;
-    const size_t most = lowrank_rows(p->m), width = lowrank_width(p);
+    const size_t most = lowrank_block(p->m), width = lowrank_width(p);
     lowrank_factors f;
     sgemm_rows first, second;
     lowrank_factors_make(p, &f);
@@ -36,9 +36,7 @@ void lowrank_avx2(const void *args, size_t begin, size_t end, void *scratch)
             second.out[x] = p->out + (row + x) * p->ldo;
             second.residual[x] = p->tail.residual ? p->tail.residual + (row + x) * p->tail.ldr : NULL;
         }
-        sgemm_rows_avx2(&first, &f.u, 0, ceil_div(p->r, SGEMM_NR));
-        sgemm_rows_avx2(&second, &f.v, 0, ceil_div(p->n, SGEMM_NR));
+        micro->run(&first, &f.u, 0, ceil_div(p->r, SGEMM_NR));
+        micro->run(&second, &f.v, 0, ceil_div(p->n, SGEMM_NR));
     }
 }
-
-#endif

@@ -1,10 +1,8 @@
 /*
- * qconv_avx2.c - blocks of output pixels through qgemm's panels.  A pixel whose window lies inside
+ * qconv_rows.c - the driver: blocks of output pixels through a micro-kernel of qgemm.  A pixel whose window lies inside
  * the image is read where it stands, by a table of the steps' offsets; the others are gathered.
  */
 #include "qconv.h"
-
-#if PCX_X86
 
 /* What a thread needs, cut from its scratch. */
 typedef struct {
@@ -13,29 +11,36 @@ typedef struct {
     ptrdiff_t *table;
     uint32_t *row_sum;
     uint8_t *gathered; /* [rows][steps] steps */
-    char *panel; /* qgemm_block_scratch */
-} room;
+    char *micro;       /* the micro-kernel's own */
+} qconv_workspace;
 
-/* The bytes of a room; with `scratch`, also the room. */
-static size_t room_make(const qconv_grid *g, char *scratch, room *r)
+/* The bytes of a workspace; with `scratch`, also the workspace. */
+static size_t qconv_rows_workspace(const qconv_grid *g, const qgemm_micro *micro, char *scratch, qconv_workspace *to)
 {
-    const size_t in_place = round_up(g->rows * 8, 64), table = in_place + round_up(g->rows / QGEMM_MR, 64);
+    const size_t in_place = round_up(g->rows * 8, 64), table = in_place + round_up(g->rows / micro->mr, 64);
     const size_t row_sum = table + round_up(g->steps * 8, 64), gathered = row_sum + round_up(g->rows * 4, 64);
-    const size_t panel = gathered + round_up(g->rows * g->steps * 4, 64);
+    const size_t own = gathered + round_up(g->rows * g->steps * 4, 64);
     if (scratch)
-        *r = (room){ (const uint8_t **)scratch, (unsigned char *)scratch + in_place, (ptrdiff_t *)(scratch + table),
-                     (uint32_t *)(scratch + row_sum), (uint8_t *)scratch + gathered, scratch + panel };
-    return panel + qgemm_block_scratch(g->steps);
+        *to = (qconv_workspace){ (const uint8_t **)scratch, (unsigned char *)scratch + in_place,
+                                 (ptrdiff_t *)(scratch + table), (uint32_t *)(scratch + row_sum),
+                                 (uint8_t *)scratch + gathered, scratch + own };
+    return own + (micro->scratch ? micro->scratch(g->steps) : 0);
 }
 
-size_t qconv_avx2_scratch(const void *args)
+size_t qconv_rows_scratch(const void *args, const qgemm_micro *micro)
 {
-    const qconv_grid g = qconv_split(args);
-    return room_make(&g, NULL, NULL);
+    const qconv_grid g = qconv_split(args, micro->mr);
+    return qconv_rows_workspace(&g, micro, NULL, NULL);
+}
+
+size_t qconv_rows_units(const void *args, const qgemm_micro *micro)
+{
+    const qconv_grid g = qconv_split(args, micro->mr);
+    return g.blocks * g.groups;
 }
 
 /* Where each step of a window stands, from its first byte on; the distance of the last byte read. */
-static size_t table_make(const pcx_qconv_args *p, ptrdiff_t *table)
+static size_t qconv_rows_table(const pcx_qconv_args *p, ptrdiff_t *table)
 {
     ptrdiff_t *to = table;
     for (size_t ky = 0; ky < p->kh; ky++)
@@ -46,7 +51,7 @@ static size_t table_make(const pcx_qconv_args *p, ptrdiff_t *table)
 }
 
 /* A window's products in a row: padding has the value xzp, what fills up a step is zero. */
-static void gather(const pcx_qconv_args *p, const qconv_place *at, uint8_t *to)
+static void qconv_rows_gather(const pcx_qconv_args *p, const qconv_place *at, uint8_t *to)
 {
     const size_t width = round_up(p->c, 4);
     for (size_t ky = 0; ky < p->kh; ky++)
@@ -61,7 +66,7 @@ static void gather(const pcx_qconv_args *p, const qconv_place *at, uint8_t *to)
 }
 
 /* The same for at most four channels, an image's colours: `end` is that of x. */
-static void gather_colours(const pcx_qconv_args *p, const qconv_place *at, const uint8_t *end, uint8_t *to)
+static void qconv_rows_gather_colours(const pcx_qconv_args *p, const qconv_place *at, const uint8_t *end, uint8_t *to)
 {
     const uint32_t mask = p->c < 4 ? (1u << 8 * p->c) - 1 : ~0u;
     for (size_t ky = 0; ky < p->kh; ky++)
@@ -81,15 +86,16 @@ static void gather_colours(const pcx_qconv_args *p, const qconv_place *at, const
 typedef struct {
     const pcx_qconv_args *p;
     const qconv_grid *g;
-    room *r;
+    const qconv_workspace *space;
+    size_t mr;         /* rows of a tile */
     size_t tall, wide; /* from the first to the last pixel of a window */
     size_t last;       /* from its first to the last byte read */
     size_t end;        /* bytes of x */
     qconv_place at;    /* the pixel that comes next, and its place in the output: divisions are slow */
     size_t oy, ox;
-} source;
+} qconv_source;
 
-static void go_to(source *s, size_t pixel)
+static void qconv_rows_go_to(qconv_source *s, size_t pixel)
 {
     s->at = qconv_at(s->p, pixel);
     s->ox = pixel % s->p->ow;
@@ -97,7 +103,7 @@ static void go_to(source *s, size_t pixel)
 }
 
 /* On by `count` pixels, which do not reach beyond the end of the line. */
-static void go_on(source *s, size_t count)
+static void qconv_rows_go_on(qconv_source *s, size_t count)
 {
     const pcx_qconv_args *p = s->p;
     s->at.x += p->sw * count;
@@ -115,7 +121,7 @@ static void go_on(source *s, size_t count)
 }
 
 /* The first byte of a window if it can be read in place, else NULL. */
-static const uint8_t *in_place(const source *s, const qconv_place *at)
+static const uint8_t *qconv_rows_in_place(const qconv_source *s, const qconv_place *at)
 {
     const pcx_qconv_args *p = s->p;
     /* y, tall < 2^62, so these do not wrap where y < ih */
@@ -126,31 +132,31 @@ static const uint8_t *in_place(const source *s, const qconv_place *at)
 }
 
 /* A whole tile of pixels of one line, if they can be read in place. */
-static int line_in_place(const source *s, size_t rows, const uint8_t **row)
+static int qconv_rows_line_in_place(const qconv_source *s, size_t rows, const uint8_t **row)
 {
     const pcx_qconv_args *p = s->p;
-    if (rows < QGEMM_MR || p->ow - s->ox < QGEMM_MR || !s->g->steps)
+    if (rows < s->mr || p->ow - s->ox < s->mr || !s->g->steps)
         return 0;
     qconv_place last = s->at;
-    last.x += (QGEMM_MR - 1) * p->sw;
-    const uint8_t *first = in_place(s, &s->at);
-    if (!first || !in_place(s, &last))
+    last.x += (s->mr - 1) * p->sw;
+    const uint8_t *first = qconv_rows_in_place(s, &s->at);
+    if (!first || !qconv_rows_in_place(s, &last))
         return 0;
-    for (size_t y = 0; y < QGEMM_MR; y++)
+    for (size_t y = 0; y < s->mr; y++)
         row[y] = first + y * p->sw * p->ldx;
     return 1;
 }
 
-static void gather_tile(const source *s, const qconv_place *at, size_t x)
+static void qconv_rows_gather_tile(const qconv_source *s, const qconv_place *at, size_t x)
 {
-    room *r = s->r;
-    for (size_t y = x; y < x + QGEMM_MR; y++) {
+    const qconv_workspace *r = s->space;
+    for (size_t y = x; y < x + s->mr; y++) {
         uint8_t *to = r->gathered + y * s->g->steps * 4;
         r->row[y] = to;
         if (s->g->steps && s->p->c <= 4)
-            gather_colours(s->p, &at[y - x], s->p->x + s->end, to);
+            qconv_rows_gather_colours(s->p, &at[y - x], s->p->x + s->end, to);
         else if (s->g->steps)
-            gather(s->p, &at[y - x], to);
+            qconv_rows_gather(s->p, &at[y - x], to);
         if (s->p->wzp) {
             r->row_sum[y] = 0;
             for (size_t q = 0; q < s->g->steps * 4; q++)
@@ -159,73 +165,72 @@ static void gather_tile(const source *s, const qconv_place *at, size_t x)
     }
 }
 
-static void rows_make(source *s, size_t top, size_t rows)
+static void qconv_rows_make(qconv_source *s, size_t top, size_t rows)
 {
-    room *r = s->r;
-    go_to(s, top);
-    for (size_t x = 0; x < rows; x += QGEMM_MR) {
-        qconv_place at[QGEMM_MR];
+    const qconv_workspace *r = s->space;
+    const size_t mr = s->mr;
+    qconv_rows_go_to(s, top);
+    for (size_t x = 0; x < rows; x += mr) {
+        qconv_place at[QGEMM_MR_MAX];
         const uint8_t **row = r->row + x;
-        if (line_in_place(s, rows - x, row)) {
-            r->in_place[x / QGEMM_MR] = 1;
-            go_on(s, QGEMM_MR);
+        if (qconv_rows_line_in_place(s, rows - x, row)) {
+            r->in_place[x / mr] = 1;
+            qconv_rows_go_on(s, mr);
             continue;
         }
         int whole = s->g->steps > 0;
-        for (size_t y = 0; y < QGEMM_MR; y++) { /* below the block, the last pixel again */
+        for (size_t y = 0; y < mr; y++) { /* below the block, the last pixel again */
             at[y] = s->at;
-            row[y] = in_place(s, &s->at);
+            row[y] = qconv_rows_in_place(s, &s->at);
             whole &= row[y] != NULL;
             if (x + y + 1 < rows)
-                go_on(s, 1);
+                qconv_rows_go_on(s, 1);
         }
-        r->in_place[x / QGEMM_MR] = (unsigned char)whole;
+        r->in_place[x / mr] = (unsigned char)whole;
         if (!whole)
-            gather_tile(s, at, x);
+            qconv_rows_gather_tile(s, at, x);
     }
 }
 
-void qconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
+void qconv_rows_run(const void *args, size_t begin, size_t end, void *scratch, const qgemm_micro *micro)
 {
     const pcx_qconv_args *p = args;
-    const qconv_grid g = qconv_split(p);
-    const pcx_qepilogue q = qconv_tail(p);
-    const qtail tail = qtail_make(&q, p->ot);
-    room r = { 0 };
+    const qconv_grid g = qconv_split(p, micro->mr);
+    const qtail tail = qtail_make(&p->tail, p->ot);
+    qconv_workspace space = { 0 };
     if (begin >= end)
         return;
-    room_make(&g, scratch, &r);
-    source s = { .p = p, .g = &g, .r = &r, .tall = (p->kh - 1) * p->dh, .wide = (p->kw - 1) * p->dw };
+    qconv_rows_workspace(&g, micro, scratch, &space);
+    qconv_source s = { .p = p, .g = &g, .space = &space, .mr = micro->mr,
+                       .tall = (p->kh - 1) * p->dh, .wide = (p->kw - 1) * p->dw };
     if (g.steps) {
-        s.last = table_make(p, r.table);
+        s.last = qconv_rows_table(p, space.table);
         s.end = p->ldx ? (p->b * p->ih * p->iw - 1) * p->ldx + p->c : p->c;
     }
-    qgemm_block b = { .row = r.row, .table = r.table, .in_place = r.in_place, .azp = p->xzp[0], .row_sum = p->wzp ? r.row_sum : NULL,
-                      .k = p->kh * p->kw * p->c, .steps = g.steps, .n = p->n, .w = p->w, .colsum = p->colsum,
-                      .wzp = p->wzp, .proof = p->prepared, .scratch = r.panel, .tail = &tail, .out = p->out,
-                      .ldo = p->ldo };
+    qgemm_block b = { .row = space.row, .table = space.table, .in_place = space.in_place, .azp = p->xzp[0],
+                      .row_sum = p->wzp ? space.row_sum : NULL, .k = p->kh * p->kw * p->c, .steps = g.steps, .n = p->n,
+                      .w = p->w, .colsum = p->colsum, .wzp = p->wzp, .prepared = p->prepared, .scratch = space.micro,
+                      .tail = &tail, .out = p->out, .ldo = p->ldo };
     for (size_t u = begin; u < end; u++) {
         if (u == begin || u % g.groups == 0) {
             b.i = u / g.groups * g.rows;
             b.rows = min_size(g.rows, g.pixels - b.i);
-            rows_make(&s, b.i, b.rows);
+            qconv_rows_make(&s, b.i, b.rows);
         }
         const size_t first = u % g.groups * QCONV_PANELS, last = min_size(first + QCONV_PANELS, g.panels);
-        for (size_t panel = first; panel < last; panel++)
-            qgemm_panel_avx2(&b, panel);
+        for (size_t panel = first; panel < last; panel += micro->panels)
+            micro->run(&b, panel, min_size(micro->panels, last - panel));
     }
 }
 
-size_t qconv_prepared(const void *args)
+size_t qconv_rows_prepared(const void *args)
 {
-    const qconv_grid g = qconv_split(args);
+    const qconv_grid g = qconv_split(args, 1);
     return qgemm_acc16_bytes(g.panels, g.steps);
 }
 
-void qconv_prepare(const void *args, void *prepared)
+void qconv_rows_prepare(const void *args, void *prepared)
 {
-    const qconv_grid g = qconv_split(args);
+    const qconv_grid g = qconv_split(args, 1);
     qgemm_acc16_make(g.panels, g.steps, ((const pcx_qconv_args *)args)->w, prepared);
 }
-
-#endif

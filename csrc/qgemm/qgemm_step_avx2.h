@@ -1,6 +1,6 @@
-/* qgemm_step.h - AVX2: a step of four k of up to six rows times 16 columns, in int16; the tiles of qgemm and q4gemm. */
-#ifndef PCX_QGEMM_STEP_H
-#define PCX_QGEMM_STEP_H
+/* qgemm_step_avx2.h - AVX2: a step of four k of up to six rows times 16 columns, in int16; the tiles of qgemm and q4gemm. */
+#ifndef PCX_QGEMM_STEP_AVX2_H
+#define PCX_QGEMM_STEP_AVX2_H
 
 #include "../common/pcx.h"
 

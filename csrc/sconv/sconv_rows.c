@@ -1,35 +1,33 @@
 /*
- * sconv_avx2.c - sgemm's tiles, fed from the image itself: a window that lies inside it is kh lines of kw * c
+ * sconv_rows.c - the driver: a micro-kernel of sgemm, fed from the image itself: a window that lies inside it is kh lines of kw * c
  * neighbours.  Only windows that reach beyond it are copied, with their zeros.
  */
 #include "sconv.h"
 
-#if PCX_X86
-
-/* Rows of a block: patches of all of them take a MiB at most, unless the windows are huge. */
-static sgemm_split split_of(const pcx_sconv_args *p)
+/* Rows of a block: copies of all windows take a MiB at most, unless the windows are huge. */
+static sgemm_split sconv_rows_split(const pcx_sconv_args *p, const sgemm_micro *micro)
 {
-    enum { FLOATS = 1 << 18, LEAST = 4 * SGEMM_TALL };
+    enum { FLOATS = 1 << 18 };
     const size_t k = p->kh * p->kw * p->c;
-    const size_t most = FLOATS / max_size(k, 1) / SGEMM_TALL * SGEMM_TALL;
-    return sgemm_split_of(p->b * p->oh * p->ow, p->n, k, min_size(max_size(most, LEAST), SGEMM_MB));
+    const size_t most = FLOATS / max_size(k, 1) / micro->mr * micro->mr;
+    return sgemm_split_of(p->b * p->oh * p->ow, p->n, k, min_size(max_size(most, 4 * micro->mr), SGEMM_MB), micro->mr);
 }
 
-size_t sconv_units_avx2(const void *args)
+size_t sconv_rows_units(const void *args, const sgemm_micro *micro)
 {
-    const sgemm_split s = split_of(args);
+    const sgemm_split s = sconv_rows_split(args, micro);
     return s.blocks * s.groups;
 }
 
-size_t sconv_scratch_avx2(const void *args)
+size_t sconv_rows_scratch(const void *args, const sgemm_micro *micro)
 {
     const pcx_sconv_args *p = args;
-    const sgemm_split s = split_of(p);
+    const sgemm_split s = sconv_rows_split(p, micro);
     return s.rows * p->kh * p->kw * p->c * sizeof(float);
 }
 
 /* The window at `at` with the zeros beyond the image. */
-static void patch(const pcx_sconv_args *p, sconv_place at, float *to)
+static void sconv_rows_pad(const pcx_sconv_args *p, sconv_place at, float *to)
 {
     for (size_t ky = 0; ky < p->kh; ky++)
         for (size_t kx = 0; kx < p->kw; kx++, to += p->c) {
@@ -41,15 +39,15 @@ static void patch(const pcx_sconv_args *p, sconv_place at, float *to)
         }
 }
 
-static void add(const pcx_sconv_args *p, sgemm_rows *rows, const float *window, size_t pixel)
+static void sconv_rows_add(const pcx_sconv_args *p, sgemm_rows *rows, const float *window, size_t pixel)
 {
     rows->a[rows->count] = window;
     rows->out[rows->count] = p->out + pixel * p->ldo;
-    rows->residual[rows->count++] = p->residual ? p->residual + pixel * p->ldr : NULL;
+    rows->residual[rows->count++] = p->tail.residual ? p->tail.residual + pixel * p->tail.ldr : NULL;
 }
 
 /* Windows inside the image, read where they are, and the others, copied to `scratch`. */
-static void gather(const pcx_sconv_args *p, size_t first, size_t count, sgemm_rows *inside, sgemm_rows *edge,
+static void sconv_rows_gather(const pcx_sconv_args *p, size_t first, size_t count, sgemm_rows *inside, sgemm_rows *edge,
                    float *scratch)
 {
     const size_t reach_y = (p->kh - 1) * p->dh, reach_x = (p->kw - 1) * p->dw;
@@ -57,12 +55,12 @@ static void gather(const pcx_sconv_args *p, size_t first, size_t count, sgemm_ro
     inside->count = edge->count = 0;
     for (size_t i = first, x = first % p->ow; i < first + count; i++) {
         if (at.y < p->ih && at.y + reach_y < p->ih && at.x < p->iw && at.x + reach_x < p->iw) {
-            add(p, inside, p->x + ((at.image * p->ih + at.y) * p->iw + at.x) * p->ldx, i);
+            sconv_rows_add(p, inside, p->x + ((at.image * p->ih + at.y) * p->iw + at.x) * p->ldx, i);
         } else {
             float *to = scratch + edge->count * edge->length;
             if (edge->length)
-                patch(p, at, to);
-            add(p, edge, to, i);
+                sconv_rows_pad(p, at, to);
+            sconv_rows_add(p, edge, to, i);
         }
         at.x += p->sw;
         if (++x == p->ow) {
@@ -72,12 +70,11 @@ static void gather(const pcx_sconv_args *p, size_t first, size_t count, sgemm_ro
     }
 }
 
-void sconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
+void sconv_rows_run(const void *args, size_t begin, size_t end, void *scratch, const sgemm_micro *micro)
 {
     const pcx_sconv_args *p = args;
-    const sgemm_split s = split_of(p);
-    const pcx_epilogue tail = sconv_tail(p);
-    const sgemm_target to = { p->w, p->ldw, p->n, &tail };
+    const sgemm_split s = sconv_rows_split(p, micro);
+    const sgemm_target to = { p->w, p->ldw, p->n, &p->tail };
     const int dense = p->ldx == p->c && p->dw == 1; /* the pixels of a line of the window are neighbours */
     sgemm_rows inside, edge;
     inside.lines = p->c ? p->kh : 0; /* without channels a window may be endless */
@@ -92,10 +89,8 @@ void sconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
         const size_t first = unit / s.groups * s.rows, panel = unit % s.groups * s.panels;
         const size_t stop = min_size(panel + s.panels, ceil_div(p->n, SGEMM_NR));
         if (unit == begin || !panel)
-            gather(p, first, min_size(s.rows, p->b * p->oh * p->ow - first), &inside, &edge, scratch);
-        sgemm_rows_avx2(&inside, &to, panel, stop);
-        sgemm_rows_avx2(&edge, &to, panel, stop);
+            sconv_rows_gather(p, first, min_size(s.rows, p->b * p->oh * p->ow - first), &inside, &edge, scratch);
+        micro->run(&inside, &to, panel, stop);
+        micro->run(&edge, &to, panel, stop);
     }
 }
-
-#endif

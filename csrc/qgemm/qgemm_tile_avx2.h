@@ -1,38 +1,35 @@
 /*
- * qgemm_tile.h - AVX2 tiles of up to 6 rows by 16 columns; qgemm and qconv walk over them.
+ * qgemm_tile_avx2.h - AVX2 tiles of up to 6 rows by 16 columns; qgemm and qconv walk over them.
  *
  * Per step and row: one dword of u8 broadcast, two vpmaddubsw against the panel's 64 bytes.  The
  * twelve vectors of sums, two of weights, one of a and one spare are just the 16 registers there
  * are; with windows they are int16 and the int32 sums stand in `sum`, touched once per window.
  * PCX_KEEP after each step stops GCC from reassociating the adds, which spills.
  */
-#ifndef PCX_QGEMM_TILE_H
-#define PCX_QGEMM_TILE_H
+#ifndef PCX_QGEMM_TILE_AVX2_H
+#define PCX_QGEMM_TILE_AVX2_H
 
-#include "qgemm_block.h"
-#include "qgemm_step.h"
+#include "qgemm_put_avx2.h"
 
 #if PCX_X86
 PCX_TARGET("avx2,fma")
 
-PCX_INLINE ptrdiff_t qg_at(const ptrdiff_t *offset, const int table, size_t s)
-{
-    return table ? offset[s] : (ptrdiff_t)(4 * s);
-}
-
-/* Where a tile's outputs go, if straight from registers: row i and so on; a plain tail, or of a half. */
+/* One tile's operands. */
 typedef struct {
-    const qt_columns *tail;
-    size_t i, ldo;
-    uint8_t *out;
-} qg_target;
+    const uint8_t *const *row; /* QGEMM_MR rows; step s of a row is 4 bytes at offset[s], or at 4 s */
+    const ptrdiff_t *offset;
+    size_t steps, window;            /* qgemm_acc16_part's */
+    const int8_t *w;                 /* of these steps */
+    const int16_t *start, *wide;     /* qgemm_acc16_part's; by qgemm_widen, where window is 0 */
+    const int32_t (*from)[QGEMM_NR]; /* where the sums of each row start */
+    int32_t (*sum)[QGEMM_NR];        /* where they end */
+} qgemm_tile;
 
-/* Rows [r, r + rows) of a tile, one or two, from int32 sums to bytes; `theirs`, unless NULL, is row r's other summand. */
-PCX_INLINE void qg_put(const qg_target *target, const int r, const int rows, __m256i sum[4], const uint8_t *theirs)
+/* The scratch: the panel widened; where the steps of its rest are, by table and without. */
+static inline size_t qgemm_wide(size_t steps) { return steps * 2 * QGEMM_STEP; }
+static size_t qgemm_avx2_scratch(size_t steps)
 {
-    const qt_columns *const tail = target->tail;
-    qt_put_avx2(tail, qt_sums_avx2(tail, sum), theirs ? theirs + (size_t)r * tail->tail->q.ldr : NULL, rows == 2,
-                target->out + (size_t)r * target->ldo, target->ldo);
+    return qgemm_wide(steps) + 2 * qgemm_acc16_rest(steps) * sizeof(ptrdiff_t);
 }
 
 /* The last window's sums, added to those before, to outputs. */
@@ -50,38 +47,6 @@ PCX_INLINE void qg_finish(const int mr, __m256i acc[][2], const int32_t *from, c
     }
     if (target->tail->rise)
         qt_lut_avx2(target->tail->rise, target->out, (size_t)mr, target->ldo, 0);
-}
-
-/* int32 sums to outputs. */
-PCX_INLINE void qg_finish_sums(const int mr, __m256i sum[][2], const qg_target *target)
-{
-    const uint8_t *const theirs = qt_theirs(target->tail, target->i);
-    PCX_UNROLL for (int r = 0; r < mr; r += 2) {
-        const int next = r + 1 < mr ? r + 1 : r;
-        __m256i both[4] = { sum[r][0], sum[r][1], sum[next][0], sum[next][1] };
-        qg_put(target, r, 1 + next - r, both, theirs);
-    }
-    if (target->tail->rise)
-        qt_lut_avx2(target->tail->rise, target->out, (size_t)mr, target->ldo, 0);
-}
-
-/* int32 sums of eight columns to outputs. */
-PCX_INLINE void qg_finish_half(const int mr, __m256i sum[][2], const qg_target *target)
-{
-    const uint8_t *theirs = qt_theirs(target->tail, target->i);
-    const size_t ldr = target->tail->tail->q.ldr;
-    PCX_UNROLL for (int r = 0; r < mr; r += 4) {
-        __m256i four[4];
-        const uint8_t *other[4];
-        uint8_t *out[4];
-        PCX_UNROLL for (int x = 0; x < 4; x++) { /* past the end, rows again */
-            const int at = r + x < mr ? r + x : r + x - 2;
-            four[x] = sum[at][0];
-            out[x] = target->out + (size_t)at * target->ldo;
-            other[x] = theirs ? theirs + (size_t)at * ldr : NULL;
-        }
-        qt_put_half_avx2(target->tail, four, theirs ? other : NULL, out);
-    }
 }
 
 /* Where there is a target, sums go to it instead of to t->sum. */

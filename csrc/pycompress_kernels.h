@@ -1,0 +1,635 @@
+/*
+ * pycompress_kernels.h - the kernels of libpycompress: their list, and their argument structs with what each
+ * computes and its error bound.  pycompress.h includes this file; programs that run plans need nothing of it.
+ *
+ * Every slot of a struct is 8 bytes.  The names: m, n, k are sizes of matrices; b, h, w, c those of images; lda is the
+ * number of elements from one row of `a` to the next, and so on.  `[m:lda,k]` is an array of m rows of k elements,
+ * rows lda elements apart.  Arguments must fulfil the kernel's contract (pcx_kernel in pycompress.h).
+ *
+ * Between the two markers stands plain C that cffi reads as well as the compiler.
+ */
+#ifndef PYCOMPRESS_KERNELS_H
+#define PYCOMPRESS_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Every kernel, once.  `#define X(name)` and expand it. */
+#define PCX_KERNELS(X) \
+    X(sgemm) X(hgemm) X(sconv) X(dwconv) X(pdwconv) X(lowrank) \
+    X(qgemm) X(q4gemm) X(qconv) X(qdwconv) X(qspmm) X(qlowrank) \
+    X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
+    X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
+    X(dynquant) X(where) X(compare) \
+    X(spmm) X(bspmm) X(csrmm) X(csrmv)
+
+/* begin cdef */
+
+/* ---- activations of a float epilogue; p = act_params ---- */
+enum {
+    PCX_ACT_NONE = 0,
+    PCX_ACT_RELU = 1,
+    PCX_ACT_CLIP = 2,        /* min(max(x, p[0]), p[1]) */
+    PCX_ACT_LEAKY = 3,       /* x < 0 ? p[0] * x : x */
+    PCX_ACT_HARDSIGMOID = 4, /* min(max(p[0] * x + p[1], 0), 1) */
+    PCX_ACT_HARDSWISH = 5,   /* x * min(max(x / 6 + 0.5, 0), 1) */
+    PCX_ACT_SIGMOID = 6,
+    PCX_ACT_SILU = 7,        /* x * sigmoid(x) */
+    PCX_ACT_TANH = 8,
+    PCX_ACT_COUNT = 9
+};
+
+/* ---- the tails that kernels share ---- */
+
+/* out = act(acc + bias + residual): the tail of every float kernel that sums products into m x n outputs. */
+typedef struct {
+    const float *bias; /* [n] or NULL */
+    size_t act;        /* PCX_ACT_* */
+    const float *act_params; /* [2] */
+    size_t ldr;
+    const float *residual; /* [m:ldr,n] or NULL, added before the activation */
+} pcx_epilogue;
+
+/*
+ * From a float v to the output of an integer kernel:
+ *   out f32: act(v)
+ *   out u8:  y = clamp(round_half_even(v) + clamp[0], clamp[1], clamp[2]), clamped in float before the conversion;
+ *            then, each where given,
+ *            y = lut[y];
+ *            y = clamp(round_half_even((y - add_zero[0]) * add_scale[0] + (r - add_zero[1]) * add_scale[1])
+ *                      + add_zero[2], add_zero[3], add_zero[4])
+ * No operation is fused into an FMA, so that every ISA answers the same.
+ */
+typedef struct {
+    const int32_t *clamp; /* [3]: zero point, min, max; for u8 */
+    const uint8_t *lut;   /* [256] or NULL */
+    const float *add_scale;  /* [2], with residual */
+    const int32_t *add_zero; /* [5], with residual */
+    size_t ldr;
+    const uint8_t *residual; /* [m:ldr,n] or NULL; u8 outputs only */
+    size_t act;              /* PCX_ACT_*, f32 outputs only */
+    const float *act_params; /* [2] */
+} pcx_qoutput;
+
+/* From the exact int32 sum acc, bias and zero points included: out i32 is acc, else v = float(acc) * scale[j]. */
+typedef struct {
+    const int32_t *bias; /* [n] or NULL */
+    const float *scale;  /* [n]; NULL only where the output is i32 */
+    pcx_qoutput output;
+} pcx_qepilogue;
+
+/* ---- products and convolutions ---- */
+
+/*
+ * sgemm: out = act(a . w + bias + residual), f32, summed along k in order with one
+ * accumulator per output (FMA where the ISA has it).
+ * |error| <= (k + 2) * 2^-24 * (sum |a||w| + |bias| + |residual|), before the activation.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const float *a; /* [m:lda,k] */
+    size_t n, ldw;
+    const float *w; /* [ceil(n/16):ldw,k,16], zero padded: kernels.sgemm.pack */
+    pcx_epilogue tail;
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_sgemm_args;
+
+/*
+ * hgemm: sgemm with weights of 16 bits, each widened to the float that it is: binary16, with subnormals, infinities
+ * and NaN, or bfloat16. Order of sums and error as sgemm's.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const float *a; /* [m:lda,k] */
+    size_t n, ldw, wt;
+    const void *w; /* [ceil(n/16):ldw,k,16] f16 or bf16, zero padded: kernels.hgemm.pack */
+    pcx_epilogue tail;
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_hgemm_args;
+
+/*
+ * lowrank: out = act(h . v + bias + residual) with h = mid_act(a . u + mid_bias), f32, the rows of h kept in the
+ * cache: two sgemm in one, to the byte.  Error of each as sgemm's; without activations, with |H| = |a||u| + |mid_bias|,
+ * |error| <= (k + r + 5) * 2^-24 * (|H||v| + |bias| + |residual|) while (k + 2) * (r + 2) < 2^24.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const float *a; /* [m:lda,k] */
+    size_t r;
+    const float *u; /* [ceil(r/16),k,16], zero padded: kernels.sgemm.pack */
+    const float *mid_bias; /* [r] or NULL */
+    size_t mid_act;
+    const float *mid_params; /* [2] */
+    size_t n;
+    const float *v; /* [ceil(n/16),r,16], zero padded: kernels.sgemm.pack */
+    pcx_epilogue tail;
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_lowrank_args;
+
+/*
+ * spmm: out = act(bias + a . w' + residual), f32, where most of w is zero: only its nonzeros are stored and
+ * multiplied, so that infinity times a zero of w adds nothing.  Each output is one sum, bias first, in the order of
+ * the slices, and in each as the nonzeros stand; pack() stores them along k (FMA where the ISA has it).  Images may
+ * lie pixel by pixel (ldk 1) or in planes (lda 1), each of the three as it likes.
+ * |error| <= (z + 2) * 2^-24 * (sum |a||w| + |bias| + |residual|) with z nonzeros in the row, before the activation.
+ */
+typedef struct {
+    size_t m, lda, k, ldk;
+    const float *a; /* [m:lda,k:ldk] */
+    size_t slices, n, nnz;
+    const int32_t *rows;   /* [slices,n+1]: row r of slice s is rows[s][r] to rows[s][r+1]: kernels.spmm.pack */
+    const uint16_t *index; /* [nnz]: columns */
+    const float *w;        /* [nnz] */
+    size_t lds;            /* of the residual: [m:ldr,n:lds] */
+    pcx_epilogue tail;
+    size_t ldo, ldc;
+    float *out; /* [m:ldo,n:ldc] */
+} pcx_spmm_args;
+
+/*
+ * bspmm: sgemm with block-sparse weights: the columns 16 p .. 16 p + 15 have weights at the k = index[b] only, for
+ * rows[p] <= b < rows[p + 1], summed in that order.  Error as sgemm's, with a panel's blocks for k.  Where `rows`
+ * falls, a panel has none.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const float *a; /* [m:lda,k] */
+    size_t n, blocks;
+    const int32_t *rows;   /* [ceil(n/16)+1] < blocks + 1 */
+    const uint16_t *index; /* [blocks] < k */
+    const float *w; /* [blocks,16]: kernels.bspmm.pack */
+    pcx_epilogue tail;
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_bspmm_args;
+
+/*
+ * csrmm: out = W . x, W in CSR, all values of one type.  Indices stand in any order, also more than once; each output
+ * is one sum in that order, or, of a single column, in an order of the implementation's own (FMA where the ISA has
+ * it): |error| <= z * 2^-24 (f64: 2^-53) * sum |w||x| with z nonzeros in the row.
+ */
+typedef struct {
+    size_t n, nnz;
+    const int32_t *rows; /* [n+1]: row r is rows[r] to rows[r+1] */
+    size_t k;
+    const int32_t *index; /* [nnz]: columns of W */
+    size_t t;
+    const void *w; /* [nnz] f32 or f64 */
+    size_t ldx, m, incx;
+    const void *x; /* [k:ldx,m:incx] */
+    size_t ldo;
+    void *out; /* [n:ldo,m] */
+} pcx_csrmm_args;
+
+/*
+ * csrmv: out = act(W . x + bias + residual), f32, W in CSR with columns of 16 bits: a sparse layer on one row.  Each
+ * output is one sum in an order of the implementation's own: |error| <= (z + 2) * 2^-24 * (sum |w||x| + |bias| +
+ * |residual|) with z nonzeros in the row, before the activation.  Where `rows` falls, a row is empty.
+ */
+typedef struct {
+    size_t k;
+    const float *x; /* [k] */
+    size_t n, nnz;
+    const int32_t *rows;   /* [n+1] < nnz + 1 */
+    const uint16_t *index; /* [nnz] < k */
+    const float *w;        /* [nnz]: kernels.csrmv.pack */
+    pcx_epilogue tail;     /* m = 1; ldr is not used */
+    float *out;            /* [n] */
+} pcx_csrmv_args;
+
+/*
+ * sconv: out = act(conv(x, w) + bias + residual) on NHWC images, f32.  Output (y, x) sums, in the
+ * order ky, kx, channel, what lies at (y * sh + ky * dh - pt, x * sw + kx * dw - pl); beyond the
+ * image that is zero.  Error as sgemm's with k = kh * kw * c.
+ */
+typedef struct {
+    size_t b, ih, iw, ldx, c;
+    const float *x; /* [b,ih,iw:ldx,c] */
+    size_t n, ldw;
+    const float *w; /* [ceil(n/16):ldw,kh*kw*c,16], zero padded: kernels.sconv.pack */
+    size_t kh, kw, sh, sw, dh, dw, pt, pl;
+    size_t oh, ow;
+    pcx_epilogue tail; /* m = b*oh*ow */
+    size_t ldo;
+    float *out; /* [b,oh,ow:ldo,n] */
+} pcx_sconv_args;
+
+/*
+ * dwconv: as sconv, but each channel is convolved with its own kh x kw weights.  Summed in the order
+ * ky, kx.  |error| <= (kh * kw + 2) * 2^-24 * (sum |x||w| + |bias| + |residual|), before the activation.
+ */
+typedef struct {
+    size_t b, ih, iw, ldx, c;
+    const float *x; /* [b,ih,iw:ldx,c] */
+    const float *w; /* [kh*kw,c] */
+    size_t kh, kw, sh, sw, dh, dw, pt, pl;
+    size_t oh, ow;
+    pcx_epilogue tail; /* m = b*oh*ow, n = c */
+    size_t ldo;
+    float *out; /* [b,oh,ow:ldo,c] */
+} pcx_dwconv_args;
+
+/*
+ * pdwconv: dwconv of one image in planes, channel by channel, whose products lie between sparse ones.  Summed from the
+ * bias on in the order ky, kx (FMA where the ISA has it); beyond the image lies zero, and is multiplied.
+ * |error| <= (kh * kw + 1) * 2^-24 * (sum |x||w| + |bias|), before the activation.
+ */
+typedef struct {
+    size_t c, ldx, ih, iw;
+    const float *x; /* [c:ldx,ih,iw] */
+    const float *w; /* [c,kh*kw] */
+    size_t kh, kw, sh, sw, pt, pl;
+    const float *bias; /* [c] or NULL */
+    size_t act;        /* PCX_ACT_* */
+    const float *act_params; /* [2] */
+    size_t ldo, oh, ow;
+    float *out; /* [c:ldo,oh,ow] */
+} pcx_pdwconv_args;
+
+/*
+ * qgemm: acc = sum (a - azp)(w - wzp) + bias in int32, exact; then the qepilogue.
+ * 255 * 128 * 65536 < 2^31: with k <= 65536 and wzp NULL no sum overflows; beyond that sums are
+ * taken modulo 2^32, so that an overflow inside a sum whose total fits does no harm.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const uint8_t *a; /* [m:lda,k] */
+    size_t ldz;
+    const int32_t *azp; /* [m:ldz]: zero point of each row; ldz 0: of all */
+    size_t n;
+    const int8_t *w;       /* [ceil(n/16),ceil(k/4),16,4], zero padded: kernels.qgemm.pack */
+    const int32_t *colsum; /* [n]: sum of w over k */
+    const int32_t *wzp;    /* [n]: zero points of w, or NULL for 0 */
+    pcx_qepilogue tail;
+    const void *prepared; /* what the AVX2 kernel proved of w; NULL is correct, too, only slower */
+    size_t ldo, ot;
+    void *out; /* [m:ldo,n] u8, i32 or f32 */
+} pcx_qgemm_args;
+
+/*
+ * qlowrank: acc = sum_j h_j v_j + bias in int32, then the qepilogue, where h_j is 16 bits of the sum before it:
+ * h_j = round_half_even(clamp(float(sum (a - azp) w_j + mid_bias_j) * mid_scale_j, -32767, 32767)), w as in qgemm.
+ * 255 * 128 * 65536 < 2^31 and 32767 * 128 * 512 < 2^31: without biases no sum overflows; sums are modulo 2^32.
+ * Against h that is not rounded acc lacks at most half the sum of |v|, if mid_scale is such that nothing is clamped.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const uint8_t *a;   /* [m:lda,k] */
+    const int32_t *azp; /* [1] */
+    size_t r;
+    const int8_t *w;       /* [ceil(r/16),ceil(k/4),16,4], zero padded: kernels.qgemm.pack */
+    const int32_t *colsum; /* [r]: sum of w over k */
+    const int32_t *mid_bias; /* [r] or NULL */
+    const float *mid_scale;  /* [r] */
+    size_t n;
+    const int8_t *v; /* [ceil(n/16),ceil(r/2),16,2], zero padded: kernels.qlowrank.pack */
+    pcx_qepilogue tail;
+    const void *prepared; /* qgemm's, of w */
+    size_t ldo, ot;
+    void *out; /* [m:ldo,n] u8, i32 or f32 */
+} pcx_qlowrank_args;
+
+/*
+ * q4gemm: 4-bit weights, code - zero (8 where zero is NULL) times the scale of their group of columns.  In groups
+ * sums of (a - 128)(code - zero) are exact in int32: 128 * 15 * 65536 < 2^31.  v adds up group after group, scale
+ * times sum; then v = (v - (azp - 128) * colsum) * ascale + bias, and pcx_qoutput makes the
+ * output of v.  All floats are rounded one by one, nothing is fused: the same bytes on every ISA.
+ * |error| <= (groups + 4) * 2^-23 * (ascale * sum |a - 128||w| + |azp - 128||colsum| ascale + |bias|), before the tail.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const uint8_t *a; /* [m:lda,k] */
+    size_t ldz;
+    const int32_t *azp; /* [m:ldz]: zero point of each row; ldz 0: of all */
+    size_t lds;
+    const float *ascale; /* [m:lds]: what a step of `a` stands for, in those of the output */
+    size_t n;
+    const uint8_t *w; /* [ceil(n/16),ceil(k/4),8,4]: kernels.q4gemm.pack */
+    size_t group, st;
+    const void *scale;    /* [ceil(n/16),ceil(k/group),16] f16 or f32 */
+    const uint8_t *zero;  /* the same, < 16, or NULL */
+    const float *colsum;  /* [n]: sums of the weights over k */
+    const float *bias;    /* [n] or NULL */
+    pcx_qoutput output;
+    size_t ldo, ot;
+    void *out; /* [m:ldo,n] u8 or f32 */
+} pcx_q4gemm_args;
+
+/*
+ * qconv: as qgemm, over the windows of NHWC images as sconv's; beyond an image lies xzp.  The
+ * products are in the order ky, kx, channel; every tap's channels are padded to whole steps of four.
+ */
+typedef struct {
+    size_t b, ih, iw, ldx, c;
+    const uint8_t *x;   /* [b,ih,iw:ldx,c] */
+    const int32_t *xzp; /* [1] */
+    size_t n;
+    const int8_t *w; /* [ceil(n/16),kh*kw,ceil(c/4),16,4], zero padded: kernels.qconv.pack */
+    size_t kh, kw, sh, sw, dh, dw, pt, pl;
+    const int32_t *colsum; /* [n] */
+    const int32_t *wzp;    /* [n] or NULL */
+    size_t oh, ow;
+    pcx_qepilogue tail;   /* m = b*oh*ow */
+    const void *prepared; /* as in pcx_qgemm_args */
+    size_t ldo, ot;
+    void *out; /* [b,oh,ow:ldo,n] u8, i32 or f32 */
+} pcx_qconv_args;
+
+/* qdwconv: as qconv, but each channel is convolved with its own kh x kw weights. */
+typedef struct {
+    size_t b, ih, iw, ldx, c;
+    const uint8_t *x;   /* [b,ih,iw:ldx,c] */
+    const int32_t *xzp; /* [1] */
+    const int8_t *w; /* [kh*kw,c] */
+    size_t kh, kw, sh, sw, dh, dw, pt, pl;
+    const int32_t *colsum; /* [c] */
+    const int32_t *wzp;    /* [c] or NULL */
+    size_t oh, ow;
+    pcx_qepilogue tail;   /* m = b*oh*ow, n = c */
+    const void *prepared; /* as in pcx_qgemm_args */
+    size_t ldo, ot;
+    void *out; /* [b,oh,ow:ldo,c] u8, i32 or f32 */
+} pcx_qdwconv_args;
+
+/*
+ * qspmm: as qgemm with sparse symmetric weights, blocks of four k: those of output j are [rows[j], rows[j + 1]),
+ * block b meets k = 4 * index[b] and the three after it.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const uint8_t *a; /* [m:lda,k] */
+    size_t ldz;
+    const int32_t *azp; /* [m:ldz]: zero point of each row; ldz 0: of all */
+    size_t n, blocks;
+    const int32_t *rows;   /* [n+1] < blocks+1 */
+    const uint16_t *index; /* [blocks] < ceil(k/4) */
+    const int8_t *w;       /* [blocks,4], zero beyond k: kernels.qspmm.pack */
+    const int32_t *colsum; /* [n]: sum of w over k */
+    pcx_qepilogue tail;
+    const void *prepared; /* as in pcx_qgemm_args */
+    size_t ldo, ot;
+    void *out; /* [m:ldo,n] u8, i32 or f32 */
+} pcx_qspmm_args;
+
+/* ---- everything else ---- */
+
+/* The six strided dims of the elementwise kernels: stride 0 broadcasts. */
+
+/* permute: a strided copy of bytes, `run` of them together: transposes, concat, slices, expand. */
+typedef struct {
+    size_t d0, x0, d1, x1, d2, x2, d3, x3, d4, x4, d5, x5, run;
+    const uint8_t *x; /* [d0:x0,...,d5:x5,run] */
+    size_t o0, o1, o2, o3, o4, o5;
+    uint8_t *out; /* [d0:o0,...,d5:o5,run] */
+} pcx_permute_args;
+
+/* fill: the element `value`, elem bytes, everywhere. */
+typedef struct {
+    size_t elem;
+    const uint8_t *value; /* [elem] */
+    size_t d0, o0, d1, o1, d2, o2, d3, o3, d4, o4, d5, o5;
+    uint8_t *out; /* [d0:o0,...,d5:o5,elem] */
+} pcx_fill_args;
+
+/* unary: out = op(x): PCX_ACT_*, then PCX_UNARY_*; p = params. */
+enum {
+    PCX_UNARY_EXP = 9, PCX_UNARY_SQRT, PCX_UNARY_LOG, PCX_UNARY_ABS, PCX_UNARY_NEG, PCX_UNARY_FLOOR,
+    PCX_UNARY_CEIL, PCX_UNARY_ROUND, PCX_UNARY_RECIPROCAL, PCX_UNARY_ERF, PCX_UNARY_GELU, PCX_UNARY_GELU_TANH,
+    PCX_UNARY_ELU, PCX_UNARY_SELU, PCX_UNARY_SOFTPLUS, PCX_UNARY_SOFTSIGN, PCX_UNARY_MISH,
+    PCX_UNARY_THRESHOLDED_RELU, PCX_UNARY_CELU, PCX_UNARY_SIGN, PCX_UNARY_SWISH, PCX_UNARY_SIN, PCX_UNARY_COS,
+    PCX_UNARY_COUNT
+};
+typedef struct {
+    size_t m, ldx, n;
+    const float *x; /* [m:ldx,n] */
+    size_t op;
+    const float *params; /* [2] */
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_unary_args;
+
+/* binary: out = act(a op b); op 0 add 1 sub 2 mul 3 div 4 pow 5 min 6 max 7 prelu 8 fmod. */
+typedef struct {
+    size_t d0, a0, d1, a1, d2, a2, d3, a3, d4, a4, d5, a5;
+    const float *a; /* [d0:a0,...,d5:a5] */
+    size_t b0, b1, b2, b3, b4, b5;
+    const float *b; /* [d0:b0,...,d5:b5] */
+    size_t op, act;
+    const float *act_params; /* [2] */
+    size_t o0, o1, o2, o3, o4, o5;
+    float *out; /* [d0:o0,...,d5:o5] */
+} pcx_binary_args;
+
+/*
+ * pool: NHWC windows; mode 0 the greatest, 1 the mean of the cells inside the image, 2 the sum over the
+ * number of cells inside the image padded by pt, pl, pb, pr.  A window without cells gives -inf or 0.
+ */
+typedef struct {
+    size_t b, ih, iw, ldx, c;
+    const float *x; /* [b,ih,iw:ldx,c] */
+    size_t mode, kh, kw, sh, sw, dh, dw, pt, pl, pb, pr, oh, ow, ldo;
+    float *out; /* [b,oh,ow:ldo,c] */
+} pcx_pool_args;
+
+/*
+ * reduce: over the middle axis; mode 0 sum 1 mean 2 max 3 min 4 prod 5 l1 6 l2 7 sum of squares
+ * 8 log of the sum 9 log of the sum of exponentials.  Sums and products are joined pairwise from
+ * blocks of 32, so the relative error of r positive terms is below (33 + log2(r)) * 2^-24.
+ */
+typedef struct {
+    size_t outer, r, inner;
+    const float *x; /* [outer,r,inner] */
+    size_t mode;
+    float *out; /* [outer,inner] */
+} pcx_reduce_args;
+
+/* softmax: over the middle axis, or its logarithm. */
+typedef struct {
+    size_t outer, r, inner;
+    const float *x; /* [outer,r,inner] */
+    size_t log;
+    float *out; /* [outer,r,inner] */
+} pcx_softmax_args;
+
+/*
+ * quantize: clamp(round_half_even(x / scale[c]) + zero[c], clamp[0], clamp[1]), clamped before it is made
+ * an integer; NaN gives clamp[0].
+ */
+typedef struct {
+    size_t outer, c, inner;
+    const float *x; /* [outer,c,inner] */
+    const float *scale; /* [c] */
+    const int32_t *zero; /* [c] */
+    const int32_t *clamp; /* [2] */
+    size_t ot;
+    void *out; /* {u8,i8,i16,u16,i32}[outer,c,inner] */
+} pcx_quantize_args;
+
+/* dequantize: (x - zero[c]) * scale[c]; the difference is taken modulo 2^32. */
+typedef struct {
+    size_t outer, c, inner, xt;
+    const void *x; /* {u8,i8,i16,u16,i32}[outer,c,inner] */
+    const int32_t *zero; /* [c] */
+    const float *scale; /* [c] */
+    float *out; /* [outer,c,inner] */
+} pcx_dequantize_args;
+
+/* gather: rows of bytes picked by index. */
+typedef struct {
+    size_t outer, rows, ldx, inner;
+    const uint8_t *x; /* [outer,rows:ldx,inner] */
+    size_t count;
+    const int32_t *index; /* [count] < rows */
+    uint8_t *out; /* [outer,count,inner] */
+} pcx_gather_args;
+
+/*
+ * qpool: pool on u8.  Cells of counted pads have the value xzp.  Mean: clamp(round_half_even(
+ * float(sum - count * xzp) * (scale / divisor)) + clamp[0], clamp[1], clamp[2]); of no cells clamp[0], the
+ * greatest of none 0.
+ */
+typedef struct {
+    size_t b, ih, iw, ldx, c;
+    const uint8_t *x; /* [b,ih,iw:ldx,c] */
+    size_t mode, kh, kw, sh, sw, dh, dw, pt, pl, pb, pr;
+    const int32_t *xzp;   /* [1] */
+    const float *scale;   /* [1]: scale of x over that of out */
+    const int32_t *clamp; /* [3]: zero point of out, least, greatest */
+    size_t oh, ow, ldo;
+    uint8_t *out; /* [b,oh,ow:ldo,c] */
+} pcx_qpool_args;
+
+/*
+ * qbinary: zero holds the zero points of a, b and out, the least and the greatest answer.
+ * 0 add: round_half_even((a - za) * scale[0] + (b - zb) * scale[1]) + zo, as a residual of pcx_qepilogue
+ * 1 mul: round_half_even(float((a - za) * (b - zb)) * scale[0]) + zo; then clamped.
+ */
+typedef struct {
+    size_t d0, a0, d1, a1, d2, a2, d3, a3, d4, a4, d5, a5;
+    const uint8_t *a; /* [d0:a0,...,d5:a5] */
+    size_t b0, b1, b2, b3, b4, b5;
+    const uint8_t *b; /* [d0:b0,...,d5:b5] */
+    size_t op;
+    const int32_t *zero; /* [5] */
+    const float *scale;  /* [2] */
+    size_t o0, o1, o2, o3, o4, o5;
+    uint8_t *out; /* [d0:o0,...,d5:o5] */
+} pcx_qbinary_args;
+
+/* lut: out = table[x]; one table for all, or one for each column. */
+typedef struct {
+    size_t m, ldx, n;
+    const uint8_t *x; /* [m:ldx,n] */
+    size_t tables;    /* 1 or n; with any other number the first serves all */
+    const uint8_t *table; /* [tables,256] */
+    size_t ldo;
+    uint8_t *out; /* [m:ldo,n] */
+} pcx_lut_args;
+
+/* normalize: x * scale[c] + shift[c]. */
+typedef struct {
+    size_t m, c;
+    const uint8_t *x;   /* [m,c] */
+    const float *scale; /* [c] */
+    const float *shift; /* [c] */
+    float *out;         /* [m,c] */
+} pcx_normalize_args;
+
+/*
+ * cast: float to integer truncates and saturates, NaN is 0; integers wrap; to bool: x != 0; to bf16 by way of f32; else
+ * rounded to the nearest, ties to even.
+ */
+typedef struct {
+    size_t n, xt;
+    const void *x; /* [n], any type */
+    size_t ot;
+    void *out; /* [n], any type */
+} pcx_cast_args;
+
+/* spack: run-time weights to the panels of sgemm and sconv; columns past n are zero. */
+typedef struct {
+    size_t n, xn, k, xk;
+    const float *x; /* [n:xn,k:xk] */
+    float *out;     /* [ceil(n/16),k,16] */
+} pcx_spack_args;
+
+/* qpack: run-time weights to the panels of qgemm (s = 1) and qconv (s = kh * kw); u8 is stored as w - 128. */
+typedef struct {
+    size_t n, xn, s, xs, l, xl, xt;
+    const void *x; /* {u8,i8}[n:xn,s:xs,l:xl] */
+    int8_t *out;   /* [ceil(n/16),s,ceil(l/4),16,4] */
+    int32_t *out_colsum; /* [n] */
+} pcx_qpack_args;
+
+/* resample: out[o,i,:] = sum over t of weight[i,t] * x[o,index[i,t],:], added in order. */
+typedef struct {
+    size_t outer, r, inner;
+    const float *x; /* [outer,r,inner] */
+    size_t m, taps;
+    const int32_t *index; /* [m,taps] < r */
+    const float *weight;  /* [m,taps] */
+    float *out;           /* [outer,m,inner] */
+} pcx_resample_args;
+
+/* layernorm: (x - mean) / sqrt(variance + epsilon) * scale + bias of each row; rms: no mean is taken off. */
+typedef struct {
+    size_t m, n;
+    const float *x;       /* [m,n] */
+    const float *scale;   /* [n] or NULL */
+    const float *bias;    /* [n] or NULL */
+    const float *epsilon; /* [1] */
+    size_t rms;
+    float *out; /* [m,n] */
+} pcx_layernorm_args;
+
+/*
+ * lrn: x / (bias + alpha / size * s)^beta, s the sum of squares over (size - 1) / 2 channels before, the
+ * channel itself, and size / 2 after.
+ */
+typedef struct {
+    size_t m, c;
+    const float *x; /* [m,c] */
+    size_t size;
+    const float *params; /* [3]: alpha, beta, bias */
+    float *out;          /* [m,c], apart from x */
+} pcx_lrn_args;
+
+/* dynquant: each row to u8 over its range and 0, in 255 steps; where all of a row is 0 its scale is 1. */
+typedef struct {
+    size_t m, ldx, k;
+    const float *x; /* [m:ldx,k] */
+    size_t ldo;
+    uint8_t *out;      /* [m:ldo,k] */
+    float *out_scale;  /* [m] */
+    int32_t *out_zero; /* [m] */
+} pcx_dynquant_args;
+
+/* where: a where cond is not 0, b elsewhere. */
+typedef struct {
+    size_t d0, c0, d1, c1, d2, c2, d3, c3, d4, c4, d5, c5;
+    const uint8_t *cond; /* [d0:c0,...,d5:c5], bool */
+    size_t a0, a1, a2, a3, a4, a5;
+    const float *a; /* [d0:a0,...,d5:a5] */
+    size_t b0, b1, b2, b3, b4, b5;
+    const float *b; /* [d0:b0,...,d5:b5] */
+    size_t o0, o1, o2, o3, o4, o5;
+    float *out; /* [d0:o0,...,d5:o5] */
+} pcx_where_args;
+
+/* compare: op 0 == 1 < 2 <= 3 > 4 >=. */
+typedef struct {
+    size_t d0, a0, d1, a1, d2, a2, d3, a3, d4, a4, d5, a5;
+    const float *a; /* [d0:a0,...,d5:a5] */
+    size_t b0, b1, b2, b3, b4, b5;
+    const float *b; /* [d0:b0,...,d5:b5] */
+    size_t op;
+    size_t o0, o1, o2, o3, o4, o5;
+    uint8_t *out; /* [d0:o0,...,d5:o5], bool */
+} pcx_compare_args;
+
+/* end cdef */
+
+#endif

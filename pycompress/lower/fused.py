@@ -1,0 +1,97 @@
+"""What ONNX Runtime's optimizer writes into the files it saves: operators of com.microsoft that are several in one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .arithmetic import ADD, MUL
+from .context import ACT, Lowering
+from .microsoft import as_float
+from .node import Node
+from .normalization import normalized
+from .registry import MICROSOFT, operator
+from .values import Value
+
+# activation: (code, how many parameters it has)
+ACTIVATIONS = {
+    "Relu": (ACT["relu"], 0), "Sigmoid": (ACT["sigmoid"], 0), "Tanh": (ACT["tanh"], 0), "LeakyRelu": (ACT["leaky"], 1),
+    "Clip": (ACT["clip"], 2), "HardSigmoid": (ACT["hardsigmoid"], 2), "HardSwish": (ACT["hardswish"], 0),
+}  # fmt: skip
+GELU, GELU_TANH, SWISH = 19, 20, 29  # as in kernels/unary.py
+
+
+def activated(ctx: Lowering, node: Node, x: np.ndarray, params: list[float]) -> Value:
+    """`x` after the node's attribute `activation`, if it has one."""
+    name = node.string("activation", "")
+    if not name:
+        return ctx.value(x)
+    if name not in ACTIVATIONS:
+        node.refuse(f"= {name!r} is not supported (only {', '.join(ACTIVATIONS)})", "activation")
+    op, count = ACTIVATIONS[name]
+    if len(params) < count:
+        node.refuse(f"{name} needs {count} parameters, got {params}", "activation")
+    return ctx.value(ctx.unary(x, op, (params[:count] + [0.0, 0.0])[:2]))
+
+
+@operator("FusedConv", domain=MICROSOFT)
+def fused_conv(ctx: Lowering, node: Node) -> Value:
+    params = node.floats("activation_params", [])
+    y = ctx.f32(as_float(ctx, node, "Conv", node.inputs[:3], without=("activation", "activation_params")))
+    if (z := node.optional(3)) is not None:
+        if z.shape != y.shape:
+            node.refuse(f"Z {z.shape} must have the shape of the result {y.shape}")
+        y = ctx.binary(y, ctx.f32(z), ADD)
+    return activated(ctx, node, y, params)
+
+
+@operator("FusedGemm", domain=MICROSOFT)
+def fused_gemm(ctx: Lowering, node: Node) -> Value:
+    names = ("activation_alpha", "activation_beta", "activation_gamma")
+    params = [p for p in (node.float(name, None) for name in names) if p is not None]
+    y = as_float(ctx, node, "Gemm", node.inputs, without=("activation", *names))
+    return activated(ctx, node, ctx.f32(y), params)
+
+
+@operator("FusedMatMul", domain=MICROSOFT)
+def fused_matmul(ctx: Lowering, node: Node) -> Value:
+    for name in ("transBatchA", "transBatchB"):
+        node.int(name, 0, allowed=(0,))
+    a, b = node.input(0, "A"), node.input(1, "B")
+    for name, x in (("transA", a), ("transB", b)):
+        if node.int(name, 0) and len(x.shape) < 2:
+            node.refuse(f"needs at least two dimensions, got {x.shape}", name)
+    a, b = (
+        Value(x.dtype, (y := ctx.f32(x).swapaxes(-1, -2)).shape, y, x.runtime) if node.int(name, 0) else x
+        for name, x in (("transA", a), ("transB", b))
+    )
+    y = ctx.f32(as_float(ctx, node, "MatMul", [a, b], without=("alpha", "transA", "transB")))
+    alpha = np.float32(node.float("alpha", 1.0))
+    return ctx.value(y if alpha == 1 else ctx.binary(y, np.full((1,) * y.ndim, alpha, np.float32), MUL))
+
+
+@operator("Gelu", "BiasGelu", "FastGelu", "QuickGelu", domain=MICROSOFT)
+def gelu(ctx: Lowering, node: Node) -> Value:
+    x = ctx.f32(node.input(0, "X"))
+    if (bias := node.optional(1)) is not None:
+        x = ctx.binary(x, ctx.f32(bias), ADD)
+    if node.op == "QuickGelu":
+        return ctx.value(ctx.unary(x, SWISH, [node.float("alpha", 1.702), 0.0]))
+    return ctx.value(ctx.unary(x, GELU_TANH if node.op == "FastGelu" else GELU))
+
+
+@operator("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain=MICROSOFT)
+def skip_layer_normalization(ctx: Lowering, node: Node) -> list[Value]:
+    rms = node.op == "SkipSimplifiedLayerNormalization"
+    x, skip, gamma = (ctx.f32(node.input(i, name)) for i, name in enumerate(("input", "skip", "gamma")))
+    beta, bias = (None, node.optional(3)) if rms else (node.optional(3), node.optional(4))
+    if x.ndim < 2 or node.broadcast(x.shape, skip.shape) != x.shape:
+        node.refuse(f"skip {skip.shape} does not fit input {x.shape}")
+    total = ctx.binary(x, skip, ADD)
+    if bias is not None:
+        total = ctx.binary(total, ctx.f32(bias), ADD)
+    if node.has_output(1) or node.has_output(2):
+        node.refuse("mean and inverse deviation are not supported as outputs")
+    epsilon = node.float("epsilon", 1e-12)
+    scale, shift = gamma, None if beta is None else ctx.f32(beta)
+    y = ctx.value(normalized(ctx, total, x.ndim - 1, epsilon, scale, shift, int(rms)))
+    return [y, y, y, ctx.value(total)] if node.has_output(3) else [y]

@@ -1,0 +1,45 @@
+"""Nodes to steps, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx
+
+from ..errors import ModelError
+from .constants import fold
+from .context import Lowering
+from .node import Node
+from .registry import OPERATORS
+
+
+def walk(ctx: Lowering, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Lower `nodes`, in topological order: what they make stands in `ctx.env` afterwards."""
+    for proto in nodes:
+        _lower_node(ctx, proto)
+
+
+def _lower_node(ctx: Lowering, proto: onnx.NodeProto) -> None:
+    domain = "" if proto.domain == "ai.onnx" else proto.domain
+    node = Node(proto, [ctx.env[n] if n else None for n in proto.input], ctx.model.opsets.get(domain, 1))
+    ctx.node = node
+    lowering = OPERATORS.get((domain, proto.op_type))
+    try:
+        results = fold(ctx, node)
+        if results is None:
+            if lowering is None:
+                where = f" of domain {domain!r}" if domain else ""
+                node.refuse(f"operator {proto.op_type!r}{where} is not supported")
+            results = lowering(ctx, node)
+    except ModelError:
+        raise
+    except Exception as error:  # whatever hostile shapes, types and attributes lead to
+        raise ModelError(f"{ctx.where()}: it cannot be planned: {error or type(error).__name__}") from error
+    node.finish()
+    results = results if isinstance(results, (list, tuple)) else [results]
+    for name, value in zip(proto.output, results):
+        if name:
+            ctx.env[name] = value
+    for name in proto.output[len(results) :]:
+        if name:
+            node.refuse(f"output {name!r} is not supported")
