@@ -11,11 +11,14 @@ import onnx
 from onnx import helper
 
 from .calibration.blas import one_blas_thread
+from .calibration.computable import computable
+from .calibration.samples import Samples
 from .model import graph as g
 from .model.layers import find_layers, float_model, write
 from .model.prepare import check
 from .pruning.masks import Pattern, choose_masks, parse
 from .pruning.reconstruct import prune_on_data
+from .verdict import check_min_snr, conclude
 
 METADATA = "pycompress.prune"
 SCOPES = ("global", "layer")
@@ -31,6 +34,7 @@ def prune(
     exclude: Iterable[str] | None = None,
     calibration: Iterable | None = None,
     reconstruct: bool | None = None,
+    min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> onnx.ModelProto:
@@ -71,6 +75,9 @@ def prune(
         Re-fit the weights that stay; by default, if there is calibration. If not, importance is |w| times the
         deviation of what it meets (Wanda, arXiv:2306.11695), and biases take up the mean of the error. Layers with too
         many weights per output for a covariance (2896), or shared by several nodes, are not re-fitted.
+    min_snr : float, optional
+        Refuse a result whose outputs, on calibration samples held back, have a lower signal-to-noise ratio, in dB, against
+        `model`. Needs calibration.
     base_dir : path, optional
         Where tensors stored outside the file lie; without it such models are refused.
     progress : callable, optional
@@ -87,16 +94,23 @@ def prune(
 
         if reconstruct is not None:
             raise ValueError("reconstruct: channels are re-fitted wherever there is calibration")
-        given = {"scope": scope, "exclude": exclude, "calibration": calibration}
+        given = {"scope": scope, "exclude": exclude, "calibration": calibration, "min_snr": min_snr}
         return prune_channels(model, sparsity, **given, base_dir=base_dir, progress=progress)
     shape = parse(pattern)
     if reconstruct and calibration is None:
         raise ValueError("reconstruct needs calibration")
     if scope not in SCOPES:
         raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
+    check_min_snr(min_snr, calibration is not None)
     sparsity = _checked(sparsity, shape)
-    model = float_model(model, base_dir)
-    layers, left = find_layers(model, exclude, sparsity)
+    model = g.as_model(model, base_dir)
+    size = model.ByteSize()
+    model = float_model(model)
+    samples = None if calibration is None else Samples(model, calibration)
+    able = None if samples is None else computable(model, samples.sample)
+    blocked = {} if able is None else able.why
+    layers, left = find_layers(model, exclude, sparsity, blocked)
+    whole, seen = g.copied(model), None
     ratios = [sparsity[x.name] for x in layers] if isinstance(sparsity, dict) else [sparsity] * len(layers)
     share = sparsity if scope == "global" and not isinstance(sparsity, dict) else ratios
     if calibration is None:
@@ -107,11 +121,12 @@ def prune(
         how = {"selection": "magnitude"}
     else:
         refit = reconstruct is not False
-        weights, plain = prune_on_data(model, layers, shape, share, calibration, refit, progress)
+        weights, plain, seen = prune_on_data(model, able, layers, shape, share, samples, refit, progress)
         how = {"selection": "reconstruction" if refit else "activations"} | ({"not_fitted": plain} if plain else {})
     note(model, layers, weights, left, shape, scope, **how)
     g.drop_unused(model)
     check(model)
+    conclude("prune", whole, model, size, seen, able.ends if able else (), blocked, min_snr)
     return model
 
 
