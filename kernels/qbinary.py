@@ -4,12 +4,13 @@ import numpy as np
 
 from ._qepilogue import _requantize as requantize
 from ._spec import reference
+from ._traits import Traits
 from .binary import broadcast, six
 
 OPS = ("add", "mul")
 
 
-@reference(where="op<2")
+@reference(where="op<2", traits=Traits(in_place=("a", "b")))
 def qbinary(
     a: "u8[d0:a0,d1:a1,d2:a2,d3:a3,d4:a4,d5:a5]",
     b: "u8[d0:b0,d1:b1,d2:b2,d3:b3,d4:b4,d5:b5]",

@@ -87,14 +87,14 @@ def given(index, x):
 
 
 REFUSED = {
-    "'bits'": changed(bits=8),
+    "'bits'": changed(bits=3),
     "'block_size'": changed(block_size=48),
     "B must be uint8": changed(block_size=64),
     "'K'": changed(K=63),
     "'accuracy_level'": lambda node, _: node.attribute.append(helper.make_attribute("accuracy_level", 7)),
     "'transposed'": lambda node, _: node.attribute.append(helper.make_attribute("transposed", 1)),
-    "'g_idx'": given(4, np.zeros(64, np.int32)),
-    "zero_points of type float32": given(3, np.zeros((40, 2), np.float32)),
+    "g_idx must be 64 integers from 0 to 1": given(4, np.full(64, 2, np.int32)),
+    "zero_points must be finite": given(3, np.full((40, 2), np.nan, np.float32)),
     "zero_points must have 40": given(3, np.zeros(39, np.uint8)),
     "scales must be": given(2, np.zeros(79, np.float32)),
     "scales must be finite": given(2, np.full(80, np.nan, np.float32)),

@@ -301,10 +301,9 @@ def test_float_weights_between_quantize_and_dequantize_become_codes():
 
 X, S, Z = np.zeros((2, 3), np.float32), np.float32(1), np.uint8(0)
 BAD = {
-    "zero scale": ("QuantizeLinear", {"x": X, "s": np.float32(0), "z": Z}, {}, "'s' must be finite and positive"),
-    "negative scale": ("QuantizeLinear", {"x": X, "s": np.float32(-1), "z": Z}, {}, "'s' must be finite and positive"),
-    "NaN scale": ("DequantizeLinear", {"x": X.astype(np.uint8), "s": np.float32(np.nan), "z": Z}, {}, "finite and positive"),
-    "infinite scale": ("DequantizeLinear", {"x": X.astype(np.uint8), "s": np.float32(np.inf), "z": Z}, {}, "finite and positive"),
+    "negative scale": ("QuantizeLinear", {"x": X, "s": np.float32(-1), "z": Z}, {}, "'s' must be finite and not negative"),
+    "NaN scale": ("DequantizeLinear", {"x": X.astype(np.uint8), "s": np.float32(np.nan), "z": Z}, {}, "finite and not negative"),
+    "infinite scale": ("DequantizeLinear", {"x": X.astype(np.uint8), "s": np.float32(np.inf), "z": Z}, {}, "finite and not negative"),
     "double scale": ("QuantizeLinear", {"x": X, "s": np.float64(1), "z": Z}, {}, "'s' must be float32"),
     "zero point of another type": ("DequantizeLinear", {"x": X.astype(np.int8), "s": S, "z": Z}, {}, "'z' must be i8"),
     "sizes that differ": ("QuantizeLinear", {"x": X, "s": np.ones(3, np.float32), "z": np.zeros(2, np.uint8)}, {"axis": 1}, "of one size"),
