@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 import numpy as np
@@ -34,6 +34,7 @@ def cast(
     calibration: Iterable | None = None,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> onnx.ModelProto:
     """`model` with its weights stored at 16 bits, each followed by a Cast to float32: the file is half as large.
 
@@ -56,6 +57,8 @@ def cast(
         `model`. Needs calibration.
     base_dir : path, optional
         Where tensors stored outside the file lie; without it such models are refused.
+    progress : callable, optional
+        Called with the number of samples seen.
 
     Returns
     -------
@@ -112,8 +115,11 @@ def cast(
     seen = able = None
     if calibration is not None:
         samples = Samples(whole, calibration)
-        able, held = computable(whole, samples.sample), list(islice(samples, HELD))
-        seen = Statistics(first=held, held=held)
+        able, seen = computable(whole, samples.sample), Statistics()
+        for feed in islice(samples, HELD):
+            seen.held.append({name: x.copy() for name, x in feed.items()})
+            if progress:
+                progress(len(seen.held))
     conclude("cast", whole, model, size, seen, able.ends if able else (), able.why if able else {}, min_snr)
     return model
 

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,7 @@ def conclude(
     ends: Sequence[str] = (),
     left: dict[str, str] | None = None,
     min_snr: float | None = None,
+    found: dict | None = None,
 ) -> Verdict:
     """Judges `after` against `before`, warns, and writes the verdict into the metadata of `after`.
 
@@ -132,6 +134,7 @@ def conclude(
     seen : what calibration found, with the samples to judge by
     ends : the tensors to compare
     left : nodes that are not computed here
+    found : what `Judge.compare` found of `after`, where that was asked already
 
     Raises
     ------
@@ -140,10 +143,11 @@ def conclude(
     """
     check_finite(step, before, after)
     dead = _zeroed(before, after)
-    feeds = _of_few_shapes(seen.held) if seen is not None else []
-    found: dict = {}
-    if feeds and ends:
-        found = _compared(step, before, after, feeds, list(ends))
+    judge = Judge(before, seen, ends)
+    feeds, found = judge.feeds, judge.compare(after) if found is None else found
+    if found and (broken := [name for name, x in found["outputs"].items() if x == -EXACT]):
+        raise ModelError(f"{step}: output {broken[0]!r} would not be finite")
+    if found:
         dead = _constant(before, after, feeds[:WATCHED]) | dead
     held = seen is not None and seen.apart
     sizes = {"bytes_before": size, "bytes_after": after.ByteSize()}
@@ -184,30 +188,48 @@ def check_finite(step: str, before: onnx.ModelProto, after: onnx.ModelProto) -> 
             raise ModelError(f"{step}: {where}its constant {tensor.name!r} would not be finite")
 
 
+class Judge:
+    """A model's answers to the samples that were held back, and how near others come to them."""
+
+    def __init__(self, model: onnx.ModelProto, seen: Statistics | None, ends: Sequence[str]):
+        self.model, self.ends = model, list(ends)
+        self.feeds = _of_few_shapes(seen.held) if seen is not None else []
+
+    @cached_property
+    def wanted(self) -> list[list[np.ndarray]]:
+        return _answers(self.model, self.ends, self.feeds)
+
+    def compare(self, after: onnx.ModelProto) -> dict:
+        """Ratio, ratios of each output, and agreement of `after`; {} where nothing can be compared.
+
+        The ratio is -`EXACT` where an output is not finite any more.
+        """
+        made = {o for n in after.graph.node for o in n.output}
+        ends = [name for name in self.ends if name in made]
+        if not ends or not self.feeds:
+            return {}
+        got = dict(zip(ends, zip(*_answers(after, ends, self.feeds))))
+        outputs, classes, same = {}, 0, 0
+        for name, a in zip(self.ends, zip(*self.wanted)):
+            b = got.get(name)
+            if b is None or any(x.shape != y.shape for x, y in zip(a, b)):  # channels of an inner tensor are gone
+                continue
+            if any(np.isfinite(x).all() and not np.isfinite(y).all() for x, y in zip(a, b)):
+                outputs[name] = -EXACT
+                continue
+            if any(map(_scores, a)) and not any(x.shape[-1] < 2 for x in a):
+                top = [(x.argmax(-1), y.argmax(-1)) for x, y in zip(a, b)]
+                classes, same = classes + sum(x.size for x, _ in top), same + sum(int((x == y).sum()) for x, y in top)
+            outputs[name] = snr(a, b)
+        worst = min(outputs.values(), default=None)
+        return {"snr": worst, "outputs": outputs, "agreement": same / classes if classes else None}
+
+
 def _of_few_shapes(feeds: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
     kinds: dict[tuple, list] = {}
     for feed in feeds:
         kinds.setdefault(tuple(x.shape for x in feed.values()), []).append(feed)
     return [feed for kind in list(kinds.values())[:SHAPES] for feed in kind]
-
-
-def _compared(step: str, before, after, feeds, ends: list[str]) -> dict:
-    """Ratio, ratios of each output, and agreement."""
-    made = {o for n in after.graph.node for o in n.output}
-    ends = [name for name in ends if name in made]
-    wanted, got = (_answers(model, ends, feeds) for model in (before, after))
-    outputs, classes, same = {}, 0, 0
-    for name, a, b in zip(ends, zip(*wanted), zip(*got)):
-        if any(x.shape != y.shape for x, y in zip(a, b)):  # channels of an inner tensor are gone
-            continue
-        if any(np.isfinite(x).all() and not np.isfinite(y).all() for x, y in zip(a, b)):
-            raise ModelError(f"{step}: output {name!r} is not finite any more")
-        if any(map(_scores, a)) and not any(x.shape[-1] < 2 for x in a):
-            top = [(x.argmax(-1), y.argmax(-1)) for x, y in zip(a, b)]
-            classes, same = classes + sum(x.size for x, _ in top), same + sum(int((x == y).sum()) for x, y in top)
-        outputs[name] = snr(a, b)
-    worst = min(outputs.values(), default=None)
-    return {"snr": worst, "outputs": outputs, "agreement": same / classes if classes else None}
 
 
 def _scores(x: np.ndarray) -> bool:
@@ -228,7 +250,7 @@ def snr(wanted: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> float:
         signal, noise = signal + scale**2 * float(a @ a), noise + scale**2 * float((a - b) @ (a - b))
     if noise <= signal * 10 ** (-EXACT / 10):
         return EXACT
-    return round(10 * math.log10(signal / noise), 3) if signal else -EXACT
+    return round(10 * math.log10(max(signal / noise, 10 ** (1 - EXACT / 10))), 3)
 
 
 def _answers(model: onnx.ModelProto, tensors: list[str], feeds) -> list[list[np.ndarray]]:
