@@ -18,6 +18,8 @@ __all__ = [
     "Preprocess",
     "PycompressError",
     "SessionOptions",
+    "Verdict",
+    "VerdictWarning",
     "advise",
     "cast",
     "compile",
@@ -30,6 +32,7 @@ __all__ = [
     "sensitivity",
     "set_num_threads",
     "spmm",
+    "verdict",
 ]
 
 # What needs onnx is imported when it is asked for, and so are the kernels.
@@ -44,6 +47,9 @@ _LAZY = {
     "recertify": ".compress.recertify",
     "sensitivity": ".compress.sensitivity",
     "spmm": ".sparse",
+    "verdict": ".compress.verdict",
+    "Verdict": ".compress.verdict",
+    "VerdictWarning": ".compress.verdict",
 }
 _MODULES = ("kernels", "layers", "native", "zoo")
 

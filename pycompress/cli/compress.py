@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ModelError
-from . import calibration, models
+from . import calibration, models, verdicts
 from .output import Output, size
 
 STEPS = ("prune", "factorize", "quantize", "recertify", "cast")  # always in this order
@@ -77,6 +77,7 @@ def add(subparsers, common):
         "--mean", type=numbers, metavar="M[,M,M]", help="of images: the model sees (image - mean) / std"
     )
     parser.add_argument("--std", type=numbers, metavar="S[,S,S]", help="of images, in units of 0..255")
+    verdicts.add_option(parser)
     parser.add_argument("--labels", type=Path, metavar="FILE", help="class names for a plan, one a line")
     parser.add_argument("--costs", type=Path, metavar="FILE", help="cost table of `advise --save`, to plan by")
     models.add_shape(parser)
@@ -110,12 +111,14 @@ def execute(args, out: Output) -> dict:
         raise ValueError(
             "nothing to do: ask for --prune, --factorize, --quantize, --recertify or --cast, or give a recipe"
         )
-    proto = source.proto
+    proto, said = source.proto, {}
+    steps = verdicts.asked(steps, args.min_snr)
     for name, options in steps.items():
-        with out.progress(name, options.get("samples") or SAMPLES) as tick:
+        with out.progress(name, options.get("samples") or SAMPLES) as tick, verdicts.quiet():
             proto = STEP[name](proto, source, options, dict(args.shape), tick)
         if name in REPORT:
             REPORT[name](proto, out)
+        said[name] = verdicts.report(proto, out)
     if as_plan:
         with out.progress("compile"):
             save_plan(proto, source, args)
@@ -125,6 +128,7 @@ def execute(args, out: Output) -> dict:
         "model": args.model,
         "out": str(args.out),
         "steps": {name: {k: v for k, v in options.items() if v is not None} for name, options in steps.items()},
+        "verdicts": said,
         "bytes_before": source.nbytes,
         "bytes_after": args.out.stat().st_size,
     }
@@ -223,16 +227,7 @@ def calibrated(name: str, proto, source: models.Source, options: dict, shapes, t
     return function(proto, calibration=feeds, progress=lambda seen: tick(), **options)
 
 
-def cast(proto, source: models.Source, options: dict, shapes, tick):
-    """pycompress.cast, which needs no data."""
-    import pycompress
-
-    if unknown := set(options) - {"dtype", "exclude"}:
-        raise ValueError(f"cast: there is no option {min(unknown)!r}; there are dtype, exclude")
-    return pycompress.cast(proto, **options)
-
-
-STEP = {name: partial(calibrated, name) for name in CALIBRATED} | {"cast": cast}
+STEP = {name: partial(calibrated, name) for name in STEPS}
 
 
 def told_by(proto, step: str) -> dict:

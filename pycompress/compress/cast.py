@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import ModelError
+from .calibration.computable import computable
+from .calibration.observe import HELD, Statistics
+from .calibration.samples import Samples
 from .model import graph as g
 from .model.prepare import check, fold_batchnorm, readable
+from .verdict import check_min_snr, conclude
 
 METADATA = "pycompress.cast"
 DTYPES = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
@@ -26,7 +31,10 @@ def cast(
     dtype: str = "float16",
     *,
     exclude: Iterable[str] | None = None,
+    calibration: Iterable | None = None,
+    min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> onnx.ModelProto:
     """`model` with its weights stored at 16 bits, each followed by a Cast to float32: the file is half as large.
 
@@ -42,8 +50,15 @@ def cast(
     dtype : {"float16", "bfloat16"}
     exclude : iterable of str, optional
         Names of nodes whose weights stay float32.
+    calibration : iterable, optional
+        Samples as in ``pycompress.quantize``: the result is judged by them, and no different for it.
+    min_snr : float, optional
+        Refuse a result whose outputs, on some of the samples, have a lower signal-to-noise ratio, in dB, against
+        `model`. Needs calibration.
     base_dir : path, optional
         Where tensors stored outside the file lie; without it such models are refused.
+    progress : callable, optional
+        Called with the number of samples seen.
 
     Returns
     -------
@@ -59,12 +74,17 @@ def cast(
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")
     exclude = g.excluded(exclude) or set()
+    check_min_snr(min_snr, calibration is not None)
     model = g.as_model(model, base_dir)
+    size = model.ByteSize()
     model = readable(model, OPSET, keep=("Cast",))  # weights that are half floats already stay so
     fold_batchnorm(model)
     if unknown := exclude - {n.name for n in model.graph.node}:
         raise ValueError(f"exclude: the model has no node {min(unknown)!r}")
+    whole = g.copied(model)
     weights, left = _weights(model, exclude)
+    if not weights and not left:  # a small model has small weights
+        weights, left = _weights(model, exclude, 1)
     names, halves, casts, flushed = g.Names(model), [], [], 0
     for tensor in weights:
         w = numpy_helper.to_array(tensor)
@@ -92,14 +112,23 @@ def cast(
     told = {"dtype": dtype, "weights": sorted(gone), "left": left, "flushed": flushed}
     helper.set_model_props(model, g.metadata(model) | {METADATA: json.dumps(told)})
     check(model)
+    seen = able = None
+    if calibration is not None:
+        samples = Samples(whole, calibration)
+        able, seen = computable(whole, samples.sample), Statistics()
+        for feed in islice(samples, HELD):
+            seen.held.append({name: x.copy() for name, x in feed.items()})
+            if progress:
+                progress(len(seen.held))
+    conclude("cast", whole, model, size, seen, able.ends if able else (), able.why if able else {}, min_snr)
     return model
 
 
-def _weights(model: onnx.ModelProto, exclude: set[str]) -> tuple[list[TensorProto], dict[str, str]]:
+def _weights(model: onnx.ModelProto, exclude: set[str], least: int = LEAST) -> tuple[list[TensorProto], dict[str, str]]:
     """The constants to cast, and why others that look like weights are left alone."""
     readers, out, found, left = g.consumers(model), g.outputs(model), [], {}
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2 or np.prod(tensor.dims, dtype=object) < LEAST:
+        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2 or np.prod(tensor.dims, dtype=object) < least:
             continue
         nodes = readers.get(tensor.name, [])
         if tensor.name in out or not nodes:

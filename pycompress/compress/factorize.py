@@ -13,18 +13,21 @@ from onnx import helper
 
 from ..errors import ModelError
 from .calibration.blas import one_blas_thread
+from .calibration.computable import computable
 from .calibration.observe import observe
 from .calibration.output_error import Probe, float_outputs
+from .calibration.samples import Samples
 from .calibration.sequential import Problem, following, problem
 from .choice import Choice
 from .lowrank import ranks as rk
 from .lowrank.decompose import factor, lost, spectra
 from .lowrank.nodes import Chains, geometry, insert
 from .model import graph as g
-from .model.layers import Layer, float_model, unable, weighted_nodes
+from .model.layers import Layer, computed_weights, float_model, unable, weighted_nodes
 from .model.matrix import bias_of, matrix
 from .model.prepare import check
 from .pruning.reconstruct import PROBED
+from .verdict import check_min_snr, conclude
 
 METADATA = "pycompress.factorize"
 METHODS = ("svd", "channel", "spatial", "tucker")
@@ -68,6 +71,7 @@ def factorize(
     exclude: Iterable[str] | None = None,
     reconstruct: bool | None = None,
     input_shapes=None,
+    min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> onnx.ModelProto:
@@ -115,6 +119,9 @@ def factorize(
         layers before it were factorized; by default, if there is calibration.
     input_shapes : dict or sequence, optional
         As for ``pycompress.compile``: of inputs whose size the model leaves open. A batch is taken as 1.
+    min_snr : float, optional
+        Refuse a result whose outputs, on calibration samples held back, have a lower signal-to-noise ratio, in dB, against
+        `model`. Needs calibration.
     base_dir : path, optional
         Where tensors stored outside the file lie; without it such models are refused.
     progress : callable, optional
@@ -128,17 +135,22 @@ def factorize(
     """
     _check(energy, rank, ratio, calibration, method, budget, reconstruct)
     exclude = g.excluded(exclude)
-    model = float_model(model, base_dir, "factorize")
-    whole = onnx.ModelProto()
-    whole.CopyFrom(model)
-    found, left = _find(whole, exclude, method, rank if isinstance(rank, Mapping) else {}, input_shapes)
+    check_min_snr(min_snr, calibration is not None)
+    model = g.as_model(model, base_dir)
+    size = model.ByteSize()
+    model = float_model(model, "factorize")
+    whole = g.copied(model)
+    samples = None if calibration is None else Samples(whole, calibration)
+    able = None if samples is None else computable(whole, samples.sample)
+    blocked, seen = able.why if able else {}, None
+    found, left = _find(whole, exclude, method, rank if isinstance(rank, Mapping) else {}, input_shapes, blocked)
     layers = [layer for layer, _, _ in found]
     refit = reconstruct is not False and calibration is not None
     if calibration is None:
         problems = [Problem(x.w, np.ones(0), None, np.zeros(x.w.shape[1])) for x in layers]
     else:
         tensors = list(dict.fromkeys(x.node.input[0] for x in layers))
-        seen = observe(whole, calibration, tensors, [x.node for x in layers], progress, keep=None if refit else PROBED)
+        seen = observe(whole, samples, tensors, [x.node for x in layers], progress, keep=None if refit else PROBED)
         problems = [problem(x, seen.moments[x.name]) for x in layers]
     thin = []
     for (layer, kind, sizes), p in zip(found, problems):
@@ -147,7 +159,7 @@ def factorize(
         ways = rk.options(kind, sizes, tails, budget, seconds)
         thin.append(Thin(layer, kind, sizes, p, calibration is not None, tails, ways))
     if ratio is not None:
-        parts = _parts(whole, thin, seen.first) if calibration is not None else [1.0] * len(thin)
+        parts = _parts(able.part, thin, seen.first) if calibration is not None else [1.0] * len(thin)
         weighed = [[replace(o, cost=o.cost * part**SOFT) for o in t.options] for t, part in zip(thin, parts)]
         chosen = [o.value for o in rk.within(weighed, ratio)]
         left |= {t.layer.name: "it is worth most as it is" for t, ranks in zip(thin, chosen) if not ranks}
@@ -167,6 +179,7 @@ def factorize(
     note(model, thin, rows, left, how | {k: v for k, v in asked.items() if v is not None}, budget)
     g.drop_unused(model)
     check(model)
+    conclude("factorize", whole, model, size, seen, able.ends if able else (), blocked, min_snr)
     return model
 
 
@@ -194,7 +207,7 @@ def _whole(x) -> bool:
     return isinstance(x, (int, np.integer)) and not isinstance(x, bool) and x >= 1
 
 
-def _find(model, exclude, method: str, named: Mapping, input_shapes):
+def _find(model, exclude, method: str, named: Mapping, input_shapes, blocked: Mapping[str, str]):
     """[(layer, kind, sizes)] of those that can be factorized, in order, and why the others with weights are left alone."""
     names = {n.name for n in model.graph.node}
     for what, some in (("exclude", set(exclude or ())), ("rank", set(named))):
@@ -203,11 +216,13 @@ def _find(model, exclude, method: str, named: Mapping, input_shapes):
     values, readers, outputs = g.constants(model), g.consumers(model), g.outputs(model)
     weighted, shapes = weighted_nodes(model), geometry(model, input_shapes)
     first = g.ends(model, {n.name for n in weighted})[0] if exclude is None else dict.fromkeys(exclude, "asked for")
-    found, why = [], {}
+    if exclude is None and len(first) == sum(not unable(n, values) for n in weighted):
+        first = {}  # there are no others
+    found, why = [], computed_weights(model)
     for node in weighted:
         kernel = tuple(values[node.input[1]].dims[2:]) if node.op_type == "Conv" else ()
         kind = "svd" if all(x == 1 for x in kernel) else method
-        if not (said := unable(node, values)):
+        if not (said := unable(node, values) or blocked.get(node.name)):
             if len(readers[node.input[1]]) > 1 or node.input[1] in outputs:
                 said = "its weights are shared"
             elif node.name in first and node.name not in named:

@@ -11,14 +11,18 @@ import onnx
 from onnx import helper
 
 from .calibration.blas import one_blas_thread
+from .calibration.computable import computable
+from .calibration.samples import Samples
 from .model import graph as g
-from .model.layers import find_layers, float_model, write
+from .model.layers import Layer, find_layers, float_model, write
 from .model.prepare import check
 from .pruning.masks import Pattern, choose_masks, parse
 from .pruning.reconstruct import prune_on_data
+from .verdict import Judge, check_min_snr, conclude
 
 METADATA = "pycompress.prune"
 SCOPES = ("global", "layer")
+CLEARLY = 0.2  # dB
 
 
 @one_blas_thread
@@ -31,6 +35,7 @@ def prune(
     exclude: Iterable[str] | None = None,
     calibration: Iterable | None = None,
     reconstruct: bool | None = None,
+    min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> onnx.ModelProto:
@@ -71,6 +76,9 @@ def prune(
         Re-fit the weights that stay; by default, if there is calibration. If not, importance is |w| times the
         deviation of what it meets (Wanda, arXiv:2306.11695), and biases take up the mean of the error. Layers with too
         many weights per output for a covariance (2896), or shared by several nodes, are not re-fitted.
+    min_snr : float, optional
+        Refuse a result whose outputs, on calibration samples held back, have a lower signal-to-noise ratio, in dB, against
+        `model`. Needs calibration.
     base_dir : path, optional
         Where tensors stored outside the file lie; without it such models are refused.
     progress : callable, optional
@@ -87,32 +95,63 @@ def prune(
 
         if reconstruct is not None:
             raise ValueError("reconstruct: channels are re-fitted wherever there is calibration")
-        given = {"scope": scope, "exclude": exclude, "calibration": calibration}
+        given = {"scope": scope, "exclude": exclude, "calibration": calibration, "min_snr": min_snr}
         return prune_channels(model, sparsity, **given, base_dir=base_dir, progress=progress)
     shape = parse(pattern)
     if reconstruct and calibration is None:
         raise ValueError("reconstruct needs calibration")
     if scope not in SCOPES:
         raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
+    check_min_snr(min_snr, calibration is not None)
     sparsity = _checked(sparsity, shape)
-    model = float_model(model, base_dir)
-    layers, left = find_layers(model, exclude, sparsity)
+    model = g.as_model(model, base_dir)
+    size = model.ByteSize()
+    model = float_model(model)
+    samples = None if calibration is None else Samples(model, calibration)
+    able = None if samples is None else computable(model, samples.sample)
+    blocked = {} if able is None else able.why
+    layers, left = find_layers(model, exclude, sparsity, blocked)
+    whole, seen, found = g.copied(model), None, None
     ratios = [sparsity[x.name] for x in layers] if isinstance(sparsity, dict) else [sparsity] * len(layers)
     share = sparsity if scope == "global" and not isinstance(sparsity, dict) else ratios
     if calibration is None:
-        masks = choose_masks([np.square(x.w) for x in layers], [x.segments for x in layers], shape, share)
-        weights = [np.where(mask, layer.w, 0.0) for layer, mask in zip(layers, masks)]
-        for layer, w in zip(layers, weights):
-            write(model, layer, w)
-        how = {"selection": "magnitude"}
+        weights, how = _by_magnitude(model, layers, shape, share), {"selection": "magnitude"}
     else:
         refit = reconstruct is not False
-        weights, plain = prune_on_data(model, layers, shape, share, calibration, refit, progress)
+        weights, plain, seen = prune_on_data(model, able, layers, shape, share, samples, refit, progress)
         how = {"selection": "reconstruction" if refit else "activations"} | ({"not_fitted": plain} if plain else {})
+        if refit:
+            rival = g.copied(whole)
+            others = find_layers(rival, exclude, sparsity, blocked)[0]
+            plain_weights = _by_magnitude(rival, others, shape, share)
+            judge = Judge(whole, seen, able.ends)
+            found, other = judge.compare(model), judge.compare(rival)
+            if worse := _worse(found, other):
+                model, layers, weights, found = rival, others, plain_weights, other
+                how = {"selection": "magnitude", "reason": worse}
     note(model, layers, weights, left, shape, scope, **how)
     g.drop_unused(model)
     check(model)
+    conclude("prune", whole, model, size, seen, able.ends if able else (), blocked, min_snr, found)
     return model
+
+
+def _by_magnitude(model: onnx.ModelProto, layers: list[Layer], pattern: Pattern, share) -> list[np.ndarray]:
+    """Writes `layers` without their smallest weights; returns what stays."""
+    masks = choose_masks([np.square(x.w) for x in layers], [x.segments for x in layers], pattern, share)
+    weights = [np.where(mask, layer.w, 0.0) for layer, mask in zip(layers, masks)]
+    for layer, w in zip(layers, weights):
+        write(model, layer, w)
+    return weights
+
+
+def _worse(fitted: dict, plain: dict) -> str | None:
+    """What is said where re-fitted weights answer samples that they were not fitted to clearly worse than the largest do."""
+    if not fitted or fitted["snr"] is None or plain["snr"] is None or fitted["snr"] + CLEARLY >= plain["snr"]:
+        return None
+    if (fitted["agreement"] or 0) > (plain["agreement"] or 0):
+        return None
+    return f"re-fitted weights answer at {fitted['snr']:.1f} dB, the largest as they are at {plain['snr']:.1f} dB"
 
 
 def _ratio(value, where: str = "") -> float:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 import onnx
 
 from .calibration.blas import one_blas_thread
+from .calibration.computable import computable
 from .calibration.observe import KEPT, observe
+from .calibration.samples import Samples
 from .model import graph as g
 from .model.layers import read_layer
 from .model.prepare import check, prepare
@@ -17,6 +19,7 @@ from .quantization.accumulation import checked, note, round_layers
 from .quantization.int4 import FourBits
 from .quantization.qdq import insert_pairs, write_layer
 from .quantization.targets import OPERATORS, choose_grids, choose_targets
+from .verdict import check_min_snr, conclude
 
 METHODS = ("mse", "minmax", "percentile")
 
@@ -40,6 +43,7 @@ def quantize(
     exclude: Iterable[str] = (),
     bias_correction: bool = True,
     quantize_outputs: bool = False,
+    min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> onnx.ModelProto:
@@ -98,6 +102,9 @@ def quantize(
         Take the mean error of the rounded weights out of the bias.
     quantize_outputs : bool
         Round the model's outputs, too.
+    min_snr : float, optional
+        Refuse a result whose outputs, on calibration samples held back, have a lower signal-to-noise ratio, in dB, against
+        `model`.
     base_dir : path, optional
         Where tensors stored outside the file lie; without it such models are refused.
     progress : callable, optional
@@ -118,22 +125,32 @@ def quantize(
     operators, exclude = set(operators), g.excluded(exclude) or set()
     if operators - set(OPERATORS):
         raise ValueError(f"cannot quantize {sorted(operators - set(OPERATORS))[0]}; can: {', '.join(OPERATORS)}")
-    model = prepare(g.as_model(model, base_dir), 13 if weights == 8 else 21)
+    check_min_snr(min_snr, True)
+    model = g.as_model(model, base_dir)
+    size = model.ByteSize()
+    model = prepare(model, 13 if weights == 8 else 21)
     if exclude - {n.name for n in model.graph.node}:
         raise ValueError(f"exclude: the model has no node {sorted(exclude - {n.name for n in model.graph.node})[0]!r}")
-    targets = choose_targets(model, operators, exclude, quantize_outputs)
+    samples = Samples(model, calibration)
+    able = computable(model, samples.sample)
+    targets = choose_targets(model, operators, exclude | set(able.why), quantize_outputs)
     if not targets.tensors:
-        raise ValueError("nothing to quantize: the model has none of the chosen operators with constant weights")
+        why = "; ".join(f"{name!r}: {said}" for name, said in able.why.items())
+        raise ValueError(
+            f"nothing to quantize: {why or 'the model has none of the chosen operators with constant weights'}"
+        )
+    whole = g.copied(model)
+    part = whole if able.part is model else able.part
     keep = None if four.refits else KEPT
-    seen = observe(model, calibration, targets.tensors, targets.weighted, progress, keep)
+    seen = observe(model, samples, targets.tensors, targets.weighted, progress, keep)
     grids = choose_grids(targets, seen.histograms, method, percentile, symmetric)
     layers = [
         read_layer(model, n, correct=bias_correction, x=grids[n.input[0]], moments=seen.moments[n.name])
         for n in targets.weighted
     ]
-    bits = four.choose(model, layers, seen.first[:KEPT])
+    bits = four.choose(part, layers, seen.first[:KEPT])
     eight = [layer for layer in layers if bits[layer.name] == 8]
-    rounded = dict(zip((layer.name for layer in eight), round_layers(model, eight, seen.first[:KEPT], accumulate)))
+    rounded = dict(zip((layer.name for layer in eight), round_layers(part, eight, seen.first[:KEPT], accumulate)))
     note(model, eight, list(rounded.values()))
     if len(eight) < len(layers):
         rounded |= four.round(model, layers, rounded, seen.first)
@@ -143,4 +160,5 @@ def quantize(
     insert_pairs(model, targets, grids, quantize_outputs)
     g.drop_unused(model)
     check(model)
+    conclude("quantize", whole, model, size, seen, able.ends, able.why, min_snr)
     return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 import numpy as np
 import onnx
@@ -12,16 +12,19 @@ from onnx import TensorProto, helper, numpy_helper
 from .. import kernels
 from ..errors import ModelError
 from .calibration.blas import one_blas_thread
+from .calibration.computable import computable
 from .calibration.moments import Moments
-from .calibration.observe import observe
+from .calibration.observe import observe, up_to
+from .calibration.samples import Samples
 from .model import graph as g
 from .model.layers import WEIGHTED, is_row, read_layer
 from .model.matrix import bias_of, matrix
-from .model.prepare import check, readable
+from .model.prepare import check, quantize_constants, readable
 from .quantization.accumulation import checked, note, round_layers
 from .quantization.qdq import write_layer
 from .quantization.round import PAIRS, Rounded
 from .quantization.targets import Grid
+from .verdict import check_min_snr, conclude
 
 EIGHT_BITS = (TensorProto.INT8, TensorProto.UINT8)
 BLIND = 2  # steps, where what the rounding does cannot be measured
@@ -33,6 +36,7 @@ def recertify(
     calibration: Iterable | None = None,
     *,
     accumulate: str | int = "auto",
+    min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> onnx.ModelProto:
@@ -54,6 +58,9 @@ def recertify(
     accumulate : {"auto", 1, 2, 4, 8}
         As in `quantize`. "auto" is 2 without calibration, and where the model holds quantized operators
         that have no float form here.
+    min_snr : float, optional
+        Refuse a result whose outputs, on calibration samples held back, have a lower signal-to-noise ratio, in dB, against
+        `model`. Needs calibration.
     base_dir, progress
         As in `quantize`.
 
@@ -64,19 +71,32 @@ def recertify(
         layers with 8-bit weights and activations.
     """
     checked(accumulate, least=1)
+    check_min_snr(min_snr, calibration is not None)
     model = g.as_model(model, base_dir)
+    size = model.ByteSize()
     model = readable(model)
-    _plain_operators(model)
-    grids, kept = _float_weights(model)
+    whole = g.copied(model)
+    samples = able = seen = None
+    if calibration is not None:
+        samples = Samples(whole, calibration)
+        able = computable(whole, samples.sample)
+    blocked = able.why if able else {}
+    quantize_constants(model)
+    _plain_operators(model, blocked)
+    grids, kept = _float_weights(model, blocked)
     if not grids:
-        raise ModelError("nothing to certify: the model has no layer with constant 8-bit weights and 8-bit activations")
+        why = "; ".join(f"{name!r}: {said}" for name, said in blocked.items())
+        why = why or "the model has no layer with constant 8-bit weights and 8-bit activations"
+        raise ModelError(f"nothing to certify: {why}")
     nodes = [n for n in model.graph.node if n.name in grids]
-    twin = _float_twin(model) if calibration is not None and accumulate == "auto" else None
+    twin = None
+    if able is not None and accumulate == "auto":
+        twin = _float_twin(model if able.part is whole else up_to(model, able.ends))
     if calibration is None:
         shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
         met, first = {n.name: Moments(n, shapes[n.input[1]]) for n in nodes}, []
     else:
-        seen = observe(model, calibration, list(dict.fromkeys(n.input[0] for n in nodes)), nodes, progress)
+        seen = observe(model, samples, list(dict.fromkeys(n.input[0] for n in nodes)), nodes, progress)
         met, first = seen.moments, seen.first
     correct = calibration is not None
     layers = [read_layer(model, n, correct=correct, x=grids[n.name], moments=met[n.name]) for n in nodes]
@@ -88,15 +108,16 @@ def recertify(
     note(model, layers, rounded)
     g.drop_unused(model)
     check(model)
+    conclude("recertify", whole, model, size, seen, able.ends if able else (), blocked, min_snr)
     return model
 
 
-def _plain_operators(model: onnx.ModelProto) -> None:
-    """QLinearConv, QLinearMatMul and QGemm with constant weights as their float operators between pairs."""
+def _plain_operators(model: onnx.ModelProto, blocked: Container[str]) -> None:
+    """QLinearConv, QLinearMatMul and QGemm with constant weights as their float operators between pairs; not those `blocked`."""
     names, values, nodes = g.Names(model), g.constants(model), []
     for node in model.graph.node:
         slots = _SLOTS.get((node.domain, node.op_type))
-        if not slots or any(node.input[at] not in values for at in (1, 2, 3, 4, 5)):
+        if not slots or node.name in blocked or any(node.input[at] not in values for at in (1, 2, 3, 4, 5)):
             nodes.append(node)
             continue
         bias, result = slots
@@ -142,8 +163,8 @@ def _array(model: onnx.ModelProto, name: str) -> np.ndarray:
     return numpy_helper.to_array(g.constants(model)[name])
 
 
-def _float_weights(model: onnx.ModelProto) -> tuple[dict[str, Grid], dict[str, Rounded]]:
-    """Makes weights and biases of the layers that run on integers float constants.
+def _float_weights(model: onnx.ModelProto, blocked: Container[str]) -> tuple[dict[str, Grid], dict[str, Rounded]]:
+    """Makes weights and biases of the layers that run on integers float constants, but for those `blocked`.
 
     Returns the grid of each such layer's input, and what its weights were where rows have a scale each.
     """
@@ -165,6 +186,8 @@ def _float_weights(model: onnx.ModelProto) -> tuple[dict[str, Grid], dict[str, R
         return codes, scale.astype(float).reshape(shape), zero.astype(float).reshape(shape), axis
 
     for node in model.graph.node:
+        if node.name in blocked:
+            continue
         x = makers.get(node.input[0]) if node.op_type in WEIGHTED and node.domain in ("", "ai.onnx") else None
         if x is None or x.op_type != "DequantizeLinear" or x.input[0] in values or x.input[1] not in values:
             continue

@@ -9,8 +9,8 @@ from itertools import islice
 import numpy as np
 
 from ..session import InferenceSession
-from .calibration.observe import feeds
 from .calibration.output_error import float_outputs
+from .calibration.samples import feeds
 from .model import graph as g
 from .model.layers import find_layers, float_model
 from .prune import prune

@@ -65,7 +65,7 @@ def _each(infos: Mapping[str, onnx.ValueInfoProto], calibration) -> Iterable:
         return iter(calibration.get_next, None)
     if inspect.isgenerator(calibration) and inspect.getgeneratorstate(calibration) == inspect.GEN_CLOSED:
         raise ValueError(f"calibration: the generator is spent; {SPENT}")
-    if isinstance(calibration, Mapping) and set(calibration) == set(infos):
+    if isinstance(calibration, Mapping) and set(calibration) == set(infos) and all(map(np.ndim, calibration.values())):
         return _stacked(infos, {name: np.asarray(x) for name, x in calibration.items()})
     if isinstance(calibration, (Mapping, str, bytes)) or not isinstance(calibration, Iterable):
         raise ValueError(f"calibration must be an iterable of samples, got {type(calibration).__name__}")
@@ -100,15 +100,14 @@ def _stacked(infos, arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndar
 
 def _named(infos, sample, count: int) -> dict[str, np.ndarray]:
     """A sample as arrays by input name; without its label."""
-    if isinstance(sample, (tuple, list)) and sample and all(_is_input(x) or np.ndim(x) == 0 for x in sample):
+    if isinstance(sample, (tuple, list)) and any(map(_is_input, sample)) and not _is_rows(infos, sample):
         if len(sample) == 2 and isinstance(sample[0], (Mapping, tuple, list)):
             return _named(infos, sample[0], count)
-        if any(_is_input(x) for x in sample):
-            if len(sample) not in (len(infos), len(infos) + 1):
-                raise ValueError(
-                    f"calibration: sample {count} has {len(sample)} parts; the model's inputs are {list(infos)}"
-                )
-            sample = dict(zip(infos, sample)) if len(infos) > 1 else sample[0]
+        if len(sample) not in (len(infos), len(infos) + 1):
+            raise ValueError(
+                f"calibration: sample {count} has {len(sample)} parts; the model's inputs are {list(infos)}"
+            )
+        sample = dict(zip(infos, sample))
     if not isinstance(sample, Mapping):
         if len(infos) != 1:
             raise ValueError(f"calibration: sample {count} must name the inputs {', '.join(infos)}")
@@ -125,8 +124,16 @@ def _named(infos, sample, count: int) -> dict[str, np.ndarray]:
 
 def _is_input(x) -> bool:
     """Whether `x` is an array, of NumPy or of torch, or holds some."""
-    held = isinstance(x, Mapping) or isinstance(x, (tuple, list)) and len(x) > 0 and all(map(_is_input, x))
-    return held or hasattr(x, "dtype") and hasattr(x, "shape")
+    if isinstance(x, (Mapping, tuple, list)):
+        return any(map(_is_input, x.values() if isinstance(x, Mapping) else x))
+    return hasattr(x, "dtype") and len(getattr(x, "shape", ())) > 0
+
+
+def _is_rows(infos, sample) -> bool:
+    """Whether `sample` is the one input's array, as a list of the arrays along its first axis."""
+    shape = shape_of(next(iter(infos.values()))) if len(infos) == 1 else None
+    shapes = {tuple(getattr(x, "shape", ())) for x in sample}
+    return shape is not None and len(sample) == shape[0] and shapes == {tuple(shape[1:])}
 
 
 def _split(infos, arrays: dict[str, np.ndarray], count: int) -> Iterator[dict[str, np.ndarray]]:

@@ -17,8 +17,8 @@ from ..model.layers import Layer
 from .moments import Moments
 from .observe import up_to
 
-RIDGE = 1e-3  # of each input's variance, added to it: what calibration has not seen may still happen
-FLOOR = 1e-6  # of the mean variance: the least that any input counts for
+RIDGE = 1e-3  # of the inputs' mean variance, added to each: what calibration has not seen may still happen
+FLOOR = 1e-12  # of the mean variance: the least that an input counts for
 STEPS = 60  # of conjugate gradients, at most
 CLOSE = 1e-5  # of its first gradient, which ends them
 LEAST = 1e-60  # cost of a weight that is not zero: those cost nothing that are
@@ -30,15 +30,17 @@ class Problem:
 
     Attributes
     ----------
-    h : float32[k,k], or [k] where a full one would be too large; its mean variance is 1
+    h : float32[k,k], or [k] where a full one would be too large
     offset : float[n], the mean of the outputs that are wanted, without bias; None where there can be no bias
     mean : float[k], of the inputs
+    level : the mean variance of the inputs, by which `h` is divided: so it stays within float32
     """
 
     w: np.ndarray
     h: np.ndarray
     offset: np.ndarray | None
     mean: np.ndarray
+    level: float = 1.0
 
     def importance(self, refit: bool) -> np.ndarray:
         """What each weight costs, [n,k]: above zero where it is not zero."""
@@ -49,7 +51,7 @@ class Problem:
             costs = np.square(deviation) / np.linalg.inv(unit).diagonal()
         else:
             costs = self.h.diagonal()
-        return np.where(self.w != 0, np.maximum(np.square(self.w) * costs, LEAST), 0.0)
+        return np.where(self.w != 0, np.maximum(np.square(self.w) * costs, LEAST) * self.level, 0.0)
 
     def fitted(self, mask: np.ndarray, plain: np.ndarray) -> np.ndarray:
         """The best weights that are zero outside `mask`; rows of `plain` where those are no worse."""
@@ -74,8 +76,7 @@ class Problem:
 def problem(layer: Layer, met: Moments, dense: Moments | None = None, products: np.ndarray | None = None) -> Problem:
     """Of `layer` whose inputs are `met`: to have the outputs that it had, or those that it had for inputs `dense`.
 
-    Covariances are shrunk and damped relative to each input's own variance: where those of a layer differ by six decades, a
-    share of their mean would drown all but the largest.
+    Covariances are shrunk toward equal variances, and damped: weights of inputs that hardly vary stay near what they were.
 
     `products` : [k,k], sums of those inputs times these, both as `Moments.centered` gives them.
     """
@@ -86,13 +87,9 @@ def problem(layer: Layer, met: Moments, dense: Moments | None = None, products: 
     level = float(c.mean() if c.ndim == 1 else c.diagonal().mean()) or 1.0
     c /= level
     if not met.full:
-        return Problem(layer.w, np.maximum(c, FLOOR).astype(np.float32), offset, mean)
+        return Problem(layer.w, np.maximum(c, FLOOR).astype(np.float32), offset, mean, level / met.unit**2)
     share = met.shrinkage(zero)[0]
-    import os
-
-    own = np.maximum(c.diagonal(), 0) + FLOOR
-    alpha = float(os.environ.get("ALPHA", "1"))
-    damping = np.diag((share + RIDGE) * own ** (1 - alpha))
+    damping = (share + RIDGE) * np.eye(met.k)  # the mean variance is 1
     h, w = (1 - share) * c + damping, layer.w
     if products is not None:
         cross = products / max(met.all.count, 1) - np.outer(*(p.all.mean[0] / p.unit for p in (dense, met)))
@@ -103,7 +100,7 @@ def problem(layer: Layer, met: Moments, dense: Moments | None = None, products: 
         unit, deviation = unit_diagonal(h)
         target = np.linalg.solve(unit, (cross / deviation[None]).T @ w.T).T / deviation
         w = np.where(w != 0, target, 0.0) if np.isfinite(target).all() else w
-    return Problem(w, h.astype(np.float32), offset, mean)
+    return Problem(w, h.astype(np.float32), offset, mean, level / met.unit**2)
 
 
 def unit_diagonal(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

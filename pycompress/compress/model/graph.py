@@ -31,6 +31,13 @@ def as_model(model: Model, base_dir: str | os.PathLike | None = None) -> onnx.Mo
     return self_contained(model, base_dir)
 
 
+def copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of `model`."""
+    own = onnx.ModelProto()
+    own.CopyFrom(model)
+    return own
+
+
 def opset(model: onnx.ModelProto) -> int:
     """The version of the standard operators that `model` uses."""
     versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]

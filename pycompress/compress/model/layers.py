@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -80,9 +79,8 @@ def read_layer(model: onnx.ModelProto, *nodes: onnx.NodeProto, correct: bool = T
     return Layer(list(nodes), w, segments, bias, groups, kernel, correct and node.op_type != "MatMul", **seen)
 
 
-def float_model(model: g.Model, base_dir: str | os.PathLike | None, verb: str = "prune") -> onnx.ModelProto:
-    """A copy of `model` ready for its weights to change: they are initializers, batch norm folded; refused if quantized."""
-    model = g.as_model(model, base_dir)
+def float_model(model: onnx.ModelProto, verb: str = "prune") -> onnx.ModelProto:
+    """`model`, which may change, ready for its weights to: they are initializers, batch norm folded; refused if quantized."""
     for node in model.graph.node:
         if "QLinear" in node.op_type or node.op_type.endswith(("Integer", "QuantizeLinear", "DequantizeLinear")):
             raise ModelError(f"node {node.name or node.output[0]!r}: the model is quantized already; {verb} it before")
@@ -90,9 +88,15 @@ def float_model(model: g.Model, base_dir: str | os.PathLike | None, verb: str = 
 
 
 def find_layers(
-    model: onnx.ModelProto, exclude: Iterable[str] | None, sparsity: float | dict[str, float]
+    model: onnx.ModelProto,
+    exclude: Iterable[str] | None,
+    sparsity: float | dict[str, float],
+    blocked: Mapping[str, str] | None = None,
 ) -> tuple[list[Layer], dict[str, str]]:
-    """The layers to prune, in order, and why the others with weights are left alone."""
+    """The layers to prune, in order, and why the others with weights are left alone.
+
+    `blocked`: nodes that cannot be calibrated, and why.
+    """
     nodes = {n.name: n for n in model.graph.node}
     exclude = g.excluded(exclude)
     named = set(sparsity) if isinstance(sparsity, dict) else set()
@@ -101,13 +105,14 @@ def find_layers(
             raise ValueError(f"{what}: the model has no node {min(unknown)!r}")
     values, readers = g.constants(model), g.consumers(model)
     weighted = weighted_nodes(model)
-    why = {n.name: said for n in weighted if (said := unable(n, values))}
+    why = {n.name: said for n in weighted if (said := unable(n, values) or (blocked or {}).get(n.name))}
     able = [n for n in weighted if n.name not in why]
     if exclude is not None:
         why |= {name: "asked for" for name in exclude}
     else:
         first, last = g.ends(model, {n.name for n in weighted})
         why |= {n: said for n, said in [*last.items(), *first.items()] if n not in why and n not in named}
+    why |= computed_weights(model)
     if refused := [n for n in named if n in why or nodes[n] not in able]:
         said = why.get(refused[0], "no constant weights")
         raise ValueError(f"sparsity: node {refused[0]!r} cannot be pruned: {said}")
@@ -137,6 +142,13 @@ def weighted_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [n for n in nodes if len(n.input) > 1 and n.input[1] in values]
 
 
+def computed_weights(model: onnx.ModelProto) -> dict[str, str]:
+    """The convolutions and Gemms whose weights are no constants, and what is said of them."""
+    values = g.constants(model)
+    nodes = [n for n in model.graph.node if n.op_type in ("Conv", "Gemm") and n.domain in ("", "ai.onnx")]
+    return {n.name: "its weights are computed when it runs" for n in nodes if n.input[1] not in values}
+
+
 def unable(node: onnx.NodeProto, values) -> str | None:
     """Why the weights of a node cannot be changed as one matrix, or None."""
     if node.op_type == "Conv" and g.attribute(node, "group", 1) > 1:
@@ -152,20 +164,29 @@ def write(model: onnx.ModelProto, layer: Layer, w: np.ndarray, bias: np.ndarray 
     """Gives the layer's nodes the weights `w` [n,k]; and a new `bias` [n]."""
     node, values, names = layer.node, g.constants(model), g.Names(model)
     tensor = values[node.input[1]]
-    value, _ = unmatrix(w.astype(np.float32) + np.float32(0), node, tensor.dims)  # no negative zeros
+    value, _ = unmatrix(_narrowed(w, node) + np.float32(0), node, tensor.dims)  # no negative zeros
     own = g.consumers(model)[node.input[1]]
     if len(own) > len(layer.nodes) or node.input[1] in g.outputs(model):
         node.input[1] = g.add_constant(model, names.fresh(f"{node.name}.pruned_weight"), value)
     else:
         tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
     if bias is not None:
-        name = g.add_constant(model, names.fresh(f"{node.name}.pruned_bias"), bias.astype(np.float32))
+        name = g.add_constant(model, names.fresh(f"{node.name}.pruned_bias"), _narrowed(bias, node))
         for each in layer.nodes:
             each.input[:] = [*each.input[:2], name]
     for each in layer.nodes:
         for a in each.attribute:
             if each.op_type == "Gemm" and (a.name == "alpha" or a.name == "beta" and bias is not None):
                 a.f = 1.0  # `matrix` and `bias_of` took it in
+
+
+def _narrowed(x: np.ndarray, node: onnx.NodeProto) -> np.ndarray:
+    """`x` as float32; refused where it is not finite."""
+    with np.errstate(over="ignore"):
+        x = x.astype(np.float32)
+    if not np.isfinite(x).all():
+        raise ModelError(f"node {node.name!r}: its re-fitted weights would not be finite")
+    return x
 
 
 def has_constant_weights(node: onnx.NodeProto, values) -> bool:

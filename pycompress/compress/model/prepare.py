@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from ...errors import ModelError
 from ...formats.onnx_model import LoadLimits, dense
@@ -16,6 +16,7 @@ from ...lower.values import Value
 from . import graph as g
 
 SMALL = 1 << 16  # bytes that any constant may have
+MOVES = ("Transpose", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 GROWTH = 4  # times the bytes that it is made of, as an int8 number that becomes a float32: more are fills
 
 
@@ -107,7 +108,76 @@ def fold_constants(model: onnx.ModelProto, keep: tuple[str, ...] = ()) -> None:
         g.drop_unused(model)
 
 
-def _folded(node: onnx.NodeProto, given: list[onnx.TensorProto | None], version: int) -> list[onnx.TensorProto | None]:
+def quantize_constants(model: onnx.ModelProto) -> None:
+    """Brings quantized weights into the form that DequantizeLinear reads them as constants, and their layer what it makes.
+
+    QuantizeLinear of constants is computed; where Transpose, Reshape and the like stand between DequantizeLinear and the
+    layer, they are computed of the codes.
+    """
+    out, version, kept = g.outputs(model), g.opset(model), []
+    arrays, makers = g.constants(model), {}
+    for node in model.graph.node:
+        tensor, stays = (None, node) if out & set(node.output) else _as_codes(node, arrays, makers, version)
+        if tensor is not None:
+            model.graph.initializer.append(tensor)
+            arrays[tensor.name] = model.graph.initializer[-1]
+        if stays is not None:
+            kept.append(stays)
+            if stays.op_type == "DequantizeLinear" and all(n in arrays for n in stays.input):
+                makers[stays.output[0]] = stays
+    g.set_nodes(model, kept)
+    read = set(g.consumers(model)) | out
+    g.set_nodes(model, [n for n in model.graph.node if n.op_type != "DequantizeLinear" or n.output[0] in read])
+    g.drop_unused(model)
+
+
+def _as_codes(node: onnx.NodeProto, arrays, makers, version: int) -> tuple[TensorProto | None, onnx.NodeProto | None]:
+    """A new constant, or None, and the node that stays or takes the place of `node`, or None."""
+    given = [arrays.get(n) if n else None for n in node.input]
+    if node.op_type == "QuantizeLinear" and all(t is not None for t in given):
+        tensor = _codes(node, *map(numpy_helper.to_array, given))
+        if tensor is not None:
+            tensor.name = node.output[0]
+        return tensor, node if tensor is None else None
+    before = makers.get(node.input[0]) if node.op_type in MOVES else None
+    axis = _moved_axis(node, before, arrays) if before is not None and all(t is not None for t in given[1:]) else None
+    if axis is None:
+        return None, node
+    (tensor,) = _folded(node, [arrays[before.input[0]], *given[1:]], version)
+    if tensor is None:
+        return None, node
+    tensor.name = f"{node.output[0]}.codes"
+    inputs = [tensor.name, *before.input[1:]]
+    return tensor, helper.make_node("DequantizeLinear", inputs, node.output, node.name, axis=axis)
+
+
+def _codes(node: onnx.NodeProto, x: np.ndarray, scale: np.ndarray, zero: np.ndarray | None = None):
+    """What QuantizeLinear makes of a constant; None where it is not of 8 bits, or has a scale per block."""
+    zero = np.zeros((), np.uint8) if zero is None else zero
+    axis = g.attribute(node, "axis", 1)
+    blocked = g.attribute(node, "block_size", 0) or g.attribute(node, "output_dtype", 0)
+    if blocked or zero.dtype not in (np.int8, np.uint8) or x.dtype != np.float32 or not (scale > 0).all():
+        return None
+    shape = [-1 if i == axis % x.ndim else 1 for i in range(x.ndim)] if scale.size > 1 else [1] * x.ndim
+    reach = np.iinfo(zero.dtype)
+    steps = np.rint(x / scale.reshape(shape)) + zero.astype(np.float32).reshape(shape)
+    return numpy_helper.from_array(np.clip(steps, reach.min, reach.max).astype(zero.dtype))
+
+
+def _moved_axis(node: onnx.NodeProto, before: onnx.NodeProto, arrays) -> int | None:
+    """The axis of the scales of `before`, a DequantizeLinear, once `node` has moved its codes; None where there is none."""
+    if g.attribute(before, "block_size", 0):
+        return None
+    axis, rank = g.attribute(before, "axis", 1), len(arrays[before.input[0]].dims)
+    if int(np.prod(arrays[before.input[1]].dims)) == 1:
+        return axis if node.op_type in ("Transpose", "Identity") else 0
+    if node.op_type == "Identity":
+        return axis
+    perm = list(g.attribute(node, "perm", range(rank)[::-1]))
+    return perm.index(axis % rank) if node.op_type == "Transpose" and axis % rank in perm else None
+
+
+def _folded(node: onnx.NodeProto, given: list[TensorProto | None], version: int) -> list[TensorProto | None]:
     """What `node` makes of constants; [None] where the engine does not compute it, or it would grow too much."""
     ctx = SimpleNamespace(model=SimpleNamespace(limits=LoadLimits()))
     try:

@@ -10,7 +10,7 @@ with a part of one group gone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,11 @@ import onnx
 from onnx import numpy_helper
 
 from ...session import InferenceSession
+from ..calibration.computable import Computable
 from ..calibration.moments import Moments
-from ..calibration.observe import observe
+from ..calibration.observe import observe, up_to
+from ..calibration.samples import Samples
+from ..calibration.sequential import unit_diagonal
 from ..model import graph as g
 from ..model.matrix import bias_of, matrix, unmatrix
 from .channel_graph import Dependencies, Edge, Group
@@ -53,20 +56,24 @@ class Reader:
 class ChannelFit:
     """The readers of the channels of `model`, with what they meet in the calibration samples."""
 
-    def __init__(self, model: onnx.ModelProto, deps: Dependencies, calibration: Iterable, progress=None):
-        self.model, self.deps = model, deps
-        edges = [e for e in deps.readers if _fits(deps, e) and any(r not in deps.reasons for r in deps.roots(e.ids))]
+    def __init__(self, model: onnx.ModelProto, able: Computable, deps: Dependencies, samples: Samples, progress=None):
+        self.model, self.deps, self.able = model, deps, able
+        edges = [e for e in deps.readers if self._fits(e) and any(r not in deps.reasons for r in deps.roots(e.ids))]
         tensors = list(dict.fromkeys(e.node.input[0] for e in edges))
-        seen = observe(model, calibration, tensors, [e.node for e in edges], progress)
-        self.readers = [_read(deps, e, seen.moments[e.node.name]) for e in edges]
-        self.samples = seen.first
+        self.seen = observe(model, samples, tensors, [e.node for e in edges], progress)
+        self.readers = [_read(deps, e, self.seen.moments[e.node.name]) for e in edges]
+
+    def _fits(self, edge: Edge) -> bool:
+        """Whether the weights of `edge` can be fitted: they are the node's own, their columns read channels, and it is computed."""
+        known = edge.node.name not in self.able.why and edge.node.op_type in ("Conv", "Gemm", "MatMul")
+        return known and len(self.deps.uses[edge.weight]) == 1
 
     def orders(self, groups: list[Group], orders: list[list[int]], losses: list[np.ndarray]):
         """The free channels of each group in the order in which they go, and the loss that each adds.
 
         `orders` and `losses` are taken for groups that a layer reads which cannot be fitted.
         """
-        unfit = [e for e in self.deps.readers if not _fits(self.deps, e)]
+        unfit = [e for e in self.deps.readers if not self._fits(e)]
         unfit = {r for e in unfit for r in self.deps.roots(e.ids).tolist()}
         found = [
             (o, x) if unfit & set(group.free) else self._order(group) for group, o, x in zip(groups, orders, losses)
@@ -91,7 +98,7 @@ class ChannelFit:
 
     def measured(self, groups: list[Group], orders, losses, take_away: Callable) -> list[np.ndarray]:
         """`losses` such that their sums are the error of the model's outputs, for each group alone."""
-        wanted, found = _answers(self.model, self.samples), []
+        wanted, found = self._answers(self.model), []
         for group, order, loss in zip(groups, orders, losses):
             total = np.concatenate([[0], np.cumsum(loss)])
             counts = sorted({min(max(1, round(part * len(order))), group.total - 1) for part in PARTS})
@@ -100,7 +107,7 @@ class ChannelFit:
                 gone = set(order[:count])
                 trial = take_away(self.model, self.deps, gone)
                 self.refit(trial, gone)
-                errors.append(_difference(wanted, _answers(trial, self.samples)))
+                errors.append(_difference(wanted, self._answers(trial)))
                 if errors[-1] > 1:  # nothing is left of the answer
                     break
             counts = counts[: len(errors)]
@@ -110,6 +117,13 @@ class ChannelFit:
             curve = np.interp(total, [*at, max(total[-1], at[-1]) + 1e-30], [*errors, last])
             found.append(np.diff(curve))
         return found
+
+    def _answers(self, model: onnx.ModelProto) -> list[list[np.ndarray]]:
+        """What `model` makes of the first samples, where its error is measured."""
+        if not self.able.ends:
+            return []
+        run = InferenceSession(up_to(model, self.able.ends)).run
+        return [[np.asarray(y, float) for y in run(self.able.ends, feed)] for feed in self.seen.first]
 
     def refit(self, pruned: onnx.ModelProto, gone: set[int]) -> None:
         """Gives what reads channels that are `gone` the weights that reproduce its outputs best without them, in place."""
@@ -125,7 +139,9 @@ class ChannelFit:
             fitted = w[:, stays]
             if r.covariance.ndim == 2:
                 inside, across = r.covariance[np.ix_(stays, stays)], r.covariance[np.ix_(stays, ~stays)]
-                fitted = fitted + np.linalg.solve(inside, across @ w[:, ~stays].T).T
+                unit, deviation = unit_diagonal(inside)
+                change = np.linalg.solve(unit, across @ w[:, ~stays].T / deviation[:, None]).T / deviation
+                fitted = np.where(np.isfinite(change).all(1, keepdims=True), fitted + change, fitted)
             value, _ = unmatrix(fitted, node, tensors[node.input[1]].dims)
             kind = numpy_helper.to_array(tensors[node.input[1]]).dtype
             node.input[1] = g.add_constant(pruned, names.fresh(f"{node.name}.refitted_weight"), value.astype(kind))
@@ -139,11 +155,6 @@ class ChannelFit:
         g.drop_unused(pruned)
 
 
-def _fits(deps: Dependencies, edge: Edge) -> bool:
-    """Whether the weights of `edge` can be fitted: they are the node's own, and their columns read channels."""
-    return edge.node.op_type in ("Conv", "Gemm", "MatMul") and len(deps.uses[edge.weight]) == 1
-
-
 def _read(deps: Dependencies, edge: Edge, met: Moments) -> Reader:
     """`edge` with the statistics of what its weights meet."""
     w, cells, _ = matrix(deps.model, edge.node)
@@ -153,7 +164,7 @@ def _read(deps: Dependencies, edge: Edge, met: Moments) -> Reader:
     covariance = met.covariance(about_zero)[0].astype(float)
     mean = np.zeros(w.shape[1]) if about_zero else met.mean[0]
     if met.full:
-        covariance[np.diag_indices(len(covariance))] += RIDGE * np.trace(covariance) / len(covariance) + 1e-12
+        covariance[np.diag_indices(len(covariance))] += RIDGE * (np.trace(covariance) / len(covariance) or 1.0)
         scale = np.einsum("nk,kl,nl->", w, covariance, w, optimize=True)
     else:
         scale = np.square(w).sum(0) @ covariance
@@ -201,16 +212,12 @@ class _Elimination:
         self.roots = self.roots[~out]
 
 
-def _answers(model: onnx.ModelProto, samples: list[dict[str, np.ndarray]]) -> list[list[np.ndarray]]:
-    """The outputs of `model` for each sample."""
-    run = InferenceSession(model).run
-    return [[np.asarray(y, float) for y in run(None, feed)] for feed in samples]
-
-
 def _difference(wanted: list[list[np.ndarray]], got: list[list[np.ndarray]]) -> float:
     """The squared error of all outputs relative to their variance, the mean over the outputs."""
     errors = []
     for a, b in zip(zip(*wanted), zip(*got)):
+        if any(x.shape != y.shape for x, y in zip(a, b)):  # channels of an inner tensor are gone
+            continue
         a, b = (np.concatenate([y.ravel() for y in ys]) for ys in (a, b))
         errors.append(np.square(a - b).mean() / (a.var() or 1.0))
-    return float(np.mean(errors))
+    return float(np.mean(errors)) if errors else 0.0

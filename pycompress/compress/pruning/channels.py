@@ -14,8 +14,11 @@ from onnx import helper, numpy_helper
 from ...errors import ModelError
 from ...session import InferenceSession
 from ..calibration.blas import one_blas_thread
+from ..calibration.computable import computable
+from ..calibration.samples import Samples
 from ..model import graph as g
 from ..model.prepare import check, prepare
+from ..verdict import check_min_snr, conclude
 from .channel_fit import ChannelFit
 from .channel_graph import Dependencies, Group
 from .channel_rules import follow
@@ -34,6 +37,7 @@ def prune_channels(
     exclude: Iterable[str] | None = None,
     calibration: Iterable | None = None,
     multiple: int = 8,
+    min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> onnx.ModelProto:
@@ -64,6 +68,9 @@ def prune_channels(
         As in `quantize`. Consumed once and never held whole.
     multiple : int
         What stays of a group is a multiple of it, as kernels like it, or the whole group.
+    min_snr : float, optional
+        Refuse a result whose outputs, on calibration samples held back, have a lower signal-to-noise ratio, in dB, against
+        `model`. Needs calibration.
     base_dir : path, optional
         Where tensors stored outside the file lie; without it such models are refused.
     progress : callable, optional
@@ -86,7 +93,9 @@ def prune_channels(
         raise ValueError(f"scope must be 'global' or 'layer', got {scope!r}")
     if isinstance(multiple, bool) or not isinstance(multiple, (int, np.integer)) or multiple < 1:
         raise ValueError(f"multiple must be a positive integer, got {multiple!r}")
+    check_min_snr(min_snr, calibration is not None)
     model = g.as_model(model, base_dir)
+    size = model.ByteSize()
     for node in model.graph.node:
         if node.op_type in QUANTIZED:
             raise ModelError(f"node {node.name!r} ({node.op_type}): the model is quantized; prune it before")
@@ -98,10 +107,14 @@ def prune_channels(
     if not groups:
         why = next((w for group in all_groups for w in group.pinned.values()), "no layer with constant weights")
         raise ModelError(f"nothing to prune: every channel has to stay ({why})")
+    seen = able = None
     if calibration is None:
         orders, losses = by_norms(deps, groups)
     else:
-        fit = ChannelFit(model, deps, calibration, progress)
+        samples = Samples(model, calibration)
+        able = computable(model, samples.sample)
+        fit = ChannelFit(model, able, deps, samples, progress)
+        seen = fit.seen
         orders, losses = fit.orders(groups, *by_norms(deps, groups))
         if scope == "global":
             losses = fit.measured(groups, orders, losses, take_away)
@@ -113,6 +126,7 @@ def prune_channels(
         fit.refit(pruned, gone)
     _note(pruned, deps, all_groups, gone, scope, sparsity, multiple, verified)
     check(pruned)
+    conclude("prune", model, pruned, size, seen, able.ends if able else (), able.why if able else {}, min_snr)
     return pruned
 
 
@@ -182,7 +196,7 @@ def by_norms(deps: Dependencies, groups: list[Group]) -> tuple[list[list[int]], 
 
 def take_away(model: onnx.ModelProto, deps: Dependencies, gone: set[int]) -> onnx.ModelProto:
     """`model` without the channels whose roots are `gone`."""
-    pruned = g.as_model(model)
+    pruned = g.copied(model)
     nodes = dict(zip((id(n) for n in deps.model.graph.node), pruned.graph.node))
     tensors, names = g.constants(pruned), g.Names(pruned)
 
@@ -212,7 +226,7 @@ def take_away(model: onnx.ModelProto, deps: Dependencies, gone: set[int]) -> onn
 
 def masked(model: onnx.ModelProto, deps: Dependencies, gone: set[int]) -> onnx.ModelProto:
     """`model` with zeros for the weights that read channels whose roots are `gone`: the same function as `take_away`'s."""
-    dense = g.as_model(model)
+    dense = g.copied(model)
     tensors = g.constants(dense)
     for edge in deps.readers:
         value = np.moveaxis(numpy_helper.to_array(tensors[edge.weight]).copy(), edge.axis, 0)

@@ -13,14 +13,17 @@ EfficientNet-Lite0 that counts for more than how the weights are chosen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
 
-from ..calibration.observe import observe
+from ..calibration.computable import Computable
+from ..calibration.observe import Statistics, observe
 from ..calibration.output_error import Probe, float_outputs
+from ..calibration.samples import Samples
 from ..calibration.sequential import LEAST, Problem, following, problem
+from ..model import graph as g
 from ..model.layers import Layer, write
 from .masks import Pattern, choose_masks
 
@@ -31,18 +34,20 @@ SOFT = 0.6  # exponent of a layer's part in the error: later layers make up for 
 
 def prune_on_data(
     model: onnx.ModelProto,
+    able: Computable,
     layers: list[Layer],
     pattern: Pattern,
     sparsity: float | Sequence[float],
-    calibration: Iterable,
+    calibration: Samples,
     refit: bool,
     progress: Callable[[int], None] | None = None,
-) -> tuple[list[np.ndarray], dict[str, str]]:
+) -> tuple[list[np.ndarray], dict[str, str], Statistics]:
     """Prunes `layers` of `model`, in place; one `sparsity` is for all together, several are one for each.
 
     Returns
     -------
-    (weights, plain) : what the weights of each layer are now, and the layers that were not re-fitted, and why.
+    (weights, plain, seen) : what the weights of each layer are now; the layers that were not re-fitted, and why; and what
+        calibration found.
     """
     nodes = [layer.node for layer in layers]
     tensors = list(dict.fromkeys(n.input[0] for n in nodes))
@@ -53,7 +58,7 @@ def prune_on_data(
     segments = [layer.segments for layer in layers]
     if isinstance(sparsity, float) and not pattern.keep:
         some = samples[:: max(1, len(samples) // PROBED)][:PROBED]
-        parts = gains(model, layers, problems, costs, pattern, min(sparsity, TRIED), some, refit)
+        parts = gains(able.part, layers, problems, costs, pattern, min(sparsity, TRIED), some, refit)
         masks = choose_masks([c * x**SOFT for c, x in zip(costs, parts)], segments, pattern, sparsity)
         ratios = [1 - float(mask.mean()) for mask in masks]
     else:
@@ -63,10 +68,8 @@ def prune_on_data(
         weights = [np.where(mask, layer.w, 0.0) for layer, mask in zip(layers, masks)]
         for layer, p, w in zip(layers, problems, weights):
             write(model, layer, w, p.bias(layer, w) if len(layer.nodes) == 1 else None)
-        return weights, {}
-    whole = onnx.ModelProto()
-    whole.CopyFrom(model)
-    weights, plain = [], {}
+        return weights, {}, seen
+    whole, weights, plain = g.copied(model), [], {}
     for layer, ratio in zip(layers, ratios):
         p = following(layer, whole, model, samples)
         (mask,) = choose_masks([p.importance(True)], [layer.segments], pattern, [ratio])
@@ -80,7 +83,7 @@ def prune_on_data(
             plain[layer.name] = f"{len(p.h)} weights of an output are too many"
         weights.append(p.fitted(mask, np.where(mask, layer.w, 0.0)))
         write(model, layer, weights[-1], p.bias(layer, weights[-1]))
-    return weights, plain
+    return weights, plain, seen
 
 
 def gains(

@@ -1,0 +1,135 @@
+"""Which part of a model the engine computes: calibration and measurements are of that part, the rest stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from ... import lower as lowering
+from ...errors import ModelError
+from ...lower.constants import FOLD
+from ...lower.registry import OPERATORS
+from ..model import graph as g
+from .observe import up_to
+from .output_error import float_outputs
+
+ATTEMPTS = 16  # nodes that are found one by one; what comes after the last is left alone as a whole
+
+
+@dataclass(frozen=True, eq=False)
+class Computable:
+    """What the engine computes of a model.
+
+    Attributes
+    ----------
+    part : the model up to the tensors `ends`
+    ends : where errors are measured: its float outputs, and the last float tensors before what cannot be computed
+    why : the nodes that it does not compute, by name, and why
+    """
+
+    part: onnx.ModelProto
+    ends: list[str]
+    why: dict[str, str]
+
+
+def computable(model: onnx.ModelProto, sample: Mapping[str, np.ndarray]) -> Computable:
+    """Tries to lower `model` for a sample's shapes; where that fails, finds the nodes that are to blame."""
+    blocked = {} if _lowers(model, sample) is None else _blocked(model, sample)
+    ends = _ends(model, blocked)
+    whole = not blocked and ends == float_outputs(model)
+    return Computable(model if whole else up_to(model, ends), ends, blocked)
+
+
+def _lowers(model: onnx.ModelProto, sample) -> str | None:
+    """Why the engine does not lower `model`, or None."""
+    try:
+        loaded = lowering.load(model)
+        names, values = lowering.declared_inputs(loaded), lowering.value_inputs(loaded)
+        shapes = {n: sample[n].shape for n in names if n not in values}
+        lowering.lower(loaded, shapes, {n: sample[n] for n in values})
+    except ModelError as error:
+        return str(error)
+    return None
+
+
+def _blocked(model: onnx.ModelProto, sample) -> dict[str, str]:
+    """The nodes that are not computed and why: those that cannot be lowered, and what comes after them."""
+    blocked: dict[str, str] = {}
+    for node in model.graph.node:
+        if _foreign(node):
+            domain = f" of domain {node.domain!r}" if node.domain else ""
+            blocked[node.name] = f"operator {node.op_type!r}{domain} is not supported"
+    for _ in range(ATTEMPTS):
+        blocked |= _after(model, blocked)
+        able = [n for n in model.graph.node if n.name not in blocked]
+        said = _lowers(_prefix(model, able), sample)
+        if said is None:
+            return blocked
+        low, high = 0, len(able)  # the first `low` nodes can be lowered, the first `high` cannot
+        while high - low > 1:
+            middle = (low + high) // 2
+            found = _lowers(_prefix(model, able[:middle]), sample)
+            low, high, said = (middle, high, said) if found is None else (low, middle, found)
+        blocked[able[high - 1].name] = said
+    blocked |= {n.name: "it comes after much that cannot be computed here" for n in able[high - 1 :]}
+    return blocked | _after(model, blocked)
+
+
+def _foreign(node: onnx.NodeProto) -> bool:
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    return (domain, node.op_type) not in OPERATORS and not (domain == "" and node.op_type in FOLD)
+
+
+def _after(model: onnx.ModelProto, blocked: Mapping[str, str]) -> dict[str, str]:
+    """The nodes that read what `blocked` ones make."""
+    made: dict[str, str] = {}
+    found = {}
+    for node in model.graph.node:
+        before = next((made[x] for x in g.inputs_of(node) if x in made), None)
+        if before is not None and node.name not in blocked:
+            found[node.name] = f"it comes after node {before!r}, which is not computed here"
+        if before is not None or node.name in blocked:
+            made |= dict.fromkeys(node.output, before or node.name)
+    return found
+
+
+def _prefix(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> onnx.ModelProto:
+    """The model of `nodes` alone, its outputs what none of them reads."""
+    read = {x for n in nodes for x in g.inputs_of(n)}
+    part = up_to(model, [])
+    part.graph.output.extend(
+        helper.make_tensor_value_info(o, TensorProto.FLOAT, None)
+        for n in nodes
+        for o in n.output
+        if o and o not in read
+    )
+    part.graph.node.extend(nodes)
+    given = {t.name for t in part.graph.initializer}
+    part.graph.initializer.extend(t for t in model.graph.initializer if t.name in read - given)
+    return part
+
+
+def _ends(model: onnx.ModelProto, blocked: Mapping[str, str]) -> list[str]:
+    """Where outputs are compared: float outputs; where there are none, or nodes are `blocked`, the last float tensors."""
+    types, makers, values = g.element_types(model), g.producers(model), g.constants(model)
+    float_outputs = [o.name for o in model.graph.output if types.get(o.name) == TensorProto.FLOAT]
+    able = {o for n in model.graph.node if n.name not in blocked for o in n.output}
+    found = [name for name in float_outputs if name in able]
+    waiting = [x for n in model.graph.node if n.name in blocked for x in g.inputs_of(n)]
+    if not found:
+        waiting += [o.name for o in model.graph.output]
+    seen = set()
+    while waiting:  # back to float tensors
+        name = waiting.pop()
+        if name in seen or name in values or name not in makers:
+            continue
+        seen.add(name)
+        if name in able and types.get(name) == TensorProto.FLOAT:
+            found.append(name)
+        elif makers[name].name not in blocked and makers[name].op_type not in ("Shape", "Size"):
+            waiting += g.inputs_of(makers[name])
+    return list(dict.fromkeys(found))

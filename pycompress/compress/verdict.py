@@ -1,0 +1,308 @@
+"""What a pass did to a model's answers: measured, written into the metadata, and refused where it is too much."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ..errors import ModelError
+from ..session import InferenceSession
+from .calibration.observe import Statistics, up_to
+from .model import graph as g
+from .model.layers import WEIGHTED
+
+METADATA = "pycompress.verdict"
+POOR = 10.0  # dB, below which a warning says so
+EXACT = 300.0  # dB, of answers that do not differ
+SHAPES = 2  # different shapes of samples that are judged: each takes a plan
+WATCHED = 2  # samples on which layers are watched
+STILL = 1e-4  # of what a layer's output varied before: less is dead
+PACKAGE = str(Path(__file__).resolve().parent.parent)
+
+
+class VerdictWarning(UserWarning):
+    """A pass left little of the model's answers, or of a layer."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a pass did to a model.
+
+    Attributes
+    ----------
+    step : the pass
+    samples : how many it was judged by; 0 without calibration, and then `snr` and `agreement` are None
+    held_back : whether these samples were left out of the calibration; there are too few for that below 8
+    snr : signal-to-noise ratio in dB of the worst output, against the model that the pass was given; 300 where they are equal
+    outputs : the same of each output; of the last tensors that the engine computes where it cannot compute an output
+    agreement : the share of equal top-1 classes, where an output looks like the scores of classes
+    dead : the layers that died, by name, and how: all weights zero, or an output that never changes
+    left : the nodes that the engine does not compute, by name, and why; what they make was not judged
+    bytes_before, bytes_after : of the model
+    """
+
+    step: str
+    samples: int = 0
+    held_back: bool = False
+    snr: float | None = None
+    outputs: dict[str, float] = field(default_factory=dict)
+    agreement: float | None = None
+    dead: dict[str, str] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+    bytes_before: int = 0
+    bytes_after: int = 0
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user has to hear."""
+        said = []
+        if self.snr is not None and self.snr < POOR:
+            said.append(f"{self.step}: little is left of the answers: their signal-to-noise ratio is {self.snr:.1f} dB")
+        if self.dead:
+            some = ", ".join(f"{name!r} ({how})" for name, how in list(self.dead.items())[:5])
+            more = f" and {len(self.dead) - 5} more" if len(self.dead) > 5 else ""
+            said.append(f"{self.step}: layers died: {some}{more}")
+        return said
+
+    def __str__(self) -> str:
+        if self.snr is None:
+            parts = ["answers not measured: no calibration samples" if not self.samples else "no output to measure"]
+        else:
+            same = ", equal" if self.snr >= EXACT else ""
+            parts = [f"SNR {self.snr:.1f} dB{same}"]
+        if self.agreement is not None:
+            parts.append(f"top-1 agreement {self.agreement:.1%}")
+        if self.samples:
+            kind = "held back" if self.held_back else "that it was calibrated on"
+            parts.append(f"on {self.samples} samples {kind}")
+        parts.append(f"{len(self.dead)} dead layers" if self.dead else "no dead layers")
+        parts.append(f"{self.bytes_before:,} to {self.bytes_after:,} bytes")
+        return ", ".join(parts)
+
+
+def verdict(model: g.Model) -> Verdict | None:
+    """The verdict of the last pass that made `model`, from its metadata; None where there is none.
+
+    Example
+    -------
+    >>> pruned = pycompress.prune(model, 0.5, calibration=samples)
+    >>> pycompress.verdict(pruned).snr
+    17.2
+    """
+    told = g.metadata(g.as_model(model)).get(METADATA)
+    if told is None:
+        return None
+    return Verdict(**{key: value for key, value in json.loads(told).items() if key in Verdict.__dataclass_fields__})
+
+
+def check_min_snr(min_snr: float | None, calibrated: bool) -> None:
+    """Refuses what `min_snr` may not be."""
+    if min_snr is None:
+        return
+    if isinstance(min_snr, bool) or not isinstance(min_snr, (int, float, np.number)) or not math.isfinite(min_snr):
+        raise ValueError(f"min_snr must be a number of decibels, got {min_snr!r}")
+    if not calibrated:
+        raise ValueError("min_snr needs calibration: without samples the answers cannot be compared")
+
+
+def conclude(
+    step: str,
+    before: onnx.ModelProto,
+    after: onnx.ModelProto,
+    size: int,
+    seen: Statistics | None = None,
+    ends: Sequence[str] = (),
+    left: dict[str, str] | None = None,
+    min_snr: float | None = None,
+    found: dict | None = None,
+) -> Verdict:
+    """Judges `after` against `before`, warns, and writes the verdict into the metadata of `after`.
+
+    Parameters
+    ----------
+    size : bytes of the model that the pass was given
+    seen : what calibration found, with the samples to judge by
+    ends : the tensors to compare
+    left : nodes that are not computed here
+    found : what `Judge.compare` found of `after`, where that was asked already
+
+    Raises
+    ------
+    ModelError
+        A weight or an answer is not finite where it was; or the worst output's ratio is below `min_snr`.
+    """
+    check_finite(step, before, after)
+    dead = _zeroed(before, after)
+    judge = Judge(before, seen, ends)
+    feeds, found = judge.feeds, judge.compare(after) if found is None else found
+    if found and (broken := [name for name, x in found["outputs"].items() if x == -EXACT]):
+        raise ModelError(f"{step}: output {broken[0]!r} would not be finite")
+    if found:
+        dead = _constant(before, after, feeds[:WATCHED]) | dead
+    held = seen is not None and seen.apart
+    sizes = {"bytes_before": size, "bytes_after": after.ByteSize()}
+    given = Verdict(step, len(feeds), held, **found, dead=dead, left=left or {}, **sizes)
+    if min_snr is not None and (given.snr is None or given.snr < min_snr):
+        got = "cannot be measured: the model has no float output" if given.snr is None else f"is {given.snr:.2f} dB"
+        raise ModelError(
+            f"{step}: the signal-to-noise ratio of the outputs {got}, min_snr asks for {float(min_snr):g} dB"
+        )
+    earlier = json.loads(g.metadata(after).get(METADATA, "null"))
+    told = asdict(given) | ({"earlier": [*earlier.pop("earlier", []), earlier]} if earlier else {})
+    helper.set_model_props(after, g.metadata(after) | {METADATA: json.dumps(told)})
+    for text in given.warnings:
+        warnings.warn(text, VerdictWarning, stacklevel=_outside())
+    return given
+
+
+def _outside() -> int:
+    """The stack level of the first caller outside this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((PACKAGE, "<")):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def check_finite(step: str, before: onnx.ModelProto, after: onnx.ModelProto) -> None:
+    """Refuses a float constant that is not finite, unless one of its name was that before."""
+    known = g.constants(before)
+    for tensor in after.graph.initializer:
+        if tensor.data_type in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16):
+            if np.isfinite(numpy_helper.to_array(tensor).astype(np.float32)).all():
+                continue
+            was = known.get(tensor.name)
+            if was is not None and not np.isfinite(numpy_helper.to_array(was).astype(np.float32)).all():
+                continue
+            reader = next((n for n in after.graph.node if tensor.name in n.input), None)
+            where = f"node {reader.name!r} ({reader.op_type}): " if reader is not None else ""
+            raise ModelError(f"{step}: {where}its constant {tensor.name!r} would not be finite")
+
+
+class Judge:
+    """A model's answers to the samples that were held back, and how near others come to them."""
+
+    def __init__(self, model: onnx.ModelProto, seen: Statistics | None, ends: Sequence[str]):
+        self.model, self.ends = model, list(ends)
+        self.feeds = _of_few_shapes(seen.held) if seen is not None else []
+
+    @cached_property
+    def wanted(self) -> list[list[np.ndarray]]:
+        return _answers(self.model, self.ends, self.feeds)
+
+    def compare(self, after: onnx.ModelProto) -> dict:
+        """Ratio, ratios of each output, and agreement of `after`; {} where nothing can be compared.
+
+        The ratio is -`EXACT` where an output is not finite any more.
+        """
+        made = {o for n in after.graph.node for o in n.output}
+        ends = [name for name in self.ends if name in made]
+        if not ends or not self.feeds:
+            return {}
+        got = dict(zip(ends, zip(*_answers(after, ends, self.feeds))))
+        outputs, classes, same = {}, 0, 0
+        for name, a in zip(self.ends, zip(*self.wanted)):
+            b = got.get(name)
+            if b is None or any(x.shape != y.shape for x, y in zip(a, b)):  # channels of an inner tensor are gone
+                continue
+            if any(np.isfinite(x).all() and not np.isfinite(y).all() for x, y in zip(a, b)):
+                outputs[name] = -EXACT
+                continue
+            if any(map(_scores, a)) and not any(x.shape[-1] < 2 for x in a):
+                top = [(x.argmax(-1), y.argmax(-1)) for x, y in zip(a, b)]
+                classes, same = classes + sum(x.size for x, _ in top), same + sum(int((x == y).sum()) for x, y in top)
+            outputs[name] = snr(a, b)
+        worst = min(outputs.values(), default=None)
+        return {"snr": worst, "outputs": outputs, "agreement": same / classes if classes else None}
+
+
+def _of_few_shapes(feeds: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+    kinds: dict[tuple, list] = {}
+    for feed in feeds:
+        kinds.setdefault(tuple(x.shape for x in feed.values()), []).append(feed)
+    return [feed for kind in list(kinds.values())[:SHAPES] for feed in kind]
+
+
+def _scores(x: np.ndarray) -> bool:
+    """Whether `x` looks like scores of classes: a row of them for each sample, or rows that are probabilities."""
+    if x.ndim == 2:
+        return x.shape[1] > 1
+    return x.ndim > 2 and x.shape[-1] > 1 and x.size > 0 and x.min() >= 0 and bool(np.allclose(x.sum(-1), 1, atol=1e-3))
+
+
+def snr(wanted: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> float:
+    """The ratio of the squares of `wanted` to those of the difference, in dB; at most `EXACT`."""
+    signal = noise = 0.0
+    for a, b in zip(wanted, got):
+        a, b = np.asarray(a, np.float64).ravel(), np.asarray(b, np.float64).ravel()
+        fine = np.isfinite(a) & np.isfinite(b)
+        scale = float(np.abs(a[fine]).max(initial=0)) or 1.0
+        a, b = a[fine] / scale, b[fine] / scale
+        signal, noise = signal + scale**2 * float(a @ a), noise + scale**2 * float((a - b) @ (a - b))
+    if noise <= signal * 10 ** (-EXACT / 10):
+        return EXACT
+    return round(10 * math.log10(max(signal / noise, 10 ** (1 - EXACT / 10))), 3)
+
+
+def _answers(model: onnx.ModelProto, tensors: list[str], feeds) -> list[list[np.ndarray]]:
+    run = InferenceSession(up_to(model, tensors)).run
+    return [run(tensors, feed) for feed in feeds]
+
+
+def _layers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
+    values = g.constants(model)
+    nodes = [n for n in model.graph.node if n.op_type in WEIGHTED and n.domain in ("", "ai.onnx")]
+    return {n.name: n for n in nodes if len(n.input) > 1 and n.input[1] in values}
+
+
+def _zeroed(before: onnx.ModelProto, after: onnx.ModelProto) -> dict[str, str]:
+    """The layers all of whose weights are zero now."""
+    was, values, found = g.constants(before), g.constants(after), {}
+    earlier = _layers(before)
+    for name, node in _layers(after).items():
+        if not numpy_helper.to_array(values[node.input[1]]).any():
+            old = earlier.get(name)
+            if old is None or numpy_helper.to_array(was[old.input[1]]).any():
+                found[name] = "all its weights are zero"
+    return found
+
+
+def _constant(before: onnx.ModelProto, after: onnx.ModelProto, feeds) -> dict[str, str]:
+    """The layers whose outputs do not change any more, within a sample or between two, in any channel."""
+    made = {o for n in after.graph.node for o in n.output}
+    types = g.element_types(before)
+    watched = {
+        n.output[0]: n
+        for n in before.graph.node
+        if n.op_type in WEIGHTED and types.get(n.output[0]) == TensorProto.FLOAT
+    }
+    watched = {name: n for name, n in watched.items() if name in made}
+    if not watched or len(feeds) < WATCHED:
+        return {}
+    names = list(watched)
+    try:
+        wanted, got = (_answers(model, names, feeds) for model in (before, after))
+    except ModelError:  # not all of them are computed here
+        return {}
+    return {
+        watched[name].name: "its output never changes"
+        for name, a, b in zip(names, zip(*wanted), zip(*got))
+        if _spread(b, watched[name]) < STILL * _spread(a, watched[name])
+    }
+
+
+def _spread(arrays: Sequence[np.ndarray], node: onnx.NodeProto) -> float:
+    """How much the channels vary, within `arrays` and between them; 0 where that cannot be said."""
+    axis = 1 if node.op_type == "Conv" else -1
+    rows = [np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1).astype(float) for x in arrays if x.ndim > 1]
+    rows = np.concatenate(rows, 1) if rows and len({len(r) for r in rows}) == 1 else np.zeros((0, 0))
+    return float(np.sqrt(rows.var(1).mean())) if rows.size else 0.0
