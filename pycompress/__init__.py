@@ -45,7 +45,7 @@ _LAZY = {
     "sensitivity": ".compress.sensitivity",
     "spmm": ".sparse",
 }
-_MODULES = ("kernels", "layers", "native", "zoo")
+_MODULES = ("kernels", "layers", "native", "ort", "zoo")
 
 
 def __getattr__(name: str):
