@@ -51,7 +51,7 @@ _LAZY = {
     "Verdict": ".compress.verdict",
     "VerdictWarning": ".compress.verdict",
 }
-_MODULES = ("kernels", "layers", "native", "zoo")
+_MODULES = ("kernels", "layers", "native", "ort", "zoo")
 
 
 def __getattr__(name: str):

@@ -11,7 +11,7 @@ import numpy as np
 from ._pcx import ffi, lib
 from .cpu import cpu_mask
 from .dtypes import BY_NUMPY
-from .errors import PlanError
+from .errors import NoSuchFile, PlanError
 
 FORMAT = 1  # 2 where a program has "times"
 ALIGN = 64
@@ -55,7 +55,7 @@ class Plan:
             If the file is damaged, hostile, or of a version this library does not read.
         """
         if not os.path.isfile(path):
-            raise FileNotFoundError(f"no such plan: {os.fspath(path)}")
+            raise NoSuchFile(f"no such plan: {os.fspath(path)}")
         handle = _opened(lambda *out: lib.pcx_plan_load(os.fsencode(path), cpu_mask(cpu), *out), os.fspath(path))
         return cls(None, None, cpu=cpu, handle=handle)
 
@@ -85,6 +85,9 @@ class Plan:
         from .formats import atomic  # here and below: what loading does without is imported when it is needed
 
         atomic.write(path, self._chunks())
+
+    def __reduce__(self):
+        return _from_bytes, (b"".join(map(bytes, self._chunks())), self._cpu)
 
     def _chunks(self):
         if self._tensors is None:
@@ -172,6 +175,10 @@ class Plan:
     def __repr__(self):
         count = lib.pcx_plan_programs(self.handle)
         return f"<Plan: {count} program{'s' * (count != 1)}, {lib.pcx_plan_steps(self.handle, 0)} steps>"
+
+
+def _from_bytes(data: bytes, cpu: str | None) -> Plan:
+    return Plan.from_bytes(data, cpu=cpu)
 
 
 def raw(x: np.ndarray) -> memoryview:

@@ -1,155 +1,104 @@
-"""Run a plan or a model: the part of onnxruntime's interface that most callers use."""
+"""Run a plan or a model, with onnxruntime's interface (the greater part of which is in ``interface``)."""
 
 from __future__ import annotations
 
+import copy
 import os
+import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 
-from ._pcx import ffi, lib
+from ._pcx import ffi
 from .cpu import get_num_threads
-from .dtypes import BY_CODE, BY_NUMPY, NUMPY, numpy_type
+from .dtypes import NUMPY, numpy_type
+from .errors import InvalidArgument, NoSuchFile
+from .interface.feed import as_feed, check_names, check_shape, matched, type_name
+from .interface.metadata import NodeArg, fix_dimensions, of_model, of_plan, type_word
+from .interface.methods import SessionMethods, check_run_options
+from .interface.options import PLAN_CACHE_BYTES, RunOptions, SessionOptions
+from .interface.profiling import Profiler
+from .interface.providers import check_providers
 from .plan import Plan
+from .runner import Port, Program, Runner
 
-PLAN_CACHE_BYTES = 512 * 2**20
-
-
-class SessionOptions:
-    """Options of a session.
-
-    Attributes
-    ----------
-    intra_op_num_threads : int
-        Threads of one run; 0 takes ``pycompress.get_num_threads()``.
-    plan_cache_bytes : int
-        Of a session on a model: how much memory its plans for different input shapes may take (activations and steps;
-        weights are shared). Beyond, those that ran longest ago are forgotten, and planned again when they are needed.
-    """
-
-    def __init__(self, intra_op_num_threads: int = 0, plan_cache_bytes: int = PLAN_CACHE_BYTES):
-        self.intra_op_num_threads = intra_op_num_threads
-        self.plan_cache_bytes = plan_cache_bytes
-
-    def __repr__(self):
-        return f"SessionOptions(intra_op_num_threads={self.intra_op_num_threads!r})"
+__all__ = ["InferenceSession", "NodeArg", "SessionOptions"]
+EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
-class NodeArg(NamedTuple):
-    """An input or output: `name`, `shape` (None or a word where it varies) and `type` ("tensor(float)")."""
-
-    name: str
-    shape: list
-    type: str
-
-
-def _type(dtype: np.dtype) -> str:
-    """ONNX's word for a tensor's type, as in onnxruntime."""
-    return f"tensor({BY_NUMPY[dtype.name].onnx})"
-
-
-class _Port(NamedTuple):
-    name: str
-    dtype: np.dtype
-    shape: tuple[int, ...]
-
-
-class _Program:
-    """One program of an open plan, ready to run."""
-
-    def __init__(self, session, plan: Plan, index: int):
-        self.session, self.plan, self.index = session, plan, index
-        handle = plan.handle
-        self.inputs = [_port(lib.pcx_plan_input(handle, index, i)) for i in range(lib.pcx_plan_inputs(handle, index))]
-        self.outputs = [
-            _port(lib.pcx_plan_output(handle, index, i)) for i in range(lib.pcx_plan_outputs(handle, index))
-        ]
-        self.steps = lib.pcx_plan_steps(handle, index)
-
-    def run(self, arrays: list[np.ndarray], outputs: list[np.ndarray], seconds=ffi.NULL) -> None:
-        pointers = [ffi.new("void *[]", [_pointer(x) for x in group] or [ffi.NULL]) for group in (arrays, outputs)]
-        code = lib.pcx_session_run(self.session, self.index, *pointers, seconds)
-        if code == lib.PCX_NO_MEMORY:
-            raise MemoryError("no memory for the activations")
-        if code:
-            raise RuntimeError(f"the run failed with code {code}")
-
-    def explain(self) -> list[dict]:
-        handle, rows = self.plan.handle, []
-        notes = self.plan.notes[self.index] if self.index < len(self.plan.notes) else []
-        for i in range(self.steps):
-            note = notes[i] if i < len(notes) else {}
-            rows.append({
-                "node": note.get("node", ""),
-                "op": note.get("op", ""),
-                "shapes": (tuple(note.get("in", ())), tuple(note.get("out", ()))),
-                "kernel": ffi.string(lib.pcx_plan_step_kernel(handle, self.index, i)).decode(),
-                "isa": ffi.string(lib.pcx_plan_step_isa(handle, self.index, i)).decode(),
-                "dtype": note.get("dtype", ""),
-                "reason": note.get("reason", ""),
-                "macs": note.get("macs", 0),
-            })  # fmt: skip
-        return rows
-
-
-class _Runner:
-    """A plan with its threads."""
-
-    def __init__(self, plan: Plan, threads: int):
-        session = lib.pcx_session_new(plan.handle, threads)
-        if session == ffi.NULL:
-            raise MemoryError("no memory for a session")
-        self.plan = plan
-        self.session = ffi.gc(session, lib.pcx_session_free)
-        self.programs = [_Program(self.session, plan, i) for i in range(lib.pcx_plan_programs(plan.handle))]
-
-    @property
-    def nbytes(self) -> int:
-        """About the memory that this plan alone takes: activations, and what describes its steps."""
-        arenas = sum(lib.pcx_plan_arena(self.plan.handle, i) for i in range(len(self.programs)))
-        return arenas + 4 * sum(map(len, self.plan.metadata.values()))
-
-
-def _port(port) -> _Port:
-    shape = tuple(port.shape[i] for i in range(port.rank))
-    return _Port(ffi.string(port.name).decode(), numpy_type(BY_CODE[port.dtype].numpy), shape)
-
-
-def _pointer(x: np.ndarray):
-    return ffi.cast("void *", x.__array_interface__["data"][0])
-
-
-class InferenceSession:
+class InferenceSession(SessionMethods):
     """Runs a plan, or a model that is planned for each set of input shapes as it comes.
+
+    A drop-in for ``onnxruntime.InferenceSession``; ``pycompress.ort`` is the module around it. Sessions may be used from
+    many threads, as context managers, and pickled: by path, or with the bytes or the plan that they were made from.
 
     Parameters
     ----------
-    model : path, bytes, onnx.ModelProto or Plan
+    path_or_bytes : path, bytes, onnx.ModelProto or Plan
         A saved plan (*.plan.safetensors), an ONNX model, or a plan in memory.
     sess_options : SessionOptions, optional
+    providers : sequence of str or (str, dict), optional
+        Only ``"CPUExecutionProvider"`` exists; others are passed over with a UserWarning.
+    provider_options : sequence of dict, optional
+        One per provider; none has an effect.
     base_dir : path, optional
         Where external data of a model may be read from.
+    disabled_optimizers, enable_fallback
+        Accepted for likeness with onnxruntime, without effect.
 
     Raises
     ------
     FileNotFoundError, ModelError, PlanError
         If there is no such file, or it is not a model or plan that can be run.
+    TypeError, ValueError
+        If an argument is of the wrong type or value.
+
+    Examples
+    --------
+    >>> session = InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+    >>> (y,) = session.run(None, {"x": x})
     """
 
-    def __init__(self, model, sess_options: SessionOptions | None = None, *, base_dir: str | os.PathLike | None = None):
-        options = sess_options or SessionOptions()
-        threads, budget = options.intra_op_num_threads, options.plan_cache_bytes
-        if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:
-            raise ValueError(f"plan_cache_bytes must be an integer of at least 0, got {budget!r}")
-        if isinstance(threads, bool) or not isinstance(threads, int) or not 0 <= threads <= 1024:
-            raise ValueError(f"intra_op_num_threads must be an integer from 0 to 1024, got {threads!r}")
-        self._threads = threads or get_num_threads()
-        plan = model if isinstance(model, Plan) else _as_plan(model)
-        self._source = (
-            _Fixed(plan, self._threads) if plan is not None else _Planner(model, self._threads, base_dir, budget)
-        )
+    def __init__(
+        self,
+        path_or_bytes,
+        sess_options: SessionOptions | None = None,
+        providers=None,
+        provider_options=None,
+        *,
+        base_dir: str | os.PathLike | None = None,
+        disabled_optimizers=None,
+        enable_fallback=True,
+    ):
+        if sess_options is not None and not isinstance(sess_options, SessionOptions):
+            raise TypeError(f"sess_options must be a SessionOptions, got {type(sess_options).__name__}")
+        check_providers(providers, provider_options)
+        self._options = options = SessionOptions() if sess_options is None else copy.deepcopy(sess_options)
+        if options.optimized_model_filepath:
+            raise ValueError(
+                "optimized_model_filepath: there is no optimized .onnx to write; save a plan with pycompress.compile"
+            )
+        is_path = isinstance(path_or_bytes, (str, os.PathLike))
+        self._made_from = os.path.abspath(path_or_bytes) if is_path else path_or_bytes  # to be pickled
+        base_dir = base_dir if base_dir is not None else options._entries.get(EXTERNAL_FOLDER)
+        self._base_dir = None if base_dir is None else os.path.abspath(base_dir)
+        self._threads = options.intra_op_num_threads or get_num_threads()
+        plan = path_or_bytes if isinstance(path_or_bytes, Plan) else _as_plan(path_or_bytes)
+        if plan is None:
+            budget, sizes = options.plan_cache_bytes, options._dimensions
+            self._source = _Planner(path_or_bytes, self._threads, base_dir, budget, sizes)
+        else:
+            self._source = _Fixed(plan, self._threads)
+        self._profiler = Profiler(options.profile_file_prefix) if options.enable_profiling else None
+        if self._profiler is not None:
+            weakref.finalize(self, self._profiler.end)
+
+    def __reduce__(self):
+        model = self._made_from
+        model = bytes(model) if isinstance(model, memoryview) else model
+        return _unpickled, (model, self._options, self._base_dir)
 
     def get_inputs(self) -> list[NodeArg]:
         """Name, shape and type of each input."""
@@ -165,18 +114,19 @@ class InferenceSession:
         return self._source.labels()
 
     def run(
-        self, output_names, input_feed: Mapping[str, np.ndarray], run_options=None, *, out=None
+        self, output_names, input_feed: Mapping[str, object], run_options: RunOptions | None = None, *, out=None
     ) -> list[np.ndarray]:
         """Compute outputs.
 
         Parameters
         ----------
         output_names : sequence of str or None
-            Which outputs, in this order; None for all.
+            Which outputs, in this order; None or an empty sequence for all.
         input_feed : dict
-            An array per input, of the declared type; copied only where it is not contiguous.
-        run_options : None
-            Accepted for likeness with onnxruntime.
+            An array per input, of the declared type, copied only where it is not contiguous; or an OrtValue, list or
+            number, which is converted if its values fit the type.
+        run_options : RunOptions, optional
+            ``terminate`` is honoured before the run begins.
         out : sequence of arrays, optional
             Where to write the outputs: contiguous, of the right type and shape, overlapping nothing.
 
@@ -187,29 +137,45 @@ class InferenceSession:
         Raises
         ------
         ValueError
-            If a name, type or shape does not fit.
+            If a name, type or shape does not fit (``pycompress.ort.InvalidArgument``).
+        pycompress.ort.Fail
+            If `run_options` says terminate.
+
+        Examples
+        --------
+        >>> (y,) = session.run(["y"], {"x": np.zeros((1, 3, 224, 224), np.float32)})
         """
-        program, arrays = self._source.match(_feed(input_feed))
+        check_run_options(run_options)
+        program, arrays = self._match(input_feed)
         return self._run(program, arrays, output_names, out)
 
-    def _run(self, program: _Program, arrays, output_names, out, seconds=ffi.NULL) -> list[np.ndarray]:
+    def _match(self, input_feed):
+        return self._source.match(as_feed(input_feed))
+
+    def _check_feed(self, input_feed) -> None:
+        check_names(as_feed(input_feed), [port.name for port in self.get_inputs()])
+
+    def _run(self, program: Program, arrays, output_names, out, seconds=ffi.NULL) -> list[np.ndarray]:
         names = [p.name for p in program.outputs]
-        wanted = (
-            names if output_names is None else [output_names] if isinstance(output_names, str) else list(output_names)
-        )
+        wanted = [output_names] if isinstance(output_names, str) else list(output_names or names)
         if unknown := [n for n in wanted if n not in names]:
-            raise ValueError(f"there is no output {unknown[0]!r}; there are {names}")
+            raise InvalidArgument(f"there is no output {unknown[0]!r}; there are {names}")
         given = {} if out is None else dict(zip(wanted, out := list(out)))
         if out is not None and not len(out) == len(wanted) == len(given):
-            raise ValueError(f"out must hold an array for each of {wanted}, all different, got {len(out)}")
+            raise InvalidArgument(f"out must hold an array for each of {wanted}, all different, got {len(out)}")
         outputs = [
             _checked_out(given[p.name], p, arrays) if p.name in given else np.empty(p.shape, p.dtype)
             for p in program.outputs
         ]
         for i, x in enumerate(outputs):
             if any(np.may_share_memory(x, y) for y in outputs[:i]):
-                raise ValueError(f"out: {names[i]!r} overlaps another output")
-        program.run(arrays, outputs, seconds)
+                raise InvalidArgument(f"out: {names[i]!r} overlaps another output")
+        if self._profiler is not None and seconds == ffi.NULL:
+            times, began = np.zeros((program.steps, 2)), time.perf_counter()
+            program.run(arrays, outputs, ffi.from_buffer("double[]", times, require_writable=True))
+            self._profiler.add(program, began, time.perf_counter(), times)
+        else:
+            program.run(arrays, outputs, seconds)
         by_name = dict(zip(names, outputs))
         return [by_name[n] for n in wanted]
 
@@ -217,7 +183,7 @@ class InferenceSession:
         """The rows of ``explain`` with ``seconds``, the median time of each step over `runs` runs."""
         if runs < 1:
             raise ValueError(f"runs must be at least 1, got {runs}")
-        program, arrays = self._source.match(_feed(input_feed))
+        program, arrays = self._match(input_feed)
         times = np.empty((runs, program.steps, 2))
         for row in times:
             self._run(program, arrays, None, None, ffi.from_buffer("double[]", row, require_writable=True))
@@ -236,37 +202,30 @@ class InferenceSession:
         For a session on a model, of the shapes run last, or of `input_feed`.
         """
         if input_feed is not None:
-            return self._source.match(_feed(input_feed))[0].explain()
+            return self._match(input_feed)[0].explain()
         return self._source.current().explain()
 
 
-def _feed(feed) -> dict[str, object]:
-    if not isinstance(feed, Mapping):
-        raise TypeError(f"input_feed must be a dict of arrays by input name, got {type(feed).__name__}")
-    return dict(feed)
-
-
-def _word(dtype: np.dtype) -> str:
-    """A type for messages, its byte order said where it is not the machine's."""
-    return dtype.name if dtype.isnative else f"byte-swapped {dtype.name}"
-
-
-def _checked_out(x, port: _Port, inputs) -> np.ndarray:
+def _checked_out(x, port: Port, inputs) -> np.ndarray:
     if not isinstance(x, np.ndarray) or x.dtype != port.dtype or x.shape != port.shape:
-        got = f"{_word(x.dtype)}{list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
-        raise ValueError(f"out: {port.name!r} must be {port.dtype.name}{list(port.shape)}, got {got}")
+        got = f"{type_name(x.dtype)}{list(x.shape)}" if isinstance(x, np.ndarray) else type(x).__name__
+        raise InvalidArgument(f"out: {port.name!r} must be {port.dtype.name}{list(port.shape)}, got {got}")
     if not x.flags.c_contiguous or not x.flags.writeable or not x.flags.aligned:
-        raise ValueError(f"out: {port.name!r} must be contiguous, aligned and writable")
+        raise InvalidArgument(f"out: {port.name!r} must be contiguous, aligned and writable")
     if any(np.may_share_memory(x, y) for y in inputs):
-        raise ValueError(f"out: {port.name!r} overlaps an input")
+        raise InvalidArgument(f"out: {port.name!r} overlaps an input")
     return x
+
+
+def _unpickled(model, options, base_dir):
+    return InferenceSession(model, options, base_dir=base_dir)
 
 
 def _as_plan(model) -> Plan | None:
     """The plan that `model` is, or None where it is an ONNX model."""
     if isinstance(model, (str, os.PathLike)):
         if not os.path.isfile(model):
-            raise FileNotFoundError(f"no such model: {os.fspath(model)}")
+            raise NoSuchFile(f"no such model: {os.fspath(model)}")
         with open(model, "rb") as file:
             return Plan.load(model) if _is_plan(file.read(9)) else None
     if isinstance(model, (bytes, bytearray, memoryview)):
@@ -279,27 +238,12 @@ def _is_plan(start: bytes) -> bool:
     return len(start) == 9 and start[4:8] == b"\0\0\0\0" and start[8:9] == b"{"
 
 
-def _matched(name: str, x, dtype: np.dtype) -> np.ndarray:
-    """An input as a contiguous, aligned array of its declared type."""
-    x = np.asarray(x)
-    if x.dtype != dtype:
-        raise ValueError(f"input {name!r} must be {dtype.name}, got {_word(x.dtype)}")
-    return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C", copy=True)
-
-
-def _check_names(given, wanted) -> None:
-    if missing := [n for n in wanted if n not in given]:
-        raise ValueError(f"input {missing[0]!r} is missing; the inputs are {list(wanted)}")
-    if unknown := [n for n in given if n not in wanted]:
-        raise ValueError(f"there is no input {unknown[0]!r}; the inputs are {list(wanted)}")
-
-
 class _Fixed:
     """The programs of one plan."""
 
     def __init__(self, plan: Plan, threads: int):
         self.plan = plan
-        self.runner = _Runner(plan, threads)
+        self.runner = Runner(plan, threads)
         self.last = self.runner.programs[0]
 
     def inputs(self):
@@ -314,16 +258,19 @@ class _Fixed:
         for ports in zip(*(getattr(p, side) for p in self.runner.programs)):
             same_rank = len({len(p.shape) for p in ports}) == 1
             shape = [d[0] if len(set(d)) == 1 else None for d in zip(*(p.shape for p in ports))] if same_rank else []
-            merged.append(NodeArg(ports[0].name, shape, _type(ports[0].dtype)))
+            merged.append(NodeArg(ports[0].name, shape, type_word(ports[0].dtype)))
         return merged
 
     def labels(self):
         return self.plan.labels
 
+    def modelmeta(self):
+        return of_plan(self.plan)
+
     def match(self, feed):
         first = self.runner.programs[0]
-        _check_names(feed, [p.name for p in first.inputs])
-        arrays = [_matched(p.name, feed[p.name], p.dtype) for p in first.inputs]
+        check_names(feed, [p.name for p in first.inputs])
+        arrays = [matched(p.name, feed[p.name], p.dtype) for p in first.inputs]
         for program in self.runner.programs:
             if all(x.shape == p.shape for x, p in zip(arrays, program.inputs)):
                 self.last = program
@@ -331,8 +278,8 @@ class _Fixed:
         for i, port in enumerate(first.inputs):
             held = sorted({p.inputs[i].shape for p in self.runner.programs})
             if arrays[i].shape not in held:
-                raise ValueError(f"input {port.name!r}: this plan holds shapes {held}, got {arrays[i].shape}")
-        raise ValueError("no program of this plan has these input shapes together")
+                raise InvalidArgument(f"input {port.name!r}: this plan holds shapes {held}, got {arrays[i].shape}")
+        raise InvalidArgument("no program of this plan has these input shapes together")
 
     def current(self):
         return self.last
@@ -341,7 +288,7 @@ class _Fixed:
 class _Planner:
     """A model, planned for shapes as they come; as many of the most recent plans are kept as `budget` bytes hold."""
 
-    def __init__(self, model, threads: int, base_dir=None, budget: int = PLAN_CACHE_BYTES):
+    def __init__(self, model, threads: int, base_dir=None, budget: int = PLAN_CACHE_BYTES, sizes=None):
         try:
             from . import lower
         except ModuleNotFoundError as error:
@@ -351,18 +298,21 @@ class _Planner:
         import threading
 
         self.threads = threads
+        if sizes and not isinstance(model, (str, bytes, bytearray, memoryview, os.PathLike)):
+            model = copy.deepcopy(model)  # the caller's own stays as it is
         self.model = lower.load(model, base_dir=base_dir)
+        fix_dimensions(self.model.proto, sizes)
         self.declared = lower.declared_inputs(self.model)
         self.values = lower.value_inputs(self.model)
-        self.runners: OrderedDict[tuple, _Runner] = OrderedDict()
+        self.runners: OrderedDict[tuple, Runner] = OrderedDict()
         self.budget = budget
         self.lock = threading.Lock()  # of `runners`: held for a moment only, so that shapes that are known always run
         self.planning = threading.Lock()  # one plan is made at a time: plans share packed weights
-        self.last: _Program | None = None
+        self.last: Program | None = None
 
     def inputs(self):
         return [
-            NodeArg(n, list(shape or ()), _type(numpy_type(NUMPY[dtype])))
+            NodeArg(n, list(shape or ()), type_word(numpy_type(NUMPY[dtype])))
             for n, (dtype, shape) in self.declared.items()
         ]
 
@@ -370,9 +320,12 @@ class _Planner:
         from . import lower
 
         return [
-            NodeArg(name, list(shape or ()), _type(numpy_type(NUMPY[dtype])))
+            NodeArg(name, list(shape or ()), type_word(numpy_type(NUMPY[dtype])))
             for name, (dtype, shape) in lower.declared_outputs(self.model).items()
         ]
+
+    def modelmeta(self):
+        return of_model(self.model.proto)
 
     def labels(self):
         from .compiler import _labels
@@ -382,8 +335,10 @@ class _Planner:
     def match(self, feed):
         from .compiler import forget_unused
 
-        _check_names(feed, list(self.declared))
-        arrays = {n: _matched(n, feed[n], numpy_type(NUMPY[dtype])) for n, (dtype, _) in self.declared.items()}
+        check_names(feed, list(self.declared))
+        arrays = {n: matched(n, feed[n], numpy_type(NUMPY[dtype])) for n, (dtype, _) in self.declared.items()}
+        for n, x in arrays.items():
+            check_shape(n, x.shape, self.declared[n][1])
         values = {n: arrays.pop(n) for n in self.declared if n in self.values}
         key = (tuple(x.shape for x in arrays.values()), tuple((x.shape, x.tobytes()) for x in values.values()))
         runner = self._known(key)
@@ -397,13 +352,13 @@ class _Planner:
         program = self.last = runner.programs[0]
         return program, list(arrays.values())
 
-    def _known(self, key) -> _Runner | None:
+    def _known(self, key) -> Runner | None:
         with self.lock:
             if key in self.runners:
                 self.runners.move_to_end(key)
             return self.runners.get(key)
 
-    def _keep(self, key, runner: _Runner) -> bool:
+    def _keep(self, key, runner: Runner) -> bool:
         """Adds a plan; True where others had to go for it."""
         with self.lock:
             self.runners[key] = runner
@@ -412,10 +367,10 @@ class _Planner:
                 total -= self.runners.popitem(last=False)[1].nbytes
             return len(self.runners) < before
 
-    def _plan(self, shapes, values) -> _Runner:
+    def _plan(self, shapes, values) -> Runner:
         from .compiler import lowered, program_plan
 
-        return _Runner(program_plan(self.model, [lowered(self.model, shapes, values)]), self.threads)
+        return Runner(program_plan(self.model, [lowered(self.model, shapes, values)]), self.threads)
 
     def current(self):
         if self.last is None:

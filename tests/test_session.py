@@ -52,7 +52,15 @@ def test_misuse_is_refused_by_name(how):
     for feed in ([x], None):
         with pytest.raises(TypeError, match="input_feed"):
             s.run(None, feed)
-    for feed in ({}, {"z": x}, {"x": x, "z": x}, {"x": x.astype(">f4")}, {"x": x.tolist()}, {"x": None}, {"x": x[0]}):
+    for feed in (
+        {},
+        {"z": x},
+        {"x": x, "z": x},
+        {"x": x.astype(">f4")},
+        {"x": x[0].tolist()},
+        {"x": None},
+        {"x": x[0]},
+    ):
         with pytest.raises(ValueError, match="input"):
             s.run(None, feed)
     for out in ([], [y, y], [None], [y.astype(">f4")], [y.astype(np.float64)], [y[:1]], [np.asfortranarray(y)], [x]):

@@ -1,0 +1,1 @@
+"""The parts of onnxruntime's Python interface that ``InferenceSession`` and ``pycompress.ort`` share."""

@@ -1,0 +1,83 @@
+"""A plan that is open in C, with its threads: what a session runs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ._pcx import ffi, lib
+from .dtypes import BY_CODE, numpy_type
+from .errors import Fail
+from .plan import Plan
+
+
+class Port(NamedTuple):
+    name: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+class Program:
+    """One program of an open plan, ready to run."""
+
+    def __init__(self, session, plan: Plan, index: int):
+        self.session, self.plan, self.index = session, plan, index
+        handle = plan.handle
+        self.inputs = [_port(lib.pcx_plan_input(handle, index, i)) for i in range(lib.pcx_plan_inputs(handle, index))]
+        self.outputs = [
+            _port(lib.pcx_plan_output(handle, index, i)) for i in range(lib.pcx_plan_outputs(handle, index))
+        ]
+        self.steps = lib.pcx_plan_steps(handle, index)
+
+    def run(self, arrays: list[np.ndarray], outputs: list[np.ndarray], seconds=ffi.NULL) -> None:
+        pointers = [ffi.new("void *[]", [_pointer(x) for x in group] or [ffi.NULL]) for group in (arrays, outputs)]
+        code = lib.pcx_session_run(self.session, self.index, *pointers, seconds)
+        if code == lib.PCX_NO_MEMORY:
+            raise MemoryError("no memory for the activations")
+        if code:
+            raise Fail(f"the run failed with code {code}")
+
+    def explain(self) -> list[dict]:
+        handle, rows = self.plan.handle, []
+        notes = self.plan.notes[self.index] if self.index < len(self.plan.notes) else []
+        for i in range(self.steps):
+            note = notes[i] if i < len(notes) else {}
+            rows.append({
+                "node": note.get("node", ""),
+                "op": note.get("op", ""),
+                "shapes": (tuple(note.get("in", ())), tuple(note.get("out", ()))),
+                "kernel": ffi.string(lib.pcx_plan_step_kernel(handle, self.index, i)).decode(),
+                "isa": ffi.string(lib.pcx_plan_step_isa(handle, self.index, i)).decode(),
+                "dtype": note.get("dtype", ""),
+                "reason": note.get("reason", ""),
+                "macs": note.get("macs", 0),
+            })  # fmt: skip
+        return rows
+
+
+class Runner:
+    """A plan with its threads."""
+
+    def __init__(self, plan: Plan, threads: int):
+        session = lib.pcx_session_new(plan.handle, threads)
+        if session == ffi.NULL:
+            raise MemoryError("no memory for a session")
+        self.plan = plan
+        self.session = ffi.gc(session, lib.pcx_session_free)
+        self.programs = [Program(self.session, plan, i) for i in range(lib.pcx_plan_programs(plan.handle))]
+
+    @property
+    def nbytes(self) -> int:
+        """About the memory that this plan alone takes: activations, and what describes its steps."""
+        arenas = sum(lib.pcx_plan_arena(self.plan.handle, i) for i in range(len(self.programs)))
+        return arenas + 4 * sum(map(len, self.plan.metadata.values()))
+
+
+def _port(port) -> Port:
+    shape = tuple(port.shape[i] for i in range(port.rank))
+    return Port(ffi.string(port.name).decode(), numpy_type(BY_CODE[port.dtype].numpy), shape)
+
+
+def _pointer(x: np.ndarray):
+    return ffi.cast("void *", x.__array_interface__["data"][0])
