@@ -25,6 +25,8 @@ __all__ = [
     "compile",
     "cpu_info",
     "factorize",
+    "get_include",
+    "get_library_dir",
     "get_num_threads",
     "prune",
     "quantize",
@@ -52,6 +54,54 @@ _LAZY = {
     "VerdictWarning": ".compress.verdict",
 }
 _MODULES = ("kernels", "layers", "native", "ort", "zoo")
+
+
+def get_include() -> str:
+    """The folder of the C headers: ``#include <pycompress.h>``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If they are missing: a checkout that was not built.
+
+    Examples
+    --------
+    A program that runs saved plans needs no Python::
+
+        cc app.c $(python -m pycompress --cflags --libs)
+    """
+    return _built("include", "pycompress.h")
+
+
+def get_library_dir() -> str:
+    """The folder of the static library ``libpycompress.a``; it needs ``-lm -pthread`` beside it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is missing: a checkout that was not built.
+
+    Examples
+    --------
+    >>> sorted(os.listdir(pycompress.get_library_dir()))  # doctest: +SKIP
+    ['libpycompress.a']
+    """
+    return _built("lib", "libpycompress.a")
+
+
+def _built(folder: str, file: str) -> str:
+    import os
+
+    found = os.path.join(os.path.dirname(os.path.abspath(__file__)), folder)
+    if not os.path.isfile(os.path.join(found, file)):
+        raise FileNotFoundError(
+            f"{os.path.join(found, file)} is missing: build it with python setup.py build_ext --inplace"
+        )
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})
 
 
 def __getattr__(name: str):

@@ -27,8 +27,8 @@ ffi.set_source(
     '#include "pycompress.h"',
     include_dirs=["csrc"],
     sources=files("*.c"),
-    depends=files("*.h"),
+    depends=[*files("*.h"), "pycompress/_build.py"],
     libraries=["m"],
-    extra_compile_args=["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"],
-    extra_link_args=["-pthread"],
+    extra_compile_args=["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-pthread", "-g0"],
+    extra_link_args=["-pthread", "-Wl,-s"],  # without symbols and debugging tables: a seventh of the size
 )

@@ -17,6 +17,11 @@ from .output import Output
 
 COMMANDS = (demo, info, compress, advise, run, bench, profile, compare, doctor)
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+BUILD_FLAGS = ("--cflags", "--libs")
+ENVIRONMENT = (
+    "Environment: PYCOMPRESS_CPU, the most that kernels may use of the CPU (scalar, avx2, avxvnni, ...; it only lowers); "
+    "PYCOMPRESS_NUM_THREADS, threads of a run where --threads does not say."
+)
 EXTRAS = {"onnx": "onnx", "PIL": "cli"}
 
 
@@ -28,9 +33,16 @@ def parser() -> argparse.ArgumentParser:
         prog="pycompress",
         description="Compress neural networks and run them fast on ordinary CPUs.",
         epilog="`pycompress COMMAND --help` explains a command.  A MODEL is an .onnx file, a plan "
-        "(*.plan.safetensors), or zoo:NAME for a built-in network, as in zoo:mobilenetv2,width=0.5,resolution=128.",
+        "(*.plan.safetensors), or zoo:NAME for a built-in network, as in zoo:mobilenetv2,width=0.5,resolution=128.  "
+        + ENVIRONMENT,
     )
     top.add_argument("--version", action="version", version=f"pycompress {__version__}")
+    top.add_argument(
+        "--cflags", action="store_true", help="print the C compiler's flags for pycompress.h, and nothing else"
+    )
+    top.add_argument(
+        "--libs", action="store_true", help="print the linker's flags for libpycompress.a, and nothing else"
+    )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
     common.add_argument("--quiet", action="store_true", help="no progress on stderr")
@@ -40,9 +52,31 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def build_flags(words: Sequence[str]) -> int:
+    """Print what a C compiler needs to build a program with the C library, as pkg-config does."""
+    import shlex
+
+    import pycompress
+
+    flags: list[str] = []
+    try:
+        if "--cflags" in words:
+            flags += [f"-I{pycompress.get_include()}"]
+        if "--libs" in words:
+            flags += [f"-L{pycompress.get_library_dir()}", "-lpycompress", "-lm", "-pthread"]
+    except FileNotFoundError as error:
+        print(f"pycompress: {error}", file=sys.stderr)
+        return REFUSED
+    print(shlex.join(flags))
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns 0, 1 where a check failed, 2 where the command could not be carried out."""
-    args = parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and set(words) <= set(BUILD_FLAGS):
+        return build_flags(words)
+    args = parser().parse_args(words)
     out = Output(json=args.json, quiet=args.quiet)
     try:
         out.finish(args.execute(args, out))
