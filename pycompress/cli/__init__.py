@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ..errors import PycompressError
 from . import advise, bench, compare, compress, demo, doctor, info, profile, run
-from .output import Output
+from .output import Output, clean
 
 COMMANDS = (demo, info, compress, advise, run, bench, profile, compare, doctor)
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _said(error: Exception) -> str:
     """The error on one line; a package of an extra that is missing, with what to install."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = clean(" ".join(str(error).split())) or type(error).__name__
     if isinstance(error, ModuleNotFoundError) and "pip install" not in text:
         package = (error.name or "").split(".")[0]
         if package in EXTRAS:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import inputs
+from . import images, inputs
 
 HELP = (
     "inputs to calibrate on: .npz (an array per input) or .npy, whose first axis is the sample; "
@@ -15,7 +15,9 @@ HELP = (
 )
 
 
-def samples(text: str, ports: inputs.Ports, count: int, mean=None, std=None) -> Iterator[dict[str, np.ndarray]]:
+def samples(
+    text: str, ports: inputs.Ports, count: int, how: images.Fit = images.PLAIN
+) -> Iterator[dict[str, np.ndarray]]:
     """At most `count` feeds, each of one sample.
 
     Raises
@@ -27,9 +29,9 @@ def samples(text: str, ports: inputs.Ports, count: int, mean=None, std=None) -> 
     """
     path = Path(text)
     if text == "photos" and not path.exists():
-        found = _images(_crops(count, ports), ports, mean, std)
+        found = _crops(count, ports, how)
     elif path.is_dir():
-        found = _folder(path, ports, mean, std)
+        found = _folder(path, ports, how)
     elif path.is_file():
         found = _file(path, ports)
     else:
@@ -44,12 +46,14 @@ def samples(text: str, ports: inputs.Ports, count: int, mean=None, std=None) -> 
         raise ValueError(f"{text}: no .npz, .npy or image to calibrate on")
 
 
-def _folder(path: Path, ports, mean, std) -> Iterator[dict[str, np.ndarray]]:
+def _folder(path: Path, ports, how) -> Iterator[dict[str, np.ndarray]]:
     for file in sorted(p for p in path.iterdir() if p.suffix in (".npz", ".npy")):
         yield from _file(file, ports)
-    if (files := list(inputs.image_files(path))) and len(ports) == 1:
-        height, width = _image_size(ports)
-        yield from _images((inputs.read_image(file, height, width) for file in files), ports, mean, std)
+    files = list(images.files(path))
+    if files and len(ports) != 1:
+        raise ValueError(f"{path}: images fit a model with one input, and this has {', '.join(ports)}")
+    for file in files:
+        yield _image(file, ports, how)
 
 
 def _file(path: Path, ports) -> Iterator[dict[str, np.ndarray]]:
@@ -69,27 +73,24 @@ def _file(path: Path, ports) -> Iterator[dict[str, np.ndarray]]:
         yield {name: x[i : i + 1].astype(ports[name][0], copy=False) for name, x in arrays.items()}
 
 
-def _image_size(ports) -> tuple[int, int]:
-    (name, (dtype, shape)) = next(iter(ports.items()))
-    if len(ports) != 1 or len(shape) != 4 or shape[1] != 3 or dtype != np.float32:
-        raise ValueError(f"images fit a model with one float32[n, 3, height, width] input, not {dict(ports)}")
-    return shape[2], shape[3]
+def _image(file: Path, ports, how: images.Fit) -> dict[str, np.ndarray]:
+    ((name, (dtype, shape)),) = ports.items()
+    return {name: images.as_input(file, name, dtype, shape, how)}
 
 
-def _crops(count: int, ports) -> Iterator[np.ndarray]:
+def _crops(count: int, ports, how: images.Fit) -> Iterator[dict[str, np.ndarray]]:
     from ..zoo import photos
 
-    height, width = _image_size(ports)
-    if height != width:
-        raise ValueError(f"the photos' crops are square; the model wants {height}x{width}")
-    yield from photos.crops(photos.CALIBRATION, count, size=height)
-
-
-def _images(images, ports, mean, std) -> Iterator[dict[str, np.ndarray]]:
-    name = next(iter(ports))
-    if mean is None or std is None:
+    if len(ports) != 1:
+        raise ValueError(f"photos fit a model with one input, and this has {', '.join(ports)}")
+    ((name, (dtype, shape)),) = ports.items()
+    height, width, channels, layout = images.image_port(name, dtype, shape, how.layout)
+    if height != width or channels != 3 or dtype != np.float32:
+        raise ValueError(
+            f"the photos' crops are square, of 3 channels, for float32; the model wants {dtype.name}{list(shape)}"
+        )
+    if how.mean is None or how.std is None:
         raise ValueError("images need --mean and --std: the model sees (image - mean) / std, of 0..255")
-    mean, std = (np.asarray(v, np.float32) for v in (mean, std))
-    for image in images:
-        x = (image.astype(np.float32) - mean) / std
-        yield {name: np.ascontiguousarray(x.transpose(2, 0, 1)[None])}
+    for crop in photos.crops(photos.CALIBRATION, count, size=height):
+        x = (crop.astype(np.float32) - np.asarray(how.mean, np.float32)) / np.asarray(how.std, np.float32)
+        yield {name: np.ascontiguousarray(x[None] if layout == "nhwc" else x.transpose(2, 0, 1)[None])}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import json
 from functools import partial
@@ -11,17 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ModelError
-from . import calibration, models, verdicts
+from ..formats import atomic
+from . import calibration, images, models, verdicts
 from .output import Output, size
 
 STEPS = ("prune", "factorize", "quantize", "recertify", "cast")  # always in this order
 CALIBRATED = ("prune", "factorize", "quantize", "recertify")
 SAMPLES = 64
+DATA = ("calibration", "samples", "mean", "std", "scale", "resize", "crop", "layout")
+PLANNED = ("mean", "std", "scale")  # what a plan that takes images is told besides
 WINDOWS = ("auto", "1", "2", "4", "8")
 RECIPE = (
     "A recipe is a TOML (Python 3.11 or newer) or JSON file with a table for each step, named prune, factorize, "
     "quantize, recertify or cast; they are taken in this order, whatever theirs.  The entries of [quantize] are "
-    "calibration, samples, mean, std and the options of pycompress.quantize; those of [prune], [factorize] and [recertify] likewise; [cast] has dtype and exclude."
+    "calibration, samples, mean, std, scale, resize, crop, layout and the options of pycompress.quantize; those of [prune], [factorize] and [recertify] likewise; [cast] has dtype and exclude."
 )
 
 
@@ -73,10 +75,7 @@ def add(subparsers, common):
     )
     parser.add_argument("--calibration", metavar="DATA", help=calibration.HELP)
     parser.add_argument("--samples", type=models.count, metavar="N", help=f"samples to calibrate on; default {SAMPLES}")
-    parser.add_argument(
-        "--mean", type=numbers, metavar="M[,M,M]", help="of images: the model sees (image - mean) / std"
-    )
-    parser.add_argument("--std", type=numbers, metavar="S[,S,S]", help="of images, in units of 0..255")
+    images.add_options(parser)
     verdicts.add_option(parser)
     parser.add_argument("--labels", type=Path, metavar="FILE", help="class names for a plan, one a line")
     parser.add_argument("--costs", type=Path, metavar="FILE", help="cost table of `advise --save`, to plan by")
@@ -84,33 +83,21 @@ def add(subparsers, common):
     return parser
 
 
-def numbers(text: str) -> tuple[float, ...]:
-    """argparse type of one number or three."""
-    try:
-        values = tuple(float(x) for x in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) not in (1, 3):
-        raise argparse.ArgumentTypeError(f"{text!r} must be one number, or three with commas between")
-    return values
-
-
 def execute(args, out: Output) -> dict:
-    source = models.Source(args.model)
-    if source.proto is None:
-        raise ModelError(f"{args.model}: a plan cannot be compressed; start from the .onnx")
     as_plan = args.out.name.endswith(".plan.safetensors")
     if not as_plan and args.out.suffix != ".onnx":
         raise ValueError(f"{args.out}: OUT must end in .onnx or .plan.safetensors")
-    if not args.out.parent.is_dir():
-        raise FileNotFoundError(f"no such folder: {args.out.parent}")
-    if args.costs and not as_plan:
-        raise ValueError("--costs is for plans: let OUT end in .plan.safetensors")
+    atomic.check(args.out, [args.model, args.recipe, args.calibration, args.labels, args.costs])
+    source = models.Source(args.model)
+    if source.proto is None:
+        raise ModelError(f"{args.model}: a plan cannot be compressed; start from the .onnx")
     steps = read_recipe(args.recipe, args) if args.recipe else flags(args)
-    if not steps and not as_plan:
-        raise ValueError(
-            "nothing to do: ask for --prune, --factorize, --quantize, --recertify or --cast, or give a recipe"
-        )
+    _check(steps, source, args, as_plan)
+    how = _preprocessing(steps, args, out) if as_plan else None
+    plan = None
+    if as_plan:  # before the work: what cannot be planned now cannot be planned afterwards
+        with out.progress("compile"):
+            plan = planned(source.proto, source, args, how)
     proto, said = source.proto, {}
     steps = verdicts.asked(steps, args.min_snr)
     for name, options in steps.items():
@@ -120,10 +107,12 @@ def execute(args, out: Output) -> dict:
             REPORT[name](proto, out)
         said[name] = verdicts.report(proto, out)
     if as_plan:
-        with out.progress("compile"):
-            save_plan(proto, source, args)
+        if steps:
+            with out.progress("compile"):
+                plan = planned(proto, source, args, how)
+        plan.save(args.out)
     else:
-        args.out.write_bytes(proto.SerializeToString())
+        atomic.write(args.out, proto.SerializeToString())
     result = {
         "model": args.model,
         "out": str(args.out),
@@ -134,14 +123,74 @@ def execute(args, out: Output) -> dict:
     }
     before, after = result["bytes_before"], result["bytes_after"]
     done = ", ".join(steps) or "compiled"
-    out.line(f"{args.out}: {done}; {size(before)} to {size(after)}, {before / after:.2f} times smaller")
+    out.line(f"{args.out}: {done}; {size(before)} to {size(after)}, {before / max(after, 1):.2f} times smaller")
     return result
+
+
+def _check(steps: dict[str, dict], source: models.Source, args, as_plan: bool) -> None:
+    """Refuse, before any work, what cannot end and what would do nothing."""
+    if not steps and not as_plan:
+        raise ValueError(
+            "nothing to do: ask for --prune, --factorize, --quantize, --recertify or --cast, or give a recipe"
+        )
+    for name in ("costs", "labels"):
+        if getattr(args, name) and not as_plan:
+            raise ValueError(f"--{name} is for plans: let OUT end in .plan.safetensors")
+    if args.labels:
+        _labels(args.labels)
+    if "recertify" in steps and "quantize" in steps:
+        raise ValueError("recertify is for models that are quantized already; quantize needs no help")
+    kinds = {node.op_type for node in source.proto.graph.node}
+    coded = kinds & {"DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
+    if "recertify" in steps and not coded:
+        raise ModelError(
+            f"{source.text}: nothing to certify: --recertify is for quantized models, and this has no quantized layer"
+        )
+    if coded and (late := [name for name in ("prune", "factorize", "quantize") if name in steps]):
+        raise ModelError(
+            f"{source.text} is quantized already ({min(coded)}): it cannot {late[0]} any more; start from the float model"
+        )
+    for name, options in steps.items():
+        data = options.get("calibration")
+        if name == "quantize" and not isinstance(data, str):
+            raise ValueError(f"{name}: it needs calibration data")
+        if isinstance(data, str) and data != "photos" and not Path(data).exists():
+            raise FileNotFoundError(f"no such calibration data: {data}")
+        if name in CALIBRATED and data is None and (idle := [k for k in ("samples", *images.given(options))
+                                                            if options.get(k) is not None and not (as_plan and k in PLANNED)]):  # fmt: skip
+            raise ValueError(f"{name}: {idle[0]} is for calibration data, and there is none")
+        images.fit(options)
+    if set(steps) - {"cast"} and args.shape:
+        source.ports(dict(args.shape))
+
+
+def _labels(path: Path) -> list[str]:
+    """The class names in a file, one a line; empty lines at its end do not count."""
+    try:
+        names = path.read_text("utf-8").rstrip("\n").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: class names must be UTF-8 text: {error}") from None
+    if not names:
+        raise ValueError(f"{path}: no class names")
+    return names
+
+
+def _preprocessing(steps: dict[str, dict], args, out: Output) -> images.Fit:
+    """How the images of a plan are preprocessed: as the flags say, or else as those of the recipe's calibration."""
+    told = {key: getattr(args, key) for key in PLANNED}
+    if not images.given(told):
+        seen = [{k: options[k] for k in PLANNED if options.get(k) is not None} for options in steps.values()]
+        seen = [x for x in seen if x]
+        if any(x != seen[0] for x in seen):
+            raise ValueError("the steps differ in mean, std or scale: say with --mean and --std what the plan's are")
+        told = seen[0] if seen else told
+    return images.fit(told, out.warn)
 
 
 def flags(args) -> dict[str, dict]:
     """The steps that the flags ask for."""
     steps: dict[str, dict] = {}
-    data = {key: getattr(args, key) for key in ("calibration", "samples", "mean", "std")}
+    data = {key: getattr(args, key) for key in DATA}
     if args.prune is not None:
         steps["prune"] = {**data, "sparsity": args.prune, "pattern": args.pattern, "scope": args.scope}
     elif args.pattern or args.scope:
@@ -164,16 +213,24 @@ def flags(args) -> dict[str, dict]:
         steps["cast"] = {"dtype": args.cast}
     if "quantize" in steps and "recertify" in steps:
         raise ValueError("--recertify is for models that are quantized already; --quantize needs no help")
-    if args.calibration and not steps.keys() & set(CALIBRATED):
-        raise ValueError("--calibration is for --prune, --factorize, --quantize and --recertify")
+    if four["weights"] in (None, 8) and (four["group_size"] is not None or four["rounding"] is not None):
+        raise ValueError("--group-size and --rounding are for --weights 4 or mixed")
+    if args.accumulate and not steps.keys() & {"quantize", "recertify"}:
+        raise ValueError("--accumulate is for --quantize and --recertify")
+    if not steps.keys() & set(CALIBRATED):
+        planned = PLANNED if args.out.name.endswith(".plan.safetensors") else ()
+        if idle := [key for key in DATA if data[key] is not None and key not in planned]:
+            raise ValueError(f"--{idle[0]} is for --prune, --factorize, --quantize and --recertify")
     return checked(steps, "flags")
 
 
 def read_recipe(path: Path, args) -> dict[str, dict]:
     """The steps of a recipe file; relative paths in it are relative to it."""
-    flagged = (args.quantize, args.recertify, args.cast, args.calibration, args.accumulate, args.pattern, args.scope)
-    if any(flagged) or not args.prune is args.factorize is args.rank is None:
-        raise ValueError("give a recipe or flags, not both")
+    # --mean, --std and --scale may say what a plan's images are
+    planned = PLANNED if args.out.name.endswith(".plan.safetensors") else ()
+    for key in (*STEPS, *DATA, "pattern", "scope", "rank", "weights", "group_size", "rounding", "accumulate"):
+        if getattr(args, key) not in (None, False) and key not in planned:
+            raise ValueError(f"give a recipe or flags, not both: --{key.replace('_', '-')} belongs into the recipe")
     text = path.read_text("utf-8")
     if path.suffix == ".toml":
         try:
@@ -212,7 +269,7 @@ def calibrated(name: str, proto, source: models.Source, options: dict, shapes, t
     function = getattr(pycompress, name)
     options = {k: v for k, v in options.items() if v is not None}
     data, count = options.pop("calibration", None), options.pop("samples", SAMPLES)
-    mean, std = options.pop("mean", None), options.pop("std", None)
+    how = images.fit({key: options.pop(key, None) for key in DATA[2:]})
     apart = ("model", "calibration", "base_dir", "progress")  # the last two are not a recipe's business
     known = [n for n in inspect.signature(function).parameters if n not in apart]
     if unknown := set(options) - set(known):
@@ -221,7 +278,7 @@ def calibrated(name: str, proto, source: models.Source, options: dict, shapes, t
         raise ValueError(f"{name}: it needs calibration data")
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"{name}: samples must be an integer of at least 1, got {count!r}")
-    feeds = None if data is None else calibration.samples(data, source.ports(shapes), count, mean, std)
+    feeds = None if data is None else calibration.samples(data, source.ports(shapes), count, how)
     if name == "prune":
         options = {"sparsity": None, **options}
     return function(proto, calibration=feeds, progress=lambda seen: tick(), **options)
@@ -293,17 +350,34 @@ def report_cast(proto, out: Output) -> None:
 REPORT = {"prune": report_pruned, "factorize": report_factorized, "cast": report_cast}
 
 
-def save_plan(proto, source: models.Source, args) -> None:
-    """Compile and write the plan; with mean and std it takes uint8 NHWC images."""
+def planned(proto, source: models.Source, args, how: images.Fit):
+    """The plan of `proto`; with mean or std it takes uint8 NHWC images.
+
+    Raises
+    ------
+    ValueError
+        If the model takes no images, or no output is as long as the list of labels.
+    """
     import pycompress
 
-    shapes = {name: shape for name, (_, shape) in source.ports(dict(args.shape)).items()}
+    ports = source.ports(dict(args.shape))
+    shapes = {name: shape for name, (_, shape) in ports.items()}
     preprocess = None
-    if args.mean is not None or args.std is not None:
-        preprocess = {"mean": args.mean or (0.0,), "std": args.std or (1.0,)}
+    if how.mean is not None or how.std is not None:
+        preprocess = {"mean": how.mean or (0.0,), "std": how.std or (1.0,)}
         if len(shapes) != 1 or len(next(iter(shapes.values()))) != 4:
             raise ValueError("--mean and --std are for a model with one image input")
+        ((name, (dtype, shape)),) = ports.items()
+        if args.layout == "nhwc" or (args.layout is None and shape[1] not in images.MODES and shape[3] in images.MODES):
+            raise ValueError(
+                f"--mean and --std: a plan preprocesses images for float32[n, channels, height, width], and input {name!r} "
+                f"is {dtype.name}{list(shape)}"
+            )
         shapes = {name: (n, h, w, c) for name, (n, c, h, w) in shapes.items()}
-    labels = args.labels.read_text("utf-8").splitlines() if args.labels else None
+    labels = _labels(args.labels) if args.labels else None
     plan = pycompress.compile(proto, input_shapes=shapes, preprocess=preprocess, labels=labels, costs=args.costs)
-    plan.save(args.out)
+    if labels:
+        ends = {p.name: p.shape[-1] for p in pycompress.InferenceSession(plan).get_outputs() if p.shape}
+        if len(labels) not in ends.values():
+            raise ValueError(f"{args.labels}: {len(labels)} class names, and the outputs have {ends} classes")
+    return plan

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
+from . import images
+
 HELP = ".npy file, .npz file of one array per input, or an image; NAME=FILE for one input of several"
 
 Ports = dict[str, tuple[np.dtype, tuple[int, ...]]]
@@ -28,7 +28,7 @@ def random_feed(ports: Ports, seed: int) -> dict[str, np.ndarray]:
     return feed
 
 
-def read_feed(texts: list[str], ports: Ports, margin: float = 0.875) -> dict[str, np.ndarray]:
+def read_feed(texts: list[str], ports: Ports, how: images.Fit = images.PLAIN) -> dict[str, np.ndarray]:
     """The inputs that the files `texts` hold.
 
     Raises
@@ -47,8 +47,10 @@ def read_feed(texts: list[str], ports: Ports, margin: float = 0.875) -> dict[str
             if len(left) != 1 and len(texts) != len(ports):
                 raise ValueError(f"{text}: the inputs are {', '.join(ports)}; write NAME=FILE")
             name = left[0]
+        if name in feed:
+            raise ValueError(f"{text}: input {name!r} is given twice")
         dtype, shape = ports[name]
-        feed[name] = read_npy(path) if path.suffix == ".npy" else _image(path, name, dtype, shape, margin)
+        feed[name] = read_npy(path) if path.suffix == ".npy" else images.as_input(path, name, dtype, shape, how)
     if missing := [n for n in ports if n not in feed]:
         raise ValueError(f"input {missing[0]!r} is missing; the inputs are {', '.join(ports)}")
     return feed
@@ -81,32 +83,4 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 def read_image(path: Path, height: int, width: int, margin: float = 0.875) -> np.ndarray:
     """The middle of an image as uint8 [height, width, 3]: `margin` of the largest part of that shape."""
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("reading images needs Pillow: pip install 'pycompress-engine[cli]'") from None
-    try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image).convert("RGB")  # phones store how they were held
-    except (UnidentifiedImageError, Image.DecompressionBombError):
-        raise ValueError(f"{path}: not an image that can be read, nor .npy, nor .npz") from None
-    except OSError as error:
-        raise ValueError(f"{path}: {error}") from None
-    scale = margin * min(image.height / height, image.width / width)
-    h, w = max(1, round(height * scale)), max(1, round(width * scale))
-    top, left = (image.height - h) // 2, (image.width - w) // 2
-    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, (left, top, left + w, top + h)))
-
-
-def _image(path: Path, name: str, dtype: np.dtype, shape, margin: float) -> np.ndarray:
-    if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or shape[0] != 1:
-        raise ValueError(
-            f"{path}: input {name!r} is {dtype.name}{list(shape)}, and an image fits uint8[1, height, width, 3]; "
-            "a plan that preprocesses (compress MODEL OUT.plan.safetensors --mean ... --std ...) has such an input"
-        )
-    return read_image(path, shape[1], shape[2], margin)[None]
-
-
-def image_files(folder: Path) -> Iterator[Path]:
-    """The images in a folder and those below, in order of their names."""
-    yield from sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGES and p.is_file())
+    return images.read(path, height, width, 3, images.Fit(crop=margin))

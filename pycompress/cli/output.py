@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 
@@ -26,7 +28,11 @@ class Output:
     def line(self, text: str = "") -> None:
         """Print a line, unless the result is asked for as JSON."""
         if not self.json:
-            print(text)
+            print(clean(text))
+
+    def warn(self, text: str) -> None:
+        """Say on stderr what is probably a mistake."""
+        print(f"warning: {clean(text)}", file=sys.stderr)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
         """Print a table; numbers are aligned to the right."""
@@ -42,8 +48,10 @@ class Output:
     @contextmanager
     def progress(self, label: str, total: int | None = None):
         """A bar on stderr where that is a terminal; yields a function to call after each of `total` parts."""
-        if self.quiet or not sys.stderr.isatty():
+        if self.quiet:
             yield lambda: None
+        elif not sys.stderr.isatty():
+            yield _lines_of_progress(label, total)
         elif rich := _rich("progress"):
             bars = [rich.TextColumn("{task.description}"), rich.BarColumn(), rich.TimeElapsedColumn()]
             console = _rich("console").Console(stderr=True)
@@ -74,7 +82,38 @@ def _plain(x):
 def _text(x) -> str:
     if x is None:
         return "-"
-    return f"{x:.4g}" if isinstance(x, float) else str(x)
+    return f"{x:.4g}" if isinstance(x, float) else clean(str(x))
+
+
+def clean(text: str) -> str:
+    """`text` without what steers a terminal: names from files must not be able to.
+
+    Control characters, and those that reverse the direction of writing, are written as escapes; lines stay lines.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c in "\n\t" or _harmless(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _harmless(c: str) -> bool:
+    return unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+EVERY = 10.0  # seconds between two lines of progress where stderr is a file or a pipe
+
+
+def _lines_of_progress(label: str, total: int | None):
+    """A function to call after each part, which prints a line now and then."""
+    done, last = 0, time.monotonic()
+
+    def advance():
+        nonlocal done, last
+        done += 1
+        if time.monotonic() - last >= EVERY:
+            last = time.monotonic()
+            print(f"{clean(label)}: {done}{f' of {total}' if total else ''}", file=sys.stderr, flush=True)
+
+    return advance
 
 
 def _rich(part: str):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 
-from . import inputs, models
+from ..formats import atomic
+from . import images, inputs, models
 from .output import Output
 
 
@@ -14,41 +16,82 @@ def add(subparsers, common):
     parser = subparsers.add_parser(
         "run",
         parents=[common],
-        help="run a model on .npy, .npz or an image",
-        description="Run a model once.  Prints a summary of each output, or the names of the best classes "
+        help="run a model on .npy, .npz or images",
+        description="Run a model once, or once for each of several images or a folder of them.  Prints a summary of each output, or the names of the best classes "
         "where the model has labels.",
     )
     parser.add_argument("model", metavar="MODEL", help=models.HELP)
     parser.add_argument("input", metavar="INPUT", nargs="+", help=inputs.HELP)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the outputs: .npz, or .npy for one output")
     parser.add_argument("--top", type=models.count, default=5, metavar="K", help="classes to print; default 5")
-    parser.add_argument(
-        "--crop", type=float, default=0.875, metavar="C", help="middle part of an image to use; default 0.875"
-    )
+    images.add_options(parser)
     models.add_shape(parser)
     models.add_threads(parser)
     return parser
 
 
 def execute(args, out: Output) -> dict:
-    if not 0 < args.crop <= 1:
-        raise ValueError(f"--crop must be above 0 and at most 1, got {args.crop}")
-    source = models.Source(args.model)
-    feed = inputs.read_feed(args.input, _ports(source, args), args.crop)
-    session = source.session(args.threads)
-    names = [port.name for port in session.get_outputs()]
-    outputs = dict(zip(names, session.run(None, feed)))
     if args.out:
-        save(args.out, outputs)
-    result = {"model": args.model, "outputs": {name: summary(x) for name, x in outputs.items()}}
-    labels = session.labels
-    for name, x in outputs.items():
-        if labels and x.ndim == 2 and x.shape[1] == len(labels):
-            result["outputs"][name]["top"] = [top(row, labels, args.top) for row in x]
-    _print(result, out)
+        atomic.check(args.out, [args.model, *args.input])
+        if args.out.suffix not in (".npz", ".npy"):
+            raise ValueError(f"--out {args.out}: must end in .npz, or .npy for one output")
+    source = models.Source(args.model)
+    how = images.fit(vars(args), out.warn)
+    ports = _ports(source, args)
+    batches = list(_batches(args.input, ports))
+    if images.given(vars(args)) and not any(_is_image(word, ports) for words in batches for word in words):
+        raise ValueError(f"--{images.given(vars(args))[0]} is for images, and there is none among the inputs")
+    if args.out and len(batches) > 1:
+        raise ValueError(f"--out holds the outputs of one run, and here are {len(batches)} images")
+    session = source.session(args.threads)
+    runs = []
+    with out.progress("running", len(batches)) as tick:
+        for words in batches:
+            runs.append(_run(session, words, inputs.read_feed(words, ports, how), args))
+            tick()
+    if args.out:
+        save(args.out, runs[0].pop("arrays"))
+    for run in runs:
+        run.pop("arrays", None)
+    result = {"model": args.model, **({"outputs": runs[0]["outputs"]} if len(runs) == 1 else {"runs": runs})}
+    for run in runs:
+        if len(runs) > 1:
+            out.line(f"\n{run['input']}")
+        _print(run, out)
     if args.out:
         out.line(f"written to {args.out}")
     return result
+
+
+def _is_image(word: str, ports) -> bool:
+    name, equals, rest = word.partition("=")
+    return Path(rest if equals and name in ports else word).suffix.lower() in images.IMAGES
+
+
+def _batches(words: list[str], ports):
+    """The inputs of each run: one run, or one for each image where there are several and the model takes one input."""
+    found = []
+    for word in words:
+        if Path(word).is_dir():
+            inside = [str(p) for p in images.files(Path(word))]
+            if not inside:
+                raise ValueError(f"{word}: no image in this folder")
+            found += inside
+        else:
+            found.append(word)
+    alone = len(ports) == 1 and all(_is_image(word, ports) for word in found)
+    return [[word] for word in found] if alone else [found]
+
+
+def _run(session, words: list[str], feed, args) -> dict:
+    names = [port.name for port in session.get_outputs()]
+    arrays = dict(zip(names, session.run(None, feed)))
+    run = {"input": " ".join(words), "outputs": {name: summary(x) for name, x in arrays.items()}, "arrays": arrays}
+    labels = session.labels
+    for name, x in arrays.items():
+        if labels and x.ndim == 2 and x.shape[1] == len(labels):
+            run["outputs"][name]["top"] = [top(row, labels, args.top) for row in x]
+    return run
 
 
 def _ports(source: models.Source, args) -> inputs.Ports:
@@ -67,10 +110,13 @@ def _ports(source: models.Source, args) -> inputs.Ports:
 
 def save(path: Path, outputs: dict[str, np.ndarray]) -> None:
     """Write outputs as .npz, or a single one as .npy."""
+    file = io.BytesIO()
     if path.suffix == ".npz":
-        np.savez(path, **outputs)
+        np.savez(file, **outputs)
+        atomic.write(path, file.getvalue())
     elif path.suffix == ".npy" and len(outputs) == 1:
-        np.save(path, next(iter(outputs.values())))
+        np.save(file, next(iter(outputs.values())))
+        atomic.write(path, file.getvalue())
     else:
         raise ValueError(
             f"--out {path}: write {len(outputs)} outputs to a .npz file" + " or .npy" * (len(outputs) == 1)

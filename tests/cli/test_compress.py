@@ -167,3 +167,42 @@ def test_cast_halves_the_file_and_runs(files, tmp_path, command):
     x = np.random.default_rng(0).standard_normal((1, 3, 48, 48), np.float32)
     (y,), (expected,) = (pycompress.InferenceSession(p).run(None, {"input": x}) for p in (plan, files / "net.onnx"))
     np.testing.assert_allclose(y, expected, rtol=0, atol=0.05 * abs(expected).max())
+
+
+def test_what_cannot_end_is_refused_before_the_work(files, tmp_path, refused, monkeypatch):
+    def begun(*_):
+        raise AssertionError("a step began")
+
+    monkeypatch.setattr("pycompress.cli.compress.STEP", dict.fromkeys(("prune", "factorize", "quantize"), begun))
+    data = ("--calibration", files / "x.npy")
+    for flag in (("--prune", "0.5"), ("--factorize", "0.9"), ("--quantize", *data)):
+        assert "quantized already" in refused("compress", files / "int8.onnx", tmp_path / "q.onnx", *flag)
+    (tmp_path / "few.txt").write_text("cat\ndog\n")
+    words = (files / "net.onnx", tmp_path / "p.plan.safetensors", "--quantize", *data)
+    assert "2 class names" in refused("compress", *words, "--labels", tmp_path / "few.txt")
+    assert not list(tmp_path.glob("p.*"))
+
+
+def test_out_is_never_what_is_read(files, tmp_path, refused):
+    before = (files / "net.onnx").read_bytes()
+    (tmp_path / "link.onnx").symlink_to(files / "net.onnx")
+    for out in (files / "net.onnx", tmp_path / "link.onnx"):
+        assert "is what is read" in refused("compress", files / "net.onnx", out, "--cast", "float16")
+    assert (files / "net.onnx").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "idle,flags",
+    [
+        ("samples", ("--prune", "0.5", "--samples", "3")),
+        ("mean", ("--prune", "0.5", "--mean", "1")),
+        ("--resize", ("--cast", "float16", "--resize", "pad")),
+        ("--accumulate", ("--cast", "float16", "--accumulate", "4")),
+        ("--labels", ("--cast", "float16", "--labels", __file__)),
+        ("--costs", ("--cast", "float16", "--costs", __file__)),
+        ("--rounding", ("--quantize", "--calibration", "photos", "--rounding", "gptq")),
+        ("--group-size", ("--quantize", "--calibration", "photos", "--group-size", "32")),
+    ],
+)
+def test_a_flag_that_would_do_nothing_is_refused(idle, flags, files, tmp_path, refused):
+    assert idle in refused("compress", files / "net.onnx", tmp_path / "o.onnx", *flags)

@@ -1,0 +1,253 @@
+"""Image files as the pixels that a model wants."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by the channels a model wants
+RESIZE, LAYOUTS = ("crop", "stretch", "pad"), ("nchw", "nhwc")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How an image of any shape becomes one of the model's.
+
+    Attributes
+    ----------
+    resize : str
+        "crop": the largest middle part of the model's proportions; "stretch": all of it, whatever its proportions;
+        "pad": all of it, with black beside.
+    crop : float
+        The share of that part's height and width that is used.
+    layout : str or None
+        "nchw" or "nhwc": where the model has its channels; None: where there are 1, 3 or 4 of them.
+    mean, std : tuple of float, or None
+        The model sees (image - mean) / std, of pixels from 0 to 255.
+    """
+
+    resize: str = "crop"
+    crop: float = 0.875
+    layout: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+PLAIN = Fit()
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of images: ``--mean --std --scale --resize --crop --layout``."""
+    parser.add_argument(
+        "--mean", type=numbers, metavar="M[,M,M]", help="of images: the model sees (image * scale - mean) / std"
+    )
+    parser.add_argument("--std", type=numbers, metavar="S[,S,S]", help="of images; positive")
+    parser.add_argument(
+        "--scale", type=scale, metavar="S", help="of pixels from 0 to 255, as in 1/255; default 1. Where --mean and --std are of 0..1: 1/255"
+    )  # fmt: skip
+    parser.add_argument(
+        "--resize", choices=RESIZE, help="images of other proportions: crop the middle (default), stretch, or pad"
+    )
+    parser.add_argument(
+        "--crop", type=share, metavar="C", help="share of height and width of an image to use; default 0.875"
+    )
+    parser.add_argument("--layout", choices=LAYOUTS, help="of the model's image input; default: where 1, 3 or 4 is")
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """argparse type of one number or several."""
+    try:
+        values = tuple(float(x) for x in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) not in MODES or not np.isfinite(values).all():
+        raise argparse.ArgumentTypeError(f"{text!r} must be one number, or one for each channel with commas between")
+    return values
+
+
+def scale(text: str) -> float:
+    """argparse type of a positive number or a fraction such as 1/255."""
+    above, _, below = text.partition("/")
+    try:
+        value = float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        value = 0.0
+    if not 0 < value < np.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number, as in 1/255")
+    return value
+
+
+def share(text: str) -> float:
+    """argparse type of a number above 0 and at most 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, got {text}")
+    return value
+
+
+def given(options: dict) -> list[str]:
+    """The names of the options of images that are set, of those of `options`."""
+    return [key for key in ("mean", "std", "scale", "resize", "crop", "layout") if options.get(key) is not None]
+
+
+def fit(options: dict, warn=None) -> Fit:
+    """The Fit of mean, std, scale, resize, crop and layout, in `options` as a recipe or the flags give them.
+
+    Raises
+    ------
+    ValueError
+        If a value has no sense.
+    """
+    mean, std = (None if options.get(k) is None else _values(options[k], k) for k in ("mean", "std"))
+    factor = options.get("scale")
+    if factor is not None and not (isinstance(factor, (int, float)) and 0 < factor < np.inf):
+        raise ValueError(f"scale must be a positive number, got {factor!r}")
+    if std is not None and min(std) <= 0:
+        raise ValueError(f"std must be positive, got {', '.join(map(str, std))}")
+    crop, resize, layout = (options.get(k) for k in ("crop", "resize", "layout"))
+    if crop is not None and not (isinstance(crop, (int, float)) and 0 < crop <= 1):
+        raise ValueError(f"crop must be above 0 and at most 1, got {crop!r}")
+    if resize not in (None, *RESIZE) or layout not in (None, *LAYOUTS):
+        raise ValueError(f"resize must be one of {', '.join(RESIZE)}, layout one of {', '.join(LAYOUTS)}")
+    if factor is not None:
+        mean, std = (tuple(v / factor for v in (x or default)) for x, default in ((mean, (0.0,)), (std, (1.0,))))
+    if mean is not None and std is not None and warn and (problem := doubtful(mean, std)):
+        warn(problem)
+    return Fit(resize or "crop", 0.875 if crop is None else float(crop), layout, mean, std)
+
+
+def _values(value, what: str) -> tuple[float, ...]:
+    try:
+        values = tuple(np.atleast_1d(np.asarray(value, np.float64)).tolist())
+    except (TypeError, ValueError):
+        values = ()
+    if len(values) not in MODES or not np.isfinite(values).all():
+        raise ValueError(f"{what} must be one number or one for each channel, got {value!r}")
+    return values
+
+
+def doubtful(mean, std) -> str:
+    """Why `mean` and `std` are hardly meant for pixels from 0 to 255; empty where they may be."""
+    low, high = (0 - max(mean)) / min(std), (255 - min(mean)) / min(std)
+    if max(map(abs, mean)) <= 1 and max(std) <= 1 and high > 100:
+        return (
+            f"mean and std look like those of pixels from 0 to 1, and these are from 0 to 255: the model would see values "
+            f"up to {high:.0f}; add --scale 1/255"
+        )
+    if high - low < 0.05:
+        return f"with this mean and std the model sees values from {low:.3g} to {high:.3g} only"
+    return ""
+
+
+def image_port(name: str, dtype: np.dtype, shape, layout: str | None) -> tuple[int, int, int, str]:
+    """(height, width, channels, layout) of an image input.
+
+    Raises
+    ------
+    ValueError
+        If an image does not fit it.
+    """
+    if len(shape) == 4 and np.dtype(dtype) in (np.uint8, np.float32):
+        for word, at in (("nchw", 1), ("nhwc", 3)):
+            if layout in (None, word) and shape[at] in MODES:
+                height, width = (shape[2], shape[3]) if at == 1 else (shape[1], shape[2])
+                return height, width, shape[at], word
+    raise ValueError(
+        f"input {name!r} is {np.dtype(dtype).name}{list(shape)}; an image fits uint8 or float32[n, channels, height, width] "
+        f"or [n, height, width, channels] of 1, 3 or 4 channels" + (f", --layout {layout}" if layout else "")
+    )
+
+
+def read(path: Path, height: int, width: int, channels: int = 3, how: Fit = PLAIN) -> np.ndarray:
+    """The image in a file as uint8 [height, width, channels], upright as its EXIF orientation says.
+
+    Raises
+    ------
+    ValueError
+        If it is not an image, or damaged; the message names the file.
+    """
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("reading images needs Pillow: pip install 'pycompress-engine[cli]'") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, on palettes with transparency
+            with Image.open(path) as image:
+                image.load()
+                image = _eight_bits(ImageOps.exif_transpose(image), path).convert(MODES[channels])
+    except (UnidentifiedImageError, Image.DecompressionBombError):
+        raise ValueError(f"{path}: not an image that can be read, nor .npy, nor .npz") from None
+    except (OSError, SyntaxError, EOFError, ZeroDivisionError) as error:
+        if isinstance(error, (FileNotFoundError, PermissionError)):
+            raise
+        raise ValueError(f"{path}: a damaged image: {error}") from None
+    pixels = _fitted(image, height, width, how)
+    return pixels.reshape(height, width, channels)
+
+
+def _eight_bits(image, path: Path):
+    """`image`, its range brought to 0..255 where it has more bits; Pillow itself would cut values off at 255."""
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError(f"{path}: an image of floats has no known range: give an .npy file")
+    if image.mode.startswith("I"):
+        wide = np.asarray(image).astype(np.int64)
+        if wide.min() < 0 or wide.max() > 65535:
+            raise ValueError(f"{path}: its values are beyond 16 bits: give an .npy file")
+        return Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+    return image
+
+
+def _fitted(image, height: int, width: int, how: Fit) -> np.ndarray:
+    from PIL import Image
+
+    cubic = Image.Resampling.BICUBIC
+    if how.resize == "crop":
+        factor = how.crop * min(image.height / height, image.width / width)
+        h, w = max(1, round(height * factor)), max(1, round(width * factor))
+    else:
+        h, w = max(1, round(image.height * how.crop)), max(1, round(image.width * how.crop))
+    top, left = (image.height - h) // 2, (image.width - w) // 2
+    box = (left, top, left + w, top + h)
+    if how.resize != "pad":
+        return np.asarray(image.resize((width, height), cubic, box))
+    factor = min(height / h, width / w)
+    size = (max(1, round(w * factor)), max(1, round(h * factor)))
+    page = Image.new(image.mode, (width, height))
+    page.paste(image.resize(size, cubic, box), ((width - size[0]) // 2, (height - size[1]) // 2))
+    return np.asarray(page)
+
+
+def as_input(path: Path, name: str, dtype: np.dtype, shape, how: Fit) -> np.ndarray:
+    """The image in a file as the input `name` takes it, a batch of one."""
+    height, width, channels, layout = image_port(name, dtype, shape, how.layout)
+    if dtype == np.float32 and (how.mean is None or how.std is None):
+        raise ValueError(
+            f"{path}: input {name!r} is {dtype.name}{list(shape)}: images need --mean and --std, or a plan that "
+            "preprocesses (compress MODEL OUT.plan.safetensors --mean ... --std ...)"
+        )
+    if dtype == np.uint8 and not how.mean is how.std is None:
+        raise ValueError(f"input {name!r} takes bytes as they are: --mean, --std and --scale would do nothing")
+    x = read(path, height, width, channels, how)
+    if dtype == np.float32:
+        for what in ("mean", "std"):
+            if len(getattr(how, what)) not in (1, channels):
+                raise ValueError(f"{what} has {len(getattr(how, what))} values, the model's images {channels} channels")
+        x = (x.astype(np.float32) - np.asarray(how.mean, np.float32)) / np.asarray(how.std, np.float32)
+    return np.ascontiguousarray(x[None] if layout == "nhwc" else x.transpose(2, 0, 1)[None])
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """The images in a folder and those below, in order of their names."""
+    yield from sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGES and p.is_file())
