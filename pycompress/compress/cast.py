@@ -77,7 +77,7 @@ def cast(
     check_min_snr(min_snr, calibration is not None)
     model = g.as_model(model, base_dir)
     size = model.ByteSize()
-    model = readable(model, OPSET, keep=("Cast",))  # weights that are half floats already stay so
+    model = readable(model, OPSET, widen=False)  # weights that are half floats already stay so
     fold_batchnorm(model)
     if unknown := exclude - {n.name for n in model.graph.node}:
         raise ValueError(f"exclude: the model has no node {min(unknown)!r}")

@@ -241,7 +241,8 @@ def _find(model, exclude, method: str, named: Mapping, input_shapes, blocked: Ma
             why[node.name] = said
             continue
         w, _, _ = matrix(model, node)
-        found.append((Layer([node], w, 1, bias_of(model, node, len(w))), kind, shapes(node)))
+        layer = Layer([node], w, 1, bias_of(model, node, len(w)), correct=node.op_type != "MatMul")
+        found.append((layer, kind, shapes(node)))
     if missing := set(named) - {layer.name for layer, _, _ in found}:
         raise ValueError(f"rank: node {min(missing)!r} has no constant weights")
     if not found:

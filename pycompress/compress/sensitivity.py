@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from ..session import InferenceSession
+from .calibration.engine import runner
 from .calibration.output_error import float_outputs
 from .calibration.samples import feeds
 from .model import graph as g
@@ -69,7 +69,7 @@ def sensitivity(
         raise ValueError("calibration: no samples")
 
     def answers(of) -> list[np.ndarray]:
-        run = InferenceSession(of).run
+        run = runner(of)
         return [np.concatenate([y.ravel() for y in ys]).astype(float) for ys in zip(*(run(outputs, x) for x in inputs))]
 
     wanted, rows = answers(model), []

@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import ModelError
-from ..session import InferenceSession
+from .calibration.engine import runner
 from .calibration.observe import Statistics, up_to
 from .model import graph as g
 from .model.layers import WEIGHTED
@@ -254,7 +254,7 @@ def snr(wanted: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> float:
 
 
 def _answers(model: onnx.ModelProto, tensors: list[str], feeds) -> list[list[np.ndarray]]:
-    run = InferenceSession(up_to(model, tensors)).run
+    run = runner(up_to(model, tensors))
     return [run(tensors, feed) for feed in feeds]
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from ...session import InferenceSession
 from ..model import graph as g
+from .engine import runner
 from .histogram import Histogram
 from .moments import Moments
 from .samples import Samples
@@ -56,7 +56,7 @@ def observe(
     samples = samples if isinstance(samples, Samples) else Samples(model, samples)
     inputs = {i.name for i in model.graph.input}
     inner = [t for t in tensors if t not in inputs]
-    run = InferenceSession(up_to(model, inner)).run if inner else None
+    run = runner(up_to(model, inner)) if inner else None
     shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
     seen = Statistics({t: Histogram() for t in tensors}, {n.name: Moments(n, shapes[n.input[1]]) for n in weighted})
     rng, count = np.random.default_rng(0), 0

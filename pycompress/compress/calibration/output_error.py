@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from ...session import InferenceSession
 from ..model import graph as g
 from ..model.layers import Layer
 from ..model.matrix import unmatrix
+from .engine import runner
 
 
 class Probe:
@@ -35,7 +35,7 @@ class Probe:
         floats = float_outputs(model)
         g.drop_unused(probe)
         self.model, self.samples = model, samples
-        run = InferenceSession(probe).run
+        run = runner(probe)
         self.answer = lambda values: [run(floats, {**sample, **values}) for sample in samples]
         self.wanted = self.answer(self.values)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from ...session import InferenceSession
 from ..model import graph as g
 from ..model.layers import Layer
+from .engine import runner
 from .moments import Moments
 from .observe import up_to
 
@@ -152,5 +152,5 @@ def _input_of(layer: Layer, model: onnx.ModelProto) -> Callable[[dict], np.ndarr
     name = layer.node.input[0]
     if name in {i.name for i in model.graph.input}:
         return lambda sample: sample[name]
-    run = InferenceSession(up_to(model, [name])).run
+    run = runner(up_to(model, [name]))
     return lambda sample: run(None, sample)[0]

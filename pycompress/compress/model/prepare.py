@@ -35,14 +35,14 @@ def prepare(model: onnx.ModelProto, least: int = 13) -> onnx.ModelProto:
     return model
 
 
-def readable(model: onnx.ModelProto, least: int = 13, keep: tuple[str, ...] = ()) -> onnx.ModelProto:
+def readable(model: onnx.ModelProto, least: int = 13, widen: bool = True) -> onnx.ModelProto:
     """`model`, which may change, at opset `least` or newer, with what follows from constants as initializers.
 
-    `keep`: operators that stay, whatever they read.
+    `widen`: whether Cast of a half float is computed, too.
     """
     check(model)
     model = at_least_opset(model, least)
-    fold_constants(model, keep)
+    fold_constants(model, widen)
     tidy(model)
     return model
 
@@ -80,15 +80,18 @@ def check(model: onnx.ModelProto) -> None:
             kind.ClearField("shape")
 
 
-def fold_constants(model: onnx.ModelProto, keep: tuple[str, ...] = ()) -> None:
-    """Turns what nodes make of constants alone into initializers, as far as they grow little; the operators `keep` stay.
+def fold_constants(model: onnx.ModelProto, widen: bool = True) -> None:
+    """Turns what nodes make of constants alone into initializers, as far as they grow little.
 
-    So weights are seen behind Transpose, Reshape, Cast, the products of weight normalization and the like.
+    So weights are seen behind Transpose, Reshape, Cast, the products of weight normalization and the like. `widen`: as for
+    ``readable``.
     """
     arrays = {t.name: t for t in model.graph.initializer}
     out, version, kept = g.outputs(model), g.opset(model), []
     for node in model.graph.node:
-        able = node.domain in ("", "ai.onnx") and node.op_type not in keep and not out & set(node.output)
+        able = node.domain in ("", "ai.onnx") and not out & set(node.output)
+        if node.op_type == "Cast" and not widen and node.input[0] in arrays:
+            able &= arrays[node.input[0]].data_type not in (TensorProto.FLOAT16, TensorProto.BFLOAT16)
         if node.op_type == "Constant" and able:
             made = [_constant_value(node)]
         elif able and node.op_type in FOLD and node.input and all(n in arrays for n in node.input if n):

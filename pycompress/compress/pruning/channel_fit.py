@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ...session import InferenceSession
 from ..calibration.computable import Computable
+from ..calibration.engine import runner
 from ..calibration.moments import Moments
 from ..calibration.observe import observe, up_to
 from ..calibration.samples import Samples
@@ -122,7 +122,7 @@ class ChannelFit:
         """What `model` makes of the first samples, where its error is measured."""
         if not self.able.ends:
             return []
-        run = InferenceSession(up_to(model, self.able.ends)).run
+        run = runner(up_to(model, self.able.ends))
         return [[np.asarray(y, float) for y in run(self.able.ends, feed)] for feed in self.seen.first]
 
     def refit(self, pruned: onnx.ModelProto, gone: set[int]) -> None:

@@ -18,6 +18,7 @@ POOLS = ("AveragePool", "GlobalAveragePool")
 UNARY = ("Relu", "Clip", "LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Elu", "Softplus", "Gelu", "Swish")
 MOVES = ("MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Identity", "Dropout")
 MOVES += ("Concat", "DepthToSpace", "SpaceToDepth")  # the result has the codes of the input: one grid for both
+SMALLEST = 1e-28  # scale of an activation: its products with those of weights are still normal numbers
 OPERATORS = (*WEIGHTED, *BINARY, *POOLS, *UNARY, *MOVES)
 
 
@@ -110,9 +111,10 @@ class Grid:
 def grid(low: float, high: float, symmetric: bool = False) -> Grid:
     """The grid over [low, high], widened to hold zero."""
     low, high = min(low, 0.0), max(high, 0.0)
+    least = SMALLEST if high > low else 1e-12
     if symmetric and low < 0:
-        return Grid(np.float32(max(-low / 128, high / 127, 1e-12)), 128)
-    scale = np.float32(max((high - low) / 255, 1e-12))
+        return Grid(np.float32(max(-low / 128, high / 127, least)), 128)
+    scale = np.float32(max((high - low) / 255, least))
     return Grid(scale, int(np.clip(np.rint(-low / scale), 0, 255)))
 
 

@@ -65,3 +65,38 @@ def test_few_samples_are_not_believed_and_many_are():
         plain, shrunk = p.second(p.all, True)[0], p.covariance(True)[0]
         assert np.linalg.norm(shrunk - true) < most * np.linalg.norm(plain - true)
         np.testing.assert_allclose(np.trace(shrunk), np.trace(plain), rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e-12, 1.0, 1e12, 1e18, 1e30])
+@pytest.mark.parametrize("k", [6, 4000])
+def test_covariances_of_any_magnitude_are_those_of_magnitude_1(size, k):
+    rng = np.random.default_rng(0)
+    node = onnx.helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
+    x = rng.standard_normal((5, 9, k)) * np.geomspace(1, 1e-3, k) + 3
+    plain, scaled = Moments(node, (10, k)), Moments(node, (10, k))
+    for sample in x:
+        plain.add(sample.astype("f4"), rng)
+        scaled.add((sample * size).astype("f4"), rng)
+    np.testing.assert_allclose(scaled.mean / size, plain.mean, rtol=1e-5)
+    for about_zero in (True, False):
+        factor = np.square(scaled.unit * size / plain.unit)
+        got, wanted = scaled.covariance(about_zero) / factor, plain.covariance(about_zero)
+        np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_samples_that_grow_do_not_overflow_and_small_ones_before_them_are_not_lost():
+    node = onnx.helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
+    p, rng = Moments(node, (1, 2)), np.random.default_rng(0)
+    for size in (1e-20, 1.0, 1e18):
+        p.add((rng.standard_normal((50, 2)) * size).astype("f4"), rng)
+    c = p.covariance(False) / p.unit**2
+    assert np.isfinite(c).all() and 1e34 < c[0, 0, 0] < 1e37
+
+
+def test_a_large_mean_does_not_hide_a_small_variance():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((40, 3)) * 0.01 + np.array([1000, -1000, 0])
+    node = onnx.helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
+    p = Moments(node, (1, 3))
+    p.add(x.astype("f4"), rng)
+    np.testing.assert_allclose(p.all.covariance(None)[0].diagonal(), x.astype("f4").var(0, dtype=float), rtol=1e-3)

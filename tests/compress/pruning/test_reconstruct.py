@@ -45,6 +45,92 @@ def test_the_importance_of_a_weight_is_the_least_cost_of_its_absence():
     np.testing.assert_allclose(p.importance(refit=False), w**2 * h.diagonal())
 
 
+@pytest.mark.parametrize("decades", [0, 3, 6, 12])
+def test_least_squares_is_exact_however_far_variances_lie_apart(decades):
+    rng = np.random.default_rng(0)
+    k, spread = 40, np.logspace(0, -decades / 2, 40)
+    h = (correlated(rng, k, 0.5) + 0.01 * np.eye(k)) * spread * spread[:, None]
+    w, mask = rng.standard_normal((20, k)) / spread, rng.random((20, k)) < 0.4
+    v = least_squares(w, mask, h)
+    best = np.zeros_like(w)
+    for i in range(20):
+        s = np.flatnonzero(mask[i])
+        unit = spread[s]
+        best[i, s] = np.linalg.solve(h[np.ix_(s, s)] / unit / unit[:, None], h[s] @ w[i] / unit) / unit
+    assert (cost(w, v, h) <= cost(w, best, h) * 1.001).all()
+    assert (cost(w, v, h) <= cost(w, np.where(mask, w, 0), h)).all()
+
+
+def test_rows_that_the_fit_does_not_help_stay_as_they_were():
+    rng = np.random.default_rng(0)
+    w, h = rng.standard_normal((4, 12)), correlated(rng, 12).astype(np.float32)
+    mask = rng.random((4, 12)) < 0.5
+    plain, p = np.where(mask, w, 0.0), Problem(w, h, None, np.zeros(12))
+    assert (p.errors(p.fitted(mask, plain)) < p.errors(plain)).all()
+    best = least_squares(w, mask, h)
+    np.testing.assert_array_equal(p.fitted(mask, best), best)
+    broken = Problem(w, np.full((12, 12), np.nan, np.float32), None, np.zeros(12))
+    np.testing.assert_array_equal(broken.fitted(mask, plain), plain)
+
+
+def scaled_chain(size):
+    """Three products whose inputs are of the given size; and samples."""
+    rng = np.random.default_rng(0)
+    a, b, c = (rng.standard_normal(s) for s in ((16, 32), (32, 8), (8, 4)))
+    nodes = [
+        helper.make_node("MatMul", ["input", "a"], ["h"], name="h"),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("MatMul", ["r", "b"], ["i"], name="i"),
+        helper.make_node("Relu", ["i"], ["s"]),
+        helper.make_node("MatMul", ["s", "c"], ["output"], name="o"),
+    ]
+    model = network(nodes, [64, 16], [64, 4], a=a, b=b, c=c)
+    return model, [(np.random.default_rng(i).standard_normal((64, 16)) * size).astype("f4") for i in range(4)]
+
+
+@pytest.mark.filterwarnings("ignore::pycompress.VerdictWarning")
+@pytest.mark.parametrize("size", [1e-12, 1e-6, 1e9, 1e18])
+def test_passes_do_for_inputs_of_any_magnitude_what_they_do_for_those_of_magnitude_1(size):
+    def off(scale):
+        model, data = scaled_chain(scale)
+        wanted, found = answer(model, data[0]).astype(float), []
+        for passed in (
+            prune(model, 0.5, calibration=data, exclude=[]),
+            prune(model, 0.5, calibration=data, exclude=[], reconstruct=False),
+            pycompress.factorize(model, rank={"h": 8, "i": 6}, calibration=data),
+            pycompress.quantize(model, data),
+            pycompress.quantize(model, data, weights=4),
+        ):
+            got = answer(passed, data[0]).astype(float)
+            found.append(np.sqrt(np.square(got - wanted).sum() / np.square(wanted).sum()))
+        return np.array(found)
+
+    np.testing.assert_allclose(off(size), off(1.0), rtol=0.1, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::pycompress.VerdictWarning")
+def test_channels_that_are_almost_dead_do_no_harm():
+    rng = np.random.default_rng(0)
+    sizes = np.logspace(0, -6, 24)
+    nodes = [
+        conv("input", "a", "w"),
+        helper.make_node("Relu", ["a"], ["r"]),
+        conv("r", "b", "v"),
+        helper.make_node("Relu", ["b"], ["s"]),
+        conv("s", "output", "u"),
+    ]
+    w = rng.standard_normal((24, 3, 1, 1)) * sizes[:, None, None, None]
+    v = rng.standard_normal((24, 24, 1, 1)) / sizes[None, :, None, None] ** 0.9
+    model = network(nodes, [1, 3, 8, 8], [1, 4, 8, 8], w=w, v=v, u=rng.standard_normal((4, 24, 1, 1)))
+    data = list(rng.standard_normal((16, 1, 3, 8, 8)).astype("f4"))
+    for options in ({"pattern": "unstructured"}, {"pattern": "1x4"}):
+        fitted = prune(model, 0.5, calibration=data, exclude=["a"], **options)
+        plain = prune(model, 0.5, exclude=["a"], **options)
+        errors = [sum(np.square(answer(p, x) - answer(model, x)).sum() for x in data[7::8]) for p in (fitted, plain)]
+        assert all(np.isfinite(numpy_helper.to_array(t)).all() for t in fitted.graph.initializer)
+        assert errors[0] <= 1.05 * errors[1]
+
+
 def test_re_fitted_weights_answer_better_than_others_and_those_of_data_better_than_the_smallest():
     rng = np.random.default_rng(0)
     mix = rng.standard_normal((24, 24)) * np.geomspace(1, 0.05, 24)
@@ -89,7 +175,8 @@ def test_the_mean_of_the_outputs_stays():
     data = [(rng.standard_normal((1, 16, 4, 4)) + 3).astype("f4") for _ in range(40)]
     for reconstruct in (True, False):
         pruned = prune(model, 0.5, exclude=(), calibration=data, reconstruct=reconstruct)
-        off = np.mean([answer(pruned, x) - answer(model, x) for x in data], (0, 1, 3, 4))
+        seen = [x for i, x in enumerate(data) if i % 8 != 7]  # the others are held back
+        off = np.mean([answer(pruned, x) - answer(model, x) for x in seen], (0, 1, 3, 4))
         assert np.abs(off).max() < 1e-3
 
 

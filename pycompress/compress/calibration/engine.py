@@ -1,0 +1,44 @@
+"""Models as the passes run them: planned once for each shape, without a search for sparse kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import onnx
+
+from ... import lower as lowering
+from ...compiler import compile as planned
+from ...session import InferenceSession
+
+Run = Callable[[list[str] | None, Mapping[str, np.ndarray]], list[np.ndarray]]
+
+RECENT = 4  # shapes whose plans are kept
+
+
+def runner(model: onnx.ModelProto) -> Run:
+    """A function of output names, or None for all, and inputs.
+
+    A pass plans a network many times, pruned a little further each time: which kernel is the fastest for its zeros is not
+    worth a search then.
+
+    Raises
+    ------
+    ModelError
+        The engine does not load the model; when called, does not plan it.
+    """
+    loaded = lowering.load(model)
+    if lowering.value_inputs(loaded):  # their values belong to the plan
+        return InferenceSession(model).run
+    sessions: dict[tuple, InferenceSession] = {}
+
+    def run(names: list[str] | None, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        key = tuple((name, x.shape) for name, x in feed.items())
+        if key not in sessions:
+            plan = planned(loaded, input_shapes={name: x.shape for name, x in feed.items()}, sparse=False)
+            if len(sessions) == RECENT:
+                del sessions[next(iter(sessions))]
+            sessions[key] = InferenceSession(plan)
+        return sessions[key].run(names, dict(feed))
+
+    return run
