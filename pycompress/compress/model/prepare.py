@@ -109,7 +109,7 @@ def fold_constants(model: onnx.ModelProto, keep: tuple[str, ...] = ()) -> None:
 
 def _folded(node: onnx.NodeProto, given: list[onnx.TensorProto | None], version: int) -> list[onnx.TensorProto | None]:
     """What `node` makes of constants; [None] where the engine does not compute it, or it would grow too much."""
-    ctx = SimpleNamespace(model=SimpleNamespace(limits=LoadLimits()))
+    ctx = SimpleNamespace(model=SimpleNamespace(limits=LoadLimits()), folded=0)
     try:
         arrays = [None if t is None else numpy_helper.to_array(t) for t in given]
         made = fold(ctx, Node(node, [None if x is None else Value.constant(x) for x in arrays], version))
