@@ -11,6 +11,7 @@ from ..dtypes import WORD
 from ..errors import ModelError
 from ..formats.onnx_model import dense, to_array
 from .node import Node
+from .reference import OPERATORS, referred
 from .values import HALVES, Value, root
 
 # Inputs that must be known when planning, by operator: shapes, axes, pads, bounds, indices.
@@ -24,6 +25,7 @@ PLAN_TIME = {
             "Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")},
         "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2), "QLinearConv": (1, 2, 4, 5, 6, 7),
         "QLinearMatMul": (1, 2, 4, 5, 6, 7), "ConvInteger": (2, 3), "MatMulInteger": (2, 3),
+        "If": (0,),
     }.items()
 }  # fmt: skip
 
@@ -45,6 +47,8 @@ def fold(ctx, node: Node) -> list[Value] | None:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
         node.refuse(f"cannot be computed while planning: {error}")
+    if out is None:
+        return None
     out = [np.asarray(x) for x in (out if isinstance(out, list) else [out])]
     for x in out:
         if x.size > ctx.model.limits.elements:
@@ -302,7 +306,7 @@ FOLD = {
     "Exp": _one(np.exp), "Log": _one(np.log), "Sign": _one(np.sign), "Reciprocal": _one(np.reciprocal),
     "Floor": _one(np.floor), "Ceil": _one(np.ceil), "Neg": _one(np.negative), "Abs": _one(np.abs), "Sqrt": _one(np.sqrt),
     "ReduceProd": _reduce(np.prod), "ReduceSum": _reduce(np.sum), "ReduceMax": _reduce(np.max), "ReduceMin": _reduce(np.min),
-    "ReduceMean": _reduce(np.mean), "ReduceL2": _reduce(lambda x, **how: np.sqrt(np.sum(x * x, **how))),
+    **dict.fromkeys(OPERATORS, referred), "ReduceMean": _reduce(np.mean), "ReduceL2": _reduce(lambda x, **how: np.sqrt(np.sum(x * x, **how))),
 }  # fmt: skip
 
 
