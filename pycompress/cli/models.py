@@ -42,7 +42,10 @@ class Source:
         if start[4:9] == b"\0\0\0\0{":  # a safetensors file: a 64-bit length, then a JSON object
             self.plan = Plan.load(self.path)
         else:
-            self.proto = _lower().load(self.path).proto
+            _lower()
+            from ..formats.onnx_model import self_contained
+
+            self.proto = self_contained(self.path)  # other engines and passes know no folder of its external data
 
     @cached_property
     def nbytes(self) -> int:

@@ -26,10 +26,12 @@ class LoadLimits:
     nodes: int = 100_000
     initializers: int = 100_000
     rank: int = 8
-    rows: int = 2**24  # that are listed one by one, by a resize, say
+    rows: int = 2**22  # that are listed one by one, by a resize, say
+    steps: int = 2**14  # kernel calls of one plan: planning takes about a millisecond for each
     elements: int = 2**31
     name_bytes: int = 4096
-    folded_bytes: int = 2**30
+    folded_bytes: int = 2**30  # of one constant that is computed while planning
+    folded_total_bytes: int = 8 * 2**30  # of all of them together
     arena_bytes: int = 8 * 2**30
     external_bytes: int = 8 * 2**30  # of all files that hold tensors
 

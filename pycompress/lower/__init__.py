@@ -12,6 +12,7 @@ from onnx import helper
 from ..dtypes import NUMPY, WORD
 from ..errors import ModelError
 from ..formats.onnx_model import LoadLimits, Model, load
+from ..formats.onnx_structure import all_nodes
 from . import (  # noqa: F401
     activation,
     arithmetic,
@@ -99,11 +100,11 @@ def _dimension(d) -> int | str | None:
 
 
 def value_inputs(model: Model) -> set[str]:
-    """Graph inputs that the ONNX schema names as shapes, axes, pads or bounds: plans are keyed by their value."""
+    """Graph inputs that say shapes, axes, pads, bounds or which branch to take: plans are keyed by their value."""
     given = {p.name for p in model.graph.input} - set(model.constants)
     return {
         node.input[i]
-        for node in model.graph.node
+        for node in all_nodes(model.graph)
         for i in PLAN_TIME.get((node.domain, node.op_type), ())
         if i < len(node.input) and node.input[i] in given
     }

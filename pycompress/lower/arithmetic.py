@@ -28,12 +28,17 @@ def several(ctx: Lowering, node: Node) -> Value:
     op = {"Min": MIN, "Max": MAX}.get(node.op, ADD)
     if node.op in ("Min", "Max") and (bounded := _bounded_codes(ctx, node)) is not None:
         return bounded
+    kind = node.input(0).dtype
+    if codes := node.op in ("Min", "Max") and kind in ("u8", "i8"):  # float32 holds them exactly
+        if any(v is None or v.dtype != kind for v in node.inputs):
+            node.refuse(f"works on values of one type, got {[None if v is None else v.dtype for v in node.inputs]}")
+        node = node.become(node.op, [cast(ctx, v, "f32") for v in node.inputs])
     total = ctx.f32(node.input(0))
     for i in range(1, len(node.inputs)):
         total = ctx.binary(total, ctx.f32(node.input(i)), op)
     if node.op == "Mean" and len(node.inputs) > 1:
         total = ctx.binary(total, np.float32(len(node.inputs)).reshape(()), DIV)
-    return ctx.value(total)
+    return cast(ctx, ctx.value(total), kind) if codes else ctx.value(total)
 
 
 def _bounded_codes(ctx: Lowering, node: Node) -> Value | None:

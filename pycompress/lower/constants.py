@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from onnx import helper
 
@@ -9,7 +11,8 @@ from ..dtypes import WORD
 from ..errors import ModelError
 from ..formats.onnx_model import dense, to_array
 from .node import Node
-from .values import HALVES, Value
+from .reference import OPERATORS, referred
+from .values import HALVES, Value, root
 
 # Inputs that must be known when planning, by operator: shapes, axes, pads, bounds, indices.
 PLAN_TIME = {
@@ -22,6 +25,7 @@ PLAN_TIME = {
             "Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")},
         "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2), "QLinearConv": (1, 2, 4, 5, 6, 7),
         "QLinearMatMul": (1, 2, 4, 5, 6, 7), "ConvInteger": (2, 3), "MatMulInteger": (2, 3),
+        "If": (0,),
     }.items()
 }  # fmt: skip
 
@@ -35,36 +39,62 @@ def fold(ctx, node: Node) -> list[Value] | None:
         return None
     if node.inputs and node.inputs[0] is None:
         node.refuse("input 0 is missing")
-    _fits(ctx, node)
     try:
+        fits(ctx, node, *_size(node))
         with np.errstate(all="ignore"):
             out = function(node, *node.inputs)
     except ModelError:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError) as error:
         node.refuse(f"cannot be computed while planning: {error}")
+    if out is None:
+        return None
     out = [np.asarray(x) for x in (out if isinstance(out, list) else [out])]
     for x in out:
-        held = x.size if 0 not in x.strides else max(1, int(np.prod([d for d, s in zip(x.shape, x.strides) if s])))
-        if held * x.itemsize > ctx.model.limits.folded_bytes or x.size > ctx.model.limits.elements:
+        if x.size > ctx.model.limits.elements:
             node.refuse(f"makes a constant of shape {x.shape}, beyond the limits")
         if x.dtype.name not in WORD:
             node.refuse(f"makes a constant of type {x.dtype.name}, which is not supported")
+        if not any(root(x) is root(v.data) for v in node.inputs if v is not None and v.data is not None):
+            ctx.folded += root(x).nbytes
     return [Value.constant(x) for x in out]
 
 
-def _fits(ctx, node: Node) -> None:
-    """Refuse what would make large arrays of small ones: a fill is one element in memory until it is touched."""
-    if node.op in LAZY:
-        return
-    count = max((v.size for v in node.inputs if v is not None), default=0)
-    if len(node.inputs) <= 3:
-        try:
-            count = max(count, int(np.prod(np.broadcast_shapes(*(v.shape for v in node.inputs if v)), dtype=object)))
-        except ValueError:
-            pass  # not an operator that broadcasts, or refused by numpy
-    if count * 8 > ctx.model.limits.folded_bytes:
+def fits(ctx, node: Node, count: int, itemsize: int) -> None:
+    """Refuse a constant of `count` elements where it is beyond the limits, by itself or with those computed before."""
+    limits = ctx.model.limits
+    if count * itemsize > min(limits.folded_bytes, limits.folded_total_bytes - ctx.folded):
         node.refuse(f"makes a constant of {count} elements, beyond the limits")
+
+
+def _size(node: Node) -> tuple[int, int]:
+    """(how many elements `node` will make in memory, the bytes of each), from its inputs alone; never too few."""
+    known = [v for v in node.inputs if v is not None]
+    count = max((v.size for v in known), default=0)
+    itemsize = max((v.data.itemsize for v in known if v.data is not None), default=8)
+    if node.op in LAZY:  # views; but what repeats in memory is written out where another shape cannot be a view
+        x = node.inputs[0].data if node.op == "Reshape" else None
+        return (x.size, x.itemsize) if x is not None and 0 in x.strides and not _uniform(x) else (0, 1)
+    if node.op == "NonZero":
+        return max(1, known[0].data.ndim) * int(np.count_nonzero(known[0].data)), 8
+    if node.op == "Concat":
+        return sum(v.size for v in known), itemsize
+    if node.op == "Tile":
+        return count * math.prod(max(0, int(r)) for r in known[1].data.reshape(-1).tolist()), itemsize
+    if node.op == "Gather" and len(known) == 2 and known[0].size:
+        return known[1].size * (known[0].size // known[0].shape[node.int("axis", 0)]), itemsize
+    if node.op == "Range":
+        return 2**24, 1  # bounded by itself
+    try:
+        count = max(count, math.prod(np.broadcast_shapes(*(v.shape for v in known))))
+    except ValueError:
+        pass  # not an operator that broadcasts, or refused by numpy
+    return count, 8 if node.op == "Cast" else itemsize
+
+
+def _uniform(x: np.ndarray) -> bool:
+    """Whether `x` is one element, repeated without taking memory."""
+    return all(s == 0 or d == 1 for s, d in zip(x.strides, x.shape))
 
 
 def _constant(node: Node):
@@ -163,7 +193,7 @@ def _reshape(node: Node, x, shape):
     dims = [x.shape[i] if d == 0 and not keep_zero else int(d) for i, d in enumerate(shape.data.tolist())]
     if x.data.size and 0 in x.data.strides:  # a lazy fill stays lazy
         flat = np.broadcast_to(x.data.reshape(-1)[:1] if x.data.ndim < 2 else x.data[(0,) * x.data.ndim], x.data.size)
-        if all(s == 0 or d == 1 for s, d in zip(x.data.strides, x.data.shape)):
+        if _uniform(x.data):
             return np.broadcast_to(flat[0], np.empty(x.data.size, np.bool_).reshape(dims).shape)
     return x.data.reshape(dims)
 
@@ -276,7 +306,7 @@ FOLD = {
     "Exp": _one(np.exp), "Log": _one(np.log), "Sign": _one(np.sign), "Reciprocal": _one(np.reciprocal),
     "Floor": _one(np.floor), "Ceil": _one(np.ceil), "Neg": _one(np.negative), "Abs": _one(np.abs), "Sqrt": _one(np.sqrt),
     "ReduceProd": _reduce(np.prod), "ReduceSum": _reduce(np.sum), "ReduceMax": _reduce(np.max), "ReduceMin": _reduce(np.min),
-    "ReduceMean": _reduce(np.mean), "ReduceL2": _reduce(lambda x, **how: np.sqrt(np.sum(x * x, **how))),
+    **dict.fromkeys(OPERATORS, referred), "ReduceMean": _reduce(np.mean), "ReduceL2": _reduce(lambda x, **how: np.sqrt(np.sum(x * x, **how))),
 }  # fmt: skip
 
 

@@ -46,12 +46,15 @@ class Lowering:
         self.in_float: dict[str, str] = {}  # why weights of integers are not used as such, by node
         self._floats: dict[int, np.ndarray] = {}
         self._bytes = 0
+        self.folded = 0  # bytes of the constants computed so far
 
     # ---- steps and memory ----
 
     def step(self, kernel: str, *, reason: str = "", **args) -> None:
         """Append one kernel call on behalf of the current node."""
         node = self.node
+        if len(self.steps) >= self.model.limits.steps:
+            raise ModelError(f"{self.where()}: the plan would have more than {self.model.limits.steps} steps")
         self.steps.append(Step(kernel, args, node.name if node else "", node.op if node else "", reason))
 
     def new(self, shape, dtype: str = "f32", like: np.ndarray | None = None) -> np.ndarray:
@@ -282,7 +285,7 @@ def together(arrays: list[np.ndarray], keep_last: bool = False):
     """Arrays of one shape, dimensions sorted as the last array's and merged, as six dimensions each.
 
     With `keep_last` the last dimension stays innermost and stands beside the six.  What does not
-    fit into six dimensions is cut into several sets.
+    fit into six dimensions is cut into several sets, along the shortest dimensions: that makes the fewest.
     """
     shape = arrays[-1].shape
     if 0 in shape:
@@ -298,8 +301,9 @@ def together(arrays: list[np.ndarray], keep_last: bool = False):
             extent *= merged.pop()[0]
         merged.append((extent, strides))
     tail = [merged.pop()] if keep_last else []
-    outer = merged[: max(0, len(merged) - DIMS)]
-    inner = [(1, [0] * len(arrays))] * (DIMS - len(merged)) + merged[len(outer) :]
+    shortest = sorted(range(len(merged)), key=lambda i: merged[i][0])[: max(0, len(merged) - DIMS)]
+    outer = [merged[i] for i in shortest]
+    inner = [(1, [0] * len(arrays))] * (DIMS - len(merged)) + [d for i, d in enumerate(merged) if i not in shortest]
     inner += tail
     for index in np.ndindex(*(e for e, _ in outer)):
         parts = []

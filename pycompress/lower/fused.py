@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .activation import UNARY, WITH_PARAMETERS
 from .arithmetic import ADD, MUL
 from .context import ACT, Lowering
 from .microsoft import as_float
@@ -16,6 +17,8 @@ from .values import Value
 ACTIVATIONS = {
     "Relu": (ACT["relu"], 0), "Sigmoid": (ACT["sigmoid"], 0), "Tanh": (ACT["tanh"], 0), "LeakyRelu": (ACT["leaky"], 1),
     "Clip": (ACT["clip"], 2), "HardSigmoid": (ACT["hardsigmoid"], 2), "HardSwish": (ACT["hardswish"], 0),
+    "Softplus": (UNARY["Softplus"], 0), "Softsign": (UNARY["Softsign"], 0), "Elu": (WITH_PARAMETERS["Elu"][0], 1),
+    "Selu": (WITH_PARAMETERS["Selu"][0], 2), "ThresholdedRelu": (WITH_PARAMETERS["ThresholdedRelu"][0], 1),
 }  # fmt: skip
 GELU, GELU_TANH, SWISH = 19, 20, 29  # as in kernels/unary.py
 
@@ -52,21 +55,27 @@ def fused_gemm(ctx: Lowering, node: Node) -> Value:
     return activated(ctx, node, ctx.f32(y), params)
 
 
-@operator("FusedMatMul", domain=MICROSOFT)
+@operator("FusedMatMul", "TransposeMatMul", domain=MICROSOFT)
 def fused_matmul(ctx: Lowering, node: Node) -> Value:
-    for name in ("transBatchA", "transBatchB"):
-        node.int(name, 0, allowed=(0,))
-    a, b = node.input(0, "A"), node.input(1, "B")
-    for name, x in (("transA", a), ("transB", b)):
-        if node.int(name, 0) and len(x.shape) < 2:
-            node.refuse(f"needs at least two dimensions, got {x.shape}", name)
-    a, b = (
-        Value(x.dtype, (y := ctx.f32(x).swapaxes(-1, -2)).shape, y, x.runtime) if node.int(name, 0) else x
-        for name, x in (("transA", a), ("transB", b))
-    )
-    y = ctx.f32(as_float(ctx, node, "MatMul", [a, b], without=("alpha", "transA", "transB")))
+    a, b = (_turned(ctx, node, node.input(i, side), side) for i, side in enumerate("AB"))
+    own = ("alpha", "transA", "transB", "transBatchA", "transBatchB")
+    y = ctx.f32(as_float(ctx, node, "MatMul", [a, b], without=own))
     alpha = np.float32(node.float("alpha", 1.0))
     return ctx.value(y if alpha == 1 else ctx.binary(y, np.full((1,) * y.ndim, alpha, np.float32), MUL))
+
+
+def _turned(ctx: Lowering, node: Node, x: Value, side: str) -> Value:
+    """The factor `x` as MatMul takes it: the first axis behind the batch, the last two the other way round."""
+    for name, least, turn in (
+        (f"transBatch{side}", 3, lambda v: np.moveaxis(v, 0, -2)),
+        (f"trans{side}", 2, lambda v: v.swapaxes(-1, -2)),
+    ):
+        if node.int(name, 0):
+            if len(x.shape) < least:
+                node.refuse(f"needs at least {least} dimensions, got {x.shape}", name)
+            data = turn(ctx.f32(x))
+            x = Value(x.dtype, data.shape, data, x.runtime)
+    return x
 
 
 @operator("Gelu", "BiasGelu", "FastGelu", "QuickGelu", domain=MICROSOFT)

@@ -9,7 +9,7 @@ import numpy as np
 from .constants import PLAN_TIME
 from .context import Lowering
 from .node import Node
-from .qlinear import dequantized, quantized, sum_bias
+from .qlinear import dequantized, quantized, sum_bias, weights
 from .registry import MICROSOFT, OPERATORS, operator
 from .values import Value
 
@@ -63,11 +63,11 @@ def concat(ctx: Lowering, node: Node) -> Value:
 @operator("QGemm", domain=MICROSOFT)
 def qgemm(ctx: Lowering, node: Node) -> Value:
     a = dequantized(ctx, node, 0)
-    b = dequantized(ctx, node, 3, axis=0 if node.int("transB", 0) else 1)
+    b, given = weights(ctx, node, 3, axis=0 if node.int("transB", 0) else 1)
     alpha = np.float32(node.float("alpha", 1.0))
     if alpha <= 0:
         node.refuse(f"= {alpha} must be positive", "alpha")
     q = b.quant
     b = replace(b, quant=replace(q, scale=q.scale * alpha))
-    y = as_float(ctx, node, "Gemm", [a, b, sum_bias(node, 6, a, b)], without=("alpha",))
+    y = as_float(ctx, node, "Gemm", [a, b, sum_bias(node, 6, a, b, given)], without=("alpha",))
     return quantized(ctx, node, y, 7) if node.optional(7) is not None else y

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..dtypes import WORD
-from .constants import slice_parts, slice_rows
+from .constants import fits, slice_parts, slice_rows
 from .context import Lowering
 from .emit import dense, moved, pick, stored, to_shape
 from .node import Node
@@ -255,6 +255,7 @@ def tile(ctx: Lowering, node: Node) -> Value:
 
     def tiled(data: np.ndarray) -> np.ndarray:
         if not ctx.is_runtime(data):
+            fits(ctx, node, int(np.prod(shape, dtype=object)), data.itemsize)
             return np.tile(data, repeats)
         out = ctx.new(shape, WORD[data.dtype.name], like=data)
         lone = data.reshape([n for d in x.shape for n in (1, d)])

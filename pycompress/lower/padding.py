@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..dtypes import WORD
+from .constants import fits
 from .context import Lowering, axis_shape
 from .emit import fill, moved, pick
 from .node import Node
@@ -61,6 +62,7 @@ def pad(ctx: Lowering, node: Node) -> Value:
             return data
         inside = tuple(slice(max(0, b), max(0, b) + d) for b, d in zip(before, data.shape))
         if not ctx.is_runtime(data):
+            fits(ctx, node, int(np.prod(shape, dtype=object)), data.itemsize)
             out = np.full(shape, value, data.dtype)
             out[inside] = data
             return out

@@ -13,7 +13,7 @@ from .context import Lowering
 from .emit import cast
 from .integer import LARGEST_K, integer_conv, integer_tail
 from .node import Node
-from .quantize_linear import codes, grid, requantize
+from .quantize_linear import alive, codes, grid, requantize
 from .registry import operator
 from .values import Quant, Value
 
@@ -24,6 +24,16 @@ def dequantized(ctx: Lowering, node: Node, index: int, axis: int | None = None) 
     """The float value of the 8-bit codes that a node takes as inputs `index` to `index + 2`."""
     x = eight_bits(node, index)
     return codes(ctx, x, grid(ctx, node, x.shape, x.dtype, index + 1, axis))
+
+
+def weights(ctx: Lowering, node: Node, index: int, axis: int) -> tuple[Value, np.ndarray]:
+    """As ``dequantized``, for weights, some of whose scales may be 0; and the scales as the file has them."""
+    x = eight_bits(node, index)
+    g = grid(ctx, node, x.shape, x.dtype, index + 1, axis, dead=not x.runtime)
+    given = g.scale
+    if (given == 0).any():
+        x, g = alive(x, g)
+    return codes(ctx, x, g), given
 
 
 def eight_bits(node: Node, index: int) -> Value:
@@ -43,27 +53,31 @@ def quantized(ctx: Lowering, node: Node, y: Value, first: int, default: str | No
     return requantize(ctx, y, dtype, grid(ctx, node, y.shape, dtype, first))
 
 
-def sum_bias(node: Node, index: int, x: Value, w: Value) -> Value | None:
-    """An int32 bias in units of the product of the scales of x and w."""
+def sum_bias(node: Node, index: int, x: Value, w: Value, given: np.ndarray) -> Value | None:
+    """An int32 bias in units of the product of the scales of x and w; `given` are the latter as the file has them."""
     bias = node.optional(index)
     if bias is None:
         return None
     if bias.dtype != "i32":
         node.refuse(f"input {index}, the bias, must be i32, got {bias.dtype}")
+    if (given == 0).any():
+        if bias.runtime:
+            node.refuse(f"input {index}, the bias, must be known when planning where a scale is 0")
+        bias = Value.constant(np.where(given == 0, 0, bias.data).astype(np.int32))
     scale = (x.quant.scale.astype(np.float64) * w.quant.scale).astype(np.float32)
     return Value("f32", bias.shape, None, bias.runtime, Quant(bias, scale, np.zeros(scale.size, np.int32)))
 
 
 @operator("QLinearConv")
 def qlinear_conv(ctx: Lowering, node: Node) -> Value:
-    x, w = dequantized(ctx, node, 0), dequantized(ctx, node, 3, axis=0)
-    y = convolution.conv(ctx, node.become("Conv", [x, w, sum_bias(node, 8, x, w)]))
+    x, (w, given) = dequantized(ctx, node, 0), weights(ctx, node, 3, axis=0)
+    y = convolution.conv(ctx, node.become("Conv", [x, w, sum_bias(node, 8, x, w, given)]))
     return quantized(ctx, node, y, 6)
 
 
 @operator("QLinearMatMul")
 def qlinear_matmul(ctx: Lowering, node: Node) -> Value:
-    a, b = dequantized(ctx, node, 0), dequantized(ctx, node, 3, axis=-1)
+    a, (b, _) = dequantized(ctx, node, 0), weights(ctx, node, 3, axis=-1)
     return quantized(ctx, node, matmul.matmul(ctx, node.become("MatMul", [a, b])), 6)
 
 

@@ -155,14 +155,20 @@ def _with_dead(ctx: Lowering, x: Value, g: Grid, bits: int) -> Value:
         return Value.constant(np.broadcast_to(np.float32(0), x.shape))
     if x.runtime:
         return ctx.value(ctx.dequantized(ctx.data(x), g.zero + (128 if x.biased else 0), g.scale, g.axis))
+    x, g = alive(x, g)
+    return codes(ctx, x, _whole(g, x.shape), bits)
+
+
+def alive(x: Value, g: Grid) -> tuple[Value, Grid]:
+    """Constant codes and their grid, with zeros of some other scale in place of codes whose scale is 0."""
     dead = g.scale == 0
     shape = g.scale.shape if g.block else axis_shape(g.scale, x.shape, g.axis)
     mask, zero = (v.reshape(shape) for v in (dead, g.zero))
     if g.block:
         mask, zero = (np.repeat(v, g.block, g.axis).take(range(x.shape[g.axis]), g.axis) for v in (mask, zero))
     kept = np.where(mask, zero, x.data).astype(x.data.dtype)
-    scale = np.where(dead, np.abs(g.scale[~dead]).min(), g.scale).astype(np.float32)
-    return codes(ctx, Value.constant(kept), _whole(Grid(scale, g.zero, g.axis, g.block), x.shape), bits)
+    other = 1 if dead.all() else np.abs(g.scale[~dead]).min()
+    return Value.constant(kept), Grid(np.where(dead, other, g.scale).astype(np.float32), g.zero, g.axis, g.block)
 
 
 @operator("QuantizeLinear")

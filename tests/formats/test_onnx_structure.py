@@ -169,6 +169,24 @@ def test_if_whose_condition_is_computed_at_run_time_is_refused_by_name():
         run(model)
 
 
+def test_if_on_a_graph_input_takes_the_branch_of_each_call():
+    model = branches([])
+    model.graph.input.append(port("k", TensorProto.BOOL, []))
+    session = pc.InferenceSession(model)
+    for _ in range(2):
+        np.testing.assert_array_equal(session.run(None, {"x": X[:1], "k": np.bool_(True)})[0], X[0])
+        np.testing.assert_array_equal(session.run(None, {"x": X, "k": np.bool_(False)})[0], 2 * X)
+    with pytest.raises(ModelError, match="graph input 'k' must be known when planning"):
+        pc.compile(model, input_shapes={"x": (2, 3)})
+
+
+def test_a_shape_that_a_branch_reads_from_a_graph_input_is_known():
+    then = helper.make_graph([node("Reshape", ["x", "to"], ["t"])], "t", [], [port("t")])
+    choice = helper.make_node("If", ["yes"], ["y"], then_branch=then, else_branch=then)
+    model = as_model([choice], {"x": X, "to": np.array([3, 2]), "yes": np.bool_(True)}, ["y"], ["yes"])
+    np.testing.assert_array_equal(run(model, x=X, to=np.array([3, 2]))[0], X.reshape(3, 2))
+
+
 def test_branches_in_branches_read_what_lies_around_them():
     inner = helper.make_graph([node("Add", ["x", "u"], ["w"])], "i", [], [port("w")])
     deep = helper.make_node("If", ["yes"], ["v"], then_branch=inner, else_branch=inner)

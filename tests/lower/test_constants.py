@@ -47,6 +47,20 @@ CASES = [
     ("ReduceProd", [i64(2, 3, 4)], {"keepdims": 0}),
     ("ReduceMean", [X, i64(1)], {}),
     ("ReduceL2", [X, i64(0)], {}),
+    ("ReduceSumSquare", [X, i64(0)], {}),
+    ("ReduceL1", [X], {}),
+    ("Clip", [N, np.array(-3), np.array(4)], {}),
+    ("ArgMax", [N], {"axis": 1}),
+    ("ArgMin", [N], {"axis": 0, "keepdims": 0}),
+    ("CumSum", [N, np.array(1)], {}),
+    ("GatherElements", [N, i64(2, -1)[:, None]], {"axis": 1}),
+    ("GatherND", [N, np.array([[1, 2], [0, -1]])], {}),
+    ("ScatterElements", [N, i64(2, 0)[:, None], i64(70, 80)[:, None]], {"axis": 1}),
+    ("ScatterND", [N, np.array([[1], [0]]), N + 100], {}),
+    ("OneHot", [i64(1, 0, -1), np.array(4), i64(5, 6)], {}),
+    ("Compress", [N, np.array([True, False, True])], {"axis": 1}),
+    ("IsNaN", [X], {}),
+    ("BitShift", [np.array([1, 4], np.uint64), np.array([3, 1], np.uint64)], {"direction": "LEFT"}),
     ("Shape", [N], {"start": -1}),
     ("Size", [N], {}),
     ("ConstantOfShape", [i64(2, 3)], {"value": helper.make_tensor("v", 7, [1], [5])}),
@@ -154,3 +168,23 @@ def test_a_large_fill_is_refused_where_it_would_be_touched():
     ]
     with pytest.raises(ModelError, match=r"node 'touch' \(Exp\).*limits"):
         ours(as_model(nodes, {"s": i64(2**30)}, ["y"], ("s",)), {})
+
+
+@pytest.mark.parametrize(
+    "op,inputs,attributes",
+    [
+        ("GatherND", [N, np.array([[9, 9]])], {}),
+        ("ScatterElements", [N, i64(7)[:, None], i64(1)[:, None]], {"axis": 1}),
+        ("CumSum", [N, np.array(5)], {}),
+    ],
+)
+def test_values_that_do_not_fit_a_rare_operator_are_refused_by_its_name(op, inputs, attributes):
+    inputs = {f"c{i}": np.asarray(x) for i, x in enumerate(inputs)}
+    with pytest.raises(ModelError, match=rf"node 'the_node' \({op}\): cannot be computed while planning"):
+        ours(one_node(op, inputs, tuple(inputs), **attributes), {})
+
+
+def test_rare_operators_compute_no_large_constants():
+    inputs = {"i": i64(0), "depth": np.array(2**40), "v": i64(0, 1)}
+    with pytest.raises(ModelError, match=r"node 'the_node' \(OneHot\): operator 'OneHot' is not supported"):
+        ours(one_node("OneHot", inputs, tuple(inputs)), {})

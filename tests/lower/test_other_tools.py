@@ -150,3 +150,80 @@ def test_skip_layer_normalization():
                      ["y"], ["g", "b"], opset=17)  # fmt: skip
     feed = {"x": x, "s": skip}
     np.testing.assert_allclose(run(model, feed)[0], theirs(model, feed)[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+@pytest.mark.parametrize(
+    "op,names",
+    [("Min", "q lo hi"), ("Max", "hi q lo"), ("Max", "q each"), ("Min", "each q"), ("Max", "q lo q")],
+)
+def test_codes_are_bounded_by_several_values_or_one_per_column(dtype, op, names):
+    nodes = [node("QuantizeLinear", ["x", "s", "z"], ["q"]), node(op, names.split(), ["k"]),
+             node("DequantizeLinear", ["k", "s", "z"], ["y"])]  # fmt: skip
+    low = -100 if dtype == np.int8 else 20
+    constants = {"s": np.float32(0.05), "z": dtype(low + 60), "lo": dtype(low), "hi": dtype(low + 90),
+                 "each": np.arange(low + 40, low + 80, 8, dtype=dtype)}  # fmt: skip
+    constants = {n: c for n, c in constants.items() if n in {i for m in nodes for i in m.input}}
+    x = floats(RNG, 7, 5)
+    model = as_model(nodes, {"x": x} | constants, ["y"], list(constants), opset=13)
+    np.testing.assert_array_equal(run(model, {"x": x})[0], theirs(model, {"x": x})[0])
+
+
+@pytest.mark.parametrize("scale", [[0.1, 0, 0.02, 0.3], [0, 0, 0, 0]])
+@pytest.mark.parametrize("op", ["QLinearConv", "QLinearMatMul", "QGemm"])
+def test_dead_channels_of_integer_operators_give_what_onnxruntime_gives(op, scale):
+    x = RNG.integers(0, 256, (1, 8, 5, 5) if op == "QLinearConv" else (5, 8)).astype(np.uint8)
+    w = RNG.integers(-100, 100, (4, 8, 3, 3) if op == "QLinearConv" else (8, 4)).astype(np.int8)
+    constants = {"xs": np.float32(0.03), "xz": np.uint8(120), "w": w, "ws": np.float32(scale), "wz": np.zeros(4, np.int8),
+                 "ys": np.float32(0.8), "yz": np.uint8(100), "b": RNG.integers(-5000, 5000, 4).astype(np.int32)}  # fmt: skip
+    names = {"QLinearConv": "x xs xz w ws wz ys yz b", "QLinearMatMul": "x xs xz w ws wz ys yz",
+             "QGemm": "x xs xz w ws wz b ys yz"}[op].split()  # fmt: skip
+    constants = {n: c for n, c in constants.items() if n in names}
+    model = as_model(
+        [node(op, names, ["y"], domain="com.microsoft" if op == "QGemm" else "")],
+        {"x": x} | constants,
+        ["y"],
+        list(constants),
+    )
+    got, want = run(model, {"x": x})[0], theirs(model, {"x": x})[0]
+    assert got.dtype == want.dtype
+    np.testing.assert_allclose(got.astype(int), want.astype(int), rtol=0, atol=1)
+    dead = np.array(scale) == 0
+    np.testing.assert_array_equal(got[:, dead], 100)
+
+
+PAIRS = {
+    "edge": ([node("Pad", ["c", "p"], ["y"], mode="edge")], {"p": np.array([0, 1, 1, 1, 0, 1, 2, 0])}),
+    "reflect": ([node("Pad", ["c", "p"], ["y"], mode="reflect")], {"p": np.array([0, 2, 1, 1, 0, 1, 2, 0])}),
+    "a border other than zero": ([node("Pad", ["c", "p", "v"], ["y"])],
+                                 {"p": np.array([0, 1, 1, 0, 0, 0, 2, 0]), "v": np.float32(0.33)}),
+    "a crop": ([node("Pad", ["c", "p"], ["y"])], {"p": np.array([0, -1, 1, -1, 0, 0, -1, 0])}),
+    "rows": ([node("Gather", ["c", "i"], ["y"], axis=1)], {"i": np.array([4, 0, 3, 3])}),
+    "backwards": ([node("Slice", ["c", "a", "e", "x1", "a"], ["y"])],
+                  {"a": np.array([-1]), "e": np.array([-9]), "x1": np.array([1])}),
+    "split": ([node("Split", ["c", "sizes"], ["y", "k"], axis=1)], {"sizes": np.array([3, 2])}),
+    "channels last": ([node("Transpose", ["c"], ["y"], perm=[0, 2, 3, 1])], {}),
+    "flat": ([node("Flatten", ["c"], ["y"])], {}),
+    "axes merged": ([node("Reshape", ["c", "to"], ["y"])], {"to": np.array([1, 20, 4])}),
+    "tiles": ([node("Tile", ["c", "r"], ["y"])], {"r": np.array([1, 2, 1, 2])}),
+    "blocks": ([node("SpaceToDepth", ["c"], ["y"], blocksize=2)], {}),
+    "a pool": ([node("MaxPool", ["c"], ["y"], kernel_shape=[2, 2], pads=[1, 1, 0, 0])], {}),
+    "a mean": ([node("AveragePool", ["c"], ["y"], kernel_shape=[2, 2], pads=[1, 1, 0, 0], count_include_pad=1)], {}),
+    "a resize": ([node("Resize", ["c", "", "by"], ["y"], mode="nearest")], {"by": np.float32([1, 1, 2, 2])}),
+    "another join": ([node("Concat", ["c", "a0"], ["y"], axis=1)], {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", PAIRS)
+@pytest.mark.parametrize("dtype,zeros", [(np.uint8, (100, 140)), (np.int8, (-7, 30))])
+def test_two_joined_scales_stay_apart_through_every_move(what, dtype, zeros):
+    moves, more = PAIRS[what]
+    inputs = {"x0": floats(RNG, 1, 2, 4, 4), "x1in": floats(RNG, 1, 3, 4, 4) * 3}
+    nodes, constants = [], dict(more)
+    for i, (name, scale) in enumerate(zip(inputs, (0.02, 0.05))):
+        constants |= {f"s{i}": np.float32(scale), f"z{i}": dtype(zeros[i])}
+        nodes += [node("QuantizeLinear", [name, f"s{i}", f"z{i}"], [f"q{i}"]),
+                  node("DequantizeLinear", [f"q{i}", f"s{i}", f"z{i}"], [f"a{i}"])]  # fmt: skip
+    nodes += [node("Concat", ["a0", "a1"], ["c"], axis=1), *moves]
+    model = as_model(nodes, inputs | constants, ["y"], list(constants), opset=18)
+    np.testing.assert_allclose(run(model, inputs)[0], theirs(model, inputs)[0], rtol=0, atol=1e-5)

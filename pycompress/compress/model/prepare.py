@@ -182,7 +182,7 @@ def _moved_axis(node: onnx.NodeProto, before: onnx.NodeProto, arrays) -> int | N
 
 def _folded(node: onnx.NodeProto, given: list[TensorProto | None], version: int) -> list[TensorProto | None]:
     """What `node` makes of constants; [None] where the engine does not compute it, or it would grow too much."""
-    ctx = SimpleNamespace(model=SimpleNamespace(limits=LoadLimits()))
+    ctx = SimpleNamespace(model=SimpleNamespace(limits=LoadLimits()), folded=0)
     try:
         arrays = [None if t is None else numpy_helper.to_array(t) for t in given]
         made = fold(ctx, Node(node, [None if x is None else Value.constant(x) for x in arrays], version))
