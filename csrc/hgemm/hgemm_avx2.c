@@ -34,7 +34,7 @@ PCX_INLINE void tile(const sgemm_rows *r, size_t first, const sgemm_target *to, 
     const int how = finish_kind(tail->act);
     const float *bias = tail->bias ? tail->bias + column : zeros;
     const float *const *residual = tail->residual ? r->residual + first : NULL, *a[SGEMM_TALL];
-    float bounds[2], part[SGEMM_TALL * 2 * LANES];
+    float bounds[2], part[SGEMM_TALL * 2 * LANES], total[SGEMM_TALL * 2 * LANES];
     pcx_act_bounds(tail->act, tail->act_params, bounds, bounds + 1);
     if (!PCX_LIKELY(column + width <= n) && tail->bias) {
         memset(part, 0, sizeof part);
@@ -50,22 +50,33 @@ PCX_INLINE void tile(const sgemm_rows *r, size_t first, const sgemm_target *to, 
         for (int i = 0; i < mr; i++)
             sum[i][v] = _mm256_loadu_ps(bias + v * LANES);
     }
-    for (size_t q = 0; q < k; q++) {
-        PCX_OPAQUE(q); /* one index and fixed rows and panels, not a pointer for each */
-        __m256 b[MOST];
-        PCX_UNROLL
-        for (int v = 0; v < nv; v += 2)
-            fetch(w + v / 2 * ldw + q * SGEMM_NR);
-        PCX_UNROLL
-        for (int v = 0; v < nv; v++)
-            b[v] = widened(w + v / 2 * ldw + q * SGEMM_NR + v % 2 * LANES, brain);
-        PCX_UNROLL
-        for (int i = 0; i < mr; i++) {
-            const __m256 x = _mm256_broadcast_ss(a[i] + q);
+    for (size_t q = 0, stop = min_size(k, SGEMM_DEEP);; stop = min_size(k, stop + SGEMM_DEEP)) {
+        for (; q < stop; q++) {
+            PCX_OPAQUE(q); /* one index and fixed rows and panels, not a pointer for each */
+            __m256 b[MOST];
+            PCX_UNROLL
+            for (int v = 0; v < nv; v += 2)
+                fetch(w + v / 2 * ldw + q * SGEMM_NR);
             PCX_UNROLL
             for (int v = 0; v < nv; v++)
-                PCX_FMADD(sum[i][v], x, b[v]);
+                b[v] = widened(w + v / 2 * ldw + q * SGEMM_NR + v % 2 * LANES, brain);
+            PCX_UNROLL
+            for (int i = 0; i < mr; i++) {
+                const __m256 x = _mm256_broadcast_ss(a[i] + q);
+                PCX_UNROLL
+                for (int v = 0; v < nv; v++)
+                    PCX_FMADD(sum[i][v], x, b[v]);
+            }
         }
+        if (PCX_LIKELY(k <= SGEMM_DEEP))
+            break;
+        if (stop == k) {
+            withdraw(sum, total, mr, nv);
+            break;
+        }
+        if (stop == SGEMM_DEEP)
+            memset(total, 0, sizeof total);
+        deposit(sum, total, mr, nv);
     }
     if (PCX_LIKELY(column + width <= n && how != SLOW)) {
         finish(sum, residual, column, how, bounds, mr, nv);
