@@ -192,6 +192,8 @@ void pcx_session_free(pcx_session *session);
  * The first run, and the first of more at once than before, allocates memory; others do not.  After fork() the child
  * may go on running the session.  The same inputs give the same bytes for any number of threads.
  *
+ * Whatever a plan does, a run sees no data of another: what steps read or leave without writing it is zero.
+ *
  * PCX_OK, PCX_NO_MEMORY, or PCX_BAD_ARGUMENT: no such program, or a pointer NULL or not aligned.
  */
 int pcx_session_run(pcx_session *session, size_t program, const void *const *inputs, void *const *outputs,

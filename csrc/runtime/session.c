@@ -197,6 +197,11 @@ static int run(pcx_session *s, context *c, size_t index, const void *const *inpu
         return PCX_NO_MEMORY;
     if (seconds && !f->seconds && !(f->seconds = calloc(max_size(p->step_count, 1), 2 * sizeof *f->seconds)))
         return PCX_NO_MEMORY;
+    if (p->zero_arena)
+        memset(c->arena, 0, p->arena);
+    for (size_t i = 0; i < p->count[1]; i++)
+        if (p->zero_output[i] && p->ports[1][i].bytes)
+            memset(outputs[i], 0, p->ports[1][i].bytes);
     const task_list list = { f->tasks, p->step_count, c->scratch, s->plan->scratch, seconds ? f->seconds : NULL };
     for (size_t part = 0; part < p->times; part++) {
         point(f, p, inputs, outputs, part);
