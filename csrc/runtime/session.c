@@ -223,7 +223,9 @@ int pcx_session_run(pcx_session *s, size_t program, const void *const *inputs, v
     if (!threads_enter(s->pool))
         return PCX_NO_MEMORY;
     context *c = context_take(s);
+    const pcx_float_mode mode = pcx_float_enter();
     const int code = c ? run(s, c, program, inputs, outputs, seconds) : PCX_NO_MEMORY;
+    pcx_float_leave(mode);
     if (c)
         atomic_store(&c->owner, 0);
     threads_leave(s->pool);
