@@ -15,7 +15,7 @@
  *             fprintf(stderr, "%s\n", why);
  *             return 1;
  *         }
- *         const pcx_port *x = pcx_plan_input(plan, 0, 0), *y = pcx_plan_output(plan, 0, 0); // program 0: one input, one output
+ *         const pcx_port *x = pcx_plan_input(plan, 0, 0), *y = pcx_plan_output(plan, 0, 0); // of program 0
  *         void *image = calloc(1, x->bytes), *scores = malloc(y->bytes); // aligned, as malloc's memory is
  *         pcx_session *session = pcx_session_new(plan, pcx_cores());
  *         const void *const inputs[] = { image };

@@ -133,7 +133,7 @@ typedef struct {
  * spmm: out = act(bias + a . w' + residual), f32, where most of w is zero: only its nonzeros are stored and
  * multiplied, so that infinity times a zero of w adds nothing.  Each output is one sum, bias first, in the order of
  * the slices, and in each as the nonzeros stand; pack() stores them along k (FMA where the ISA has it).  Images may
- * lie pixel by pixel (ldk 1) or in planes (lda 1), each of the three as it likes.
+ * be channel-last (ldk 1) or channel-first (CHW, lda 1), each of the three by itself.
  * |error| <= (z + 2) * 2^-24 * (sum |a||w| + |bias| + |residual|) with z nonzeros in the row, before the activation.
  */
 typedef struct {
@@ -233,7 +233,7 @@ typedef struct {
 } pcx_dwconv_args;
 
 /*
- * pdwconv: dwconv of one image in planes, channel by channel, whose products lie between sparse ones.  Summed from the
+ * pdwconv: dwconv of one channel-first (CHW) image, between sparse products.  Summed from the
  * bias on in the order ky, kx (FMA where the ISA has it); beyond the image lies zero, and is multiplied.
  * |error| <= (kh * kw + 1) * 2^-24 * (sum |x||w| + |bias|), before the activation.
  */
@@ -424,7 +424,7 @@ typedef struct {
 } pcx_binary_args;
 
 /*
- * pool: NHWC windows; mode 0 the greatest, 1 the mean of the cells inside the image, 2 the sum over the
+ * pool: NHWC windows; mode 0 max, 1 the mean of the cells inside the image, 2 the sum over the
  * number of cells inside the image padded by pt, pl, pb, pr.  A window without cells gives -inf or 0.
  */
 typedef struct {
@@ -489,7 +489,7 @@ typedef struct {
 /*
  * qpool: pool on u8.  Cells of counted pads have the value xzp.  Mean: clamp(round_half_even(
  * float(sum - count * xzp) * (scale / divisor)) + clamp[0], clamp[1], clamp[2]); of no cells clamp[0], the
- * greatest of none 0.
+ * max of none 0.
  */
 typedef struct {
     size_t b, ih, iw, ldx, c;
@@ -497,13 +497,13 @@ typedef struct {
     size_t mode, kh, kw, sh, sw, dh, dw, pt, pl, pb, pr;
     const int32_t *xzp;   /* [1] */
     const float *scale;   /* [1]: scale of x over that of out */
-    const int32_t *clamp; /* [3]: zero point of out, least, greatest */
+    const int32_t *clamp; /* [3]: zero point of out, min, max */
     size_t oh, ow, ldo;
     uint8_t *out; /* [b,oh,ow:ldo,c] */
 } pcx_qpool_args;
 
 /*
- * qbinary: zero holds the zero points of a, b and out, the least and the greatest answer.
+ * qbinary: zero holds the zero points of a, b and out, then min and max of out.
  * 0 add: round_half_even((a - za) * scale[0] + (b - zb) * scale[1]) + zo, as a residual of pcx_qepilogue
  * 1 mul: round_half_even(float((a - za) * (b - zb)) * scale[0]) + zo; then clamped.
  */

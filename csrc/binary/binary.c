@@ -64,10 +64,10 @@ PCX_INLINE void binary_run(const void *args, size_t begin, size_t end)
         else
             binary_row(p->op, at.n, a, sa, b, sb, out, so);
         if (p->act != PCX_ACT_NONE && so == 1)
-            pcx_act_loop(out, out, at.n, p->act, p->act_params);
+            act_loop_run(out, out, at.n, p->act, p->act_params);
         else if (p->act != PCX_ACT_NONE)
             for (size_t j = 0; j < at.n; j++)
-                out[j * so] = pcx_act(out[j * so], p->act, p->act_params);
+                out[j * so] = act_apply(out[j * so], p->act, p->act_params);
     }
 }
 

@@ -23,7 +23,7 @@ static void bspmm_scalar(const void *args, size_t begin, size_t end, void *scrat
         }
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl bspmm_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, bspmm_units_avx2, bspmm_avx2, NULL, NULL, NULL },
 #endif
@@ -35,5 +35,5 @@ const pcx_kernel pcx_bspmm = {
     "m lda k a:f32[m:lda,k] n blocks rows:i32[ceil(n/16)+1]<blocks+1 index:u16[blocks]<k w:f32[blocks,16] bias?:f32[n] "
     "act act_params:f32[2] ldr residual?:f32[m:ldr,n] ldo out:f32[m:ldo,n] "
     "where act<9,m<2147483648,n<2147483648,k<=65536,blocks<2147483648",
-    impls,
+    bspmm_impls,
 };

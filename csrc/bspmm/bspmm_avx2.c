@@ -7,11 +7,11 @@
 
 PCX_TARGET("avx2,fma")
 
-static size_t blocks_of(const int32_t *rows) { return rows[1] > rows[0] ? (size_t)(rows[1] - rows[0]) : 0; }
+static size_t bspmm_avx2_blocks_of(const int32_t *rows) { return rows[1] > rows[0] ? (size_t)(rows[1] - rows[0]) : 0; }
 
 /* `count` blocks: the numbers of mr rows at the k that `index` lists times nv vectors of weights each. */
-PCX_INLINE void steps(const float *const *a, const uint16_t *index, const float *w, __m256 sum[][MOST], const int count,
-                      const int mr, const int nv)
+PCX_INLINE void bspmm_avx2_steps(const float *const *a, const uint16_t *index, const float *w, __m256 sum[][MAX],
+                                 const int count, const int mr, const int nv)
 {
     for (int q = 0; q < count; q++) {
         const size_t at = index[q];
@@ -30,29 +30,29 @@ PCX_INLINE void steps(const float *const *a, const uint16_t *index, const float 
 }
 
 /* A strip: mr rows from `first` on times the panels [begin, end), of each its first nv vectors of columns. */
-PCX_INLINE void strip(const pcx_bspmm_args *p, const sgemm_rows *r, size_t first, size_t begin, size_t end,
-                      const int mr, const int nv)
+PCX_INLINE void bspmm_avx2_strip(const pcx_bspmm_args *p, const sgemm_rows *r, size_t first, size_t begin, size_t end,
+                                 const int mr, const int nv)
 {
     static const float zeros[2 * LANES];
     const pcx_epilogue tail = p->tail;
     const sgemm_target to = { NULL, 0, p->n, &p->tail };
     const size_t width = (size_t)nv * LANES;
-    const int how = finish_kind(tail.act);
+    const int how = sgemm_finish_kind(tail.act);
     const float *const *residual = tail.residual ? r->residual + first : NULL, *a[SGEMM_TALL];
     float bounds[2], part[SGEMM_TALL * 2 * LANES];
-    pcx_act_bounds(tail.act, tail.act_params, bounds, bounds + 1);
+    act_bounds(tail.act, tail.act_params, bounds, bounds + 1);
     PCX_UNROLL
     for (int i = 0; i < mr; i++)
         a[i] = r->a[first + i];
     for (size_t panel = begin; panel < end; panel++) {
         const size_t column = panel * SGEMM_NR, block = (size_t)p->rows[panel];
-        const uint16_t *index = p->index + block, *stop = index + blocks_of(p->rows + panel);
+        const uint16_t *index = p->index + block, *stop = index + bspmm_avx2_blocks_of(p->rows + panel);
         const float *w = p->w + block * SGEMM_NR, *bias = tail.bias ? tail.bias + column : zeros;
         if (!PCX_LIKELY(column + width <= p->n) && tail.bias) {
             memset(part, 0, sizeof part);
             bias = memcpy(part, bias, (p->n - column) * sizeof *part);
         }
-        __m256 sum[SGEMM_TALL][MOST];
+        __m256 sum[SGEMM_TALL][MAX];
         PCX_UNROLL
         for (int v = 0; v < nv; v++) {
             PCX_UNROLL
@@ -62,9 +62,9 @@ PCX_INLINE void strip(const pcx_bspmm_args *p, const sgemm_rows *r, size_t first
             }
         }
         for (; stop - index >= 4; index += 4, w += 4 * SGEMM_NR)
-            steps(a, index, w, sum, 4, mr, nv);
+            bspmm_avx2_steps(a, index, w, sum, 4, mr, nv);
         for (; index < stop; index++, w += SGEMM_NR)
-            steps(a, index, w, sum, 1, mr, nv);
+            bspmm_avx2_steps(a, index, w, sum, 1, mr, nv);
         if (!PCX_LIKELY(column + width <= p->n && how != SLOW)) {
             PCX_UNROLL
             for (int i = 0; i < mr; i++) {
@@ -72,10 +72,10 @@ PCX_INLINE void strip(const pcx_bspmm_args *p, const sgemm_rows *r, size_t first
                 for (int v = 0; v < nv; v++)
                     _mm256_storeu_ps(part + (i * nv + v) * LANES, sum[i][v]);
             }
-            finish_slowly(r, first, &to, column, part, mr, width);
+            sgemm_finish_slowly(r, first, &to, column, part, mr, width);
             continue;
         }
-        finish(sum, residual, column, how, bounds, mr, nv);
+        sgemm_finish_tile(sum, residual, column, how, bounds, mr, nv);
         PCX_UNROLL
         for (int i = 0; i < mr; i++) {
             PCX_UNROLL
@@ -86,22 +86,24 @@ PCX_INLINE void strip(const pcx_bspmm_args *p, const sgemm_rows *r, size_t first
 }
 
 #define STRIP(mr, nv) \
-    PCX_NOINLINE static void strip_##mr##x##nv(const pcx_bspmm_args *p, const sgemm_rows *r, size_t first, \
+    PCX_NOINLINE static void bspmm_avx2_strip_##mr##x##nv(const pcx_bspmm_args *p, const sgemm_rows *r, size_t first, \
                                                size_t begin, size_t end) \
     { \
-        strip(p, r, first, begin, end, mr, nv); \
+        bspmm_avx2_strip(p, r, first, begin, end, mr, nv); \
     }
 STRIP(1, 2) STRIP(2, 2) STRIP(3, 2) STRIP(4, 2) STRIP(5, 2) STRIP(6, 2)
 STRIP(1, 1) STRIP(2, 1) STRIP(3, 1) STRIP(4, 1) STRIP(5, 1) STRIP(6, 1)
 
 typedef void strip_fn(const pcx_bspmm_args *p, const sgemm_rows *r, size_t first, size_t begin, size_t end);
 static strip_fn *const strips[][1 + SGEMM_TALL] = {
-    { NULL, strip_1x2, strip_2x2, strip_3x2, strip_4x2, strip_5x2, strip_6x2 },
-    { NULL, strip_1x1, strip_2x1, strip_3x1, strip_4x1, strip_5x1, strip_6x1 }, /* the last panel's first half */
+    { NULL, bspmm_avx2_strip_1x2, bspmm_avx2_strip_2x2, bspmm_avx2_strip_3x2, bspmm_avx2_strip_4x2,
+      bspmm_avx2_strip_5x2, bspmm_avx2_strip_6x2 },
+    { NULL, bspmm_avx2_strip_1x1, bspmm_avx2_strip_2x1, bspmm_avx2_strip_3x1, bspmm_avx2_strip_4x1,
+      bspmm_avx2_strip_5x1, bspmm_avx2_strip_6x1 }, /* the last panel's first half */
 };
 
 /* All rows times the panels [begin, end), in tiles as equal as can be, as sgemm does it. */
-static void columns(const pcx_bspmm_args *p, const sgemm_rows *r, size_t begin, size_t end, int half)
+static void bspmm_avx2_columns(const pcx_bspmm_args *p, const sgemm_rows *r, size_t begin, size_t end, int half)
 {
     const size_t count = ceil_div(r->count, SGEMM_TALL), less = count ? r->count / count : 0;
     for (size_t i = 0, more = r->count - less * count; i < r->count;) {
@@ -113,35 +115,35 @@ static void columns(const pcx_bspmm_args *p, const sgemm_rows *r, size_t begin, 
 }
 
 /* The panels [begin, end) of all rows, as many panels at a time as fit the L1 cache. */
-static void panels(const pcx_bspmm_args *p, const sgemm_rows *r, size_t begin, size_t end)
+static void bspmm_avx2_panels(const pcx_bspmm_args *p, const sgemm_rows *r, size_t begin, size_t end)
 {
     enum { CACHED = 384 }; /* blocks, 24 KiB */
     const size_t whole = ceil_div(p->n, LANES) % 2 ? ceil_div(p->n, SGEMM_NR) - 1 : SIZE_MAX;
     for (size_t panel = begin; panel < end;) {
         const int half = panel == whole;
-        size_t next = panel + 1, blocks = blocks_of(p->rows + panel);
-        while (next < end && next != whole && (blocks += blocks_of(p->rows + next)) <= CACHED)
+        size_t next = panel + 1, blocks = bspmm_avx2_blocks_of(p->rows + panel);
+        while (next < end && next != whole && (blocks += bspmm_avx2_blocks_of(p->rows + next)) <= CACHED)
             next++;
-        columns(p, r, panel, next, half);
+        bspmm_avx2_columns(p, r, panel, next, half);
         panel = next;
     }
 }
 
-static sgemm_split split_of(const pcx_bspmm_args *p)
+static sgemm_split bspmm_avx2_split_of(const pcx_bspmm_args *p)
 {
     return sgemm_split_of(p->m, p->n, p->blocks / max_size(1, ceil_div(p->n, SGEMM_NR)), SGEMM_MB, SGEMM_TALL);
 }
 
 size_t bspmm_units_avx2(const void *args)
 {
-    const sgemm_split s = split_of(args);
+    const sgemm_split s = bspmm_avx2_split_of(args);
     return s.blocks * s.groups;
 }
 
 void bspmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_bspmm_args *p = args;
-    const sgemm_split s = split_of(p);
+    const sgemm_split s = bspmm_avx2_split_of(p);
     sgemm_rows rows;
     (void)scratch;
     for (size_t unit = begin; unit < end; unit++) {
@@ -155,7 +157,7 @@ void bspmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
             for (size_t i = 0; p->tail.residual && i < rows.count; i++)
                 rows.residual[i] = p->tail.residual + (first + i) * p->tail.ldr;
         }
-        panels(p, &rows, panel, min_size(panel + s.panels, ceil_div(p->n, SGEMM_NR)));
+        bspmm_avx2_panels(p, &rows, panel, min_size(panel + s.panels, ceil_div(p->n, SGEMM_NR)));
     }
 }
 

@@ -26,7 +26,7 @@ static char cast_load(const void *x, size_t dtype, size_t at, size_t n, cast_blo
     case PCX_F64: memcpy(w->d, (const double *)x + at, n * 8); return 'd';
     case PCX_F32: CAST_LOAD(float, d, v[j]);
     case PCX_F16: CAST_LOAD(uint16_t, d, half_to_double(v[j]));
-    case PCX_BF16: CAST_LOAD(uint16_t, d, bf16_to_float(v[j]));
+    case PCX_BF16: CAST_LOAD(uint16_t, d, half_bf16_to_float(v[j]));
     case PCX_U8: CAST_LOAD(uint8_t, i, v[j]);
     case PCX_I8: CAST_LOAD(int8_t, i, v[j]);
     case PCX_BOOL: CAST_LOAD(uint8_t, i, v[j] != 0);
@@ -60,35 +60,38 @@ static char cast_load(const void *x, size_t dtype, size_t at, size_t n, cast_blo
     case PCX_I64: CAST_STORE(int64_t, w->kind[j]);                      \
     case PCX_U64: CAST_STORE(uint64_t, w->kind[j]);                     \
     case PCX_F16: CAST_STORE(uint16_t, half_from_double((double)w->kind[j])); \
-    case PCX_BF16: CAST_STORE(uint16_t, bf16_from_float((float)w->kind[j])); \
+    case PCX_BF16: CAST_STORE(uint16_t, half_bf16_from_float((float)w->kind[j])); \
     case PCX_F32: CAST_STORE(float, w->kind[j]);                        \
     default: CAST_STORE(double, w->kind[j]);                            \
     }
 
 /* v in [lo, hi], and 0 for NaN. */
-static double saturate(double v, double lo, double hi) { return v != v ? 0 : v < lo ? lo : v > hi ? hi : v; }
+static double cast_saturate(double v, double lo, double hi) { return v != v ? 0 : v < lo ? lo : v > hi ? hi : v; }
 
-static int64_t to_int64(double v)
+static int64_t cast_to_int64(double v)
 {
-    return v >= 0x1p63 ? INT64_MAX : (int64_t)saturate(v, -0x1p63, 0x1.fffffffffffffp62);
+    return v >= 0x1p63 ? INT64_MAX : (int64_t)cast_saturate(v, -0x1p63, 0x1.fffffffffffffp62);
 }
 
-static uint64_t to_uint64(double v) { return v >= 0x1p64 ? UINT64_MAX : (uint64_t)saturate(v, 0, 0x1.fffffffffffffp63); }
+static uint64_t cast_to_uint64(double v)
+{
+    return v >= 0x1p64 ? UINT64_MAX : (uint64_t)cast_saturate(v, 0, 0x1.fffffffffffffp63);
+}
 
 static void cast_store_double(const cast_block *w, void *out, size_t dtype, size_t at, size_t n)
 {
     switch (dtype) {
-    case PCX_U8: CAST_STORE(uint8_t, saturate(w->d[j], 0, UINT8_MAX));
-    case PCX_I8: CAST_STORE(int8_t, saturate(w->d[j], INT8_MIN, INT8_MAX));
+    case PCX_U8: CAST_STORE(uint8_t, cast_saturate(w->d[j], 0, UINT8_MAX));
+    case PCX_I8: CAST_STORE(int8_t, cast_saturate(w->d[j], INT8_MIN, INT8_MAX));
     case PCX_BOOL: CAST_STORE(uint8_t, w->d[j] != 0);
-    case PCX_I16: CAST_STORE(int16_t, saturate(w->d[j], INT16_MIN, INT16_MAX));
-    case PCX_U16: CAST_STORE(uint16_t, saturate(w->d[j], 0, UINT16_MAX));
-    case PCX_I32: CAST_STORE(int32_t, saturate(w->d[j], INT32_MIN, INT32_MAX));
-    case PCX_U32: CAST_STORE(uint32_t, saturate(w->d[j], 0, UINT32_MAX));
-    case PCX_I64: CAST_STORE(int64_t, to_int64(w->d[j]));
-    case PCX_U64: CAST_STORE(uint64_t, to_uint64(w->d[j]));
+    case PCX_I16: CAST_STORE(int16_t, cast_saturate(w->d[j], INT16_MIN, INT16_MAX));
+    case PCX_U16: CAST_STORE(uint16_t, cast_saturate(w->d[j], 0, UINT16_MAX));
+    case PCX_I32: CAST_STORE(int32_t, cast_saturate(w->d[j], INT32_MIN, INT32_MAX));
+    case PCX_U32: CAST_STORE(uint32_t, cast_saturate(w->d[j], 0, UINT32_MAX));
+    case PCX_I64: CAST_STORE(int64_t, cast_to_int64(w->d[j]));
+    case PCX_U64: CAST_STORE(uint64_t, cast_to_uint64(w->d[j]));
     case PCX_F16: CAST_STORE(uint16_t, half_from_double(w->d[j]));
-    case PCX_BF16: CAST_STORE(uint16_t, bf16_from_float((float)w->d[j]));
+    case PCX_BF16: CAST_STORE(uint16_t, half_bf16_from_float((float)w->d[j]));
     case PCX_F32: CAST_STORE(float, w->d[j]);
     default: memcpy((double *)out + at, w->d, n * 8);
     }
@@ -119,7 +122,7 @@ void cast_scalar(const void *args, size_t begin, size_t end, void *scratch)
     }
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl cast_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, cast_units, cast_avx2, NULL, NULL, NULL },
 #endif
@@ -130,5 +133,5 @@ const pcx_kernel pcx_cast = {
     "cast", 1,
     "n xt x:{f32,f64,f16,bf16,i64,i32,i16,i8,u8,u16,u32,u64,bool}xt[n] "
     "ot out:{f32,f64,f16,bf16,i64,i32,i16,i8,u8,u16,u32,u64,bool}ot[n]",
-    impls,
+    cast_impls,
 };

@@ -8,7 +8,7 @@ PCX_TARGET("avx2,fma,f16c")
 
 enum { LANES = 8 };
 
-static void widen(const uint16_t *x, float *out, size_t n)
+static void cast_avx2_widen(const uint16_t *x, float *out, size_t n)
 {
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
@@ -17,7 +17,7 @@ static void widen(const uint16_t *x, float *out, size_t n)
         out[i] = (float)half_to_double(x[i]);
 }
 
-static void narrow(const float *x, uint16_t *out, size_t n)
+static void cast_avx2_narrow(const float *x, uint16_t *out, size_t n)
 {
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
@@ -26,16 +26,16 @@ static void narrow(const float *x, uint16_t *out, size_t n)
         out[i] = half_from_double(x[i]);
 }
 
-static void widen_bf16(const uint16_t *x, float *out, size_t n)
+static void cast_avx2_widen_bf16(const uint16_t *x, float *out, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        out[i] = bf16_to_float(x[i]);
+        out[i] = half_bf16_to_float(x[i]);
 }
 
-static void narrow_bf16(const float *x, uint16_t *out, size_t n)
+static void cast_avx2_narrow_bf16(const float *x, uint16_t *out, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        out[i] = bf16_from_float(x[i]);
+        out[i] = half_bf16_from_float(x[i]);
 }
 
 void cast_avx2(const void *args, size_t begin, size_t end, void *scratch)
@@ -43,13 +43,13 @@ void cast_avx2(const void *args, size_t begin, size_t end, void *scratch)
     const pcx_cast_args *p = args;
     const size_t at = begin * CAST_UNIT, n = min_size(end * CAST_UNIT, p->n) - at;
     if (p->xt == PCX_F16 && p->ot == PCX_F32)
-        widen((const uint16_t *)p->x + at, (float *)p->out + at, n);
+        cast_avx2_widen((const uint16_t *)p->x + at, (float *)p->out + at, n);
     else if (p->xt == PCX_F32 && p->ot == PCX_F16)
-        narrow((const float *)p->x + at, (uint16_t *)p->out + at, n);
+        cast_avx2_narrow((const float *)p->x + at, (uint16_t *)p->out + at, n);
     else if (p->xt == PCX_BF16 && p->ot == PCX_F32)
-        widen_bf16((const uint16_t *)p->x + at, (float *)p->out + at, n);
+        cast_avx2_widen_bf16((const uint16_t *)p->x + at, (float *)p->out + at, n);
     else if (p->xt == PCX_F32 && p->ot == PCX_BF16)
-        narrow_bf16((const float *)p->x + at, (uint16_t *)p->out + at, n);
+        cast_avx2_narrow_bf16((const float *)p->x + at, (uint16_t *)p->out + at, n);
     else
         cast_scalar(args, begin, end, scratch);
 }

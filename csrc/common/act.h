@@ -10,7 +10,7 @@
  * c ? a : b without a branch.  In a chain of comparisons with constants GCC turns ?: into control flow, which
  * it then does not vectorise; masks it turns into blends.
  */
-PCX_INLINE float pcx_either(int c, float a, float b)
+PCX_INLINE float act_either(int c, float a, float b)
 {
     const uint32_t mask = 0u - (uint32_t)c;
     uint32_t u, v;
@@ -26,10 +26,10 @@ PCX_INLINE float pcx_either(int c, float a, float b)
  * that compilers vectorise loops over it.  Beyond, arguments are clamped to where the power of two becomes 0 or infinity:
  * exp is 0 from -87.7 down, and infinity from 88.4 up.
  */
-PCX_INLINE float pcx_exp(float x)
+PCX_INLINE float act_exp(float x)
 {
-    x = pcx_either(x < -88.0f, -88.0f, x);
-    x = pcx_either(x > 88.8f, 88.8f, x);
+    x = act_either(x < -88.0f, -88.0f, x);
+    x = act_either(x > 88.8f, 88.8f, x);
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to the nearest integer */
     const float shifted = x * 1.44269504f + magic;
     const float n = shifted - magic;
@@ -51,44 +51,44 @@ PCX_INLINE float pcx_exp(float x)
 }
 
 /* 0 from -88.4 down, so that x * sigmoid(x) goes to -0; at minus infinity that product is NaN, as in onnxruntime. */
-PCX_INLINE float pcx_sigmoid(float x) { return 1.0f / (1.0f + pcx_exp(-x)); }
+PCX_INLINE float act_sigmoid(float x) { return 1.0f / (1.0f + act_exp(-x)); }
 
 /* tanh: odd; small arguments by their series, since 2 sigmoid(2x) - 1 cancels there. */
-PCX_INLINE float pcx_tanh(float x)
+PCX_INLINE float act_tanh(float x)
 {
     const float z = x * x;
     const float small = x + x * z * (-0.333332f + z * (0.133209f + z * -0.0519f));
-    const float large = 1.0f - 2.0f / (1.0f + pcx_exp(2.0f * x));
-    return pcx_either(z < 0.0625f, small, large);
+    const float large = 1.0f - 2.0f / (1.0f + act_exp(2.0f * x));
+    return act_either(z < 0.0625f, small, large);
 }
 
-PCX_INLINE float pcx_unit(float x)
+PCX_INLINE float act_unit(float x)
 {
-    x = pcx_either(x < 0, 0, x);
-    return pcx_either(x > 1, 1, x);
+    x = act_either(x < 0, 0, x);
+    return act_either(x > 1, 1, x);
 }
 
-PCX_INLINE float pcx_act(float x, size_t act, const float *p)
+PCX_INLINE float act_apply(float x, size_t act, const float *p)
 {
     float y;
     switch (act) {
     case PCX_ACT_RELU: return x > 0 ? x : (x != x ? x : 0);
     case PCX_ACT_CLIP: y = x < p[0] ? p[0] : x; return y > p[1] ? p[1] : y;
     case PCX_ACT_LEAKY: return x < 0 ? p[0] * x : x;
-    case PCX_ACT_HARDSIGMOID: return pcx_unit(p[0] * x + p[1]);
-    case PCX_ACT_HARDSWISH: return x * pcx_unit(x * (1.0f / 6) + 0.5f);
-    case PCX_ACT_SIGMOID: return pcx_sigmoid(x);
-    case PCX_ACT_SILU: return x * pcx_sigmoid(x);
-    case PCX_ACT_TANH: return pcx_tanh(x);
+    case PCX_ACT_HARDSIGMOID: return act_unit(p[0] * x + p[1]);
+    case PCX_ACT_HARDSWISH: return x * act_unit(x * (1.0f / 6) + 0.5f);
+    case PCX_ACT_SIGMOID: return act_sigmoid(x);
+    case PCX_ACT_SILU: return x * act_sigmoid(x);
+    case PCX_ACT_TANH: return act_tanh(x);
     default: return x;
     }
 }
 
-/* The activations up to PCX_ACT_CLIP are a least and a greatest value, kept in registers by what computes. */
-PCX_INLINE void pcx_act_bounds(size_t act, const float *p, float *least, float *greatest)
+/* The activations up to PCX_ACT_CLIP are a min and a max, kept in registers by what computes. */
+PCX_INLINE void act_bounds(size_t act, const float *p, float *min, float *max)
 {
-    *least = act == PCX_ACT_CLIP ? p[0] : act == PCX_ACT_RELU ? 0 : -INFINITY;
-    *greatest = act == PCX_ACT_CLIP ? p[1] : INFINITY;
+    *min = act == PCX_ACT_CLIP ? p[0] : act == PCX_ACT_RELU ? 0 : -INFINITY;
+    *max = act == PCX_ACT_CLIP ? p[1] : INFINITY;
 }
 
 #endif

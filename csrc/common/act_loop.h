@@ -8,11 +8,11 @@
     case code:                             \
         PCX_IVDEP                          \
         for (size_t j = 0; j < n; j++)     \
-            y[j] = pcx_act(x[j], code, q); \
+            y[j] = act_apply(x[j], code, q); \
         break
 
 /* x and y are the same or apart. */
-PCX_INLINE void pcx_act_loop(const float *x, float *y, size_t n, size_t act, const float *p)
+PCX_INLINE void act_loop_run(const float *x, float *y, size_t n, size_t act, const float *p)
 {
     const float q[2] = { p[0], p[1] };
     switch (act) {

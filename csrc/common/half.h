@@ -39,7 +39,7 @@ static inline uint16_t half_from_double(double v)
     return sign | (uint16_t)((round >> 42) - ((1023 - 15) << 10));
 }
 
-static inline float bf16_to_float(uint16_t b)
+static inline float half_bf16_to_float(uint16_t b)
 {
     const uint32_t bits = (uint32_t)b << 16;
     float v;
@@ -47,7 +47,7 @@ static inline float bf16_to_float(uint16_t b)
     return v;
 }
 
-static inline uint16_t bf16_from_float(float v)
+static inline uint16_t half_bf16_from_float(float v)
 {
     uint32_t bits;
     memcpy(&bits, &v, 4);

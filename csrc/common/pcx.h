@@ -20,7 +20,7 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #endif
 
 /*
- * sum = acc + vpmaddubsw(x, w) by int16; t is spare.  acc_in, w_in: "x" for a register, "m" for memory.  Compilers
+ * sum = acc + vpmaddubsw(x, w) by int16; t is a temporary.  acc_in, w_in: "x" for a register, "m" for memory.  Compilers
  * reassociate such sums, and spill what they then need.
  */
 #define PCX_ADD_PAIRS(sum, t, acc, acc_in, x, w, w_in)                         \

@@ -14,11 +14,11 @@ enum { QT_NR = 16 }; /* sums come in rows of so many columns */
 
 enum { QT_ZERO, QT_U8, QT_I32, QT_F32 };
 
-/* round(v) + zero, held in [least, greatest]: the float bounds are those before the zero point. */
+/* round(v) + zero, clamped to [min, max]: the float bounds are those before the zero point. */
 typedef struct {
     float low, high;
-    int32_t zero, least, greatest;
-} qt_clamp;
+    int32_t zero, min, max;
+} qepilogue_clamp;
 
 /* A pcx_qepilogue made ready.  `mode` is QT_ZERO where an argument that it needs is missing. */
 typedef struct {
@@ -27,47 +27,47 @@ typedef struct {
     const float *scale;
     int mode;
     size_t bytes; /* of one output element */
-    qt_clamp clamp, add;
+    qepilogue_clamp clamp, add;
     float add_scale[2];
     int32_t add_zero[2];
-    uint8_t rise[256]; /* of the lut, for qt_table_avx2: [x] ^ [x - 16], of each half by itself */
-} qtail;
+    uint8_t rise[256]; /* of the lut, for qepilogue_avx2_table: [x] ^ [x - 16], of each half by itself */
+} qepilogue;
 
-static inline int32_t qt_u8(int32_t x) { return x < 0 ? 0 : x > 255 ? 255 : x; }
+static inline int32_t qepilogue_u8(int32_t x) { return x < 0 ? 0 : x > 255 ? 255 : x; }
 
-static inline qt_clamp qt_make_clamp(const int32_t *zero_least_greatest)
+static inline qepilogue_clamp qepilogue_clamp_make(const int32_t *zero_min_max)
 {
-    const int32_t zero = qt_u8(zero_least_greatest[0]), least = qt_u8(zero_least_greatest[1]);
-    const int32_t greatest = qt_u8(zero_least_greatest[2]);
-    return (qt_clamp){ (float)(least - zero), (float)(greatest - zero), zero, least, greatest };
+    const int32_t zero = qepilogue_u8(zero_min_max[0]), min = qepilogue_u8(zero_min_max[1]);
+    const int32_t max = qepilogue_u8(zero_min_max[2]);
+    return (qepilogue_clamp){ (float)(min - zero), (float)(max - zero), zero, min, max };
 }
 
-/* For outputs from floats: qtail_floats. */
-static inline qtail qtail_of_floats(const pcx_qoutput *q, size_t dtype)
+/* For outputs from floats: qepilogue_floats. */
+static inline qepilogue qepilogue_make_floats(const pcx_qoutput *q, size_t dtype)
 {
-    qtail t = { .q = *q, .mode = QT_ZERO, .bytes = pcx_dtype_bytes(dtype) };
+    qepilogue t = { .q = *q, .mode = QT_ZERO, .bytes = pcx_dtype_bytes(dtype) };
     if (dtype == PCX_F32)
         t.mode = QT_F32;
     if (dtype == PCX_U8 && q->clamp) {
         t.mode = QT_U8;
-        t.clamp = qt_make_clamp(q->clamp);
+        t.clamp = qepilogue_clamp_make(q->clamp);
         for (size_t x = 0; q->lut && x < sizeof t.rise; x++)
             t.rise[x] = x % 128 < 16 ? q->lut[x] : q->lut[x] ^ q->lut[x - 16];
     }
     if (t.mode == QT_U8 && q->residual && q->add_scale && q->add_zero) {
         memcpy(t.add_scale, q->add_scale, sizeof t.add_scale);
         memcpy(t.add_zero, q->add_zero, sizeof t.add_zero);
-        t.add = qt_make_clamp(q->add_zero + 2);
+        t.add = qepilogue_clamp_make(q->add_zero + 2);
     } else {
         t.q.residual = NULL;
     }
     return t;
 }
 
-/* For outputs from exact sums: qtail_row. */
-static inline qtail qtail_make(const pcx_qepilogue *q, size_t dtype)
+/* For outputs from exact sums: qepilogue_row. */
+static inline qepilogue qepilogue_make(const pcx_qepilogue *q, size_t dtype)
 {
-    qtail t = qtail_of_floats(&q->output, dtype);
+    qepilogue t = qepilogue_make_floats(&q->output, dtype);
     t.bias = q->bias;
     t.scale = q->scale;
     if (dtype == PCX_I32)
@@ -77,7 +77,7 @@ static inline qtail qtail_make(const pcx_qepilogue *q, size_t dtype)
     return t;
 }
 
-static inline int32_t qt_round(float v, const qt_clamp *c)
+static inline int32_t qepilogue_round(float v, const qepilogue_clamp *c)
 {
     v = v < c->high ? v : c->high;
     v = v > c->low ? v : c->low;
@@ -86,18 +86,18 @@ static inline int32_t qt_round(float v, const qt_clamp *c)
 }
 
 /* Columns [j, j + cols) of row i: v[0..cols), in steps of the output, to `out`, the place of element (i, j). */
-static inline void qtail_floats(const qtail *t, size_t i, size_t j, size_t cols, const float *v, void *out)
+static inline void qepilogue_floats(const qepilogue *t, size_t i, size_t j, size_t cols, const float *v, void *out)
 {
     uint8_t *bytes = out;
     float *floats = out;
     switch (t->mode) {
     case QT_F32:
         for (size_t c = 0; c < cols; c++)
-            floats[c] = pcx_act(v[c], t->q.act, t->q.act_params);
+            floats[c] = act_apply(v[c], t->q.act, t->q.act_params);
         return;
     case QT_U8:
         for (size_t c = 0; c < cols; c++)
-            bytes[c] = (uint8_t)qt_round(v[c], &t->clamp);
+            bytes[c] = (uint8_t)qepilogue_round(v[c], &t->clamp);
         if (t->q.lut)
             for (size_t c = 0; c < cols; c++)
                 bytes[c] = t->q.lut[bytes[c]];
@@ -105,8 +105,8 @@ static inline void qtail_floats(const qtail *t, size_t i, size_t j, size_t cols,
             const uint8_t *r = t->q.residual + i * t->q.ldr + j;
             for (size_t c = 0; c < cols; c++) {
                 const float mine = (float)(int32_t)((uint32_t)bytes[c] - (uint32_t)t->add_zero[0]) * t->add_scale[0];
-                const float theirs = (float)(int32_t)((uint32_t)r[c] - (uint32_t)t->add_zero[1]) * t->add_scale[1];
-                bytes[c] = (uint8_t)qt_round(mine + theirs, &t->add);
+                const float residual = (float)(int32_t)((uint32_t)r[c] - (uint32_t)t->add_zero[1]) * t->add_scale[1];
+                bytes[c] = (uint8_t)qepilogue_round(mine + residual, &t->add);
             }
         }
         return;
@@ -115,7 +115,7 @@ static inline void qtail_floats(const qtail *t, size_t i, size_t j, size_t cols,
 }
 
 /* The same for exact sums. */
-static inline void qtail_row(const qtail *t, size_t i, size_t j, size_t cols, const int32_t *acc, void *out)
+static inline void qepilogue_row(const qepilogue *t, size_t i, size_t j, size_t cols, const int32_t *acc, void *out)
 {
     if (t->mode == QT_I32) {
         memcpy(out, acc, cols * sizeof *acc);
@@ -126,7 +126,7 @@ static inline void qtail_row(const qtail *t, size_t i, size_t j, size_t cols, co
         float v[QT_NR];
         for (size_t c = 0; t->mode != QT_ZERO && c < count; c++)
             v[c] = (float)acc[from + c] * t->scale[j + from + c];
-        qtail_floats(t, i, j + from, count, v, (char *)out + from * t->bytes);
+        qepilogue_floats(t, i, j + from, count, v, (char *)out + from * t->bytes);
     }
 }
 

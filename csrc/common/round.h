@@ -5,7 +5,7 @@
 #include "pcx.h"
 
 /* |v| <= 2^22: adding 1.5 * 2^23 leaves the integer in the low bits.  Anything else gives some integer. */
-PCX_INLINE int32_t pcx_rne(float v)
+PCX_INLINE int32_t round_half_even(float v)
 {
     const float shifted = v + 12582912.0f;
     int32_t bits;
@@ -14,7 +14,7 @@ PCX_INLINE int32_t pcx_rne(float v)
 }
 
 /* v in [lo, hi]; NaN gives lo. */
-PCX_INLINE float pcx_clamp(float v, float lo, float hi)
+PCX_INLINE float round_clamp(float v, float lo, float hi)
 {
     v = v > lo ? v : lo;
     return v < hi ? v : hi;

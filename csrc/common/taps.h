@@ -8,7 +8,7 @@
  * The taps [*first, *last) of k whose position start + tap * d, modulo 2^64, is below extent.  They are
  * neighbours as long as k * d < 2^62: contracts bound k and d for it.
  */
-static inline void pcx_taps(size_t start, size_t k, size_t d, size_t extent, size_t *first, size_t *last)
+static inline void taps_of(size_t start, size_t k, size_t d, size_t extent, size_t *first, size_t *last)
 {
     if (start < extent && k && extent - start > (k - 1) * d) { /* most windows lie inside */
         *first = 0;

@@ -5,7 +5,7 @@ static size_t csrmm_units(const void *args) { return ((const pcx_csrmm_args *)ar
 
 /* Rows [begin, end) of out; each nonzero adds a row of x. */
 #define ROWS(real) \
-    static void rows_##real(const pcx_csrmm_args *p, size_t begin, size_t end) \
+    static void csrmm_rows_##real(const pcx_csrmm_args *p, size_t begin, size_t end) \
     { \
         const real *w = p->w, *x = p->x; \
         for (size_t r = begin; r < end; r++) { \
@@ -29,12 +29,12 @@ void csrmm_scalar(const void *args, size_t begin, size_t end, void *scratch)
     const pcx_csrmm_args *p = args;
     (void)scratch;
     if (p->t == PCX_F32)
-        rows_float(p, begin, end);
+        csrmm_rows_float(p, begin, end);
     else
-        rows_double(p, begin, end);
+        csrmm_rows_double(p, begin, end);
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl csrmm_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, csrmm_units_avx2, csrmm_avx2, csrmm_scratch_avx2, NULL, NULL },
 #endif
@@ -45,5 +45,5 @@ const pcx_kernel pcx_csrmm = {
     "csrmm", 1,
     "n nnz rows:i32[n+1]<nnz+1 k index:i32[nnz]<k t w:{f32,f64}t[nnz] ldx m incx x:{f32,f64}t[k:ldx,m:incx] "
     "ldo out:{f32,f64}t[n:ldo,m]",
-    impls,
+    csrmm_impls,
 };

@@ -4,7 +4,7 @@
 
 #include "../common/pcx.h"
 
-enum { CSRMM_VECTORS = 8, CSRMM_TALL = 1 << 22 }; /* of a panel; greatest k of which a panel is made */
+enum { CSRMM_VECTORS = 8, CSRMM_TALL = 1 << 22 }; /* of a panel; max k of which a panel is made */
 
 typedef struct {
     size_t vectors, panels, rows, groups; /* as in spmm.h */

@@ -37,48 +37,48 @@ PCX_TARGET("avx2,fma")
 #define TILE_FMA       _mm256_fmadd_pd
 #include "csrmm_panel.h"
 
-static csrmm_split split_of(const pcx_csrmm_args *p)
+static csrmm_split csrmm_avx2_split_of(const pcx_csrmm_args *p)
 {
-    enum { UNITS = 32, LEAST = 1 << 16 }; /* wanted units; least products of one */
+    enum { UNITS = 32, MIN = 1 << 16 }; /* wanted units; min. products of one */
     csrmm_split s = { 0 };
     if (!p->n || !p->m)
         return s;
     s.vectors = ceil_div(p->m, sizeof(__m256) / pcx_dtype_bytes(p->t));
     s.panels = ceil_div(s.vectors, CSRMM_VECTORS);
     const size_t columns = ceil_div(p->m, s.panels);
-    const size_t worth = max_size(1, p->nnz / LEAST * columns + p->nnz % LEAST * columns / LEAST);
+    const size_t worth = max_size(1, p->nnz / MIN * columns + p->nnz % MIN * columns / MIN);
     s.rows = ceil_div(p->n, min_size(ceil_div(UNITS, s.panels), worth));
     s.groups = ceil_div(p->n, s.rows);
     return s;
 }
 
-static int is_vector(const pcx_csrmm_args *p) { return p->m == 1 && p->ldx == 1; }
+static int csrmm_avx2_is_vector(const pcx_csrmm_args *p) { return p->m == 1 && p->ldx == 1; }
 
 size_t csrmm_units_avx2(const void *args)
 {
     const pcx_csrmm_args *p = args;
-    const csrmm_split s = split_of(p);
-    return p->k > CSRMM_TALL && !is_vector(p) ? p->n : s.panels * s.groups;
+    const csrmm_split s = csrmm_avx2_split_of(p);
+    return p->k > CSRMM_TALL && !csrmm_avx2_is_vector(p) ? p->n : s.panels * s.groups;
 }
 
 size_t csrmm_scratch_avx2(const void *args)
 {
     const pcx_csrmm_args *p = args;
     const size_t vectors = min_size(CSRMM_VECTORS, ceil_div(p->m, sizeof(__m256) / pcx_dtype_bytes(p->t)));
-    return p->k > CSRMM_TALL || is_vector(p) ? 0 : vectors * sizeof(__m256) * p->k;
+    return p->k > CSRMM_TALL || csrmm_avx2_is_vector(p) ? 0 : vectors * sizeof(__m256) * p->k;
 }
 
 void csrmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_csrmm_args *p = args;
-    const csrmm_split s = split_of(p);
+    const csrmm_split s = csrmm_avx2_split_of(p);
     const size_t size = pcx_dtype_bytes(p->t), lanes = sizeof(__m256) / size;
-    if (is_vector(p)) {
+    if (csrmm_avx2_is_vector(p)) {
         const size_t last = min_size(end * s.rows, p->n);
         if (p->t == PCX_F64)
-            vector_f64(p, begin * s.rows, last);
+            csrmm_vector_f64(p, begin * s.rows, last);
         else
-            vector_f32(p, begin * s.rows, last);
+            csrmm_vector_f32(p, begin * s.rows, last);
         return;
     }
     if (p->k > CSRMM_TALL) {
@@ -98,8 +98,8 @@ void csrmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
             continue;
         }
         if (fresh && p->ldx == 1)
-            transpose_in((const float *)p->x + column * p->incx, p->incx, columns, scratch, round_up(columns, lanes),
-                         p->k);
+            spmm_transpose_in((const float *)p->x + column * p->incx, p->incx, columns, scratch,
+                              round_up(columns, lanes), p->k);
         else if (fresh)
             fill_f32(p, column, columns, scratch);
         rows_f32(p, first, last, scratch, (float *)p->out + first * p->ldo + column, columns);

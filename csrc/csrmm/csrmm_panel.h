@@ -5,12 +5,12 @@
  *   PANEL_STORE, PANEL_ZERO  what stores a vector, and makes one of zeros
  *   TILE...                  as for spmm_tile.h, but for TILE_INDEX
  *
- * The vectors of a panel lie where back() puts them: where there are as many columns as a vector is long, none is
+ * The vectors of a panel lie where spmm_back() puts them: where there are as many columns as a vector is long, none is
  * partial.
  */
 #define PANEL_LANES (sizeof(TILE_VECTOR) / sizeof(TILE_REAL))
 
-/* panel[q][v] = x[q][column + back(v)]; columns that a lone vector holds beyond the last are zero. */
+/* panel[q][v] = x[q][column + spmm_back(v)]; columns that a lone vector holds beyond the last are zero. */
 static void PANEL_FILL(const pcx_csrmm_args *p, size_t column, size_t columns, TILE_REAL *panel)
 {
     const TILE_REAL *x = (const TILE_REAL *)p->x + column * p->incx;
@@ -18,11 +18,11 @@ static void PANEL_FILL(const pcx_csrmm_args *p, size_t column, size_t columns, T
     for (size_t q = 0; q < p->k; q++, x += p->ldx, panel += width) {
         if (p->incx == 1 && columns >= PANEL_LANES) {
             for (size_t j = 0; j < width; j += PANEL_LANES)
-                PANEL_STORE(panel + j, TILE_LOAD(x + back(j, columns, PANEL_LANES)));
+                PANEL_STORE(panel + j, TILE_LOAD(x + spmm_back(j, columns, PANEL_LANES)));
             continue;
         }
         for (size_t j = 0; j < width; j++) {
-            const size_t from = back(j / PANEL_LANES * PANEL_LANES, columns, PANEL_LANES) + j % PANEL_LANES;
+            const size_t from = spmm_back(j / PANEL_LANES * PANEL_LANES, columns, PANEL_LANES) + j % PANEL_LANES;
             panel[j] = from < columns ? x[from * p->incx] : 0;
         }
     }

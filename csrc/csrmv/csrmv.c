@@ -1,7 +1,7 @@
 /* csrmv.c - scalar and the table. */
 #include "csrmv.h"
 
-static float sum_scalar(const pcx_csrmv_args *p, size_t begin, size_t end)
+static float csrmv_sum_of_row(const pcx_csrmv_args *p, size_t begin, size_t end)
 {
     enum { SUMS = 4 }; /* one would wait for each addition */
     float sum[SUMS] = { 0 };
@@ -17,10 +17,10 @@ static float sum_scalar(const pcx_csrmv_args *p, size_t begin, size_t end)
 static void csrmv_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     (void)scratch;
-    csrmv_walk(args, begin, end, sum_scalar);
+    csrmv_walk(args, begin, end, csrmv_sum_of_row);
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl csrmv_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, csrmv_units, csrmv_avx2, NULL, NULL, NULL },
 #endif
@@ -31,5 +31,5 @@ const pcx_kernel pcx_csrmv = {
     "csrmv", 2,
     "k x:f32[k] n nnz rows:i32[n+1]<nnz+1 index:u16[nnz]<k w:f32[nnz] bias?:f32[n] act act_params:f32[2] "
     "ldr residual?:f32[n] out:f32[n] where act<9,n<2147483648,k<=65536,nnz<2147483648",
-    impls,
+    csrmv_impls,
 };

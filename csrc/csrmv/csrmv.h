@@ -7,8 +7,8 @@
 /* Rows of one unit of work: a part of the matrix that is worth a thread's while; there are 256 units at most. */
 PCX_INLINE size_t csrmv_rows(const pcx_csrmv_args *p)
 {
-    enum { WORTH = 8192, MOST = 256 }; /* products */
-    const size_t units = max_size(1, min_size(MOST, p->nnz / WORTH));
+    enum { WORTH = 8192, MAX = 256 }; /* products */
+    const size_t units = max_size(1, min_size(MAX, p->nnz / WORTH));
     return max_size(1, ceil_div(p->n, units));
 }
 

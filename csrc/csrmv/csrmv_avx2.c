@@ -13,7 +13,7 @@ PCX_TARGET("avx2,fma")
 enum { LANES = 8, AHEAD = 512 }; /* weights to fetch: rows are too short for the hardware to get far enough */
 
 /* The numbers of x at four columns. Blends run on any vector port, insertions on one, which would be the limit. */
-PCX_INLINE __m128 four(const float *x, const uint16_t *index)
+PCX_INLINE __m128 csrmv_avx2_four(const float *x, const uint16_t *index)
 {
     uint32_t low, high; /* two columns a load: fewer take more shifts, more take the place of x's loads */
     memcpy(&low, index, sizeof low);
@@ -23,40 +23,40 @@ PCX_INLINE __m128 four(const float *x, const uint16_t *index)
     return _mm_blend_ps(_mm_blend_ps(a, b, 2), _mm_blend_ps(c, d, 8), 12);
 }
 
-PCX_INLINE __m256 eight(const pcx_csrmv_args *p, size_t i)
+PCX_INLINE __m256 csrmv_avx2_eight(const pcx_csrmv_args *p, size_t i)
 {
-    return _mm256_set_m128(four(p->x, p->index + i + 4), four(p->x, p->index + i));
+    return _mm256_set_m128(csrmv_avx2_four(p->x, p->index + i + 4), csrmv_avx2_four(p->x, p->index + i));
 }
 
-PCX_INLINE __m256 products(const pcx_csrmv_args *p, size_t i, __m256 sum)
+PCX_INLINE __m256 csrmv_avx2_products(const pcx_csrmv_args *p, size_t i, __m256 sum)
 {
-    return _mm256_fmadd_ps(_mm256_loadu_ps(p->w + i), eight(p, i), sum);
+    return _mm256_fmadd_ps(_mm256_loadu_ps(p->w + i), csrmv_avx2_eight(p, i), sum);
 }
 
 /* The products of the last weights of a row, less than eight: those of the next rows go along and are cut off. */
-PCX_INLINE __m256 last_products(const pcx_csrmv_args *p, size_t i, size_t end)
+PCX_INLINE __m256 csrmv_avx2_last_products(const pcx_csrmv_args *p, size_t i, size_t end)
 {
     static const int32_t mask[2 * LANES] = { -1, -1, -1, -1, -1, -1, -1, -1 };
     const __m256i those = _mm256_loadu_si256((const __m256i *)(mask + LANES - (end - i)));
-    return _mm256_and_ps(_mm256_mul_ps(_mm256_loadu_ps(p->w + i), eight(p, i)), _mm256_castsi256_ps(those));
+    return _mm256_and_ps(_mm256_mul_ps(_mm256_loadu_ps(p->w + i), csrmv_avx2_eight(p, i)), _mm256_castsi256_ps(those));
 }
 
-PCX_INLINE float sum_avx2(const pcx_csrmv_args *p, size_t begin, size_t end)
+PCX_INLINE float csrmv_avx2_sum(const pcx_csrmv_args *p, size_t begin, size_t end)
 {
     __m256 even = _mm256_setzero_ps(), odd = even;
     size_t i = begin;
     for (; i + 2 * LANES <= end; i += 2 * LANES) {
         _mm_prefetch((const char *)(p->w + i) + AHEAD * sizeof *p->w, _MM_HINT_T0); /* beyond the end it does nothing */
         _mm_prefetch((const char *)(p->index + i) + AHEAD * sizeof *p->index, _MM_HINT_T0);
-        even = products(p, i, even);
-        odd = products(p, i + LANES, odd);
+        even = csrmv_avx2_products(p, i, even);
+        odd = csrmv_avx2_products(p, i + LANES, odd);
     }
     if (i + LANES <= end) {
-        even = products(p, i, even);
+        even = csrmv_avx2_products(p, i, even);
         i += LANES;
     }
     if (PCX_LIKELY(i + LANES <= p->nnz)) {
-        odd = _mm256_add_ps(odd, last_products(p, i, end));
+        odd = _mm256_add_ps(odd, csrmv_avx2_last_products(p, i, end));
         i = end;
     }
     even = _mm256_add_ps(even, odd);
@@ -71,7 +71,7 @@ PCX_INLINE float sum_avx2(const pcx_csrmv_args *p, size_t begin, size_t end)
 void csrmv_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     (void)scratch;
-    csrmv_walk(args, begin, end, sum_avx2);
+    csrmv_walk(args, begin, end, csrmv_avx2_sum);
 }
 
 PCX_TARGET_END

@@ -43,12 +43,12 @@ static void dwconv_scalar(const void *args, size_t begin, size_t end, void *scra
                         y += p->tail.bias[j + v];
                     if (p->tail.residual)
                         y += p->tail.residual[pixel * p->tail.ldr + j + v];
-                    p->out[pixel * p->ldo + j + v] = pcx_act(y, p->tail.act, p->tail.act_params);
+                    p->out[pixel * p->ldo + j + v] = act_apply(y, p->tail.act, p->tail.act_params);
                 }
             }
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl dwconv_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, dwconv_units_avx2, dwconv_avx2, dwconv_scratch_avx2, NULL, NULL },
 #endif
@@ -62,5 +62,5 @@ const pcx_kernel pcx_dwconv = {
     "where act<9,c<2147483648,kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1,b<2147483648,ih<2147483648,iw<2147483648,"
     "oh<2147483648,ow<2147483648,kh<2147483648,kw<2147483648,sh<2147483648,sw<2147483648,dh<2147483648,"
     "dw<2147483648,pt<2147483648,pl<2147483648",
-    impls,
+    dwconv_impls,
 };

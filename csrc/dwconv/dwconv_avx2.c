@@ -12,20 +12,20 @@
 PCX_TARGET("avx2,fma")
 
 /* Outputs of a tile: 7 divides the widths of the usual images.  MOST vectors of channels at once elsewhere. */
-enum { LANES = 8, WIDE = 7, NARROW = 3, MOST = 4 };
+enum { LANES = 8, WIDE = 7, NARROW = 3, MAX = 4 };
 
 /*
  * A unit: some output lines of an image, a block of channels.  Long stretches of channels read memory best, up
  * to what L2 holds; a window of more than 3 lines is read so often that its lines should fit L1.
  */
 typedef struct {
-    size_t blocks, channels, bands, lines;
+    size_t blocks, channels, tiles, lines;
     int copied;
 } split;
 
-static split split_of(const pcx_dwconv_args *p)
+static split dwconv_avx2_split_of(const pcx_dwconv_args *p)
 {
-    enum { FAR = 40960, NEAR = 5120, STEP = 16, UNITS = 32, LEAST = 4, ALIAS = 512 };
+    enum { FAR = 40960, NEAR = 5120, STEP = 16, UNITS = 32, MIN = 4, ALIAS = 512 };
     split s = { 0 };
     if (!p->b || !p->oh || !p->ow || !p->c)
         return s;
@@ -36,17 +36,17 @@ static split split_of(const pcx_dwconv_args *p)
     s.blocks = ceil_div(p->c, fit);
     s.channels = round_up(ceil_div(p->c, s.blocks), STEP);
     s.blocks = ceil_div(p->c, s.channels);
-    s.bands = min_size(ceil_div(ceil_div(UNITS, s.blocks), p->b), ceil_div(p->oh, LEAST));
-    s.lines = ceil_div(p->oh, s.bands);
-    s.bands = ceil_div(p->oh, s.lines);
+    s.tiles = min_size(ceil_div(ceil_div(UNITS, s.blocks), p->b), ceil_div(p->oh, MIN));
+    s.lines = ceil_div(p->oh, s.tiles);
+    s.tiles = ceil_div(p->oh, s.lines);
     return s;
 }
 
 size_t dwconv_units_avx2(const void *args)
 {
     const pcx_dwconv_args *p = args;
-    const split s = split_of(p);
-    return p->b * s.bands * s.blocks;
+    const split s = dwconv_avx2_split_of(p);
+    return p->b * s.tiles * s.blocks;
 }
 
 /*
@@ -61,7 +61,7 @@ typedef struct {
     size_t ldx, ldw, step, ldo; /* between pixels, weights of a line, lines of the image, outputs */
     const float *bias; /* NULL: none */
     float *out;
-    float least, greatest;
+    float min, max;
     size_t pixel;      /* the line's first */
     int slow;          /* what follows the sum is more than bias and bounds */
     const pcx_dwconv_args *p;
@@ -73,7 +73,7 @@ typedef struct {
     size_t top, ldx, c;
 } view;
 
-static line line_of(const pcx_dwconv_args *p, const view *v, size_t image, size_t y)
+static line dwconv_avx2_line_of(const pcx_dwconv_args *p, const view *v, size_t image, size_t y)
 {
     line l = { .in = v->x, .c = v->c, .ldx = v->ldx, .step = p->dh * p->iw * v->ldx };
     const size_t top = y * p->sh - p->pt; /* huge above the image */
@@ -91,21 +91,21 @@ static line line_of(const pcx_dwconv_args *p, const view *v, size_t image, size_
     l.pixel = (image * p->oh + y) * p->ow;
     l.out = p->out + l.pixel * p->ldo;
     l.slow = p->tail.residual || p->tail.act > PCX_ACT_CLIP;
-    pcx_act_bounds(p->tail.act, p->tail.act_params, &l.least, &l.greatest);
+    act_bounds(p->tail.act, p->tail.act_params, &l.min, &l.max);
     return l;
 }
 
 /* Add the residual, activate and write `count` neighbouring outputs, 8 channels each. */
-PCX_NOINLINE static void store_slowly(const line *l, size_t x, size_t c, float *sum, size_t count)
+PCX_NOINLINE static void dwconv_avx2_store_slowly(const line *l, size_t x, size_t c, float *sum, size_t count)
 {
     const pcx_dwconv_args *p = l->p;
     for (size_t i = 0; p->tail.residual && i < count * LANES; i++)
         sum[i] += p->tail.residual[(l->pixel + x + i / LANES) * p->tail.ldr + c + i % LANES];
     for (size_t t = 0; t < count; t++)
-        pcx_act_row_avx2(l->out + (x + t) * l->ldo + c, sum + t * LANES, LANES, p->tail.act, p->tail.act_params);
+        act_avx2_row(l->out + (x + t) * l->ldo + c, sum + t * LANES, LANES, p->tail.act, p->tail.act_params);
 }
 
-PCX_INLINE void store(const line *at, const line l, size_t x, size_t c, __m256 *sum, const int count)
+PCX_INLINE void dwconv_avx2_store(const line *at, const line l, size_t x, size_t c, __m256 *sum, const int count)
 {
     if (l.bias) {
         const __m256 bias = _mm256_loadu_ps(l.bias + c);
@@ -114,16 +114,16 @@ PCX_INLINE void store(const line *at, const line l, size_t x, size_t c, __m256 *
             sum[t] = _mm256_add_ps(sum[t], bias);
     }
     if (PCX_LIKELY(!l.slow)) {
-        const __m256 least = _mm256_set1_ps(l.least), greatest = _mm256_set1_ps(l.greatest);
+        const __m256 min = _mm256_set1_ps(l.min), max = _mm256_set1_ps(l.max);
         PCX_UNROLL
         for (int t = 0; t < count; t++) /* max and min return their second argument if one is NaN */
-            _mm256_storeu_ps(l.out + (x + t) * l.ldo + c, _mm256_min_ps(greatest, _mm256_max_ps(least, sum[t])));
+            _mm256_storeu_ps(l.out + (x + t) * l.ldo + c, _mm256_min_ps(max, _mm256_max_ps(min, sum[t])));
     } else {
         float buffer[WIDE * LANES];
         PCX_UNROLL
         for (int t = 0; t < count; t++)
             _mm256_storeu_ps(buffer + t * LANES, sum[t]);
-        store_slowly(at, x, c, buffer, count);
+        dwconv_avx2_store_slowly(at, x, c, buffer, count);
     }
 }
 
@@ -136,7 +136,7 @@ typedef struct {
     size_t p1, p3, p5, p7;  /* bytes */
 } pixels;
 
-PCX_INLINE __m256 pixel(const pixels *a, const int i)
+PCX_INLINE __m256 dwconv_avx2_pixel(const pixels *a, const int i)
 {
     const char *from = i < 8 ? a->near : a->far;
     const int k = i < 8 ? i : i - 8;
@@ -146,8 +146,8 @@ PCX_INLINE __m256 pixel(const pixels *a, const int i)
 
 /* `count` outputs from x on, all channels [c, c_end), by weights kw wide and steps of sw.  Checked: columns
  * beyond the image are left out. */
-PCX_INLINE void tile(const line *at, size_t x, size_t c, size_t c_end, const int count, const int kw, const int sw,
-                     const int checked)
+PCX_INLINE void dwconv_avx2_tile(const line *at, size_t x, size_t c, size_t c_end, const int count, const int kw,
+                                 const int sw, const int checked)
 {
     const line l = *at;
     const int columns = (count - 1) * sw + kw;
@@ -176,14 +176,14 @@ PCX_INLINE void tile(const line *at, size_t x, size_t c, size_t c_end, const int
             for (int i = 0; i < columns; i++) {
                 if (checked && !(there >> i & 1))
                     continue;
-                const __m256 value = pixel(&a, i);
+                const __m256 value = dwconv_avx2_pixel(&a, i);
                 PCX_UNROLL
                 for (int t = 0; t < count; t++)
                     if (i >= t * sw && i - t * sw < kw)
                         sum[t] = _mm256_fmadd_ps(value, weight[i - t * sw], sum[t]);
             }
         }
-        store(at, l, x, c, sum, count);
+        dwconv_avx2_store(at, l, x, c, sum, count);
     }
 }
 
@@ -191,7 +191,7 @@ typedef void tile_fn(const line *l, size_t x, size_t c, size_t c_end);
 #define TILE(name, count, kw, sw, checked) \
     PCX_NOINLINE static void name(const line *l, size_t x, size_t c, size_t c_end) \
     { \
-        tile(l, x, c, c_end, count, kw, sw, checked); \
+        dwconv_avx2_tile(l, x, c, c_end, count, kw, sw, checked); \
     }
 #define TILES(kw, sw) \
     TILE(inside_##kw##s##sw, WIDE, kw, sw, 0) \
@@ -205,12 +205,12 @@ TILES(5, 2)
 #define SET(kw, sw) { inside_##kw##s##sw, wide_##kw##s##sw, narrow_##kw##s##sw, one_##kw##s##sw }
 static tile_fn *const tiles[2][2][4] = { { SET(3, 1), SET(3, 2) }, { SET(5, 1), SET(5, 2) } };
 
-static int has_tiles(const pcx_dwconv_args *p)
+static int dwconv_avx2_has_tiles(const pcx_dwconv_args *p)
 {
     return (p->kw == 3 || p->kw == 5) && (p->sw == 1 || p->sw == 2) && p->dw == 1;
 }
 
-static void line_by_tiles(const line *l, size_t c, size_t c_end)
+static void dwconv_avx2_line_by_tiles(const line *l, size_t c, size_t c_end)
 {
     const pcx_dwconv_args *p = l->p;
     tile_fn *const *set = tiles[p->kw == 5][p->sw == 2];
@@ -229,12 +229,12 @@ static void line_by_tiles(const line *l, size_t c, size_t c_end)
 }
 
 /* One output, any geometry, nv vectors of channels. */
-PCX_INLINE void output(const line *l, size_t x, size_t c, const int nv)
+PCX_INLINE void dwconv_avx2_output(const line *l, size_t x, size_t c, const int nv)
 {
     const pcx_dwconv_args *p = l->p;
     const size_t left = x * p->sw - p->pl;
     const float *in = l->in;
-    __m256 sum[MOST];
+    __m256 sum[MAX];
     PCX_UNROLL
     for (int v = 0; v < nv; v++)
         sum[v] = _mm256_setzero_ps();
@@ -250,21 +250,21 @@ PCX_INLINE void output(const line *l, size_t x, size_t c, const int nv)
         }
     PCX_UNROLL
     for (int v = 0; v < nv; v++)
-        store(l, *l, x, c + v * LANES, sum + v, 1);
+        dwconv_avx2_store(l, *l, x, c + v * LANES, sum + v, 1);
 }
 
-static void line_by_outputs(const line *l, size_t c, size_t c_end)
+static void dwconv_avx2_line_by_outputs(const line *l, size_t c, size_t c_end)
 {
-    for (; c + MOST * LANES <= c_end; c += MOST * LANES)
+    for (; c + MAX * LANES <= c_end; c += MAX * LANES)
         for (size_t x = 0; x < l->p->ow; x++)
-            output(l, x, c, MOST);
+            dwconv_avx2_output(l, x, c, MAX);
     for (; c < c_end; c += LANES)
         for (size_t x = 0; x < l->p->ow; x++)
-            output(l, x, c, 1);
+            dwconv_avx2_output(l, x, c, 1);
 }
 
 /* The last c_end - c < 8 channels of a line. */
-static void line_rest(const line *l, size_t c, size_t c_end)
+static void dwconv_avx2_line_rest(const line *l, size_t c, size_t c_end)
 {
     const pcx_dwconv_args *p = l->p;
     for (size_t x = 0; x < p->ow; x++)
@@ -279,12 +279,12 @@ static void line_rest(const line *l, size_t c, size_t c_end)
                 }
             y += p->tail.bias ? p->tail.bias[j] : 0;
             y += p->tail.residual ? p->tail.residual[(l->pixel + x) * p->tail.ldr + j] : 0;
-            p->out[(l->pixel + x) * p->ldo + j] = pcx_act(y, p->tail.act, p->tail.act_params);
+            p->out[(l->pixel + x) * p->ldo + j] = act_apply(y, p->tail.act, p->tail.act_params);
         }
 }
 
 
-static size_t copied_lines(const pcx_dwconv_args *p, const split *s)
+static size_t dwconv_avx2_copied_lines(const pcx_dwconv_args *p, const split *s)
 {
     return min_size(p->ih, (s->lines - 1) * p->sh + (p->kh - 1) * p->dh + 1);
 }
@@ -292,12 +292,12 @@ static size_t copied_lines(const pcx_dwconv_args *p, const split *s)
 size_t dwconv_scratch_avx2(const void *args)
 {
     const pcx_dwconv_args *p = args;
-    const split s = split_of(p);
-    return !s.copied ? 0 : copied_lines(p, &s) * p->iw * s.channels * sizeof(float);
+    const split s = dwconv_avx2_split_of(p);
+    return !s.copied ? 0 : dwconv_avx2_copied_lines(p, &s) * p->iw * s.channels * sizeof(float);
 }
 
 /* The lines that the outputs [y, y_end) meet, channels [v->c, c_end) only, without gaps. */
-static void copy(const pcx_dwconv_args *p, size_t y, size_t y_end, size_t c_end, view *v, float *to)
+static void dwconv_avx2_copy(const pcx_dwconv_args *p, size_t y, size_t y_end, size_t c_end, view *v, float *to)
 {
     const size_t top = y * p->sh > p->pt ? y * p->sh - p->pt : 0, reach = (y_end - 1) * p->sh + (p->kh - 1) * p->dh + 1;
     const size_t end = min_size(p->ih, reach > p->pt ? reach - p->pt : 0), count = c_end - v->c;
@@ -318,22 +318,22 @@ static void copy(const pcx_dwconv_args *p, size_t y, size_t y_end, size_t c_end,
 void dwconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_dwconv_args *p = args;
-    const split s = split_of(p);
+    const split s = dwconv_avx2_split_of(p);
     for (size_t unit = begin; unit < end; unit++) {
-        const size_t band = unit / s.blocks, y = band % s.bands * s.lines, image = band / s.bands;
+        const size_t tile = unit / s.blocks, y = tile % s.tiles * s.lines, image = tile / s.tiles;
         const size_t y_end = min_size(y + s.lines, p->oh);
         const size_t c = unit % s.blocks * s.channels, c_end = min_size(c + s.channels, p->c);
         const size_t c_full = c + (c_end - c) / LANES * LANES;
         view v = { p->x + image * p->ih * p->iw * p->ldx + c, 0, p->ldx, c };
         if (s.copied)
-            copy(p, y, y_end, c_end, &v, scratch);
+            dwconv_avx2_copy(p, y, y_end, c_end, &v, scratch);
         for (size_t i = y; i < y_end; i++) {
-            const line l = line_of(p, &v, image, i);
-            if (has_tiles(p))
-                line_by_tiles(&l, c, c_full);
+            const line l = dwconv_avx2_line_of(p, &v, image, i);
+            if (dwconv_avx2_has_tiles(p))
+                dwconv_avx2_line_by_tiles(&l, c, c_full);
             else
-                line_by_outputs(&l, c, c_full);
-            line_rest(&l, c_full, c_end);
+                dwconv_avx2_line_by_outputs(&l, c, c_full);
+            dwconv_avx2_line_rest(&l, c_full, c_end);
         }
     }
 }

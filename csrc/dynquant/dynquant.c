@@ -25,13 +25,13 @@ PCX_INLINE void dynquant_row(const float *x, size_t k, uint8_t *out, float *out_
     }
     /* A scale below 2^-126 would be 0 where subnormal numbers are: such a row counts as zeros. */
     const float range = high[0] - low[0], scale = range > 255 * FLT_MIN ? range / 255 : 1;
-    const int32_t zero = pcx_rne(pcx_clamp(-low[0] / scale, 0, 255));
+    const int32_t zero = round_half_even(round_clamp(-low[0] / scale, 0, 255));
     *out_scale = scale;
     *out_zero = zero;
-    const float least = (float)-zero, greatest = (float)(255 - zero);
+    const float min = (float)-zero, max = (float)(255 - zero);
     PCX_IVDEP
     for (size_t i = 0; i < k; i++)
-        out[i] = (uint8_t)(pcx_rne(pcx_clamp(x[i] / scale, least, greatest)) + zero);
+        out[i] = (uint8_t)(round_half_even(round_clamp(x[i] / scale, min, max)) + zero);
 }
 
 PCX_INLINE void dynquant_run(const void *args, size_t begin, size_t end)

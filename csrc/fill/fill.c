@@ -51,12 +51,12 @@ static void fill_scalar(const void *args, size_t begin, size_t end, void *scratc
         fill_row(p->value, p->elem, p->out + at.offset[0], walk_step(&w, 0), at.n);
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl fill_impls[] = {
     { "scalar", 0, fill_units, fill_scalar, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_fill = {
     "fill", 1,
     "elem value:u8[elem] d0 o0 d1 o1 d2 o2 d3 o3 d4 o4 d5 o5 out:u8[d0:o0,d1:o1,d2:o2,d3:o3,d4:o4,d5:o5,elem]",
-    impls,
+    fill_impls,
 };

@@ -24,12 +24,12 @@ static void gather_scalar(const void *args, size_t begin, size_t end, void *scra
     }
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl gather_impls[] = {
     { "scalar", 0, gather_units, gather_scalar, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_gather = {
     "gather", 1,
     "outer rows ldx inner x:u8[outer,rows:ldx,inner] count index:i32[count]<rows out:u8[outer,count,inner]",
-    impls,
+    gather_impls,
 };

@@ -22,7 +22,7 @@ static void hgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
                     sgemm_deposit(sum, total);
                 for (size_t v = 0; v < SGEMM_NR; v++)
                     sum[v] += p->a[i * p->lda + q] *
-                              (p->wt == PCX_BF16 ? bf16_to_float(w[v]) : (float)half_to_double(w[v]));
+                              (p->wt == PCX_BF16 ? half_bf16_to_float(w[v]) : (float)half_to_double(w[v]));
             }
             if (p->k > SGEMM_DEEP)
                 sgemm_deposit(total, sum);
@@ -31,7 +31,7 @@ static void hgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
         }
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl hgemm_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, hgemm_units_avx2, hgemm_avx2, hgemm_scratch_avx2, NULL, NULL },
 #endif
@@ -42,5 +42,5 @@ const pcx_kernel pcx_hgemm = {
     "hgemm", 1,
     "m lda k a:f32[m:lda,k] n ldw wt w:{f16,bf16}wt[ceil(n/16):ldw,k,16] bias?:f32[n] act act_params:f32[2] "
     "ldr residual?:f32[m:ldr,n] ldo out:f32[m:ldo,n] where act<9,m<2147483648,n<2147483648,k<2147483648",
-    impls,
+    hgemm_impls,
 };

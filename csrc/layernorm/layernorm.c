@@ -41,14 +41,14 @@ PCX_NOINLINE PCX_MAYBE_UNUSED static void layernorm_wide(const pcx_layernorm_arg
 
 PCX_INLINE void layernorm_run(const void *args, size_t begin, size_t end)
 {
-    const float least = 1e-15f; /* of a deviation: below, squares leave the range of floats, too */
+    const float min = 1e-15f; /* of a deviation: below, squares leave the range of floats, too */
     const pcx_layernorm_args *p = args;
     for (size_t i = begin; i < end; i++) {
         const float *x = p->x + i * p->n;
         float *out = p->out + i * p->n;
         const float mean = p->rms ? 0 : layernorm_mean(x, p->n, 0, 0);
         const float deviation = sqrtf(layernorm_mean(x, p->n, mean, 1) + p->epsilon[0]);
-        if (!(deviation > least && deviation < INFINITY)) {
+        if (!(deviation > min && deviation < INFINITY)) {
             layernorm_wide(p, x, out);
         } else {
             PCX_IVDEP

@@ -26,9 +26,9 @@ static inline size_t lowrank_width(const pcx_lowrank_args *p) { return round_up(
  */
 static inline size_t lowrank_block(size_t m)
 {
-    enum { MOST = 8 * SGEMM_TALL, LEAST = 4 * SGEMM_TALL };
-    const size_t blocks = round_up(max_size(ceil_div(m, MOST), 1), m < 4 * LEAST ? 2 : 4);
-    return max_size(ceil_div(m, blocks), LEAST);
+    enum { MAX = 8 * SGEMM_TALL, MIN = 4 * SGEMM_TALL };
+    const size_t blocks = round_up(max_size(ceil_div(m, MAX), 1), m < 4 * MIN ? 2 : 4);
+    return max_size(ceil_div(m, blocks), MIN);
 }
 
 /* lowrank_rows.c: the driver, for any micro-kernel of sgemm.  See PCX_DRIVER. */

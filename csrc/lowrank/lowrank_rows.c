@@ -1,4 +1,4 @@
-/* lowrank_rows.c - the driver: block by block of rows, a micro-kernel of sgemm twice: once into scratch, once from there. */
+/* lowrank_rows.c - the driver: blocks of rows through a micro-kernel of sgemm twice: into scratch, and from there. */
 #include "lowrank.h"
 
 size_t lowrank_rows_units(const void *args, const sgemm_micro *micro)
@@ -18,7 +18,7 @@ size_t lowrank_rows_scratch(const void *args, const sgemm_micro *micro)
 void lowrank_rows_run(const void *args, size_t begin, size_t end, void *scratch, const sgemm_micro *micro)
 {
     const pcx_lowrank_args *p = args;
-    const size_t most = lowrank_block(p->m), width = lowrank_width(p);
+    const size_t block = lowrank_block(p->m), width = lowrank_width(p);
     lowrank_factors f;
     sgemm_rows first, second;
     lowrank_factors_make(p, &f);
@@ -26,11 +26,11 @@ void lowrank_rows_run(const void *args, size_t begin, size_t end, void *scratch,
     first.line_step = first.run_step = second.line_step = second.run_step = 0;
     first.length = p->k;
     second.length = p->r;
-    for (size_t x = 0; x < most; x++)
+    for (size_t x = 0; x < block; x++)
         second.a[x] = first.out[x] = (float *)scratch + x * width;
     for (size_t unit = begin; unit < end; unit++) {
-        const size_t row = unit * most;
-        first.count = second.count = min_size(most, p->m - row);
+        const size_t row = unit * block;
+        first.count = second.count = min_size(block, p->m - row);
         for (size_t x = 0; x < first.count; x++) {
             first.a[x] = p->a + (row + x) * p->lda;
             second.out[x] = p->out + (row + x) * p->ldo;

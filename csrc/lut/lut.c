@@ -37,12 +37,12 @@ static void lut_scalar(const void *args, size_t begin, size_t end, void *scratch
     }
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl lut_impls[] = {
     { "scalar", 0, lut_units, lut_scalar, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_lut = {
     "lut", 1,
     "m ldx n x:u8[m:ldx,n] tables table:u8[tables,256] ldo out:u8[m:ldo,n] where tables>=1",
-    impls,
+    lut_impls,
 };

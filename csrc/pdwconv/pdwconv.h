@@ -1,10 +1,10 @@
-/* pdwconv.h - what the pdwconv files share.  A unit is one plane. */
+/* pdwconv.h - what the pdwconv files share.  A unit is one channel. */
 #ifndef PCX_PDWCONV_H
 #define PCX_PDWCONV_H
 
 #include "../common/act.h"
 
-/* The planes [begin, end), output by output. */
+/* The channels [begin, end), output by output. */
 static inline void pdwconv_plain(const pcx_pdwconv_args *p, size_t begin, size_t end)
 {
     for (size_t c = begin; c < end; c++)
@@ -17,7 +17,7 @@ static inline void pdwconv_plain(const pcx_pdwconv_args *p, size_t begin, size_t
                         const size_t iy = y * p->sh + ky - p->pt, ix = x * p->sw + kx - p->pl; /* huge above and left */
                         sum += (iy < p->ih && ix < p->iw ? in[iy * p->iw + ix] : 0) * *w;
                     }
-                p->out[c * p->ldo + y * p->ow + x] = pcx_act(sum, p->act, p->act_params);
+                p->out[c * p->ldo + y * p->ow + x] = act_apply(sum, p->act, p->act_params);
             }
 }
 

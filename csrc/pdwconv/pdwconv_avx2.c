@@ -1,5 +1,5 @@
 /*
- * pdwconv_avx2.c - windows of 3 x 3 and 5 x 5 at strides 1 and 2.  Lines of a plane are copied into scratch, between
+ * pdwconv_avx2.c - windows of 3 x 3 and 5 x 5 at strides 1 and 2.  Lines of a channel are copied into scratch, between
  * zeros, so that no window meets an edge; at stride 2 even and odd columns apart, so that a vector of neighbours always
  * reads neighbours.  Four lines of output at a time: a vector of input then serves all of them.
  */
@@ -21,13 +21,13 @@ typedef struct {
     size_t odd, pitch, lines, rows; /* rows of output that the lines allow */
 } layout;
 
-static int is_fast(const pcx_pdwconv_args *p)
+static int pdwconv_avx2_is_fast(const pcx_pdwconv_args *p)
 {
     return p->kh == p->kw && p->sh == p->sw && (p->kh == 3 || p->kh == 5) && p->sh <= 2 && p->pl < p->kh &&
            p->pt < p->kh && p->act <= PCX_ACT_CLIP;
 }
 
-static layout layout_of(const pcx_pdwconv_args *p)
+static layout pdwconv_avx2_layout_of(const pcx_pdwconv_args *p)
 {
     /* Columns: those of the image and left of it, and those that the last vector of a line reads. */
     const size_t reach = max_size(p->iw + p->pl, (max_size(p->ow, LANES) - 1) * p->sw + p->kw);
@@ -42,36 +42,38 @@ static layout layout_of(const pcx_pdwconv_args *p)
 size_t pdwconv_avx2_scratch(const void *args)
 {
     const pcx_pdwconv_args *p = args;
-    return is_fast(p) ? layout_of(p).pitch * layout_of(p).lines * sizeof(float) : 0;
+    return pdwconv_avx2_is_fast(p) ? pdwconv_avx2_layout_of(p).pitch * pdwconv_avx2_layout_of(p).lines * sizeof(float)
+                                   : 0;
 }
 
 /* Lanes below `count`. */
-PCX_INLINE __m256i first_lanes(size_t count)
+PCX_INLINE __m256i pdwconv_avx2_first_lanes(size_t count)
 {
-    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)min_size(count, LANES)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)min_size(count, LANES)),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
 /* Eight numbers at `in`, zero from `left` on. */
-PCX_INLINE __m256 load_some(const float *in, size_t left)
+PCX_INLINE __m256 pdwconv_avx2_load_some(const float *in, size_t left)
 {
-    return PCX_LIKELY(left >= LANES) ? _mm256_loadu_ps(in) : _mm256_maskload_ps(in, first_lanes(left));
+    return PCX_LIKELY(left >= LANES) ? _mm256_loadu_ps(in) : _mm256_maskload_ps(in, pdwconv_avx2_first_lanes(left));
 }
 
 /* A line of n numbers between the zeros of scratch; past its end there are zeros, too. */
-PCX_INLINE void put_line(const float *in, size_t n, float *to, size_t pl)
+PCX_INLINE void pdwconv_avx2_put_line(const float *in, size_t n, float *to, size_t pl)
 {
     for (size_t i = 0; i < n; i += LANES)
-        _mm256_storeu_ps(to + pl + i, load_some(in + i, n - i));
+        _mm256_storeu_ps(to + pl + i, pdwconv_avx2_load_some(in + i, n - i));
 }
 
 /* The same, columns of padded positions 0, 2, 4 ... to `even`, and the others. */
-PCX_INLINE void put_line_halves(const float *in, size_t n, float *even, float *odd, size_t pl)
+PCX_INLINE void pdwconv_avx2_put_line_halves(const float *in, size_t n, float *even, float *odd, size_t pl)
 {
     float *const to[2] = { pl % 2 ? odd : even, pl % 2 ? even : odd }; /* where in[0] and in[1] go */
     const size_t at[2] = { pl / 2, (pl + 1) / 2 };
     for (size_t i = 0; i < n; i += 2 * LANES) {
-        const __m256 a = load_some(in + i, n - i);
-        const __m256 b = n - i > LANES ? load_some(in + i + LANES, n - i - LANES) : _mm256_setzero_ps();
+        const __m256 a = pdwconv_avx2_load_some(in + i, n - i);
+        const __m256 b = n - i > LANES ? pdwconv_avx2_load_some(in + i + LANES, n - i - LANES) : _mm256_setzero_ps();
         const __m256 x = _mm256_shuffle_ps(a, b, 0x88), y = _mm256_shuffle_ps(a, b, 0xdd);
         const __m256d first = _mm256_castsi256_pd(_mm256_permute4x64_epi64(_mm256_castps_si256(x), 0xd8));
         const __m256d second = _mm256_castsi256_pd(_mm256_permute4x64_epi64(_mm256_castps_si256(y), 0xd8));
@@ -80,17 +82,17 @@ PCX_INLINE void put_line_halves(const float *in, size_t n, float *even, float *o
     }
 }
 
-/* What a plane's lines end with. */
+/* What a channel's lines end with. */
 typedef struct {
     __m256 bias, low, high;
 } ending;
 
 /* `lines` lines of output, ow long, from the lines of scratch at `in`. */
-PCX_INLINE void lines_of(const int k, const int s, const int lines, const float *in, const layout *l, const __m256 *w,
-                         const ending *e, float *out, size_t ow)
+PCX_INLINE void pdwconv_avx2_lines_of(const int k, const int s, const int lines, const float *in, const layout *l,
+                                      const __m256 *w, const ending *e, float *out, size_t ow)
 {
     const size_t pitch = l->pitch, odd = l->odd;
-    const __m256i some = first_lanes(ow);
+    const __m256i some = pdwconv_avx2_first_lanes(ow);
     for (size_t x = 0; x < ow; x += LANES) {
         const size_t at = min_size(x, max_size(ow, LANES) - LANES); /* the last vector overlaps the one before */
         __m256 sum[LINES];
@@ -120,8 +122,8 @@ PCX_INLINE void lines_of(const int k, const int s, const int lines, const float 
 }
 
 /* Scratch lines of the input of `rows` rows of output from `top` on. */
-PCX_INLINE void take_lines(const int k, const int s, const pcx_pdwconv_args *p, const float *in, size_t top,
-                           size_t rows, const layout *l, float *to)
+PCX_INLINE void pdwconv_avx2_take_lines(const int k, const int s, const pcx_pdwconv_args *p, const float *in,
+                                        size_t top, size_t rows, const layout *l, float *to)
 {
     for (size_t i = 0; i < (rows - 1) * (size_t)s + (size_t)k; i++, to += l->pitch) {
         const size_t y = top * (size_t)s + i - p->pt; /* huge above the image */
@@ -129,15 +131,15 @@ PCX_INLINE void take_lines(const int k, const int s, const pcx_pdwconv_args *p, 
             if (l->rows < p->oh) /* else it is zero still */
                 memset(to, 0, l->pitch * sizeof *to);
         } else if (s == 1)
-            put_line(in + y * p->iw, p->iw, to, p->pl);
+            pdwconv_avx2_put_line(in + y * p->iw, p->iw, to, p->pl);
         else
-            put_line_halves(in + y * p->iw, p->iw, to, to + l->odd, p->pl);
+            pdwconv_avx2_put_line_halves(in + y * p->iw, p->iw, to, to + l->odd, p->pl);
     }
 }
 
-/* `rows` rows of output, from `top` on, of plane c, from scratch lines. */
-PCX_INLINE void make_rows(const int k, const int s, const pcx_pdwconv_args *p, size_t c, size_t top, size_t rows,
-                          const layout *l, const float *from, ending e)
+/* `rows` rows of output, from `top` on, of channel c, from scratch lines. */
+PCX_INLINE void pdwconv_avx2_make_rows(const int k, const int s, const pcx_pdwconv_args *p, size_t c, size_t top,
+                                       size_t rows, const layout *l, const float *from, ending e)
 {
     float *out = p->out + c * p->ldo + top * p->ow;
     __m256 w[25];
@@ -149,35 +151,37 @@ PCX_INLINE void make_rows(const int k, const int s, const pcx_pdwconv_args *p, s
         const size_t at = min_size(y, max_size(rows, LINES) - LINES); /* the last lines overlap those before */
         const float *in = from + at * (size_t)s * l->pitch;
         if (PCX_LIKELY(rows >= LINES))
-            lines_of(k, s, LINES, in, l, w, &e, out + at * p->ow, p->ow);
+            pdwconv_avx2_lines_of(k, s, LINES, in, l, w, &e, out + at * p->ow, p->ow);
         else
             for (size_t each = 0; each < rows; each++)
-                lines_of(k, s, 1, in + each * (size_t)s * l->pitch, l, w, &e, out + each * p->ow, p->ow);
+                pdwconv_avx2_lines_of(k, s, 1, in + each * (size_t)s * l->pitch, l, w, &e, out + each * p->ow, p->ow);
     }
 }
 
-/* The planes [begin, end). */
-PCX_INLINE void planes(const int k, const int s, const pcx_pdwconv_args *p, size_t begin, size_t end, float *scratch)
+/* The channels [begin, end). */
+PCX_INLINE void pdwconv_avx2_channels(const int k, const int s, const pcx_pdwconv_args *p, size_t begin, size_t end,
+                                      float *scratch)
 {
-    const layout l = layout_of(p);
+    const layout l = pdwconv_avx2_layout_of(p);
     ending e = { .bias = _mm256_setzero_ps() };
     float low, high;
-    pcx_act_bounds(p->act, p->act_params, &low, &high);
+    act_bounds(p->act, p->act_params, &low, &high);
     e.low = _mm256_set1_ps(low);
     e.high = _mm256_set1_ps(high);
     memset(scratch, 0, l.pitch * l.lines * sizeof *scratch); /* what lies beside the image stays so */
     for (size_t c = begin; c < end; c++)
         for (size_t top = 0; top < p->oh; top += l.rows) {
             const size_t rows = min_size(l.rows, p->oh - top);
-            take_lines(k, s, p, p->x + c * p->ldx, top, rows, &l, scratch);
-            make_rows(k, s, p, c, top, rows, &l, scratch, e);
+            pdwconv_avx2_take_lines(k, s, p, p->x + c * p->ldx, top, rows, &l, scratch);
+            pdwconv_avx2_make_rows(k, s, p, c, top, rows, &l, scratch, e);
         }
 }
 
 #define PLANES(k, s) \
-    PCX_NOINLINE static void planes_##k##_##s(const pcx_pdwconv_args *p, size_t begin, size_t end, float *scratch) \
+    PCX_NOINLINE static void pdwconv_avx2_channels_##k##_##s(const pcx_pdwconv_args *p, size_t begin, size_t end, \
+                                                             float *scratch) \
     { \
-        planes(k, s, p, begin, end, scratch); \
+        pdwconv_avx2_channels(k, s, p, begin, end, scratch); \
     }
 PLANES(3, 1) PLANES(3, 2) PLANES(5, 1) PLANES(5, 2)
 #undef PLANES
@@ -185,12 +189,12 @@ PLANES(3, 1) PLANES(3, 2) PLANES(5, 1) PLANES(5, 2)
 void pdwconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_pdwconv_args *p = args;
-    if (!is_fast(p))
+    if (!pdwconv_avx2_is_fast(p))
         pdwconv_plain(p, begin, end);
     else if (p->kh == 3)
-        (p->sh == 1 ? planes_3_1 : planes_3_2)(p, begin, end, scratch);
+        (p->sh == 1 ? pdwconv_avx2_channels_3_1 : pdwconv_avx2_channels_3_2)(p, begin, end, scratch);
     else
-        (p->sh == 1 ? planes_5_1 : planes_5_2)(p, begin, end, scratch);
+        (p->sh == 1 ? pdwconv_avx2_channels_5_1 : pdwconv_avx2_channels_5_2)(p, begin, end, scratch);
 }
 
 PCX_TARGET_END

@@ -2,7 +2,7 @@
 #include "permute.h"
 
 /* Outermost the dims with the largest strides in out, so that it is written in order. */
-static void sort_dims(walk *w)
+static void permute_sort_dims(walk *w)
 {
     for (size_t i = 1; i < w->rank; i++)
         for (size_t j = i; j > 0; j--) {
@@ -10,7 +10,7 @@ static void sort_dims(walk *w)
             if (o[j - 1] > o[j] || (o[j - 1] == o[j] && x[j - 1] >= x[j]))
                 break;
             const size_t kept = w->rank;
-            walk_move(w, kept, j); /* there is room for one more */
+            walk_move(w, kept, j); /* there is space for one more */
             walk_move(w, j, j - 1);
             walk_move(w, j - 1, kept);
         }
@@ -25,7 +25,7 @@ permute_plan permute_make_plan(const pcx_permute_args *p)
     walk_strides(w, 0, WALK_SLOTS(p, pcx_permute_args, x0), 2);
     walk_strides(w, 1, WALK_SLOTS(p, pcx_permute_args, o0), 1);
     walk_merge(w);
-    sort_dims(w);
+    permute_sort_dims(w);
     w->count[w->rank] = p->run / size;
     w->stride[0][w->rank] = w->stride[1][w->rank] = size;
     w->rank++;
@@ -90,7 +90,7 @@ static void permute_row(const uint8_t *x, size_t x_step, uint8_t *out, size_t ou
 }
 
 /* The offset of outer index `at` of a transpose. */
-static void outer_offset(const walk *w, size_t at, size_t offset[2])
+static void permute_outer_offset(const walk *w, size_t at, size_t offset[2])
 {
     offset[0] = offset[1] = 0;
     for (size_t i = w->rank; i-- > 0; at /= w->count[i])
@@ -112,7 +112,7 @@ void permute_any(const pcx_permute_args *p, size_t begin, size_t end, permute_ti
         const size_t q = unit % plan.q_tiles * PERMUTE_Q;
         const size_t p_at = unit / plan.q_tiles % plan.p_tiles * PERMUTE_P;
         size_t offset[2];
-        outer_offset(w, unit / plan.q_tiles / plan.p_tiles, offset);
+        permute_outer_offset(w, unit / plan.q_tiles / plan.p_tiles, offset);
         tile(p->x + offset[0] + p_at * plan.size + q * plan.q_x, plan.q_x,
              p->out + offset[1] + p_at * plan.p_out + q * plan.size, plan.p_out, min_size(plan.p - p_at, PERMUTE_P),
              min_size(plan.q - q, PERMUTE_Q), plan.size);
@@ -125,7 +125,7 @@ static void permute_scalar(const void *args, size_t begin, size_t end, void *scr
     permute_any(args, begin, end, permute_tile_scalar);
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl permute_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, permute_units, permute_avx2, NULL, NULL, NULL },
 #endif
@@ -136,5 +136,5 @@ const pcx_kernel pcx_permute = {
     "permute", 1,
     "d0 x0 d1 x1 d2 x2 d3 x3 d4 x4 d5 x5 run x:u8[d0:x0,d1:x1,d2:x2,d3:x3,d4:x4,d5:x5,run] "
     "o0 o1 o2 o3 o4 o5 out:u8[d0:o0,d1:o1,d2:o2,d3:o3,d4:o4,d5:o5,run]",
-    impls,
+    permute_impls,
 };

@@ -13,7 +13,7 @@ static void pool_scalar(const void *args, size_t begin, size_t end, void *scratc
     pool_run(args, begin, end, pool_channels);
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl pool_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, pool_units, pool_avx2, NULL, NULL, NULL },
 #endif
@@ -24,5 +24,5 @@ const pcx_kernel pcx_pool = {
     "pool", 2,
     "b ih iw ldx c x:f32[b,ih,iw:ldx,c] mode kh kw sh sw dh dw pt pl pb pr oh ow ldo out:f32[b,oh,ow:ldo,c] "
     "where mode<3,kh<1048576,kw<1048576,sh>=1,sw>=1,dh>=1,dw>=1,dh<1048576,dw<1048576,ldx>=c*min(b,min(ih,min(iw,1)))",
-    impls,
+    pool_impls,
 };

@@ -58,11 +58,11 @@ PCX_INLINE void pool_run(const void *args, size_t begin, size_t end, pool_channe
     for (size_t unit = begin; unit < end; unit++) {
         const size_t b = unit / p->oh, top = unit % p->oh * p->sh;
         size_t y0, y1, x0, x1, py0, py1, px0, px1;
-        pcx_taps(top - p->pt, p->kh, p->dh, p->ih, &y0, &y1);
-        pcx_taps(top, p->kh, p->dh, p->pt + p->ih + p->pb, &py0, &py1);
+        taps_of(top - p->pt, p->kh, p->dh, p->ih, &y0, &y1);
+        taps_of(top, p->kh, p->dh, p->pt + p->ih + p->pb, &py0, &py1);
         for (size_t ox = 0; ox < p->ow; ox++) {
             const size_t left = ox * p->sw;
-            pcx_taps(left - p->pl, p->kw, p->dw, p->iw, &x0, &x1);
+            taps_of(left - p->pl, p->kw, p->dw, p->iw, &x0, &x1);
             size_t cells = (y1 - y0) * (x1 - x0);
             pool_window w = { p->x, y1 - y0, x1 - x0, p->dh * plane, p->dw * p->ldx };
             if (cells)
@@ -70,7 +70,7 @@ PCX_INLINE void pool_run(const void *args, size_t begin, size_t end, pool_channe
             else
                 w.rows = 0;
             if (p->mode == 2) {
-                pcx_taps(left, p->kw, p->dw, p->pl + p->iw + p->pr, &px0, &px1);
+                taps_of(left, p->kw, p->dw, p->pl + p->iw + p->pr, &px0, &px1);
                 cells = (py1 - py0) * (px1 - px0);
             }
             float *out = p->out + (unit * p->ow + ox) * p->ldo;

@@ -9,7 +9,7 @@ PCX_TARGET("avx2,fma")
 enum { LANES = 8, WIDE = 4 };
 
 /* The sums of nv vectors of channels, from c on. */
-PCX_INLINE void pool_sums(const pool_window *w, size_t c, int nv, float divisor, float *out)
+PCX_INLINE void pool_avx2_sums(const pool_window *w, size_t c, int nv, float divisor, float *out)
 {
     __m256 all[WIDE], row[WIDE];
     PCX_UNROLL for (int v = 0; v < nv; v++)
@@ -30,8 +30,8 @@ PCX_INLINE void pool_sums(const pool_window *w, size_t c, int nv, float divisor,
         _mm256_storeu_ps(out + c + v * LANES, _mm256_div_ps(all[v], _mm256_set1_ps(divisor)));
 }
 
-/* The greatest: vmaxps forgets a NaN, so those are gathered apart, of two cells in one comparison. */
-PCX_INLINE void pool_greatest(const pool_window *w, size_t c, int nv, float *out)
+/* The max: vmaxps forgets a NaN, so those are gathered apart, of two cells in one comparison. */
+PCX_INLINE void pool_avx2_max(const pool_window *w, size_t c, int nv, float *out)
 {
     __m256 top[WIDE], nan[WIDE];
     PCX_UNROLL for (int v = 0; v < nv; v++) {
@@ -54,20 +54,20 @@ PCX_INLINE void pool_greatest(const pool_window *w, size_t c, int nv, float *out
         _mm256_storeu_ps(out + c + v * LANES, _mm256_blendv_ps(top[v], _mm256_set1_ps(NAN), nan[v]));
 }
 
-PCX_INLINE void pool_vectors(const pool_window *w, size_t c, int nv, int max, float divisor, float *out)
+PCX_INLINE void pool_avx2_vectors(const pool_window *w, size_t c, int nv, int max, float divisor, float *out)
 {
     if (max)
-        pool_greatest(w, c, nv, out);
+        pool_avx2_max(w, c, nv, out);
     else
-        pool_sums(w, c, nv, divisor, out);
+        pool_avx2_sums(w, c, nv, divisor, out);
 }
 
-PCX_INLINE void channels_avx2(const pool_window *w, size_t c, size_t channels, int max, float divisor, float *out)
+PCX_INLINE void pool_avx2_channels(const pool_window *w, size_t c, size_t channels, int max, float divisor, float *out)
 {
     for (; c + LANES * WIDE <= channels; c += LANES * WIDE)
-        pool_vectors(w, c, WIDE, max, divisor, out);
+        pool_avx2_vectors(w, c, WIDE, max, divisor, out);
     for (; c + LANES <= channels; c += LANES)
-        pool_vectors(w, c, 1, max, divisor, out);
+        pool_avx2_vectors(w, c, 1, max, divisor, out);
     if (c < channels)
         pool_channels(w, c, channels, max, divisor, out);
 }
@@ -75,7 +75,7 @@ PCX_INLINE void channels_avx2(const pool_window *w, size_t c, size_t channels, i
 void pool_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     (void)scratch;
-    pool_run(args, begin, end, channels_avx2);
+    pool_run(args, begin, end, pool_avx2_channels);
 }
 
 PCX_TARGET_END

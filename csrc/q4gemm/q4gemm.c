@@ -3,17 +3,17 @@
 
 size_t q4gemm_units(const void *args)
 {
-    const q4_grid g = q4_split(args);
+    const q4gemm_grid g = q4gemm_split(args);
     return g.blocks * g.panels;
 }
 
-static float scale_at(const pcx_q4gemm_args *p, size_t at)
+static float q4gemm_scale_at(const pcx_q4gemm_args *p, size_t at)
 {
     return p->st == PCX_F16 ? (float)half_to_double(((const uint16_t *)p->scale)[at]) : ((const float *)p->scale)[at];
 }
 
 /* v: the sums of row i with a panel's columns, in units of what the input's codes stand for. */
-static void dot(const pcx_q4gemm_args *p, size_t i, size_t panel, float v[Q4_NR])
+static void q4gemm_dot(const pcx_q4gemm_args *p, size_t i, size_t panel, float v[Q4_NR])
 {
     const uint8_t *a = p->a + i * p->lda, *w = p->w + panel * ceil_div(p->k, 4) * Q4_STEP;
     const size_t groups = p->k ? ceil_div(p->k, p->group) : 0;
@@ -26,7 +26,7 @@ static void dot(const pcx_q4gemm_args *p, size_t i, size_t panel, float v[Q4_NR]
             int32_t sum = 0;
             for (size_t q = first; q < last; q++)
                 sum += (a[q] - 128) * ((w[q / 4 * Q4_STEP + c % 8 * 4 + q % 4] >> c / 8 * 4 & 15) - zero);
-            v[c] += scale_at(p, at) * (float)sum;
+            v[c] += q4gemm_scale_at(p, at) * (float)sum;
         }
     }
 }
@@ -34,8 +34,8 @@ static void dot(const pcx_q4gemm_args *p, size_t i, size_t panel, float v[Q4_NR]
 static void q4gemm_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_q4gemm_args *p = args;
-    const q4_grid g = q4_split(p);
-    const qtail tail = qtail_of_floats(&p->output, p->ot);
+    const q4gemm_grid g = q4gemm_split(p);
+    const qepilogue tail = qepilogue_make_floats(&p->output, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
         const size_t panel = u % g.panels, j = panel * Q4_NR, cols = min_size(Q4_NR, p->n - j);
@@ -43,17 +43,17 @@ static void q4gemm_scalar(const void *args, size_t begin, size_t end, void *scra
         for (size_t i = top; i < bottom; i++) {
             const float zero = (float)(int32_t)((uint32_t)p->azp[i * p->ldz] - 128), scale = p->ascale[i * p->lds];
             float v[Q4_NR];
-            dot(p, i, panel, v);
+            q4gemm_dot(p, i, panel, v);
             for (size_t c = 0; c < cols; c++) {
                 v[c] = (v[c] - zero * p->colsum[j + c]) * scale;
                 v[c] = p->bias ? v[c] + p->bias[j + c] : v[c];
             }
-            qtail_floats(&tail, i, j, cols, v, (char *)p->out + (i * p->ldo + j) * tail.bytes);
+            qepilogue_floats(&tail, i, j, cols, v, (char *)p->out + (i * p->ldo + j) * tail.bytes);
         }
     }
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl q4gemm_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, q4gemm_units, q4gemm_avx2, q4gemm_avx2_scratch, NULL, NULL },
 #endif
@@ -66,5 +66,5 @@ const pcx_kernel pcx_q4gemm = {
     "scale:{f16,f32}st[ceil(n/16),ceil(k/group),16] zero?:u8[ceil(n/16),ceil(k/group),16]<16 colsum:f32[n] "
     "bias?:f32[n] clamp?:i32[3] lut?:u8[256] add_scale?:f32[2] add_zero?:i32[5] ldr residual?:u8[m:ldr,n] act "
     "act_params:f32[2] ldo ot out:{u8,f32}ot[m:ldo,n] where act<9,k<=65536,group%32*max(k-group,0)==0",
-    impls,
+    q4gemm_impls,
 };

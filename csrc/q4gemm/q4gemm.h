@@ -9,19 +9,19 @@ enum {
     Q4_NR = 16,
     Q4_MR = 6,
     Q4_STEP = 32,  /* bytes of four k of a panel: columns 0 to 7 in the low four bits, 8 to 15 in the high ones */
-    Q4_WINDOW = 8, /* steps whose products int16 holds */
+    Q4_CHUNK = 8, /* steps whose products int16 holds */
     Q4_DIRECT = 6  /* rows up to which weights are unpacked for one use only */
 };
 
 typedef struct {
     size_t blocks, rows, panels;
-} q4_grid;
+} q4gemm_grid;
 
-static inline q4_grid q4_split(const pcx_q4gemm_args *p)
+static inline q4gemm_grid q4gemm_split(const pcx_q4gemm_args *p)
 {
     /* Rows share an unpacked panel, whose making costs as much as two or three of them, but should stay near. */
-    const size_t most = min_size(max_size(98304 / max_size(p->k, 1) / Q4_MR * Q4_MR, 96), 384);
-    q4_grid g = { ceil_div(p->m, most), 0, ceil_div(p->n, Q4_NR) };
+    const size_t max = min_size(max_size(98304 / max_size(p->k, 1) / Q4_MR * Q4_MR, 96), 384);
+    q4gemm_grid g = { ceil_div(p->m, max), 0, ceil_div(p->n, Q4_NR) };
     g.rows = g.blocks ? round_up(ceil_div(p->m, g.blocks), Q4_MR) : 0;
     return g;
 }

@@ -1,6 +1,6 @@
 /*
  * q4gemm_avx2.c - few rows: weights are unpacked into registers, unsigned, and meet rows whose codes were made signed.
- * Many: a panel is unpacked into scratch, signed, and meets the rows as they are.  Either way the lanes of a window
+ * Many: a panel is unpacked into scratch, signed, and meets the rows as they are.  Either way the lanes of a chunk
  * start at what makes of that the products of (a - 128) and (w - zero), whose sums int16 holds.
  */
 #include "q4gemm.h"
@@ -15,37 +15,37 @@ PCX_TARGET("avx2,fma,f16c")
 /* What a thread needs, cut from its scratch. */
 typedef struct {
     const uint8_t **row; /* of a block, to whole tiles */
-    uint8_t *copy;       /* rows of whole windows */
-    int16_t *lane;       /* few rows: of each row and window, the sums of its two lanes */
+    uint8_t *copy;       /* rows of whole chunks */
+    int16_t *lane;       /* few rows: of each row and chunk, the sums of its two lanes */
     int8_t *w;           /* many: a panel, [steps][16][4] */
-    int16_t *start;      /* of its windows, [windows][16][2] */
+    int16_t *start;      /* of its chunks, [chunks][16][2] */
     float *scale;        /* [groups][16] */
-} room;
+} q4gemm_workspace;
 
-static int is_direct(const pcx_q4gemm_args *p) { return p->m <= Q4_DIRECT; }
+static int q4gemm_avx2_is_direct(const pcx_q4gemm_args *p) { return p->m <= Q4_DIRECT; }
 
-/* Rows are read in place if whole steps of theirs are in `a`, and as they are. */
-static int in_place(const pcx_q4gemm_args *p) { return !is_direct(p) && p->k % 4 == 0; }
+/* Rows are read in place if whole steps of them are in `a`, and as they are. */
+static int q4gemm_avx2_in_place(const pcx_q4gemm_args *p) { return !q4gemm_avx2_is_direct(p) && p->k % 4 == 0; }
 
-static size_t room_make(const pcx_q4gemm_args *p, char *scratch, room *r)
+static size_t q4gemm_avx2_room_make(const pcx_q4gemm_args *p, char *scratch, q4gemm_workspace *r)
 {
-    const size_t rows = round_up(q4_split(p).rows, Q4_MR), steps = ceil_div(p->k, 4);
-    const size_t windows = ceil_div(steps, Q4_WINDOW), groups = p->k ? ceil_div(p->k, p->group) : 0;
-    const int direct = is_direct(p);
+    const size_t rows = round_up(q4gemm_split(p).rows, Q4_MR), steps = ceil_div(p->k, 4);
+    const size_t chunks = ceil_div(steps, Q4_CHUNK), groups = p->k ? ceil_div(p->k, p->group) : 0;
+    const int direct = q4gemm_avx2_is_direct(p);
     const size_t copy = round_up(rows * sizeof *r->row, 64);
-    const size_t lane = copy + (in_place(p) ? 0 : round_up(rows * windows * 32, 64));
-    const size_t w = lane + (direct ? round_up(rows * windows * 4, 64) : 0);
-    const size_t start = w + (direct ? 0 : windows * Q4_WINDOW * 64);
-    const size_t scale = start + (direct ? 0 : windows * 64);
+    const size_t lane = copy + (q4gemm_avx2_in_place(p) ? 0 : round_up(rows * chunks * 32, 64));
+    const size_t w = lane + (direct ? round_up(rows * chunks * 4, 64) : 0);
+    const size_t start = w + (direct ? 0 : chunks * Q4_CHUNK * 64);
+    const size_t scale = start + (direct ? 0 : chunks * 64);
     if (scratch)
-        *r = (room){ (const uint8_t **)scratch, (uint8_t *)scratch + copy, (int16_t *)(scratch + lane),
+        *r = (q4gemm_workspace){ (const uint8_t **)scratch, (uint8_t *)scratch + copy, (int16_t *)(scratch + lane),
                      (int8_t *)scratch + w, (int16_t *)(scratch + start), (float *)(scratch + scale) };
     return scale + groups * 64;
 }
 
-size_t q4gemm_avx2_scratch(const void *args) { return room_make(args, NULL, NULL); }
+size_t q4gemm_avx2_scratch(const void *args) { return q4gemm_avx2_room_make(args, NULL, NULL); }
 
-PCX_INLINE void load_scales(const pcx_q4gemm_args *p, size_t at, __m256 scale[2])
+PCX_INLINE void q4gemm_avx2_load_scales(const pcx_q4gemm_args *p, size_t at, __m256 scale[2])
 {
     if (p->st == PCX_F16) {
         const __m128i *half = (const __m128i *)(const void *)((const uint16_t *)p->scale + at);
@@ -58,7 +58,7 @@ PCX_INLINE void load_scales(const pcx_q4gemm_args *p, size_t at, __m256 scale[2]
 }
 
 /* The zero points of eight columns, four bytes each. */
-PCX_INLINE __m256i load_zeros(const pcx_q4gemm_args *p, size_t at)
+PCX_INLINE __m256i q4gemm_avx2_load_zeros(const pcx_q4gemm_args *p, size_t at)
 {
     if (!p->zero)
         return _mm256_set1_epi8(8);
@@ -67,7 +67,7 @@ PCX_INLINE __m256i load_zeros(const pcx_q4gemm_args *p, size_t at)
 }
 
 /* Codes of 16 columns: of the lower and of the upper eight. */
-PCX_INLINE void unpack(__m256i both, __m256i codes[2])
+PCX_INLINE void q4gemm_avx2_unpack(__m256i both, __m256i codes[2])
 {
     const __m256i low = _mm256_set1_epi8(15);
     codes[0] = _mm256_and_si256(both, low);
@@ -75,7 +75,7 @@ PCX_INLINE void unpack(__m256i both, __m256i codes[2])
 }
 
 /* Where group g of several ends, in steps; the last one, which may be the only one, takes what is left. */
-PCX_INLINE size_t group_end(const pcx_q4gemm_args *p, size_t g, size_t groups, size_t steps)
+PCX_INLINE size_t q4gemm_avx2_group_end(const pcx_q4gemm_args *p, size_t g, size_t groups, size_t steps)
 {
     return g + 1 < groups ? (g + 1) * (p->group / 4) : steps;
 }
@@ -83,20 +83,20 @@ PCX_INLINE size_t group_end(const pcx_q4gemm_args *p, size_t g, size_t groups, s
 /* ---- many rows ---- */
 
 /* A step less its zero points, to `to`; `sum` less 128 times it, lane by lane. */
-PCX_INLINE void unpack_step(const uint8_t *from, const __m256i zero[2], int8_t *to, __m256i sum[2])
+PCX_INLINE void q4gemm_avx2_unpack_step(const uint8_t *from, const __m256i zero[2], int8_t *to, __m256i sum[2])
 {
     __m256i codes[2];
-    unpack(qg_load(from), codes);
+    q4gemm_avx2_unpack(qgemm_load(from), codes);
     PCX_UNROLL
     for (int h = 0; h < 2; h++) {
         codes[h] = _mm256_sub_epi8(codes[h], zero[h]);
-        qg_store(to + 32 * h, codes[h]);
+        qgemm_store(to + 32 * h, codes[h]);
         sum[h] = _mm256_sub_epi16(sum[h], _mm256_maddubs_epi16(_mm256_set1_epi8((char)128), codes[h]));
     }
 }
 
-/* Panel `panel` less its zero points; -128 times their sums, lane by lane, as starts of windows; scales. */
-static void unpack_panel(const pcx_q4gemm_args *p, size_t panel, const room *r)
+/* Panel `panel` less its zero points; -128 times their sums, lane by lane, as starts of chunks; scales. */
+static void q4gemm_avx2_unpack_panel(const pcx_q4gemm_args *p, size_t panel, const q4gemm_workspace *r)
 {
     const size_t steps = ceil_div(p->k, 4), groups = p->k ? ceil_div(p->k, p->group) : 0;
     const uint8_t *from = p->w + panel * steps * Q4_STEP;
@@ -104,43 +104,43 @@ static void unpack_panel(const pcx_q4gemm_args *p, size_t panel, const room *r)
     int8_t *to = r->w;
     size_t s = 0;
     for (size_t g = 0; g < groups; g++) {
-        const size_t at = (panel * groups + g) * Q4_NR, end = group_end(p, g, groups, steps);
-        const __m256i zero[2] = { load_zeros(p, at), load_zeros(p, at + 8) };
+        const size_t at = (panel * groups + g) * Q4_NR, end = q4gemm_avx2_group_end(p, g, groups, steps);
+        const __m256i zero[2] = { q4gemm_avx2_load_zeros(p, at), q4gemm_avx2_load_zeros(p, at + 8) };
         __m256 scale[2];
-        load_scales(p, at, scale);
+        q4gemm_avx2_load_scales(p, at, scale);
         _mm256_store_ps(r->scale + g * Q4_NR, scale[0]);
         _mm256_store_ps(r->scale + g * Q4_NR + 8, scale[1]);
         for (; s < end; start += 32) {
             __m256i sum[2] = { _mm256_setzero_si256(), _mm256_setzero_si256() };
-            if (PCX_LIKELY(end - s >= Q4_WINDOW)) {
+            if (PCX_LIKELY(end - s >= Q4_CHUNK)) {
                 PCX_UNROLL
-                for (size_t x = 0; x < Q4_WINDOW; x++)
-                    unpack_step(from + x * Q4_STEP, zero, to + x * 64, sum);
-                s += Q4_WINDOW;
-                from += Q4_WINDOW * Q4_STEP;
-                to += Q4_WINDOW * 64;
+                for (size_t x = 0; x < Q4_CHUNK; x++)
+                    q4gemm_avx2_unpack_step(from + x * Q4_STEP, zero, to + x * 64, sum);
+                s += Q4_CHUNK;
+                from += Q4_CHUNK * Q4_STEP;
+                to += Q4_CHUNK * 64;
             } else {
                 for (; s < end; s++, from += Q4_STEP, to += 64)
-                    unpack_step(from, zero, to, sum);
+                    q4gemm_avx2_unpack_step(from, zero, to, sum);
             }
-            qg_store(start, sum[0]);
-            qg_store(start + 16, sum[1]);
+            qgemm_store(start, sum[0]);
+            qgemm_store(start + 16, sum[1]);
         }
     }
 }
 
-/* Whether groups are of one window each. */
-static int is_single(const pcx_q4gemm_args *p) { return min_size(p->group, p->k) <= 4 * Q4_WINDOW; }
+/* Whether groups are of one chunk each. */
+static int q4gemm_avx2_is_single(const pcx_q4gemm_args *p) { return min_size(p->group, p->k) <= 4 * Q4_CHUNK; }
 
 /* Exact sums of a group times its scales, added to v. */
-PCX_INLINE void add_group(float *v, __m256i sum, __m256 scale)
+PCX_INLINE void q4gemm_avx2_add_group(float *v, __m256i sum, __m256 scale)
 {
     _mm256_store_ps(v, _mm256_add_ps(_mm256_load_ps(v), _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum))));
 }
 
-/* v[mr][16]: sums of the tile whose rows are rows[0..mr); `single` as is_single(). */
-PCX_INLINE void tile(const int mr, const int single, const pcx_q4gemm_args *p, const room *m,
-                     const uint8_t *const rows[], float v[][Q4_NR])
+/* v[mr][16]: sums of the tile whose rows are rows[0..mr); `single` as q4gemm_avx2_is_single(). */
+PCX_INLINE void q4gemm_avx2_tile(const int mr, const int single, const pcx_q4gemm_args *p, const q4gemm_workspace *m,
+                                 const uint8_t *const rows[], float v[][Q4_NR])
 {
     static const _Alignas(32) int32_t none[Q4_MR][Q4_NR];
     const __m256i ones = _mm256_set1_epi16(1);
@@ -158,24 +158,24 @@ PCX_INLINE void tile(const int mr, const int single, const pcx_q4gemm_args *p, c
         _mm256_store_ps(v[r] + 8, _mm256_setzero_ps());
     }
     for (size_t g = 0; g < groups; g++, scale += Q4_NR) {
-        const size_t end = group_end(p, g, groups, steps);
-        const int32_t(*from)[Q4_NR] = none; /* sums of the group's windows before */
+        const size_t end = q4gemm_avx2_group_end(p, g, groups, steps);
+        const int32_t(*from)[Q4_NR] = none; /* sums of the group's chunks before */
         do {
             __m256i acc[Q4_MR][2];
             PCX_UNROLL
             for (int r = 0; r < mr; r++) {
-                acc[r][0] = qg_load(start);
-                acc[r][1] = qg_load(start + 16);
+                acc[r][0] = qgemm_load(start);
+                acc[r][1] = qgemm_load(start + 16);
             }
-            if (PCX_LIKELY(end - s >= Q4_WINDOW)) {
+            if (PCX_LIKELY(end - s >= Q4_CHUNK)) {
                 PCX_UNROLL
-                for (size_t x = 0; x < Q4_WINDOW; x++)
-                    qg_step(mr, 2, row, (ptrdiff_t)(4 * (s + x)), w + 64 * x, acc);
-                s += Q4_WINDOW;
-                w += Q4_WINDOW * 64;
+                for (size_t x = 0; x < Q4_CHUNK; x++)
+                    qgemm_step(mr, 2, row, (ptrdiff_t)(4 * (s + x)), w + 64 * x, acc);
+                s += Q4_CHUNK;
+                w += Q4_CHUNK * 64;
             } else {
                 for (; s < end; s++, w += 64)
-                    qg_step(mr, 2, row, (ptrdiff_t)(4 * s), w, acc);
+                    qgemm_step(mr, 2, row, (ptrdiff_t)(4 * s), w, acc);
             }
             start += 32;
             float(*to)[Q4_NR] = v;
@@ -188,14 +188,14 @@ PCX_INLINE void tile(const int mr, const int single, const pcx_q4gemm_args *p, c
                 for (int h = 0; h < 2; h++) {
                     acc[r][h] = _mm256_madd_epi16(acc[r][h], ones);
                     if (!single)
-                        acc[r][h] = _mm256_add_epi32(acc[r][h], qg_load(from[r] + 8 * h));
+                        acc[r][h] = _mm256_add_epi32(acc[r][h], qgemm_load(from[r] + 8 * h));
                     if (!last)
-                        qg_store(sum[r] + 8 * h, acc[r][h]);
+                        qgemm_store(sum[r] + 8 * h, acc[r][h]);
                 }
             PCX_UNROLL
             for (int r = 0; last && r < mr; r++) {
-                add_group(to[r], acc[r][0], _mm256_load_ps(scale));
-                add_group(to[r] + 8, acc[r][1], _mm256_load_ps(scale + 8));
+                q4gemm_avx2_add_group(to[r], acc[r][0], _mm256_load_ps(scale));
+                q4gemm_avx2_add_group(to[r] + 8, acc[r][1], _mm256_load_ps(scale + 8));
             }
             from = (const int32_t(*)[Q4_NR])sum;
         } while (!single && s < end);
@@ -204,16 +204,16 @@ PCX_INLINE void tile(const int mr, const int single, const pcx_q4gemm_args *p, c
 
 /* ---- few rows ---- */
 
-/* Row i, signed and zero beyond k, and what its windows' lanes start at: times -8, or -1 to be multiplied by zero points. */
-static void sign_row(const pcx_q4gemm_args *p, size_t i, uint8_t *copy, int16_t *lane)
+/* Row i, signed and zero beyond k, and what its chunks' lanes start at: times -8, or -1 to be multiplied by zero points. */
+static void q4gemm_avx2_sign_row(const pcx_q4gemm_args *p, size_t i, uint8_t *copy, int16_t *lane)
 {
-    const size_t windows = ceil_div(p->k, 32);
+    const size_t chunks = ceil_div(p->k, 32);
     const int16_t times = p->zero ? -1 : -8;
     memcpy(copy, p->a + i * p->lda, p->k);
-    memset(copy + p->k, 128, windows * 32 - p->k);
-    for (size_t x = 0; x < windows; x++) {
-        const __m256i signed_ = _mm256_xor_si256(qg_load(copy + 32 * x), _mm256_set1_epi8((char)128));
-        qg_store(copy + 32 * x, signed_);
+    memset(copy + p->k, 128, chunks * 32 - p->k);
+    for (size_t x = 0; x < chunks; x++) {
+        const __m256i signed_ = _mm256_xor_si256(qgemm_load(copy + 32 * x), _mm256_set1_epi8((char)128));
+        qgemm_store(copy + 32 * x, signed_);
         const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), signed_); /* lanes 0, 1, 0, 1 ... */
         __m128i sum = _mm_add_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
         sum = _mm_add_epi16(sum, _mm_unpackhi_epi64(sum, sum));
@@ -224,13 +224,14 @@ static void sign_row(const pcx_q4gemm_args *p, size_t i, uint8_t *copy, int16_t 
 }
 
 /* One step of a panel as it is packed, with signed rows. */
-PCX_INLINE void direct_step(const int mr, const uint8_t *const row[], size_t at, const uint8_t *w, __m256i acc[][2])
+PCX_INLINE void q4gemm_avx2_direct_step(const int mr, const uint8_t *const row[], size_t at, const uint8_t *w,
+                                        __m256i acc[][2])
 {
     __m256i codes[2];
-    unpack(qg_load(w), codes);
+    q4gemm_avx2_unpack(qgemm_load(w), codes);
     PCX_UNROLL
     for (int r = 0; r < mr; r++) {
-        const __m256i a = qg_four(row[r] + at);
+        const __m256i a = qgemm_four(row[r] + at);
         PCX_UNROLL
         for (int h = 0; h < 2; h++) {
             acc[r][h] = _mm256_add_epi16(acc[r][h], _mm256_maddubs_epi16(codes[h], a));
@@ -240,8 +241,8 @@ PCX_INLINE void direct_step(const int mr, const uint8_t *const row[], size_t at,
 }
 
 /* v[mr][16]: sums of all rows with a panel; sums stay in registers where there are enough. */
-PCX_INLINE void direct(const int mr, const int single, const pcx_q4gemm_args *p, size_t panel, const room *m,
-                       float v[][Q4_NR])
+PCX_INLINE void q4gemm_avx2_direct(const int mr, const int single, const pcx_q4gemm_args *p, size_t panel,
+                                   const q4gemm_workspace *m, float v[][Q4_NR])
 {
     enum { AHEAD = 2048 }; /* bytes */
     const __m256i ones = _mm256_set1_epi16(1);
@@ -257,13 +258,13 @@ PCX_INLINE void direct(const int mr, const int single, const pcx_q4gemm_args *p,
         total[r][0] = total[r][1] = _mm256_setzero_ps();
     }
     for (size_t g = 0; g < groups; g++) {
-        const size_t end = group_end(p, g, groups, steps), at = (panel * groups + g) * Q4_NR;
+        const size_t end = q4gemm_avx2_group_end(p, g, groups, steps), at = (panel * groups + g) * Q4_NR;
         __m256i zero[2], sum[Q4_MR][2];
         __m256 scale[2];
-        load_scales(p, at, scale);
+        q4gemm_avx2_load_scales(p, at, scale);
         PCX_UNROLL
         for (int h = 0; h < 2; h++)
-            zero[h] = _mm256_and_si256(load_zeros(p, at + 8 * (size_t)h), _mm256_set1_epi16(255));
+            zero[h] = _mm256_and_si256(q4gemm_avx2_load_zeros(p, at + 8 * (size_t)h), _mm256_set1_epi16(255));
         PCX_UNROLL
         for (int r = 0; r < mr; r++)
             sum[r][0] = sum[r][1] = _mm256_setzero_si256();
@@ -271,22 +272,22 @@ PCX_INLINE void direct(const int mr, const int single, const pcx_q4gemm_args *p,
             __m256i acc[Q4_MR][2];
             PCX_UNROLL
             for (int r = 0; r < mr; r++) {
-                const __m256i start = qg_four((const uint8_t *)(lane[r] + s / Q4_WINDOW * 2));
+                const __m256i start = qgemm_four((const uint8_t *)(lane[r] + s / Q4_CHUNK * 2));
                 PCX_UNROLL
                 for (int h = 0; h < 2; h++)
                     acc[r][h] = p->zero ? _mm256_mullo_epi16(start, zero[h]) : start;
             }
-            for (size_t ahead = 0; ahead < Q4_WINDOW * Q4_STEP; ahead += 64)
+            for (size_t ahead = 0; ahead < Q4_CHUNK * Q4_STEP; ahead += 64)
                 _mm_prefetch((const char *)w + AHEAD + ahead, _MM_HINT_T0);
-            if (PCX_LIKELY(end - s >= Q4_WINDOW)) {
+            if (PCX_LIKELY(end - s >= Q4_CHUNK)) {
                 PCX_UNROLL
-                for (size_t x = 0; x < Q4_WINDOW; x++)
-                    direct_step(mr, row, 4 * (s + x), w + Q4_STEP * x, acc);
-                s += Q4_WINDOW;
-                w += Q4_WINDOW * Q4_STEP;
+                for (size_t x = 0; x < Q4_CHUNK; x++)
+                    q4gemm_avx2_direct_step(mr, row, 4 * (s + x), w + Q4_STEP * x, acc);
+                s += Q4_CHUNK;
+                w += Q4_CHUNK * Q4_STEP;
             } else {
                 for (; s < end; s++, w += Q4_STEP)
-                    direct_step(mr, row, 4 * s, w, acc);
+                    q4gemm_avx2_direct_step(mr, row, 4 * s, w, acc);
             }
             PCX_UNROLL
             for (int r = 0; r < mr; r++)
@@ -309,44 +310,48 @@ PCX_INLINE void direct(const int mr, const int single, const pcx_q4gemm_args *p,
 
 /* ---- all of it ---- */
 
-#define TILE(mr)                                                                                                     \
-    static PCX_NOINLINE void tile_##mr(const pcx_q4gemm_args *p, const room *m, const uint8_t *const rows[],         \
-                                       float v[][Q4_NR])                                                             \
-    {                                                                                                                \
-        if (is_single(p))                                                                                            \
-            tile(mr, 1, p, m, rows, v);                                                                              \
-        else                                                                                                         \
-            tile(mr, 0, p, m, rows, v);                                                                              \
-    }                                                                                                                \
-    static PCX_NOINLINE void direct_##mr(const pcx_q4gemm_args *p, size_t panel, const room *m, float v[][Q4_NR])    \
-    {                                                                                                                \
-        if (is_single(p))                                                                                            \
-            direct(mr, 1, p, panel, m, v);                                                                           \
-        else                                                                                                         \
-            direct(mr, 0, p, panel, m, v);                                                                           \
+#define TILE(mr) \
+    static PCX_NOINLINE void q4gemm_avx2_tile_##mr(const pcx_q4gemm_args *p, const q4gemm_workspace *m, \
+                                                    const uint8_t *const rows[], float v[][Q4_NR]) \
+    { \
+        if (q4gemm_avx2_is_single(p)) \
+            q4gemm_avx2_tile(mr, 1, p, m, rows, v); \
+        else \
+            q4gemm_avx2_tile(mr, 0, p, m, rows, v); \
+    } \
+    static PCX_NOINLINE void q4gemm_avx2_direct_##mr(const pcx_q4gemm_args *p, size_t panel, \
+                                                      const q4gemm_workspace *m, float v[][Q4_NR]) \
+    { \
+        if (q4gemm_avx2_is_single(p)) \
+            q4gemm_avx2_direct(mr, 1, p, panel, m, v); \
+        else \
+            q4gemm_avx2_direct(mr, 0, p, panel, m, v); \
     }
 TILE(1) TILE(2) TILE(3) TILE(4) TILE(6)
 #undef TILE
 
-static void (*const tile_of[])(const pcx_q4gemm_args *, const room *, const uint8_t *const[], float[][Q4_NR]) = {
-    NULL, tile_1, tile_2, tile_3, tile_4, tile_6, tile_6,
+static void (*const tile_of[])(const pcx_q4gemm_args *, const q4gemm_workspace *, const uint8_t *const[],
+                               float[][Q4_NR]) = {
+    NULL, q4gemm_avx2_tile_1, q4gemm_avx2_tile_2, q4gemm_avx2_tile_3,
+    q4gemm_avx2_tile_4, q4gemm_avx2_tile_6, q4gemm_avx2_tile_6,
 };
-static void (*const direct_of[])(const pcx_q4gemm_args *, size_t, const room *, float[][Q4_NR]) = {
-    NULL, direct_1, direct_2, direct_3, direct_4, direct_6, direct_6,
+static void (*const direct_of[])(const pcx_q4gemm_args *, size_t, const q4gemm_workspace *, float[][Q4_NR]) = {
+    NULL, q4gemm_avx2_direct_1, q4gemm_avx2_direct_2, q4gemm_avx2_direct_3,
+    q4gemm_avx2_direct_4, q4gemm_avx2_direct_6, q4gemm_avx2_direct_6,
 };
 
 /* Rows [i, i + rows), to whole tiles; beyond them the last one is taken again. */
-static void rows_make(const pcx_q4gemm_args *p, size_t i, size_t rows, room *m)
+static void q4gemm_avx2_rows_make(const pcx_q4gemm_args *p, size_t i, size_t rows, q4gemm_workspace *m)
 {
-    const size_t windows = ceil_div(p->k, 32);
+    const size_t chunks = ceil_div(p->k, 32);
     for (size_t r = 0; r < rows; r++) {
-        uint8_t *copy = m->copy + r * windows * 32;
-        m->row[r] = in_place(p) ? p->a + (i + r) * p->lda : copy;
-        if (is_direct(p)) {
-            sign_row(p, i + r, copy, m->lane + r * windows * 2);
-        } else if (!in_place(p)) {
+        uint8_t *copy = m->copy + r * chunks * 32;
+        m->row[r] = q4gemm_avx2_in_place(p) ? p->a + (i + r) * p->lda : copy;
+        if (q4gemm_avx2_is_direct(p)) {
+            q4gemm_avx2_sign_row(p, i + r, copy, m->lane + r * chunks * 2);
+        } else if (!q4gemm_avx2_in_place(p)) {
             memcpy(copy, p->a + (i + r) * p->lda, p->k);
-            memset(copy + p->k, 0, windows * 32 - p->k);
+            memset(copy + p->k, 0, chunks * 32 - p->k);
         }
     }
     for (size_t r = rows; r < round_up(rows, Q4_MR); r++)
@@ -356,29 +361,29 @@ static void rows_make(const pcx_q4gemm_args *p, size_t i, size_t rows, room *m)
 void q4gemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_q4gemm_args *p = args;
-    const q4_grid g = q4_split(p);
-    const qtail tail = qtail_of_floats(&p->output, p->ot);
+    const q4gemm_grid g = q4gemm_split(p);
+    const qepilogue tail = qepilogue_make_floats(&p->output, p->ot);
     _Alignas(32) float v[Q4_MR][Q4_NR];
-    room m = { 0 };
+    q4gemm_workspace m = { 0 };
     if (begin >= end)
         return;
-    room_make(p, scratch, &m);
+    q4gemm_avx2_room_make(p, scratch, &m);
     for (size_t u = begin; u < end; u++) {
         const size_t panel = u % g.panels, i = u / g.panels * g.rows, rows = min_size(g.rows, p->m - i);
-        const ending e = ending_make(p, &tail, panel * Q4_NR);
+        const ending e = q4gemm_ending_make(p, &tail, panel * Q4_NR);
         char *out = (char *)p->out + (i * p->ldo + panel * Q4_NR) * tail.bytes;
         if (u == begin || panel == 0)
-            rows_make(p, i, rows, &m);
-        if (is_direct(p)) {
+            q4gemm_avx2_rows_make(p, i, rows, &m);
+        if (q4gemm_avx2_is_direct(p)) {
             direct_of[rows](p, panel, &m, v);
-            finish(p, &e, i, rows, v, out);
+            q4gemm_finish(p, &e, i, rows, v, out);
             continue;
         }
-        unpack_panel(p, panel, &m);
+        q4gemm_avx2_unpack_panel(p, panel, &m);
         for (size_t r = 0; r < rows; r += Q4_MR) {
             const size_t count = min_size(Q4_MR, rows - r);
             tile_of[count](p, &m, m.row + r, v);
-            finish(p, &e, i + r, count, v, out + r * p->ldo * tail.bytes);
+            q4gemm_finish(p, &e, i + r, count, v, out + r * p->ldo * tail.bytes);
         }
     }
 }

@@ -10,30 +10,32 @@ PCX_TARGET("avx2,fma,f16c")
 
 /* A panel's columns beyond n are 0. */
 typedef struct {
-    qt_columns columns;
-    _Alignas(32) float colsum[Q4_NR], bias[Q4_NR], offset[Q4_NR]; /* offset: zero point times colsum, if one for all rows */
-    int bounds; /* all 16 columns to floats, with a least and a greatest one at most */
+    qepilogue_avx2_columns columns;
+    _Alignas(32) float colsum[Q4_NR], bias[Q4_NR],
+        offset[Q4_NR]; /* offset: zero point times colsum, if one for all rows */
+    int bounds; /* all 16 columns to floats, with a min and a max at most */
     float low, high, plus; /* plus what makes a -0 of relu 0 */
 } ending;
 
-static ending ending_make(const pcx_q4gemm_args *p, const qtail *tail, size_t j)
+static ending q4gemm_ending_make(const pcx_q4gemm_args *p, const qepilogue *tail, size_t j)
 {
     const size_t cols = min_size(Q4_NR, p->n - j);
-    ending e = { .columns = qt_columns_make(tail, j, cols) };
-    e.columns.spared &= ~QT_SMALL; /* that is for sums times scales */
+    ending e = { .columns = qepilogue_avx2_columns_make(tail, j, cols) };
+    e.columns.skips &= ~QT_SMALL; /* that is for sums times scales */
     memcpy(e.colsum, p->colsum + j, cols * sizeof *e.colsum);
     for (size_t c = 0; !p->ldz && c < cols; c++)
         e.offset[c] = (float)(int32_t)((uint32_t)p->azp[0] - 128) * e.colsum[c];
     if (p->bias)
         memcpy(e.bias, p->bias + j, cols * sizeof *e.bias);
     e.bounds = tail->mode == QT_F32 && cols == Q4_NR && p->output.act <= PCX_ACT_CLIP;
-    pcx_act_bounds(p->output.act, p->output.act_params, &e.low, &e.high);
+    act_bounds(p->output.act, p->output.act_params, &e.low, &e.high);
     e.plus = p->output.act == PCX_ACT_RELU ? 0.0f : -0.0f;
     return e;
 }
 
 /* Columns h to h + 8 of row i: sums to steps of the output, still without its bias. */
-PCX_INLINE __m256 scaled(const int by_row, const pcx_q4gemm_args *p, const ending *e, size_t i, const float *v, size_t h)
+PCX_INLINE __m256 q4gemm_scaled(const int by_row, const pcx_q4gemm_args *p, const ending *e, size_t i, const float *v,
+                                size_t h)
 {
     const __m256 scale = _mm256_broadcast_ss(p->ascale + i * p->lds);
     if (!by_row)
@@ -44,43 +46,43 @@ PCX_INLINE __m256 scaled(const int by_row, const pcx_q4gemm_args *p, const endin
 }
 
 /* Rows [i, i + rows) of v to bytes. */
-PCX_INLINE void finish_bytes(const int by_row, const pcx_q4gemm_args *p, const ending *e, size_t i, size_t rows,
-                             float v[][Q4_NR], uint8_t *out)
+PCX_INLINE void q4gemm_finish_bytes(const int by_row, const pcx_q4gemm_args *p, const ending *e, size_t i, size_t rows,
+                                    float v[][Q4_NR], uint8_t *out)
 {
-    const qt_columns *const c = &e->columns;
+    const qepilogue_avx2_columns *const c = &e->columns;
     const __m256 bias[2] = { _mm256_load_ps(e->bias), _mm256_load_ps(e->bias + 8) };
-    const uint8_t *theirs = qt_theirs(c, i);
-    const size_t next = theirs ? 2 * p->output.ldr : 0;
-    for (size_t r = 0; r < rows; r += 2, theirs += next) {
+    const uint8_t *residual = qepilogue_avx2_residual(c, i);
+    const size_t next = residual ? 2 * p->output.ldr : 0;
+    for (size_t r = 0; r < rows; r += 2, residual += next) {
         const size_t two = r + 1 < rows;
         __m256 y[4];
         PCX_UNROLL
         for (size_t x = 0; x < 4; x++) {
             const size_t at = r + (x / 2 && two);
-            y[x] = _mm256_add_ps(scaled(by_row, p, e, i + at, v[at], x % 2 * 8), bias[x % 2]);
+            y[x] = _mm256_add_ps(q4gemm_scaled(by_row, p, e, i + at, v[at], x % 2 * 8), bias[x % 2]);
         }
-        const __m256i bytes = qt_in_order_avx2(qt_bytes_avx2(y, &c->clamp, c->spared));
-        qt_put_avx2(c, bytes, theirs, (int)two, out + r * p->ldo, p->ldo);
+        const __m256i bytes = qepilogue_avx2_in_order(qepilogue_avx2_bytes(y, &c->clamp, c->skips));
+        qepilogue_avx2_put(c, bytes, residual, (int)two, out + r * p->ldo, p->ldo);
     }
     if (c->rise)
-        qt_lut_avx2(c->rise, out, rows, p->ldo, 0);
+        qepilogue_avx2_lut(c->rise, out, rows, p->ldo, 0);
 }
 
 /* Rows [i, i + rows) of v to `out`. */
-static void finish(const pcx_q4gemm_args *p, const ending *e, size_t i, size_t rows, float v[][Q4_NR], char *out)
+static void q4gemm_finish(const pcx_q4gemm_args *p, const ending *e, size_t i, size_t rows, float v[][Q4_NR], char *out)
 {
-    const qtail *tail = e->columns.tail;
+    const qepilogue *tail = e->columns.tail;
     if (e->columns.plain) {
         if (p->ldz)
-            finish_bytes(1, p, e, i, rows, v, (uint8_t *)out);
+            q4gemm_finish_bytes(1, p, e, i, rows, v, (uint8_t *)out);
         else
-            finish_bytes(0, p, e, i, rows, v, (uint8_t *)out);
+            q4gemm_finish_bytes(0, p, e, i, rows, v, (uint8_t *)out);
         return;
     }
     for (size_t r = 0; r < rows; r++, out += p->ldo * tail->bytes) {
         PCX_UNROLL
         for (size_t h = 0; h < 16; h += 8) {
-            __m256 y = scaled(1, p, e, i + r, v[r], h);
+            __m256 y = q4gemm_scaled(1, p, e, i + r, v[r], h);
             y = p->bias ? _mm256_add_ps(y, _mm256_load_ps(e->bias + h)) : y;
             if (e->bounds) { /* max and min return their second argument if one is NaN */
                 y = _mm256_min_ps(_mm256_set1_ps(e->high), _mm256_max_ps(_mm256_set1_ps(e->low), y));
@@ -91,7 +93,7 @@ static void finish(const pcx_q4gemm_args *p, const ending *e, size_t i, size_t r
         if (e->bounds)
             memcpy(out, v[r], sizeof v[r]);
         else
-            qtail_floats(tail, i + r, e->columns.j, e->columns.cols, v[r], out);
+            qepilogue_floats(tail, i + r, e->columns.j, e->columns.cols, v[r], out);
     }
 }
 

@@ -13,7 +13,7 @@ static void qbinary_scalar(const void *args, size_t begin, size_t end, void *scr
     qbinary_run(args, begin, end, qbinary_row);
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl qbinary_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, qbinary_units, qbinary_avx2, qbinary_avx2_scratch, NULL, NULL },
 #endif
@@ -25,5 +25,5 @@ const pcx_kernel pcx_qbinary = {
     "d0 a0 d1 a1 d2 a2 d3 a3 d4 a4 d5 a5 a:u8[d0:a0,d1:a1,d2:a2,d3:a3,d4:a4,d5:a5] "
     "b0 b1 b2 b3 b4 b5 b:u8[d0:b0,d1:b1,d2:b2,d3:b3,d4:b4,d5:b5] op zero:i32[5] scale:f32[2] "
     "o0 o1 o2 o3 o4 o5 out:u8[d0:o0,d1:o1,d2:o2,d3:o3,d4:o4,d5:o5] where op<2",
-    impls,
+    qbinary_impls,
 };

@@ -23,20 +23,20 @@ typedef struct {
     int mul;
     uint32_t za, zb;
     float sa, sb;
-    qt_clamp clamp;
+    qepilogue_clamp clamp;
 } qbinary_op;
 
 PCX_INLINE qbinary_op qbinary_make(const pcx_qbinary_args *p)
 {
     return (qbinary_op){ p->op == 1, (uint32_t)p->zero[0], (uint32_t)p->zero[1],
-                         p->scale[0], p->scale[1],         qt_make_clamp(p->zero + 2) };
+                         p->scale[0], p->scale[1],         qepilogue_clamp_make(p->zero + 2) };
 }
 
 PCX_INLINE uint8_t qbinary_one(const qbinary_op *q, int mul, uint8_t a, uint8_t b)
 {
     const uint32_t u = a - q->za, v = b - q->zb;
     const float y = mul ? (float)(int32_t)(u * v) * q->sa : (float)(int32_t)u * q->sa + (float)(int32_t)v * q->sb;
-    return (uint8_t)qt_round(y, &q->clamp);
+    return (uint8_t)qepilogue_round(y, &q->clamp);
 }
 
 /* out[j] = op of a[j * sa] and b[j * sb]. */

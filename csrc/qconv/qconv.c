@@ -28,7 +28,7 @@ static void qconv_scalar(const void *args, size_t begin, size_t end, void *scrat
 {
     const pcx_qconv_args *p = args;
     const qconv_grid g = qconv_split(p, 1);
-    const qtail tail = qtail_make(&p->tail, p->ot);
+    const qepilogue tail = qepilogue_make(&p->tail, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
         const size_t top = u / g.groups * g.rows, bottom = min_size(top + g.rows, g.pixels);
@@ -46,7 +46,8 @@ static void qconv_scalar(const void *args, size_t begin, size_t end, void *scrat
                 memcpy(sum, start, sizeof sum);
                 if (p->c)
                     qconv_window(p, &at, p->w + panel * g.steps * QGEMM_STEP, zw, sum);
-                qtail_row(&tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
+                qepilogue_row(&tail, i, j, cols, (const int32_t *)sum,
+                              (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
             }
         }
     }

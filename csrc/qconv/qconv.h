@@ -18,8 +18,8 @@ static inline qconv_grid qconv_split(const pcx_qconv_args *p, size_t mr)
 {
     qconv_grid g = { .pixels = p->n ? p->b * p->oh * p->ow : 0, .steps = p->c ? p->kh * p->kw * ceil_div(p->c, 4) : 0 };
     /* About 24 KiB of pixels gathered. */
-    const size_t most = min_size(max_size(6144 / max_size(g.steps, 1) / mr * mr, 24), 384);
-    g.blocks = ceil_div(g.pixels, most);
+    const size_t max = min_size(max_size(6144 / max_size(g.steps, 1) / mr * mr, 24), 384);
+    g.blocks = ceil_div(g.pixels, max);
     g.rows = g.blocks ? round_up(ceil_div(g.pixels, g.blocks), mr) : 0;
     g.panels = ceil_div(p->n, QGEMM_NR);
     g.groups = ceil_div(g.panels, QCONV_PANELS);

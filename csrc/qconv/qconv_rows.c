@@ -196,7 +196,7 @@ void qconv_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
 {
     const pcx_qconv_args *p = args;
     const qconv_grid g = qconv_split(p, micro->mr);
-    const qtail tail = qtail_make(&p->tail, p->ot);
+    const qepilogue tail = qepilogue_make(&p->tail, p->ot);
     qconv_workspace space = { 0 };
     if (begin >= end)
         return;

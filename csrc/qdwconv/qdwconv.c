@@ -10,7 +10,7 @@ static size_t qdwconv_units(const void *args)
 enum { BLOCK = 16 }; /* channels at a time */
 
 /* Channels [j, j + cols) of pixel x of output line y. */
-static void pixel(const pcx_qdwconv_args *p, const qtail *tail, size_t y, size_t x, size_t j, size_t cols)
+static void qdwconv_pixel(const pcx_qdwconv_args *p, const qepilogue *tail, size_t y, size_t x, size_t j, size_t cols)
 {
     const size_t image = y / p->oh, top = y % p->oh * p->sh - p->pt, left = x * p->sw - p->pl; /* wrap outside */
     const uint32_t zero = (uint32_t)p->xzp[0];
@@ -28,21 +28,21 @@ static void pixel(const pcx_qdwconv_args *p, const qtail *tail, size_t y, size_t
                 sum[c] += (at[j + c] - zero) * ((uint32_t)w[c] - (p->wzp ? (uint32_t)p->wzp[j + c] : 0));
         }
     const size_t i = y * p->ow + x;
-    qtail_row(tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail->bytes);
+    qepilogue_row(tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail->bytes);
 }
 
 void qdwconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qdwconv_args *p = args;
     const qdwconv_grid g = qdwconv_split(p);
-    const qtail tail = qtail_make(&p->tail, p->ot);
+    const qepilogue tail = qepilogue_make(&p->tail, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
         const qdwconv_strip s = qdwconv_strip_at(p, &g, u / g.slices);
         const size_t first = u % g.slices * g.channels, last = qdwconv_slice_end(p, &g, u % g.slices);
         for (size_t x = s.first; x < s.first + s.count; x++)
             for (size_t j = first; j < last; j += BLOCK)
-                pixel(p, &tail, s.y, x, j, min_size(BLOCK, last - j));
+                qdwconv_pixel(p, &tail, s.y, x, j, min_size(BLOCK, last - j));
     }
 }
 

@@ -1,10 +1,10 @@
 /*
- * qdwconv_acc16.h - depthwise weights for AVX2, and how many pairs of taps may share int16 lanes.
+ * qdwconv_acc16.h - depthwise weights for AVX2, and how many pairs of taps may be added up in int16 lanes.
  *
  * Taps are taken in pairs, 32 channels at a time: rows 0 and 1, 2 and 3 ..., column by column; then, if a last row
  * is left over, two of its columns at a time.  So whoever slides along a line interleaves two rows once for all
- * windows that meet a column.  The bounds are those of qgemm_acc16.h: P, N <= 128 in each pair; P + N <= 256 in a window
- * of several pairs, whose lane starts at floor(255 (N - P) / 2).  One window of 7 pairs holds 3 x 3 taps, two
+ * windows that meet a column.  The bounds are those of qgemm_acc16.h: P, N <= 128 in each pair; P + N <= 256 in a chunk
+ * of several pairs, whose lane starts at floor(255 (N - P) / 2).  One chunk of 7 pairs holds 3 x 3 taps, two
  * hold 5 x 5; two cost little more than one, as vpmaddwd adds two int16 sums while it widens.  Where one holds
  * all taps, it starts at 255 N and is read as unsigned.
  *
@@ -20,20 +20,20 @@ enum { QDW_NC = 32 };
 
 /* The channels [first, first + 32), those beyond c with zero weights. */
 typedef struct {
-    _Alignas(64) size_t window; /* pairs of a window: 7, 3, 1; 0: none is proven */
-    const int8_t *pairs;  /* windows: [half][pairs][16 channels][2 taps] */
-    const int16_t *wide;  /* none proven: [pairs][quarter][8 channels][2 taps], less wzp */
-    const int16_t *start; /* [half][ceil(pairs/window)][16], where window > 1; 128 pairs bytes behind `pairs` */
-    int single;           /* one window of several pairs holds all: its sums are unsigned */
+    _Alignas(64) size_t depth; /* pairs of a chunk: 7, 3, 1; 0: products must be widened to int32 */
+    const int8_t *pairs;  /* depth > 0: [half][pairs][16 channels][2 taps] */
+    const int16_t *wide;  /* depth 0: [pairs][quarter][8 channels][2 taps], less wzp */
+    const int16_t *start; /* [half][ceil(pairs/depth)][16], where depth > 1; 128 pairs bytes behind `pairs` */
+    int single;           /* one chunk of several pairs holds all: its sums are unsigned */
     size_t first;
     int32_t fix[QDW_NC]; /* what the starts add to each channel */
 } qdwconv_acc16;
 
 /* Groups of 32 channels; the last one ends at c and so may overlap the one before. */
-static inline size_t qdw_groups(size_t c) { return ceil_div(c, QDW_NC); }
+static inline size_t qdwconv_groups(size_t c) { return ceil_div(c, QDW_NC); }
 
-/* Bytes for, and the groups of, w i8[kh*kw,c]: first qdwconv_acc16[qdw_groups(c)], then what they point to. */
+/* Bytes for, and the groups of, w i8[kh*kw,c]: first qdwconv_acc16[qdwconv_groups(c)], then what they point to. */
 PCX_HIDDEN size_t qdwconv_acc16_bytes(size_t kh, size_t kw, size_t c);
-PCX_HIDDEN void qdwconv_acc16_make(size_t kh, size_t kw, size_t c, const int8_t *w, const int32_t *wzp, void *proofs);
+PCX_HIDDEN void qdwconv_acc16_make(size_t kh, size_t kw, size_t c, const int8_t *w, const int32_t *wzp, void *made);
 
 #endif

@@ -12,10 +12,10 @@ typedef struct {
     size_t kh, kw, sw, dw, c;
     int32_t xzp;
     const int32_t *colsum, *wzp; /* [c]; wzp may be NULL */
-    const qdwconv_acc16 *proofs;      /* qdwconv_acc16_make of the same kh, kw and wzp */
-    const qtail *tail;           /* its arrays are [c] */
+    const qdwconv_acc16 *acc16;      /* qdwconv_acc16_make of the same kh, kw and wzp */
+    const qepilogue *tail;           /* its arrays are [c] */
     void *scratch;               /* the micro-kernel's, aligned to 64, of this thread alone */
-} qdw_layer;
+} qdwconv_layer;
 
 /*
  * `count` output pixels and what they are made of: columns 0 .. (count - 1) sw + (kw - 1) dw of kh rows, of which
@@ -29,17 +29,17 @@ typedef struct {
     size_t first, count; /* the index of the first pixel in the output and its residual, and how many */
     uint8_t *out;        /* of that pixel, channel 0 */
     size_t ldo;          /* bytes from a pixel to the next */
-} qdw_line;
+} qdwconv_line;
 
 /* What an ISA has of its own. */
 typedef struct {
     size_t (*scratch)(size_t kh, size_t kw, size_t c); /* bytes */
-    void (*make)(const qdw_layer *layer);              /* fills layer->scratch, once per call of the kernel */
+    void (*make)(const qdwconv_layer *layer);              /* fills layer->scratch, once per call of the kernel */
     /*
-     * Groups [begin, end) of qdw_groups(c) of one line of output.  The last one, unless c is a multiple of 32, writes
+     * Groups [begin, end) of qdwconv_groups(c) of one line of output.  The last one, unless c is a multiple of 32, writes
      * channels of the one before again: the same thread must do both, in this order.
      */
-    void (*run)(const qdw_layer *layer, const qdw_line *line, size_t begin, size_t end);
+    void (*run)(const qdwconv_layer *layer, const qdwconv_line *line, size_t begin, size_t end);
 } qdwconv_micro;
 
 #endif

@@ -6,7 +6,7 @@ typedef struct {
     const uint8_t **row;
     uint8_t *padding; /* a line of xzp, for rows outside the image */
     uint8_t *rest;    /* where c < 32: the end of x with space behind, since reads reach beyond it */
-    void *proofs;     /* where nothing is prepared, or weights have zero points, which need not be constant */
+    void *acc16;     /* where nothing is prepared, or weights have zero points, which need not be constant */
     void *micro;      /* the micro-kernel's own */
 } qdwconv_workspace;
 
@@ -20,12 +20,13 @@ static size_t qdwconv_lines_line_bytes(const pcx_qdwconv_args *p)
 static size_t qdwconv_lines_workspace(const pcx_qdwconv_args *p, const qdwconv_micro *micro, char *scratch,
                                       qdwconv_workspace *r)
 {
-    const size_t padding = round_up(p->kh * sizeof *r->row, 64), line = round_up(qdwconv_lines_line_bytes(p) + 2 * QDW_NC, 64);
-    const size_t rest = padding + line, proofs = rest + (p->c < QDW_NC ? line : 0);
-    const size_t lines = proofs + (p->prepared && !p->wzp ? 0 : round_up(qdwconv_acc16_bytes(p->kh, p->kw, p->c), 64));
+    const size_t padding = round_up(p->kh * sizeof *r->row, 64),
+                 line = round_up(qdwconv_lines_line_bytes(p) + 2 * QDW_NC, 64);
+    const size_t rest = padding + line, acc16 = rest + (p->c < QDW_NC ? line : 0);
+    const size_t lines = acc16 + (p->prepared && !p->wzp ? 0 : round_up(qdwconv_acc16_bytes(p->kh, p->kw, p->c), 64));
     if (scratch)
         *r = (qdwconv_workspace){ (const uint8_t **)scratch, (uint8_t *)scratch + padding, (uint8_t *)scratch + rest,
-                     scratch + proofs, scratch + lines };
+                     scratch + acc16, scratch + lines };
     return lines + micro->scratch(p->kh, p->kw, p->c);
 }
 
@@ -55,11 +56,12 @@ static void qdwconv_lines_fill(const pcx_qdwconv_args *p, qdwconv_workspace *r)
     if (p->c < QDW_NC && rest)
         memcpy(r->rest, p->x + all - rest, rest);
     if (!p->prepared || p->wzp)
-        qdwconv_acc16_make(p->kh, p->kw, p->c, p->w, p->wzp, r->proofs);
+        qdwconv_acc16_make(p->kh, p->kw, p->c, p->w, p->wzp, r->acc16);
 }
 
 /* Column x of line y of an image, in r->rest where reads pass the end of all. */
-static const uint8_t *qdwconv_lines_row_at(const pcx_qdwconv_args *p, const qdwconv_workspace *r, size_t image, size_t y, size_t x)
+static const uint8_t *qdwconv_lines_row_at(const pcx_qdwconv_args *p, const qdwconv_workspace *r, size_t image,
+                                           size_t y, size_t x)
 {
     const size_t first = (image * p->ih + y) * p->iw * p->ldx, all = qdwconv_lines_image_bytes(p);
     const size_t rest = min_size(all, qdwconv_lines_line_bytes(p) + QDW_NC);
@@ -69,7 +71,8 @@ static const uint8_t *qdwconv_lines_row_at(const pcx_qdwconv_args *p, const qdwc
 }
 
 /* A strip as a line of qdwconv_line.h. */
-static void qdwconv_lines_make(const pcx_qdwconv_args *p, const qdwconv_workspace *r, const qdwconv_strip *s, qdw_line *to)
+static void qdwconv_lines_make(const pcx_qdwconv_args *p, const qdwconv_workspace *r, const qdwconv_strip *s,
+                               qdwconv_line *to)
 {
     const size_t image = s->y / p->oh, top = s->y % p->oh * p->sh - p->pt; /* wraps above the image */
     const size_t left = s->first * p->sw, wide = (s->count - 1) * p->sw + (p->kw - 1) * p->dw + 1;
@@ -81,12 +84,12 @@ static void qdwconv_lines_make(const pcx_qdwconv_args *p, const qdwconv_workspac
         const size_t y = top + ky * p->dh;
         r->row[ky] = y < p->ih && high ? qdwconv_lines_row_at(p, r, image, y, left + low - p->pl) : r->padding;
     }
-    *to = (qdw_line){ .row = r->row, .step = p->ldx, .low = low, .high = high, .pad = r->padding,
+    *to = (qdwconv_line){ .row = r->row, .step = p->ldx, .low = low, .high = high, .pad = r->padding,
                       .first = s->y * p->ow + s->first, .count = s->count, .ldo = p->ldo * pcx_dtype_bytes(p->ot) };
     to->out = (uint8_t *)p->out + to->first * to->ldo;
 }
 
-/* Zero points of weights that keep w - wzp in int16 with space to spare; any others only a hostile plan has. */
+/* Zero points of weights that keep w - wzp well inside int16; any others only a hostile plan has. */
 static int qdwconv_lines_usual(const pcx_qdwconv_args *p)
 {
     int ok = 1;
@@ -99,7 +102,7 @@ void qdwconv_lines_run(const void *args, size_t begin, size_t end, void *scratch
 {
     const pcx_qdwconv_args *p = args;
     const qdwconv_grid g = qdwconv_split(p);
-    const qtail tail = qtail_make(&p->tail, p->ot);
+    const qepilogue tail = qepilogue_make(&p->tail, p->ot);
     qdwconv_workspace r = { 0 };
     if (begin >= end)
         return;
@@ -109,9 +112,9 @@ void qdwconv_lines_run(const void *args, size_t begin, size_t end, void *scratch
     }
     qdwconv_lines_workspace(p, micro, scratch, &r);
     qdwconv_lines_fill(p, &r);
-    const qdw_layer layer = { .kh = p->kh, .kw = p->kw, .sw = p->sw, .dw = p->dw, .c = p->c, .xzp = p->xzp[0],
+    const qdwconv_layer layer = { .kh = p->kh, .kw = p->kw, .sw = p->sw, .dw = p->dw, .c = p->c, .xzp = p->xzp[0],
                               .colsum = p->colsum, .wzp = p->wzp, .tail = &tail, .scratch = r.micro,
-                              .proofs = p->prepared && !p->wzp ? p->prepared : r.proofs };
+                              .acc16 = p->prepared && !p->wzp ? p->prepared : r.acc16 };
     micro->make(&layer);
     for (size_t u = begin; u < end;) {
         const size_t first = u / g.slices, slice = u % g.slices;
@@ -122,7 +125,7 @@ void qdwconv_lines_run(const void *args, size_t begin, size_t end, void *scratch
         for (size_t i = left; i < right; i++) /* weights stay at hand, and so does a block */
             for (size_t x = first; x < first + strips; x++) {
                 const qdwconv_strip strip = qdwconv_strip_at(p, &g, x);
-                qdw_line line;
+                qdwconv_line line;
                 if (!strip.count)
                     continue;
                 qdwconv_lines_make(p, &r, &strip, &line);

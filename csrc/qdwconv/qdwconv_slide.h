@@ -11,8 +11,8 @@
 PCX_TARGET("avx2,fma")
 
 enum {
-    DW_CHUNK = 128, /* vectors of two halves whose sums wait in memory for their tail: pixels times windows */
-    DW_HELD = 5,    /* as dw_hold */
+    DW_CHUNK = 128, /* vectors of two halves whose sums wait in memory for their tail: pixels times chunks */
+    DW_HELD = 5,    /* as qdwconv_hold */
     DW_AGES = 5,    /* pixels whose windows meet one column, at most */
 };
 
@@ -20,27 +20,27 @@ enum {
 typedef struct {
     uintptr_t row[5], pad;
     size_t step, low, high;
-} dw_rows;
+} qdwconv_rows;
 
 /* A line for 32 channels, chunk by chunk. */
 typedef struct {
-    const dw_group *f;
-    dw_rows l;
+    const qdwconv_group *f;
+    qdwconv_rows l;
     size_t steps, first, last;    /* steps [first, last) meet no missing column */
-    __m256i state[2][2][DW_AGES]; /* [half][window][age]: sums of pixels that are not complete */
-    __m256i sums[DW_CHUNK][2];    /* [step][window][half]: the pixel that became complete */
-} dw_sliding;
+    __m256i state[2][2][DW_AGES]; /* [half][chunk][age]: sums of pixels that are not complete */
+    __m256i sums[DW_CHUNK][2];    /* [step][chunk][half]: the pixel that became complete */
+} qdwconv_sliding;
 
 /* Column x, `off` bytes from the first, of a row. */
-PCX_INLINE uintptr_t dw_at(const dw_rows *s, const int checked, size_t ky, size_t x, size_t off)
+PCX_INLINE uintptr_t qdwconv_at(const qdwconv_rows *s, const int checked, size_t ky, size_t x, size_t off)
 {
     return !checked || (x >= s->low && x < s->high) ? s->row[ky] + off : s->pad;
 }
 
 /* Two pixels byte by byte: half `from` and, if `to` is 2, both. */
-PCX_INLINE void dw_interleave(const int from, const int to, uintptr_t x0, uintptr_t x1, __m256i v[2])
+PCX_INLINE void qdwconv_interleave(const int from, const int to, uintptr_t x0, uintptr_t x1, __m256i v[2])
 {
-    __m256i a = dw_load((const void *)x0), b = dw_load((const void *)x1);
+    __m256i a = qdwconv_load((const void *)x0), b = qdwconv_load((const void *)x1);
     PCX_KEEP(a);
     if (to - from > 1)
         PCX_KEEP(b);
@@ -52,21 +52,21 @@ PCX_INLINE void dw_interleave(const int from, const int to, uintptr_t x0, uintpt
  * acc, and x weighted by the pairs' weights, added up in int16.  Weights are few enough for the registers only in
  * part, and loads are scarce, too: so what is held and what is loaded is said here, and not left to the compiler.
  */
-PCX_INLINE __m256i dw_held(__m256i acc, __m256i x, __m256i w)
+PCX_INLINE __m256i qdwconv_held(__m256i acc, __m256i x, __m256i w)
 {
     __m256i sum, t;
     PCX_ADD_PAIRS(sum, t, acc, "x", x, w, "x");
     return sum;
 }
 
-PCX_INLINE __m256i dw_loaded(__m256i acc, __m256i x, const __m256i *w)
+PCX_INLINE __m256i qdwconv_loaded(__m256i acc, __m256i x, const __m256i *w)
 {
     __m256i sum, t;
     PCX_ADD_PAIRS(sum, t, acc, "x", x, *w, "m");
     return sum;
 }
 
-PCX_INLINE __m256i dw_first(const __m256i *start, __m256i x, const __m256i *w)
+PCX_INLINE __m256i qdwconv_first(const __m256i *start, __m256i x, const __m256i *w)
 {
     __m256i sum, t;
     PCX_ADD_PAIRS(sum, t, *start, "m", x, *w, "m");
@@ -74,17 +74,18 @@ PCX_INLINE __m256i dw_first(const __m256i *start, __m256i x, const __m256i *w)
 }
 
 /* Pairs 1 .. of so many are held: what is best was measured. */
-PCX_INLINE size_t dw_hold(const size_t kh, const size_t sw) { return kh == 5 && sw == 2 ? 4 : 2; }
+PCX_INLINE size_t qdwconv_hold(const size_t kh, const size_t sw) { return kh == 5 && sw == 2 ? 4 : 2; }
 
 /*
  * One step: the sw columns from x * sw on, and what each of them adds to the pixels whose windows meet it: the one
  * that starts here is of age 0.
  */
-PCX_INLINE void dw_step(const size_t kh, const size_t kw, const size_t sw, const size_t T, const int from, const int to,
-                        const int checked, const dw_rows *s, size_t x, size_t off, const __m256i *w,
-                        const __m256i *start, __m256i hold[2][DW_HELD], __m256i acc[2][2][DW_AGES])
+PCX_INLINE void qdwconv_step(const size_t kh, const size_t kw, const size_t sw, const size_t depth, const int from,
+                             const int to, const int checked, const qdwconv_rows *s, size_t x, size_t off,
+                             const __m256i *w, const __m256i *start, __m256i hold[2][DW_HELD],
+                             __m256i acc[2][2][DW_AGES])
 {
-    const size_t pairs = (kh * kw + 1) / 2, windows = (pairs + T - 1) / T;
+    const size_t pairs = (kh * kw + 1) / 2, chunks = (pairs + depth - 1) / depth;
     int begun[2] = { 0, 0 };
     __m256i v[2];
     PCX_UNROLL for (size_t d = 0; d < sw; d++) {
@@ -93,19 +94,19 @@ PCX_INLINE void dw_step(const size_t kh, const size_t kw, const size_t sw, const
             const int last = two == kh / 2; /* the last row: columns kx and kx + 1 */
             if (last && d % 2)
                 continue;
-            const uintptr_t x0 = dw_at(s, checked, 2 * two, column, off + d * s->step);
-            const uintptr_t x1 = last ? dw_at(s, checked, 2 * two, column + 1, off + (d + 1) * s->step)
-                                      : dw_at(s, checked, 2 * two + 1, column, off + d * s->step);
-            dw_interleave(from, to, x0, x1, v);
+            const uintptr_t x0 = qdwconv_at(s, checked, 2 * two, column, off + d * s->step);
+            const uintptr_t x1 = last ? qdwconv_at(s, checked, 2 * two, column + 1, off + (d + 1) * s->step)
+                                      : qdwconv_at(s, checked, 2 * two + 1, column, off + d * s->step);
+            qdwconv_interleave(from, to, x0, x1, v);
             PCX_UNROLL for (size_t kx = d; kx < kw; kx += last && sw == 1 ? 2 : sw) {
-                const size_t q = two * kw + (last ? kx / 2 : kx), i = q / T, age = kx / sw;
+                const size_t q = two * kw + (last ? kx / 2 : kx), i = q / depth, age = kx / sw;
                 PCX_UNROLL for (int h = from; h < to; h++)
                     if (!age && !begun[i])
-                        acc[h][i][age] = dw_first(start + h * windows + i, v[h], w + h * pairs + q);
-                    else if (q >= 1 && q <= dw_hold(kh, sw))
-                        acc[h][i][age] = dw_held(acc[h][i][age], v[h], hold[h][q]);
+                        acc[h][i][age] = qdwconv_first(start + h * chunks + i, v[h], w + h * pairs + q);
+                    else if (q >= 1 && q <= qdwconv_hold(kh, sw))
+                        acc[h][i][age] = qdwconv_held(acc[h][i][age], v[h], hold[h][q]);
                     else
-                        acc[h][i][age] = dw_loaded(acc[h][i][age], v[h], w + h * pairs + q);
+                        acc[h][i][age] = qdwconv_loaded(acc[h][i][age], v[h], w + h * pairs + q);
                 begun[i] |= !age;
             }
         }
@@ -113,23 +114,23 @@ PCX_INLINE void dw_step(const size_t kh, const size_t kw, const size_t sw, const
 }
 
 /* Steps [begin, end) for the halves [from, to). */
-PCX_INLINE void dw_slide(const size_t kh, const size_t kw, const size_t sw, const size_t T, const int from,
-                         const int to, dw_sliding *s, size_t begin, size_t end)
+PCX_INLINE void qdwconv_slide(const size_t kh, const size_t kw, const size_t sw, const size_t depth, const int from,
+                              const int to, qdwconv_sliding *s, size_t begin, size_t end)
 {
-    const size_t pairs = (kh * kw + 1) / 2, windows = (pairs + T - 1) / T, ages = (kw + sw - 1) / sw;
-    const __m256i *w = (const __m256i *)s->f->proof->pairs; /* and behind them, 4 * pairs vectors on, start */
-    const dw_rows l = s->l; /* a copy that no store reaches */
+    const size_t pairs = (kh * kw + 1) / 2, chunks = (pairs + depth - 1) / depth, ages = (kw + sw - 1) / sw;
+    const __m256i *w = (const __m256i *)s->f->acc16->pairs; /* and behind them, 4 * pairs vectors on, start */
+    const qdwconv_rows l = s->l; /* a copy that no store reaches */
     const size_t step = l.step;
     size_t off = begin * sw * step;
     __m256i acc[2][2][DW_AGES];
     PCX_UNROLL for (int h = from; h < to; h++)
-        PCX_UNROLL for (size_t i = 0; i < windows; i++)
+        PCX_UNROLL for (size_t i = 0; i < chunks; i++)
             PCX_UNROLL for (size_t age = 0; age < ages; age++)
                 acc[h][i][age] = begin ? s->state[h][i][age] : _mm256_setzero_si256();
     __m256i hold[2][DW_HELD];
     PCX_UNROLL for (int h = from; h < to; h++)
-        PCX_UNROLL for (size_t q = 1; q <= dw_hold(kh, sw); q++)
-            hold[h][q] = dw_load(w + h * pairs + q);
+        PCX_UNROLL for (size_t q = 1; q <= qdwconv_hold(kh, sw); q++)
+            hold[h][q] = qdwconv_load(w + h * pairs + q);
     const size_t ends[3] = { min_size(max_size(s->first, begin), end), min_size(max_size(s->last, begin), end), end };
     size_t x = begin;
     PCX_UNROLL for (int part = 0; part < 3; part++)
@@ -137,26 +138,26 @@ PCX_INLINE void dw_slide(const size_t kh, const size_t kw, const size_t sw, cons
             PCX_OPAQUE(w); /* else every weight's address is computed in advance, and spilled */
             PCX_OPAQUE(off);
             PCX_UNROLL for (int h = from; h < to; h++)
-                PCX_UNROLL for (size_t i = 0; i < windows; i++)
+                PCX_UNROLL for (size_t i = 0; i < chunks; i++)
                     PCX_UNROLL for (size_t age = ages - 1; age > 0; age--)
                         acc[h][i][age] = acc[h][i][age - 1];
-            dw_step(kh, kw, sw, T, from, to, part != 1, &l, x, off, w, w + 4 * pairs, hold, acc);
+            qdwconv_step(kh, kw, sw, depth, from, to, part != 1, &l, x, off, w, w + 4 * pairs, hold, acc);
             PCX_UNROLL for (int h = from; h < to; h++)
-                PCX_UNROLL for (size_t i = 0; i < windows; i++)
-                    _mm256_store_si256(&s->sums[(x - begin) * windows + i][h], acc[h][i][ages - 1]);
+                PCX_UNROLL for (size_t i = 0; i < chunks; i++)
+                    _mm256_store_si256(&s->sums[(x - begin) * chunks + i][h], acc[h][i][ages - 1]);
         }
     if (end == s->steps)
         return;
     PCX_UNROLL for (int h = from; h < to; h++)
-        PCX_UNROLL for (size_t i = 0; i < windows; i++)
+        PCX_UNROLL for (size_t i = 0; i < chunks; i++)
             PCX_UNROLL for (size_t age = 0; age < ages; age++)
                 s->state[h][i][age] = acc[h][i][age];
 }
 
-enum { DW_ONE_NEAR, DW_ONE, DW_TWO }; /* windows; DW_ONE_NEAR: and f->near */
+enum { DW_ONE_NEAR, DW_ONE, DW_TWO }; /* chunks; DW_ONE_NEAR: and f->near */
 
-/* The int32 sums of 32 channels, from those of the windows. */
-PCX_INLINE void dw_widen(const int kind, const dw_group *f, __m256i sums[][2], __m256i sum[4])
+/* The int32 sums of 32 channels, from those of the chunks. */
+PCX_INLINE void qdwconv_widen(const int kind, const qdwconv_group *f, __m256i sums[][2], __m256i sum[4])
 {
     PCX_UNROLL for (int h = 0; h < 2; h++) {
         const __m256i a = sums[0][h], b = kind == DW_TWO ? sums[1][h] : _mm256_setzero_si256();
@@ -171,11 +172,11 @@ PCX_INLINE void dw_widen(const int kind, const dw_group *f, __m256i sums[][2], _
 }
 
 /* The same as floats.  2^23 + u has the bits of u in its last ones, and is exact less 2^23 - base. */
-PCX_INLINE void dw_floats(const int kind, const dw_group *f, __m256i sums[][2], __m256 v[4])
+PCX_INLINE void qdwconv_floats(const int kind, const qdwconv_group *f, __m256i sums[][2], __m256 v[4])
 {
     __m256i sum[4];
     if (kind != DW_ONE_NEAR) {
-        dw_widen(kind, f, sums, sum);
+        qdwconv_widen(kind, f, sums, sum);
         PCX_UNROLL for (int i = 0; i < 4; i++)
             v[i] = _mm256_cvtepi32_ps(sum[i]);
         return;
@@ -190,63 +191,63 @@ PCX_INLINE void dw_floats(const int kind, const dw_group *f, __m256i sums[][2], 
 }
 
 /* Plain tails of `count` pixels; bare: no zero point, nothing to clamp. */
-PCX_INLINE void dw_plain(const int kind, const int bare, const qtail *t, const dw_group *f, __m256i sums[][2],
-                         size_t count, uint8_t *out, size_t ldo)
+PCX_INLINE void qdwconv_plain(const int kind, const int bare, const qepilogue *t, const qdwconv_group *f,
+                              __m256i sums[][2], size_t count, uint8_t *out, size_t ldo)
 {
-    const qt_clamp_avx2 clamp = qt_load_clamp(&t->clamp);
+    const qepilogue_avx2_clamp clamp = qepilogue_avx2_clamp_make(&t->clamp);
     const int small = f->small, all = f->all;
     for (size_t i = 0; i < count; i++, out += ldo) {
         __m256 v[4];
         __m256i bytes;
-        dw_floats(kind, f, sums + (kind == DW_TWO ? 2 * i : i), v);
+        qdwconv_floats(kind, f, sums + (kind == DW_TWO ? 2 * i : i), v);
         PCX_UNROLL for (int x = 0; x < 4; x++)
             v[x] = _mm256_mul_ps(v[x], f->scale[x]);
         if (bare)
             bytes = _mm256_packus_epi16(_mm256_packs_epi32(_mm256_cvtps_epi32(v[0]), _mm256_cvtps_epi32(v[1])),
                                         _mm256_packs_epi32(_mm256_cvtps_epi32(v[2]), _mm256_cvtps_epi32(v[3])));
         else
-            bytes = qt_bytes_avx2(v, &clamp, small);
+            bytes = qepilogue_avx2_bytes(v, &clamp, small);
         if (PCX_LIKELY(all))
             _mm256_storeu_si256((__m256i *)out, bytes);
         else
-            dw_store(out, f->cols, bytes);
+            qdwconv_store(out, f->cols, bytes);
     }
 }
 
-PCX_INLINE void dw_tails(const size_t windows, const qtail *t, dw_sliding *s, size_t from, size_t to, size_t first,
-                         uint8_t *out, size_t ldo)
+PCX_INLINE void qdwconv_tails(const size_t chunks, const qepilogue *t, qdwconv_sliding *s, size_t from, size_t to,
+                              size_t first, uint8_t *out, size_t ldo)
 {
-    const dw_group *f = s->f;
-    const int bare = f->small && t->clamp.zero == 0 && t->clamp.least == 0 && t->clamp.greatest == 255;
+    const qdwconv_group *f = s->f;
+    const int bare = f->small && t->clamp.zero == 0 && t->clamp.min == 0 && t->clamp.max == 255;
     if (!f->plain) {
         for (size_t i = from; i < to; i++) {
             __m256i sum[4];
-            dw_widen(windows == 2 ? DW_TWO : DW_ONE, f, s->sums + i * windows, sum);
-            dw_finish(t, f, first + i - from, sum, out + (i - from) * ldo);
+            qdwconv_widen(chunks == 2 ? DW_TWO : DW_ONE, f, s->sums + i * chunks, sum);
+            qdwconv_finish(t, f, first + i - from, sum, out + (i - from) * ldo);
         }
         return;
     }
-    if (windows == 2) {
+    if (chunks == 2) {
         if (bare)
-            dw_plain(DW_TWO, 1, t, f, s->sums + from * windows, to - from, out, ldo);
+            qdwconv_plain(DW_TWO, 1, t, f, s->sums + from * chunks, to - from, out, ldo);
         else
-            dw_plain(DW_TWO, 0, t, f, s->sums + from * windows, to - from, out, ldo);
+            qdwconv_plain(DW_TWO, 0, t, f, s->sums + from * chunks, to - from, out, ldo);
     } else if (f->near) {
         if (bare)
-            dw_plain(DW_ONE_NEAR, 1, t, f, s->sums + from * windows, to - from, out, ldo);
+            qdwconv_plain(DW_ONE_NEAR, 1, t, f, s->sums + from * chunks, to - from, out, ldo);
         else
-            dw_plain(DW_ONE_NEAR, 0, t, f, s->sums + from * windows, to - from, out, ldo);
+            qdwconv_plain(DW_ONE_NEAR, 0, t, f, s->sums + from * chunks, to - from, out, ldo);
     } else {
-        dw_plain(DW_ONE, 0, t, f, s->sums + from * windows, to - from, out, ldo);
+        qdwconv_plain(DW_ONE, 0, t, f, s->sums + from * chunks, to - from, out, ldo);
     }
 }
 
-PCX_INLINE void dw_line(const size_t kh, const size_t kw, const size_t sw, const size_t T, const qtail *t,
-                        const dw_group *f, const qdw_line *line)
+PCX_INLINE void qdwconv_slide_line(const size_t kh, const size_t kw, const size_t sw, const size_t depth,
+                                   const qepilogue *t, const qdwconv_group *f, const qdwconv_line *line)
 {
     const size_t ages = (kw + sw - 1) / sw, steps = line->count + ages - 1, more = sw > 1 ? sw - 1 : 1;
-    const size_t windows = ((kh * kw + 1) / 2 + T - 1) / T, chunk = DW_CHUNK / windows;
-    dw_sliding s;
+    const size_t chunks = ((kh * kw + 1) / 2 + depth - 1) / depth, chunk = DW_CHUNK / chunks;
+    qdwconv_sliding s;
     s.f = f;
     for (size_t ky = 0; ky < kh; ky++)
         s.l.row[ky] = (uintptr_t)line->row[ky] - line->low * line->step + f->j;
@@ -261,37 +262,38 @@ PCX_INLINE void dw_line(const size_t kh, const size_t kw, const size_t sw, const
     for (size_t x = 0, done = 0; x < steps; x += chunk) {
         const size_t end = min_size(x + chunk, steps), from = x ? 0 : ages - 1;
         if (kh * kw <= 9) {
-            dw_slide(kh, kw, sw, T, 0, 2, &s, x, end);
+            qdwconv_slide(kh, kw, sw, depth, 0, 2, &s, x, end);
         } else { /* more than 16 registers hold: half the channels at a time */
-            dw_slide(kh, kw, sw, T, 0, 1, &s, x, end);
-            dw_slide(kh, kw, sw, T, 1, 2, &s, x, end);
+            qdwconv_slide(kh, kw, sw, depth, 0, 1, &s, x, end);
+            qdwconv_slide(kh, kw, sw, depth, 1, 2, &s, x, end);
         }
-        dw_tails(windows, t, &s, from, end - x, line->first + done, out, line->ldo);
+        qdwconv_tails(chunks, t, &s, from, end - x, line->first + done, out, line->ldo);
         done += end - x - from;
         out += (end - x - from) * line->ldo;
     }
     if (f->plain && t->q.lut)
-        qt_lut_avx2(t->rise, first, line->count, line->ldo, 1);
+        qepilogue_avx2_lut(t->rise, first, line->count, line->ldo, 1);
 }
 
-typedef void dw_line_fn(const qtail *t, const dw_group *f, const qdw_line *line);
+typedef void qdwconv_line_fn(const qepilogue *t, const qdwconv_group *f, const qdwconv_line *line);
 
-#define LINE(k, sw)                                                                                            \
-    static PCX_NOINLINE void dw_line_##k##x##k##s##sw(const qtail *t, const dw_group *f, const qdw_line *line) \
-    {                                                                                                          \
-        dw_line(k, k, sw, 7, t, f, line);                                                                      \
+#define LINE(k, sw) \
+    static PCX_NOINLINE void qdwconv_slide_line_##k##x##k##s##sw(const qepilogue *t, const qdwconv_group *f, \
+                                                                   const qdwconv_line *line) \
+    { \
+        qdwconv_slide_line(k, k, sw, 7, t, f, line); \
     }
 LINE(3, 1) LINE(3, 2) LINE(5, 1) LINE(5, 2)
 #undef LINE
 
 /* The function that slides, if there is one. */
-static dw_line_fn *dw_choose_line(const qdw_layer *l, const qdwconv_acc16 *g)
+static qdwconv_line_fn *qdwconv_choose_line(const qdwconv_layer *l, const qdwconv_acc16 *g)
 {
-    if (g->window != 7 || l->kh != l->kw || l->dw != 1 || (l->sw != 1 && l->sw != 2))
+    if (g->depth != 7 || l->kh != l->kw || l->dw != 1 || (l->sw != 1 && l->sw != 2))
         return NULL;
     if (l->kh == 3)
-        return l->sw == 1 ? dw_line_3x3s1 : dw_line_3x3s2;
-    return l->kh != 5 ? NULL : l->sw == 1 ? dw_line_5x5s1 : dw_line_5x5s2;
+        return l->sw == 1 ? qdwconv_slide_line_3x3s1 : qdwconv_slide_line_3x3s2;
+    return l->kh != 5 ? NULL : l->sw == 1 ? qdwconv_slide_line_5x5s1 : qdwconv_slide_line_5x5s2;
 }
 
 PCX_TARGET_END

@@ -25,7 +25,7 @@ static void qgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
 {
     const pcx_qgemm_args *p = args;
     const qgemm_grid g = qgemm_split(p, 1, 1);
-    const qtail tail = qtail_make(&p->tail, p->ot);
+    const qepilogue tail = qepilogue_make(&p->tail, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
         const size_t panel = u % g.panels, j = panel * QGEMM_NR, cols = min_size(QGEMM_NR, p->n - j);
@@ -39,7 +39,7 @@ static void qgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
                 sum[c] += (uint32_t)p->k * za * zw - za * (uint32_t)p->colsum[j + c] - zw * row_sum;
                 sum[c] += p->tail.bias ? (uint32_t)p->tail.bias[j + c] : 0;
             }
-            qtail_row(&tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
+            qepilogue_row(&tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
         }
     }
 }

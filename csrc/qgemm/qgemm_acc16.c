@@ -4,37 +4,38 @@
 #if PCX_X86
 PCX_TARGET("avx2")
 
-enum { LANES = 2 * QGEMM_NR, PAIR = 128, WINDOW = 256, WIDEST = 8 };
+enum { LANES = 2 * QGEMM_NR, PAIR = 128, CHUNK = 256, DEEPEST = 8 };
 
-/* Tenths of cycles that a step of a tile costs by its window, on the widened path, and if it is of a rest. */
-static const size_t cost[WIDEST + 1] = { 236, 132, 118, 0, 94, 0, 0, 0, 85 };
+/* Tenths of cycles that a step of a tile costs, by the depth of its chunk ([0]: widened), and if it is of a rest. */
+static const size_t cost[DEEPEST + 1] = { 236, 132, 118, 0, 94, 0, 0, 0, 85 };
 enum { REST_COST = 100, REST_CALL = 300 };
 
-static size_t starts(size_t steps) { return ceil_div(steps, 2) * LANES * sizeof(int16_t); }
+static size_t qgemm_acc16_starts(size_t steps) { return ceil_div(steps, 2) * LANES * sizeof(int16_t); }
 
 size_t qgemm_acc16_bytes(size_t panels, size_t steps)
 {
     const size_t rest = qgemm_acc16_rest(steps);
-    const size_t each = starts(steps) + steps * QGEMM_STEP + starts(rest) + rest * QGEMM_STEP + round_up(rest * 4, 64);
+    const size_t each = qgemm_acc16_starts(steps) + steps * QGEMM_STEP + qgemm_acc16_starts(rest) + rest * QGEMM_STEP +
+                        round_up(rest * 4, 64);
     return panels * (sizeof(qgemm_acc16) + each);
 }
 
-/* Steps of one window that are being split; rest starts as zeros. */
+/* Steps of one chunk that are being split; rest starts as zeros. */
 typedef struct {
     size_t count;
-    int8_t main[WIDEST * QGEMM_STEP], rest[WIDEST * QGEMM_STEP];
-    int marked[WIDEST]; /* has a rest */
-} window;
+    int8_t main[DEEPEST * QGEMM_STEP], rest[DEEPEST * QGEMM_STEP];
+    int marked[DEEPEST]; /* has a rest */
+} chunk;
 
-static int size_of(int x) { return x < 0 ? -x : x; }
+static int qgemm_acc16_size_of(int x) { return x < 0 ? -x : x; }
 
-/* Move up to `most` of the weight at `at` into the rest, whose pair stays a pair; how much was moved. */
-static int move(window *v, size_t at, int most)
+/* Move up to `max` of the weight at `at` into the rest, whose pair stays a pair; how much was moved. */
+static int qgemm_acc16_move(chunk *v, size_t at, int max)
 {
-    const int x = v->main[at], other = v->rest[at ^ 1], same = (x < 0) == (other < 0) ? size_of(other) : 0;
-    int amount = size_of(x) < most ? size_of(x) : most;
-    const int room = PAIR - same - size_of(v->rest[at]);
-    amount = amount < room ? amount : room;
+    const int x = v->main[at], other = v->rest[at ^ 1], same = (x < 0) == (other < 0) ? qgemm_acc16_size_of(other) : 0;
+    int amount = qgemm_acc16_size_of(x) < max ? qgemm_acc16_size_of(x) : max;
+    const int space = PAIR - same - qgemm_acc16_size_of(v->rest[at]);
+    amount = amount < space ? amount : space;
     if (x > 0 && amount > 127 - v->rest[at])
         amount = 127 - v->rest[at];
     if (amount <= 0)
@@ -46,48 +47,48 @@ static int move(window *v, size_t at, int most)
 }
 
 /* Both weights of different sign never break a pair; of the same, the larger one gives way: it is enough. */
-static void split_pairs(window *v)
+static void qgemm_acc16_split_pairs(chunk *v)
 {
     for (size_t at = 0; at < v->count * QGEMM_STEP; at += 2) {
-        const int x = v->main[at], y = v->main[at + 1], over = size_of(x + y) - PAIR;
+        const int x = v->main[at], y = v->main[at + 1], over = qgemm_acc16_size_of(x + y) - PAIR;
         if (over > 0)
-            move(v, at + (size_of(y) > size_of(x)), over);
+            qgemm_acc16_move(v, at + (qgemm_acc16_size_of(y) > qgemm_acc16_size_of(x)), over);
     }
 }
 
 /* Take `over` out of a lane: first from steps that have a rest already, then from those with the most to give. */
-static int split_lane(window *v, size_t lane, int over)
+static int qgemm_acc16_split_lane(chunk *v, size_t lane, int over)
 {
-    int open[WIDEST];
+    int open[DEEPEST];
     for (size_t s = 0; s < v->count; s++)
         open[s] = 1;
     for (size_t tries = 0; tries < v->count && over > 0; tries++) {
         size_t best = 0;
-        int most = -1;
+        int max = -1;
         for (size_t s = 0; s < v->count; s++) {
             const int8_t *pair = v->main + s * QGEMM_STEP + lane * 2;
-            const int give = size_of(pair[0]) + size_of(pair[1]) + (v->marked[s] ? 1000 : 0);
-            if (open[s] && give > most) {
-                most = give;
+            const int give = qgemm_acc16_size_of(pair[0]) + qgemm_acc16_size_of(pair[1]) + (v->marked[s] ? 1000 : 0);
+            if (open[s] && give > max) {
+                max = give;
                 best = s;
             }
         }
         open[best] = 0;
-        over -= move(v, best * QGEMM_STEP + lane * 2, over);
-        over -= move(v, best * QGEMM_STEP + lane * 2 + 1, over);
+        over -= qgemm_acc16_move(v, best * QGEMM_STEP + lane * 2, over);
+        over -= qgemm_acc16_move(v, best * QGEMM_STEP + lane * 2 + 1, over);
     }
     return over <= 0;
 }
 
-/* What steps of a window add up to, lane by lane. */
+/* What steps of a chunk add up to, lane by lane. */
 typedef struct {
     int16_t size[LANES]; /* P + N */
-    int16_t most[LANES]; /* of one step */
+    int16_t max[LANES]; /* of one step */
     int16_t over;        /* a pair is beyond PAIR */
-} lanes;
+} qgemm_lanes;
 
 /* The two weights of each lane of a step as one int16.  Loops over LANES are those that compilers make vectors of. */
-static void add_step(const int8_t *w, lanes *m)
+static void qgemm_acc16_add_step(const int8_t *w, qgemm_lanes *m)
 {
     int16_t pair[LANES], over = 0;
     memcpy(pair, w, sizeof pair);
@@ -95,97 +96,97 @@ static void add_step(const int8_t *w, lanes *m)
         const int16_t x = (int16_t)(int8_t)pair[lane], y = (int16_t)(pair[lane] >> 8);
         const int16_t size = (int16_t)((x < 0 ? -x : x) + (y < 0 ? -y : y)), sum = (int16_t)(x + y);
         m->size[lane] = (int16_t)(m->size[lane] + size);
-        m->most[lane] = m->most[lane] > size ? m->most[lane] : size;
+        m->max[lane] = m->max[lane] > size ? m->max[lane] : size;
         over |= (int16_t)((sum > PAIR) | (sum < -PAIR));
     }
     m->over |= over;
 }
 
-/* All steps of one window. */
-static lanes measure(const int8_t *w, size_t count)
+/* All steps of one chunk. */
+static qgemm_lanes qgemm_acc16_measure(const int8_t *w, size_t count)
 {
-    lanes m = { .over = 0 };
+    qgemm_lanes m = { .over = 0 };
     for (size_t s = 0; s < count; s++)
-        add_step(w + s * QGEMM_STEP, &m);
+        qgemm_acc16_add_step(w + s * QGEMM_STEP, &m);
     return m;
 }
 
-/* At least so many of a window's steps will have a rest: none takes more out of a lane than it put in.  0: it fits. */
-static size_t marks(const lanes *m, size_t T)
+/* At least so many of a chunk's steps will have a rest: none takes more out of a lane than it put in.  0: it fits. */
+static size_t qgemm_acc16_marks(const qgemm_lanes *m, size_t depth)
 {
-    int16_t greatest = 0;
+    int16_t max = 0;
     for (size_t lane = 0; lane < LANES; lane++)
-        greatest = greatest > m->size[lane] ? greatest : m->size[lane];
-    int least = m->over;
-    for (size_t lane = 0; T > 1 && greatest > WINDOW && lane < LANES; lane++)
-        if (m->size[lane] - WINDOW > least * m->most[lane])
-            least = (m->size[lane] - WINDOW + m->most[lane] - 1) / m->most[lane];
-    return (size_t)least;
+        max = max > m->size[lane] ? max : m->size[lane];
+    int min = m->over;
+    for (size_t lane = 0; depth > 1 && max > CHUNK && lane < LANES; lane++)
+        if (m->size[lane] - CHUNK > min * m->max[lane])
+            min = (m->size[lane] - CHUNK + m->max[lane] - 1) / m->max[lane];
+    return (size_t)min;
 }
 
-/* Whether `count` steps fit a window as they are. */
-static int fits(const int8_t *w, size_t count, size_t T)
+/* Whether `count` steps fit a chunk as they are. */
+static int qgemm_acc16_fits(const int8_t *w, size_t count, size_t depth)
 {
-    const lanes m = measure(w, count);
-    return !marks(&m, T);
+    const qgemm_lanes m = qgemm_acc16_measure(w, count);
+    return !qgemm_acc16_marks(&m, depth);
 }
 
-static void join(lanes *m, const lanes *with)
+static void qgemm_acc16_join(qgemm_lanes *m, const qgemm_lanes *with)
 {
     for (size_t lane = 0; lane < LANES; lane++) {
         m->size[lane] = (int16_t)(m->size[lane] + with->size[lane]);
-        m->most[lane] = m->most[lane] > with->most[lane] ? m->most[lane] : with->most[lane];
+        m->max[lane] = m->max[lane] > with->max[lane] ? m->max[lane] : with->max[lane];
     }
     m->over |= with->over;
 }
 
-/* For windows of 1, 2, 4 and 8 steps, all in one pass: how many steps will have a rest at least. */
-static void survey(size_t steps, const int8_t *w, size_t rest[WIDEST + 1])
+/* For chunks of 1, 2, 4 and 8 steps, all in one pass: the minimum of steps that will have a rest. */
+static void qgemm_acc16_survey(size_t steps, const int8_t *w, size_t rest[DEEPEST + 1])
 {
-    lanes open[2 * WIDEST + 1] = { { .over = 0 } }; /* the last one takes what nobody reads */
-    memset(rest, 0, (WIDEST + 1) * sizeof *rest);
+    qgemm_lanes open[2 * DEEPEST + 1] = { { .over = 0 } }; /* the last one takes what nobody reads */
+    memset(rest, 0, (DEEPEST + 1) * sizeof *rest);
     for (size_t s = 0; s < steps; s++) {
-        add_step(w + s * QGEMM_STEP, open + 1);
-        for (size_t T = 1; T <= WIDEST && ((s + 1) % T == 0 || s + 1 == steps); T *= 2) {
-            rest[T] += marks(open + T, T);
-            join(open + 2 * T, open + T);
-            memset(open + T, 0, sizeof *open);
+        qgemm_acc16_add_step(w + s * QGEMM_STEP, open + 1);
+        for (size_t depth = 1; depth <= DEEPEST && ((s + 1) % depth == 0 || s + 1 == steps); depth *= 2) {
+            rest[depth] += qgemm_acc16_marks(open + depth, depth);
+            qgemm_acc16_join(open + 2 * depth, open + depth);
+            memset(open + depth, 0, sizeof *open);
         }
     }
 }
 
-/* Whether the window could be split: steps without a rest are as they were. */
-static int split(window *v, const int8_t *w, size_t count, size_t T)
+/* Whether the chunk could be split: steps without a rest are as they were. */
+static int qgemm_acc16_split(chunk *v, const int8_t *w, size_t count, size_t depth)
 {
     v->count = count;
     memcpy(v->main, w, count * QGEMM_STEP);
     memset(v->rest, 0, count * QGEMM_STEP);
     memset(v->marked, 0, sizeof v->marked);
-    lanes m = measure(v->main, count);
+    qgemm_lanes m = qgemm_acc16_measure(v->main, count);
     if (m.over) {
-        split_pairs(v);
-        m = measure(v->main, count);
+        qgemm_acc16_split_pairs(v);
+        m = qgemm_acc16_measure(v->main, count);
     }
-    for (size_t lane = 0; T > 1 && lane < LANES; lane++)
-        if (m.size[lane] > WINDOW && !split_lane(v, lane, m.size[lane] - WINDOW))
+    for (size_t lane = 0; depth > 1 && lane < LANES; lane++)
+        if (m.size[lane] > CHUNK && !qgemm_acc16_split_lane(v, lane, m.size[lane] - CHUNK))
             return 0;
     return 1;
 }
 
-/* What windows of T steps cost, or SIZE_MAX if that is not below `limit` or cannot be; `least` as from survey. */
-static size_t weigh(size_t steps, const int8_t *w, size_t T, size_t limit, size_t least)
+/* What chunks of `depth` steps cost, or SIZE_MAX if that is not below `limit` or cannot be; `min` as from survey. */
+static size_t qgemm_acc16_weigh(size_t steps, const int8_t *w, size_t depth, size_t limit, size_t min)
 {
-    window v;
-    size_t total = steps * cost[T], rest = 0;
-    if (!least)
+    chunk v;
+    size_t total = steps * cost[depth], rest = 0;
+    if (!min)
         return total;
-    if (total + REST_CALL + least * REST_COST >= limit)
+    if (total + REST_CALL + min * REST_COST >= limit)
         return SIZE_MAX;
-    for (size_t s = 0; s < steps && total < limit; s += T) {
-        const size_t count = min_size(T, steps - s);
-        if (fits(w + s * QGEMM_STEP, count, T))
+    for (size_t s = 0; s < steps && total < limit; s += depth) {
+        const size_t count = min_size(depth, steps - s);
+        if (qgemm_acc16_fits(w + s * QGEMM_STEP, count, depth))
             continue;
-        if (!split(&v, w + s * QGEMM_STEP, count, T))
+        if (!qgemm_acc16_split(&v, w + s * QGEMM_STEP, count, depth))
             return SIZE_MAX;
         total += rest ? 0 : REST_CALL;
         for (size_t x = 0; x < count; x++) {
@@ -197,15 +198,15 @@ static size_t weigh(size_t steps, const int8_t *w, size_t T, size_t limit, size_
 }
 
 /* The starts of a part; the first byte behind them. */
-static char *fill_starts(qgemm_acc16_part *part, const int8_t *w, char *to)
+static char *qgemm_acc16_fill_starts(qgemm_acc16_part *part, const int8_t *w, char *to)
 {
     int16_t *start = (int16_t *)to;
-    if (part->window < 2)
+    if (part->depth < 2)
         return to;
     part->start = start;
-    for (size_t s = 0; s < part->steps; s += part->window, start += LANES) {
+    for (size_t s = 0; s < part->steps; s += part->depth, start += LANES) {
         int16_t pair[LANES], balance[LANES] = { 0 }; /* P - N */
-        for (size_t x = s; x < min_size(s + part->window, part->steps); x++) {
+        for (size_t x = s; x < min_size(s + part->depth, part->steps); x++) {
             memcpy(pair, w + x * QGEMM_STEP, sizeof pair);
             for (size_t lane = 0; lane < LANES; lane++)
                 balance[lane] = (int16_t)(balance[lane] + (int8_t)pair[lane] + (pair[lane] >> 8));
@@ -220,22 +221,23 @@ static char *fill_starts(qgemm_acc16_part *part, const int8_t *w, char *to)
     return (char *)start;
 }
 
-/* Whether weights need no rest for windows of T steps. */
-static int holds(const int8_t *w, size_t steps, size_t T)
+/* Whether weights need no rest for chunks of `depth` steps. */
+static int qgemm_acc16_holds(const int8_t *w, size_t steps, size_t depth)
 {
-    for (size_t s = 0; s < steps; s += T)
-        if (!fits(w + s * QGEMM_STEP, min_size(T, steps - s), T))
+    for (size_t s = 0; s < steps; s += depth)
+        if (!qgemm_acc16_fits(w + s * QGEMM_STEP, min_size(depth, steps - s), depth))
             return 0;
     return 1;
 }
 
-/* Splits all windows: main weights at `main`, the others at `rest`, their places at `at`. */
-static size_t split_all(size_t steps, const int8_t *w, size_t T, int8_t *main, int8_t *rest, uint32_t *at)
+/* Splits all chunks: main weights at `main`, the others at `rest`, their places at `at`. */
+static size_t qgemm_acc16_split_all(size_t steps, const int8_t *w, size_t depth, int8_t *main, int8_t *rest,
+                                    uint32_t *at)
 {
-    window v;
+    chunk v;
     size_t count = 0;
-    for (size_t s = 0; s < steps; s += T) {
-        split(&v, w + s * QGEMM_STEP, min_size(T, steps - s), T);
+    for (size_t s = 0; s < steps; s += depth) {
+        qgemm_acc16_split(&v, w + s * QGEMM_STEP, min_size(depth, steps - s), depth);
         memcpy(main + s * QGEMM_STEP, v.main, v.count * QGEMM_STEP);
         for (size_t x = 0; x < v.count; x++)
             if (v.marked[x]) {
@@ -246,43 +248,43 @@ static size_t split_all(size_t steps, const int8_t *w, size_t T, int8_t *main, i
     return count;
 }
 
-/* One panel; the first byte behind what it needed of `room`. */
-static char *prove(size_t steps, const int8_t *w, qgemm_acc16 *proof, char *room)
+/* One panel; the first byte behind what it needed of `space`. */
+static char *qgemm_acc16_panel(size_t steps, const int8_t *w, qgemm_acc16 *acc16, char *space)
 {
-    static const size_t windows[] = { 2, 4, 8, 1 }; /* the likeliest first: it bounds the others */
-    size_t least = steps * cost[0], rest_least[WIDEST + 1];
-    survey(steps, w, rest_least);
+    static const size_t depths[] = { 2, 4, 8, 1 }; /* the likeliest first: it bounds the others */
+    size_t min = steps * cost[0], rest_min[DEEPEST + 1];
+    qgemm_acc16_survey(steps, w, rest_min);
     for (int x = 0; x < 4; x++) {
-        const size_t total = weigh(steps, w, windows[x], least, rest_least[windows[x]]);
-        if (total < least) {
-            least = total;
-            proof->main.window = windows[x];
+        const size_t total = qgemm_acc16_weigh(steps, w, depths[x], min, rest_min[depths[x]]);
+        if (total < min) {
+            min = total;
+            acc16->main.depth = depths[x];
         }
     }
-    proof->main.steps = steps;
-    if (!proof->main.window || !rest_least[proof->main.window])
-        return fill_starts(&proof->main, w, room);
-    int8_t *main = (int8_t *)room, *rest = main + steps * QGEMM_STEP;
+    acc16->main.steps = steps;
+    if (!acc16->main.depth || !rest_min[acc16->main.depth])
+        return qgemm_acc16_fill_starts(&acc16->main, w, space);
+    int8_t *main = (int8_t *)space, *rest = main + steps * QGEMM_STEP;
     uint32_t *at = (uint32_t *)(rest + qgemm_acc16_rest(steps) * QGEMM_STEP);
-    qgemm_acc16_part *part = &proof->rest;
-    proof->main.w = main;
+    qgemm_acc16_part *part = &acc16->rest;
+    acc16->main.w = main;
     part->w = rest;
     part->at = at;
-    part->steps = split_all(steps, w, proof->main.window, main, rest, at);
-    part->window = WIDEST;
-    while (part->window > 1 && !holds(rest, part->steps, part->window))
-        part->window /= 2;
-    room = (char *)at + round_up(qgemm_acc16_rest(steps) * 4, 64);
-    return fill_starts(part, rest, fill_starts(&proof->main, main, room));
+    part->steps = qgemm_acc16_split_all(steps, w, acc16->main.depth, main, rest, at);
+    part->depth = DEEPEST;
+    while (part->depth > 1 && !qgemm_acc16_holds(rest, part->steps, part->depth))
+        part->depth /= 2;
+    space = (char *)at + round_up(qgemm_acc16_rest(steps) * 4, 64);
+    return qgemm_acc16_fill_starts(part, rest, qgemm_acc16_fill_starts(&acc16->main, main, space));
 }
 
-void qgemm_acc16_make(size_t panels, size_t steps, const int8_t *w, void *proofs)
+void qgemm_acc16_make(size_t panels, size_t steps, const int8_t *w, void *made)
 {
-    qgemm_acc16 *proof = proofs;
-    char *room = (char *)(proof + panels);
-    memset(proof, 0, panels * sizeof *proof);
+    qgemm_acc16 *acc16 = made;
+    char *space = (char *)(acc16 + panels);
+    memset(acc16, 0, panels * sizeof *acc16);
     for (size_t p = 0; p < panels; p++, w += steps * QGEMM_STEP)
-        room = prove(steps, w, proof + p, room);
+        space = qgemm_acc16_panel(steps, w, acc16 + p, space);
 }
 
 PCX_TARGET_END

@@ -1,16 +1,17 @@
 /*
- * qgemm_acc16.h - how many steps of packed weights may share int16 lanes, proven from the weights.
+ * qgemm_acc16.h - int16 accumulation: how many steps of packed weights may be added up in int16 lanes without
+ * overflow, whatever the activations, derived from the weights.
  *
  * A step leaves two int16 lanes per column: the sums of its first and of its last two products
  * with u8.  Let P and N be the sums of the positive and of the negated negative weights of a set.
  *   pair    vpmaddubsw saturates: exact if P <= 128 and N <= 128, as 255 * 128 = 32640.
- *   window  `window` consecutive steps are added up by vpaddw, which wraps: only the total counts.
+ *   chunk   `depth` consecutive steps are added up by vpaddw, which wraps: only the total counts.
  *           It lies in [start - 255 N, start + 255 P]; with start = floor(255 (N - P) / 2) that is
  *           within 255 * 256 / 2 = 32640 of zero if P + N <= 256.
- * A window of one step is a pair and needs no start.
+ * A chunk of one step is a pair and needs no start.
  *
  * Weights of any size are made to fit: what is too much is taken out of `main` into `rest`, the few
- * steps that have any, and is added up on its own: w = main + rest.  The widest window is not always
+ * steps that have any, and is added up on its own: w = main + rest.  The deepest chunk is not always
  * the fastest then; qgemm_acc16_make weighs steps by what they were measured to cost.
  */
 #ifndef PCX_QGEMM_ACC16_H
@@ -22,10 +23,10 @@ enum { QGEMM_NR = 16, QGEMM_STEP = 64 /* bytes of a step: 16 columns, 4 k */ };
 
 /* Steps that are summed in one go. */
 typedef struct {
-    size_t steps, window;   /* window: 8, 4, 2 or 1 steps; 0: nothing is proven */
+    size_t steps, depth;    /* 8, 4, 2 or 1 steps a chunk; 0: products must be widened to int32 */
     const int8_t *w;        /* [steps,16,4]; NULL: the panel as it is */
     const uint32_t *at;     /* [steps]: which steps of the panel these are; NULL: all */
-    const int16_t *start;   /* [ceil(steps/window)][16 columns][2], for windows of 2 and more */
+    const int16_t *start;   /* [ceil(steps/depth)][16 columns][2], where depth > 1 */
     int32_t fix[QGEMM_NR];  /* what the starts add to a column */
 } qgemm_acc16_part;
 
@@ -39,10 +40,10 @@ typedef struct {
 static inline size_t qgemm_acc16_rest(size_t steps) { return steps / 2 + 8; }
 
 /*
- * Bytes for, and the proofs of, panels of `steps` steps: i8[panels,steps,16,4] -> qgemm_acc16[panels] and
+ * Bytes for, and the int16 accumulation of, panels of `steps` steps: i8[panels,steps,16,4] -> qgemm_acc16[panels] and
  * what they point to.  The bytes are for the worst weights; those not needed, at the end, stay untouched.
  */
 PCX_HIDDEN size_t qgemm_acc16_bytes(size_t panels, size_t steps);
-PCX_HIDDEN void qgemm_acc16_make(size_t panels, size_t steps, const int8_t *w, void *proofs);
+PCX_HIDDEN void qgemm_acc16_make(size_t panels, size_t steps, const int8_t *w, void *made);
 
 #endif

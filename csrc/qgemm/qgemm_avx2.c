@@ -1,4 +1,4 @@
-/* qgemm_avx2.c - int16 accumulation of vpmaddubsw where it is proven exact, or widened products: qgemm_tile_avx2.h. */
+/* qgemm_avx2.c - int16 accumulation of vpmaddubsw where it is exact, or widened products: qgemm_tile_avx2.h. */
 #include "qgemm.h"
 #include "qgemm_tile_avx2.h"
 
@@ -12,35 +12,35 @@ typedef struct {
     int32_t fix[QGEMM_NR];
 } parts;
 
-static void part_make(const qgemm_acc16_part *from, const int8_t *w, qgemm_tile *t, int32_t *fix)
+static void qgemm_avx2_part_make(const qgemm_acc16_part *from, const int8_t *w, qgemm_tile *t, int32_t *fix)
 {
     t->steps = from->steps;
-    t->window = from->window;
+    t->depth = from->depth;
     t->w = from->w ? from->w : w;
     t->start = from->start;
-    for (size_t x = 0; t->window > 1 && x < QGEMM_NR; x++)
+    for (size_t x = 0; t->depth > 1 && x < QGEMM_NR; x++)
         fix[x] += from->fix[x];
 }
 
-static void parts_make(const qgemm_block *b, size_t panel, parts *to)
+static void qgemm_avx2_parts_make(const qgemm_block *b, size_t panel, parts *to)
 {
     const int8_t *w = b->w + panel * b->steps * QGEMM_STEP;
     const qgemm_acc16 none = { .main = { .steps = b->steps } };
-    const qgemm_acc16 *const all = b->prepared, *proof = all ? all + panel : &none;
-    qgemm_acc16_part first = proof->main;
+    const qgemm_acc16 *const all = b->prepared, *acc16 = all ? all + panel : &none;
+    qgemm_acc16_part first = acc16->main;
     memset(to, 0, sizeof *to);
-    if (b->rows <= 2 && first.window && !proof->rest.steps)
-        first.window = 1; /* weights are read but once: their starts would cost more than they save */
-    part_make(&first, w, &to->main, to->fix);
-    part_make(&proof->rest, w, &to->rest, to->fix);
+    if (b->rows <= 2 && first.depth && !acc16->rest.steps)
+        first.depth = 1; /* weights are read but once: their starts would cost more than they save */
+    qgemm_avx2_part_make(&first, w, &to->main, to->fix);
+    qgemm_avx2_part_make(&acc16->rest, w, &to->rest, to->fix);
     to->main.wide = (int16_t *)b->scratch;
-    if (!to->main.window)
+    if (!to->main.depth)
         qgemm_widen(b->steps, w, (int16_t *)b->scratch);
     ptrdiff_t *offset = (ptrdiff_t *)(b->scratch + qgemm_wide(b->steps));
     to->offset[0] = offset;
     to->offset[1] = offset + to->rest.steps;
     for (size_t x = 0; x < to->rest.steps; x++) {
-        const size_t at = proof->rest.at[x];
+        const size_t at = acc16->rest.at[x];
         offset[x] = (ptrdiff_t)(4 * at);
         offset[to->rest.steps + x] = b->table ? b->table[at] : 0;
     }
@@ -50,11 +50,11 @@ static void qgemm_avx2_panel(const qgemm_block *b, size_t panel)
 {
     const size_t j = panel * QGEMM_NR, cols = min_size(QGEMM_NR, b->n - j), ldo = b->ldo * b->tail->bytes;
     const int by_row = b->zero || b->row_sum;
-    const qt_columns tail = qt_columns_make(b->tail, j, cols);
+    const qepilogue_avx2_columns tail = qepilogue_avx2_columns_make(b->tail, j, cols);
     _Alignas(64) int32_t start[QGEMM_MR][QGEMM_NR], sum[QGEMM_MR][QGEMM_NR];
     qgemm_columns c;
     parts p;
-    parts_make(b, panel, &p);
+    qgemm_avx2_parts_make(b, panel, &p);
     qgemm_columns_make(b, j, cols, &c);
     for (size_t x = 0; x < cols; x++)
         c.base[x] -= (uint32_t)p.fix[x];
@@ -79,7 +79,7 @@ static void qgemm_avx2_panel(const qgemm_block *b, size_t panel)
             sweep(&p.main, whole, &tail, b->i + r, out + r * ldo, ldo);
         } else {
             qgemm_tile_avx2(&p.main, count);
-            qtail_rows_avx2(&tail, b->i + r, count, sum, out + r * ldo, ldo);
+            qepilogue_avx2_rows(&tail, b->i + r, count, sum, out + r * ldo, ldo);
         }
     }
 }

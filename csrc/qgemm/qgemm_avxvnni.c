@@ -28,13 +28,13 @@ PCX_INLINE void qgemm_avxvnni_sums(const int mr, const int halves, const int tab
     PCX_UNROLL for (int r = 0; r < mr; r++) {
         row[r] = t->row[r];
         PCX_UNROLL for (int h = 0; h < halves; h++)
-            sum[r][h] = qg_load(t->start[r] + 8 * h);
+            sum[r][h] = qgemm_load(t->start[r] + 8 * h);
     }
     for (size_t s = 0; s < steps; s++, w += QGEMM_STEP) {
-        const ptrdiff_t at = qg_at(offset, table, s);
-        const __m256i w0 = qg_load(w), w1 = halves > 1 ? qg_load(w + 32) : w0;
+        const ptrdiff_t at = qgemm_at(offset, table, s);
+        const __m256i w0 = qgemm_load(w), w1 = halves > 1 ? qgemm_load(w + 32) : w0;
         PCX_UNROLL for (int r = 0; r < mr; r++) {
-            const __m256i a = qg_four(row[r] + at);
+            const __m256i a = qgemm_four(row[r] + at);
             sum[r][0] = _mm256_dpbusd_avx_epi32(sum[r][0], a, w0);
             PCX_KEEP(sum[r][0]);
             if (halves > 1) {
@@ -46,30 +46,31 @@ PCX_INLINE void qgemm_avxvnni_sums(const int mr, const int halves, const int tab
 }
 
 /* `count` whole tiles whose tail is plain or of a half, from `t` on: from registers to output rows i and so on. */
-typedef void qgemm_avxvnni_sweep(qgemm_avxvnni_tile *t, size_t count, qg_target target);
+typedef void qgemm_avxvnni_sweep(qgemm_avxvnni_tile *t, size_t count, qgemm_target target);
 
-#define SWEEP(halves, table, finish)                                                                                  \
-    static PCX_NOINLINE void qgemm_avxvnni_sweep_##halves##_##table(qgemm_avxvnni_tile *t, size_t count, qg_target to) \
-    {                                                                                                                 \
-        for (; count; count--, t->row += QGEMM_MR, to.i += QGEMM_MR, to.out += QGEMM_MR * to.ldo) {                   \
-            __m256i sum[QGEMM_MR][2];                                                                                 \
-            qgemm_avxvnni_sums(QGEMM_MR, halves, table, t, sum);                                                      \
-            finish(QGEMM_MR, sum, &to);                                                                               \
-        }                                                                                                             \
+#define SWEEP(halves, table, finish) \
+    static PCX_NOINLINE void qgemm_avxvnni_sweep_##halves##_##table(qgemm_avxvnni_tile *t, size_t count, \
+                                                                       qgemm_target to) \
+    { \
+        for (; count; count--, t->row += QGEMM_MR, to.i += QGEMM_MR, to.out += QGEMM_MR * to.ldo) { \
+            __m256i sum[QGEMM_MR][2]; \
+            qgemm_avxvnni_sums(QGEMM_MR, halves, table, t, sum); \
+            finish(QGEMM_MR, sum, &to); \
+        } \
     }
-SWEEP(1, 0, qg_finish_half) SWEEP(1, 1, qg_finish_half) SWEEP(2, 0, qg_finish_sums) SWEEP(2, 1, qg_finish_sums)
+SWEEP(1, 0, qgemm_finish_half) SWEEP(1, 1, qgemm_finish_half) SWEEP(2, 0, qgemm_finish_sums) SWEEP(2, 1, qgemm_finish_sums)
 #undef SWEEP
 
 /* A tile of fewer rows, or with any other tail: its sums to memory. */
-#define TILE(mr, table)                                                                                              \
+#define TILE(mr, table) \
     static PCX_NOINLINE void qgemm_avxvnni_tile_##mr##_##table(const qgemm_avxvnni_tile *t, int32_t to[][QGEMM_NR]) \
-    {                                                                                                                \
-        __m256i sum[QGEMM_MR][2];                                                                                    \
-        qgemm_avxvnni_sums(mr, 2, table, t, sum);                                                                    \
-        PCX_UNROLL for (int r = 0; r < mr; r++) {                                                                    \
-            qg_store(to[r], sum[r][0]);                                                                              \
-            qg_store(to[r] + 8, sum[r][1]);                                                                          \
-        }                                                                                                            \
+    { \
+        __m256i sum[QGEMM_MR][2]; \
+        qgemm_avxvnni_sums(mr, 2, table, t, sum); \
+        PCX_UNROLL for (int r = 0; r < mr; r++) { \
+            qgemm_store(to[r], sum[r][0]); \
+            qgemm_store(to[r] + 8, sum[r][1]); \
+        } \
     }
 TILE(1, 0) TILE(2, 0) TILE(4, 0) TILE(6, 0) TILE(1, 1) TILE(2, 1) TILE(4, 1) TILE(6, 1)
 #undef TILE
@@ -90,7 +91,7 @@ static void qgemm_avxvnni_run(const qgemm_block *b, size_t panel, size_t count)
     (void)count; /* one: see `panels` below */
     const size_t j = panel * QGEMM_NR, cols = min_size(QGEMM_NR, b->n - j), ldo = b->ldo * b->tail->bytes;
     const int by_row = b->zero || b->row_sum;
-    const qt_columns tail = qt_columns_make(b->tail, j, cols);
+    const qepilogue_avx2_columns tail = qepilogue_avx2_columns_make(b->tail, j, cols);
     _Alignas(64) int32_t start[QGEMM_MR][QGEMM_NR], sum[QGEMM_MR][QGEMM_NR] = { { 0 } };
     qgemm_columns c;
     qgemm_columns_make(b, j, cols, &c);
@@ -107,11 +108,11 @@ static void qgemm_avxvnni_run(const qgemm_block *b, size_t panel, size_t count)
             qgemm_start_rows(b, r, QGEMM_MR, &c, start);
         if (whole && (tail.plain || tail.half)) {
             rows = whole * QGEMM_MR;
-            qgemm_avxvnni_sweeps[tail.plain][table](&t, whole, (qg_target){ &tail, b->i + r, ldo, out + r * ldo });
+            qgemm_avxvnni_sweeps[tail.plain][table](&t, whole, (qgemm_target){ &tail, b->i + r, ldo, out + r * ldo });
         } else {
             rows = min_size(QGEMM_MR, b->rows - r);
             qgemm_avxvnni_tiles[table][rows](&t, sum);
-            qtail_rows_avx2(&tail, b->i + r, rows, sum, out + r * ldo, ldo);
+            qepilogue_avx2_rows(&tail, b->i + r, rows, sum, out + r * ldo, ldo);
         }
     }
 }

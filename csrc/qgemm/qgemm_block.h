@@ -25,7 +25,7 @@ typedef struct {
     const int32_t *colsum, *wzp;
     const void *prepared;            /* what the micro-kernel's row of the table prepared of all panels, or NULL */
     char *scratch;                   /* the micro-kernel's, aligned to 64 */
-    const qtail *tail;
+    const qepilogue *tail;
     void *out;
     size_t ldo;
 } qgemm_block;

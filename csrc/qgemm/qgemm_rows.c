@@ -13,7 +13,8 @@ typedef struct {
 } qgemm_workspace;
 
 /* The bytes of a workspace; with `scratch`, also the workspace. */
-static size_t qgemm_rows_workspace(const pcx_qgemm_args *p, const qgemm_micro *micro, char *scratch, qgemm_workspace *to)
+static size_t qgemm_rows_workspace(const pcx_qgemm_args *p, const qgemm_micro *micro, char *scratch,
+                                   qgemm_workspace *to)
 {
     const size_t rows = qgemm_split(p, micro->mr, micro->panels).rows, steps = ceil_div(p->k, 4);
     const size_t zero = round_up(rows * sizeof *to->row, 64), row_sum = zero + round_up(rows * 4, 64);
@@ -80,7 +81,7 @@ void qgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
 {
     const pcx_qgemm_args *p = args;
     const qgemm_grid g = qgemm_split(p, micro->mr, micro->panels);
-    const qtail tail = qtail_make(&p->tail, p->ot);
+    const qepilogue tail = qepilogue_make(&p->tail, p->ot);
     qgemm_workspace space = { 0 };
     if (begin >= end)
         return;

@@ -14,25 +14,25 @@ static size_t qlowrank_scratch(const void *args)
 }
 
 /* The 16 bits of column j between the products. */
-static int16_t middle(const pcx_qlowrank_args *p, const uint8_t *a, size_t j)
+static int16_t qlowrank_middle(const pcx_qlowrank_args *p, const uint8_t *a, size_t j)
 {
-    const qt_clamp limits = { .low = -QLOWRANK_MOST, .high = QLOWRANK_MOST };
+    const qepilogue_clamp limits = { .low = -QLOWRANK_MOST, .high = QLOWRANK_MOST };
     const int8_t *w = p->w + j / QGEMM_NR * ceil_div(p->k, 4) * QGEMM_STEP + j % QGEMM_NR * 4;
     uint32_t sum = (p->mid_bias ? (uint32_t)p->mid_bias[j] : 0) - (uint32_t)p->azp[0] * (uint32_t)p->colsum[j];
     for (size_t q = 0; q < p->k; q++)
         sum += (uint32_t)(a[q] * w[q / 4 * QGEMM_STEP + q % 4]);
-    return (int16_t)qt_round((float)(int32_t)sum * p->mid_scale[j], &limits);
+    return (int16_t)qepilogue_round((float)(int32_t)sum * p->mid_scale[j], &limits);
 }
 
 static void qlowrank_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qlowrank_args *p = args;
-    const qtail tail = qtail_make(&p->tail, p->ot);
-    const size_t most = lowrank_block(p->m), steps = ceil_div(p->r, 2);
+    const qepilogue tail = qepilogue_make(&p->tail, p->ot);
+    const size_t block = lowrank_block(p->m), steps = ceil_div(p->r, 2);
     int16_t *h = scratch;
-    for (size_t i = begin * most; i < min_size(end * most, p->m); i++) {
+    for (size_t i = begin * block; i < min_size(end * block, p->m); i++) {
         for (size_t j = 0; j < p->r; j++)
-            h[j] = middle(p, p->a + i * p->lda, j);
+            h[j] = qlowrank_middle(p, p->a + i * p->lda, j);
         for (size_t j = 0; j < p->n; j += QGEMM_NR) {
             const int8_t *v = p->v + j / QGEMM_NR * steps * QLOWRANK_STEP;
             const size_t columns = min_size(QGEMM_NR, p->n - j);
@@ -42,12 +42,13 @@ static void qlowrank_scalar(const void *args, size_t begin, size_t end, void *sc
                     sum[c] += (uint32_t)(h[q] * v[q / 2 * QLOWRANK_STEP + c * 2 + q % 2]);
             for (size_t c = 0; p->tail.bias && c < columns; c++)
                 sum[c] += (uint32_t)p->tail.bias[j + c];
-            qtail_row(&tail, i, j, columns, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
+            qepilogue_row(&tail, i, j, columns, (const int32_t *)sum,
+                          (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
         }
     }
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl qlowrank_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, qlowrank_units, qlowrank_avx2, qlowrank_scratch_avx2, qlowrank_prepared, qlowrank_prepare },
 #endif
@@ -61,5 +62,5 @@ const pcx_kernel pcx_qlowrank = {
     "bias?:i32[n] scale?:f32[n] clamp?:i32[3] lut?:u8[256] add_scale?:f32[2] add_zero?:i32[5] "
     "ldr residual?:u8[m:ldr,n] act act_params:f32[2] prepared:prepared ldo ot out:{u8,i32,f32}ot[m:ldo,n] "
     "where act<9,k<=65536,r<=512",
-    impls,
+    qlowrank_impls,
 };

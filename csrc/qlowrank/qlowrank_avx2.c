@@ -12,8 +12,8 @@ PCX_HIDDEN extern const qgemm_micro qgemm_micro_avx2;
 
 enum { MR = 6 };
 
-static inline __m256i load(const void *at) { return _mm256_loadu_si256((const __m256i *)at); }
-static inline void store(void *at, __m256i v) { _mm256_storeu_si256((__m256i *)at, v); }
+static inline __m256i qlowrank_avx2_load(const void *at) { return _mm256_loadu_si256((const __m256i *)at); }
+static inline void qlowrank_avx2_store(void *at, __m256i v) { _mm256_storeu_si256((__m256i *)at, v); }
 
 /* What a thread needs for a block, cut from its scratch. */
 typedef struct {
@@ -21,40 +21,41 @@ typedef struct {
     int16_t *h;    /* [rows, width] */
     int16_t *wide; /* a panel of v */
     char *first;   /* qgemm's own */
-} room;
+} qlowrank_workspace;
 
 /* r in whole panels, so that rounding and the last pair of r need no end of their own. */
-static size_t width_of(const pcx_qlowrank_args *p) { return round_up(p->r, QGEMM_NR); }
+static size_t qlowrank_avx2_width_of(const pcx_qlowrank_args *p) { return round_up(p->r, QGEMM_NR); }
 
 /* The first product, of at most `rows` rows from row i on. */
-static pcx_qgemm_args first_of(const pcx_qlowrank_args *p, size_t i, size_t rows, int32_t *sum)
+static pcx_qgemm_args qlowrank_avx2_first_of(const pcx_qlowrank_args *p, size_t i, size_t rows, int32_t *sum)
 {
     return (pcx_qgemm_args){ .m = min_size(rows, p->m - i), .lda = p->lda, .k = p->k, .a = p->a + i * p->lda,
                              .azp = p->azp, .n = p->r, .w = p->w, .colsum = p->colsum,
-                             .tail = { .bias = p->mid_bias }, .prepared = p->prepared, .ldo = width_of(p),
+                             .tail = { .bias = p->mid_bias }, .prepared = p->prepared, .ldo = qlowrank_avx2_width_of(p),
                              .ot = PCX_I32, .out = sum };
 }
 
-/* The bytes of a room; with `scratch`, also the room. */
-static size_t room_make(const pcx_qlowrank_args *p, char *scratch, room *r)
+/* The bytes of a workspace; with `scratch`, also the workspace. */
+static size_t qlowrank_avx2_workspace(const pcx_qlowrank_args *p, char *scratch, qlowrank_workspace *r)
 {
-    const size_t rows = lowrank_block(p->m), width = width_of(p);
+    const size_t rows = lowrank_block(p->m), width = qlowrank_avx2_width_of(p);
     const size_t h = round_up(rows * width * sizeof *r->sum, 64), wide = h + round_up(rows * width * sizeof *r->h, 64);
     const size_t first = wide + round_up(ceil_div(p->r, 2) * QLOWRANK_STEP * sizeof *r->wide, 64);
     if (scratch)
-        *r = (room){ (int32_t *)(void *)scratch, (int16_t *)(void *)(scratch + h), (int16_t *)(void *)(scratch + wide),
+        *r = (qlowrank_workspace){ (int32_t *)(void *)scratch, (int16_t *)(void *)(scratch + h),
+                                    (int16_t *)(void *)(scratch + wide),
                      scratch + first };
-    const pcx_qgemm_args product = first_of(p, 0, rows, NULL);
+    const pcx_qgemm_args product = qlowrank_avx2_first_of(p, 0, rows, NULL);
     return first + qgemm_rows_scratch(&product, &qgemm_micro_avx2);
 }
 
-size_t qlowrank_scratch_avx2(const void *args) { return room_make(args, NULL, NULL); }
+size_t qlowrank_scratch_avx2(const void *args) { return qlowrank_avx2_workspace(args, NULL, NULL); }
 
 /* h = round(clamp(sum * scale)), 16 columns at a time; what lies beyond r becomes zero. */
-static void halve(const pcx_qlowrank_args *p, const room *r, size_t rows)
+static void qlowrank_avx2_halve(const pcx_qlowrank_args *p, const qlowrank_workspace *r, size_t rows)
 {
     const __m256 low = _mm256_set1_ps(-QLOWRANK_MOST), high = _mm256_set1_ps(QLOWRANK_MOST);
-    const size_t width = width_of(p);
+    const size_t width = qlowrank_avx2_width_of(p);
     for (size_t j = 0; j < width; j += QGEMM_NR) {
         const size_t columns = min_size(QGEMM_NR, p->r - j);
         float scale[QGEMM_NR] = { 0 };
@@ -65,24 +66,26 @@ static void halve(const pcx_qlowrank_args *p, const room *r, size_t rows)
                 memset(sum + columns, 0, (QGEMM_NR - columns) * sizeof *sum);
             __m256i half[2];
             PCX_UNROLL for (int x = 0; x < 2; x++) {
-                const __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(load(sum + 8 * x)), _mm256_loadu_ps(scale + 8 * x));
+                const __m256 v =
+                    _mm256_mul_ps(_mm256_cvtepi32_ps(qlowrank_avx2_load(sum + 8 * x)), _mm256_loadu_ps(scale + 8 * x));
                 half[x] = _mm256_cvtps_epi32(_mm256_max_ps(_mm256_min_ps(v, high), low)); /* NaN: high */
             }
-            store(r->h + i * width + j, _mm256_permute4x64_epi64(_mm256_packs_epi32(half[0], half[1]), 0xd8));
+            qlowrank_avx2_store(r->h + i * width + j,
+                                _mm256_permute4x64_epi64(_mm256_packs_epi32(half[0], half[1]), 0xd8));
         }
     }
 }
 
 /* acc = bias + mr rows of h, `width` apart, times a panel of `steps` steps. */
-PCX_INLINE void sums(const int mr, const int16_t *h, size_t width, const int16_t *v, size_t steps, const int32_t *bias,
-                     __m256i acc[][2])
+PCX_INLINE void qlowrank_avx2_sums(const int mr, const int16_t *h, size_t width, const int16_t *v, size_t steps,
+                                   const int32_t *bias, __m256i acc[][2])
 {
     PCX_UNROLL for (int i = 0; i < mr; i++) {
-        acc[i][0] = load(bias);
-        acc[i][1] = load(bias + 8);
+        acc[i][0] = qlowrank_avx2_load(bias);
+        acc[i][1] = qlowrank_avx2_load(bias + 8);
     }
     for (size_t s = 0; s < steps; s++, h += 2, v += QLOWRANK_STEP) {
-        const __m256i v0 = load(v), v1 = load(v + 16);
+        const __m256i v0 = qlowrank_avx2_load(v), v1 = qlowrank_avx2_load(v + 16);
         PCX_UNROLL for (int i = 0; i < mr; i++) {
             int32_t two;
             memcpy(&two, h + (size_t)i * width, sizeof two);
@@ -99,94 +102,95 @@ PCX_INLINE void sums(const int mr, const int16_t *h, size_t width, const int16_t
 typedef struct {
     size_t width, steps, ldo; /* ldo in bytes */
     const int16_t *v;
-    const qt_columns *end;
+    const qepilogue_avx2_columns *end;
     int32_t bias[QGEMM_NR];
 } columns;
 
 /* `count` whole tiles, rows i and so on, whose tail is plain: from registers to `out`. */
-static PCX_NOINLINE void sweep(const columns *c, const int16_t *h, size_t i, size_t count, uint8_t *out)
+static PCX_NOINLINE void qlowrank_avx2_sweep(const columns *c, const int16_t *h, size_t i, size_t count, uint8_t *out)
 {
-    const qtail *const tail = c->end->tail;
+    const qepilogue *const tail = c->end->tail;
     for (; count; count--, i += MR, h += MR * c->width, out += MR * c->ldo) {
-        const uint8_t *const theirs = qt_theirs(c->end, i);
+        const uint8_t *const residual = qepilogue_avx2_residual(c->end, i);
         __m256i acc[MR][2];
-        sums(MR, h, c->width, c->v, c->steps, c->bias, acc);
+        qlowrank_avx2_sums(MR, h, c->width, c->v, c->steps, c->bias, acc);
         PCX_UNROLL for (size_t x = 0; x < MR; x += 2) {
             const __m256i two[4] = { acc[x][0], acc[x][1], acc[x + 1][0], acc[x + 1][1] };
-            qt_put_avx2(c->end, qt_sums_avx2(c->end, two), theirs ? theirs + x * tail->q.ldr : NULL, 1,
-                        out + x * c->ldo, c->ldo);
+            qepilogue_avx2_put(c->end, qepilogue_avx2_sums(c->end, two), residual ? residual + x * tail->q.ldr : NULL,
+                               1, out + x * c->ldo, c->ldo);
         }
         if (c->end->rise)
-            qt_lut_avx2(c->end->rise, out, MR, c->ldo, 0);
+            qepilogue_avx2_lut(c->end->rise, out, MR, c->ldo, 0);
     }
 }
 
 /* One or two rows, any tail. */
 #define ROWS(mr) \
-    static PCX_NOINLINE void rows_##mr(const columns *c, const int16_t *h, size_t i, uint8_t *out) \
+    static PCX_NOINLINE void qlowrank_avx2_rows_##mr(const columns *c, const int16_t *h, size_t i, uint8_t *out) \
     { \
         _Alignas(64) int32_t sum[2][QGEMM_NR] = { 0 }; \
         __m256i acc[mr][2]; \
-        sums(mr, h, c->width, c->v, c->steps, c->bias, acc); \
+        qlowrank_avx2_sums(mr, h, c->width, c->v, c->steps, c->bias, acc); \
         PCX_UNROLL for (int x = 0; x < mr; x++) { \
-            store(sum[x], acc[x][0]); \
-            store(sum[x] + 8, acc[x][1]); \
+            qlowrank_avx2_store(sum[x], acc[x][0]); \
+            qlowrank_avx2_store(sum[x] + 8, acc[x][1]); \
         } \
-        qtail_rows_avx2(c->end, i, mr, sum, out, c->ldo); \
+        qepilogue_avx2_rows(c->end, i, mr, sum, out, c->ldo); \
     }
 ROWS(1) ROWS(2)
 #undef ROWS
 
 /* One panel of v, for `rows` rows of h that are rows i and so on of the output. */
-static void panel(const pcx_qlowrank_args *p, const qtail *tail, const room *r, size_t i, size_t rows, size_t j)
+static void qlowrank_avx2_panel(const pcx_qlowrank_args *p, const qepilogue *tail, const qlowrank_workspace *r,
+                                size_t i, size_t rows, size_t j)
 {
-    const size_t some = min_size(QGEMM_NR, p->n - j), steps = ceil_div(p->r, 2), width = width_of(p);
-    const qt_columns end = qt_columns_make(tail, j, some);
+    const size_t some = min_size(QGEMM_NR, p->n - j), steps = ceil_div(p->r, 2), width = qlowrank_avx2_width_of(p);
+    const qepilogue_avx2_columns end = qepilogue_avx2_columns_make(tail, j, some);
     const int8_t *v = p->v + j / QGEMM_NR * steps * QLOWRANK_STEP;
     columns c = { .width = width, .steps = steps, .ldo = p->ldo * tail->bytes, .v = r->wide, .end = &end };
     uint8_t *out = (uint8_t *)p->out + i * c.ldo + j * tail->bytes;
     if (p->tail.bias)
         memcpy(c.bias, p->tail.bias + j, some * sizeof *c.bias);
     for (size_t x = 0; x < steps * QLOWRANK_STEP; x += 16)
-        store(r->wide + x, _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(v + x))));
+        qlowrank_avx2_store(r->wide + x, _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(v + x))));
     size_t x = end.plain ? rows / MR * MR : 0;
-    sweep(&c, r->h, i, x / MR, out);
+    qlowrank_avx2_sweep(&c, r->h, i, x / MR, out);
     for (; x + 2 <= rows; x += 2)
-        rows_2(&c, r->h + x * width, i + x, out + x * c.ldo);
+        qlowrank_avx2_rows_2(&c, r->h + x * width, i + x, out + x * c.ldo);
     if (x < rows)
-        rows_1(&c, r->h + x * width, i + x, out + x * c.ldo);
+        qlowrank_avx2_rows_1(&c, r->h + x * width, i + x, out + x * c.ldo);
 }
 
 void qlowrank_avx2(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qlowrank_args *p = args;
-    const qtail tail = qtail_make(&p->tail, p->ot);
-    const size_t most = lowrank_block(p->m);
-    room r = { 0 };
-    room_make(p, scratch, &r);
-    for (size_t i = begin * most; i < min_size(end * most, p->m); i += most) {
-        const pcx_qgemm_args first = first_of(p, i, most, r.sum);
+    const qepilogue tail = qepilogue_make(&p->tail, p->ot);
+    const size_t block = lowrank_block(p->m);
+    qlowrank_workspace r = { 0 };
+    qlowrank_avx2_workspace(p, scratch, &r);
+    for (size_t i = begin * block; i < min_size(end * block, p->m); i += block) {
+        const pcx_qgemm_args first = qlowrank_avx2_first_of(p, i, block, r.sum);
         qgemm_rows_run(&first, 0, ceil_div(p->r, QGEMM_NR), r.first, &qgemm_micro_avx2); /* rows so few are one block */
-        halve(p, &r, first.m);
+        qlowrank_avx2_halve(p, &r, first.m);
         for (size_t j = 0; j < p->n; j += QGEMM_NR)
-            panel(p, &tail, &r, i, first.m, j);
+            qlowrank_avx2_panel(p, &tail, &r, i, first.m, j);
     }
 }
 
-static pcx_qgemm_args weights_of(const pcx_qlowrank_args *p)
+static pcx_qgemm_args qlowrank_avx2_weights_of(const pcx_qlowrank_args *p)
 {
     return (pcx_qgemm_args){ .k = p->k, .n = p->r, .w = p->w };
 }
 
 size_t qlowrank_prepared(const void *args)
 {
-    const pcx_qgemm_args first = weights_of(args);
+    const pcx_qgemm_args first = qlowrank_avx2_weights_of(args);
     return qgemm_rows_prepared(&first);
 }
 
 void qlowrank_prepare(const void *args, void *prepared)
 {
-    const pcx_qgemm_args first = weights_of(args);
+    const pcx_qgemm_args first = qlowrank_avx2_weights_of(args);
     qgemm_rows_prepare(&first, prepared);
 }
 

@@ -37,12 +37,12 @@ static void qpack_scalar(const void *args, size_t begin, size_t end, void *scrat
         }
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl qpack_impls[] = {
     { "scalar", 0, qpack_units, qpack_scalar, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_qpack = {
     "qpack", 1,
     "n xn s xs l xl xt x:{u8,i8}xt[n:xn,s:xs,l:xl] out:i8[ceil(n/16),s,ceil(l/4),16,4] out_colsum:i32[n]",
-    impls,
+    qpack_impls,
 };

@@ -14,7 +14,7 @@ typedef struct {
     size_t rows, columns, row_step, column_step;
     uint32_t zeros; /* number of cells times the zero point of x */
     float scale;
-    qt_clamp clamp;
+    qepilogue_clamp clamp;
 } qpool_window;
 
 PCX_INLINE void qpool_max(const qpool_window *w, size_t c, size_t n, uint8_t *out)
@@ -40,7 +40,7 @@ PCX_INLINE void qpool_mean(const qpool_window *w, size_t c, size_t n, uint8_t *o
                 sum[j] += x[j];
         }
     for (size_t j = 0; j < n; j++)
-        out[c + j] = (uint8_t)qt_round((float)(int32_t)(sum[j] - w->zeros) * w->scale, &w->clamp);
+        out[c + j] = (uint8_t)qepilogue_round((float)(int32_t)(sum[j] - w->zeros) * w->scale, &w->clamp);
 }
 
 PCX_INLINE void qpool_channels(const qpool_window *w, size_t channels, int max, uint8_t *out)
@@ -64,15 +64,15 @@ PCX_INLINE void qpool_run(const void *args, size_t begin, size_t end, qpool_chan
 {
     const pcx_qpool_args *p = args;
     const size_t plane = p->iw * p->ldx;
-    qpool_window w = { p->x, 0, 0, p->dh * plane, p->dw * p->ldx, 0, 0, qt_make_clamp(p->clamp) };
+    qpool_window w = { p->x, 0, 0, p->dh * plane, p->dw * p->ldx, 0, 0, qepilogue_clamp_make(p->clamp) };
     for (size_t unit = begin; unit < end; unit++) {
         const size_t b = unit / p->oh, top = unit % p->oh * p->sh;
         size_t y0, y1, x0, x1, py0, py1, px0, px1;
-        pcx_taps(top - p->pt, p->kh, p->dh, p->ih, &y0, &y1);
-        pcx_taps(top, p->kh, p->dh, p->pt + p->ih + p->pb, &py0, &py1);
+        taps_of(top - p->pt, p->kh, p->dh, p->ih, &y0, &y1);
+        taps_of(top, p->kh, p->dh, p->pt + p->ih + p->pb, &py0, &py1);
         for (size_t ox = 0; ox < p->ow; ox++) {
             const size_t left = ox * p->sw;
-            pcx_taps(left - p->pl, p->kw, p->dw, p->iw, &x0, &x1);
+            taps_of(left - p->pl, p->kw, p->dw, p->iw, &x0, &x1);
             size_t cells = (y1 - y0) * (x1 - x0);
             w.rows = cells ? y1 - y0 : 0;
             w.columns = x1 - x0;
@@ -80,7 +80,7 @@ PCX_INLINE void qpool_run(const void *args, size_t begin, size_t end, qpool_chan
             if (cells)
                 w.x = p->x + (b * p->ih + top - p->pt + y0 * p->dh) * plane + (left - p->pl + x0 * p->dw) * p->ldx;
             if (p->mode == 2) {
-                pcx_taps(left, p->kw, p->dw, p->pl + p->iw + p->pr, &px0, &px1);
+                taps_of(left, p->kw, p->dw, p->pl + p->iw + p->pr, &px0, &px1);
                 cells = (py1 - py0) * (px1 - px0);
             }
             w.scale = p->scale[0] / (float)max_size(cells, 1);

@@ -8,7 +8,7 @@ static size_t qspmm_units(const void *args)
 }
 
 /* The sum of output j for the pixel `a`; unsigned, since sums wrap. */
-static uint32_t dot(const pcx_qspmm_args *p, const uint8_t *a, size_t j)
+static uint32_t qspmm_dot(const pcx_qspmm_args *p, const uint8_t *a, size_t j)
 {
     uint32_t sum = 0;
     for (int32_t b = p->rows[j]; b < p->rows[j + 1]; b++) {
@@ -23,7 +23,7 @@ static void qspmm_scalar(const void *args, size_t begin, size_t end, void *scrat
 {
     const pcx_qspmm_args *p = args;
     const qspmm_grid g = qspmm_split(p);
-    const qtail tail = qtail_make(&p->tail, p->ot);
+    const qepilogue tail = qepilogue_make(&p->tail, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
         const size_t panel = u / g.groups, j = u % g.groups * QSP_NR, cols = min_size(QSP_NR, p->n - j);
@@ -33,15 +33,15 @@ static void qspmm_scalar(const void *args, size_t begin, size_t end, void *scrat
             uint32_t sum[QSP_NR];
             const uint32_t za = (uint32_t)p->azp[i * p->ldz];
             for (size_t c = 0; c < cols; c++) {
-                sum[c] = dot(p, p->a + i * p->lda, j + c) - za * (uint32_t)p->colsum[j + c];
+                sum[c] = qspmm_dot(p, p->a + i * p->lda, j + c) - za * (uint32_t)p->colsum[j + c];
                 sum[c] += p->tail.bias ? (uint32_t)p->tail.bias[j + c] : 0;
             }
-            qtail_row(&tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
+            qepilogue_row(&tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
         }
     }
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl qspmm_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, qspmm_units, qspmm_avx2, qspmm_avx2_scratch, qspmm_prepared, qspmm_prepare },
 #endif
@@ -55,5 +55,5 @@ const pcx_kernel pcx_qspmm = {
     "bias?:i32[n] scale?:f32[n] clamp?:i32[3] lut?:u8[256] add_scale?:f32[2] add_zero?:i32[5] "
     "ldr residual?:u8[m:ldr,n] act act_params:f32[2] prepared:prepared ldo ot out:{u8,i32,f32}ot[m:ldo,n] "
     "where act<9,k<=65536",
-    impls,
+    qspmm_impls,
 };

@@ -1,11 +1,11 @@
 /*
- * qspmm_acc16.h - which blocks of an output may share int16 lanes, proven from the weights.
+ * qspmm_acc16.h - int16 accumulation: which blocks of an output may be added up in int16 lanes.
  *
  * A block leaves two int16 lanes per pixel, each the sum of two products with u8.  Let P and N be the sums of a
  * lane's positive and of its negated negative weights.  Blocks whose P and N are at most 128 together, lane by
- * lane, are a window: vpmaddubsw does not saturate, and their sum, on which way ever, is within 255 * 128 = 32640.
- * A sum's order is free, so windows are made of any blocks of one output, largest first.  What is too large for a
- * window of its own is split in two: w = main + rest.
+ * lane, are a chunk: vpmaddubsw does not saturate, and their sum, on which way ever, is within 255 * 128 = 32640.
+ * A sum's order is free, so chunks are made of any blocks of one output, largest first.  What is too large for a
+ * chunk of its own is split in two: w = main + rest.
  */
 #ifndef PCX_QSPMM_ACC16_H
 #define PCX_QSPMM_ACC16_H
@@ -14,18 +14,18 @@
 
 enum {
     QSP_NR = 32,    /* outputs of a group */
-    QSP_WIDEST = 8, /* blocks of a window, at most */
+    QSP_DEEPEST = 8, /* blocks of a chunk, at most */
     QSP_STEP = 32,  /* a block's place in a panel of one vector, and that of a row in its sums: bytes */
 };
 
 /*
- * A group's windows as words.  Those of one row and width stand together, a run, so that its int32 sums are loaded
- * and stored but once; runs of one width stand together, the longest first, so that no branch changes often.
- *   how many runs there are of windows of 8, 7, ... 1 blocks;
- *   for each, how many windows it has, its row within the group times QSP_STEP, and for each of their blocks
+ * A group's chunks as words.  Those of one row and depth stand together, a run, so that its int32 sums are loaded
+ * and stored but once; runs of one depth stand together, the longest first, so that no branch changes often.
+ *   how many runs there are of chunks of 8, 7, ... 1 blocks;
+ *   for each, how many chunks it has, its row within the group times QSP_STEP, and for each of their blocks
  *   index * QSP_STEP and the four weights.
  */
-enum { QSP_COUNTS = QSP_WIDEST };
+enum { QSP_COUNTS = QSP_DEEPEST };
 
 /* Of all groups; `words` is as long as it needs to be. */
 typedef struct {
@@ -34,14 +34,14 @@ typedef struct {
     size_t first[];      /* [groups] */
 } qspmm_acc16;
 
-/* A block that fits a window, and what is left of it, 0 as a rule; four int8 each. */
+/* A block that fits a chunk, and what is left of it, 0 as a rule; four int8 each. */
 typedef struct {
     int8_t main[4], rest[4];
-} qsp_split;
+} qspmm_split_weights;
 
-static inline qsp_split qsp_split_block(const int8_t w[4])
+static inline qspmm_split_weights qspmm_split_block(const int8_t w[4])
 {
-    qsp_split s = { .rest = { 0 } };
+    qspmm_split_weights s = { .rest = { 0 } };
     memcpy(s.main, w, sizeof s.main);
     for (int x = 0; x < 4; x += 2) { /* of different sign, two weights fit; of the same, the larger gives way */
         const int sum = w[x] + w[x + 1], over = sum > 128 ? sum - 128 : sum < -128 ? sum + 128 : 0;
@@ -52,14 +52,14 @@ static inline qsp_split qsp_split_block(const int8_t w[4])
     return s;
 }
 
-static inline uint32_t qsp_word(const int8_t w[4])
+static inline uint32_t qspmm_word(const int8_t w[4])
 {
     uint32_t word;
     memcpy(&word, w, sizeof word);
     return word;
 }
 
-/* Bytes for the windows of so many outputs and blocks, whatever the weights; those not needed stay untouched. */
+/* Bytes for the chunks of so many outputs and blocks, whatever the weights; those not needed stay untouched. */
 PCX_HIDDEN size_t qspmm_acc16_bytes(size_t n, size_t blocks);
 PCX_HIDDEN void qspmm_acc16_make(size_t n, size_t blocks, const int32_t *rows, const uint16_t *index, const int8_t *w,
                                  void *to);

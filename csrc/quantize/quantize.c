@@ -19,10 +19,10 @@ PCX_INLINE quantize_rows quantize_split(size_t outer, size_t c, size_t inner)
     return split;
 }
 
-/* Limits of one channel, small enough for pcx_rne: zero and both limits are below 2^21. */
+/* Limits of one channel, small enough for round_half_even: zero and both limits are below 2^21. */
 PCX_INLINE int32_t quantize_small(float v, float scale, int32_t zero, int32_t lo, int32_t hi)
 {
-    return pcx_rne(pcx_clamp(v / scale, (float)(lo - zero), (float)(hi - zero))) + zero;
+    return round_half_even(round_clamp(v / scale, (float)(lo - zero), (float)(hi - zero))) + zero;
 }
 
 /* Any limits: in double, where int32 are exact. */

@@ -27,7 +27,7 @@ PCX_INLINE float reduce_term(float x, float shift, size_t mode)
         return fabsf(x);
     if (mode == REDUCE_L2 || mode == REDUCE_SUMSQUARE)
         return x * x;
-    return mode == REDUCE_LOGSUMEXP ? pcx_exp(x - shift) : x;
+    return mode == REDUCE_LOGSUMEXP ? act_exp(x - shift) : x;
 }
 
 PCX_INLINE float reduce_identity(size_t mode)
@@ -93,7 +93,7 @@ PCX_INLINE float reduce_row(const float *x, size_t r, float shift, size_t mode)
     return t[0];
 }
 
-/* What logsumexp takes off: the greatest, if it is finite. */
+/* What logsumexp subtracts: the max, if it is finite. */
 PCX_INLINE float reduce_shift(float top) { return top - top == 0 ? top : 0; }
 
 PCX_INLINE void reduce_mode(const pcx_reduce_args *p, size_t begin, size_t end, size_t mode)

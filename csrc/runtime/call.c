@@ -2,7 +2,7 @@
 #include "threads.h"
 
 /* The index of the `prepared` slot in a contract, or -1. */
-static long prepared_slot(const char *contract)
+static long call_prepared_slot(const char *contract)
 {
     const char *at = strstr(contract, "prepared:prepared");
     if (!at)
@@ -24,7 +24,7 @@ static int call(pcx_threads *pool, const pcx_impl *impl, void *args)
     char *scratch = NULL;
     size_t bytes;
     int code = PCX_NO_MEMORY;
-    if (!PCX_MUL_OVERFLOW(each, threads, &bytes) && (!bytes || (scratch = block_new(bytes)))) {
+    if (!PCX_MUL_OVERFLOW(each, threads, &bytes) && (!bytes || (scratch = threads_block_new(bytes)))) {
         task one = { .impl = impl, .args = args, .units = impl->units(args) };
         threads_run(pool, &(task_list){ .tasks = &one, .count = 1, .scratch = scratch, .each = each });
         free(scratch);
@@ -37,11 +37,11 @@ static int call(pcx_threads *pool, const pcx_impl *impl, void *args)
 /* Run, `prepared` made for this call where it is missing. */
 static int call_prepared(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args)
 {
-    const long slot = impl->prepare ? prepared_slot(kernel->contract) : -1;
+    const long slot = impl->prepare ? call_prepared_slot(kernel->contract) : -1;
     void **prepared = slot >= 0 ? (void **)args + slot : NULL;
     if (!prepared || *prepared)
         return call(pool, impl, args);
-    void *made = block_new(impl->prepared(args));
+    void *made = threads_block_new(impl->prepared(args));
     if (!made)
         return PCX_NO_MEMORY;
     impl->prepare(args, made);

@@ -8,7 +8,7 @@
 #if defined(__linux__)
 #include <sched.h>
 
-static size_t affinity(void)
+static size_t cores_affinity(void)
 {
     cpu_set_t sets[8]; /* 8192 cores; the kernel refuses a set smaller than its own */
     if (sched_getaffinity(0, sizeof sets, sets))
@@ -17,7 +17,7 @@ static size_t affinity(void)
 }
 
 /* The first line of the file `folder`/`name`, as two words; how many there are. */
-static int words(const char *folder, const char *name, char a[32], char b[32])
+static int cores_words(const char *folder, const char *name, char a[32], char b[32])
 {
     char path[4400];
     if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
@@ -39,34 +39,35 @@ static size_t cores_of(const char *quota, const char *period)
     return (size_t)((q + p - 1) / p);
 }
 
-/* The least quota of the group `path` below `root` and of its parents; 0: none. */
-static size_t quota_below(const char *root, const char *path, int v2)
+/* The smallest quota of the group `path` below `root` and of its parents; 0: none. */
+static size_t cores_quota_below(const char *root, const char *path, int v2)
 {
     char folder[4352];
     if (snprintf(folder, sizeof folder, "%s%s", root, path) >= (int)sizeof folder)
         return 0;
-    size_t least = 0;
+    size_t min = 0;
     const size_t stem = strlen(root);
     for (char *end = folder + strlen(folder);; *end = 0) {
         char a[32] = "", b[32] = "", rest[32];
         size_t cores = 0;
-        if (v2 ? words(folder, "cpu.max", a, b) == 2
-               : words(folder, "cpu.cfs_quota_us", a, rest) >= 1 && words(folder, "cpu.cfs_period_us", b, rest) >= 1)
+        if (v2 ? cores_words(folder, "cpu.max", a, b) == 2
+               : cores_words(folder, "cpu.cfs_quota_us", a, rest) >= 1 &&
+                     cores_words(folder, "cpu.cfs_period_us", b, rest) >= 1)
             cores = cores_of(a, b);
-        if (cores && (!least || cores < least))
-            least = cores;
+        if (cores && (!min || cores < min))
+            min = cores;
         end = strrchr(folder, '/');
         if (!end || (size_t)(end - folder) < stem)
-            return least;
+            return min;
     }
 }
 
-static size_t quota(void)
+static size_t cores_quota(void)
 {
     FILE *file = fopen("/proc/self/cgroup", "re");
     if (!file)
         return 0;
-    size_t least = 0;
+    size_t min = 0;
     char line[4200];
     while (fgets(line, sizeof line, file)) { /* 0::/path, or 4:cpu,cpuacct:/path */
         char *groups = strchr(line, ':'), *path = groups ? strchr(groups + 1, ':') : NULL;
@@ -87,26 +88,26 @@ static size_t quota(void)
         static const char *const roots[2][2] = { { "/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct" },
                                                  { "/sys/fs/cgroup", "/sys/fs/cgroup/unified" } };
         for (int i = 0; i < 2; i++) {
-            const size_t cores = quota_below(roots[v2][i], path, v2);
-            if (cores && (!least || cores < least))
-                least = cores;
+            const size_t cores = cores_quota_below(roots[v2][i], path, v2);
+            if (cores && (!min || cores < min))
+                min = cores;
         }
     }
     fclose(file);
-    return least;
+    return min;
 }
 #else
-static size_t affinity(void) { return 0; }
-static size_t quota(void) { return 0; }
+static size_t cores_affinity(void) { return 0; }
+static size_t cores_quota(void) { return 0; }
 #endif
 
 size_t pcx_cores(void)
 {
-    size_t cores = affinity();
+    size_t cores = cores_affinity();
     if (!cores) {
         const long online = sysconf(_SC_NPROCESSORS_ONLN);
         cores = online > 0 ? (size_t)online : 1;
     }
-    const size_t allowed = quota();
+    const size_t allowed = cores_quota();
     return max_size(1, allowed ? min_size(cores, allowed) : cores);
 }

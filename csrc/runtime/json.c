@@ -14,59 +14,59 @@ typedef struct {
     const reason *why;
 } reader;
 
-static int value(reader *r);
+static int json_value(reader *r);
 
-static int bad(reader *r, const char *what)
+static int json_bad(reader *r, const char *what)
 {
     if (!r->code)
         r->code = refuse(r->why, "JSON, byte %zu: %s", (size_t)(r->at - r->start), what);
     return 0;
 }
 
-static int no_memory(reader *r)
+static int json_no_memory(reader *r)
 {
     if (!r->code)
         r->code = PCX_NO_MEMORY;
     return 0;
 }
 
-static void space(reader *r)
+static void json_space(reader *r)
 {
     while (r->at < r->end && (*r->at == ' ' || *r->at == '\n' || *r->at == '\t' || *r->at == '\r'))
         r->at++;
 }
 
 /* Take `c` if it comes next, after space. */
-static int take(reader *r, char c)
+static int json_take(reader *r, char c)
 {
-    space(r);
+    json_space(r);
     if (r->at == r->end || *r->at != c)
         return 0;
     r->at++;
     return 1;
 }
 
-static int word(reader *r, const char *text)
+static int json_word(reader *r, const char *text)
 {
     const size_t length = strlen(text);
     if ((size_t)(r->end - r->at) < length || memcmp(r->at, text, length))
-        return bad(r, "there is no such value");
+        return json_bad(r, "there is no such value");
     r->at += length;
     return 1;
 }
 
-static json_node *add(reader *r, uint32_t kind)
+static json_node *json_add(reader *r, uint32_t kind)
 {
     json *j = r->j;
-    if (j->count == j->room) {
-        if (j->room >= NODES)
-            return bad(r, "too many values"), NULL;
-        const size_t room = j->room ? 2 * j->room : 64;
-        json_node *nodes = realloc(j->nodes, room * sizeof *nodes);
+    if (j->count == j->capacity) {
+        if (j->capacity >= NODES)
+            return json_bad(r, "too many values"), NULL;
+        const size_t capacity = j->capacity ? 2 * j->capacity : 64;
+        json_node *nodes = realloc(j->nodes, capacity * sizeof *nodes);
         if (!nodes)
-            return no_memory(r), NULL;
+            return json_no_memory(r), NULL;
         j->nodes = nodes;
-        j->room = room;
+        j->capacity = capacity;
     }
     json_node *node = j->nodes + j->count++;
     memset(node, 0, sizeof *node);
@@ -77,7 +77,7 @@ static json_node *add(reader *r, uint32_t kind)
 
 /* ---- strings ---- */
 
-static int hex4(reader *r, uint32_t *code)
+static int json_hex4(reader *r, uint32_t *code)
 {
     *code = 0;
     for (int i = 0; i < 4; i++, r->at++) {
@@ -87,13 +87,13 @@ static int hex4(reader *r, uint32_t *code)
                           : c >= 'A' && c <= 'F' ? c - 'A' + 10
                                                  : -1;
         if (digit < 0)
-            return bad(r, "\\u needs four hexadecimal digits");
+            return json_bad(r, "\\u needs four hexadecimal digits");
         *code = *code * 16 + (uint32_t)digit;
     }
     return 1;
 }
 
-static void put_code(reader *r, uint32_t c)
+static void json_put_code(reader *r, uint32_t c)
 {
     if (c < 0x80) {
         *r->put++ = (char)c;
@@ -107,7 +107,7 @@ static void put_code(reader *r, uint32_t c)
 }
 
 /* What follows a backslash. */
-static int escape(reader *r)
+static int json_escape(reader *r)
 {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     const char c = r->at < r->end ? *r->at : 0;
@@ -119,72 +119,72 @@ static int escape(reader *r)
     }
     uint32_t code, low;
     if (c != 'u')
-        return bad(r, "unknown escape");
+        return json_bad(r, "unknown escape");
     r->at++;
-    if (!hex4(r, &code))
+    if (!json_hex4(r, &code))
         return 0;
     if (code >= 0xd800 && code < 0xe000) { /* half of a pair */
         if (code >= 0xdc00 || r->end - r->at < 2 || r->at[0] != '\\' || r->at[1] != 'u')
-            return bad(r, "half a surrogate pair");
+            return json_bad(r, "half a surrogate pair");
         r->at += 2;
-        if (!hex4(r, &low))
+        if (!json_hex4(r, &low))
             return 0;
         if (low < 0xdc00 || low >= 0xe000)
-            return bad(r, "half a surrogate pair");
+            return json_bad(r, "half a surrogate pair");
         code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
     }
     if (!code)
-        return bad(r, "NUL in a string");
-    put_code(r, code);
+        return json_bad(r, "NUL in a string");
+    json_put_code(r, code);
     return 1;
 }
 
 /* One character outside ASCII: valid UTF-8, shortest form, no surrogates. */
-static int utf8(reader *r)
+static int json_utf8(reader *r)
 {
     const unsigned char *s = (const unsigned char *)r->at;
     const int more = s[0] >= 0xf0 ? 3 : s[0] >= 0xe0 ? 2 : 1;
-    static const uint32_t least[] = { 0, 0x80, 0x800, 0x10000 };
+    static const uint32_t min[] = { 0, 0x80, 0x800, 0x10000 };
     if (s[0] < 0xc0 || s[0] > 0xf7 || r->end - r->at <= more)
-        return bad(r, "not UTF-8");
+        return json_bad(r, "not UTF-8");
     uint32_t code = s[0] & (0x3f >> more);
     for (int i = 1; i <= more; i++) {
         if ((s[i] & 0xc0) != 0x80)
-            return bad(r, "not UTF-8");
+            return json_bad(r, "not UTF-8");
         code = code << 6 | (s[i] & 0x3f);
     }
-    if (code < least[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
-        return bad(r, "not UTF-8");
-    put_code(r, code);
+    if (code < min[more] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
+        return json_bad(r, "not UTF-8");
+    json_put_code(r, code);
     r->at += more + 1;
     return 1;
 }
 
-/* A decoded string is shorter than its source, quotes included, so `strings` has room for all. */
-static int string(reader *r)
+/* A decoded string is shorter than its source, quotes included, so `strings` has space for all. */
+static int json_string(reader *r)
 {
-    if (!take(r, '"'))
-        return bad(r, "a string must stand here");
+    if (!json_take(r, '"'))
+        return json_bad(r, "a string must stand here");
     char *text = r->put;
     for (;;) {
         const unsigned char c = r->at < r->end ? (unsigned char)*r->at : 0;
         if (c < ' ')
-            return bad(r, r->at == r->end ? "it ends inside a string" : "a control character in a string");
+            return json_bad(r, r->at == r->end ? "it ends inside a string" : "a control character in a string");
         if (c == '"')
             break;
         if (c == '\\') {
             r->at++;
-            if (!escape(r))
+            if (!json_escape(r))
                 return 0;
         } else if (c >= 0x80) {
-            if (!utf8(r))
+            if (!json_utf8(r))
                 return 0;
         } else {
             *r->put++ = *r->at++;
         }
     }
     r->at++;
-    json_node *node = add(r, JSON_STRING);
+    json_node *node = json_add(r, JSON_STRING);
     if (!node)
         return 0;
     node->text = text;
@@ -195,7 +195,7 @@ static int string(reader *r)
 
 /* ---- other values ---- */
 
-static int number(reader *r)
+static int json_number(reader *r)
 {
     const int negative = *r->at == '-';
     int64_t sum = 0;
@@ -203,24 +203,24 @@ static int number(reader *r)
     const char *first = r->at;
     for (; r->at < r->end && *r->at >= '0' && *r->at <= '9'; r->at++)
         if (PCX_MUL_OVERFLOW(sum, 10, &sum) || PCX_ADD_OVERFLOW(sum, (negative ? '0' - *r->at : *r->at - '0'), &sum))
-            return bad(r, "an integer beyond 64 bits");
+            return json_bad(r, "an integer beyond 64 bits");
     if (r->at == first || (*first == '0' && r->at > first + 1))
-        return bad(r, "there is no such value");
+        return json_bad(r, "there is no such value");
     if (r->at < r->end && (*r->at == '.' || *r->at == 'e' || *r->at == 'E'))
-        return bad(r, "numbers must be integers");
-    json_node *node = add(r, JSON_INT);
+        return json_bad(r, "numbers must be integers");
+    json_node *node = json_add(r, JSON_INT);
     if (!node)
         return 0;
     node->number = sum;
     return 1;
 }
 
-static int by_text(const void *a, const void *b)
+static int json_by_text(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static int unique_keys(reader *r, size_t object)
+static int json_unique_keys(reader *r, size_t object)
 {
     const json_node *nodes = r->j->nodes;
     const size_t count = nodes[object].count;
@@ -228,10 +228,10 @@ static int unique_keys(reader *r, size_t object)
         return 1;
     const char **keys = malloc(count * sizeof *keys);
     if (!keys)
-        return no_memory(r);
+        return json_no_memory(r);
     for (size_t i = 0, at = object + 1; i < count; i++, at = nodes[at + 1].next)
         keys[i] = nodes[at].text;
-    qsort(keys, count, sizeof *keys, by_text);
+    qsort(keys, count, sizeof *keys, json_by_text);
     int good = 1;
     for (size_t i = 1; i < count && good; i++)
         if (!strcmp(keys[i - 1], keys[i])) {
@@ -242,53 +242,53 @@ static int unique_keys(reader *r, size_t object)
     return good;
 }
 
-static int list(reader *r, int object)
+static int json_list(reader *r, int object)
 {
     const size_t self = r->j->count;
-    if (!add(r, object ? JSON_OBJECT : JSON_ARRAY))
+    if (!json_add(r, object ? JSON_OBJECT : JSON_ARRAY))
         return 0;
     r->at++;
     uint32_t count = 0;
     const char end = object ? '}' : ']';
-    if (!take(r, end))
+    if (!json_take(r, end))
         for (;; count++) {
-            if (object && (!string(r) || (!take(r, ':') && !bad(r, "a colon must stand here"))))
+            if (object && (!json_string(r) || (!json_take(r, ':') && !json_bad(r, "a colon must stand here"))))
                 return 0;
-            if (!value(r))
+            if (!json_value(r))
                 return 0;
-            if (take(r, end)) {
+            if (json_take(r, end)) {
                 count++;
                 break;
             }
-            if (!take(r, ','))
-                return bad(r, "a comma must stand here");
+            if (!json_take(r, ','))
+                return json_bad(r, "a comma must stand here");
         }
     r->j->nodes[self].count = count;
     r->j->nodes[self].next = (uint32_t)r->j->count;
-    return !object || unique_keys(r, self);
+    return !object || json_unique_keys(r, self);
 }
 
-static int value(reader *r)
+static int json_value(reader *r)
 {
-    space(r);
+    json_space(r);
     if (r->at == r->end)
-        return bad(r, "it ends too early");
+        return json_bad(r, "it ends too early");
     const char c = *r->at;
     if (c == '{' || c == '[') {
         if (r->depth == DEPTH)
-            return bad(r, "nested too deep");
+            return json_bad(r, "nested too deep");
         r->depth++;
-        const int good = list(r, c == '{');
+        const int good = json_list(r, c == '{');
         r->depth--;
         return good;
     }
     if (c == '"')
-        return string(r);
+        return json_string(r);
     if (c == '-' || (c >= '0' && c <= '9'))
-        return number(r);
+        return json_number(r);
     if (c != 't' && c != 'f')
-        return word(r, "null") && add(r, JSON_NULL);
-    json_node *node = word(r, c == 't' ? "true" : "false") ? add(r, JSON_BOOL) : NULL;
+        return json_word(r, "null") && json_add(r, JSON_NULL);
+    json_node *node = json_word(r, c == 't' ? "true" : "false") ? json_add(r, JSON_BOOL) : NULL;
     if (node)
         node->number = c == 't';
     return !!node;
@@ -303,10 +303,10 @@ int json_read(json *j, const char *text, size_t length, const reason *why)
     if (!j->strings)
         return PCX_NO_MEMORY;
     reader r = { .j = j, .start = text, .at = text, .end = text + length, .put = j->strings, .why = why };
-    if (value(&r)) {
-        space(&r);
+    if (json_value(&r)) {
+        json_space(&r);
         if (r.at != r.end)
-            bad(&r, "something follows the value");
+            json_bad(&r, "something follows the value");
     }
     return r.code;
 }
@@ -341,9 +341,9 @@ const char *json_unknown(const json *j, size_t at, const char *const *words, siz
     return NULL;
 }
 
-int json_size(const json *j, size_t at, uint64_t most, size_t *value)
+int json_size(const json *j, size_t at, uint64_t max, size_t *value)
 {
     const json_node *node = j->nodes + at;
     *value = node->kind == JSON_INT && node->number >= 0 ? (size_t)node->number : 0;
-    return at && node->kind == JSON_INT && node->number >= 0 && (uint64_t)node->number <= most;
+    return at && node->kind == JSON_INT && node->number >= 0 && (uint64_t)node->number <= max;
 }

@@ -18,7 +18,7 @@ typedef struct {
 
 typedef struct {
     json_node *nodes; /* the first is the whole value */
-    size_t count, room;
+    size_t count, capacity;
     char *strings;
 } json;
 
@@ -37,6 +37,6 @@ size_t json_get(const json *j, size_t at, const char *key);
 const char *json_unknown(const json *j, size_t at, const char *const *words, size_t count);
 
 /* Whether node `at` is an integer from 0 to `most`. */
-int json_size(const json *j, size_t at, uint64_t most, size_t *value);
+int json_size(const json *j, size_t at, uint64_t max, size_t *value);
 
 #endif

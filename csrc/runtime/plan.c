@@ -59,27 +59,27 @@ const char *pcx_plan_metadata(const pcx_plan *plan, const char *key, size_t *len
 
 size_t pcx_plan_programs(const pcx_plan *plan) { return plan->program_count; }
 
-static size_t ports(const pcx_plan *plan, size_t program, int side)
+static size_t plan_ports(const pcx_plan *plan, size_t program, int side)
 {
     return program < plan->program_count ? plan->programs[program].count[side] : 0;
 }
 
-static const pcx_port *port(const pcx_plan *plan, size_t program, size_t index, int side)
+static const pcx_port *plan_port(const pcx_plan *plan, size_t program, size_t index, int side)
 {
-    return index < ports(plan, program, side) ? plan->programs[program].ports[side] + index : NULL;
+    return index < plan_ports(plan, program, side) ? plan->programs[program].ports[side] + index : NULL;
 }
 
-size_t pcx_plan_inputs(const pcx_plan *plan, size_t program) { return ports(plan, program, 0); }
-size_t pcx_plan_outputs(const pcx_plan *plan, size_t program) { return ports(plan, program, 1); }
+size_t pcx_plan_inputs(const pcx_plan *plan, size_t program) { return plan_ports(plan, program, 0); }
+size_t pcx_plan_outputs(const pcx_plan *plan, size_t program) { return plan_ports(plan, program, 1); }
 
 const pcx_port *pcx_plan_input(const pcx_plan *plan, size_t program, size_t index)
 {
-    return port(plan, program, index, 0);
+    return plan_port(plan, program, index, 0);
 }
 
 const pcx_port *pcx_plan_output(const pcx_plan *plan, size_t program, size_t index)
 {
-    return port(plan, program, index, 1);
+    return plan_port(plan, program, index, 1);
 }
 
 size_t pcx_plan_arena(const pcx_plan *plan, size_t program)
@@ -92,19 +92,19 @@ size_t pcx_plan_steps(const pcx_plan *plan, size_t program)
     return program < plan->program_count ? plan->programs[program].step_count : 0;
 }
 
-static const step *step_at(const pcx_plan *plan, size_t program, size_t index)
+static const step *plan_step_at(const pcx_plan *plan, size_t program, size_t index)
 {
     return index < pcx_plan_steps(plan, program) ? plan->programs[program].steps + index : NULL;
 }
 
 const char *pcx_plan_step_kernel(const pcx_plan *plan, size_t program, size_t index)
 {
-    const step *s = step_at(plan, program, index);
+    const step *s = plan_step_at(plan, program, index);
     return s ? s->kernel->name : NULL;
 }
 
 const char *pcx_plan_step_isa(const pcx_plan *plan, size_t program, size_t index)
 {
-    const step *s = step_at(plan, program, index);
+    const step *s = plan_step_at(plan, program, index);
     return s ? s->impl->isa : NULL;
 }

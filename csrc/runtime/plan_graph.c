@@ -20,17 +20,17 @@ enum { FORMAT = 2, TIMES = 1 << 16, STEPS = 100000, PROGRAMS = 4096, PORTS = 102
 #define PORT_BYTES ((uint64_t)1 << 40)
 
 /* The list `key` of the object `at`: its node, or 0. */
-static size_t list_of(const builder *b, size_t at, const char *key, size_t most)
+static size_t plan_graph_list_of(const builder *b, size_t at, const char *key, size_t max)
 {
     const size_t list = json_get(b->graph, at, key);
     const json_node *node = b->graph->nodes + list;
-    return list && node->kind == JSON_ARRAY && node->count <= most ? list : 0;
+    return list && node->kind == JSON_ARRAY && node->count <= max ? list : 0;
 }
 
-static int kernels_read(builder *b)
+static int plan_graph_kernels_read(builder *b)
 {
     const json_node *nodes = b->graph->nodes;
-    const size_t list = list_of(b, 0, "kernels", KERNELS);
+    const size_t list = plan_graph_list_of(b, 0, "kernels", KERNELS);
     if (!list)
         return builder_refuse(b, "kernels must be a list of at most %d", KERNELS);
     b->kernel_count = nodes[list].count;
@@ -56,24 +56,24 @@ static int kernels_read(builder *b)
     return PCX_OK;
 }
 
-static int by_name(const void *a, const void *b)
+static int plan_graph_by_name(const void *a, const void *b)
 {
     return strcmp((*(const pcx_tensor *const *)a)->name, (*(const pcx_tensor *const *)b)->name);
 }
 
-static int against_name(const void *name, const void *tensor)
+static int plan_graph_against_name(const void *name, const void *tensor)
 {
     return strcmp(name, (*(const pcx_tensor *const *)tensor)->name);
 }
 
 /* The graph's tensors among the file's; those that are not aligned are copied. */
-static int tensors_find(builder *b, size_t list, const pcx_tensor **sorted, size_t count)
+static int plan_graph_tensors_find(builder *b, size_t list, const pcx_tensor **sorted, size_t count)
 {
     const json_node *nodes = b->graph->nodes;
     for (size_t i = 0, at = list + 1; i < b->constant_count; i++, at = nodes[at].next) {
         if (nodes[at].kind != JSON_STRING)
             return builder_refuse(b, "tensors must be a list of names");
-        const pcx_tensor **found = bsearch(nodes[at].text, sorted, count, sizeof *sorted, against_name);
+        const pcx_tensor **found = bsearch(nodes[at].text, sorted, count, sizeof *sorted, plan_graph_against_name);
         if (!found)
             return builder_refuse(b, "there is no tensor %.128s", nodes[at].text);
         constant *c = b->constants + i;
@@ -90,9 +90,9 @@ static int tensors_find(builder *b, size_t list, const pcx_tensor **sorted, size
     return PCX_OK;
 }
 
-static int tensors_read(builder *b, const plan_source *source)
+static int plan_graph_tensors_read(builder *b, const plan_source *source)
 {
-    const size_t list = list_of(b, 0, "tensors", SIZE_MAX);
+    const size_t list = plan_graph_list_of(b, 0, "tensors", SIZE_MAX);
     if (!list)
         return builder_refuse(b, "tensors must be a list of names");
     b->constant_count = b->graph->nodes[list].count;
@@ -102,20 +102,20 @@ static int tensors_read(builder *b, const plan_source *source)
         return free(sorted), PCX_NO_MEMORY;
     for (size_t i = 0; i < source->count; i++)
         sorted[i] = source->tensors + i;
-    qsort(sorted, source->count, sizeof *sorted, by_name);
-    const int code = tensors_find(b, list, sorted, source->count);
+    qsort(sorted, source->count, sizeof *sorted, plan_graph_by_name);
+    const int code = plan_graph_tensors_find(b, list, sorted, source->count);
     free(sorted);
     return code;
 }
 
 /* One input or output: {"name": "x", "dtype": "f32", "shape": [1, 3]}. */
-static int port_read(builder *b, size_t at, pcx_port *port)
+static int plan_graph_port_read(builder *b, size_t at, pcx_port *port)
 {
     static const char *const words[] = { "name", "dtype", "shape" };
     const json *j = b->graph;
     const json_node *nodes = j->nodes;
     const size_t name = json_get(j, at, "name"), dtype = json_get(j, at, "dtype"),
-                 shape = list_of(b, at, "shape", CONTRACT_DIMS);
+                 shape = plan_graph_list_of(b, at, "shape", CONTRACT_DIMS);
     if (nodes[at].kind != JSON_OBJECT || json_unknown(j, at, words, 3) || !name || !dtype || !shape ||
         nodes[name].kind != JSON_STRING || nodes[dtype].kind != JSON_STRING)
         return builder_refuse(b, "an input or output must have name, dtype and shape of at most %d sizes",
@@ -137,9 +137,9 @@ static int port_read(builder *b, size_t at, pcx_port *port)
     return PCX_OK;
 }
 
-static int ports_read(builder *b, size_t at, const char *key, int side)
+static int plan_graph_ports_read(builder *b, size_t at, const char *key, int side)
 {
-    const size_t list = list_of(b, at, key, PORTS);
+    const size_t list = plan_graph_list_of(b, at, key, PORTS);
     if (!list)
         return builder_refuse(b, "%s must be a list of at most %d", key, PORTS);
     const json_node *nodes = b->graph->nodes;
@@ -149,7 +149,7 @@ static int ports_read(builder *b, size_t at, const char *key, int side)
     if (!ports)
         return PCX_NO_MEMORY;
     for (size_t i = 0, p = list + 1; i < count; i++, p = nodes[p].next) {
-        const int code = port_read(b, p, ports + i);
+        const int code = plan_graph_port_read(b, p, ports + i);
         if (code)
             return code;
         for (size_t k = 0; k < i && side == 0; k++) /* inputs; a model may list one tensor as several outputs */
@@ -159,8 +159,8 @@ static int ports_read(builder *b, size_t at, const char *key, int side)
     return PCX_OK;
 }
 
-/* Count the slots and pointers of the steps in the list, and make room for them. */
-static int steps_room(builder *b, size_t list)
+/* Count the slots and pointers of the steps in the list, and allocate them. */
+static int plan_graph_steps_allocate(builder *b, size_t list)
 {
     program *p = b->program;
     const json_node *nodes = b->graph->nodes;
@@ -187,7 +187,7 @@ static int steps_room(builder *b, size_t list)
 }
 
 /* How often the steps are run: every input and output must have so many equal parts. */
-static int times_read(builder *b, size_t at)
+static int plan_graph_times_read(builder *b, size_t at)
 {
     const size_t node = json_get(b->graph, at, "times");
     program *p = b->program;
@@ -203,7 +203,7 @@ static int times_read(builder *b, size_t at)
     return PCX_OK;
 }
 
-static int coverage_begin(builder *b)
+static int plan_graph_coverage_begin(builder *b)
 {
     program *p = b->program;
     p->zero_output = plan_keep(b->plan, max_size(p->count[1], 1), 1);
@@ -217,7 +217,7 @@ static int coverage_begin(builder *b)
 }
 
 /* Where a step reads what none wrote, or an output stays as it was, a run begins with zeros: nothing leaks through it. */
-static void coverage_end(builder *b)
+static void plan_graph_coverage_end(builder *b)
 {
     program *p = b->program;
     p->zero_arena = b->arena.unsure;
@@ -230,7 +230,7 @@ static void coverage_end(builder *b)
     b->outputs = NULL;
 }
 
-static int program_read(builder *b, size_t at, size_t *steps)
+static int plan_graph_program_read(builder *b, size_t at, size_t *steps)
 {
     static const char *const words[] = { "inputs", "outputs", "arena", "times", "steps" };
     const json *j = b->graph;
@@ -239,35 +239,35 @@ static int program_read(builder *b, size_t at, size_t *steps)
     const char *unknown = json_unknown(j, at, words, 5);
     if (unknown)
         return builder_refuse(b, "unknown key %.64s", unknown);
-    int code = ports_read(b, at, "inputs", 0);
+    int code = plan_graph_ports_read(b, at, "inputs", 0);
     if (!code)
-        code = ports_read(b, at, "outputs", 1);
+        code = plan_graph_ports_read(b, at, "outputs", 1);
     if (!code)
-        code = times_read(b, at);
+        code = plan_graph_times_read(b, at);
     if (code)
         return code;
     if (!json_size(j, json_get(j, at, "arena"), ARENA, &b->program->arena))
         return builder_refuse(b, "arena must be at most %llu bytes", (unsigned long long)ARENA);
     b->plan->arena = max_size(b->plan->arena, b->program->arena);
-    const size_t list = list_of(b, at, "steps", *steps);
+    const size_t list = plan_graph_list_of(b, at, "steps", *steps);
     if (!list)
         return builder_refuse(b, "steps must be a list, and a plan has at most %d", STEPS);
     *steps -= j->nodes[list].count;
-    code = steps_room(b, list);
+    code = plan_graph_steps_allocate(b, list);
     if (!code)
-        code = coverage_begin(b);
+        code = plan_graph_coverage_begin(b);
     size_t k = list + 1;
     for (b->step = 0; b->step < b->program->step_count && !code; b->step++, k = j->nodes[k].next)
         code = plan_step_read(b, k);
-    coverage_end(b);
+    plan_graph_coverage_end(b);
     b->kernel = NULL;
     b->slot.length = 0;
     return code;
 }
 
-static int programs_read(builder *b)
+static int plan_graph_programs_read(builder *b)
 {
-    const size_t list = list_of(b, 0, "programs", PROGRAMS);
+    const size_t list = plan_graph_list_of(b, 0, "programs", PROGRAMS);
     const json_node *nodes = b->graph->nodes;
     size_t steps = STEPS;
     if (!list || !nodes[list].count)
@@ -279,13 +279,13 @@ static int programs_read(builder *b)
     int code = PCX_OK;
     for (size_t i = 0, at = list + 1; i < b->plan->program_count && !code; i++, at = nodes[at].next) {
         b->program = b->plan->programs + i;
-        code = program_read(b, at, &steps);
+        code = plan_graph_program_read(b, at, &steps);
     }
     b->program = NULL;
     return code;
 }
 
-static int root_read(builder *b, const plan_source *source, uint32_t cpu)
+static int plan_graph_root_read(builder *b, const plan_source *source, uint32_t cpu)
 {
     static const char *const words[] = { "format", "kernels", "tensors", "programs" };
     size_t format;
@@ -296,12 +296,12 @@ static int root_read(builder *b, const plan_source *source, uint32_t cpu)
     const char *unknown = json_unknown(b->graph, 0, words, 4);
     if (unknown)
         return builder_refuse(b, "unknown key %.64s", unknown);
-    int code = kernels_read(b);
+    int code = plan_graph_kernels_read(b);
     for (size_t i = 0; i < b->kernel_count && !code; i++)
         b->kernels[i].impl = pcx_select(b->kernels[i].kernel, cpu);
     if (!code)
-        code = tensors_read(b, source);
-    return code ? code : programs_read(b);
+        code = plan_graph_tensors_read(b, source);
+    return code ? code : plan_graph_programs_read(b);
 }
 
 int plan_graph_read(pcx_plan *plan, const plan_source *source, uint32_t cpu, const reason *why)
@@ -310,7 +310,7 @@ int plan_graph_read(pcx_plan *plan, const plan_source *source, uint32_t cpu, con
     int code = json_read(&graph, source->graph, source->length, why);
     builder b = { .plan = plan, .why = why, .graph = &graph, .effort = EFFORT };
     if (!code)
-        code = root_read(&b, source, cpu);
+        code = plan_graph_root_read(&b, source, cpu);
     json_free(&graph);
     free(b.kernels);
     free(b.constants);

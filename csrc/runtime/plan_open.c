@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 /* Map the file; PCX_OK or PCX_IO. */
-static int map_file(pcx_plan *plan, const char *path, const reason *why)
+static int plan_open_map_file(pcx_plan *plan, const char *path, const reason *why)
 {
     const int file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat about;
@@ -34,15 +34,15 @@ static int map_file(pcx_plan *plan, const char *path, const reason *why)
     return PCX_OK;
 }
 
-static reason begin(pcx_plan **plan, char *why, size_t room)
+static reason plan_open_begin(pcx_plan **plan, char *why, size_t why_bytes)
 {
-    if (why && room)
+    if (why && why_bytes)
         *why = 0;
     *plan = calloc(1, sizeof **plan);
-    return (reason){ why, room };
+    return (reason){ why, why_bytes };
 }
 
-static int end(pcx_plan **plan, int code, const reason *why)
+static int plan_open_end(pcx_plan **plan, int code, const reason *why)
 {
     if (code == PCX_NO_MEMORY)
         refuse(why, "out of memory");
@@ -53,36 +53,36 @@ static int end(pcx_plan **plan, int code, const reason *why)
     return code;
 }
 
-static int open_bytes(pcx_plan *plan, uint32_t cpu, const reason *why)
+static int plan_open_open_bytes(pcx_plan *plan, uint32_t cpu, const reason *why)
 {
     plan_source source = { 0 };
     const int code = safetensors_read(plan, &source, why);
     return code ? code : plan_graph_read(plan, &source, cpu, why);
 }
 
-int pcx_plan_load(const char *path, uint32_t cpu, pcx_plan **plan, char *text, size_t room)
+int pcx_plan_load(const char *path, uint32_t cpu, pcx_plan **plan, char *why_text, size_t why_bytes)
 {
-    const reason why = begin(plan, text, room);
-    int code = *plan ? map_file(*plan, path, &why) : PCX_NO_MEMORY;
+    const reason why = plan_open_begin(plan, why_text, why_bytes);
+    int code = *plan ? plan_open_map_file(*plan, path, &why) : PCX_NO_MEMORY;
     if (!code)
-        code = open_bytes(*plan, cpu, &why);
-    return end(plan, code, &why);
+        code = plan_open_open_bytes(*plan, cpu, &why);
+    return plan_open_end(plan, code, &why);
 }
 
-int pcx_plan_open(const void *data, size_t bytes, uint32_t cpu, pcx_plan **plan, char *text, size_t room)
+int pcx_plan_open(const void *data, size_t bytes, uint32_t cpu, pcx_plan **plan, char *why_text, size_t why_bytes)
 {
-    const reason why = begin(plan, text, room);
+    const reason why = plan_open_begin(plan, why_text, why_bytes);
     if (!*plan)
-        return end(plan, PCX_NO_MEMORY, &why);
+        return plan_open_end(plan, PCX_NO_MEMORY, &why);
     (*plan)->file = data;
     (*plan)->bytes = bytes;
-    return end(plan, open_bytes(*plan, cpu, &why), &why);
+    return plan_open_end(plan, plan_open_open_bytes(*plan, cpu, &why), &why);
 }
 
 int pcx_plan_build(const char *graph, size_t length, const pcx_tensor *tensors, size_t count, uint32_t cpu,
-                   pcx_plan **plan, char *text, size_t room)
+                   pcx_plan **plan, char *why_text, size_t why_bytes)
 {
-    const reason why = begin(plan, text, room);
+    const reason why = plan_open_begin(plan, why_text, why_bytes);
     const plan_source source = { tensors, count, graph, length };
-    return end(plan, *plan ? plan_graph_read(*plan, &source, cpu, &why) : PCX_NO_MEMORY, &why);
+    return plan_open_end(plan, *plan ? plan_graph_read(*plan, &source, cpu, &why) : PCX_NO_MEMORY, &why);
 }

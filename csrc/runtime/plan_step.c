@@ -4,7 +4,7 @@
 enum {
     SMALL = 16384,      /* bytes; a step that touches no more is done before another thread hears of it */
     SCRATCH = 1 << 30,  /* bytes of one thread at most */
-    SIZE_MOST = 2147483647,
+    SIZE_LIMIT = 2147483647,
     KEY = 16,
 };
 
@@ -21,7 +21,7 @@ typedef struct {
     size_t region, index, offset;
 } place;
 
-static int place_read(builder *b, size_t at, place *p, size_t *bytes)
+static int plan_step_place_read(builder *b, size_t at, place *p, size_t *bytes)
 {
     const json *j = b->graph;
     if (j->nodes[at].count != 3 || !json_size(j, at + 1, REGIONS - 1, &p->region) ||
@@ -40,7 +40,7 @@ static int place_read(builder *b, size_t at, place *p, size_t *bytes)
     return PCX_OK;
 }
 
-static uint64_t integer_at(const unsigned char *data, size_t type, size_t i)
+static uint64_t plan_step_integer_at(const unsigned char *data, size_t type, size_t i)
 {
     const uint16_t *half = (const void *)data;
     const uint32_t *word = (const void *)data;
@@ -59,7 +59,7 @@ static uint64_t integer_at(const unsigned char *data, size_t type, size_t i)
 }
 
 /* Values that are bounded must be constant; they are checked in a copy, which a changing file cannot reach. */
-static int bounds_check(builder *b, const place *p, const extent *e, uint64_t limit)
+static int plan_step_bounds_check(builder *b, const place *p, const extent *e, uint64_t limit)
 {
     if (p->region != REGION_TENSOR)
         return builder_refuse(b, "values below a bound must be a tensor");
@@ -72,19 +72,19 @@ static int bounds_check(builder *b, const place *p, const extent *e, uint64_t li
         c->own = 1;
     }
     for (size_t i = 0; i < e->bytes / e->element; i++)
-        if (integer_at(c->data + p->offset, e->type, i) >= limit)
+        if (plan_step_integer_at(c->data + p->offset, e->type, i) >= limit)
             return builder_refuse(b, "value %zu is not in [0, %llu)", i, (unsigned long long)limit);
     return PCX_OK;
 }
 
 /* A pointer slot: inside its region, aligned, and writable if it is an output. */
-static int pointer_check(builder *b, const contract *c, const contract_slot *slot, const uint64_t *slots,
-                         const place *p, size_t room, extent *e)
+static int plan_step_pointer_check(builder *b, const contract *c, const contract_slot *slot, const uint64_t *slots,
+                                   const place *p, size_t available, extent *e)
 {
     if (!contract_extent(c, slots, slot, e))
         return builder_refuse(b, "its type is not one of the contract's, or its size overflows");
-    if (p->offset > room || e->bytes > room - p->offset)
-        return builder_refuse(b, "%zu bytes at %zu do not fit into %zu", e->bytes, p->offset, room);
+    if (p->offset > available || e->bytes > available - p->offset)
+        return builder_refuse(b, "%zu bytes at %zu do not fit into %zu", e->bytes, p->offset, available);
     if (p->offset % e->element)
         return builder_refuse(b, "byte offset %zu is not aligned to elements of %zu", p->offset, e->element);
     if (p->region >= REGION_INPUT) { /* callers align ports to the ports' elements only */
@@ -96,28 +96,29 @@ static int pointer_check(builder *b, const contract *c, const contract_slot *slo
         return builder_refuse(b, "it must not write there");
     if (slot->output && e->count > e->bytes / e->element) /* bounds the work, too */
         return builder_refuse(b, "its rows overlap");
-    return slot->below.length ? bounds_check(b, p, e, contract_limit(c, slots, slot)) : PCX_OK;
+    return slot->below.length ? plan_step_bounds_check(b, p, e, contract_limit(c, slots, slot)) : PCX_OK;
 }
 
 /* Whether `prepare` may read slot i: the weights, what is bounded and so constant, and the sizes of these. */
-static int derives_from(const contract *c, size_t i)
+static int plan_step_derives_from(const contract *c, size_t i)
 {
     if (c->slot[i].kind != SLOT_SIZE)
         return i == c->w || c->slot[i].below.length;
     for (size_t x = 0; x < c->count; x++)
-        if (c->slot[x].kind == SLOT_ARRAY && derives_from(c, x) && contract_mentions(c->slot + x, c->slot[i].name))
+        if (c->slot[x].kind == SLOT_ARRAY && plan_step_derives_from(c, x) &&
+            contract_mentions(c->slot + x, c->slot[i].name))
             return 1;
     return 0;
 }
 
 /* Put what is derived from the constant weights into the slot; steps with the same weights share it. */
-static int prepare(builder *b, const kernel_row *row, uint64_t *slots)
+static int plan_step_prepare(builder *b, const kernel_row *row, uint64_t *slots)
 {
     const contract *c = &row->contract;
     prepared want = { .make = row->impl->prepare };
     size_t used = 0;
     for (size_t i = 0; i < c->count; i++)
-        if (derives_from(c, i)) {
+        if (plan_step_derives_from(c, i)) {
             if (used == KEY)
                 return builder_refuse(b, "`prepare` depends on too many arguments");
             want.key[used++] = slots[i];
@@ -140,13 +141,13 @@ static int prepare(builder *b, const kernel_row *row, uint64_t *slots)
 }
 
 /* Sizes first: what an array must hold may depend on a size that stands after it. */
-static int sizes_read(builder *b, size_t at, const contract *c, uint64_t *slots)
+static int plan_step_sizes_read(builder *b, size_t at, const contract *c, uint64_t *slots)
 {
     const json_node *nodes = b->graph->nodes;
     for (size_t i = 0; i < c->count; i++, at = nodes[at].next) {
         b->slot = c->slot[i].name;
-        if (c->slot[i].kind == SLOT_SIZE && !json_size(b->graph, at, SIZE_MOST, slots + i))
-            return builder_refuse(b, "it must be an integer from 0 to %d", SIZE_MOST);
+        if (c->slot[i].kind == SLOT_SIZE && !json_size(b->graph, at, SIZE_LIMIT, slots + i))
+            return builder_refuse(b, "it must be an integer from 0 to %d", SIZE_LIMIT);
     }
     b->slot.length = 0;
     span broken;
@@ -167,7 +168,7 @@ typedef struct {
 } pointers;
 
 /* Note what the step reads, and after that what it writes. */
-static void cover(builder *b, const pointers *p)
+static void plan_step_cover(builder *b, const pointers *p)
 {
     for (int output = 0; output < 2; output++)
         for (size_t i = 0; i < p->count; i++) {
@@ -178,7 +179,7 @@ static void cover(builder *b, const pointers *p)
 }
 
 /* Pointers: constants get their addresses, the rest patches and, for the time being, some address. */
-static int pointers_read(builder *b, size_t at, const contract *c, size_t first, pointers *found)
+static int plan_step_pointers_read(builder *b, size_t at, const contract *c, size_t first, pointers *found)
 {
     const json_node *nodes = b->graph->nodes;
     program *p = b->program;
@@ -188,7 +189,7 @@ static int pointers_read(builder *b, size_t at, const contract *c, size_t first,
         const int null = nodes[at].kind == JSON_NULL;
         place where;
         extent e;
-        size_t room = 0;
+        size_t available = 0;
         b->slot = slot->name;
         if (slot->kind == SLOT_SIZE || (null && slot->optional) || (null && slot->kind == SLOT_PREPARED))
             continue;
@@ -197,9 +198,9 @@ static int pointers_read(builder *b, size_t at, const contract *c, size_t first,
         if (nodes[at].kind != JSON_ARRAY)
             return builder_refuse(b, "a pointer must be [region, index, byte offset]%s",
                                   slot->optional ? " or null" : "");
-        int code = place_read(b, at, &where, &room);
+        int code = plan_step_place_read(b, at, &where, &available);
         if (!code)
-            code = pointer_check(b, c, slot, slots, &where, room, &e);
+            code = plan_step_pointer_check(b, c, slot, slots, &where, available, &e);
         if (code)
             return code;
         if (PCX_ADD_OVERFLOW(found->touched, e.bytes, &found->touched))
@@ -232,11 +233,11 @@ int plan_step_read(builder *b, size_t at)
     pointers found = { 0 };
     *s = (step){ .kernel = row->kernel, .impl = row->impl, .first = p->slot_count };
     b->kernel = row->kernel->name;
-    int code = sizes_read(b, at + 2, &row->contract, slots);
+    int code = plan_step_sizes_read(b, at + 2, &row->contract, slots);
     if (!code)
-        code = pointers_read(b, at + 2, &row->contract, s->first, &found);
+        code = plan_step_pointers_read(b, at + 2, &row->contract, s->first, &found);
     if (!code && found.fixed && row->impl->prepare && row->contract.prepared < CONTRACT_SLOTS)
-        code = prepare(b, row, slots);
+        code = plan_step_prepare(b, row, slots);
     if (code)
         return code;
     const size_t scratch = row->impl->scratch ? row->impl->scratch(slots) : 0;
@@ -246,7 +247,7 @@ int plan_step_read(builder *b, size_t at)
     s->units = found.written ? row->impl->units(slots) : 0; /* sizes of what is empty bound no work */
     s->whole = found.touched <= SMALL;
     if (found.written)
-        cover(b, &found);
+        plan_step_cover(b, &found);
     p->slot_count += row->contract.count;
     return PCX_OK;
 }

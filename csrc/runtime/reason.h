@@ -5,8 +5,8 @@
 #include "../common/pcx.h"
 
 typedef struct {
-    char *text; /* `room` bytes, or NULL */
-    size_t room;
+    char *text; /* `bytes` long, or NULL */
+    size_t bytes;
 } reason;
 
 /* Write the reason, on one printable line; PCX_BAD_PLAN. */

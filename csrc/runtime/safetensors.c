@@ -15,7 +15,7 @@ typedef struct {
     const char *name;
 } stretch;
 
-static int by_begin(const void *a, const void *b)
+static int safetensors_by_begin(const void *a, const void *b)
 {
     const stretch *x = a, *y = b;
     if (x->begin != y->begin)
@@ -24,10 +24,10 @@ static int by_begin(const void *a, const void *b)
 }
 
 /* The tensors must follow each other without holes, up to the last byte. */
-static int contiguous(stretch *parts, size_t count, size_t bytes, const reason *why)
+static int safetensors_contiguous(stretch *parts, size_t count, size_t bytes, const reason *why)
 {
     size_t at = 0;
-    qsort(parts, count, sizeof *parts, by_begin);
+    qsort(parts, count, sizeof *parts, safetensors_by_begin);
     for (size_t i = 0; i < count; i++) {
         if (parts[i].begin != at)
             return refuse(why, "tensor %s begins at byte %zu, not at %zu", parts[i].name, parts[i].begin, at);
@@ -37,8 +37,8 @@ static int contiguous(stretch *parts, size_t count, size_t bytes, const reason *
 }
 
 /* One tensor's entry: {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}. */
-static int tensor_read(pcx_plan *plan, const unsigned char *data, size_t space, size_t at, pcx_tensor *t, stretch *part,
-                       const reason *why)
+static int safetensors_tensor_read(pcx_plan *plan, const unsigned char *data, size_t space, size_t at, pcx_tensor *t,
+                                   stretch *part, const reason *why)
 {
     static const char *const words[] = { "dtype", "shape", "data_offsets" };
     const json *j = &plan->header;
@@ -74,7 +74,7 @@ static int tensor_read(pcx_plan *plan, const unsigned char *data, size_t space, 
     return PCX_OK;
 }
 
-static int metadata_read(pcx_plan *plan, size_t at, plan_source *source, const reason *why)
+static int safetensors_metadata_read(pcx_plan *plan, size_t at, plan_source *source, const reason *why)
 {
     const json *j = &plan->header;
     if (!at || j->nodes[at].kind != JSON_OBJECT)
@@ -107,7 +107,7 @@ int safetensors_read(pcx_plan *plan, plan_source *source, const reason *why)
     if (j->nodes->kind != JSON_OBJECT)
         return refuse(why, "the header of a safetensors file must be an object");
     const size_t count = j->nodes->count, metadata = json_get(j, 0, "__metadata__");
-    code = metadata_read(plan, metadata, source, why);
+    code = safetensors_metadata_read(plan, metadata, source, why);
     if (code)
         return code;
     pcx_tensor *tensors = plan_keep(plan, max_size(count, 1), sizeof *tensors);
@@ -118,12 +118,12 @@ int safetensors_read(pcx_plan *plan, plan_source *source, const reason *why)
         if (key + 1 == metadata)
             continue;
         tensors[source->count].name = j->nodes[key].text;
-        code = tensor_read(plan, data, space, key + 1, tensors + source->count, parts + source->count, why);
+        code = safetensors_tensor_read(plan, data, space, key + 1, tensors + source->count, parts + source->count, why);
         source->count++;
     }
     source->tensors = tensors;
     if (!code)
-        code = contiguous(parts, source->count, space, why);
+        code = safetensors_contiguous(parts, source->count, space, why);
     free(parts);
     return code;
 }

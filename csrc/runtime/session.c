@@ -36,7 +36,7 @@ struct pcx_session {
 
 /* ---- contexts ---- */
 
-static void context_free(context *c)
+static void session_context_free(context *c)
 {
     for (size_t i = 0; c->frames && i < c->count; i++) {
         free(c->frames[i].tasks);
@@ -53,7 +53,7 @@ static void context_free(context *c)
  * Zeroed, so that no plan reads what others left in memory; in whole huge pages where the system has them, for with small
  * ones a network misses the TLB all the time.
  */
-static int arena_make(context *c, size_t bytes)
+static int session_arena_make(context *c, size_t bytes)
 {
     const size_t align = bytes < HUGE_PAGE / 4 ? 64 : HUGE_PAGE, whole = round_up(bytes, align);
     c->memory = calloc(1, whole + align);
@@ -67,7 +67,7 @@ static int arena_make(context *c, size_t bytes)
     return 1;
 }
 
-static context *context_new(const pcx_session *s)
+static context *session_context_new(const pcx_session *s)
 {
     context *c = calloc(1, sizeof *c);
     size_t scratch;
@@ -76,10 +76,10 @@ static context *context_new(const pcx_session *s)
     c->count = s->plan->program_count;
     c->frames = calloc(c->count, sizeof *c->frames);
     if (!PCX_MUL_OVERFLOW(s->plan->scratch, pcx_threads_count(s->pool), &scratch))
-        c->scratch = block_new(scratch);
-    if (c->frames && c->scratch && arena_make(c, s->plan->arena))
+        c->scratch = threads_block_new(scratch);
+    if (c->frames && c->scratch && session_arena_make(c, s->plan->arena))
         return c;
-    context_free(c);
+    session_context_free(c);
     return NULL;
 }
 
@@ -87,7 +87,7 @@ static context *context_new(const pcx_session *s)
  * A context for this thread.  After fork() those in use by the parent's threads are nobody's in the
  * child; whatever state they are in is as good as any, since a run sets all that it reads.
  */
-static context *context_take(pcx_session *s)
+static context *session_context_take(pcx_session *s)
 {
     const int process = (int)getpid();
     for (context *c = atomic_load(&s->contexts); c; c = c->next) {
@@ -95,7 +95,7 @@ static context *context_take(pcx_session *s)
         if (owner != process && atomic_compare_exchange_strong(&c->owner, &owner, process))
             return c;
     }
-    context *c = context_new(s);
+    context *c = session_context_new(s);
     if (!c)
         return NULL;
     atomic_init(&c->owner, process);
@@ -105,7 +105,7 @@ static context *context_take(pcx_session *s)
     return c;
 }
 
-static int frame_make(frame *f, const program *p, char *arena)
+static int session_frame_make(frame *f, const program *p, char *arena)
 {
     uint64_t *slots = malloc(max_size(p->slot_count, 1) * sizeof *slots);
     task *tasks = calloc(max_size(p->step_count, 1), sizeof *tasks);
@@ -152,12 +152,12 @@ void pcx_session_free(pcx_session *s)
     pcx_threads_free(s->pool);
     for (context *c = atomic_load(&s->contexts), *next; c; c = next) {
         next = c->next;
-        context_free(c);
+        session_context_free(c);
     }
     free(s);
 }
 
-static int aligned(const pcx_port *ports, size_t count, const void *const *data)
+static int session_aligned(const pcx_port *ports, size_t count, const void *const *data)
 {
     for (size_t i = 0; i < count; i++)
         if (ports[i].bytes && (!data[i] || (uintptr_t)data[i] % pcx_dtype_bytes(ports[i].dtype)))
@@ -166,7 +166,8 @@ static int aligned(const pcx_port *ports, size_t count, const void *const *data)
 }
 
 /* Addresses of the inputs' and outputs' part `part`. */
-static void point(const frame *f, const program *p, const void *const *inputs, void *const *outputs, size_t part)
+static void session_point(const frame *f, const program *p, const void *const *inputs, void *const *outputs,
+                          size_t part)
 {
     for (size_t i = 0; i < p->patch_count; i++) {
         const patch *at = p->patches + i;
@@ -179,7 +180,7 @@ static void point(const frame *f, const program *p, const void *const *inputs, v
 }
 
 /* A step ends as much later than it starts as it took for all parts together. */
-static void add_up(const frame *f, const program *p, size_t part, double *seconds)
+static void session_add_up(const frame *f, const program *p, size_t part, double *seconds)
 {
     for (size_t i = 0; i < 2 * p->step_count; i += 2) {
         if (!part)
@@ -188,12 +189,12 @@ static void add_up(const frame *f, const program *p, size_t part, double *second
     }
 }
 
-static int run(pcx_session *s, context *c, size_t index, const void *const *inputs, void *const *outputs,
-               double *seconds)
+static int session_run(pcx_session *s, context *c, size_t index, const void *const *inputs, void *const *outputs,
+                       double *seconds)
 {
     const program *p = s->plan->programs + index;
     frame *f = c->frames + index;
-    if (!f->tasks && !frame_make(f, p, c->arena))
+    if (!f->tasks && !session_frame_make(f, p, c->arena))
         return PCX_NO_MEMORY;
     if (seconds && !f->seconds && !(f->seconds = calloc(max_size(p->step_count, 1), 2 * sizeof *f->seconds)))
         return PCX_NO_MEMORY;
@@ -204,10 +205,10 @@ static int run(pcx_session *s, context *c, size_t index, const void *const *inpu
             memset(outputs[i], 0, p->ports[1][i].bytes);
     const task_list list = { f->tasks, p->step_count, c->scratch, s->plan->scratch, seconds ? f->seconds : NULL };
     for (size_t part = 0; part < p->times; part++) {
-        point(f, p, inputs, outputs, part);
+        session_point(f, p, inputs, outputs, part);
         threads_run(s->pool, &list);
         if (seconds)
-            add_up(f, p, part, seconds);
+            session_add_up(f, p, part, seconds);
     }
     return PCX_OK;
 }
@@ -217,14 +218,14 @@ int pcx_session_run(pcx_session *s, size_t program, const void *const *inputs, v
     if (program >= s->plan->program_count)
         return PCX_BAD_ARGUMENT;
     const struct program *p = s->plan->programs + program;
-    if (!aligned(p->ports[0], p->count[0], inputs) ||
-        !aligned(p->ports[1], p->count[1], (const void *const *)outputs))
+    if (!session_aligned(p->ports[0], p->count[0], inputs) ||
+        !session_aligned(p->ports[1], p->count[1], (const void *const *)outputs))
         return PCX_BAD_ARGUMENT;
     if (!threads_enter(s->pool))
         return PCX_NO_MEMORY;
-    context *c = context_take(s);
+    context *c = session_context_take(s);
     const pcx_float_mode mode = pcx_float_enter();
-    const int code = c ? run(s, c, program, inputs, outputs, seconds) : PCX_NO_MEMORY;
+    const int code = c ? session_run(s, c, program, inputs, outputs, seconds) : PCX_NO_MEMORY;
     pcx_float_leave(mode);
     if (c)
         atomic_store(&c->owner, 0);

@@ -65,7 +65,7 @@ struct pcx_threads {
     _Atomic(crew *) crew;
 };
 
-static double now(void)
+static double threads_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -75,7 +75,7 @@ static double now(void)
 /* ---- waiting ---- */
 
 /* Wait until `word` is no longer `old`; the new value. */
-static size_t wait_change(crew *c, atomic_size_t *word, size_t old)
+static size_t threads_wait_change(crew *c, atomic_size_t *word, size_t old)
 {
     size_t value = atomic_load_explicit(word, memory_order_acquire);
     if (value != old)
@@ -88,8 +88,8 @@ static size_t wait_change(crew *c, atomic_size_t *word, size_t old)
                 return value;
             PCX_PAUSE();
         }
-        until = until > 0 ? until : now() + SPIN_SECONDS;
-    } while (now() < until);
+        until = until > 0 ? until : threads_now() + SPIN_SECONDS;
+    } while (threads_now() < until);
     pthread_mutex_lock(&c->lock);
     atomic_fetch_add(&c->sleepers, 1); /* seq_cst, like the writer's store and its look at `sleepers` */
     while ((value = atomic_load(word)) == old)
@@ -100,7 +100,7 @@ static size_t wait_change(crew *c, atomic_size_t *word, size_t old)
 }
 
 /* To be called after a seq_cst write to a word that others may wait for. */
-static void announce(crew *c)
+static void threads_announce(crew *c)
 {
     if (!atomic_load(&c->sleepers))
         return;
@@ -111,42 +111,42 @@ static void announce(crew *c)
 
 /* ---- tasks ---- */
 
-static void note(const task_list *list, size_t at, double began, double ended, double start)
+static void threads_note(const task_list *list, size_t at, double began, double ended, double start)
 {
     list->seconds[2 * at] = began - start;
     list->seconds[2 * at + 1] = ended - start;
 }
 
 /* Run tasks from `at` on by this thread alone while they are small; the first that is not. */
-static size_t run_whole(const task_list *list, size_t at, char *scratch, double start, int alone)
+static size_t threads_run_whole(const task_list *list, size_t at, char *scratch, double start, int alone)
 {
     for (; at < list->count; at++) {
         const task *one = list->tasks + at;
         if (!alone && !one->whole && one->units > 1 && one->units < UNITS)
             break;
-        const double began = list->seconds ? now() : 0;
+        const double began = list->seconds ? threads_now() : 0;
         if (one->units)
             one->impl->run(one->args, 0, one->units, scratch);
         if (list->seconds)
-            note(list, at, began, now(), start);
+            threads_note(list, at, began, threads_now(), start);
     }
     return at;
 }
 
 /* Run the small tasks from `at` on and open the large one after them. */
-static size_t proceed(crew *c, size_t at, char *scratch)
+static size_t threads_proceed(crew *c, size_t at, char *scratch)
 {
     const task_list *list = c->list;
-    at = run_whole(list, at, scratch, c->start, 0);
+    at = threads_run_whole(list, at, scratch, c->start, 0);
     if (at < list->count && list->seconds)
-        c->began = now();
+        c->began = threads_now();
     atomic_store(&c->stage, at);
-    announce(c);
+    threads_announce(c);
     return at;
 }
 
 /* Claim and run units of the share of `owner` until none are left; how many this thread did. */
-static size_t claim(worker *owner, size_t threads, const task *one, uint64_t label, char *scratch)
+static size_t threads_claim(worker *owner, size_t threads, const task *one, uint64_t label, char *scratch)
 {
     const size_t first = one->units * owner->index / threads, end = one->units * (owner->index + 1) / threads;
     size_t mine = 0;
@@ -168,7 +168,7 @@ static size_t claim(worker *owner, size_t threads, const task *one, uint64_t lab
 }
 
 /* What every thread of a run does, until the last task is done. */
-static void take_part(crew *c, size_t index)
+static void threads_take_part(crew *c, size_t index)
 {
     const task_list *list = c->list;
     char *scratch = list->scratch + index * list->each;
@@ -177,24 +177,24 @@ static void take_part(crew *c, size_t index)
         task *one = list->tasks + at;
         size_t mine = 0;
         for (size_t i = 0; i <= c->workers; i++)
-            mine += claim(c->worker + (index + i) % (c->workers + 1), c->workers + 1, one, at + 1, scratch);
+            mine += threads_claim(c->worker + (index + i) % (c->workers + 1), c->workers + 1, one, at + 1, scratch);
         if (mine && atomic_fetch_add(&one->done, mine) + mine == one->units) {
             if (list->seconds)
-                note(list, at, c->began, now(), c->start);
-            at = proceed(c, at + 1, scratch);
+                threads_note(list, at, c->began, threads_now(), c->start);
+            at = threads_proceed(c, at + 1, scratch);
         } else {
-            at = wait_change(c, &c->stage, at);
+            at = threads_wait_change(c, &c->stage, at);
         }
     }
 }
 
-static void *work(void *arg)
+static void *threads_work(void *arg)
 {
     worker *w = arg;
     crew *c = w->crew;
     pcx_float_enter(); /* for good: the thread is ours */
     for (size_t round = 0;;) {
-        round = wait_change(c, &c->round, round);
+        round = threads_wait_change(c, &c->round, round);
         if (atomic_load(&c->over))
             return NULL;
         size_t gate = atomic_load(&c->gate);
@@ -202,17 +202,17 @@ static void *work(void *arg)
             ;
         if (!(gate & 1))
             continue;
-        take_part(c, w->index);
+        threads_take_part(c, w->index);
         if (atomic_fetch_sub(&c->gate, 2) == 2)
-            announce(c);
+            threads_announce(c);
     }
 }
 
 /* ---- crews ---- */
 
-static crew *crew_new(size_t threads)
+static crew *threads_crew_new(size_t threads)
 {
-    crew *c = block_new(sizeof *c + threads * sizeof(worker));
+    crew *c = threads_block_new(sizeof *c + threads * sizeof(worker));
     if (!c)
         return NULL;
     memset(c, 0, sizeof *c + threads * sizeof(worker));
@@ -225,7 +225,7 @@ static crew *crew_new(size_t threads)
 }
 
 /* Start the workers, with every signal blocked: signals are the embedder's.  Fewer will do. */
-static void crew_start(crew *c)
+static void threads_crew_start(crew *c)
 {
     sigset_t all, before;
     sigfillset(&all);
@@ -234,7 +234,7 @@ static void crew_start(crew *c)
         worker *w = c->worker + c->workers + 1;
         w->crew = c;
         w->index = c->workers + 1;
-        if (pthread_create(&w->id, NULL, work, w))
+        if (pthread_create(&w->id, NULL, threads_work, w))
             c->want = c->workers;
         else
             c->workers++;
@@ -242,12 +242,12 @@ static void crew_start(crew *c)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-static void crew_free(crew *c)
+static void threads_crew_free(crew *c)
 {
     if (c && c->process == getpid()) {
         atomic_store(&c->over, 1);
         atomic_fetch_add(&c->round, 1);
-        announce(c);
+        threads_announce(c);
         for (size_t i = 0; i < c->workers; i++)
             pthread_join(c->worker[i + 1].id, NULL);
         pthread_cond_destroy(&c->change);
@@ -258,18 +258,18 @@ static void crew_free(crew *c)
 }
 
 /* This process's crew, made if need be; NULL when out of memory. */
-static crew *crew_of(pcx_threads *pool)
+static crew *threads_crew_of(pcx_threads *pool)
 {
     crew *c = atomic_load(&pool->crew);
     const pid_t process = getpid();
     while (!c || c->process != process) {
-        crew *fresh = crew_new(pool->threads);
+        crew *fresh = threads_crew_new(pool->threads);
         if (!fresh)
             return NULL;
         fresh->older = c;
         if (atomic_compare_exchange_strong(&pool->crew, &c, fresh))
             return fresh;
-        crew_free(fresh); /* another thread of this process was first */
+        threads_crew_free(fresh); /* another thread of this process was first */
     }
     return c;
 }
@@ -278,10 +278,10 @@ static crew *crew_of(pcx_threads *pool)
 
 pcx_threads *pcx_threads_new(size_t threads)
 {
-    enum { MOST = 1024 };
+    enum { MAX = 1024 };
     pcx_threads *pool = calloc(1, sizeof *pool);
     if (pool)
-        pool->threads = max_size(1, min_size(threads, MOST));
+        pool->threads = max_size(1, min_size(threads, MAX));
     return pool;
 }
 
@@ -289,7 +289,7 @@ void pcx_threads_free(pcx_threads *pool)
 {
     for (crew *c = pool ? atomic_load(&pool->crew) : NULL; c;) {
         crew *older = c->older;
-        crew_free(c);
+        threads_crew_free(c);
         c = older;
     }
     free(pool);
@@ -301,11 +301,11 @@ size_t threads_enter(pcx_threads *pool)
 {
     if (pcx_threads_count(pool) == 1)
         return 1;
-    crew *c = crew_of(pool);
+    crew *c = threads_crew_of(pool);
     if (!c)
         return 0;
     pthread_mutex_lock(&c->turn);
-    crew_start(c);
+    threads_crew_start(c);
     return c->workers + 1;
 }
 
@@ -318,8 +318,8 @@ void threads_leave(pcx_threads *pool)
 void threads_run(pcx_threads *pool, const task_list *list)
 {
     crew *c = pcx_threads_count(pool) > 1 ? atomic_load(&pool->crew) : NULL;
-    const double start = list->seconds ? now() : 0;
-    const size_t first = run_whole(list, 0, list->scratch, start, !c || !c->workers);
+    const double start = list->seconds ? threads_now() : 0;
+    const size_t first = threads_run_whole(list, 0, list->scratch, start, !c || !c->workers);
     if (first == list->count)
         return;
     for (size_t i = 0; i < list->count; i++)
@@ -328,11 +328,11 @@ void threads_run(pcx_threads *pool, const task_list *list)
         atomic_store_explicit(&c->worker[i].claimed, 0, memory_order_relaxed);
     c->list = list;
     c->start = start;
-    proceed(c, first, list->scratch);
+    threads_proceed(c, first, list->scratch);
     atomic_store(&c->gate, 1);
     atomic_fetch_add(&c->round, 1);
-    announce(c);
-    take_part(c, 0);
+    threads_announce(c);
+    threads_take_part(c, 0);
     for (size_t gate = atomic_fetch_and(&c->gate, ~(size_t)1) & ~(size_t)1; gate;)
-        gate = wait_change(c, &c->gate, gate);
+        gate = threads_wait_change(c, &c->gate, gate);
 }

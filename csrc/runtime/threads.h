@@ -32,7 +32,7 @@ void threads_leave(pcx_threads *pool);
 void threads_run(pcx_threads *pool, const task_list *list);
 
 /* Memory aligned to 64 bytes, or NULL; release with free. */
-static inline void *block_new(size_t bytes)
+static inline void *threads_block_new(size_t bytes)
 {
     return bytes > SIZE_MAX - 64 ? NULL : aligned_alloc(64, round_up(max_size(bytes, 1), 64));
 }

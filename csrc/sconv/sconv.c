@@ -42,8 +42,8 @@ static void sconv_scalar(const void *args, size_t begin, size_t end, void *scrat
                 memcpy(sum, p->tail.bias + j, columns * sizeof *sum);
             if (p->c)
                 sconv_pixel(p, sconv_at(p, i), p->w + j / SGEMM_NR * p->ldw, sum);
-            sgemm_finish(&p->tail, sum, p->tail.residual ? p->tail.residual + i * p->tail.ldr + j : NULL, p->out + i * p->ldo + j,
-                         columns);
+            sgemm_finish(&p->tail, sum, p->tail.residual ? p->tail.residual + i * p->tail.ldr + j : NULL,
+                         p->out + i * p->ldo + j, columns);
         }
 }
 

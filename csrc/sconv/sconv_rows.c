@@ -1,6 +1,6 @@
 /*
- * sconv_rows.c - the driver: a micro-kernel of sgemm, fed from the image itself: a window that lies inside it is kh lines of kw * c
- * neighbours.  Only windows that reach beyond it are copied, with their zeros.
+ * sconv_rows.c - the driver: a micro-kernel of sgemm, fed from the image itself: a window inside it is kh lines of
+ * kw * c neighbours.  Only windows that reach beyond it are copied, with their zeros.
  */
 #include "sconv.h"
 
@@ -9,8 +9,8 @@ static sgemm_split sconv_rows_split(const pcx_sconv_args *p, const sgemm_micro *
 {
     enum { FLOATS = 1 << 18 };
     const size_t k = p->kh * p->kw * p->c;
-    const size_t most = FLOATS / max_size(k, 1) / micro->mr * micro->mr;
-    return sgemm_split_of(p->b * p->oh * p->ow, p->n, k, min_size(max_size(most, 4 * micro->mr), SGEMM_MB), micro->mr);
+    const size_t max = FLOATS / max_size(k, 1) / micro->mr * micro->mr;
+    return sgemm_split_of(p->b * p->oh * p->ow, p->n, k, min_size(max_size(max, 4 * micro->mr), SGEMM_MB), micro->mr);
 }
 
 size_t sconv_rows_units(const void *args, const sgemm_micro *micro)

@@ -38,7 +38,7 @@ static void sgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
 void sgemm_finish(const pcx_epilogue *tail, const float *sum, const float *residual, float *out, size_t columns)
 {
     for (size_t j = 0; j < columns; j++)
-        out[j] = pcx_act(residual ? sum[j] + residual[j] : sum[j], tail->act, tail->act_params);
+        out[j] = act_apply(residual ? sum[j] + residual[j] : sum[j], tail->act, tail->act_params);
 }
 
 #if PCX_X86

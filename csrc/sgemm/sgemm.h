@@ -32,14 +32,14 @@ typedef struct {
 } sgemm_rows;
 
 /*
- * The units of work: blocks of at most `most` (of SGEMM_MB) rows, a multiple of mr, times groups of panels.  It depends on the
- * sizes alone, not on the threads.  Where rows are few, groups are small: a single row splits, too.
+ * The units of work: blocks of at most `max_rows` rows (of SGEMM_MB), a multiple of mr, times groups of panels.  It
+ * depends on the sizes alone, not on the threads.  Where rows are few, groups are small: a single row splits, too.
  */
 typedef struct {
     size_t blocks, groups, rows, panels; /* rows of a block, panels of a group; the last ones may have less */
 } sgemm_split;
 
-PCX_HIDDEN sgemm_split sgemm_split_of(size_t m, size_t n, size_t k, size_t most, size_t mr);
+PCX_HIDDEN sgemm_split sgemm_split_of(size_t m, size_t n, size_t k, size_t max_rows, size_t mr);
 
 /* What an ISA has of its own. */
 typedef struct {

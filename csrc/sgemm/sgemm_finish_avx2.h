@@ -10,10 +10,10 @@
 
 PCX_TARGET("avx2,fma")
 
-enum { LANES = 8, MOST = 8 }; /* MOST vectors of columns in a tile */
+enum { LANES = 8, MAX = 8 }; /* MAX vectors of columns in a tile */
 
 /* total += sum, and sum = 0. */
-PCX_INLINE PCX_MAYBE_UNUSED void deposit(__m256 sum[][MOST], float *total, const int mr, const int nv)
+PCX_INLINE PCX_MAYBE_UNUSED void sgemm_finish_deposit(__m256 sum[][MAX], float *total, const int mr, const int nv)
 {
     PCX_UNROLL
     for (int i = 0; i < mr; i++) {
@@ -27,7 +27,7 @@ PCX_INLINE PCX_MAYBE_UNUSED void deposit(__m256 sum[][MOST], float *total, const
 }
 
 /* sum += total */
-PCX_INLINE PCX_MAYBE_UNUSED void withdraw(__m256 sum[][MOST], const float *total, const int mr, const int nv)
+PCX_INLINE PCX_MAYBE_UNUSED void sgemm_finish_withdraw(__m256 sum[][MAX], const float *total, const int mr, const int nv)
 {
     PCX_UNROLL
     for (int i = 0; i < mr; i++) {
@@ -40,14 +40,14 @@ PCX_INLINE PCX_MAYBE_UNUSED void withdraw(__m256 sum[][MOST], const float *total
 /* What follows the sums: nothing, two bounds, hardswish; all else goes through memory. */
 enum { PLAIN, BOUNDS, HARDSWISH, SLOW };
 
-PCX_INLINE int finish_kind(size_t act)
+PCX_INLINE int sgemm_finish_kind(size_t act)
 {
     return act <= PCX_ACT_CLIP ? act != PCX_ACT_NONE : act == PCX_ACT_HARDSWISH ? HARDSWISH : SLOW;
 }
 
 /* Finish mr x width sums that lie in memory: the last columns of a panel, or an activation that needs registers. */
-PCX_NOINLINE static void finish_slowly(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t column,
-                                       float *sum, size_t mr, size_t width)
+PCX_NOINLINE static void sgemm_finish_slowly(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t column,
+                                             float *sum, size_t mr, size_t width)
 {
     const pcx_epilogue *tail = to->tail;
     for (size_t i = 0; i < mr; i++, sum += width) {
@@ -59,13 +59,13 @@ PCX_NOINLINE static void finish_slowly(const sgemm_rows *r, size_t first, const 
         }
         for (size_t j = 0; residual && j < width; j++)
             sum[j] += residual[j];
-        pcx_act_row_avx2(out, sum, width, tail->act, tail->act_params);
+        act_avx2_row(out, sum, width, tail->act, tail->act_params);
     }
 }
 
-/* sum = act(sum + residual), for mr rows x nv vectors; residual: NULL, or the rows' `offset` bytes before theirs. */
-PCX_INLINE void finish(__m256 sum[][MOST], const float *const *residual, size_t offset, int how, const float *bounds,
-                       const int mr, const int nv)
+/* sum = act(sum + residual), for mr rows x nv vectors; residual: NULL, or of the rows, `offset` before the tile. */
+PCX_INLINE void sgemm_finish_tile(__m256 sum[][MAX], const float *const *residual, size_t offset, int how,
+                                  const float *bounds, const int mr, const int nv)
 {
     if (residual) {
         PCX_UNROLL
@@ -89,7 +89,7 @@ PCX_INLINE void finish(__m256 sum[][MOST], const float *const *residual, size_t 
         for (int i = 0; i < mr; i++) {
             PCX_UNROLL
             for (int v = 0; v < nv; v++)
-                sum[i][v] = pcx_act_avx2(sum[i][v], PCX_ACT_HARDSWISH, NULL);
+                sum[i][v] = act_avx2_apply(sum[i][v], PCX_ACT_HARDSWISH, NULL);
         }
     }
 }

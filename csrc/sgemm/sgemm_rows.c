@@ -1,17 +1,17 @@
 /* sgemm_rows.c - the driver: blocks of rows of a matrix through a micro-kernel. */
 #include "sgemm.h"
 
-sgemm_split sgemm_split_of(size_t m, size_t n, size_t k, size_t most, size_t mr)
+sgemm_split sgemm_split_of(size_t m, size_t n, size_t k, size_t max_rows, size_t mr)
 {
-    enum { UNITS = 32, LEAST = 1 << 17, TOGETHER = 4 }; /* wanted units; least products of one; panels of one */
+    enum { UNITS = 32, MIN = 1 << 17, TOGETHER = 4 }; /* wanted units; min. products of one; panels of one */
     sgemm_split s = { 0 };
     const size_t panels = ceil_div(n, SGEMM_NR);
     if (!m || !n || m > SIZE_MAX / 2) /* no array is as large as that */
         return s;
-    s.blocks = ceil_div(m, most);
+    s.blocks = ceil_div(m, max_rows);
     s.rows = round_up(ceil_div(m, s.blocks), mr);
     s.blocks = ceil_div(m, s.rows);
-    const size_t worth = s.rows * n / LEAST * k + s.rows * n % LEAST * k / LEAST;
+    const size_t worth = s.rows * n / MIN * k + s.rows * n % MIN * k / MIN;
     s.groups = max_size(1, min_size(ceil_div(UNITS, s.blocks), worth));
     s.panels = round_up(ceil_div(panels, s.groups), TOGETHER);
     s.groups = ceil_div(panels, s.panels);

@@ -26,7 +26,7 @@ PCX_INLINE void softmax_row(const float *x, size_t r, int log, float *out)
         const size_t n = min_size(r - i, SOFTMAX_LANES);
         float e[SOFTMAX_LANES];
         for (size_t j = 0; j < n; j++) {
-            e[j] = pcx_exp(x[i + j] - top);
+            e[j] = act_exp(x[i + j] - top);
             t[j] += e[j];
         }
         if (!log)
@@ -62,14 +62,14 @@ PCX_INLINE void softmax_columns(const float *x, size_t r, size_t stride, size_t 
             top[j] = x[i * stride + j] > top[j] ? x[i * stride + j] : top[j];
     for (size_t i = 0; i < r; i++)
         for (size_t j = 0; j < n; j++)
-            sum[j] += pcx_exp(x[i * stride + j] - top[j]);
+            sum[j] += act_exp(x[i * stride + j] - top[j]);
     for (size_t j = 0; j < n; j++)
         total[j] = log ? logf((float)sum[j]) : (float)sum[j];
     for (size_t i = 0; i < r; i++)
         PCX_IVDEP
         for (size_t j = 0; j < n; j++) {
             const float shifted = x[i * stride + j] - top[j];
-            out[i * stride + j] = log ? shifted - total[j] : pcx_exp(shifted) / total[j];
+            out[i * stride + j] = log ? shifted - total[j] : act_exp(shifted) / total[j];
         }
 }
 

@@ -24,12 +24,12 @@ static void spack_scalar(const void *args, size_t begin, size_t end, void *scrat
     }
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl spack_impls[] = {
     { "scalar", 0, spack_units, spack_scalar, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_spack = {
     "spack", 1,
     "n xn k xk x:f32[n:xn,k:xk] out:f32[ceil(n/16),k,16]",
-    impls,
+    spack_impls,
 };

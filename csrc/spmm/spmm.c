@@ -5,14 +5,14 @@
 
 spmm_split spmm_split_of(size_t m, size_t n, size_t nnz)
 {
-    enum { UNITS = 32, LEAST = 1 << 16 }; /* wanted units; least products of one */
+    enum { UNITS = 32, MIN = 1 << 16 }; /* wanted units; min. products of one */
     spmm_split s = { 0 };
     if (!m || !n)
         return s;
     s.vectors = ceil_div(m, SPMM_LANES);
     s.panels = ceil_div(s.vectors, SPMM_VECTORS);
     const size_t pixels = ceil_div(s.vectors, s.panels) * SPMM_LANES;
-    const size_t worth = max_size(1, nnz / LEAST * pixels + nnz % LEAST * pixels / LEAST);
+    const size_t worth = max_size(1, nnz / MIN * pixels + nnz % MIN * pixels / MIN);
     const size_t groups = min_size(ceil_div(UNITS, s.panels), worth);
     s.rows = round_up(ceil_div(n, groups), SPMM_LANES * 2);
     s.groups = ceil_div(n, s.rows);
@@ -36,11 +36,11 @@ static void spmm_scalar(const void *args, size_t begin, size_t end, void *scratc
             }
             if (p->tail.residual)
                 sum += p->tail.residual[i * p->tail.ldr + j * p->lds];
-            p->out[i * p->ldo + j * p->ldc] = pcx_act(sum, p->tail.act, p->tail.act_params);
+            p->out[i * p->ldo + j * p->ldc] = act_apply(sum, p->tail.act, p->tail.act_params);
         }
 }
 
-static const pcx_impl impls[] = {
+static const pcx_impl spmm_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, spmm_units_avx2, spmm_avx2, spmm_scratch_avx2, NULL, NULL },
 #endif
@@ -52,5 +52,5 @@ const pcx_kernel pcx_spmm = {
     "m lda k ldk a:f32[m:lda,k:ldk] slices n nnz rows:i32[slices,n+1]<nnz+1 index:u16[nnz]<k w:f32[nnz] lds bias?:f32[n] act "
     "act_params:f32[2] ldr residual?:f32[m:ldr,n:lds] ldo ldc out:f32[m:ldo,n:ldc] "
     "where act<9,m<2147483648,n<2147483648,k<=65536",
-    impls,
+    spmm_impls,
 };

@@ -1,7 +1,7 @@
 /*
  * spmm_avx2.c - a panel of up to 64 pixels is transposed into scratch, so that a nonzero is one broadcast times
- * neighbours; sums of 64 rows of w wait in scratch, too, and are transposed back when the epilogue takes them.  Images
- * in planes are read where they lie, and sums go to planes from registers.
+ * neighbours; sums of 64 rows of w wait in scratch, too, and are transposed back when the epilogue takes them.
+ * Channel-first (CHW) images are read where they lie, and sums go there from registers.
  */
 #include "spmm.h"
 
@@ -31,7 +31,7 @@ typedef struct {
 } spmm_ahead;
 
 /* Part `part` of `parts`. */
-PCX_INLINE void fetch(const spmm_ahead *to, size_t part, size_t parts)
+PCX_INLINE void spmm_avx2_fetch(const spmm_ahead *to, size_t part, size_t parts)
 {
     enum { LINE = 64 };
     for (size_t i = part; i < to->pixels; i += parts)
@@ -41,22 +41,22 @@ PCX_INLINE void fetch(const spmm_ahead *to, size_t part, size_t parts)
         _mm_prefetch(to->next + i, _MM_HINT_T1);
 }
 
-/* A panel of pixels, plane by plane: in scratch, or in place, `stride` bytes apart. */
+/* A panel of pixels, channel by channel: in scratch, or in place, `stride` bytes apart. */
 typedef struct {
     const char *at;
     size_t stride;
 } spmm_panel;
 
-/* Outputs in planes: of the panel's first pixel; the last vector lies `last` pixels after it. */
+/* Channel-first (CHW) outputs: of the panel's first pixel; the last vector lies `last` pixels after it. */
 typedef struct {
     float *out;
     const float *residual;
     size_t last;
     __m256 low, high;
-} spmm_planes;
+} spmm_chw;
 
-/* Row r of w to its plane. */
-PCX_INLINE void put(const pcx_spmm_args *p, const spmm_planes *to, size_t r, const __m256 *sum, const int nv)
+/* Row r of w to its channel. */
+PCX_INLINE void spmm_avx2_put(const pcx_spmm_args *p, const spmm_chw *to, size_t r, const __m256 *sum, const int nv)
 {
     float *out = to->out + r * p->ldc;
     const float *residual = to->residual ? to->residual + r * p->lds : NULL;
@@ -70,13 +70,13 @@ PCX_INLINE void put(const pcx_spmm_args *p, const spmm_planes *to, size_t r, con
 
 /*
  * sums[r - first][pixel] of the rows [first, last) of w, in one slice; the first slice begins at the bias.  Of the last
- * one they go to planes, if such are wanted.
+ * one they go to the outputs, if these are channel-first.
  */
-PCX_INLINE void multiply(const pcx_spmm_args *p, size_t slice, size_t first, size_t last, const char *panel,
-                         const size_t stride, float *sums, const spmm_ahead *ahead, const spmm_planes *planes,
-                         const int nv)
+PCX_INLINE void spmm_avx2_multiply(const pcx_spmm_args *p, size_t slice, size_t first, size_t last, const char *panel,
+                                   const size_t stride, float *sums, const spmm_ahead *ahead, const spmm_chw *chw,
+                                   const int nv)
 {
-    const spmm_planes *const to = slice + 1 == p->slices ? planes : NULL;
+    const spmm_chw *const to = slice + 1 == p->slices ? chw : NULL;
     const int32_t *rows = p->rows + slice * (p->n + 1);
     const uint16_t *index = p->index;
     const float *w = p->w, *bias = p->tail.bias;
@@ -87,10 +87,10 @@ PCX_INLINE void multiply(const pcx_spmm_args *p, size_t slice, size_t first, siz
             sum[v] = slice ? _mm256_loadu_ps(sums + v * SPMM_LANES) : bias ? _mm256_broadcast_ss(bias + r)
                                                                            : _mm256_setzero_ps();
         if (!slice)
-            fetch(ahead, r - first, last - first);
+            spmm_avx2_fetch(ahead, r - first, last - first);
         dot(w, index, (size_t)rows[r], (size_t)rows[r + 1], panel, stride, sum, nv);
         if (to) {
-            put(p, to, r, sum, nv);
+            spmm_avx2_put(p, to, r, sum, nv);
             continue;
         }
         PCX_UNROLL
@@ -100,9 +100,9 @@ PCX_INLINE void multiply(const pcx_spmm_args *p, size_t slice, size_t first, siz
 }
 
 /* One vector of pixels: four rows of w at a time, as a single sum would wait for each FMA. */
-PCX_NOINLINE static void multiply_1(const pcx_spmm_args *p, size_t slice, size_t first, size_t last,
-                                    const spmm_panel *from, float *sums, const spmm_ahead *ahead,
-                                    const spmm_planes *none)
+PCX_NOINLINE static void spmm_avx2_multiply_1(const pcx_spmm_args *p, size_t slice, size_t first, size_t last,
+                                              const spmm_panel *from, float *sums, const spmm_ahead *ahead,
+                                              const spmm_chw *none)
 {
     enum { ROWS = 4 };
     const int32_t *rows = p->rows + slice * (p->n + 1);
@@ -132,37 +132,44 @@ PCX_NOINLINE static void multiply_1(const pcx_spmm_args *p, size_t slice, size_t
             _mm256_storeu_ps(sums + i * SPMM_LANES, sum[i]);
         }
     }
-    multiply(p, slice, r, last, panel, sizeof(__m256), sums, ahead, none, 1);
+    spmm_avx2_multiply(p, slice, r, last, panel, sizeof(__m256), sums, ahead, none, 1);
 }
 
 #define MULTIPLY(nv) \
-    PCX_NOINLINE static void multiply_##nv(const pcx_spmm_args *p, size_t slice, size_t first, size_t last, \
+    PCX_NOINLINE static void spmm_avx2_multiply_##nv(const pcx_spmm_args *p, size_t slice, size_t first, size_t last, \
                                            const spmm_panel *from, float *sums, const spmm_ahead *ahead, \
-                                           const spmm_planes *planes) \
+                                           const spmm_chw *chw) \
     { \
         if (from->stride == nv * sizeof(__m256)) /* known to the compiler, it is a shift */ \
-            multiply(p, slice, first, last, from->at, nv * sizeof(__m256), sums, ahead, planes, nv); \
+            spmm_avx2_multiply(p, slice, first, last, from->at, nv * sizeof(__m256), sums, ahead, chw, nv); \
         else \
-            multiply(p, slice, first, last, from->at, from->stride, sums, ahead, planes, nv); \
+            spmm_avx2_multiply(p, slice, first, last, from->at, from->stride, sums, ahead, chw, nv); \
     }
 MULTIPLY(2) MULTIPLY(3) MULTIPLY(4) MULTIPLY(5) MULTIPLY(6) MULTIPLY(7) MULTIPLY(8)
 
 typedef void multiply_fn(const pcx_spmm_args *p, size_t slice, size_t first, size_t last, const spmm_panel *from,
-                         float *sums, const spmm_ahead *ahead, const spmm_planes *planes);
-static multiply_fn *const multiply_by[] = { NULL,       multiply_1, multiply_2, multiply_3, multiply_4,
-                                            multiply_5, multiply_6, multiply_7, multiply_8 };
+                         float *sums, const spmm_ahead *ahead, const spmm_chw *chw);
+static multiply_fn *const multiply_by[] = { NULL,
+                                            spmm_avx2_multiply_1,
+                                            spmm_avx2_multiply_2,
+                                            spmm_avx2_multiply_3,
+                                            spmm_avx2_multiply_4,
+                                            spmm_avx2_multiply_5,
+                                            spmm_avx2_multiply_6,
+                                            spmm_avx2_multiply_7,
+                                            spmm_avx2_multiply_8 };
 
 /* What follows the sums: nothing, two bounds, hardswish; all else goes through memory, and in FEW so do all strides. */
 enum { PLAIN, BOUNDS, HARDSWISH, SLOW, FEW };
 
 /* The epilogue of eight pixels from `pixel` on and eight columns from `column` on; sums[c], `width` apart, are c's. */
-PCX_INLINE void finish(const pcx_spmm_args *p, const float *sums, size_t width, size_t column, size_t pixel,
-                       const int how, __m256 low, __m256 high)
+PCX_INLINE void spmm_avx2_finish(const pcx_spmm_args *p, const float *sums, size_t width, size_t column, size_t pixel,
+                                 const int how, __m256 low, __m256 high)
 {
     const float *residual = p->tail.residual;
     float *out = p->out + pixel * p->ldo + column, part[SPMM_LANES * SPMM_LANES];
     __m256 t[SPMM_LANES];
-    transpose_8x8(sums, width, t);
+    spmm_transpose_8x8(sums, width, t);
     if (residual) {
         residual += pixel * p->tail.ldr + column;
         PCX_UNROLL
@@ -173,14 +180,14 @@ PCX_INLINE void finish(const pcx_spmm_args *p, const float *sums, size_t width, 
         PCX_UNROLL
         for (int i = 0; i < SPMM_LANES; i++)
             _mm256_storeu_ps(part + i * SPMM_LANES, t[i]);
-        pcx_act_row_avx2(part, part, SPMM_LANES * SPMM_LANES, p->tail.act, p->tail.act_params);
+        act_avx2_row(part, part, SPMM_LANES * SPMM_LANES, p->tail.act, p->tail.act_params);
     }
     PCX_UNROLL
     for (int i = 0; i < SPMM_LANES; i++, out += p->ldo) { /* max and min return their second argument if one is NaN */
         if (how == BOUNDS)
             t[i] = _mm256_min_ps(high, _mm256_max_ps(low, t[i]));
         else if (how == HARDSWISH)
-            t[i] = pcx_act_avx2(t[i], PCX_ACT_HARDSWISH, NULL);
+            t[i] = act_avx2_apply(t[i], PCX_ACT_HARDSWISH, NULL);
         else if (how == SLOW)
             t[i] = _mm256_loadu_ps(part + i * SPMM_LANES);
         _mm256_storeu_ps(out, t[i]);
@@ -188,8 +195,8 @@ PCX_INLINE void finish(const pcx_spmm_args *p, const float *sums, size_t width, 
 }
 
 /* The same for less than eight columns or pixels, and any strides. */
-PCX_NOINLINE static void finish_few(const pcx_spmm_args *p, const float *sums, size_t width, size_t column,
-                                    size_t columns, size_t pixel, size_t pixels)
+PCX_NOINLINE static void spmm_avx2_finish_few(const pcx_spmm_args *p, const float *sums, size_t width, size_t column,
+                                              size_t columns, size_t pixel, size_t pixels)
 {
     for (size_t i = 0; i < pixels; i++) {
         float part[SPMM_LANES] = { 0 };
@@ -197,7 +204,7 @@ PCX_NOINLINE static void finish_few(const pcx_spmm_args *p, const float *sums, s
             part[c] = sums[c * width + i];
             part[c] += p->tail.residual ? p->tail.residual[(pixel + i) * p->tail.ldr + (column + c) * p->lds] : 0;
         }
-        pcx_act_row_avx2(part, part, SPMM_LANES, p->tail.act, p->tail.act_params);
+        act_avx2_row(part, part, SPMM_LANES, p->tail.act, p->tail.act_params);
         for (size_t c = 0; c < columns; c++)
             p->out[(pixel + i) * p->ldo + (column + c) * p->ldc] = part[c];
     }
@@ -207,64 +214,64 @@ PCX_NOINLINE static void finish_few(const pcx_spmm_args *p, const float *sums, s
  * The epilogue of the rows [first, last) of w for a panel of pixels.  The last eight columns or pixels may overlap
  * those before: the same numbers come out.
  */
-PCX_INLINE void finish_block(const pcx_spmm_args *p, const float *sums, size_t width, size_t first, size_t last,
-                             size_t pixel, size_t pixels, const int how)
+PCX_INLINE void spmm_avx2_finish_block(const pcx_spmm_args *p, const float *sums, size_t width, size_t first,
+                                       size_t last, size_t pixel, size_t pixels, const int how)
 {
     const size_t columns = last - first;
     float bounds[2];
-    pcx_act_bounds(p->tail.act, p->tail.act_params, bounds, bounds + 1);
+    act_bounds(p->tail.act, p->tail.act_params, bounds, bounds + 1);
     const __m256 low = _mm256_set1_ps(bounds[0]), high = _mm256_set1_ps(bounds[1]);
     for (size_t at = 0; at < pixels; at += SPMM_LANES)
         for (size_t i = 0; i < columns; i += SPMM_LANES) {
-            const size_t c = back(i, columns, SPMM_LANES), to = pixel + back(at, pixels, SPMM_LANES);
+            const size_t c = spmm_back(i, columns, SPMM_LANES), to = pixel + spmm_back(at, pixels, SPMM_LANES);
             if (PCX_LIKELY(how != FEW && columns >= SPMM_LANES && pixels >= SPMM_LANES))
-                finish(p, sums + c * width + at, width, first + c, to, how, low, high);
+                spmm_avx2_finish(p, sums + c * width + at, width, first + c, to, how, low, high);
             else
-                finish_few(p, sums + c * width + at, width, first + c, min_size(SPMM_LANES, columns), to,
-                           min_size(SPMM_LANES, pixels));
+                spmm_avx2_finish_few(p, sums + c * width + at, width, first + c, min_size(SPMM_LANES, columns), to,
+                                     min_size(SPMM_LANES, pixels));
         }
 }
 
-/* Whether outputs lie in planes, and registers can go there. */
-static int to_planes(const pcx_spmm_args *p, size_t vectors)
+/* Whether outputs are channel-first, and registers can go there. */
+static int spmm_avx2_to_planes(const pcx_spmm_args *p, size_t vectors)
 {
-    return p->ldo == 1 && p->ldc != 1 && (!p->tail.residual || p->tail.ldr == 1) && p->tail.act <= PCX_ACT_CLIP && vectors > 1 &&
-           p->slices;
+    return p->ldo == 1 && p->ldc != 1 && (!p->tail.residual || p->tail.ldr == 1) && p->tail.act <= PCX_ACT_CLIP &&
+           vectors > 1 && p->slices;
 }
 
 /* The epilogue that the arguments ask for. */
-static void finish_all(const pcx_spmm_args *p, const float *sums, size_t width, size_t first, size_t last, size_t pixel,
-                       size_t pixels)
+static void spmm_avx2_finish_all(const pcx_spmm_args *p, const float *sums, size_t width, size_t first, size_t last,
+                                 size_t pixel, size_t pixels)
 {
     if (p->ldc != 1 || (p->tail.residual && p->lds != 1))
-        finish_block(p, sums, width, first, last, pixel, pixels, FEW);
+        spmm_avx2_finish_block(p, sums, width, first, last, pixel, pixels, FEW);
     else if (p->tail.act == PCX_ACT_NONE)
-        finish_block(p, sums, width, first, last, pixel, pixels, PLAIN);
+        spmm_avx2_finish_block(p, sums, width, first, last, pixel, pixels, PLAIN);
     else if (p->tail.act <= PCX_ACT_CLIP)
-        finish_block(p, sums, width, first, last, pixel, pixels, BOUNDS);
+        spmm_avx2_finish_block(p, sums, width, first, last, pixel, pixels, BOUNDS);
     else if (p->tail.act == PCX_ACT_HARDSWISH)
-        finish_block(p, sums, width, first, last, pixel, pixels, HARDSWISH);
+        spmm_avx2_finish_block(p, sums, width, first, last, pixel, pixels, HARDSWISH);
     else
-        finish_block(p, sums, width, first, last, pixel, pixels, SLOW);
+        spmm_avx2_finish_block(p, sums, width, first, last, pixel, pixels, SLOW);
 }
 
 /* The rows [first, last) of w, at most SPMM_BLOCK, times the panel. */
-static void block(const pcx_spmm_args *p, size_t first, size_t last, const spmm_panel *panel, float *sums,
-                  size_t vectors, size_t pixel)
+static void spmm_avx2_block(const pcx_spmm_args *p, size_t first, size_t last, const spmm_panel *panel, float *sums,
+                            size_t vectors, size_t pixel)
 {
     enum { FAR = 1 << 18 }; /* floats that do not stay in an L2 cache */
     const size_t width = vectors * SPMM_LANES, pixels = min_size(width, p->m - pixel);
     const size_t after = min_size(width, p->m - pixel - pixels); /* pixels of the next panel */
     const size_t share = after * p->lda * sizeof *p->a / p->n; /* bytes for each row of w */
     spmm_ahead ahead = { 0 };
-    spmm_planes planes = { p->out + pixel, p->tail.residual ? p->tail.residual + pixel : NULL, pixels - SPMM_LANES,
+    spmm_chw chw = { p->out + pixel, p->tail.residual ? p->tail.residual + pixel : NULL, pixels - SPMM_LANES,
                            _mm256_setzero_ps(), _mm256_setzero_ps() };
-    const int direct = to_planes(p, vectors);
+    const int direct = spmm_avx2_to_planes(p, vectors);
     if (direct) {
         float low, high;
-        pcx_act_bounds(p->tail.act, p->tail.act_params, &low, &high);
-        planes.low = _mm256_set1_ps(low);
-        planes.high = _mm256_set1_ps(high);
+        act_bounds(p->tail.act, p->tail.act_params, &low, &high);
+        chw.low = _mm256_set1_ps(low);
+        chw.high = _mm256_set1_ps(high);
     } else if (p->m * (p->n + p->k) > FAR && p->ldk == 1 && p->ldc == 1) {
         const char *next = (const char *)(p->a + (pixel + pixels) * p->lda);
         ahead = (spmm_ahead){ p->out + pixel * p->ldo + first, p->ldo, pixels, last - first, next + first * share,
@@ -274,28 +281,29 @@ static void block(const pcx_spmm_args *p, size_t first, size_t last, const spmm_
         for (size_t i = 0; i < (last - first) * width; i++)
             sums[i] = p->tail.bias ? p->tail.bias[first + i / width] : 0;
     for (size_t slice = 0; slice < p->slices; slice++)
-        multiply_by[vectors](p, slice, first, last, panel, sums, &ahead, direct ? &planes : NULL);
+        multiply_by[vectors](p, slice, first, last, panel, sums, &ahead, direct ? &chw : NULL);
     if (!direct)
-        finish_all(p, sums, width, first, last, pixel, pixels);
+        spmm_avx2_finish_all(p, sums, width, first, last, pixel, pixels);
 }
 
-/* The panel of `vectors` vectors from `pixel` on: in place if it is whole, and in planes; else in `scratch`. */
-static spmm_panel panel_of(const pcx_spmm_args *p, size_t pixel, size_t vectors, float *scratch)
+/* The panel of `vectors` vectors from `pixel` on: in place if it is whole and channel-first; else in `scratch`. */
+static spmm_panel spmm_avx2_panel_of(const pcx_spmm_args *p, size_t pixel, size_t vectors, float *scratch)
 {
     const size_t width = vectors * SPMM_LANES, pixels = min_size(width, p->m - pixel);
     const float *a = p->a + pixel * p->lda;
     if (p->lda == 1 && p->ldk != 1 && pixels == width && vectors > 1)
         return (spmm_panel){ (const char *)a, p->ldk * sizeof *a };
     if (p->ldk == 1) {
-        transpose_in(a, p->lda, pixels, scratch, width, p->k);
+        spmm_transpose_in(a, p->lda, pixels, scratch, width, p->k);
     } else if (p->lda == 1 && pixels >= SPMM_LANES) {
         for (size_t q = 0; q < p->k; q++)
             for (size_t i = 0; i < width; i += SPMM_LANES)
-                _mm256_store_ps(scratch + q * width + i, _mm256_loadu_ps(a + q * p->ldk + back(i, pixels, SPMM_LANES)));
+                _mm256_store_ps(scratch + q * width + i,
+                                _mm256_loadu_ps(a + q * p->ldk + spmm_back(i, pixels, SPMM_LANES)));
     } else {
         for (size_t q = 0; q < p->k; q++)
             for (size_t i = 0; i < width; i++) {
-                const size_t at = back(i / SPMM_LANES * SPMM_LANES, pixels, SPMM_LANES) + i % SPMM_LANES;
+                const size_t at = spmm_back(i / SPMM_LANES * SPMM_LANES, pixels, SPMM_LANES) + i % SPMM_LANES;
                 scratch[q * width + i] = a[min_size(at, pixels - 1) * p->lda + q * p->ldk];
             }
     }
@@ -324,11 +332,11 @@ void spmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
         const size_t which = unit / s.groups, at = spmm_vector(&s, which), pixel = at * SPMM_LANES;
         const size_t vectors = spmm_vector(&s, which + 1) - at, width = vectors * SPMM_LANES;
         float *sums = scratch;
-        const spmm_panel panel = panel_of(p, pixel, vectors, sums + SPMM_BLOCK * width);
+        const spmm_panel panel = spmm_avx2_panel_of(p, pixel, vectors, sums + SPMM_BLOCK * width);
         stop = min_size(end, (which + 1) * s.groups);
         const size_t first = unit % s.groups * s.rows, last = min_size(first + (stop - unit) * s.rows, p->n);
         for (size_t row = first; row < last; row += SPMM_BLOCK)
-            block(p, row, min_size(row + SPMM_BLOCK, last), &panel, sums, vectors, pixel);
+            spmm_avx2_block(p, row, min_size(row + SPMM_BLOCK, last), &panel, sums, vectors, pixel);
     }
 }
 

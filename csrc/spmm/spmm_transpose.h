@@ -10,32 +10,34 @@
 PCX_TARGET("avx2,fma")
 
 /* The lower and upper halves of a vector; the upper one straight from memory takes no place among the shuffles. */
-PCX_INLINE __m256 load_halves(const float *low, const float *high)
+PCX_INLINE __m256 spmm_load_halves(const float *low, const float *high)
 {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
 }
 
 /* As integers: some CPUs have two units for that, and one for floats. */
-PCX_INLINE __m256i unpack_low(__m256 a, __m256 b)
+PCX_INLINE __m256i spmm_unpack_low(__m256 a, __m256 b)
 {
     return _mm256_unpacklo_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b));
 }
 
-PCX_INLINE __m256i unpack_high(__m256 a, __m256 b)
+PCX_INLINE __m256i spmm_unpack_high(__m256 a, __m256 b)
 {
     return _mm256_unpackhi_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b));
 }
 
 /* out[i] = element i of eight rows, which begin `step` floats apart. */
-PCX_INLINE void transpose_8x8(const float *in, size_t step, __m256 out[8])
+PCX_INLINE void spmm_transpose_8x8(const float *in, size_t step, __m256 out[8])
 {
     const float *upper = in + 4 * step;
     PCX_UNROLL
     for (int half = 0; half < 8; half += 4) {
-        const __m256 r0 = load_halves(in + half, upper + half), r1 = load_halves(in + step + half, upper + step + half),
-                     r2 = load_halves(in + 2 * step + half, upper + 2 * step + half),
-                     r3 = load_halves(in + 3 * step + half, upper + 3 * step + half);
-        const __m256i a = unpack_low(r0, r1), b = unpack_high(r0, r1), c = unpack_low(r2, r3), d = unpack_high(r2, r3);
+        const __m256 r0 = spmm_load_halves(in + half, upper + half),
+                     r1 = spmm_load_halves(in + step + half, upper + step + half),
+                     r2 = spmm_load_halves(in + 2 * step + half, upper + 2 * step + half),
+                     r3 = spmm_load_halves(in + 3 * step + half, upper + 3 * step + half);
+        const __m256i a = spmm_unpack_low(r0, r1), b = spmm_unpack_high(r0, r1), c = spmm_unpack_low(r2, r3),
+                      d = spmm_unpack_high(r2, r3);
         out[half] = _mm256_castsi256_ps(_mm256_unpacklo_epi64(a, c));
         out[half + 1] = _mm256_castsi256_ps(_mm256_unpackhi_epi64(a, c));
         out[half + 2] = _mm256_castsi256_ps(_mm256_unpacklo_epi64(b, d));
@@ -44,14 +46,18 @@ PCX_INLINE void transpose_8x8(const float *in, size_t step, __m256 out[8])
 }
 
 /* Where the vector at p takes its `lanes` of `count` numbers: the last one moves back, as far as it can. */
-PCX_INLINE size_t back(size_t p, size_t count, size_t lanes) { return min_size(p, max_size(count, lanes) - lanes); }
+PCX_INLINE size_t spmm_back(size_t p, size_t count, size_t lanes)
+{
+    return min_size(p, max_size(count, lanes) - lanes);
+}
 
 /*
- * out[q][p] = in[back(p)][q], q < count, for `rows` rows, in_step apart, of `count` floats; rows of out, out_step
+ * out[q][p] = in[spmm_back(p)][q], q < count, for `rows` rows, in_step apart, of `count` floats; rows of out, out_step
  * apart, are whole vectors.  Of less than eight rows, the last is taken again.  A few columns at a time, so that
  * lines, which are written by halves, stay near.
  */
-PCX_INLINE void transpose_in(const float *in, size_t in_step, size_t rows, float *out, size_t out_step, size_t count)
+PCX_INLINE void spmm_transpose_in(const float *in, size_t in_step, size_t rows, float *out, size_t out_step,
+                                  size_t count)
 {
     enum { TOGETHER = 16 };
     for (size_t q = 0; rows < 8 && q < count; q++)
@@ -60,11 +66,11 @@ PCX_INLINE void transpose_in(const float *in, size_t in_step, size_t rows, float
     for (size_t q = 0; rows >= 8 && q < count; q += TOGETHER)
         for (size_t p = 0; p < rows; p += 8) {
             const size_t stop = min_size(q + TOGETHER, count);
-            const float *from = in + back(p, rows, 8) * in_step;
+            const float *from = in + spmm_back(p, rows, 8) * in_step;
             size_t at = q;
             for (; at + 8 <= stop; at += 8) {
                 __m256 t[8];
-                transpose_8x8(from + at, in_step, t);
+                spmm_transpose_8x8(from + at, in_step, t);
                 PCX_UNROLL
                 for (int i = 0; i < 8; i++)
                     _mm256_store_ps(out + (at + (size_t)i) * out_step + p, t[i]);

@@ -15,11 +15,11 @@ PCX_INLINE walk unary_walk(const void *args)
     return w;
 }
 
-/* pcx_exp over the whole range of floats: the power of two is applied in two halves. */
+/* act_exp over the whole range of floats: the power of two is applied in two halves. */
 PCX_INLINE float unary_exp(float x)
 {
-    x = pcx_either(x < -104.0f, -104.0f, x);
-    x = pcx_either(x > 89.0f, 89.0f, x);
+    x = act_either(x < -104.0f, -104.0f, x);
+    x = act_either(x > 89.0f, 89.0f, x);
     const float magic = 12582912.0f, shifted = x * 1.44269504f + magic, n = shifted - magic;
     float r = x - n * 0.693359375f;
     r -= n * -2.12194440e-4f;
@@ -44,14 +44,14 @@ PCX_INLINE float unary_exp(float x)
 /* x tanh(log(1 + e^x)) = x n / (n + 2), n = e^x (e^x + 2); past 20 it is x. */
 PCX_INLINE float unary_mish(float x)
 {
-    const float e = pcx_exp(pcx_either(x > 20.0f, 20.0f, x)), n = e * (e + 2.0f);
+    const float e = act_exp(act_either(x > 20.0f, 20.0f, x)), n = e * (e + 2.0f);
     return x * (n / (n + 2.0f));
 }
 
 /* (1 + tanh(u)) / 2 = sigmoid(2u), which does not cancel. */
 PCX_INLINE float unary_gelu_tanh(float x)
 {
-    return x * pcx_sigmoid(1.59576912f * (x + 0.044715f * x * x * x));
+    return x * act_sigmoid(1.59576912f * (x + 0.044715f * x * x * x));
 }
 
 #define UNARY_CASE(code, value)            \
@@ -86,8 +86,8 @@ PCX_INLINE void unary_row(size_t op, size_t n, const float *x, float *y, float p
         UNARY_CASE(PCX_UNARY_MISH, unary_mish(v));
         UNARY_CASE(PCX_UNARY_THRESHOLDED_RELU, v > p ? v : 0);
         UNARY_CASE(PCX_UNARY_CELU, v < 0 ? p * expm1f(v / p) : v);
-        UNARY_CASE(PCX_UNARY_SIGN, pcx_either(v > 0, 1.0f, pcx_either(v < 0, -1.0f, v)));
-        UNARY_CASE(PCX_UNARY_SWISH, v * pcx_sigmoid(p * v));
+        UNARY_CASE(PCX_UNARY_SIGN, act_either(v > 0, 1.0f, act_either(v < 0, -1.0f, v)));
+        UNARY_CASE(PCX_UNARY_SWISH, v * act_sigmoid(p * v));
         UNARY_CASE(PCX_UNARY_SIN, sinf(v));
     default:
         for (size_t j = 0; j < n; j++)
@@ -102,7 +102,7 @@ PCX_INLINE void unary_run(const void *args, size_t begin, size_t end)
     walk_at at = walk_range(begin, end);
     while (walk_next(&at, &w))
         if (p->op < PCX_ACT_COUNT)
-            pcx_act_loop(p->x + at.offset[0], p->out + at.offset[1], at.n, p->op, p->params);
+            act_loop_run(p->x + at.offset[0], p->out + at.offset[1], at.n, p->op, p->params);
         else
             unary_row(p->op, at.n, p->x + at.offset[0], p->out + at.offset[1], p->params[0], p->params[1]);
 }

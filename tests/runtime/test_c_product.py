@@ -63,6 +63,15 @@ def test_the_includes_of_c_point_down_and_in_no_circle():
     TopologicalSorter(includes).prepare()
 
 
+def test_static_functions_of_c_begin_with_the_stem_of_their_file_or_their_family():
+    begins = re.compile(r"^(?:static|PCX_INLINE|PCX_NOINLINE static)\b[^;={}#]*?\b([a-z]\w*)\(", re.M)
+    for path in (ROOT / "csrc").rglob("*.[ch]"):
+        stems = [path.stem] if path.suffix == ".c" or path.parent.name in ("common", "runtime") else [path.parent.name]
+        names = [n for n in begins.findall(path.read_text()) if n != "__attribute__"]
+        if path.name != "pcx.h":  # the arithmetic that everything uses
+            assert [n for n in names if not n.startswith((*stems, "pcx_"))] == [], path
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """(build folder, install prefix)"""
