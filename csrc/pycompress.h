@@ -192,6 +192,12 @@ void pcx_session_free(pcx_session *session);
  * The first run, and the first of more at once than before, allocates memory; others do not.  After fork() the child
  * may go on running the session.  The same inputs give the same bytes for any number of threads.
  *
+ * Float arithmetic flushes subnormal numbers to zero, on x86 and Arm: a number nearer to 0 than 2^-126 counts as 0, as an
+ * input of an operation and as its result (copies keep it).  Of integers with a float scale no byte depends on that.  On
+ * the calling thread the mode is set for the run; when it returns, the thread's mode, rounding and flags are as before.
+ *
+ * Whatever a plan does, a run sees no data of another: what steps read or leave without writing it is zero.
+ *
  * PCX_OK, PCX_NO_MEMORY, or PCX_BAD_ARGUMENT: no such program, or a pointer NULL or not aligned.
  */
 int pcx_session_run(pcx_session *session, size_t program, const void *const *inputs, void *const *outputs,
@@ -257,7 +263,8 @@ size_t pcx_threads_count(const pcx_threads *pool);
 /*
  * One call of `impl`, one of `kernel`'s, on `pool` (NULL: on this thread alone).  `args` is the kernel's struct, whose
  * values the caller has checked against the contract: nothing is checked here.  A NULL `prepared` slot is filled for
- * the call and NULL again after it, so that calls at the same time need structs of their own.  PCX_OK or PCX_NO_MEMORY.
+ * the call and NULL again after it, so that calls at the same time need structs of their own.  Subnormal numbers count as
+ * zero, as in pcx_session_run; whoever calls impl->run itself runs it in the thread's own mode.  PCX_OK or PCX_NO_MEMORY.
  */
 int pcx_call(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args);
 

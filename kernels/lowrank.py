@@ -26,25 +26,26 @@ def lowrank(
     residual: "f32[m:ldr,n]?",
     out: "f32[m:ldo,n]",
 ):
+    """Sums in float64 here, the numbers between the products in float32; the error of each product is that of sgemm."""
     r = v.shape[1]
     mid = np.empty(r, np.float32)
     for i in range(out.shape[0]):
         for j in range(r):
-            total = np.float32(0)
+            total = 0.0
             for q in range(a.shape[1]):
-                total += a[i, q] * u[j // 16, q, j % 16]
+                total += np.float64(a[i, q]) * u[j // 16, q, j % 16]
             if mid_bias is not None:
                 total += mid_bias[j]
-            mid[j] = activate(total, mid_act, mid_params)
+            mid[j] = activate(np.float32(total), mid_act, mid_params)
         for j in range(out.shape[1]):
-            total = np.float32(0)
+            total = 0.0
             for q in range(r):
-                total += mid[q] * v[j // 16, q, j % 16]
+                total += np.float64(mid[q]) * v[j // 16, q, j % 16]
             if bias is not None:
                 total += bias[j]
             if residual is not None:
                 total += residual[i, j]
-            out[i, j] = activate(total, act, act_params)
+            out[i, j] = activate(np.float32(total), act, act_params)
 
 
 def example(rng, m, n, k, r=None):

@@ -8,7 +8,10 @@ from ._traits import Traits
 MODES = ("max", "average", "average_padded")
 
 
-@reference(where="mode<3,kh<1048576,kw<1048576,dh<1048576,dw<1048576", traits=Traits(layout="nhwc"))
+@reference(
+    where="mode<3,kh<1048576,kw<1048576,sh>=1,sw>=1,dh>=1,dw>=1,dh<1048576,dw<1048576,ldx>=c*min(b,min(ih,min(iw,1)))",
+    traits=Traits(layout="nhwc"),
+)
 def pool(
     x: "f32[b,ih,iw:ldx,c]",
     mode: "size",
@@ -26,7 +29,7 @@ def pool(
 ):
     """Mode 1 divides by the cells inside the image, mode 2 by those inside image and pads.
 
-    A window without cells gives -inf or 0.  With ceil_mode a window may reach past the pads;
+    A NaN in a window is its greatest cell.  A window without cells gives -inf or 0.  With ceil_mode a window may reach past the pads;
     what lies there never counts.
     """
     for b in range(out.shape[0]):
@@ -38,7 +41,7 @@ def pool(
                         for kx in range(kw):
                             y, x_ = oy * sh + ky * dh - pt, ox * sw + kx * dw - pl
                             if 0 <= y < x.shape[1] and 0 <= x_ < x.shape[2]:
-                                best = max(best, x[b, y, x_, c])
+                                best = greater(x[b, y, x_, c], best)
                                 total += x[b, y, x_, c]
                                 inside += 1
                     if mode == 0:
@@ -48,6 +51,12 @@ def pool(
                             inside = padded(oy * sh, kh, dh, pt + x.shape[1] + pb)
                             inside *= padded(ox * sw, kw, dw, pl + x.shape[2] + pr)
                         out[b, oy, ox, c] = total / inside if inside else 0.0
+
+
+@helper
+def greater(x, than):
+    """The greater one; NaN is the greatest of all."""
+    return x if x > than or x != x else than
 
 
 @helper

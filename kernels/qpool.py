@@ -8,7 +8,10 @@ from ._traits import Traits
 from .pool import output_size, padded
 
 
-@reference(where="mode<3,kh<1048576,kw<1048576,dh<1048576,dw<1048576", traits=Traits(layout="nhwc"))
+@reference(
+    where="mode<3,kh<1048576,kw<1048576,sh>=1,sw>=1,dh>=1,dw>=1,dh<1048576,dw<1048576,ldx>=c*min(b,min(ih,min(iw,1)))",
+    traits=Traits(layout="nhwc"),
+)
 def qpool(
     x: "u8[b,ih,iw:ldx,c]",
     mode: "size",

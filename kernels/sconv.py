@@ -35,25 +35,28 @@ def sconv(
     residual: "f32[b*oh*ow:ldr,n]?",
     out: "f32[b,oh,ow:ldo,n]",
 ):
-    """What lies beyond the image is zero; pt rows above it and pl columns left of it are within reach."""
+    """What lies beyond the image is zero; pt rows above it and pl columns left of it are within reach.
+
+    Sums are float64 here; kernels sum as sgemm does, with its error for k = kh kw c.
+    """
     count, ih, iw, c = x.shape
     _, oh, ow, n = out.shape
     for i in range(count):
         for oy in range(oh):
             for ox in range(ow):
                 for j in range(n):
-                    total = np.float32(0)
+                    total = 0.0
                     for ky in range(kh):
                         for kx in range(kw):
                             iy, ix = oy * sh + ky * dh - pt, ox * sw + kx * dw - pl
                             if 0 <= iy < ih and 0 <= ix < iw:
                                 for q in range(c):
-                                    total += x[i, iy, ix, q] * w[j // 16, (ky * kw + kx) * c + q, j % 16]
+                                    total += np.float64(x[i, iy, ix, q]) * w[j // 16, (ky * kw + kx) * c + q, j % 16]
                     if bias is not None:
                         total += bias[j]
                     if residual is not None:
                         total += residual[(i * oh + oy) * ow + ox, j]
-                    out[i, oy, ox, j] = activate(total, act, act_params)
+                    out[i, oy, ox, j] = activate(np.float32(total), act, act_params)
 
 
 def pack(w):

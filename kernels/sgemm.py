@@ -23,16 +23,20 @@ def sgemm(
     residual: "f32[m:ldr,n]?",
     out: "f32[m:ldo,n]",
 ):
+    """In float64 here; kernels sum in float32, in parts of at most 4096 products each.
+
+    Their error is at most (min(k, 4096) + k / 4096 + 4) 2^-24 times the sum of |a w|, and in practice near its root.
+    """
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
-            total = np.float32(0)
+            total = 0.0
             for q in range(a.shape[1]):
-                total += a[i, q] * w[j // 16, q, j % 16]
+                total += np.float64(a[i, q]) * w[j // 16, q, j % 16]
             if bias is not None:
                 total += bias[j]
             if residual is not None:
                 total += residual[i, j]
-            out[i, j] = activate(total, act, act_params)
+            out[i, j] = activate(np.float32(total), act, act_params)
 
 
 def pack(w, dtype=np.float32):

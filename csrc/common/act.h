@@ -22,13 +22,14 @@ PCX_INLINE float act_either(int c, float a, float b)
 }
 
 /*
- * exp by 2^n * exp(r), |r| <= ln2 / 2, degree 7 polynomial; relative error < 2^-22, branch-free so
- * that compilers vectorise loops over it.  Arguments are clamped to [-87.3, 88.3].
+ * exp by 2^n * exp(r), |r| <= ln2 / 2, degree 7 polynomial; relative error < 2^-22 in [-87.3, 88.3], branch-free so
+ * that compilers vectorise loops over it.  Beyond, arguments are clamped to where the power of two becomes 0 or infinity:
+ * exp is 0 from -87.7 down, and infinity from 88.4 up.
  */
 PCX_INLINE float act_exp(float x)
 {
-    x = act_either(x < -87.3f, -87.3f, x);
-    x = act_either(x > 88.3f, 88.3f, x);
+    x = act_either(x < -88.0f, -88.0f, x);
+    x = act_either(x > 88.8f, 88.8f, x);
     const float magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to the nearest integer */
     const float shifted = x * 1.44269504f + magic;
     const float n = shifted - magic;
@@ -49,8 +50,8 @@ PCX_INLINE float act_exp(float x)
     return y * scale;
 }
 
-/* Never below 2^-126: on subnormal numbers CPUs are a hundred times slower. */
-PCX_INLINE float act_sigmoid(float x) { return 1.0f / (1.0f + act_exp(act_either(x < -87.3f, 87.3f, -x))); }
+/* 0 from -88.4 down, so that x * sigmoid(x) goes to -0; at minus infinity that product is NaN, as in onnxruntime. */
+PCX_INLINE float act_sigmoid(float x) { return 1.0f / (1.0f + act_exp(-x)); }
 
 /* tanh: odd; small arguments by their series, since 2 sigmoid(2x) - 1 cancels there. */
 PCX_INLINE float act_tanh(float x)

@@ -9,7 +9,7 @@
 
 PCX_TARGET("avx2,fma")
 
-/* As act_exp; the caller keeps x within [-87.3, 88.3], the comparisons here turn NaN into a bound. */
+/* As act_exp; the caller keeps x within [-88, 88.8], the comparisons here turn NaN into a bound. */
 PCX_INLINE __m256 act_avx2_exp(__m256 x)
 {
     static const float c[] = { 1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f,
@@ -28,9 +28,9 @@ PCX_INLINE __m256 act_avx2_exp(__m256 x)
 
 PCX_INLINE __m256 act_avx2_sigmoid(__m256 x)
 {
-    const __m256 one = _mm256_set1_ps(1), far = _mm256_set1_ps(87.3f);
+    const __m256 one = _mm256_set1_ps(1), far = _mm256_set1_ps(88.8f);
     __m256 minus = _mm256_sub_ps(_mm256_setzero_ps(), x); /* min and max return their second argument if one is NaN */
-    minus = _mm256_max_ps(_mm256_set1_ps(-87.3f), _mm256_min_ps(far, minus));
+    minus = _mm256_max_ps(_mm256_set1_ps(-88.0f), _mm256_min_ps(far, minus));
     return _mm256_div_ps(one, _mm256_add_ps(one, act_avx2_exp(minus)));
 }
 

@@ -100,6 +100,35 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #else
 #  define PCX_PAUSE() ((void)0)
 #endif
+
+/*
+ * How float arithmetic runs here: subnormal numbers count as zero, as inputs and as results (they cost a hundred times as
+ * much on many CPUs), rounding is to nearest, and nothing traps.  pcx_float_enter returns the thread's own mode, which
+ * pcx_float_leave restores, its flags included.  Where neither register is known, nothing happens.
+ */
+typedef uint64_t pcx_float_mode;
+#if PCX_X86
+static inline pcx_float_mode pcx_float_enter(void)
+{
+    const unsigned before = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(0x9fc0); /* flush to zero, denormals are zero, all exceptions masked */
+    return before;
+}
+static inline void pcx_float_leave(pcx_float_mode before) { __builtin_ia32_ldmxcsr((unsigned)before); }
+#elif PCX_ARM64
+static inline void pcx_float_leave(pcx_float_mode before) { __asm__ volatile("msr fpcr, %0" : : "r"(before) : "memory"); }
+static inline pcx_float_mode pcx_float_enter(void)
+{
+    pcx_float_mode before;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before) : : "memory");
+    pcx_float_leave((pcx_float_mode)1 << 24); /* FZ */
+    return before;
+}
+#else
+static inline pcx_float_mode pcx_float_enter(void) { return 0; }
+static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
+#endif
+
 /* Before a loop: its iterations are independent (arrays are the same or apart, never shifted). */
 #if defined(__clang__)
 #  pragma clang diagnostic ignored "-Wpass-failed" /* vectorizing and unrolling are wishes */

@@ -10,13 +10,19 @@
  */
 static inline void taps_of(size_t start, size_t k, size_t d, size_t extent, size_t *first, size_t *last)
 {
-    size_t i = 0;
-    while (i < k && start + i * d >= extent)
-        i++;
+    if (start < extent && k && extent - start > (k - 1) * d) { /* most windows lie inside */
+        *first = 0;
+        *last = k;
+        return;
+    }
+    const size_t before = 0 - start; /* as far as it begins below 0, or huge */
+    const size_t i = start < extent ? 0 : d && before <= k * d ? ceil_div(before, d) : k;
+    if (i >= k || start + i * d >= extent) {
+        *first = *last = k;
+        return;
+    }
     *first = i;
-    while (i < k && start + i * d < extent)
-        i++;
-    *last = i;
+    *last = d ? min_size(k, i + ceil_div(extent - (start + i * d), d)) : k;
 }
 
 #endif

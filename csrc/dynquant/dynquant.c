@@ -1,6 +1,8 @@
 /* dynquant.c - loops, compiled once for each ISA.  A unit is a row: its range needs all of it. */
 #include "../common/round.h"
 
+#include <float.h>
+
 enum { DYNQUANT_LANES = 64 };
 
 /* One row of k numbers. */
@@ -21,7 +23,8 @@ PCX_INLINE void dynquant_row(const float *x, size_t k, uint8_t *out, float *out_
         low[0] = low[j] < low[0] ? low[j] : low[0];
         high[0] = high[j] > high[0] ? high[j] : high[0];
     }
-    const float range = high[0] - low[0], scale = range > 0 ? range / 255 : 1;
+    /* A scale below 2^-126 would be 0 where subnormal numbers are: such a row counts as zeros. */
+    const float range = high[0] - low[0], scale = range > 255 * FLT_MIN ? range / 255 : 1;
     const int32_t zero = round_half_even(round_clamp(-low[0] / scale, 0, 255));
     *out_scale = scale;
     *out_zero = zero;
@@ -46,7 +49,7 @@ static size_t dynquant_units(const void *args)
 PCX_LOOPS(dynquant)
 
 const pcx_kernel pcx_dynquant = {
-    "dynquant", 2,
+    "dynquant", 3,
     "m ldx k x:f32[m:ldx,k] ldo out:u8[m:ldo,k] out_scale:f32[m] out_zero:i32[m]",
     dynquant_impls,
 };

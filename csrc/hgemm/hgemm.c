@@ -14,13 +14,18 @@ static void hgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
         for (size_t j = 0; j < p->n; j += SGEMM_NR) {
             const uint16_t *w = (const uint16_t *)p->w + j / SGEMM_NR * p->ldw;
             const size_t columns = min_size(SGEMM_NR, p->n - j);
-            float sum[SGEMM_NR] = { 0 };
+            float sum[SGEMM_NR] = { 0 }, total[SGEMM_NR] = { 0 };
             if (tail->bias)
                 memcpy(sum, tail->bias + j, columns * sizeof *sum);
-            for (size_t q = 0; q < p->k; q++, w += SGEMM_NR)
+            for (size_t q = 0; q < p->k; q++, w += SGEMM_NR) {
+                if (q && q % SGEMM_DEEP == 0)
+                    sgemm_deposit(sum, total);
                 for (size_t v = 0; v < SGEMM_NR; v++)
                     sum[v] += p->a[i * p->lda + q] *
                               (p->wt == PCX_BF16 ? half_bf16_to_float(w[v]) : (float)half_to_double(w[v]));
+            }
+            if (p->k > SGEMM_DEEP)
+                sgemm_deposit(total, sum);
             sgemm_finish(tail, sum, tail->residual ? tail->residual + i * tail->ldr + j : NULL, p->out + i * p->ldo + j,
                          columns);
         }

@@ -34,7 +34,7 @@ PCX_INLINE void hgemm_avx2_tile(const sgemm_rows *r, size_t first, const sgemm_t
     const int how = sgemm_finish_kind(tail->act);
     const float *bias = tail->bias ? tail->bias + column : zeros;
     const float *const *residual = tail->residual ? r->residual + first : NULL, *a[SGEMM_TALL];
-    float bounds[2], part[SGEMM_TALL * 2 * LANES];
+    float bounds[2], part[SGEMM_TALL * 2 * LANES], total[SGEMM_TALL * 2 * LANES];
     act_bounds(tail->act, tail->act_params, bounds, bounds + 1);
     if (!PCX_LIKELY(column + width <= n) && tail->bias) {
         memset(part, 0, sizeof part);
@@ -50,22 +50,33 @@ PCX_INLINE void hgemm_avx2_tile(const sgemm_rows *r, size_t first, const sgemm_t
         for (int i = 0; i < mr; i++)
             sum[i][v] = _mm256_loadu_ps(bias + v * LANES);
     }
-    for (size_t q = 0; q < k; q++) {
-        PCX_OPAQUE(q); /* one index and fixed rows and panels, not a pointer for each */
-        __m256 b[MAX];
-        PCX_UNROLL
-        for (int v = 0; v < nv; v += 2)
-            hgemm_avx2_fetch(w + v / 2 * ldw + q * SGEMM_NR);
-        PCX_UNROLL
-        for (int v = 0; v < nv; v++)
-            b[v] = hgemm_avx2_widened(w + v / 2 * ldw + q * SGEMM_NR + v % 2 * LANES, brain);
-        PCX_UNROLL
-        for (int i = 0; i < mr; i++) {
-            const __m256 x = _mm256_broadcast_ss(a[i] + q);
+    for (size_t q = 0, stop = min_size(k, SGEMM_DEEP);; stop = min_size(k, stop + SGEMM_DEEP)) {
+        for (; q < stop; q++) {
+            PCX_OPAQUE(q); /* one index and fixed rows and panels, not a pointer for each */
+            __m256 b[MAX];
+            PCX_UNROLL
+            for (int v = 0; v < nv; v += 2)
+                hgemm_avx2_fetch(w + v / 2 * ldw + q * SGEMM_NR);
             PCX_UNROLL
             for (int v = 0; v < nv; v++)
-                PCX_FMADD(sum[i][v], x, b[v]);
+                b[v] = hgemm_avx2_widened(w + v / 2 * ldw + q * SGEMM_NR + v % 2 * LANES, brain);
+            PCX_UNROLL
+            for (int i = 0; i < mr; i++) {
+                const __m256 x = _mm256_broadcast_ss(a[i] + q);
+                PCX_UNROLL
+                for (int v = 0; v < nv; v++)
+                    PCX_FMADD(sum[i][v], x, b[v]);
+            }
         }
+        if (PCX_LIKELY(k <= SGEMM_DEEP))
+            break;
+        if (stop == k) {
+            sgemm_finish_withdraw(sum, total, mr, nv);
+            break;
+        }
+        if (stop == SGEMM_DEEP)
+            memset(total, 0, sizeof total);
+        sgemm_finish_deposit(sum, total, mr, nv);
     }
     if (PCX_LIKELY(column + width <= n && how != SLOW)) {
         sgemm_finish_tile(sum, residual, column, how, bounds, mr, nv);

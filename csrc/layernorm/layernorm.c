@@ -25,17 +25,36 @@ PCX_INLINE float layernorm_mean(const float *x, size_t n, float shift, int squar
     return t[0] / (float)n;
 }
 
+/* A row whose squares float does not hold. */
+PCX_NOINLINE PCX_MAYBE_UNUSED static void layernorm_wide(const pcx_layernorm_args *p, const float *x, float *out)
+{
+    const double n = (double)p->n;
+    double mean = 0, square = 0;
+    for (size_t j = 0; j < p->n && !p->rms; j++)
+        mean += (double)x[j] / n;
+    for (size_t j = 0; j < p->n; j++)
+        square += ((double)x[j] - mean) * ((double)x[j] - mean);
+    const double deviation = sqrt(square / n + (double)p->epsilon[0]);
+    for (size_t j = 0; j < p->n; j++)
+        out[j] = (float)(((double)x[j] - mean) / deviation);
+}
+
 PCX_INLINE void layernorm_run(const void *args, size_t begin, size_t end)
 {
+    const float min = 1e-15f; /* of a deviation: below, squares leave the range of floats, too */
     const pcx_layernorm_args *p = args;
     for (size_t i = begin; i < end; i++) {
         const float *x = p->x + i * p->n;
         float *out = p->out + i * p->n;
         const float mean = p->rms ? 0 : layernorm_mean(x, p->n, 0, 0);
         const float deviation = sqrtf(layernorm_mean(x, p->n, mean, 1) + p->epsilon[0]);
-        PCX_IVDEP
-        for (size_t j = 0; j < p->n; j++)
-            out[j] = (x[j] - mean) / deviation;
+        if (!(deviation > min && deviation < INFINITY)) {
+            layernorm_wide(p, x, out);
+        } else {
+            PCX_IVDEP
+            for (size_t j = 0; j < p->n; j++)
+                out[j] = (x[j] - mean) / deviation;
+        }
         if (p->scale)
             for (size_t j = 0; j < p->n; j++)
                 out[j] *= p->scale[j];

@@ -21,8 +21,8 @@ static const pcx_impl pool_impls[] = {
 };
 
 const pcx_kernel pcx_pool = {
-    "pool", 1,
+    "pool", 2,
     "b ih iw ldx c x:f32[b,ih,iw:ldx,c] mode kh kw sh sw dh dw pt pl pb pr oh ow ldo out:f32[b,oh,ow:ldo,c] "
-    "where mode<3,kh<1048576,kw<1048576,dh<1048576,dw<1048576",
+    "where mode<3,kh<1048576,kw<1048576,sh>=1,sw>=1,dh>=1,dw>=1,dh<1048576,dw<1048576,ldx>=c*min(b,min(ih,min(iw,1)))",
     pool_impls,
 };

@@ -15,6 +15,9 @@ typedef struct {
     size_t rows, columns, row_step, column_step;
 } pool_window;
 
+/* The greater one; NaN is the greatest of all. */
+PCX_INLINE float pool_max(float x, float than) { return x > than || x != x ? x : than; }
+
 /* n <= POOL_LANES channels of one window; sums go along rows, then over them. */
 PCX_INLINE void pool_lanes(const pool_window *w, size_t c, size_t n, int max, float divisor, float *out)
 {
@@ -24,14 +27,14 @@ PCX_INLINE void pool_lanes(const pool_window *w, size_t c, size_t n, int max, fl
     for (size_t y = 0; y < w->rows; y++) {
         const float *x = w->x + y * w->row_step + c;
         for (size_t j = 0; j < n; j++)
-            row[j] = !max ? x[j] : x[j] > all[j] ? x[j] : all[j]; /* NaN is never the max */
+            row[j] = max ? pool_max(x[j], all[j]) : x[j];
         for (size_t i = 1; i < w->columns; i++) {
             x += w->column_step;
             for (size_t j = 0; j < n; j++)
-                row[j] = !max ? row[j] + x[j] : x[j] > row[j] ? x[j] : row[j];
+                row[j] = max ? pool_max(x[j], row[j]) : row[j] + x[j];
         }
         for (size_t j = 0; j < n; j++)
-            all[j] = !max ? all[j] + row[j] : row[j] > all[j] ? row[j] : all[j];
+            all[j] = max ? row[j] : all[j] + row[j];
     }
     for (size_t j = 0; j < n; j++)
         out[c + j] = max ? all[j] : all[j] / divisor;

@@ -24,6 +24,6 @@ const pcx_kernel pcx_qpool = {
     "qpool", 1,
     "b ih iw ldx c x:u8[b,ih,iw:ldx,c] mode kh kw sh sw dh dw pt pl pb pr xzp:i32[1] scale:f32[1] clamp:i32[3] oh ow ldo "
     "out:u8[b,oh,ow:ldo,c] "
-    "where mode<3,kh<1048576,kw<1048576,dh<1048576,dw<1048576",
+    "where mode<3,kh<1048576,kw<1048576,sh>=1,sw>=1,dh>=1,dw>=1,dh<1048576,dw<1048576,ldx>=c*min(b,min(ih,min(iw,1)))",
     qpool_impls,
 };

@@ -34,7 +34,8 @@ static int call(pcx_threads *pool, const pcx_impl *impl, void *args)
     return code;
 }
 
-int pcx_call(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args)
+/* Run, `prepared` made for this call where it is missing. */
+static int call_prepared(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args)
 {
     const long slot = impl->prepare ? call_prepared_slot(kernel->contract) : -1;
     void **prepared = slot >= 0 ? (void **)args + slot : NULL;
@@ -48,5 +49,13 @@ int pcx_call(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, 
     const int code = call(pool, impl, args);
     *prepared = NULL;
     free(made);
+    return code;
+}
+
+int pcx_call(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args)
+{
+    const pcx_float_mode mode = pcx_float_enter();
+    const int code = call_prepared(pool, kernel, impl, args);
+    pcx_float_leave(mode);
     return code;
 }

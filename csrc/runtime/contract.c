@@ -271,7 +271,7 @@ static size_t contract_type_of(const contract *c, const uint64_t *slots, const c
 
 int contract_extent(const contract *c, const uint64_t *slots, const contract_slot *slot, extent *e)
 {
-    uint64_t length[CONTRACT_DIMS], stride[CONTRACT_DIMS];
+    uint64_t *const length = e->length, *const stride = e->stride;
     int dense[CONTRACT_DIMS];
     size_t rank = 0;
     const char *at = slot->dims.text, *end = at + slot->dims.length;
@@ -291,6 +291,7 @@ int contract_extent(const contract *c, const uint64_t *slots, const contract_slo
         if (length[i] && (PCX_MUL_OVERFLOW(stride[i], length[i] - 1, &reach) || PCX_ADD_OVERFLOW(last, reach, &last)))
             return 0;
     }
+    e->rank = rank;
     e->count = count;
     e->bytes = 0;
     return e->element &&

@@ -43,6 +43,8 @@ typedef struct {
     size_t type, element; /* PCX_*, bytes */
     size_t bytes;         /* from its first byte to its last */
     size_t count;         /* elements; more than fit in `bytes` where strides let them overlap */
+    size_t rank;
+    uint64_t length[CONTRACT_DIMS], stride[CONTRACT_DIMS]; /* stride: in elements */
 } extent;
 
 /* Apply to `slots`, whose sizes are set.  0 where a type is none of the list or a number overflows. */

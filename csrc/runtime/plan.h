@@ -26,6 +26,8 @@ typedef struct program {
     pcx_port *ports[2]; /* inputs, outputs */
     size_t count[2];
     size_t arena;
+    int zero_arena;             /* before each run: a step may read what none before it wrote */
+    unsigned char *zero_output; /* the same of each output, and of those that are not written whole */
     size_t times; /* a run does the steps so often, each time for the next part of every input and output */
     step *steps;
     size_t step_count;

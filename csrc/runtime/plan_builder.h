@@ -2,7 +2,7 @@
 #ifndef PCX_PLAN_BUILDER_H
 #define PCX_PLAN_BUILDER_H
 
-#include "contract.h"
+#include "plan_coverage.h"
 #include "plan.h"
 
 typedef struct {
@@ -29,6 +29,9 @@ typedef struct {
     constant *constants;
     size_t constant_count;
     prepared *made[256];
+
+    coverage arena, *outputs; /* of the program that is being read */
+    size_t effort;            /* see plan_coverage.h */
 
     program *program; /* what is being read, for messages and look-ups */
     size_t step;

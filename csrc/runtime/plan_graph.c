@@ -16,6 +16,7 @@
 
 enum { FORMAT = 2, TIMES = 1 << 16, STEPS = 100000, PROGRAMS = 4096, PORTS = 1024, KERNELS = 1024 };
 #define ARENA ((uint64_t)8 << 30)
+#define EFFORT ((size_t)1 << 27) /* words of bits: 0.1 s */
 #define PORT_BYTES ((uint64_t)1 << 40)
 
 /* The list `key` of the object `at`: its node, or 0. */
@@ -202,6 +203,33 @@ static int plan_graph_times_read(builder *b, size_t at)
     return PCX_OK;
 }
 
+static int plan_graph_coverage_begin(builder *b)
+{
+    program *p = b->program;
+    p->zero_output = plan_keep(b->plan, max_size(p->count[1], 1), 1);
+    b->outputs = calloc(max_size(p->count[1], 1), sizeof *b->outputs);
+    if (!p->zero_output || !b->outputs)
+        return PCX_NO_MEMORY;
+    b->arena = coverage_new(p->arena);
+    for (size_t i = 0; i < p->count[1]; i++)
+        b->outputs[i] = coverage_new(p->ports[1][i].bytes / p->times);
+    return PCX_OK;
+}
+
+/* Where a step reads what none wrote, or an output stays as it was, a run begins with zeros: nothing leaks through it. */
+static void plan_graph_coverage_end(builder *b)
+{
+    program *p = b->program;
+    p->zero_arena = b->arena.unsure;
+    coverage_free(&b->arena);
+    for (size_t i = 0; b->outputs && i < p->count[1]; i++) {
+        p->zero_output[i] = !coverage_whole(b->outputs + i, &b->effort);
+        coverage_free(b->outputs + i);
+    }
+    free(b->outputs);
+    b->outputs = NULL;
+}
+
 static int plan_graph_program_read(builder *b, size_t at, size_t *steps)
 {
     static const char *const words[] = { "inputs", "outputs", "arena", "times", "steps" };
@@ -226,9 +254,12 @@ static int plan_graph_program_read(builder *b, size_t at, size_t *steps)
         return builder_refuse(b, "steps must be a list, and a plan has at most %d", STEPS);
     *steps -= j->nodes[list].count;
     code = plan_graph_steps_allocate(b, list);
+    if (!code)
+        code = plan_graph_coverage_begin(b);
     size_t k = list + 1;
     for (b->step = 0; b->step < b->program->step_count && !code; b->step++, k = j->nodes[k].next)
         code = plan_step_read(b, k);
+    plan_graph_coverage_end(b);
     b->kernel = NULL;
     b->slot.length = 0;
     return code;
@@ -277,7 +308,7 @@ int plan_graph_read(pcx_plan *plan, const plan_source *source, uint32_t cpu, con
 {
     json graph;
     int code = json_read(&graph, source->graph, source->length, why);
-    builder b = { .plan = plan, .why = why, .graph = &graph };
+    builder b = { .plan = plan, .why = why, .graph = &graph, .effort = EFFORT };
     if (!code)
         code = plan_graph_root_read(&b, source, cpu);
     json_free(&graph);

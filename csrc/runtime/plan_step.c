@@ -156,8 +156,30 @@ static int plan_step_sizes_read(builder *b, size_t at, const contract *c, uint64
     return PCX_OK;
 }
 
+/* What a step's pointers come to. */
+typedef struct {
+    size_t touched; /* bytes */
+    size_t written; /* elements of its outputs */
+    int fixed;      /* the weights are constant */
+    size_t count;
+    place at[CONTRACT_SLOTS]; /* of those into the arena and the outputs */
+    extent of[CONTRACT_SLOTS];
+    int output[CONTRACT_SLOTS];
+} pointers;
+
+/* Note what the step reads, and after that what it writes. */
+static void plan_step_cover(builder *b, const pointers *p)
+{
+    for (int output = 0; output < 2; output++)
+        for (size_t i = 0; i < p->count; i++) {
+            coverage *region = p->at[i].region == REGION_ARENA ? &b->arena : b->outputs + p->at[i].index;
+            if (p->output[i] == output)
+                (output ? coverage_write : coverage_read)(region, p->at[i].offset, p->of + i, &b->effort);
+        }
+}
+
 /* Pointers: constants get their addresses, the rest patches and, for the time being, some address. */
-static int plan_step_pointers_read(builder *b, size_t at, const contract *c, size_t first, size_t *touched, int *fixed)
+static int plan_step_pointers_read(builder *b, size_t at, const contract *c, size_t first, pointers *found)
 {
     const json_node *nodes = b->graph->nodes;
     program *p = b->program;
@@ -181,10 +203,17 @@ static int plan_step_pointers_read(builder *b, size_t at, const contract *c, siz
             code = plan_step_pointer_check(b, c, slot, slots, &where, available, &e);
         if (code)
             return code;
-        *touched = PCX_ADD_OVERFLOW(*touched, e.bytes, touched) ? SIZE_MAX : *touched;
+        if (PCX_ADD_OVERFLOW(found->touched, e.bytes, &found->touched))
+            found->touched = SIZE_MAX;
+        found->written += slot->output ? min_size(e.count, SIZE_MAX / CONTRACT_SLOTS) : 0;
+        if (where.region == REGION_ARENA || where.region == REGION_OUTPUT) {
+            found->at[found->count] = where;
+            found->of[found->count] = e;
+            found->output[found->count++] = slot->output;
+        }
         if (where.region == REGION_TENSOR) {
             slots[i] = (uint64_t)(uintptr_t)(b->constants[where.index].data + where.offset);
-            *fixed |= i == c->w;
+            found->fixed |= i == c->w;
         } else {
             slots[i] = 64 + where.offset;
             p->patches[p->patch_count++] =
@@ -201,14 +230,13 @@ int plan_step_read(builder *b, size_t at)
     step *s = p->steps + b->step;
     const kernel_row *row = b->kernels + b->graph->nodes[at + 1].number;
     uint64_t *slots = p->slots + p->slot_count;
-    size_t touched = 0;
-    int fixed = 0;
+    pointers found = { 0 };
     *s = (step){ .kernel = row->kernel, .impl = row->impl, .first = p->slot_count };
     b->kernel = row->kernel->name;
     int code = plan_step_sizes_read(b, at + 2, &row->contract, slots);
     if (!code)
-        code = plan_step_pointers_read(b, at + 2, &row->contract, s->first, &touched, &fixed);
-    if (!code && fixed && row->impl->prepare && row->contract.prepared < CONTRACT_SLOTS)
+        code = plan_step_pointers_read(b, at + 2, &row->contract, s->first, &found);
+    if (!code && found.fixed && row->impl->prepare && row->contract.prepared < CONTRACT_SLOTS)
         code = plan_step_prepare(b, row, slots);
     if (code)
         return code;
@@ -216,8 +244,10 @@ int plan_step_read(builder *b, size_t at)
     if (scratch > SCRATCH)
         return builder_refuse(b, "it needs %zu bytes of scratch memory", scratch);
     b->plan->scratch = max_size(b->plan->scratch, round_up(scratch, 64));
-    s->units = row->impl->units(slots);
-    s->whole = touched <= SMALL;
+    s->units = found.written ? row->impl->units(slots) : 0; /* sizes of what is empty bound no work */
+    s->whole = found.touched <= SMALL;
+    if (found.written)
+        plan_step_cover(b, &found);
     p->slot_count += row->contract.count;
     return PCX_OK;
 }

@@ -198,6 +198,11 @@ static int session_run(pcx_session *s, context *c, size_t index, const void *con
         return PCX_NO_MEMORY;
     if (seconds && !f->seconds && !(f->seconds = calloc(max_size(p->step_count, 1), 2 * sizeof *f->seconds)))
         return PCX_NO_MEMORY;
+    if (p->zero_arena)
+        memset(c->arena, 0, p->arena);
+    for (size_t i = 0; i < p->count[1]; i++)
+        if (p->zero_output[i] && p->ports[1][i].bytes)
+            memset(outputs[i], 0, p->ports[1][i].bytes);
     const task_list list = { f->tasks, p->step_count, c->scratch, s->plan->scratch, seconds ? f->seconds : NULL };
     for (size_t part = 0; part < p->times; part++) {
         session_point(f, p, inputs, outputs, part);
@@ -219,7 +224,9 @@ int pcx_session_run(pcx_session *s, size_t program, const void *const *inputs, v
     if (!threads_enter(s->pool))
         return PCX_NO_MEMORY;
     context *c = session_context_take(s);
+    const pcx_float_mode mode = pcx_float_enter();
     const int code = c ? session_run(s, c, program, inputs, outputs, seconds) : PCX_NO_MEMORY;
+    pcx_float_leave(mode);
     if (c)
         atomic_store(&c->owner, 0);
     threads_leave(s->pool);

@@ -192,6 +192,7 @@ static void *threads_work(void *arg)
 {
     worker *w = arg;
     crew *c = w->crew;
+    pcx_float_enter(); /* for good: the thread is ours */
     for (size_t round = 0;;) {
         round = threads_wait_change(c, &c->round, round);
         if (atomic_load(&c->over))

@@ -10,6 +10,8 @@ static size_t sconv_units(const void *args)
 /* sum += the products of one output pixel with one panel. */
 static void sconv_pixel(const pcx_sconv_args *p, sconv_place at, const float *w, float *sum)
 {
+    float total[SGEMM_NR] = { 0 };
+    size_t done = 0;
     for (size_t ky = 0; ky < p->kh; ky++)
         for (size_t kx = 0; kx < p->kw; kx++) {
             const size_t iy = at.y + ky * p->dh, ix = at.x + kx * p->dw; /* beyond the top or left: huge */
@@ -17,10 +19,15 @@ static void sconv_pixel(const pcx_sconv_args *p, sconv_place at, const float *w,
                 continue;
             const float *x = p->x + ((at.image * p->ih + iy) * p->iw + ix) * p->ldx;
             const float *wk = w + (ky * p->kw + kx) * p->c * SGEMM_NR;
-            for (size_t q = 0; q < p->c; q++)
+            for (size_t q = 0; q < p->c; q++, done++) {
+                if (done && done % SGEMM_DEEP == 0)
+                    sgemm_deposit(sum, total);
                 for (size_t v = 0; v < SGEMM_NR; v++)
                     sum[v] += x[q] * wk[q * SGEMM_NR + v];
+            }
         }
+    if (done > SGEMM_DEEP)
+        sgemm_deposit(total, sum);
 }
 
 static void sconv_scalar(const void *args, size_t begin, size_t end, void *scratch)

@@ -10,12 +10,17 @@ void sgemm_row(const float *a, size_t k, const sgemm_target *to, const float *re
     for (size_t j = 0; j < to->n; j += SGEMM_NR) {
         const float *w = to->w + j / SGEMM_NR * to->ldw;
         const size_t columns = min_size(SGEMM_NR, to->n - j);
-        float sum[SGEMM_NR] = { 0 };
+        float sum[SGEMM_NR] = { 0 }, total[SGEMM_NR] = { 0 };
         if (to->tail->bias)
             memcpy(sum, to->tail->bias + j, columns * sizeof *sum);
-        for (size_t q = 0; q < k; q++)
+        for (size_t q = 0; q < k; q++) {
+            if (q && q % SGEMM_DEEP == 0)
+                sgemm_deposit(sum, total);
             for (size_t v = 0; v < SGEMM_NR; v++)
                 sum[v] += a[q] * w[q * SGEMM_NR + v];
+        }
+        if (k > SGEMM_DEEP)
+            sgemm_deposit(total, sum);
         sgemm_finish(to->tail, sum, residual ? residual + j : NULL, out + j, columns);
     }
 }

@@ -4,6 +4,12 @@
 
 #include "../common/pcx.h"
 
+/*
+ * Of more than SGEMM_DEEP products, sums of so many are added up apart from each other: the error then grows with
+ * SGEMM_DEEP + k / SGEMM_DEEP, not with k.  Up to SGEMM_DEEP it is one sum.
+ */
+enum { SGEMM_DEEP = 4096 };
+
 enum { SGEMM_NR = 16, SGEMM_TALL = 6, SGEMM_MB = 16 * SGEMM_TALL };
 
 /* What all rows meet. */
@@ -45,6 +51,15 @@ typedef struct {
 PCX_HIDDEN size_t sgemm_rows_units(const void *args, const sgemm_micro *micro);
 PCX_HIDDEN size_t sgemm_rows_scratch(const void *args, const sgemm_micro *micro);
 PCX_HIDDEN void sgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, const sgemm_micro *micro);
+
+/* total += sum, and sum = 0. */
+static inline void sgemm_deposit(float *sum, float *total)
+{
+    for (size_t v = 0; v < SGEMM_NR; v++) {
+        total[v] += sum[v];
+        sum[v] = 0;
+    }
+}
 
 /* out[j] = act(sum[j] + residual[j]), one element at a time; no residual if NULL. */
 PCX_HIDDEN void sgemm_finish(const pcx_epilogue *tail, const float *sum, const float *residual, float *out,

@@ -7,6 +7,9 @@ PCX_TARGET("avx2,fma")
 
 enum { WIDE_ROWS = 4 };
 
+/* Of a row's numbers: one run; the runs of a window; or more than are summed at once. */
+typedef enum { SINGLE, WINDOW, DEEP } strip_kind;
+
 /* One number of each row times a row of the panels. */
 PCX_INLINE void sgemm_avx2_step(const float *const *a, const float *const *b, size_t at, const int ahead,
                                 __m256 sum[][MAX], const int mr, const int nv)
@@ -54,12 +57,31 @@ PCX_INLINE void sgemm_avx2_run(const float *const *a, const float **b, size_t at
     }
 }
 
+/* All numbers of each row, more than SGEMM_DEEP. */
+PCX_INLINE void sgemm_avx2_run_deep(const float *const *a, const float **b, const sgemm_rows *r, __m256 sum[][MAX], const int mr,
+                         const int nv)
+{
+    float total[SGEMM_TALL * 2 * LANES] = { 0 };
+    size_t left = SGEMM_DEEP, at = 0;
+    for (size_t i = r->lines; i; i--, at += r->line_step - r->runs * r->run_step)
+        for (size_t j = r->runs; j; j--, at += r->run_step)
+            for (size_t done = 0, some; done < r->length; done += some, left -= some) {
+                if (!left) {
+                    sgemm_finish_deposit(sum, total, mr, nv);
+                    left = SGEMM_DEEP;
+                }
+                some = min_size(left, r->length - done);
+                sgemm_avx2_run(a, b, at + done, some, sum, mr, nv);
+            }
+    sgemm_finish_withdraw(sum, total, mr, nv);
+}
+
 /*
  * A strip: mr rows from `first` on times the panels [begin, end), nv vectors of columns at a time.  Little
  * is computed from tile to tile: where k is short, each integer operation takes the place of an FMA.
  */
-PCX_INLINE void sgemm_avx2_strip(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t begin, size_t end,
-                                 const int mr, const int nv, const int single)
+PCX_INLINE void sgemm_avx2_strip(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t begin, size_t end, const int mr,
+                      const int nv, const strip_kind kind)
 {
     enum { PANELS = MAX / 2 };
     static const float zeros[MAX * LANES];
@@ -91,7 +113,9 @@ PCX_INLINE void sgemm_avx2_strip(const sgemm_rows *r, size_t first, const sgemm_
             for (int i = 1; i < mr; i++)
                 sum[i][v] = sum[0][v];
         }
-        if (single) {
+        if (kind == DEEP) {
+            sgemm_avx2_run_deep(a, b, r, sum, mr, nv);
+        } else if (kind == SINGLE) {
             size_t at = 0;
             PCX_OPAQUE(at);
             sgemm_avx2_run(a, b, at, k, sum, mr, nv);
@@ -129,10 +153,12 @@ PCX_INLINE void sgemm_avx2_strip(const sgemm_rows *r, size_t first, const sgemm_
                                                               size_t begin, \
                                                size_t end) \
     { \
-        if (r->lines == 1 && r->runs == 1) \
-            sgemm_avx2_strip(r, first, to, begin, end, mr, nv, 1); \
+        if (r->lines * r->runs * r->length > SGEMM_DEEP) \
+            sgemm_avx2_strip(r, first, to, begin, end, mr, nv, DEEP); \
+        else if (r->lines == 1 && r->runs == 1) \
+            sgemm_avx2_strip(r, first, to, begin, end, mr, nv, SINGLE); \
         else \
-            sgemm_avx2_strip(r, first, to, begin, end, mr, nv, 0); \
+            sgemm_avx2_strip(r, first, to, begin, end, mr, nv, WINDOW); \
     }
 STRIP(1, 2) STRIP(2, 2) STRIP(3, 2) STRIP(4, 2) STRIP(5, 2) STRIP(6, 2)
 STRIP(1, 3) STRIP(2, 3) STRIP(3, 3) STRIP(4, 3)

@@ -1,4 +1,4 @@
-/* sgemm_finish_avx2.h - from the sums of a tile to its outputs: sgemm and bspmm. */
+/* sgemm_finish_avx2.h - the sums of a tile, deep ones in parts, and from them to its outputs: sgemm, hgemm and bspmm. */
 #ifndef PCX_SGEMM_FINISH_AVX2_H
 #define PCX_SGEMM_FINISH_AVX2_H
 
@@ -10,7 +10,32 @@
 
 PCX_TARGET("avx2,fma")
 
-enum { LANES = 8, MAX = 8 }; /* MOST vectors of columns in a tile */
+enum { LANES = 8, MAX = 8 }; /* MAX vectors of columns in a tile */
+
+/* total += sum, and sum = 0. */
+PCX_INLINE PCX_MAYBE_UNUSED void sgemm_finish_deposit(__m256 sum[][MAX], float *total, const int mr, const int nv)
+{
+    PCX_UNROLL
+    for (int i = 0; i < mr; i++) {
+        PCX_UNROLL
+        for (int v = 0; v < nv; v++) {
+            float *to = total + (i * nv + v) * LANES;
+            _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), sum[i][v]));
+            sum[i][v] = _mm256_setzero_ps();
+        }
+    }
+}
+
+/* sum += total */
+PCX_INLINE PCX_MAYBE_UNUSED void sgemm_finish_withdraw(__m256 sum[][MAX], const float *total, const int mr, const int nv)
+{
+    PCX_UNROLL
+    for (int i = 0; i < mr; i++) {
+        PCX_UNROLL
+        for (int v = 0; v < nv; v++)
+            sum[i][v] = _mm256_add_ps(sum[i][v], _mm256_loadu_ps(total + (i * nv + v) * LANES));
+    }
+}
 
 /* What follows the sums: nothing, two bounds, hardswish; all else goes through memory. */
 enum { PLAIN, BOUNDS, HARDSWISH, SLOW };

@@ -46,6 +46,7 @@ def grid(
     name = node.proto.input[first]
     if scale.dtype != np.float32:
         node.refuse(f"scale {name!r} must be float32, got {scale.dtype.name}")
+    scale = np.where(np.abs(scale) < np.finfo(np.float32).tiny, np.float32(0), scale)  # as runs take it
     if not np.isfinite(scale).all() or not signed and (scale < 0).any() or not dead and (scale == 0).any():
         said = {(True, False): " and not zero", (False, True): " and not negative", (False, False): " and positive"}
         node.refuse(f"scale {name!r} must be finite{said.get((signed, dead), '')}")

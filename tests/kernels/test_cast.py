@@ -31,14 +31,19 @@ def test_lengths(isa, n):
         check("cast", ref.example(np.random.default_rng(0), n, x, out), isa, equal)
 
 
+def flushed(x):
+    """Subnormal numbers as zeros, which they count as within a call."""
+    return np.where(np.abs(x) < np.finfo(np.float32).tiny, np.copysign(np.float32(0), x), x)
+
+
 @isas("cast")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_every_half_comes_back(isa, dtype):
     x = np.arange(65536, dtype=np.uint16).view(dtype)
-    (wide,) = check("cast", [x, np.zeros(65536, np.float32)], isa)
+    (wide,) = check("cast", [x, np.zeros(65536, np.float32)], isa, lambda x, y: equal(flushed(x), flushed(y)))
     (back,) = check("cast", [wide, np.zeros(65536, dtype)], isa, lambda x, y: None)
     number, back = ~np.isnan(wide), back.astype(np.float32)
-    assert back[number].tobytes() == wide[number].tobytes() and np.isnan(back[~number]).all()
+    assert flushed(back)[number].tobytes() == flushed(wide)[number].tobytes() and np.isnan(back[~number]).all()
 
 
 @isas("cast")

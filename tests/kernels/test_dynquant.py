@@ -34,3 +34,13 @@ def test_ranges(isa, x):
     )
     if 1e-30 < abs(x).max() < 1e30:
         np.testing.assert_allclose((y.astype(np.int32) - zero) * scale, x, atol=scale[0] / 2 * 1.01)
+
+
+@isas("dynquant")
+def test_a_row_too_small_for_a_scale_counts_as_zeros(isa):
+    x = np.array([[1e-36, -2e-37], [1e-40, 0], [4e-36, 0]], np.float32)
+    codes, scale, zero = check(
+        "dynquant", [x, np.zeros((3, 2), np.uint8), np.zeros(3, np.float32), np.zeros(3, np.int32)], isa
+    )
+    np.testing.assert_array_equal(codes, [[0, 0], [0, 0], [255, 0]])
+    np.testing.assert_allclose(scale, [1, 1, 4e-36 / 255])

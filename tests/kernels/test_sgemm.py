@@ -89,3 +89,52 @@ def test_nan_and_infinity_pass(isa, act):
     assert np.isnan(out[:, 0]).all()
     assert (out[:, 9] == (1 if act == 2 else np.inf)).all()
     assert (out[:, 20] == (-np.inf, 0, -1)[act]).all()
+
+
+@pytest.mark.parametrize("name", ["sgemm", "hgemm"])
+@pytest.mark.parametrize("m, n", [(1, 16), (1, 70), (3, 40), (7, 33), (30, 24)])
+@pytest.mark.parametrize("k", [4095, 4096, 4097, 8192, 3 * 4096 + 5])
+def test_long_sums_are_made_of_parts(name, m, n, k):
+    rng = np.random.default_rng(k)
+    a, W = rng.random((m, k), np.float32), rng.random((n, k), np.float32)
+    W = W.astype(np.float16) if name == "hgemm" else W
+    params, bias = np.zeros(2, np.float32), np.ones(n, np.float32)
+    want = a.astype(np.float64) @ W.astype(np.float64).T + 1
+    for isa in getattr(native, name).impls():
+        out = np.empty((m, n), np.float32)
+        getattr(native, name)(a, module(name).pack(W), bias, 0, params, None, out, isa=isa)
+        np.testing.assert_allclose(out, want, 2e-5)
+
+
+@pytest.mark.parametrize("name", ["sgemm", "hgemm"])
+def test_a_million_products_keep_six_digits(name):
+    rng = np.random.default_rng(0)
+    a, W = rng.random((2, 1 << 20), np.float32), rng.random((17, 1 << 20), np.float32)
+    W = W.astype(np.float16) if name == "hgemm" else W
+    for isa in getattr(native, name).impls():
+        out = np.empty((2, 17), np.float32)
+        getattr(native, name)(a, module(name).pack(W), None, 0, np.zeros(2, np.float32), None, out, isa=isa)
+        np.testing.assert_allclose(out, a.astype(np.float64) @ W.astype(np.float64).T, 5e-6)
+
+
+def test_windows_of_many_channels_are_summed_in_parts():
+    rng = np.random.default_rng(0)
+    x, W = rng.random((1, 4, 4, 9000), np.float32), rng.random((20, 3, 3, 9000), np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(x[0].astype(np.float64), (3, 3), (0, 1))
+    want = np.einsum("yxcij,nijc->yxn", windows, W.astype(np.float64))
+    for isa in native.sconv.impls():
+        out = np.empty((1, 2, 2, 20), np.float32)
+        geometry = dict(kh=3, kw=3, sh=1, sw=1, dh=1, dw=1, pt=0, pl=0)
+        native.sconv(x, module("sconv").pack(W), **geometry, act_params=np.zeros(2, np.float32), out=out, isa=isa)
+        np.testing.assert_allclose(out[0], want, 5e-6)
+
+
+def test_the_factors_of_a_product_of_low_rank_are_summed_in_parts():
+    rng = np.random.default_rng(0)
+    a, U, V = (rng.random(s, np.float32) for s in ((5, 50000), (3, 50000), (18, 3)))
+    want = a.astype(np.float64) @ U.astype(np.float64).T @ V.astype(np.float64).T
+    pack, none = module("sgemm").pack, np.zeros(2, np.float32)
+    for isa in native.lowrank.impls():
+        out = np.empty((5, 18), np.float32)
+        native.lowrank(a, pack(U), None, 0, none, pack(V), None, 0, none, None, out, isa=isa)
+        np.testing.assert_allclose(out, want, 5e-6)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cases import check, close, isas, same_everywhere
+from pycompress import native
 from pycompress.kernels import module
 
 ref = module("unary")
@@ -41,3 +42,39 @@ def test_extremes(isa, op):
     (got,) = check("unary", values, isa, close(8 * 2.0**-24, 1e-28))
     assert np.isnan(check("unary", [x * np.float32(np.nan), *values[1:]], isa)[0]).all()
     del got
+
+
+FAR = np.array(
+    [-np.inf, -3e38, -1e30, -1e4, -200, -100, -89, -88.5, -88, -87.4, 88, 88.5, 89, 100, 1e30, 3e38, np.inf, np.nan]
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["sigmoid", "silu", "tanh", "hardswish", "gelu_tanh", "mish", "swish", "softplus", "exp"]
+)
+def test_activations_far_out_go_where_they_should(name):
+    """Beyond what float holds, below 2^-126, results are 0; x times 0 at minus infinity is NaN, as in onnxruntime."""
+    x, params = np.tile(FAR.astype(np.float32), (2, 1)), np.array([1, 1], np.float32)
+    want = np.empty_like(x)
+    with np.errstate(all="ignore"):
+        ref.unary(x, ref.OPS.index(name), params, want)
+    for isa in native.unary.impls():
+        got = np.empty_like(x)
+        native.unary(x, ref.OPS.index(name), params, got, isa=isa)
+        inf = np.isinf(want) | np.isinf(got)
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+        np.testing.assert_allclose(got[~inf], want[~inf], 2e-6, 2e-36)
+        np.testing.assert_array_equal(got[inf], want[inf])
+
+
+@pytest.mark.parametrize("act", ["silu", "sigmoid", "tanh"])
+def test_activations_behind_a_product_go_where_they_should(act):
+    x, none = np.resize(FAR.astype(np.float32), (18, 1)), np.zeros(2, np.float32)
+    want = np.empty((18, 1), np.float32)
+    with np.errstate(all="ignore"):
+        ref.unary(x, ref.OPS.index(act), none, want)
+    for isa in native.sgemm.impls():
+        got = np.empty((18, 16), np.float32)
+        w = module("sgemm").pack(np.ones((16, 1), np.float32))
+        native.sgemm(x, w, None, ref.OPS.index(act), none, None, got, isa=isa)
+        np.testing.assert_allclose(got, np.broadcast_to(want, got.shape), 2e-6, 2e-36)

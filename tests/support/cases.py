@@ -31,8 +31,8 @@ def run(name, values, isa):
     return outputs(name, values)
 
 
-def run_in_pieces(name, values, isa):
-    """The same unit by unit, the last one first."""
+def run_directly(name, values, isa, in_pieces):
+    """Its outputs where `run` itself is called, in this thread's float mode: at once, or unit by unit, the last one first."""
     kernel = getattr(native, name)
     values = [fenced_view(x) for x in values]
     slots, keep = kernel.pack(dict(zip(kernel.spec.by_name, values)))
@@ -40,8 +40,9 @@ def run_in_pieces(name, values, isa):
     assert not impl.prepare
     room = -(-impl.scratch(slots) // 64) * 64 if impl.scratch else 0
     scratch = fenced(np.full(room, 255, np.uint8))  # as floats: NaN
-    for unit in reversed(range(impl.units(slots))):
-        impl.run(slots, unit, unit + 1, native.ffi.from_buffer(scratch) if room else native.ffi.NULL)
+    units = impl.units(slots)
+    for unit, end in [(i, i + 1) for i in reversed(range(units))] if in_pieces else [(0, units)]:
+        impl.run(slots, unit, end, native.ffi.from_buffer(scratch) if room else native.ffi.NULL)
     del keep
     return outputs(name, values)
 
@@ -54,12 +55,12 @@ def reference(name, values):
 
 
 def check(name, values, isa, equal=np.testing.assert_array_equal):
-    """The kernel agrees with its reference, in pieces bit for bit with the whole; returns the outputs."""
+    """The kernel agrees with its reference, and bit for bit with itself when done in pieces; returns the outputs."""
     expected = reference(name, values)
     got = run(name, values, isa)
     for x, y in zip(got, expected):
         equal(x, y)
-    for x, y in zip(run_in_pieces(name, values, isa), got):
+    for x, y in zip(*(run_directly(name, values, isa, in_pieces) for in_pieces in (True, False))):
         assert x.tobytes() == y.tobytes()
     return got
 
