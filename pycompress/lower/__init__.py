@@ -19,6 +19,7 @@ from . import (  # noqa: F401
     conv_transpose,
     convolution,
     fused,
+    indexing,
     matmul,
     matmul_nbits,
     microsoft,
@@ -30,6 +31,7 @@ from . import (  # noqa: F401
     quantize_linear,
     reduction,
     resize,
+    whole_numbers,
 )
 from .constants import PLAN_TIME
 from .context import Lowering
