@@ -20,7 +20,7 @@
     X(qgemm) X(q4gemm) X(qconv) X(qdwconv) X(qspmm) X(qlowrank) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
-    X(dynquant) X(where) X(compare) \
+    X(dynquant) X(where) X(compare) X(ibinary) X(ireduce) X(argreduce) X(cumsum) X(lookup) \
     X(spmm) X(bspmm) X(csrmm) X(csrmv)
 
 /* begin cdef */
@@ -607,28 +607,81 @@ typedef struct {
     int32_t *out_zero; /* [m] */
 } pcx_dynquant_args;
 
-/* where: a where cond is not 0, b elsewhere. */
+/* where: a where cond is not 0, b elsewhere; elements of 1, 2, 4 or 8 bytes, whatever they mean. */
 typedef struct {
     size_t d0, c0, d1, c1, d2, c2, d3, c3, d4, c4, d5, c5;
     const uint8_t *cond; /* [d0:c0,...,d5:c5], bool */
-    size_t a0, a1, a2, a3, a4, a5;
-    const float *a; /* [d0:a0,...,d5:a5] */
+    size_t a0, a1, a2, a3, a4, a5, xt;
+    const void *a; /* {u8,u16,u32,u64}[d0:a0,...,d5:a5] */
     size_t b0, b1, b2, b3, b4, b5;
-    const float *b; /* [d0:b0,...,d5:b5] */
+    const void *b; /* {u8,u16,u32,u64}[d0:b0,...,d5:b5] */
     size_t o0, o1, o2, o3, o4, o5;
-    float *out; /* [d0:o0,...,d5:o5] */
+    void *out; /* {u8,u16,u32,u64}[d0:o0,...,d5:o5] */
 } pcx_where_args;
 
-/* compare: op 0 == 1 < 2 <= 3 > 4 >=. */
+/* compare: op 0 == 1 < 2 <= 3 > 4 >= 5 !=. */
 typedef struct {
-    size_t d0, a0, d1, a1, d2, a2, d3, a3, d4, a4, d5, a5;
-    const float *a; /* [d0:a0,...,d5:a5] */
+    size_t d0, a0, d1, a1, d2, a2, d3, a3, d4, a4, d5, a5, xt;
+    const void *a; /* {f32,u8,i32,u32,i64,u64}[d0:a0,...,d5:a5] */
     size_t b0, b1, b2, b3, b4, b5;
-    const float *b; /* [d0:b0,...,d5:b5] */
+    const void *b; /* {f32,u8,i32,u32,i64,u64}[d0:b0,...,d5:b5] */
     size_t op;
     size_t o0, o1, o2, o3, o4, o5;
     uint8_t *out; /* [d0:o0,...,d5:o5], bool */
 } pcx_compare_args;
+
+/*
+ * ibinary: out = a op b of integers, exact modulo 2^bits; op 0 add 1 sub 2 mul 3 div, toward zero 4 pow 5 min 6 max
+ * 7 mod, signed as b 8 mod, signed as a 9 and 10 or 11 xor 12 << 13 >>, which move in zeros.  Dividing by 0 gives 0.
+ */
+typedef struct {
+    size_t d0, a0, d1, a1, d2, a2, d3, a3, d4, a4, d5, a5, xt;
+    const void *a; /* {u8,i32,u32,i64,u64}[d0:a0,...,d5:a5] */
+    size_t b0, b1, b2, b3, b4, b5;
+    const void *b; /* {u8,i32,u32,i64,u64}[d0:b0,...,d5:b5] */
+    size_t op;
+    size_t o0, o1, o2, o3, o4, o5;
+    void *out; /* {u8,i32,u32,i64,u64}[d0:o0,...,d5:o5] */
+} pcx_ibinary_args;
+
+/*
+ * ireduce: over the middle axis, exact modulo 2^bits; mode 0 sum 1 mean, that sum divided toward zero 2 max 3 min
+ * 4 prod 5 l1 6 sum of squares.
+ */
+typedef struct {
+    size_t outer, r, inner, xt;
+    const void *x; /* {i32,u32,i64,u64}[outer,r,inner] */
+    size_t mode;
+    void *out; /* {i32,u32,i64,u64}[outer,inner] */
+} pcx_ireduce_args;
+
+/*
+ * argreduce: where along the middle axis the greatest (mode 0) or least (1) element stands, of equal ones the first
+ * or the last.  A NaN that stands first stays the answer, others count for nothing.
+ */
+typedef struct {
+    size_t outer, r, inner, xt;
+    const void *x; /* {f32,u8,i32,u32,i64,u64}[outer,r,inner] */
+    size_t mode, last;
+    int64_t *out; /* [outer,inner] */
+} pcx_argreduce_args;
+
+/* cumsum: running sums along the middle axis; of integers modulo 2^bits, of floats in double, rounded once each. */
+typedef struct {
+    size_t outer, r, inner, xt;
+    const void *x; /* {f32,i32,u32,i64,u64}[outer,r,inner] */
+    size_t exclusive, reverse;
+    void *out; /* {f32,i32,u32,i64,u64}[outer,r,inner] */
+} pcx_cumsum_args;
+
+/* lookup: rows of bytes picked by any index; [-rows, 0) count from the end, what is outside gives bytes of 255. */
+typedef struct {
+    size_t outer, rows, ldx, inner;
+    const uint8_t *x; /* [outer,rows:ldx,inner] */
+    size_t count, it;
+    const void *index; /* {i32,i64}[count] */
+    uint8_t *out; /* [outer,count,inner] */
+} pcx_lookup_args;
 
 /* end cdef */
 

@@ -20,6 +20,7 @@ from . import (  # noqa: F401
     conv_transpose,
     convolution,
     fused,
+    indexing,
     matmul,
     matmul_nbits,
     microsoft,
@@ -31,6 +32,7 @@ from . import (  # noqa: F401
     quantize_linear,
     reduction,
     resize,
+    whole_numbers,
 )
 from .constants import PLAN_TIME
 from .context import Lowering

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import whole_numbers
 from .context import ACT, Lowering
 from .emit import cast
 from .node import Node
@@ -30,6 +31,8 @@ GELU = {"none": 19, "tanh": 20}
 
 @operator(*UNARY)
 def unary(ctx: Lowering, node: Node) -> Value:
+    if node.input(0).dtype in whole_numbers.INTEGERS:
+        return whole_numbers.unary(ctx, node, node.input(0))
     return ctx.value(ctx.unary(ctx.f32(node.input(0)), UNARY[node.op]))
 
 
@@ -64,11 +67,12 @@ def clip_codes(ctx: Lowering, node: Node, x: Value, bounds) -> Value:
 
 @operator("Clip")
 def clip(ctx: Lowering, node: Node) -> Value:
-    if node.input(0).dtype in ("u8", "i8"):
+    x = node.input(0)
+    if x.dtype in whole_numbers.INTEGERS:
+        if x.dtype not in ("u8", "i8") or any(v is not None and v.runtime for v in node.inputs[1:3]):
+            return whole_numbers.clip(ctx, node, x, node.optional(1), node.optional(2))
         bounds = [node.plan_time(i, name) for i, name in ((1, "min"), (2, "max"))]
-        return clip_codes(
-            ctx, node, node.input(0), [None if b is None or not b.size else b.reshape(()) for b in bounds]
-        )
+        return clip_codes(ctx, node, x, [None if b is None or not b.size else b.reshape(()) for b in bounds])
     x = ctx.f32(node.input(0))
     if node.opset < 11:
         bounds = [node.float("min", None), node.float("max", None)]

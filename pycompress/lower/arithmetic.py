@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
+from . import whole_numbers
 from .activation import clip_codes
 from .context import Lowering
 from .emit import cast
 from .node import Node
 from .registry import operator
 from .values import Value
+from .whole_numbers import EQUAL, GREATER, GREATER_OR_EQUAL, INTEGERS, LESS, LESS_OR_EQUAL, combined, compared, integers
 
 ADD, SUB, MUL, DIV, POW, MIN, MAX, PRELU, MOD = range(9)  # as in kernels/binary.py
 BINARY = {"Add": ADD, "Sub": SUB, "Mul": MUL, "Div": DIV}
-COMPARE = {"Equal": 0, "Less": 1, "LessOrEqual": 2, "Greater": 3, "GreaterOrEqual": 4}
-EXACT = ("f32", "bool", "u8", "i8", "u16", "i16")  # float32 holds every value of these
+ABS = 12  # as in kernels/unary.py
+COMPARE = {
+    "Equal": EQUAL, "Less": LESS, "LessOrEqual": LESS_OR_EQUAL, "Greater": GREATER, "GreaterOrEqual": GREATER_OR_EQUAL,
+}  # fmt: skip
 
 
 @operator(*BINARY)
 def binary(ctx: Lowering, node: Node) -> Value:
+    if node.input(0, "A").dtype in INTEGERS:
+        integers(node, node.input(0), node.input(1, "B"))
+        return combined(ctx, node.input(0), node.input(1), BINARY[node.op])  # of the same code in both kernels
     a, b = ctx.f32(node.input(0, "A")), ctx.f32(node.input(1, "B"))
     return ctx.value(ctx.binary(a, b, BINARY[node.op]))
 
@@ -28,6 +37,10 @@ def several(ctx: Lowering, node: Node) -> Value:
     op = {"Min": MIN, "Max": MAX}.get(node.op, ADD)
     if node.op in ("Min", "Max") and (bounded := _bounded_codes(ctx, node)) is not None:
         return bounded
+    if node.op in ("Min", "Max") and node.input(0).dtype in INTEGERS:
+        values = [node.input(i) for i in range(len(node.inputs))]
+        integers(node, *values)
+        return reduce(lambda a, b: combined(ctx, a, b, op), values)  # of the same code in both kernels
     kind = node.input(0).dtype
     if codes := node.op in ("Min", "Max") and kind in ("u8", "i8"):  # float32 holds them exactly
         if any(v is None or v.dtype != kind for v in node.inputs):
@@ -52,16 +65,12 @@ def _bounded_codes(ctx: Lowering, node: Node) -> Value | None:
     return clip_codes(ctx, node, x, (value, None) if node.op == "Max" else (None, value))
 
 
-def exact(ctx: Lowering, node: Node, value: Value) -> np.ndarray:
-    """The float32 form of a value whose type float32 holds exactly."""
-    if value.dtype not in EXACT:
-        node.refuse(f"works on {', '.join(EXACT)}, got {value.dtype}")
-    return ctx.data(cast(ctx, value, "f32"))
-
-
 @operator("Pow")
 def power(ctx: Lowering, node: Node) -> Value:
-    x, exponent = ctx.f32(node.input(0)), node.input(1)
+    exponent = node.input(1)
+    if node.input(0).dtype in INTEGERS:
+        return whole_numbers.power(ctx, node, node.input(0), exponent)
+    x = ctx.f32(node.input(0))
     if not exponent.runtime and exponent.data is not None:
         data = exponent.data.astype(np.float32)
         if not np.array_equal(data.astype(np.float64), exponent.data, equal_nan=True):
@@ -69,7 +78,7 @@ def power(ctx: Lowering, node: Node) -> Value:
         if data.size == 1 and data.reshape(()) == 2 and data.ndim <= x.ndim:
             return ctx.value(ctx.binary(x, x, MUL))
     else:
-        data = exact(ctx, node, exponent)
+        data = ctx.f32(cast(ctx, exponent, "f32") if exponent.dtype in INTEGERS else exponent)
     return ctx.value(ctx.binary(x, data, POW))
 
 
@@ -85,43 +94,37 @@ def prelu(ctx: Lowering, node: Node) -> Value:
 
 @operator("Mod")
 def mod(ctx: Lowering, node: Node) -> Value:
-    node.int("fmod", 0, allowed=(1,))
-    return ctx.value(ctx.binary(ctx.f32(node.input(0)), ctx.f32(node.input(1)), MOD))
+    fmod = node.int("fmod", 0, allowed=(0, 1))
+    a, b = node.input(0), node.input(1)
+    if a.dtype in INTEGERS:
+        integers(node, a, b)
+        return combined(ctx, a, b, whole_numbers.FMOD if fmod else whole_numbers.MOD)
+    if not fmod:
+        node.refuse("= 0 works on integers only", "fmod")
+    return ctx.value(ctx.binary(ctx.f32(a), ctx.f32(b), MOD))
 
 
 @operator(*COMPARE)
 def compare(ctx: Lowering, node: Node) -> Value:
-    a, b = (exact(ctx, node, node.input(i)) for i in range(2))
-    return ctx.value(ctx.elementwise("compare", {"a": a, "b": b}, "bool", op=COMPARE[node.op]))
+    a, b = node.input(0), node.input(1)
+    if a.dtype != b.dtype or a.dtype not in ("f32", "bool", *INTEGERS):
+        node.refuse(f"works on float32, integers or bool, both of one type, got {a.dtype} and {b.dtype}")
+    return compared(ctx, a, b, COMPARE[node.op])
 
 
-@operator("And", "Or", "Not")
-def logic(ctx: Lowering, node: Node) -> Value:
-    if any(v is None or v.dtype != "bool" for v in node.inputs):
-        node.refuse("works on bool")
-    a = exact(ctx, node, node.input(0))
-    if node.op == "Not":
-        zero = np.zeros((), np.float32)
-        return ctx.value(ctx.elementwise("compare", {"a": a, "b": zero}, "bool", op=COMPARE["Equal"]))
-    both = ctx.binary(a, exact(ctx, node, node.input(1)), MIN if node.op == "And" else MAX)
-    return cast(ctx, ctx.value(both), "bool")
+@operator("IsNaN")
+def is_nan(ctx: Lowering, node: Node) -> Value:
+    x = ctx.value(ctx.f32(node.input(0)))
+    return compared(ctx, x, x, whole_numbers.NOT_EQUAL)
 
 
-@operator("Where")
-def where(ctx: Lowering, node: Node) -> Value:
-    condition, a, b = (node.input(i) for i in range(3))
-    if condition.dtype != "bool" or a.dtype != b.dtype:
-        node.refuse(f"works on bool and two values of one type, got {condition.dtype}, {a.dtype}, {b.dtype}")
-    c, x, y = (ctx.data(v) for v in (condition, a, b))
-    size = x.dtype.itemsize
-    if size == 4:
-        out = ctx.elementwise("where", {"cond": c, "a": x.view(np.float32), "b": y.view(np.float32)}, "f32")
-        return Value(a.dtype, out.shape, out.view(x.dtype), True)
-    if size != 8:
-        node.refuse(f"works on types of 4 and 8 bytes, got {a.dtype}")
-    halves = {"cond": c[..., None], "a": x[..., None].view(np.float32), "b": y[..., None].view(np.float32)}
-    out = ctx.elementwise("where", halves, "f32")
-    shape = out.shape[:-1]
-    if not out.flags.c_contiguous:
-        out = ctx.contiguous(out)
-    return Value(a.dtype, shape, out.view(x.dtype).reshape(shape), True)
+@operator("IsInf")
+def is_inf(ctx: Lowering, node: Node) -> Value:
+    x = ctx.f32(node.input(0))
+    positive, negative = (node.int(f"detect_{side}", 1, allowed=(0, 1)) for side in ("positive", "negative"))
+    if not positive and not negative:
+        return Value.constant(np.broadcast_to(np.bool_(False), x.shape))
+    if positive and negative:
+        x = ctx.unary(x, ABS)
+    infinite = Value.constant(np.float32(np.inf if positive else -np.inf))
+    return compared(ctx, ctx.value(x), infinite, EQUAL)

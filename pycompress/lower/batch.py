@@ -8,13 +8,15 @@ from .values import Program
 # Operators that keep to one index of the first dimension if the shapes on both sides say so; inputs from the
 # second on are constants.
 ALONE = frozenset(
-    "Abs AveragePool BatchNormalization Cast Ceil Clip Conv ConvTranspose DequantizeLinear Dropout Elu Erf Exp Flatten"
-    " Floor Gelu GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity InstanceNormalization LRN LeakyRelu Log"
-    " MaxPool Mish Neg QLinearConv QuantizeLinear Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Round"
-    " Selu Sigmoid Softplus Softsign Sqrt Squeeze Tanh Transpose Unsqueeze".split()
+    "Abs ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Conv ConvTranspose DequantizeLinear Dropout Elu Erf Exp Flatten"
+    " Floor Gelu GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity InstanceNormalization IsInf IsNaN LRN LeakyRelu Log"
+    " MaxPool Mish Neg Not QLinearConv QuantizeLinear Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Round"
+    " Selu Sigmoid Sign Softplus Softsign Sqrt Squeeze Tanh Transpose Unsqueeze".split()
 )
 # The same with several inputs, which are broadcast or stand side by side.
-BESIDE = frozenset("Add Concat Div Max Min Mul PRelu Pow Sub".split())
+BESIDE = frozenset(
+    "Add And Concat Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mod Mul Or PRelu Pow Sub Where Xor".split()
+)
 
 
 class _Shapes:

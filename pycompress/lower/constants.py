@@ -20,7 +20,8 @@ PLAN_TIME = {
     for op, indices in {
         "Reshape": (1,), "Slice": (1, 2, 3, 4), "Pad": (1, 2, 3), "Clip": (1, 2), "Unsqueeze": (1,),
         "Squeeze": (1,), "Resize": (1, 2, 3), "Upsample": (1,), "Tile": (1,), "Expand": (1,), "Split": (1,),
-        "ConstantOfShape": (0,), "Dropout": (1, 2), "Gather": (1,), "Range": (0, 1, 2), "OneHot": (0, 1, 2),
+        "ConstantOfShape": (0,), "Dropout": (1, 2), "Range": (0, 1, 2), "OneHot": (1,), "CumSum": (1,), "Trilu": (1,),
+        "ScatterElements": (1,), "ScatterND": (1,), "Scatter": (1,),
         **{f"Reduce{kind}": (1,) for kind in (
             "Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")},
         "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2), "QLinearConv": (1, 2, 4, 5, 6, 7),
@@ -245,6 +246,28 @@ def _trilu(node: Node, x, k=None):
     return (np.triu if upper else np.tril)(x.data, offset)
 
 
+def _arg_extreme(function):
+    def lowering(node: Node, x):
+        axis, keep, last = node.int("axis", 0), bool(node.int("keepdims", 1)), node.int("select_last_index", 0)
+        at = function(np.flip(x.data, axis) if last else x.data, axis=axis, keepdims=keep)
+        return (x.shape[axis] - 1 - at if last else at).astype(np.int64)
+
+    return lowering
+
+
+def _cumsum(node: Node, x, axis):
+    axis, reverse = int(axis.data.reshape(())), node.int("reverse", 0)
+    data = np.flip(x.data, axis) if reverse else x.data
+    sums = np.cumsum(data, axis, dtype=np.float64 if data.dtype.kind == "f" else data.dtype)
+    sums = (sums - data if node.int("exclusive", 0) else sums).astype(data.dtype)
+    return np.flip(sums, axis) if reverse else sums
+
+
+def _shift(node: Node, x, by):
+    left = node.string("direction", allowed=("LEFT", "RIGHT")) == "LEFT"
+    return (np.left_shift if left else np.right_shift)(x.data, by.data)
+
+
 def _many(function):
     def lowering(node: Node, first, *rest):
         out = first.data
@@ -298,6 +321,9 @@ FOLD = {
     "And": _two(np.logical_and), "Or": _two(np.logical_or), "Not": lambda node, x: ~x.data,
     "Where": lambda node, c, a, b: np.where(c.data, a.data, b.data),
     "Expand": lambda node, x, shape: np.broadcast_to(x.data, np.broadcast_shapes(x.shape, tuple(shape.data.tolist()))),
+    "ArgMax": _arg_extreme(np.argmax), "ArgMin": _arg_extreme(np.argmin), "CumSum": _cumsum, "BitShift": _shift,
+    "BitwiseAnd": _two(np.bitwise_and), "BitwiseOr": _two(np.bitwise_or), "BitwiseXor": _two(np.bitwise_xor),
+    "BitwiseNot": lambda node, x: np.invert(x.data), "IsNaN": lambda node, x: np.isnan(x.data),
     "Clip": _clip, "Round": _one(np.rint), "Trilu": _trilu, "Relu": _one(lambda x: np.maximum(x, x.dtype.type(0))),
     "Min": _many(np.minimum), "Max": _many(np.maximum), "Sum": _many(np.add), "Mod": _mod, "Pow": _power,
     "LessOrEqual": _two(np.less_equal), "GreaterOrEqual": _two(np.greater_equal), "Xor": _two(np.logical_xor),

@@ -141,7 +141,7 @@ def concat(ctx: Lowering, node: Node) -> Value:
         return first
     if _all_codes(parts):
         return _joined_codes(ctx, parts, axis)
-    return _joined(ctx, parts, axis)
+    return joined(ctx, parts, axis)
 
 
 def _all_codes(parts: list[Value]) -> bool:
@@ -156,7 +156,7 @@ def _all_codes(parts: list[Value]) -> bool:
 def _joined_codes(ctx: Lowering, parts: list[Value], axis: int) -> Value:
     """The codes of all parts in one tensor, with a scale per index of `axis` where theirs differ."""
     quants = [p.quant for p in parts]
-    codes = _joined(ctx, [q.value for q in quants], axis)
+    codes = joined(ctx, [q.value for q in quants], axis)
     ctx.joined[id(root(codes.data))] = codes, quants, axis
     scale, zero = (np.concatenate([getattr(q, name) for q in quants]) for name in ("scale", "zero"))
     if (scale == scale[0]).all() and (zero == zero[0]).all():
@@ -165,7 +165,8 @@ def _joined_codes(ctx: Lowering, parts: list[Value], axis: int) -> Value:
     return Value("f32", codes.shape, None, True, Quant(codes, np.repeat(scale, counts), np.repeat(zero, counts), axis))
 
 
-def _joined(ctx: Lowering, parts: list[Value], axis: int) -> Value:
+def joined(ctx: Lowering, parts: list[Value], axis: int) -> Value:
+    """Values of one type side by side along `axis`, in a tensor of their own."""
     data = [stored(ctx, p) for p in parts]
     shape = list(parts[0].shape)
     shape[axis] = sum(p.shape[axis] for p in parts)
@@ -217,22 +218,6 @@ def slice_(ctx: Lowering, node: Node) -> Value:
         return data
 
     return moved(ctx, x, cut)
-
-
-@operator("Gather")
-def gather(ctx: Lowering, node: Node) -> Value:
-    x = node.input(0)
-    axis = axis_of(node, len(x.shape), 0)
-    index = node.plan_time(1, "indices", required=True)
-    if index.dtype.kind not in "iu":
-        node.refuse(f"indices must be integers, got {index.dtype.name}")
-    size = x.shape[axis]
-    index = index.astype(np.int64)
-    if index.size and (index.min() < -size or index.max() >= size):
-        node.refuse(f"an index is outside [-{size}, {size}), the extent of axis {axis}")
-    index = np.where(index < 0, index + size, index)
-    shape = x.shape[:axis] + index.shape + x.shape[axis + 1 :]
-    return moved(ctx, x, lambda data: to_shape(ctx, pick(ctx, data, axis, index.reshape(-1)), shape))
 
 
 @operator("Expand")

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..dtypes import NUMPY
 from .context import Lowering, memory_order
-from .emit import along, dense, fill
+from .emit import along, cast, dense, fill
 from .movement import axes_of, axis_of
 from .node import Node
 from .registry import operator
 from .values import Value
+from .whole_numbers import INTEGERS, WIDER, operand
 
 REDUCE = {"ReduceSum": 0, "ReduceMean": 1, "ReduceMax": 2, "ReduceMin": 3, "ReduceProd": 4, "ReduceL1": 5,
           "ReduceL2": 6, "ReduceSumSquare": 7, "ReduceLogSum": 8, "ReduceLogSumExp": 9}  # fmt: skip
+INTEGER = {"ReduceSum": 0, "ReduceMean": 1, "ReduceMax": 2, "ReduceMin": 3, "ReduceProd": 4, "ReduceL1": 5,
+           "ReduceSumSquare": 6}  # fmt: skip
 OF_NOTHING = (0, np.nan, -np.inf, np.inf, 1, 0, 0, 0, -np.inf, -np.inf)  # by mode
 
 
-def reduced(ctx: Lowering, x: np.ndarray, axes, mode: int) -> np.ndarray:
-    """`x` reduced over `axes`, which stay with extent 1; `mode` as in kernels/reduce.py."""
+def reduced(
+    ctx: Lowering, x: np.ndarray, axes, mode: int, kernel: str = "reduce", dtype: str = "f32", nothing=None, **how
+) -> np.ndarray:
+    """`x` reduced over `axes`, which stay with extent 1; `mode` as in the kernel's page.
+
+    `dtype` is the result's, `nothing` what no elements give, `how` more arguments of the kernel.
+    """
     axes = set(axes)
     shape = [1 if i in axes else d for i, d in enumerate(x.shape)]
     if x.size == 0:
-        out = ctx.new(shape)
+        out = ctx.new(shape, dtype)
         if out.size:
-            fill(ctx, out, OF_NOTHING[mode])
+            fill(ctx, out, OF_NOTHING[mode] if nothing is None else nothing)
         return out
     x = dense(ctx, x)
     order = memory_order(x)
@@ -32,7 +41,7 @@ def reduced(ctx: Lowering, x: np.ndarray, axes, mode: int) -> np.ndarray:
         order = tuple(i for i in range(x.ndim) if i not in axes) + tuple(sorted(axes))
         x = ctx.contiguous(x.transpose(order)).transpose(np.argsort(order))
         at = [x.ndim - len(axes), x.ndim - 1]
-    out = ctx.new(shape, like=x)
+    out = ctx.new(shape, dtype, like=x)
     extents = [x.shape[i] for i in order]
     r = extents[at[0] : at[-1] + 1] if axes and extents else []
     if not r or order[at[0]] not in axes:
@@ -40,10 +49,25 @@ def reduced(ctx: Lowering, x: np.ndarray, axes, mode: int) -> np.ndarray:
     outer, size = int(np.prod(extents[: at[0]], dtype=int)), int(np.prod(r, dtype=int))
     inner = x.size // (outer * size)
     ctx.step(
-        "reduce", x=x.transpose(order).reshape((outer, size, inner), copy=False), mode=mode,
+        kernel, x=x.transpose(order).reshape((outer, size, inner), copy=False), mode=mode, **how,
         out=out.transpose(order).reshape((outer, inner), copy=False), reason=f"over axes {sorted(axes)}",
     )  # fmt: skip
     return out
+
+
+def _of_integers(ctx: Lowering, node: Node, x: Value, axes) -> Value:
+    """A reduction of integers, or of bool, exact modulo their size."""
+    if node.op not in INTEGER:
+        node.refuse(f"works on float32, got {x.dtype}")
+    mode = INTEGER[node.op]
+    if node.op == "ReduceMean" and x.dtype != "u64":  # the sum must not wrap around before it is divided
+        wide = cast(ctx, x, "i64")
+    else:
+        wide = cast(ctx, x, "i32" if x.dtype in ("bool", "u8", *WIDER) else x.dtype)
+    ends = (0, 1) if x.dtype == "bool" else (np.iinfo(NUMPY[x.dtype]).min, np.iinfo(NUMPY[x.dtype]).max)
+    nothing = (0, 0, *ends, 1, 0, 0)[mode]
+    out = reduced(ctx, ctx.data(wide), axes, mode, "ireduce", wide.dtype, nothing)
+    return cast(ctx, ctx.value(out), x.dtype)
 
 
 @operator(*REDUCE)
@@ -55,8 +79,43 @@ def reduce(ctx: Lowering, node: Node) -> Value:
     if not axes and noop and node.op in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd"):
         return x
     axes = axes or ([] if noop else list(range(rank)))
-    out = reduced(ctx, ctx.f32(x), axes, REDUCE[node.op])
-    return ctx.value(out if keep else np.squeeze(out, tuple(axes)))
+    if x.dtype in INTEGERS or (x.dtype == "bool" and node.op in ("ReduceMax", "ReduceMin")):
+        out = _of_integers(ctx, node, x, axes)
+    else:
+        out = ctx.value(reduced(ctx, ctx.f32(x), axes, REDUCE[node.op]))
+    return out if keep else ctx.value(np.squeeze(out.data, tuple(axes)), out.dtype)
+
+
+@operator("ArgMax", "ArgMin")
+def arg_extreme(ctx: Lowering, node: Node) -> Value:
+    x = node.input(0)
+    axis = axis_of(node, len(x.shape), 0)
+    keep, last = node.int("keepdims", 1, allowed=(0, 1)), node.int("select_last_index", 0, allowed=(0, 1))
+    if x.shape[axis] == 0:
+        node.refuse(f"axis {axis} of shape {x.shape} has no elements")
+    if x.dtype == "i8":
+        data = ctx.codes(x)  # as they are stored: their order is the same
+    else:
+        data = operand(ctx, x) if x.dtype in INTEGERS else ctx.f32(x)
+    out = reduced(ctx, data, [axis], int(node.op == "ArgMin"), "argreduce", "i64", last=last)
+    return ctx.value(out if keep else np.squeeze(out, axis))
+
+
+@operator("CumSum")
+def cumsum(ctx: Lowering, node: Node) -> Value:
+    x, axis = node.input(0), int(node.plan_time(1, "axis", required=True).reshape(()))
+    exclusive, reverse = (node.int(name, 0, allowed=(0, 1)) for name in ("exclusive", "reverse"))
+    rank = len(x.shape)
+    if not -rank <= axis < rank:
+        node.refuse(f"axis {axis} is outside {rank} dimensions")
+    if x.dtype in INTEGERS:
+        data = ctx.data(cast(ctx, x, "i32")) if x.dtype == "u8" else operand(ctx, x)
+    else:
+        data = ctx.f32(x)
+    source, target, out = along(ctx, data, axis % rank, x.shape[axis])
+    if target.size:
+        ctx.step("cumsum", x=source, exclusive=exclusive, reverse=reverse, out=target, reason=f"along axis {axis}")
+    return cast(ctx, ctx.value(out), x.dtype)
 
 
 @operator("Softmax", "LogSoftmax")
