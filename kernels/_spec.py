@@ -19,7 +19,7 @@ import types
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from ..dtypes import BY_NUMPY, WORD
+from ..dtypes import BY_WORD, WORD
 from ._traits import Traits
 
 NO_TRAITS = Traits()
@@ -81,11 +81,19 @@ def _compile(expression: str):
     return compile(tree, expression, "eval")
 
 
+@cache
+def _word(dtype) -> str | None:
+    """As ``dtypes.word``, but None where there is none."""
+    return WORD.get(dtype.name)
+
+
 _CODE: dict[str, object] = {}
 
 
 def evaluate(expression: str, sizes: dict[str, int]) -> int:
     """The value of a contract's expression, for given sizes."""
+    if expression in sizes:
+        return sizes[expression]
     code = _CODE.get(expression)
     if code is None:
         code = _CODE[expression] = _compile(expression)
@@ -183,10 +191,11 @@ class Spec:
         for arg, x in arrays:
             if not hasattr(x, "dtype"):
                 raise ValueError(f"{self.name}: {arg.name} must be {arg.annotation}, got {type(x).__name__}")
-            if len(x.shape) != len(arg.dims) or WORD.get(x.dtype.name) not in arg.types or not x.dtype.isnative:
+            if len(x.shape) != len(arg.dims) or _word(x.dtype) not in arg.types or not x.dtype.isnative:
                 self._refuse(arg, x, sizes)
             if arg.type_size:
-                if sizes.setdefault(arg.type_size, BY_NUMPY[x.dtype.name].code) != BY_NUMPY[x.dtype.name].code:
+                code = BY_WORD[_word(x.dtype)].code
+                if sizes.setdefault(arg.type_size, code) != code:
                     self._refuse(arg, x, sizes)
             for i, (extent, stride) in enumerate(arg.dims):
                 if extent.isidentifier():

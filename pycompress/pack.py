@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
+from collections.abc import Callable
 from dataclasses import fields
 from inspect import signature
 
 import numpy as np
 
 from .kernels import module, spec
-from .lower.values import Program, Step
+from .lower.values import Program, Step, root
+from .optimize.dataflow import address
 from .weights import Q4, Q8, Dense, Half
 
 
@@ -89,9 +92,30 @@ def _form(kernel: str, T: np.ndarray) -> str:
     return f"{form}, {lacking} of {len(T)} {parts} {slow}" if lacking else form
 
 
+class Digests:
+    """Digests of the contents of arrays, kept as long as the memory of the arrays lives: constants are never changed."""
+
+    LARGE = 4096  # bytes from which on looking up is faster than hashing
+
+    def __init__(self):
+        self._known: dict[tuple, tuple[weakref.ref, bytes]] = {}
+
+    def of(self, x: np.ndarray, content: Callable[[], memoryview | np.ndarray]) -> bytes:
+        """The digest of `content()`, which depends on nothing but `x`."""
+        if x.nbytes < self.LARGE:
+            return hashlib.blake2b(content(), digest_size=16).digest()
+        owner = root(x)
+        key = (id(owner), address(x), x.shape, x.strides, x.dtype)
+        found = self._known.get(key)
+        if found is None or found[0]() is not owner:
+            digest = hashlib.blake2b(content(), digest_size=16).digest()
+            found = self._known[key] = weakref.ref(owner, lambda _: self._known.pop(key, None)), digest
+        return found[1]
+
+
 def _once(cache: dict, kind: str, w: np.ndarray, function):
     lazy = w.strides[0] == 0  # all rows are the first
-    digest = hashlib.blake2b(np.ascontiguousarray(w[:1] if lazy else w), digest_size=16).digest()
+    digest = cache.setdefault("digests", Digests()).of(w, lambda: np.ascontiguousarray(w[:1] if lazy else w))
     key = (kind, w.shape, w.strides if lazy else None, w.dtype.name, digest)
     if key not in cache:
         cache[key] = function(w)

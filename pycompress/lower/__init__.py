@@ -135,10 +135,13 @@ def lower(
         Naming the node and the attribute that cannot be run.
     """
     ctx = Lowering(model, int4_activations)
-    ctx.env = {name: Value.constant(data) for name, data in model.constants.items()}
+    for name, data in model.constants.items():
+        if name not in model.known:
+            model.known[name] = Value.constant(data)
+    ctx.env = dict(model.known)
     ctx.env |= {name: Value.constant(data) for name, data in (values or {}).items()}
     inputs = [_input(ctx, i, name, shapes[name], preprocess or {}) for i, name in enumerate(shapes)]
-    walk(ctx, model.graph.node)
+    walk(ctx, [node for node in model.graph.node if not node.output or node.output[0] not in model.known])
     ctx.node = None
     outputs = [_output(ctx, i, port.name) for i, port in enumerate(model.graph.output)]
     names = {n: v.data for n, v in ctx.env.items() if v.runtime and v.data is not None}

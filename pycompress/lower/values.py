@@ -1,7 +1,7 @@
 """What lowering knows about a tensor.
 
 Run-time tensors are described by numpy arrays that are never read: a ``Buffer`` owns an array of
-untouched zero pages, and a value is a view of it.  So transposing, slicing, reshaping and
+untouched memory, and a value is a view of it.  So transposing, slicing, reshaping and
 broadcasting cost no step, and numpy itself keeps shape, strides and offset.
 """
 
@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..dtypes import NUMPY, WORD
+from ..dtypes import NUMPY, word
 from ..kernels import spec
 
 HALVES = ("f16", "bf16")  # float32 here, everywhere between a program's inputs and outputs
@@ -22,7 +22,7 @@ HALVES = ("f16", "bf16")  # float32 here, everywhere between a program's inputs 
 class Buffer:
     """Memory of a plan.  `place` is ("arena", None), ("input", i) or ("output", i)."""
 
-    array: np.ndarray  # 1-D, zero pages
+    array: np.ndarray  # 1-D, never touched
     place: tuple[str, int | None] = ("arena", None)
 
     @property
@@ -63,9 +63,9 @@ class Value:
     @classmethod
     def constant(cls, data) -> Value:
         data = np.asarray(data)
-        if WORD[data.dtype.name] in HALVES:
+        if word(data.dtype) in HALVES:
             data = data.astype(np.float32)
-        return cls(WORD[data.dtype.name], data.shape, data, False)
+        return cls(word(data.dtype), data.shape, data, False)
 
     @property
     def biased(self) -> bool:
@@ -148,7 +148,7 @@ class Program:
 def root(x):
     """The array that owns the memory of `x`, or the outermost one where something else owns it."""
     array = x
-    while isinstance(x, np.ndarray):
+    while type(x) is np.ndarray:
         array, x = x, x.base
     while x is not None:  # what is no array owns it, or passes it on
         array, x = x if isinstance(x, np.ndarray) else array, getattr(x, "base", None)

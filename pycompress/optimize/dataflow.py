@@ -37,6 +37,7 @@ class Uses:
         self.changed: set[int] = set()
         self._writers: dict[int, list[Step]] = {}
         self._readers: dict[int, list[Step]] = {}
+        self._owners: dict[int, tuple[np.ndarray, int]] = {}  # by id: an array, kept alive, and the id of its owner
         for step in program.steps:
             self.add(step)
         self.changed.clear()
@@ -66,11 +67,18 @@ class Uses:
 
     def writers(self, x: np.ndarray) -> list[Step]:
         """The steps that write into the buffer of `x`, in order."""
-        return self._asked(self._writers, id(root(x)))
+        return self._asked(self._writers, self._owner(x))
 
     def readers(self, x: np.ndarray) -> list[Step]:
         """The steps that read the buffer of `x`, in order; a step that reads it twice stands there twice."""
-        return self._asked(self._readers, id(root(x)))
+        return self._asked(self._readers, self._owner(x))
+
+    def _owner(self, x: np.ndarray) -> int:
+        """id(root(x)), which rules ask for again and again."""
+        found = self._owners.get(id(x))
+        if found is None:
+            found = self._owners[id(x)] = x, id(root(x))
+        return found[1]
 
     def _asked(self, found: dict[int, list[Step]], key: int) -> list[Step]:
         self.asked.add(key)
@@ -90,11 +98,11 @@ class Uses:
 
     def is_buffer(self, x) -> bool:
         """Whether `x` is run-time data rather than a constant."""
-        return isinstance(x, np.ndarray) and id(root(x)) in self.program.buffers
+        return isinstance(x, np.ndarray) and self._owner(x) in self.program.buffers
 
     def is_output(self, x: np.ndarray) -> bool:
         """Whether `x` lies in an output of the program, which the caller sees."""
-        return self.program.buffers[id(root(x))].place[0] == "output"
+        return self.program.buffers[self._owner(x)].place[0] == "output"
 
     def producer(self, x: np.ndarray) -> Step | None:
         """The one step that writes all of the buffer of `x`; None where there are none or several."""
@@ -140,6 +148,13 @@ def covers(x: np.ndarray) -> bool:
 def address(x: np.ndarray) -> int:
     """The address of the first element."""
     return x.__array_interface__["data"][0]
+
+
+def offset(x: np.ndarray, start: np.ndarray) -> int:
+    """Bytes from the first element of the dense `start` to that of `x`, a view of its memory."""
+    if x.flags.c_contiguous and x.nbytes == start.nbytes:  # all of it; NumPy takes long to tell addresses
+        return 0
+    return address(x) - address(start)
 
 
 def dense(x: np.ndarray) -> bool:

@@ -93,11 +93,18 @@ def residual(step: Step, uses: Uses):
 
 def per_channel(x, channels: int) -> np.ndarray | None:
     """A constant operand of ``binary`` as one number per channel, channels innermost; None for any other."""
+    row = _row(x)
+    if row is None or len(row) == channels:
+        return row
+    return np.full(channels, row[0], np.float32) if len(row) == 1 else None
+
+
+def _row(x) -> np.ndarray | None:
+    """A constant operand of ``binary`` along its last dimension, one number where that repeats it; None where others vary."""
     if any(s for s, d in zip(x.strides[:-1], x.shape[:-1]) if d > 1):
         return None
-    if x.strides[-1] == 0 or x.shape[-1] == 1:
-        return np.full(channels, x.flat[0], np.float32)
-    return x[(0,) * (x.ndim - 1)] if x.shape[-1] == channels else None
+    row = x[(0,) * (x.ndim - 1)]
+    return row[:1].astype(np.float32) if x.strides[-1] == 0 else row  # not all of what may be a whole image
 
 
 def constant(step: Step, uses: Uses):
@@ -255,9 +262,9 @@ def _gated(step: Step, uses: Uses, x, gate):
 
 def _is_sixth(step: Step, constant) -> bool:
     """Whether `step` divides by six, or multiplies by a sixth, everywhere."""
-    value = per_channel(constant, constant.shape[-1])
-    wanted = 6 if step.args["op"] == DIV else 1 / 6 if step.args["op"] == MUL else np.nan
-    return value is not None and bool(np.allclose(value, wanted, rtol=1e-6))
+    wanted = {DIV: 6, MUL: 1 / 6}.get(step.args["op"])
+    value = _row(constant) if wanted is not None else None
+    return value is not None and bool((np.abs(value.astype(np.float64) - wanted) <= 1e-6 * wanted).all())
 
 
 def _relu6_gate(step: Step, uses: Uses, gate, x):
@@ -277,7 +284,7 @@ def _relu6_gate(step: Step, uses: Uses, gate, x):
     a, b = (plus.args["a"], plus.args["b"]) if uses.is_buffer(plus.args["a"]) else (plus.args["b"], plus.args["a"])
     if uses.is_buffer(b) or root(a) is not root(x) or not whole(a):
         return None
-    offset = per_channel(b, b.shape[-1])
+    offset = _row(b)
     return (gone, x) if offset is not None and (offset == 3).all() else None
 
 
