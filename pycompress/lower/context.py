@@ -259,7 +259,8 @@ def memory_order(x: np.ndarray) -> tuple[int, ...]:
     """The axes of `x`, outermost in memory first."""
     if x.flags.c_contiguous and x.size and 1 not in x.shape:
         return tuple(range(x.ndim))
-    return tuple(sorted(range(x.ndim), key=lambda i: (-abs(x.strides[i]) if x.shape[i] > 1 else -np.inf, i)))
+    ranks = [-abs(s) if d > 1 else -math.inf for s, d in zip(x.strides, x.shape)]
+    return tuple(sorted(range(x.ndim), key=ranks.__getitem__))  # stable: among equals the first comes first
 
 
 def reshaped(x: np.ndarray, shape) -> np.ndarray | None:

@@ -54,9 +54,7 @@ def grid(
     if zero is None:
         zero = np.zeros(scale.shape, np.int32)
     elif word(zero.dtype) != dtype:
-        node.refuse(
-            f"zero point {node.proto.input[first + 1]!r} must be {dtype} as the codes, got {word(zero.dtype)}"
-        )
+        node.refuse(f"zero point {node.proto.input[first + 1]!r} must be {dtype} as the codes, got {word(zero.dtype)}")
     if block:
         return _blocked(node, shape, scale, zero, axis, block)
     if zero.size != scale.size or scale.ndim > 1 or zero.ndim > 1:
