@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import weakref
-from collections.abc import Callable
 from dataclasses import fields
 from inspect import signature
 
 import numpy as np
 
 from .kernels import module, spec
-from .lower.values import Program, Step, root
-from .optimize.dataflow import address
-from .weights import Q4, Q8, Dense, Half
+from .lower.values import Program, Step
+from .weights import Q4, Q8, Dense, Facts, Half
 
 
 def pack(program: Program, cache: dict) -> None:
@@ -37,20 +34,18 @@ def _slot_packed(step: Step, slot: str, kernel: str, cache: dict) -> Step:
     """`step` with the weights of one slot packed as `kernel` packs them; those that a step makes stay as they are."""
     weights = step.args[slot]
     if isinstance(weights, Dense):
-        w = weights.w.reshape(len(weights.w), -1)
         m = step.args["a"].shape[0] if _depends_on_rows(kernel) else 0
         kind = f"{kernel}, few rows" if 0 < m <= module(kernel).FEW else kernel
-        packed = _once(cache, kind, w, lambda w: pack_for(kernel, w, m))
+        packed = _once(cache, kind, weights, lambda w: pack_for(kernel, w, m))
     elif isinstance(weights, Half):
-        w = weights.w.reshape(len(weights.w), -1)
-        kind = f"{kernel}, {w.dtype.name}"
-        packed = _once(cache, kind, w.view(np.uint16), lambda bits: module(kernel).pack(bits.view(w.dtype)))
+        kind = f"{kernel}, {weights.w.dtype.name}"
+        packed = _once(cache, kind, weights, lambda bits: module(kernel).pack(bits.view(weights.w.dtype)))
     elif isinstance(weights, Q8):
-        packed = _once(cache, kernel, weights.w, module(kernel).pack)
+        packed = _once(cache, kernel, weights, module(kernel).pack)
     elif isinstance(weights, Q4):
         grid = hashlib.blake2b(np.stack([weights.scale, weights.zero]), digest_size=16).hexdigest()
         kind = f"{kernel}, groups of {weights.group}, {grid}"
-        packed = _once(cache, kind, weights.w, lambda _: module(kernel).pack(weights))
+        packed = _once(cache, kind, weights, lambda _: module(kernel).pack(weights))
     else:
         return step
     form = _form(kernel, packed.T) if not isinstance(packed, np.ndarray) and hasattr(packed, "T") else ""
@@ -92,31 +87,17 @@ def _form(kernel: str, T: np.ndarray) -> str:
     return f"{form}, {lacking} of {len(T)} {parts} {slow}" if lacking else form
 
 
-class Digests:
-    """Digests of the contents of arrays, kept as long as the memory of the arrays lives: constants are never changed."""
+def _once(cache: dict, kind: str, weights: Dense | Half | Q8 | Q4, function):
+    """`function` of the weights as w[n,k] (whole, if they are integers), once for equal ones."""
 
-    LARGE = 4096  # bytes from which on looking up is faster than hashing
+    def digest() -> tuple:
+        w = weights.w if isinstance(weights, (Q8, Q4)) else weights.w.reshape(len(weights.w), -1)
+        w = w.view(np.uint16) if isinstance(weights, Half) else w
+        lazy = w.strides[0] == 0  # all rows are the first
+        content = hashlib.blake2b(np.ascontiguousarray(w[:1] if lazy else w), digest_size=16).digest()
+        key = (kind, w.shape, w.strides if lazy else None, w.dtype.name, content)
+        if key not in cache:
+            cache[key] = function(w)
+        return key
 
-    def __init__(self):
-        self._known: dict[tuple, tuple[weakref.ref, bytes]] = {}
-
-    def of(self, x: np.ndarray, content: Callable[[], memoryview | np.ndarray]) -> bytes:
-        """The digest of `content()`, which depends on nothing but `x`."""
-        if x.nbytes < self.LARGE:
-            return hashlib.blake2b(content(), digest_size=16).digest()
-        owner = root(x)
-        key = (id(owner), address(x), x.shape, x.strides, x.dtype)
-        found = self._known.get(key)
-        if found is None or found[0]() is not owner:
-            digest = hashlib.blake2b(content(), digest_size=16).digest()
-            found = self._known[key] = weakref.ref(owner, lambda _: self._known.pop(key, None)), digest
-        return found[1]
-
-
-def _once(cache: dict, kind: str, w: np.ndarray, function):
-    lazy = w.strides[0] == 0  # all rows are the first
-    digest = cache.setdefault("digests", Digests()).of(w, lambda: np.ascontiguousarray(w[:1] if lazy else w))
-    key = (kind, w.shape, w.strides if lazy else None, w.dtype.name, digest)
-    if key not in cache:
-        cache[key] = function(w)
-    return cache[key]
+    return cache[cache.setdefault("facts", Facts()).of(kind, weights, digest)]

@@ -12,6 +12,7 @@ from onnx import helper
 from ..dtypes import NUMPY, WORD
 from ..errors import ModelError
 from ..formats.onnx_model import LoadLimits, Model, load
+from ..weights import Facts
 from . import (  # noqa: F401
     activation,
     arithmetic,
@@ -147,6 +148,7 @@ def lower(
     names = {n: v.data for n, v in ctx.env.items() if v.runtime and v.data is not None}
     shapes = {name: (value.shape, value.runtime) for name, value in ctx.env.items()}
     kept = dict(coded=ctx.coded, quantized=ctx.quantized, shapes=shapes, half=model.half, in_float=ctx.in_float)
+    kept["facts"] = model.packed.setdefault("facts", Facts())
     return Program(inputs, outputs, ctx.steps, ctx.buffers, names, **kept)
 
 

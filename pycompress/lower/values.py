@@ -14,6 +14,7 @@ import numpy as np
 
 from ..dtypes import NUMPY, word
 from ..kernels import spec
+from ..weights import Facts
 
 HALVES = ("f16", "bf16")  # float32 here, everywhere between a program's inputs and outputs
 
@@ -139,6 +140,7 @@ class Program:
     half: str = ""  # "float16" or "bfloat16", where the model multiplies by weights of that type
     quantized: dict[int, Quant] = field(default_factory=dict)  # what float constants were dequantized from, likewise
     in_float: dict[str, str] = field(default_factory=dict)  # why weights of integers are not used as such, by node
+    facts: Facts = field(default_factory=Facts)  # about constants, shared by the programs of a model
 
     def buffer(self, x: np.ndarray) -> Buffer | None:
         """The buffer that `x` is a view of; None for constant data."""

@@ -150,7 +150,7 @@ def _folded(m: Step, op: int, constant: np.ndarray) -> Step:
     factor = constant if op == MUL else 1 / constant
     w = m.args["w"]
     if isinstance(w, Dense):
-        w = Dense(w.w * factor.reshape(-1, *[1] * (w.w.ndim - 1)))
+        w = w.times(factor)
     else:
         w = w * factor  # depthwise: [kh * kw, c]
     return m.replace(w=w, bias=None if bias is None else bias * factor)
