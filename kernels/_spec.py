@@ -39,6 +39,12 @@ class Arg:
     optional: bool = False
     annotation: str = ""
 
+    @cached_property
+    def named(self) -> tuple[tuple[int, str, str], ...]:
+        """(dimension, its extent, its stride) where one of them is a size by name; "" where the other is none."""
+        names = [(e if e.isidentifier() else "", s if s and s.isidentifier() else "") for e, s in self.dims]
+        return tuple((i, e, s) for i, (e, s) in enumerate(names) if e or s)
+
     @property
     def token(self) -> str:
         if self.kind != "array":
@@ -197,11 +203,10 @@ class Spec:
                 code = BY_WORD[_word(x.dtype)].code
                 if sizes.setdefault(arg.type_size, code) != code:
                     self._refuse(arg, x, sizes)
-            for i, (extent, stride) in enumerate(arg.dims):
-                if extent.isidentifier():
-                    if sizes.setdefault(extent, x.shape[i]) != x.shape[i]:
-                        self._refuse(arg, x, sizes)
-                if stride and stride.isidentifier():
+            for i, extent, stride in arg.named:
+                if extent and sizes.setdefault(extent, x.shape[i]) != x.shape[i]:
+                    self._refuse(arg, x, sizes)
+                if stride:
                     step = self._stride(arg, x, i)
                     if sizes.setdefault(stride, step) != step:
                         self._refuse(arg, x, sizes)
@@ -229,16 +234,17 @@ class Spec:
         return step
 
     def _check(self, arg: Arg, x, sizes: dict[str, int]) -> None:
-        dense = 1
+        dense, shape, strides, size = 1, x.shape, x.strides, x.dtype.itemsize
+        empty = 0 in shape
         for i in reversed(range(len(arg.dims))):
             extent, stride = arg.dims[i]
-            if evaluate(extent, sizes) != x.shape[i]:
+            if evaluate(extent, sizes) != shape[i]:
                 self._refuse(arg, x, sizes)
             if stride:
                 dense = evaluate(stride, sizes)
-            if x.shape[i] > 1 and 0 not in x.shape and x.strides[i] != dense * x.dtype.itemsize:
+            if shape[i] > 1 and not empty and strides[i] != dense * size:
                 self._refuse(arg, x, sizes)
-            dense *= x.shape[i]
+            dense *= shape[i]
         if arg.below is not None and x.size:
             limit = evaluate(arg.below, sizes)
             if x.min() < 0 or x.max() >= limit:

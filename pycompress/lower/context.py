@@ -287,6 +287,10 @@ def together(arrays: list[np.ndarray], keep_last: bool = False):
     shape = arrays[-1].shape
     if 0 in shape:
         return
+    if not keep_last and _alike(arrays):  # most are, and this is the short way to the same
+        count = (1,) * (DIMS - 1) + (arrays[-1].size,)
+        yield [_at(x, 0, count, (0,) * (DIMS - 1) + (0 if x.size == 1 else x.itemsize,)) for x in arrays]
+        return
     last = len(shape) - 1 if keep_last else len(shape)
     order = [i for i in memory_order(arrays[-1]) if i < last and shape[i] > 1]
     spread = [_spread(x, shape) for x in arrays]
@@ -308,6 +312,19 @@ def together(arrays: list[np.ndarray], keep_last: bool = False):
             start = sum(i * s[j] for i, (_, s) in zip(index, outer))
             parts.append(_at(x, start, [e for e, _ in inner], [s[j] for _, s in inner]))
         yield parts
+
+
+def _alike(arrays: list[np.ndarray]) -> bool:
+    """Whether the last array is more than one element, without gaps, and the others lie as it does or are one element."""
+    target = arrays[-1]
+    if target.size == 1 or not target.transpose(memory_order(target)).flags.c_contiguous:
+        return False
+    return all(x.size == 1 or (x.shape == target.shape and _steps(x) == _steps(target)) for x in arrays)
+
+
+def _steps(x: np.ndarray) -> list[int]:
+    """Elements from one to the next in each dimension that has several."""
+    return [s // x.itemsize for s, d in zip(x.strides, x.shape) if d > 1]
 
 
 def _spread(x: np.ndarray, shape) -> tuple[int, ...]:

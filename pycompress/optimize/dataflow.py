@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ..kernels import spec
 from ..lower.values import Program, Step, root
+
+
+def on(*kernels: str):
+    """Mark a rule of fusing as one about steps of these kernels: it is asked about no others."""
+
+    def marked(rule):
+        rule.kernels = frozenset(kernels)
+        return rule
+
+    return marked
 
 
 def writes(step: Step) -> list[np.ndarray]:
@@ -25,16 +37,17 @@ class Uses:
 
     Attributes
     ----------
-    asked : set of int
-        The ids of the arrays whose writers or readers somebody asked for; the asker may empty it.
-    changed : set of int
-        Those whose writers or readers are others since, or stand in another order.
+    asked : set of int or str
+        What somebody asked for, who may empty it: ids of arrays, for their writers or readers; kernels, for steps of them.
+    changed : set of int or str
+        What of these is different since, be it the order of an array's writers or readers.
     """
 
     def __init__(self, program: Program):
         self.program = program
-        self.asked: set[int] = set()
-        self.changed: set[int] = set()
+        self.asked: set[int | str] = set()
+        self.changed: set[int | str] = set()
+        self._kernels: Counter[str] = Counter()
         self._writers: dict[int, list[Step]] = {}
         self._readers: dict[int, list[Step]] = {}
         self._owners: dict[int, tuple[np.ndarray, int]] = {}  # by id: an array, kept alive, and the id of its owner
@@ -48,6 +61,8 @@ class Uses:
             for key in keys:
                 found.setdefault(key, []).append(step)
             self.changed.update(keys)
+        self._kernels[step.kernel] += 1
+        self.changed.add(step.kernel)
 
     def remove(self, step: Step) -> None:
         """Forget `step`."""
@@ -55,8 +70,15 @@ class Uses:
             for key in keys:
                 found[key] = [s for s in found.get(key, ()) if s is not step]
             self.changed.update(keys)
+        self._kernels[step.kernel] -= 1
+        self.changed.add(step.kernel)
 
-    def sort(self, keys: set[int], place: dict[Step, int]) -> None:
+    def has(self, kernel: str) -> bool:
+        """Whether there is any step of that kernel."""
+        self.asked.add(kernel)
+        return self._kernels[kernel] > 0
+
+    def sort(self, keys: set[int | str], place: dict[Step, int]) -> None:
         """Put the writers and readers of the arrays `keys` into the order in which the steps run."""
         for found in (self._writers, self._readers):
             for key in keys:

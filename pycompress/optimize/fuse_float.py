@@ -9,7 +9,7 @@ from ..kernels import having
 from ..lower.context import ACT
 from ..lower.values import Step, root
 from ..weights import Dense
-from .dataflow import Uses, address, covers
+from .dataflow import Uses, address, covers, on
 
 ACTIVATED = having(lambda spec: spec.takes("act"))
 SUMMED = having(lambda spec: spec.traits.sums == "float" and spec.takes("residual"))
@@ -54,9 +54,10 @@ def part(buffer: np.ndarray, like: np.ndarray, first: int, made: list[tuple[Step
     return root(buffer).reshape(*like.shape[:-1], width)[..., first : first + like.shape[-1]]
 
 
+@on("unary")
 def activation(step: Step, uses: Uses):
     """A unary activation joins the epilogue of the products or the sum before it."""
-    if step.kernel != "unary" or step.args["op"] >= len(ACT) or not whole(step.args["out"]):
+    if step.args["op"] >= len(ACT) or not whole(step.args["out"]):
         return None
     made = columns(step, uses, step.args["x"], ACTIVATED)
     if not made or any(m.args["out"].dtype != np.float32 for m, _ in made):
@@ -69,9 +70,10 @@ def activation(step: Step, uses: Uses):
     return new, [m for m, _ in made]
 
 
+@on("binary")
 def residual(step: Step, uses: Uses):
     """product + tensor: the sum joins the product's epilogue, before its activation."""
-    if step.kernel != "binary" or step.args["op"] != ADD or not whole(step.args["out"]):
+    if step.args["op"] != ADD or not whole(step.args["out"]):
         return None
     for own, other in ((step.args["a"], step.args["b"]), (step.args["b"], step.args["a"])):
         if not (whole(other) and uses.is_buffer(other) and other.shape == own.shape):
@@ -107,9 +109,10 @@ def _row(x) -> np.ndarray | None:
     return row[:1].astype(np.float32) if x.strides[-1] == 0 else row  # not all of what may be a whole image
 
 
+@on("binary")
 def constant(step: Step, uses: Uses):
     """product * constant + constant, per channel (BatchNormalization): into the weights and the bias."""
-    if step.kernel != "binary" or step.args["op"] not in (ADD, SUB, MUL, DIV) or not whole(step.args["out"]):
+    if step.args["op"] not in (ADD, SUB, MUL, DIV) or not whole(step.args["out"]):
         return None
     a, b, op = step.args["a"], step.args["b"], step.args["op"]
     if not uses.is_buffer(a) and op in (ADD, MUL):
@@ -156,9 +159,10 @@ def _folded(m: Step, op: int, constant: np.ndarray) -> Step:
     return m.replace(w=w, bias=None if bias is None else bias * factor)
 
 
+@on("binary")
 def affine(step: Step, uses: Uses):
     """x * constant + constant per channel, where no product takes them in: one pass, as a depthwise 1x1 window."""
-    if step.kernel != "binary" or step.args["op"] not in (ADD, SUB) or not whole(step.args["out"]):
+    if step.args["op"] not in (ADD, SUB) or not whole(step.args["out"]):
         return None
     sign = 1 if step.args["op"] == ADD else -1
     scaled, offset, c = step.args["a"], step.args["b"], step.args["out"].shape[-1]
@@ -181,9 +185,10 @@ def affine(step: Step, uses: Uses):
     }, step.node, step.op, "scale and shift of each channel"), [inner]  # fmt: skip
 
 
+@on(*PADDED)
 def padded(step: Step, uses: Uses):
     """zeros around an image -> convolution: the convolution's own padding."""
-    if step.kernel not in PADDED or not whole(step.args["x"]) or not uses.is_buffer(step.args["x"]):
+    if not whole(step.args["x"]) or not uses.is_buffer(step.args["x"]):
         return None
     x = step.args["x"]
     made = uses.writers(x)
@@ -212,9 +217,10 @@ def _place(offset: int, x: np.ndarray) -> tuple[int, int, int]:
     return offset // (x.shape[2] * pixel), offset // pixel % x.shape[2], offset % pixel
 
 
+@on("binary")
 def decomposed(step: Step, uses: Uses):
     """x * sigmoid(x), x * hardsigmoid(x) and x * clip(x + 3, 0, 6) / 6 in its orders, as exporters spell them."""
-    if step.kernel != "binary" or step.args["op"] not in (MUL, DIV) or step.args["act"] or not whole(step.args["out"]):
+    if step.args["op"] not in (MUL, DIV) or step.args["act"] or not whole(step.args["out"]):
         return None
     a, b = step.args["a"], step.args["b"]
     found = None
@@ -288,9 +294,10 @@ def _relu6_gate(step: Step, uses: Uses, gate, x):
     return (gone, x) if offset is not None and (offset == 3).all() else None
 
 
+@on("permute")
 def output(step: Step, uses: Uses):
     """A copy into a program's output, in the same order: whoever makes the data writes it there."""
-    if step.kernel != "permute" or not whole(step.args["out"]) or not uses.is_output(step.args["out"]):
+    if not whole(step.args["out"]) or not uses.is_output(step.args["out"]):
         return None
     x = step.args["x"]
     made = uses.producer(x) if whole(x) and uses.is_buffer(x) and uses.only_reader(x) else None
