@@ -19,7 +19,7 @@
     X(sgemm) X(hgemm) X(sconv) X(dwconv) X(pdwconv) X(lowrank) \
     X(qgemm) X(q4gemm) X(qconv) X(qdwconv) X(qspmm) X(qlowrank) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
-    X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(qpack) X(resample) X(layernorm) X(lrn) \
+    X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(matmul) X(qpack) X(resample) X(layernorm) X(lrn) \
     X(dynquant) X(where) X(compare) X(ibinary) X(ireduce) X(argreduce) X(cumsum) X(lookup) \
     X(spmm) X(bspmm) X(csrmm) X(csrmv)
 
@@ -555,6 +555,16 @@ typedef struct {
     const float *x; /* [n:xn,k:xk] */
     float *out;     /* [ceil(n/16),k,16] */
 } pcx_spack_args;
+
+/* matmul: g products out[i] = a[i] . b[i] of small matrices; each is packed by the thread that multiplies it. */
+typedef struct {
+    size_t g, ag, m, am, k;
+    const float *a; /* [g:ag,m:am,k] */
+    size_t bg, bk, n, bn;
+    const float *b; /* [g:bg,k:bk,n:bn] */
+    size_t og, ldo;
+    float *out; /* [g:og,m:ldo,n] */
+} pcx_matmul_args;
 
 /* qpack: run-time weights to the panels of qgemm (s = 1) and qconv (s = kh * kw); u8 is stored as w - 128. */
 typedef struct {

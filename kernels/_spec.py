@@ -19,7 +19,7 @@ import types
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from ..dtypes import BY_NUMPY, WORD
+from ..dtypes import BY_WORD, WORD
 from ._traits import Traits
 
 NO_TRAITS = Traits()
@@ -38,6 +38,12 @@ class Arg:
     below: str | None = None
     optional: bool = False
     annotation: str = ""
+
+    @cached_property
+    def named(self) -> tuple[tuple[int, str, str], ...]:
+        """(dimension, its extent, its stride) where one of them is a size by name; "" where the other is none."""
+        names = [(e if e.isidentifier() else "", s if s and s.isidentifier() else "") for e, s in self.dims]
+        return tuple((i, e, s) for i, (e, s) in enumerate(names) if e or s)
 
     @property
     def token(self) -> str:
@@ -81,11 +87,19 @@ def _compile(expression: str):
     return compile(tree, expression, "eval")
 
 
+@cache
+def _word(dtype) -> str | None:
+    """As ``dtypes.word``, but None where there is none."""
+    return WORD.get(dtype.name)
+
+
 _CODE: dict[str, object] = {}
 
 
 def evaluate(expression: str, sizes: dict[str, int]) -> int:
     """The value of a contract's expression, for given sizes."""
+    if expression in sizes:
+        return sizes[expression]
     code = _CODE.get(expression)
     if code is None:
         code = _CODE[expression] = _compile(expression)
@@ -183,16 +197,16 @@ class Spec:
         for arg, x in arrays:
             if not hasattr(x, "dtype"):
                 raise ValueError(f"{self.name}: {arg.name} must be {arg.annotation}, got {type(x).__name__}")
-            if len(x.shape) != len(arg.dims) or WORD.get(x.dtype.name) not in arg.types or not x.dtype.isnative:
+            if len(x.shape) != len(arg.dims) or _word(x.dtype) not in arg.types or not x.dtype.isnative:
                 self._refuse(arg, x, sizes)
             if arg.type_size:
-                if sizes.setdefault(arg.type_size, BY_NUMPY[x.dtype.name].code) != BY_NUMPY[x.dtype.name].code:
+                code = BY_WORD[_word(x.dtype)].code
+                if sizes.setdefault(arg.type_size, code) != code:
                     self._refuse(arg, x, sizes)
-            for i, (extent, stride) in enumerate(arg.dims):
-                if extent.isidentifier():
-                    if sizes.setdefault(extent, x.shape[i]) != x.shape[i]:
-                        self._refuse(arg, x, sizes)
-                if stride and stride.isidentifier():
+            for i, extent, stride in arg.named:
+                if extent and sizes.setdefault(extent, x.shape[i]) != x.shape[i]:
+                    self._refuse(arg, x, sizes)
+                if stride:
                     step = self._stride(arg, x, i)
                     if sizes.setdefault(stride, step) != step:
                         self._refuse(arg, x, sizes)
@@ -220,16 +234,17 @@ class Spec:
         return step
 
     def _check(self, arg: Arg, x, sizes: dict[str, int]) -> None:
-        dense = 1
+        dense, shape, strides, size = 1, x.shape, x.strides, x.dtype.itemsize
+        empty = 0 in shape
         for i in reversed(range(len(arg.dims))):
             extent, stride = arg.dims[i]
-            if evaluate(extent, sizes) != x.shape[i]:
+            if evaluate(extent, sizes) != shape[i]:
                 self._refuse(arg, x, sizes)
             if stride:
                 dense = evaluate(stride, sizes)
-            if x.shape[i] > 1 and 0 not in x.shape and x.strides[i] != dense * x.dtype.itemsize:
+            if shape[i] > 1 and not empty and strides[i] != dense * size:
                 self._refuse(arg, x, sizes)
-            dense *= x.shape[i]
+            dense *= shape[i]
         if arg.below is not None and x.size:
             limit = evaluate(arg.below, sizes)
             if x.min() < 0 or x.max() >= limit:

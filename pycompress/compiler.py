@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 
 from . import lower as lowering
+from .dtypes import word
 from .errors import ModelError
 from .formats.onnx_model import Model
 from .kernels import module, spec
@@ -21,11 +22,11 @@ from .lower.values import Program, Step, root
 from .native import aligned
 from .optimize import Costs, optimize, place, uncompressed
 from .optimize.costs import costs_of
-from .optimize.dataflow import address
+from .optimize.dataflow import offset
 from .optimize.strict import FLOAT_PRODUCTS
 from .pack import pack
 from .plan import FORMAT, Plan, raw
-from .weights import Q4, Q8, Dense, Half
+from .weights import Q4, Q8, Dense, Facts, Half
 
 __all__ = ["Plan", "compile", "program_plan"]
 
@@ -38,11 +39,13 @@ class Tensors:
     """Constant arrays by name, each held once; shared by all plans of a model."""
 
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
     _names: dict[tuple, str] = field(default_factory=dict)
 
     def name(self, x: np.ndarray, wanted: str) -> str:
         """The name under which the contiguous array `x` is held."""
-        key = (x.dtype.name, x.shape, hashlib.blake2b(raw(x), digest_size=16).digest())
+        content = self.facts.of("content", x, lambda: hashlib.blake2b(raw(x), digest_size=16).digest())
+        key = (word(x.dtype), x.shape, content)
         if key not in self._names:
             name, i = wanted, 1
             while name in self.arrays:
@@ -349,11 +352,11 @@ def _slots(program: Program, step: Step, offsets, tensors: Tensors, used):
             slots.append(None)
         elif (buffer := program.buffer(x)) is not None:
             kind, index = buffer.place
-            offset = address(x) - address(buffer.array)
+            inside = offset(x, buffer.array)
             if kind == "arena":
-                slots.append([0, 0, offsets[id(buffer.array)] + offset])
+                slots.append([0, 0, offsets[id(buffer.array)] + inside])
             else:
-                slots.append([2 if kind == "input" else 3, index, offset])
+                slots.append([2 if kind == "input" else 3, index, inside])
         else:
             held = tensors.name(dense_core(x), f"{step.node or 'graph'}.{name}")
             slots.append([1, used.setdefault(held, len(used)), 0])
@@ -362,12 +365,16 @@ def _slots(program: Program, step: Step, offsets, tensors: Tensors, used):
 
 def dense_core(x: np.ndarray) -> np.ndarray:
     """`x` without the dimensions that broadcasting repeats, contiguous."""
+    if x.flags.c_contiguous:
+        return x
     core = x[tuple(slice(0, 1) if s == 0 and d > 1 else slice(None) for s, d in zip(x.strides, x.shape))]
     return np.ascontiguousarray(core)
 
 
 def compact(x: np.ndarray, arg) -> np.ndarray:
     """`x` contiguous, but repeated along dimensions of stride 0 where the contract has a stride."""
+    if x.flags.c_contiguous:
+        return x
     free = [stride is not None for _, stride in arg.dims]
     core = x[tuple(slice(0, 1) if s == 0 and d > 1 and f else slice(None) for s, d, f in zip(x.strides, x.shape, free))]
     return np.broadcast_to(np.ascontiguousarray(core), x.shape) if core.shape != x.shape else np.ascontiguousarray(x)

@@ -6,6 +6,7 @@ safetensors', `onnx` stands in "tensor(float)".
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 
@@ -48,3 +49,9 @@ def numpy_type(name: str):
     if name == "bfloat16":
         import ml_dtypes  # noqa: F401
     return np.dtype(name)
+
+
+@cache  # NumPy makes `dtype.name` anew each time, in microseconds, and planning asks thousands of times
+def word(dtype) -> str:
+    """Our word for a numpy type; KeyError where there is none."""
+    return WORD[dtype.name]

@@ -10,7 +10,7 @@ import numpy as np
 
 from .kernels import module, spec
 from .lower.values import Program, Step
-from .weights import Q4, Q8, Dense, Half
+from .weights import Q4, Q8, Dense, Facts, Half
 
 
 def pack(program: Program, cache: dict) -> None:
@@ -34,20 +34,18 @@ def _slot_packed(step: Step, slot: str, kernel: str, cache: dict) -> Step:
     """`step` with the weights of one slot packed as `kernel` packs them; those that a step makes stay as they are."""
     weights = step.args[slot]
     if isinstance(weights, Dense):
-        w = weights.w.reshape(len(weights.w), -1)
         m = step.args["a"].shape[0] if _depends_on_rows(kernel) else 0
         kind = f"{kernel}, few rows" if 0 < m <= module(kernel).FEW else kernel
-        packed = _once(cache, kind, w, lambda w: pack_for(kernel, w, m))
+        packed = _once(cache, kind, weights, lambda w: pack_for(kernel, w, m))
     elif isinstance(weights, Half):
-        w = weights.w.reshape(len(weights.w), -1)
-        kind = f"{kernel}, {w.dtype.name}"
-        packed = _once(cache, kind, w.view(np.uint16), lambda bits: module(kernel).pack(bits.view(w.dtype)))
+        kind = f"{kernel}, {weights.w.dtype.name}"
+        packed = _once(cache, kind, weights, lambda bits: module(kernel).pack(bits.view(weights.w.dtype)))
     elif isinstance(weights, Q8):
-        packed = _once(cache, kernel, weights.w, module(kernel).pack)
+        packed = _once(cache, kernel, weights, module(kernel).pack)
     elif isinstance(weights, Q4):
         grid = hashlib.blake2b(np.stack([weights.scale, weights.zero]), digest_size=16).hexdigest()
         kind = f"{kernel}, groups of {weights.group}, {grid}"
-        packed = _once(cache, kind, weights.w, lambda _: module(kernel).pack(weights))
+        packed = _once(cache, kind, weights, lambda _: module(kernel).pack(weights))
     else:
         return step
     form = _form(kernel, packed.T) if not isinstance(packed, np.ndarray) and hasattr(packed, "T") else ""
@@ -89,10 +87,17 @@ def _form(kernel: str, T: np.ndarray) -> str:
     return f"{form}, {lacking} of {len(T)} {parts} {slow}" if lacking else form
 
 
-def _once(cache: dict, kind: str, w: np.ndarray, function):
-    lazy = w.strides[0] == 0  # all rows are the first
-    digest = hashlib.blake2b(np.ascontiguousarray(w[:1] if lazy else w), digest_size=16).digest()
-    key = (kind, w.shape, w.strides if lazy else None, w.dtype.name, digest)
-    if key not in cache:
-        cache[key] = function(w)
-    return cache[key]
+def _once(cache: dict, kind: str, weights: Dense | Half | Q8 | Q4, function):
+    """`function` of the weights as w[n,k] (whole, if they are integers), once for equal ones."""
+
+    def digest() -> tuple:
+        w = weights.w if isinstance(weights, (Q8, Q4)) else weights.w.reshape(len(weights.w), -1)
+        w = w.view(np.uint16) if isinstance(weights, Half) else w
+        lazy = w.strides[0] == 0  # all rows are the first
+        content = hashlib.blake2b(np.ascontiguousarray(w[:1] if lazy else w), digest_size=16).digest()
+        key = (kind, w.shape, w.strides if lazy else None, w.dtype.name, content)
+        if key not in cache:
+            cache[key] = function(w)
+        return key
+
+    return cache[cache.setdefault("facts", Facts()).of(kind, weights, digest)]

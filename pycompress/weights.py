@@ -5,16 +5,35 @@ Rows are outputs: ``w[n, ...]``, the rest in the order in which the kernel sums 
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """float32 weights, f32[n,...]."""
+    """float32 weights f32[n,...]: `base`, its rows times the `factors` f32[n] one after the other.
 
-    w: np.ndarray
+    They are multiplied only when somebody reads `w`: plans for further shapes find what was made of them before.
+    """
+
+    base: np.ndarray
+    factors: tuple[np.ndarray, ...] = ()
+
+    @cached_property
+    def w(self) -> np.ndarray:
+        """The weights, f32[n,...]."""
+        w = self.base
+        for factor in self.factors:
+            w = w * factor.reshape(-1, *[1] * (w.ndim - 1))
+        return w
+
+    def times(self, factor: np.ndarray) -> Dense:
+        """These weights, each row times its number of `factor`."""
+        return Dense(self.base, (*self.factors, factor))
 
     def dense(self) -> np.ndarray:
         """The weights it stands for, float32."""
@@ -101,3 +120,28 @@ class Q4:
         """The weights it stands for, float32."""
         of = np.arange(self.w.shape[1]) // self.group
         return (self.w.astype(np.int32) - self.zero[:, of]).astype(np.float32) * self.scale[:, of]
+
+
+class Facts:
+    """What was found out about constants, kept as long as their memory lives: nobody changes them."""
+
+    LARGE = 4096  # bytes from which on looking up is faster than asking again
+
+    def __init__(self):
+        self._known: dict[tuple, tuple[weakref.ref, object]] = {}
+
+    def of(self, what, x: np.ndarray | Dense | Q8, find: Callable[[], object]):
+        """`find()`, which depends on `what`, a word or a tuple, and the weights or array `x` alone."""
+        factors = x.factors if isinstance(x, Dense) else ()
+        x = x.base if isinstance(x, Dense) else getattr(x, "w", x)
+        if x.nbytes < self.LARGE:
+            return find()
+        owner = x
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        place = x.__array_interface__["data"][0], x.shape, x.strides, x.dtype
+        key = (id(owner), what, *place, *(f.tobytes() for f in factors))
+        found = self._known.get(key)
+        if found is None or found[0]() is not owner:
+            found = self._known[key] = weakref.ref(owner, lambda _: self._known.pop(key, None)), find()
+        return found[1]

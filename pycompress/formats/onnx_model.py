@@ -60,6 +60,7 @@ class Model:
     packed: dict = field(default_factory=dict)  # packed weights, shared by all shapes
     narrow: frozenset[str] = frozenset()  # constants of 2 or 4 bits, held in 8
     external: ExternalData = NOTHING
+    known: dict = field(default_factory=dict)  # values by name that follow from the file alone, since the first plan
 
     @cached_property
     def output_types(self) -> list[int]:

@@ -13,6 +13,7 @@ from ..dtypes import NUMPY, WORD
 from ..errors import ModelError
 from ..formats.onnx_model import LoadLimits, Model, load
 from ..formats.onnx_structure import all_nodes
+from ..weights import Facts
 from . import (  # noqa: F401
     activation,
     arithmetic,
@@ -138,15 +139,19 @@ def lower(
         Naming the node and the attribute that cannot be run.
     """
     ctx = Lowering(model, int4_activations)
-    ctx.env = {name: Value.constant(data) for name, data in model.constants.items()}
+    for name, data in model.constants.items():
+        if name not in model.known:
+            model.known[name] = Value.constant(data)
+    ctx.env = dict(model.known)
     ctx.env |= {name: Value.constant(data) for name, data in (values or {}).items()}
     inputs = [_input(ctx, i, name, shapes[name], preprocess or {}) for i, name in enumerate(shapes)]
-    walk(ctx, model.graph.node)
+    walk(ctx, [node for node in model.graph.node if not node.output or node.output[0] not in model.known])
     ctx.node = None
     outputs = [_output(ctx, i, port.name) for i, port in enumerate(model.graph.output)]
     names = {n: v.data for n, v in ctx.env.items() if v.runtime and v.data is not None}
     shapes = {name: (value.shape, value.runtime) for name, value in ctx.env.items()}
     kept = dict(coded=ctx.coded, quantized=ctx.quantized, shapes=shapes, half=model.half, in_float=ctx.in_float)
+    kept["facts"] = model.packed.setdefault("facts", Facts())
     return Program(inputs, outputs, ctx.steps, ctx.buffers, names, **kept)
 
 

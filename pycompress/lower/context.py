@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from ..dtypes import word
 from ..errors import ModelError
 from ..formats.onnx_model import Model
 from .node import Node
@@ -60,14 +61,15 @@ class Lowering:
     def new(self, shape, dtype: str = "f32", like: np.ndarray | None = None) -> np.ndarray:
         """A fresh run-time array; with `like`, its dimensions lie in memory in the order of like's."""
         shape = tuple(int(d) for d in shape)
-        order = memory_order(like) if like is not None else tuple(range(len(shape)))
-        count = int(np.prod(shape, dtype=object)) if shape else 1
         kind = storage(dtype)
         self._bytes += self.room(shape, dtype)
         if self._bytes > 64 * self.model.limits.arena_bytes:
             raise ModelError(f"{self.where()}: the tensors together are beyond the limits")
-        array = np.zeros(count, kind)  # zero pages: never touched
+        array = np.empty(math.prod(shape), kind)  # never touched
         self.buffers[id(array)] = Buffer(array)
+        if like is None:
+            return array.reshape(shape)
+        order = memory_order(like)
         return array.reshape([shape[i] for i in order]).transpose(np.argsort(order))
 
     def room(self, shape, dtype) -> int:
@@ -95,9 +97,7 @@ class Lowering:
 
     def value(self, data: np.ndarray, dtype: str | None = None, quant: Quant | None = None) -> Value:
         """A run-time value for `data`; `dtype` where it differs from the storage (i8)."""
-        from ..dtypes import WORD
-
-        return Value(dtype or WORD[data.dtype.name], data.shape, data, True, quant)
+        return Value(dtype or word(data.dtype), data.shape, data, True, quant)
 
     def data(self, value: Value) -> np.ndarray:
         """The data of `value`, in the type it is stored in; dequantized first where only codes exist."""
@@ -186,9 +186,7 @@ class Lowering:
         return out
 
     def _blank(self, x: np.ndarray) -> np.ndarray:
-        from ..dtypes import WORD
-
-        return self.new(x.shape, WORD[x.dtype.name])
+        return self.new(x.shape, word(x.dtype))
 
     def nhwc(self, x: np.ndarray) -> np.ndarray:
         """A logical NCHW array as [n,h,w:ld,c] with dense channels: itself, or a copy."""
@@ -204,7 +202,7 @@ class Lowering:
             and pixel >= c * size
         )
         if dense and x.size:  # say the strides of dimensions of extent 1 as the kernel wants them
-            return as_strided(x, x.shape, (pixel * w * h, pixel * w, pixel, size))
+            return _at(x, 0, x.shape, (pixel * w * h, pixel * w, pixel, size))
         return self.contiguous(x)
 
     def image(self, shape, dtype: str = "f32") -> tuple[np.ndarray, np.ndarray]:
@@ -249,8 +247,7 @@ class Lowering:
         full = [x for x in operands.values() if x.shape == shape and self.is_runtime(x)]
         like = max(full, key=lambda x: x.ndim) if full else None
         out = self.new(shape, dtype, like=like)
-        wide = [np.broadcast_to(x, shape) for x in operands.values()]
-        for *parts, target in together([*wide, out]):
+        for *parts, target in together([*operands.values(), out]):
             self.step(kernel, **dict(zip(operands, parts)), **args, out=target)
         return out
 
@@ -263,7 +260,10 @@ class Lowering:
 
 def memory_order(x: np.ndarray) -> tuple[int, ...]:
     """The axes of `x`, outermost in memory first."""
-    return tuple(sorted(range(x.ndim), key=lambda i: (-abs(x.strides[i]) if x.shape[i] > 1 else -np.inf, i)))
+    if x.flags.c_contiguous and x.size and 1 not in x.shape:
+        return tuple(range(x.ndim))
+    ranks = [-abs(s) if d > 1 else -math.inf for s, d in zip(x.strides, x.shape)]
+    return tuple(sorted(range(x.ndim), key=ranks.__getitem__))  # stable: among equals the first comes first
 
 
 def reshaped(x: np.ndarray, shape) -> np.ndarray | None:
@@ -282,7 +282,7 @@ def axis_shape(scale: np.ndarray, shape, axis: int) -> tuple[int, ...]:
 
 
 def together(arrays: list[np.ndarray], keep_last: bool = False):
-    """Arrays of one shape, dimensions sorted as the last array's and merged, as six dimensions each.
+    """Arrays of the last one's shape, or broadcast to it, dimensions sorted as its and merged, as six dimensions each.
 
     With `keep_last` the last dimension stays innermost and stands beside the six.  What does not
     fit into six dimensions is cut into several sets, along the shortest dimensions: that makes the fewest.
@@ -290,11 +290,16 @@ def together(arrays: list[np.ndarray], keep_last: bool = False):
     shape = arrays[-1].shape
     if 0 in shape:
         return
+    if not keep_last and _alike(arrays):  # most are, and this is the short way to the same
+        count = (1,) * (DIMS - 1) + (arrays[-1].size,)
+        yield [_at(x, 0, count, (0,) * (DIMS - 1) + (0 if x.size == 1 else x.itemsize,)) for x in arrays]
+        return
     last = len(shape) - 1 if keep_last else len(shape)
     order = [i for i in memory_order(arrays[-1]) if i < last and shape[i] > 1]
-    dims = [(shape[i], [x.strides[i] for x in arrays]) for i in order]
+    spread = [_spread(x, shape) for x in arrays]
+    dims = [(shape[i], [strides[i] for strides in spread]) for i in order]
     if keep_last:
-        dims.append((shape[last], [x.strides[last] for x in arrays]))
+        dims.append((shape[last], [strides[last] for strides in spread]))
     merged: list[tuple[int, list[int]]] = []
     for extent, strides in dims:
         if merged and all(p == s * extent for p, s in zip(merged[-1][1], strides)):
@@ -313,8 +318,32 @@ def together(arrays: list[np.ndarray], keep_last: bool = False):
         yield parts
 
 
+def _alike(arrays: list[np.ndarray]) -> bool:
+    """Whether the last array is more than one element, without gaps, and the others lie as it does or are one element."""
+    target = arrays[-1]
+    if target.size == 1 or not target.transpose(memory_order(target)).flags.c_contiguous:
+        return False
+    return all(x.size == 1 or (x.shape == target.shape and _steps(x) == _steps(target)) for x in arrays)
+
+
+def _steps(x: np.ndarray) -> list[int]:
+    """Elements from one to the next in each dimension that has several."""
+    return [s // x.itemsize for s, d in zip(x.strides, x.shape) if d > 1]
+
+
+def _spread(x: np.ndarray, shape) -> tuple[int, ...]:
+    """The strides of `x` broadcast to `shape`."""
+    if x.shape == shape:
+        return x.strides
+    own = [0 if d == 1 else s for d, s in zip(x.shape, x.strides)]
+    return (*[0] * (len(shape) - x.ndim), *own)
+
+
 def _at(x: np.ndarray, start: int, shape, strides) -> np.ndarray:
     """A view of the memory of `x`, `start` bytes after its first element."""
+    inside = x if x.flags.c_contiguous else x.transpose(memory_order(x))
+    if inside.flags.c_contiguous and x.size:  # as below, at a tenth of the time
+        return np.ndarray(shape, x.dtype, inside, start, strides)
     moved = x
     if start:
         flat = as_strided(x, (start // x.itemsize + 1,), (x.itemsize,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dtypes import NUMPY, WORD
+from ..dtypes import NUMPY, word
 from .context import SIGN_FLIP, Lowering, memory_order, reshaped, together
 from .values import Quant, Value
 
@@ -41,7 +41,7 @@ def to_shape(ctx: Lowering, x: np.ndarray, shape) -> np.ndarray:
     blocks = _blocks(x.shape, tuple(shape))
     depth = [min((abs(x.strides[i]) for i in old if x.shape[i] > 1), default=0) for old, _ in blocks]
     order = sorted(range(len(blocks)), key=lambda b: -depth[b])
-    flat = ctx.new([int(np.prod([x.shape[i] for i in blocks[b][0]], dtype=int)) for b in order], WORD[x.dtype.name])
+    flat = ctx.new([int(np.prod([x.shape[i] for i in blocks[b][0]], dtype=int)) for b in order], word(x.dtype))
     flat = flat.transpose(np.argsort(order))
     ctx.copy(x, flat.reshape(x.shape, copy=False))
     return flat.reshape(shape, copy=False)
@@ -87,7 +87,7 @@ def along(ctx: Lowering, x: np.ndarray, axis: int, count: int):
     at = order.index(axis)
     outer = int(np.prod([x.shape[i] for i in order[:at]], dtype=int))
     inner = int(np.prod([x.shape[i] for i in order[at + 1 :]], dtype=int))
-    out = ctx.new([count if i == axis else d for i, d in enumerate(x.shape)], WORD[x.dtype.name], like=x)
+    out = ctx.new([count if i == axis else d for i, d in enumerate(x.shape)], word(x.dtype), like=x)
     source = x.transpose(order).reshape((outer, x.shape[axis], inner), copy=False)
     return source, out.transpose(order).reshape((outer, count, inner), copy=False), out
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from . import int4
-from .context import NO_PARAMS, Lowering
+from .context import NO_PARAMS, Lowering, reshaped
 from .convolution import float_weights
 from .integer import float_tail, integer_product, integer_ready, zero_point
 from .node import Node
@@ -42,10 +44,34 @@ def matmul(ctx: Lowering, node: Node) -> Value:
         flat = out.reshape(int(np.prod(shape[:-1], dtype=int)), shape[-1])
         product(ctx, x, w.T, flat, reason="matrix product")
     else:
-        x, w = np.broadcast_to(x, (*shape[:-2], *sa[-2:])), np.broadcast_to(w, (*shape[:-2], *sb[-2:]))
-        for i in np.ndindex(shape[:-2]):
-            product(ctx, x[i], w[i].T, out[i], reason="one matrix product of a batch")
+        batch(ctx, np.broadcast_to(x, (*shape[:-2], *sa[-2:])), np.broadcast_to(w, (*shape[:-2], *sb[-2:])), out)
     return ctx.value(out.reshape(final))
+
+
+MANY = 32  # matrices from which on one step multiplies them all, a thread each
+SMALL = 1 << 18  # elements of the right factor up to which a thread packs it for itself
+
+
+def batch(ctx: Lowering, x: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
+    """out[...,m,n] = x[...,m,k] . w[...,k,n], float32, matrix by matrix."""
+    outer, k = out.shape[:-2], x.shape[-1]
+    enough = MANY if ctx.is_runtime(w) else 16 * MANY  # constants are packed while planning, so long as it is not long
+    if math.prod(outer) < enough or not out.size or not k or w.shape[-1] * k > SMALL:
+        for i in np.ndindex(outer):
+            product(ctx, x[i], w[i].T, out[i], reason="one matrix product of a batch")
+        return
+    x = x if k == 1 or x.strides[-1] == x.itemsize else ctx.contiguous(x)
+    depth = next(d for d in range(len(outer)) if all(_stack(v[(0,) * d]) is not None for v in (x, w)))
+    if math.prod(outer[:depth]) > MANY:
+        x, w, depth = ctx.contiguous(x), ctx.contiguous(w), 0
+    for i in np.ndindex(outer[:depth]):
+        a, b, c = (_stack(v[i]) for v in (x, w, out))
+        ctx.step("matmul", a=a, b=b, out=c, reason=f"{len(c)} matrix products in one step")
+
+
+def _stack(x: np.ndarray) -> np.ndarray | None:
+    """x[...,m,n] as [g,m,n] without a copy; None where its memory does not allow it."""
+    return reshaped(x, (math.prod(x.shape[:-2]), *x.shape[-2:]))
 
 
 def matmul_shapes(node: Node, a: Value, b: Value) -> tuple[tuple[int, ...], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dtypes import WORD
+from ..dtypes import word
 from .constants import fits, slice_parts, slice_rows
 from .context import Lowering
 from .emit import dense, moved, pick, stored, to_shape
@@ -242,7 +242,7 @@ def tile(ctx: Lowering, node: Node) -> Value:
         if not ctx.is_runtime(data):
             fits(ctx, node, int(np.prod(shape, dtype=object)), data.itemsize)
             return np.tile(data, repeats)
-        out = ctx.new(shape, WORD[data.dtype.name], like=data)
+        out = ctx.new(shape, word(data.dtype), like=data)
         lone = data.reshape([n for d in x.shape for n in (1, d)])
         ctx.copy(np.broadcast_to(lone, pairs), out.reshape(pairs, copy=False))
         return out
@@ -275,7 +275,7 @@ def depth_to_space(ctx: Lowering, node: Node) -> Value:
         parts = to_shape(ctx, data, inside).transpose(order)
         if not ctx.is_runtime(data):
             return parts.reshape(shape)
-        out = ctx.new(shape, WORD[data.dtype.name], like=dense(ctx, data))
+        out = ctx.new(shape, word(data.dtype), like=dense(ctx, data))
         ctx.copy(parts, out.reshape(parts.shape, copy=False))
         return out
 

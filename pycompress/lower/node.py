@@ -55,6 +55,8 @@ class Node:
 
     def broadcast(self, *shapes) -> tuple[int, ...]:
         """The shape that `shapes` broadcast to."""
+        if all(s == shapes[0] for s in shapes[1:]):
+            return tuple(shapes[0])
         try:
             return np.broadcast_shapes(*(tuple(s) for s in shapes))
         except ValueError:

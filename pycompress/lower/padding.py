@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..dtypes import WORD
+from ..dtypes import word
 from .constants import fits
 from .context import Lowering, axis_shape
 from .emit import fill, moved, pick
@@ -66,7 +66,7 @@ def pad(ctx: Lowering, node: Node) -> Value:
             out = np.full(shape, value, data.dtype)
             out[inside] = data
             return out
-        out = ctx.new(shape, WORD[data.dtype.name], like=data)
+        out = ctx.new(shape, word(data.dtype), like=data)
         if np.ndim(value):
             ctx.copy(np.broadcast_to(np.asarray(value, data.dtype), out.shape), out)
         else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto, helper
 
-from ..dtypes import NUMPY, WORD
+from ..dtypes import NUMPY, WORD, word
 from .context import Lowering, axis_shape, memory_order, reshaped
 from .emit import cast
 from .node import Node
@@ -54,10 +54,8 @@ def grid(
         node.refuse(f"scale {name!r} is empty")
     if zero is None:
         zero = np.zeros(scale.shape, np.int32)
-    elif WORD[zero.dtype.name] != dtype:
-        node.refuse(
-            f"zero point {node.proto.input[first + 1]!r} must be {dtype} as the codes, got {WORD[zero.dtype.name]}"
-        )
+    elif word(zero.dtype) != dtype:
+        node.refuse(f"zero point {node.proto.input[first + 1]!r} must be {dtype} as the codes, got {word(zero.dtype)}")
     if block:
         return _blocked(node, shape, scale, zero, axis, block)
     if zero.size != scale.size or scale.ndim > 1 or zero.ndim > 1:

@@ -1,7 +1,7 @@
 """What lowering knows about a tensor.
 
 Run-time tensors are described by numpy arrays that are never read: a ``Buffer`` owns an array of
-untouched zero pages, and a value is a view of it.  So transposing, slicing, reshaping and
+untouched memory, and a value is a view of it.  So transposing, slicing, reshaping and
 broadcasting cost no step, and numpy itself keeps shape, strides and offset.
 """
 
@@ -12,8 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
-from ..dtypes import NUMPY, WORD
+from ..dtypes import NUMPY, word
 from ..kernels import spec
+from ..weights import Facts
 
 HALVES = ("f16", "bf16")  # float32 here, everywhere between a program's inputs and outputs
 
@@ -22,7 +23,7 @@ HALVES = ("f16", "bf16")  # float32 here, everywhere between a program's inputs 
 class Buffer:
     """Memory of a plan.  `place` is ("arena", None), ("input", i) or ("output", i)."""
 
-    array: np.ndarray  # 1-D, zero pages
+    array: np.ndarray  # 1-D, never touched
     place: tuple[str, int | None] = ("arena", None)
 
     @property
@@ -63,9 +64,9 @@ class Value:
     @classmethod
     def constant(cls, data) -> Value:
         data = np.asarray(data)
-        if WORD[data.dtype.name] in HALVES:
+        if word(data.dtype) in HALVES:
             data = data.astype(np.float32)
-        return cls(WORD[data.dtype.name], data.shape, data, False)
+        return cls(word(data.dtype), data.shape, data, False)
 
     @property
     def biased(self) -> bool:
@@ -139,6 +140,7 @@ class Program:
     half: str = ""  # "float16" or "bfloat16", where the model multiplies by weights of that type
     quantized: dict[int, Quant] = field(default_factory=dict)  # what float constants were dequantized from, likewise
     in_float: dict[str, str] = field(default_factory=dict)  # why weights of integers are not used as such, by node
+    facts: Facts = field(default_factory=Facts)  # about constants, shared by the programs of a model
 
     def buffer(self, x: np.ndarray) -> Buffer | None:
         """The buffer that `x` is a view of; None for constant data."""
@@ -148,7 +150,7 @@ class Program:
 def root(x):
     """The array that owns the memory of `x`, or the outermost one where something else owns it."""
     array = x
-    while isinstance(x, np.ndarray):
+    while type(x) is np.ndarray:
         array, x = x, x.base
     while x is not None:  # what is no array owns it, or passes it on
         array, x = x if isinstance(x, np.ndarray) else array, getattr(x, "base", None)

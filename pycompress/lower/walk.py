@@ -11,12 +11,25 @@ from .constants import fold
 from .context import Lowering
 from .node import Node
 from .registry import OPERATORS
+from .values import Value
 
 
 def walk(ctx: Lowering, nodes: Iterable[onnx.NodeProto]) -> None:
     """Lower `nodes`, in topological order: what they make stands in `ctx.env` afterwards."""
     for proto in nodes:
         _lower_node(ctx, proto)
+
+
+KEPT = 1 << 16  # bytes of a result up to which a model keeps it between plans
+
+
+def _remember(ctx: Lowering, proto: onnx.NodeProto, results: list[Value]) -> None:
+    """What follows from the file alone, not from the shapes of inputs, is computed for the first plan only."""
+    known = ctx.model.known
+    if ctx.depth or not all(n in known for n in proto.input if n) or len(results) != len(proto.output):
+        return
+    if proto.op_type == "Constant" or sum(v.data.nbytes for v in results) <= KEPT:
+        known.update(zip(proto.output, results))
 
 
 def _lower_node(ctx: Lowering, proto: onnx.NodeProto) -> None:
@@ -26,7 +39,9 @@ def _lower_node(ctx: Lowering, proto: onnx.NodeProto) -> None:
     lowering = OPERATORS.get((domain, proto.op_type))
     try:
         results = fold(ctx, node)
-        if results is None:
+        if results is not None:
+            _remember(ctx, proto, results)
+        else:
             if lowering is None:
                 where = f" of domain {domain!r}" if domain else ""
                 node.refuse(f"operator {proto.op_type!r}{where} is not supported")

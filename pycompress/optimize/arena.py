@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..lower.values import Program
-from .dataflow import reads, writes
 
 ALIGN = 64
 
@@ -12,10 +11,10 @@ def place(program: Program) -> tuple[dict[int, int], int]:
     """({id of a buffer's array: byte offset}, arena size in bytes) for the buffers in the arena."""
     life: dict[int, list[int]] = {}
     for i, step in enumerate(program.steps):
-        for x in (*reads(step), *writes(step)):
-            buffer = program.buffer(x)
+        for key in (*step.read, *step.written):
+            buffer = program.buffers.get(key)
             if buffer is not None and buffer.place[0] == "arena":
-                life.setdefault(id(buffer.array), [i, i])[1] = i
+                life.setdefault(key, [i, i])[1] = i
     placed: list[tuple[int, int, list[int]]] = []  # (offset, end, lifetime), by offset
     offsets, size = {}, 0
     for key in sorted(life, key=lambda k: (-program.buffers[k].bytes, life[k][0])):

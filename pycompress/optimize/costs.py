@@ -45,26 +45,28 @@ class Costs:
         Exact for shapes and densities that were measured. Between densities linear; for other shapes the time of
         a multiply-accumulate is the mean of those of measured shapes, weighted by how near they are.
         """
+        found = self._seconds(form, m, k, n, np.array([density]))
+        return None if found is None else float(found[0])
+
+    def _seconds(self, form: str, m: int, k: int, n: int, densities: np.ndarray) -> np.ndarray | None:
+        """As ``seconds``, for several densities."""
         known = self.times.get(form)
         if not known:
             return None
-        here, total, weights = np.log2([m, k, n]), 0.0, 0.0
-        for shape, (densities, seconds) in known.items():
-            far = float(np.square(here - np.log2(shape)).sum())
-            weight = 1 / (far + 1e-6) ** 2
-            total += weight * float(np.interp(density, densities, seconds)) / np.prod(shape, dtype=float)
-            weights += weight
-        return total / weights * m * k * n
+        shapes = np.array(list(known), float)
+        weights = 1 / (np.square(np.log2([m, k, n]) - np.log2(shapes)).sum(1) + 1e-6) ** 2
+        times = np.stack([np.interp(densities, *curve) for curve in known.values()])
+        return (weights / shapes.prod(1)) @ times / weights.sum() * m * k * n
 
     def wins_from(self, form: str, dense: str, m: int, k: int, n: int) -> float | None:
         """The least sparsity, in steps of 0.01, from which on `form` beats `dense` by `MARGIN`; None where it never does."""
-        limit, least = self.seconds(dense, m, k, n), None
-        for percent in range(99, -1, -1):
-            sparse = self.seconds(form, m, k, n, 1 - percent / 100)
-            if limit is None or sparse is None or sparse >= MARGIN * limit:
-                break
-            least = percent / 100
-        return least
+        percents = np.arange(99, -1, -1)
+        limit, sparse = self.seconds(dense, m, k, n), self._seconds(form, m, k, n, 1 - percents / 100)
+        if limit is None or sparse is None:
+            return None
+        loses = np.flatnonzero(sparse >= MARGIN * limit)
+        wins = int(loses[0]) if loses.size else len(percents)  # how many of the sparsest
+        return float(percents[wins - 1]) / 100 if wins else None
 
     def save(self, path: str | os.PathLike, **about: str) -> None:
         """Write the table as JSON; `about` says where it comes from."""

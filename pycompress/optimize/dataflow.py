@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from ..kernels import spec
 from ..lower.values import Program, Step, root
+
+
+def on(*kernels: str):
+    """Mark a rule of fusing as one about steps of these kernels: it is asked about no others."""
+
+    def marked(rule):
+        rule.kernels = frozenset(kernels)
+        return rule
+
+    return marked
 
 
 def writes(step: Step) -> list[np.ndarray]:
@@ -25,18 +37,20 @@ class Uses:
 
     Attributes
     ----------
-    asked : set of int
-        The ids of the arrays whose writers or readers somebody asked for; the asker may empty it.
-    changed : set of int
-        Those whose writers or readers are others since, or stand in another order.
+    asked : set of int or str
+        What somebody asked for, who may empty it: ids of arrays, for their writers or readers; kernels, for steps of them.
+    changed : set of int or str
+        What of these is different since, be it the order of an array's writers or readers.
     """
 
     def __init__(self, program: Program):
         self.program = program
-        self.asked: set[int] = set()
-        self.changed: set[int] = set()
+        self.asked: set[int | str] = set()
+        self.changed: set[int | str] = set()
+        self._kernels: Counter[str] = Counter()
         self._writers: dict[int, list[Step]] = {}
         self._readers: dict[int, list[Step]] = {}
+        self._owners: dict[int, tuple[np.ndarray, int]] = {}  # by id: an array, kept alive, and the id of its owner
         for step in program.steps:
             self.add(step)
         self.changed.clear()
@@ -47,6 +61,8 @@ class Uses:
             for key in keys:
                 found.setdefault(key, []).append(step)
             self.changed.update(keys)
+        self._kernels[step.kernel] += 1
+        self.changed.add(step.kernel)
 
     def remove(self, step: Step) -> None:
         """Forget `step`."""
@@ -54,8 +70,15 @@ class Uses:
             for key in keys:
                 found[key] = [s for s in found.get(key, ()) if s is not step]
             self.changed.update(keys)
+        self._kernels[step.kernel] -= 1
+        self.changed.add(step.kernel)
 
-    def sort(self, keys: set[int], place: dict[Step, int]) -> None:
+    def has(self, kernel: str) -> bool:
+        """Whether there is any step of that kernel."""
+        self.asked.add(kernel)
+        return self._kernels[kernel] > 0
+
+    def sort(self, keys: set[int | str], place: dict[Step, int]) -> None:
         """Put the writers and readers of the arrays `keys` into the order in which the steps run."""
         for found in (self._writers, self._readers):
             for key in keys:
@@ -66,11 +89,18 @@ class Uses:
 
     def writers(self, x: np.ndarray) -> list[Step]:
         """The steps that write into the buffer of `x`, in order."""
-        return self._asked(self._writers, id(root(x)))
+        return self._asked(self._writers, self._owner(x))
 
     def readers(self, x: np.ndarray) -> list[Step]:
         """The steps that read the buffer of `x`, in order; a step that reads it twice stands there twice."""
-        return self._asked(self._readers, id(root(x)))
+        return self._asked(self._readers, self._owner(x))
+
+    def _owner(self, x: np.ndarray) -> int:
+        """id(root(x)), which rules ask for again and again."""
+        found = self._owners.get(id(x))
+        if found is None:
+            found = self._owners[id(x)] = x, id(root(x))
+        return found[1]
 
     def _asked(self, found: dict[int, list[Step]], key: int) -> list[Step]:
         self.asked.add(key)
@@ -90,11 +120,11 @@ class Uses:
 
     def is_buffer(self, x) -> bool:
         """Whether `x` is run-time data rather than a constant."""
-        return isinstance(x, np.ndarray) and id(root(x)) in self.program.buffers
+        return isinstance(x, np.ndarray) and self._owner(x) in self.program.buffers
 
     def is_output(self, x: np.ndarray) -> bool:
         """Whether `x` lies in an output of the program, which the caller sees."""
-        return self.program.buffers[id(root(x))].place[0] == "output"
+        return self.program.buffers[self._owner(x)].place[0] == "output"
 
     def producer(self, x: np.ndarray) -> Step | None:
         """The one step that writes all of the buffer of `x`; None where there are none or several."""
@@ -140,6 +170,13 @@ def covers(x: np.ndarray) -> bool:
 def address(x: np.ndarray) -> int:
     """The address of the first element."""
     return x.__array_interface__["data"][0]
+
+
+def offset(x: np.ndarray, start: np.ndarray) -> int:
+    """Bytes from the first element of the dense `start` to that of `x`, a view of its memory."""
+    if x.flags.c_contiguous and x.nbytes == start.nbytes:  # all of it; NumPy takes long to tell addresses
+        return 0
+    return address(x) - address(start)
 
 
 def dense(x: np.ndarray) -> bool:

@@ -31,6 +31,11 @@ def join_factors(program: Program) -> None:
         fuse(program)
 
 
+def _concerns(rule: Rule, step: Step) -> bool:
+    kernels = getattr(rule, "kernels", None)
+    return kernels is None or step.kernel in kernels
+
+
 class Fusing:
     """Rules applied to a program, in sweeps over its steps that visit only those for which something may have changed.
 
@@ -45,7 +50,7 @@ class Fusing:
         self.alive = set(program.steps)
         self.suspects = list(program.steps)  # steps whose results perhaps nobody reads
         self.due: dict[Rule, set[Step]] = {}  # the steps that a rule has not seen as they are now
-        self.waiting: dict[int, set[tuple[Rule, Step]]] = {}  # who asked for the users of an array, by the array's id
+        self.waiting: dict[int | str, set[tuple[Rule, Step]]] = {}  # who asked `Uses` for what
 
     def until_done(self, rules: list[Rule]) -> None:
         """Apply the `rules` in turn until none applies."""
@@ -60,7 +65,7 @@ class Fusing:
 
     def _expect(self, rules: list[Rule]) -> None:
         self.drop_dead()
-        self.due = {rule: set(self.alive) for rule in rules}
+        self.due = {rule: {step for step in self.alive if _concerns(rule, step)} for rule in rules}
         self.waiting.clear()
 
     def _sweep(self, rule: Rule) -> bool:
@@ -68,7 +73,7 @@ class Fusing:
         self.drop_dead()
         due = self.due[rule]
         replaced: dict[Step, list[Step]] = {}
-        touched: set[int] = set()
+        touched: set[int | str] = set()
         for step in self.program.steps if due else ():
             if step not in due:
                 continue
@@ -95,8 +100,8 @@ class Fusing:
             self.uses.sort(touched, {step: i for i, step in enumerate(self.program.steps)})
             self._wake()
             for steps in replaced.values():
-                for waiting in self.due.values():
-                    waiting.update(steps)  # from the next sweep on
+                for each, due in self.due.items():
+                    due.update(s for s in steps if _concerns(each, s))  # from the next sweep on
         return bool(replaced)
 
     def _add(self, step: Step) -> None:
@@ -110,7 +115,7 @@ class Fusing:
         self.alive.discard(step)
 
     def _wake(self) -> None:
-        """Those who asked for the users of an array are due again where these have changed."""
+        """Those who asked for what has changed are due again."""
         for key in self.uses.changed:
             for rule, step in self.waiting.pop(key, ()):
                 self.due[rule].add(step)

@@ -9,7 +9,7 @@ from ..kernels import having
 from ..lower.context import ACT
 from ..lower.values import Step, root
 from ..weights import Dense
-from .dataflow import Uses, address, covers
+from .dataflow import Uses, address, covers, on
 
 ACTIVATED = having(lambda spec: spec.takes("act"))
 SUMMED = having(lambda spec: spec.traits.sums == "float" and spec.takes("residual"))
@@ -54,9 +54,10 @@ def part(buffer: np.ndarray, like: np.ndarray, first: int, made: list[tuple[Step
     return root(buffer).reshape(*like.shape[:-1], width)[..., first : first + like.shape[-1]]
 
 
+@on("unary")
 def activation(step: Step, uses: Uses):
     """A unary activation joins the epilogue of the products or the sum before it."""
-    if step.kernel != "unary" or step.args["op"] >= len(ACT) or not whole(step.args["out"]):
+    if step.args["op"] >= len(ACT) or not whole(step.args["out"]):
         return None
     made = columns(step, uses, step.args["x"], ACTIVATED)
     if not made or any(m.args["out"].dtype != np.float32 for m, _ in made):
@@ -69,9 +70,10 @@ def activation(step: Step, uses: Uses):
     return new, [m for m, _ in made]
 
 
+@on("binary")
 def residual(step: Step, uses: Uses):
     """product + tensor: the sum joins the product's epilogue, before its activation."""
-    if step.kernel != "binary" or step.args["op"] != ADD or not whole(step.args["out"]):
+    if step.args["op"] != ADD or not whole(step.args["out"]):
         return None
     for own, other in ((step.args["a"], step.args["b"]), (step.args["b"], step.args["a"])):
         if not (whole(other) and uses.is_buffer(other) and other.shape == own.shape):
@@ -93,16 +95,24 @@ def residual(step: Step, uses: Uses):
 
 def per_channel(x, channels: int) -> np.ndarray | None:
     """A constant operand of ``binary`` as one number per channel, channels innermost; None for any other."""
+    row = _row(x)
+    if row is None or len(row) == channels:
+        return row
+    return np.full(channels, row[0], np.float32) if len(row) == 1 else None
+
+
+def _row(x) -> np.ndarray | None:
+    """A constant operand of ``binary`` along its last dimension, one number where that repeats it; None where others vary."""
     if any(s for s, d in zip(x.strides[:-1], x.shape[:-1]) if d > 1):
         return None
-    if x.strides[-1] == 0 or x.shape[-1] == 1:
-        return np.full(channels, x.flat[0], np.float32)
-    return x[(0,) * (x.ndim - 1)] if x.shape[-1] == channels else None
+    row = x[(0,) * (x.ndim - 1)]
+    return row[:1].astype(np.float32) if x.strides[-1] == 0 else row  # not all of what may be a whole image
 
 
+@on("binary")
 def constant(step: Step, uses: Uses):
     """product * constant + constant, per channel (BatchNormalization): into the weights and the bias."""
-    if step.kernel != "binary" or step.args["op"] not in (ADD, SUB, MUL, DIV) or not whole(step.args["out"]):
+    if step.args["op"] not in (ADD, SUB, MUL, DIV) or not whole(step.args["out"]):
         return None
     a, b, op = step.args["a"], step.args["b"], step.args["op"]
     if not uses.is_buffer(a) and op in (ADD, MUL):
@@ -143,15 +153,16 @@ def _folded(m: Step, op: int, constant: np.ndarray) -> Step:
     factor = constant if op == MUL else 1 / constant
     w = m.args["w"]
     if isinstance(w, Dense):
-        w = Dense(w.w * factor.reshape(-1, *[1] * (w.w.ndim - 1)))
+        w = w.times(factor)
     else:
         w = w * factor  # depthwise: [kh * kw, c]
     return m.replace(w=w, bias=None if bias is None else bias * factor)
 
 
+@on("binary")
 def affine(step: Step, uses: Uses):
     """x * constant + constant per channel, where no product takes them in: one pass, as a depthwise 1x1 window."""
-    if step.kernel != "binary" or step.args["op"] not in (ADD, SUB) or not whole(step.args["out"]):
+    if step.args["op"] not in (ADD, SUB) or not whole(step.args["out"]):
         return None
     sign = 1 if step.args["op"] == ADD else -1
     scaled, offset, c = step.args["a"], step.args["b"], step.args["out"].shape[-1]
@@ -174,9 +185,10 @@ def affine(step: Step, uses: Uses):
     }, step.node, step.op, "scale and shift of each channel"), [inner]  # fmt: skip
 
 
+@on(*PADDED)
 def padded(step: Step, uses: Uses):
     """zeros around an image -> convolution: the convolution's own padding."""
-    if step.kernel not in PADDED or not whole(step.args["x"]) or not uses.is_buffer(step.args["x"]):
+    if not whole(step.args["x"]) or not uses.is_buffer(step.args["x"]):
         return None
     x = step.args["x"]
     made = uses.writers(x)
@@ -205,9 +217,10 @@ def _place(offset: int, x: np.ndarray) -> tuple[int, int, int]:
     return offset // (x.shape[2] * pixel), offset // pixel % x.shape[2], offset % pixel
 
 
+@on("binary")
 def decomposed(step: Step, uses: Uses):
     """x * sigmoid(x), x * hardsigmoid(x) and x * clip(x + 3, 0, 6) / 6 in its orders, as exporters spell them."""
-    if step.kernel != "binary" or step.args["op"] not in (MUL, DIV) or step.args["act"] or not whole(step.args["out"]):
+    if step.args["op"] not in (MUL, DIV) or step.args["act"] or not whole(step.args["out"]):
         return None
     a, b = step.args["a"], step.args["b"]
     found = None
@@ -255,9 +268,9 @@ def _gated(step: Step, uses: Uses, x, gate):
 
 def _is_sixth(step: Step, constant) -> bool:
     """Whether `step` divides by six, or multiplies by a sixth, everywhere."""
-    value = per_channel(constant, constant.shape[-1])
-    wanted = 6 if step.args["op"] == DIV else 1 / 6 if step.args["op"] == MUL else np.nan
-    return value is not None and bool(np.allclose(value, wanted, rtol=1e-6))
+    wanted = {DIV: 6, MUL: 1 / 6}.get(step.args["op"])
+    value = _row(constant) if wanted is not None else None
+    return value is not None and bool((np.abs(value.astype(np.float64) - wanted) <= 1e-6 * wanted).all())
 
 
 def _relu6_gate(step: Step, uses: Uses, gate, x):
@@ -277,13 +290,14 @@ def _relu6_gate(step: Step, uses: Uses, gate, x):
     a, b = (plus.args["a"], plus.args["b"]) if uses.is_buffer(plus.args["a"]) else (plus.args["b"], plus.args["a"])
     if uses.is_buffer(b) or root(a) is not root(x) or not whole(a):
         return None
-    offset = per_channel(b, b.shape[-1])
+    offset = _row(b)
     return (gone, x) if offset is not None and (offset == 3).all() else None
 
 
+@on("permute")
 def output(step: Step, uses: Uses):
     """A copy into a program's output, in the same order: whoever makes the data writes it there."""
-    if step.kernel != "permute" or not whole(step.args["out"]) or not uses.is_output(step.args["out"]):
+    if not whole(step.args["out"]) or not uses.is_output(step.args["out"]):
         return None
     x = step.args["x"]
     made = uses.producer(x) if whole(x) and uses.is_buffer(x) and uses.only_reader(x) else None

@@ -12,7 +12,7 @@ from ..kernels import having, spec
 from ..lower.context import ACT, NO_PARAMS, reshaped
 from ..lower.values import Buffer, Step, root
 from . import lut as tables
-from .dataflow import Uses, covers, dense, twin, writes
+from .dataflow import Uses, covers, dense, on, twin, writes
 
 PRODUCTS = having(lambda spec: spec.traits.sums == "integer")
 SPREAD = having(lambda spec: spec.spreads)
@@ -60,6 +60,7 @@ def _limits(quantize: Step, act: int, params) -> np.ndarray:
     return np.array([zero, low, high], np.int32)
 
 
+@on("quantize")
 def clip(step: Step, uses: Uses):
     """unary (relu, clip) -> quantize: the bounds become those of the codes."""
     if not per_tensor(step, "quantize", uses):
@@ -74,6 +75,7 @@ def clip(step: Step, uses: Uses):
     return step.replace(x=x.reshape(step.args["x"].shape), clamp=clamp, reason=f"{made.op}; {step.reason}"), []
 
 
+@on("quantize")
 def product(step: Step, uses: Uses):
     """integer product -> quantize: uint8 output."""
     if not per_tensor(step, "quantize", uses):
@@ -125,6 +127,7 @@ def _of_dequantize(x: np.ndarray, uses: Uses):
     return codes, np.float64(made.args["scale"][0]), int(made.args["zero"][0])
 
 
+@on("quantize")
 def elementwise(step: Step, uses: Uses):
     """dequantize, dequantize -> add, sub or mul -> quantize: qbinary."""
     if not per_tensor(step, "quantize", uses):
@@ -151,6 +154,7 @@ def elementwise(step: Step, uses: Uses):
     return Step("qbinary", args, made.node, made.op, "on codes"), [made]
 
 
+@on("quantize")
 def pool(step: Step, uses: Uses):
     """dequantize -> average -> quantize: qpool."""
     if not per_tensor(step, "quantize", uses):
@@ -178,6 +182,7 @@ def pool(step: Step, uses: Uses):
     return Step("qpool", args, made.node, made.op, "average of codes"), [made]
 
 
+@on("quantize")
 def greatest(step: Step, uses: Uses):
     """greatest of windows -> quantize: the other way round, since rounding keeps the order; codes are moved, not floats."""
     if not per_tensor(step, "quantize", uses):
@@ -201,9 +206,10 @@ def greatest(step: Step, uses: Uses):
     return [first, second], [made]
 
 
+@on("binary")
 def scaled(step: Step, uses: Uses):
     """integer product -> cast -> times a scale, per channel (dynamic quantization): float32 output."""
-    if step.kernel != "binary" or step.args["op"] != MUL or not step.args["out"].size or not dense(step.args["out"]):
+    if not uses.has("cast") or step.args["op"] != MUL or not step.args["out"].size or not dense(step.args["out"]):
         return None
     for mine, other in (("a", "b"), ("b", "a")):
         x, factor = step.args[mine], tables.last_axis(step.args[other])
@@ -234,9 +240,10 @@ def _row(step: Step, uses: Uses, x: np.ndarray, count: int) -> tuple[list[Step],
     return [Step("permute", args, step.node, step.op, "one scale for all columns")], buffer.array
 
 
+@on("qbinary")
 def residual(step: Step, uses: Uses):
     """integer product -> qbinary add: the add joins the product's epilogue, both roundings stay."""
-    if step.kernel != "qbinary" or step.args["op"] != 0 or not dense(step.args["out"]):
+    if step.args["op"] != 0 or not dense(step.args["out"]):
         return None
     zero, scale = step.args["zero"], step.args["scale"]
     for mine, theirs, i in (("a", "b", 0), ("b", "a", 1)):
@@ -265,9 +272,10 @@ def placed(out: np.ndarray, target: np.ndarray) -> np.ndarray | None:
     return like
 
 
+@on("permute")
 def copied(step: Step, uses: Uses):
     """kernel -> copy into rows of a wider array (Concat): the kernel writes them there."""
-    if step.kernel != "permute" or not dense(step.args["x"]):
+    if not dense(step.args["x"]):
         return None
     made = sole(step, uses, step.args["x"], SPREAD)
     if made is None or step.args["out"].shape[-1] % made.args["out"].itemsize:

@@ -12,7 +12,7 @@ from ..kernels import module
 from ..lower.context import axis_shape
 from ..lower.values import Program, Step, root
 from ..weights import Q8, Dense
-from .dataflow import Uses, twin
+from .dataflow import Uses, on, twin
 from .fuse_float import sole
 from .tiling import DEPTHWISE
 
@@ -34,6 +34,7 @@ def pair(step: Step, uses: Uses, kernel: str) -> Step | None:
     return made if pays and not banded else None
 
 
+@on("sgemm")
 def lowrank(step: Step, uses: Uses):
     """sgemm -> sgemm: lowrank, to the byte the same."""
     made = pair(step, uses, "sgemm")
@@ -51,6 +52,7 @@ def lowrank(step: Step, uses: Uses):
     return Step("lowrank", args, step.node, step.op, reason), [made]
 
 
+@on("sgemm")
 def qlowrank(step: Step, uses: Uses):
     """qgemm to float -> sgemm whose weights were int8: qlowrank, if the file has nothing between them.
 

@@ -6,15 +6,16 @@ import numpy as np
 
 from ..lower.values import Step
 from . import lut as tables
-from .dataflow import Uses, covers, dense, twin, writes
+from .dataflow import Uses, covers, dense, on, twin, writes
 from .fuse_integer import PRODUCTS, placed, planned, writers
 
 IDENTITY = np.arange(256)
 
 
+@on("quantize")
 def table(step: Step, uses: Uses):
     """dequantize -> functions of one element -> quantize: a table."""
-    if step.kernel != "quantize" or step.args["out"].dtype != np.uint8 or not step.args["x"].size:
+    if step.args["out"].dtype != np.uint8 or not step.args["x"].size:
         return None
     if not planned(step, uses):
         return None
@@ -43,9 +44,10 @@ def _lut(step: Step, codes: np.ndarray, entries: np.ndarray, out: np.ndarray, re
     return Step("lut", args, step.node, step.op, reason)
 
 
+@on("lut")
 def epilogue_table(step: Step, uses: Uses):
     """integer products, qbinary or qpool -> lut: into the limits where the table only clips, else the epilogue's table."""
-    if step.kernel != "lut" or len(step.args["table"]) != 1 or not dense(step.args["x"]):
+    if len(step.args["table"]) != 1 or not dense(step.args["x"]):
         return None
     made = writers(step, uses, step.args["x"])
     if not made or not all(
@@ -89,9 +91,10 @@ def _clipped(made: Step, entries: np.ndarray) -> dict[str, np.ndarray] | None:
     return {name: np.array([*zero[:-2], low, high], np.int32)}
 
 
+@on("lut")
 def compose(step: Step, uses: Uses):
     """lut -> lut: one lut."""
-    if step.kernel != "lut" or not step.args["x"].size:
+    if not step.args["x"].size:
         return None
     found = _codes(step.args["x"], uses)
     if found is None or found[0] is step.args["x"]:
@@ -111,9 +114,10 @@ def _composed(step: Step, found, uses: Uses):
     return _lut(step, found[0], made, step.args["out"], step.reason), []
 
 
+@on("qbinary")
 def self_product(step: Step, uses: Uses):
     """qbinary on two functions of the same codes, or with a constant: a table."""
-    if step.kernel != "qbinary" or not step.args["out"].size or not dense(step.args["out"]):
+    if not step.args["out"].size or not dense(step.args["out"]):
         return None
     a, b = (_factor(step, name, uses) for name in ("a", "b"))
     if a is None or b is None or (a[0] is None and b[0] is None):
@@ -148,6 +152,8 @@ def _factor(step: Step, name: str, uses: Uses):
 
 def identity(step: Step, uses: Uses):
     """identity lut -> anything: reads the codes themselves."""
+    if not uses.has("lut"):
+        return None
     changed = {}
     outputs = [id(x) for x in writes(step)]
     for name, x in step.args.items():

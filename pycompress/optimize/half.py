@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..kernels import spec
 from ..lower.values import Program, Step
-from ..weights import Dense, halved, rounded
+from ..weights import Dense, Facts, halved, rounded
 
 
 def use_half_weights(program: Program) -> None:
@@ -15,15 +15,15 @@ def use_half_weights(program: Program) -> None:
 
     In a model that works on half floats all weights are such; those that took in a factor (batch norm) are rounded again.
     """
-    program.steps = [_halved(step, program.half) for step in program.steps]
+    program.steps = [_halved(step, program.half, program.facts) for step in program.steps]
 
 
-def _halved(step: Step, typed: str) -> Step:
+def _halved(step: Step, typed: str, facts: Facts) -> Step:
     w = step.args.get("w")
     traits = spec(step.kernel).traits
     if not isinstance(w, Dense) or not traits.weights:
         return step
-    half, again = halved(w.w), ""
+    half, again = halved(w.w) if facts.of("half", w, lambda: halved(w.w) is not None) else None, ""
     if half is None and typed and traits.half and 0 not in w.w.strides:
         half, again = rounded(w.w, typed), ", rounded again"
     if half is None:

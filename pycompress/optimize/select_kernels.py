@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import kernels
 from ..lower.values import Program, Step
-from ..weights import Q8, Dense
+from ..weights import Q8, Dense, Facts
 from .costs import MARGIN, Costs
 
 _TRAITS = {name: kernels.spec(name).traits for name in kernels.NAMES}
@@ -32,7 +32,7 @@ def select_kernels(program: Program, costs: Callable[[], Costs | None], sparse: 
     sparse : "auto", True or False
         By the table; a sparse kernel wherever a tenth of the weights is zero; dense.
     """
-    program.steps = [_chosen(step, costs, sparse) for step in program.steps]
+    program.steps = [_chosen(step, costs, sparse, program.facts) for step in program.steps]
 
 
 def share(w: np.ndarray, block: tuple[int, int]) -> float:
@@ -47,18 +47,28 @@ def share(w: np.ndarray, block: tuple[int, int]) -> float:
 def matrix(step: Step) -> np.ndarray | None:
     """The constant weights [n,k] of a product whose zeros could be left out."""
     w = step.args.get("w")
-    if not isinstance(w, (Dense, Q8)) or isinstance(w, Q8) and w.zero.any() or w.w.strides[0] == 0:
+    if not _may_be_sparse(w) or w.w.strides[0] == 0:
         return None
     return w.w.reshape(w.w.shape[0], -1)
 
 
-def _chosen(step: Step, table: Callable[[], Costs | None], sparse) -> Step:
+def _may_be_sparse(w) -> bool:
+    return isinstance(w, (Dense, Q8)) and not (isinstance(w, Q8) and w.zero.any())
+
+
+def _zeros(step: Step) -> float:
+    """The share of zeros in the weights of a product; 0 where they cannot be left out."""
     w = matrix(step)
-    if w is None or not w.size or not step.args["out"].size:
+    return 0.0 if w is None or not w.size else 1 - np.count_nonzero(w) / w.size
+
+
+def _chosen(step: Step, table: Callable[[], Costs | None], sparse, facts: Facts) -> Step:
+    if sparse is False or not _may_be_sparse(step.args.get("w")) or not step.args["out"].size:
         return step
-    zeros = 1 - np.count_nonzero(w) / w.size
-    if zeros < FEW or sparse is False:
+    zeros = facts.of("zeros", step.args["w"], lambda: _zeros(step))
+    if zeros < FEW:
         return step
+    w = matrix(step)
     forms = SPARSE.get(step.kernel)
     if not forms or w.shape[1] > LARGEST_K:
         return _because(step, f"{zeros:.0%} zeros, but {step.kernel} has no sparse kernel")

@@ -1,10 +1,13 @@
 """MatMul and Gemm against onnxruntime."""
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pycompress as pc
 from oracle import check, floats, one_node, ours
 from pycompress.errors import ModelError
 
@@ -27,6 +30,32 @@ def test_matmul_of_broadcast_batches(m, k, n, constant):
         ((2, m, k), (k,)),
     ]:
         check("MatMul", {"a": floats(rng, *a), "b": floats(rng, *b)}, ("b",) if constant else (), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "a,b", [((40, 5, 7), (40, 7, 9)), ((3, 16, 5, 1), (16, 1, 9)), ((2, 3, 64, 4, 8), (3, 1, 8, 6)), ((600, 2, 3), (3, 4)),
+            ((4, 3), (64, 3, 5)), ((33, 1, 1, 5), (2, 5, 4))],
+)  # fmt: skip
+@pytest.mark.parametrize("constant", [(), ("a",), ("b",)])
+def test_matmul_of_many_small_matrices(a, b, constant):
+    rng = np.random.default_rng(0)
+    check("MatMul", {"a": floats(rng, *a), "b": floats(rng, *b)}, constant, atol=1e-4)
+
+
+def test_the_products_of_a_large_batch_are_one_step_and_heads_that_lie_apart_a_few():
+    a, b = np.zeros((80, 80, 4, 8), np.float32), np.zeros((80, 80, 8, 4), np.float32)
+    model = onnx.parser.parse_model("""<ir_version: 9, opset_import: ["": 17]>
+        g (float[80,80,4,8] a, float[80,80,8,4] b, float[2,50,40,8] q) => (float[80,80,4,4] y, float[2,40,50,50] z) {
+            y = MatMul(a, b)
+            heads = Transpose<perm = [0, 2, 1, 3]>(q)
+            keys = Transpose<perm = [0, 2, 3, 1]>(q)
+            z = MatMul(heads, keys)
+        }""")
+    q = np.random.default_rng(0).standard_normal((2, 50, 40, 8)).astype(np.float32)
+    session = pc.InferenceSession(model)
+    _, z = session.run(None, {"a": a, "b": b, "q": q})
+    assert [row["kernel"] for row in session.explain()] == ["matmul", "matmul", "matmul", "permute"]  # z to the output
+    np.testing.assert_allclose(z, np.einsum("bshd,bthd->bhst", q, q), rtol=1e-4, atol=1e-4)
 
 
 @few

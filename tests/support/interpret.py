@@ -6,7 +6,7 @@ import numpy as np
 
 from pycompress import native
 from pycompress.lower import declared_inputs, load, lower, value_inputs
-from pycompress.optimize import optimize
+from pycompress.optimize import optimize, place, verify
 from pycompress.pack import pack
 
 
@@ -16,9 +16,11 @@ def interpret(model, inputs: dict[str, np.ndarray], *, isa=None, optimized=True,
     values = {n: x for n, x in inputs.items() if n in value_inputs(loaded)}
     shapes = {n: inputs[n].shape for n in declared_inputs(loaded) if n not in values}
     program = lower(loaded, shapes, values)
+    verify(program)
     if optimized:
-        optimize(program)
+        optimize(program, after=verify)
     pack(program, loaded.packed)
+    verify(program, place(program)[0])
     buffers = {b.place: b.array for b in program.buffers.values() if b.place[1] is not None}
     for i, port in enumerate(program.inputs):
         x = np.ascontiguousarray(inputs[port.name])

@@ -32,7 +32,7 @@ def _sweep(program: Program, rule) -> bool:
     kept = []  # so that no id is given to another step
     changed = False
     for step in program.steps:
-        if places[id(step)] != [step]:
+        if places[id(step)] != [step] or step.kernel not in getattr(rule, "kernels", {step.kernel}):
             continue
         made = rule(step, uses)
         if made is None:
