@@ -21,7 +21,7 @@ def argreduce(x: "{f32,u8,i32,u32,i64,u64}xt[outer,r,inner]", mode: "size", last
             out[o, i] = best
 
 
-def example(rng, outer=2, r=50, inner=3, mode=0, last=0, dtype="float32"):
+def example(rng, outer=2, r=50, inner=3, least=0, last=0, dtype="float32"):
     """Small whole numbers, so that some are equal."""
     x = rng.integers(0 if dtype[0] == "u" else -4, 5, (outer, r, inner)).astype(dtype)
-    return [x, mode, last, np.full((outer, inner), 99, np.int64)]
+    return [x, least, last, np.full((outer, inner), 99, np.int64)]

@@ -12,6 +12,9 @@ from .compress.prune import prune as prune
 from .compress.quantize import quantize as quantize
 from .compress.recertify import recertify as recertify
 from .compress.sensitivity import sensitivity as sensitivity
+from .compress.verdict import Verdict as Verdict
+from .compress.verdict import VerdictWarning as VerdictWarning
+from .compress.verdict import verdict as verdict
 from .cpu import cpu_info as cpu_info
 from .cpu import get_num_threads as get_num_threads
 from .cpu import set_num_threads as set_num_threads

@@ -21,7 +21,7 @@ void coverage_free(coverage *c)
 }
 
 /* Set some bits of a word, or tell which of them are not set. */
-static uint64_t coverage_part(uint64_t *word, uint64_t mask, int set)
+static uint64_t plan_coverage_part(uint64_t *word, uint64_t mask, int set)
 {
     const uint64_t missing = mask & ~*word;
     if (set)
@@ -30,13 +30,13 @@ static uint64_t coverage_part(uint64_t *word, uint64_t mask, int set)
 }
 
 /* Set the bytes [begin, end), or tell whether all are set. */
-static int coverage_range(coverage *c, size_t begin, size_t end, int set)
+static int plan_coverage_range(coverage *c, size_t begin, size_t end, int set)
 {
     const size_t first = begin / WORD, last = (end - 1) / WORD;
     const uint64_t from = ~(uint64_t)0 << begin % WORD, to = ~(uint64_t)0 >> (WORD - 1 - (end - 1) % WORD);
     if (first == last)
-        return !coverage_part(c->bits + first, from & to, set);
-    uint64_t missing = coverage_part(c->bits + first, from, set) | coverage_part(c->bits + last, to, set);
+        return !plan_coverage_part(c->bits + first, from & to, set);
+    uint64_t missing = plan_coverage_part(c->bits + first, from, set) | plan_coverage_part(c->bits + last, to, set);
     if (set)
         memset(c->bits + first + 1, 0xff, (last - first - 1) * sizeof *c->bits);
     else
@@ -46,7 +46,7 @@ static int coverage_range(coverage *c, size_t begin, size_t end, int set)
 }
 
 /* Take `cost` off the effort that is left, if it suffices. */
-static int coverage_pay(size_t *effort, size_t cost)
+static int plan_coverage_pay(size_t *effort, size_t cost)
 {
     const int enough = *effort >= cost;
     *effort = enough ? *effort - cost : 0;
@@ -59,7 +59,7 @@ typedef struct {
     size_t length[CONTRACT_DIMS], stride[CONTRACT_DIMS]; /* innermost first, in bytes */
 } coverage_rows;
 
-static coverage_rows coverage_rows_of(const extent *e)
+static coverage_rows plan_coverage_rows_of(const extent *e)
 {
     coverage_rows r = { .run = e->element, .count = 1 };
     for (size_t i = e->rank; i-- > 0;) {
@@ -78,18 +78,18 @@ static coverage_rows coverage_rows_of(const extent *e)
     return r;
 }
 
-static void coverage_visit(coverage *c, size_t offset, const extent *e, size_t *effort, int set)
+static void plan_coverage_visit(coverage *c, size_t offset, const extent *e, size_t *effort, int set)
 {
     if (c->unsure || !e->count)
         return;
-    const coverage_rows r = coverage_rows_of(e);
+    const coverage_rows r = plan_coverage_rows_of(e);
     size_t cost, index[CONTRACT_DIMS] = { 0 };
-    if (PCX_MUL_OVERFLOW(r.count, 1 + r.run / WORD, &cost) || !coverage_pay(effort, cost)) {
+    if (PCX_MUL_OVERFLOW(r.count, 1 + r.run / WORD, &cost) || !plan_coverage_pay(effort, cost)) {
         c->unsure = 1;
         return;
     }
     for (;;) {
-        if (!coverage_range(c, offset, offset + r.run, set) && !set) {
+        if (!plan_coverage_range(c, offset, offset + r.run, set) && !set) {
             c->unsure = 1;
             return;
         }
@@ -104,12 +104,12 @@ static void coverage_visit(coverage *c, size_t offset, const extent *e, size_t *
     }
 }
 
-void coverage_write(coverage *c, size_t offset, const extent *e, size_t *effort) { coverage_visit(c, offset, e, effort, 1); }
+void coverage_write(coverage *c, size_t offset, const extent *e, size_t *effort) { plan_coverage_visit(c, offset, e, effort, 1); }
 
-void coverage_read(coverage *c, size_t offset, const extent *e, size_t *effort) { coverage_visit(c, offset, e, effort, 0); }
+void coverage_read(coverage *c, size_t offset, const extent *e, size_t *effort) { plan_coverage_visit(c, offset, e, effort, 0); }
 
 int coverage_whole(const coverage *c, size_t *effort)
 {
     coverage whole = *c;
-    return !c->bytes || (!c->unsure && coverage_pay(effort, c->bytes / WORD) && coverage_range(&whole, 0, c->bytes, 0));
+    return !c->bytes || (!c->unsure && plan_coverage_pay(effort, c->bytes / WORD) && plan_coverage_range(&whole, 0, c->bytes, 0));
 }
