@@ -10,11 +10,7 @@ dropin = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(dropin)
 
 
-# magika compares int32 tensors when it runs (Equal), which is not done yet; strict: it tells when it is.
-LATER = pytest.mark.xfail(reason="Equal of int32 tensors", raises=RuntimeError, strict=True)
-
-
-@pytest.mark.parametrize("package", [pytest.param(p, marks=[LATER] * (p == "magika")) for p in dropin.PACKAGES])
+@pytest.mark.parametrize("package", dropin.PACKAGES)
 def test_a_package_answers_the_same_on_pycompress_as_on_onnxruntime(package):
     if reason := dropin.missing(package):
         pytest.skip(reason)
