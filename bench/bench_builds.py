@@ -76,7 +76,8 @@ class Installation:
 
     def __init__(self, python: str, path: Path, threads: int):
         command = [python, "-c", WORKER, str(path), str(threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, cwd=path.parent, **pipes)  # where no pycompress lies to be imported
         self.start = json.loads(self.process.stdout.readline())
 
     def block(self, runs: int) -> list[float]:
