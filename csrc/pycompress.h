@@ -69,15 +69,28 @@ enum { PCX_OK = 0, PCX_NO_MEMORY = 1, PCX_BAD_PLAN = 2, PCX_IO = 3, PCX_BAD_ARGU
 /* ---- the CPU: bundles of instruction sets, not CPUID bits ---- */
 enum {
     PCX_AVX2 = 1,       /* AVX2 + FMA + F16C */
-    PCX_AVXVNNI = 2,    /* 256-bit VNNI */
-    PCX_AVX512VNNI = 4, /* AVX-512 F, BW, DQ, VL, VNNI */
-    PCX_NEON = 8,
-    PCX_DOTPROD = 16,
-    PCX_I8MM = 32
+    PCX_AVXVNNI = 2,    /* 256-bit VNNI, encoded as AVX is */
+    PCX_AVX512 = 4,     /* AVX-512 F, BW, DQ, VL */
+    PCX_AVX512VNNI = 8, /* the next four only where there is PCX_AVX512 */
+    PCX_AVX512VBMI = 16,
+    PCX_AVX512BF16 = 32,
+    PCX_AMXINT8 = 64,   /* AMX tiles: products of int8, */
+    PCX_AMXBF16 = 128,  /* and of bfloat16 */
+    PCX_NEON = 256,
+    PCX_DOTPROD = 512,
+    PCX_I8MM = 1024
 };
 
-/* The bundles of this CPU that the operating system allows and this library knows.  Cannot fail. */
+/* The bundles of this CPU that the operating system supports and this library knows.  Cannot fail. */
 uint32_t pcx_cpu(void);
+
+/*
+ * Whether this process may use the bundles `needs`, all of them pcx_cpu's.  Linux gives tiles to a process that asks,
+ * which this function does where `needs` holds a bundle of AMX: all threads, those that exist included, may use tiles from
+ * then on.  The system refuses where a thread has an alternate signal stack too small for the tiles' state, and later
+ * refuses such stacks.  pcx_select and the functions that open plans call it before they choose AMX, and only then.
+ */
+int pcx_cpu_permit(uint32_t needs);
 
 /* How many cores affinity and the cgroup's quota allow this process; at least 1. */
 size_t pcx_cores(void);
@@ -207,11 +220,12 @@ int pcx_session_run(pcx_session *session, size_t program, const void *const *inp
 typedef size_t pcx_size_fn(const void *args);
 typedef void pcx_run_fn(const void *args, size_t begin, size_t end, void *scratch);
 typedef void pcx_prepare_fn(const void *args, void *prepared);
+typedef int pcx_suits_fn(const void *args);
 
 /*
  * One implementation.  `run` is a pure function: it allocates nothing and cannot fail, for its arguments fulfil the
  * contract, and any thread may run any part of the units.  `units` and `scratch` look at sizes, and at pointers only
- * for being NULL.  `prepare` and `prepared` read the array `w`, those whose values are bounded, and the sizes in the
+ * for being NULL; `suits` looks at sizes alone.  `prepare` and `prepared` read the array `w`, those whose values are bounded, and the sizes in the
  * dimensions of these, nothing else: steps with the same weights share the result.  Where `w` is not constant,
  * args->prepared stays NULL, which every implementation must take.
  */
@@ -223,6 +237,7 @@ typedef struct {
     pcx_size_fn *scratch;    /* bytes each thread needs, 64-byte aligned; NULL: none */
     pcx_size_fn *prepared;   /* bytes derived from the weights, once, before the first run; NULL: none */
     pcx_prepare_fn *prepare; /* fill them; the executor puts them into args->prepared */
+    pcx_suits_fn *suits;     /* whether it is the best row for these sizes where it can run; NULL: for all */
 } pcx_impl;
 
 /*
@@ -247,8 +262,11 @@ typedef struct {
 const pcx_kernel *const *pcx_kernels(void);
 const pcx_kernel *pcx_kernel_named(const char *name);
 
-/* The kernel's first implementation whose needs `cpu` meets; never NULL. */
-const pcx_impl *pcx_select(const pcx_kernel *kernel, uint32_t cpu);
+/*
+ * The kernel's first implementation whose needs `cpu` meets, that pcx_cpu_permit permits, and that suits `args`, the
+ * kernel's struct (NULL: any sizes); never NULL.
+ */
+const pcx_impl *pcx_select(const pcx_kernel *kernel, uint32_t cpu, const void *args);
 
 /*
  * A pool of `threads` threads, the caller counted in (0 counts as 1); NULL when out of memory.  Workers start at the

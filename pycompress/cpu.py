@@ -6,17 +6,24 @@ import os
 
 from ._pcx import lib
 
+_AVX512VNNI = (
+    lib.PCX_AVX2 | lib.PCX_AVXVNNI | lib.PCX_AVX512 | lib.PCX_AVX512VNNI | lib.PCX_AVX512VBMI | lib.PCX_AVX512BF16
+)
 LEVELS = {
     "scalar": 0,
     "avx2": lib.PCX_AVX2,
     "avxvnni": lib.PCX_AVX2 | lib.PCX_AVXVNNI,
-    "avx512vnni": lib.PCX_AVX2 | lib.PCX_AVXVNNI | lib.PCX_AVX512VNNI,
+    "avx512": lib.PCX_AVX2 | lib.PCX_AVX512,
+    "avx512vnni": _AVX512VNNI,
+    "amx": _AVX512VNNI | lib.PCX_AMXINT8 | lib.PCX_AMXBF16,
     "neon": lib.PCX_NEON,
     "dotprod": lib.PCX_NEON | lib.PCX_DOTPROD,
     "i8mm": lib.PCX_NEON | lib.PCX_DOTPROD | lib.PCX_I8MM,
 }
 BITS = {
-    "avx2": lib.PCX_AVX2, "avxvnni": lib.PCX_AVXVNNI, "avx512vnni": lib.PCX_AVX512VNNI,
+    "avx2": lib.PCX_AVX2, "avxvnni": lib.PCX_AVXVNNI, "avx512": lib.PCX_AVX512, "avx512vnni": lib.PCX_AVX512VNNI,
+    "avx512vbmi": lib.PCX_AVX512VBMI, "avx512bf16": lib.PCX_AVX512BF16, "amxint8": lib.PCX_AMXINT8,
+    "amxbf16": lib.PCX_AMXBF16,
     "neon": lib.PCX_NEON, "dotprod": lib.PCX_DOTPROD, "i8mm": lib.PCX_I8MM,
 }  # fmt: skip
 

@@ -40,7 +40,7 @@ class Kernel:
         """
         values = arguments(self.spec, args, kwargs)
         slots, keep = self.pack(values)
-        code = lib.pcx_call(pool or ffi.NULL, self.c, self.impl(isa), slots)
+        code = lib.pcx_call(pool or ffi.NULL, self.c, self.impl(isa, slots), slots)
         if code:
             raise MemoryError(f"{self.name}: no memory for scratch")
         del keep
@@ -56,8 +56,8 @@ class Kernel:
         ValueError
             As for a call.
         """
-        impl = self.impl(isa)
         slots, keep = self.pack(arguments(self.spec, args, kwargs))
+        impl = self.impl(isa, slots)
         if self.prepared is not None and impl.prepare:
             made = aligned((max(impl.prepared(slots), 1),), np.uint8)
             impl.prepare(slots, ffi.from_buffer(made))
@@ -70,22 +70,26 @@ class Kernel:
 
         return call
 
-    def impl(self, isa: str | None = None):
-        """The implementation `isa` names, by default the one dispatch picks."""
+    def impl(self, isa: str | None = None, slots=ffi.NULL):
+        """The implementation `isa` names, by default the one that is selected for these argument slots."""
         if isa is None:
-            return lib.pcx_select(self.c, cpu_mask())
+            return lib.pcx_select(self.c, cpu_mask(), slots)
         rows = self.impls()
-        if isa not in rows:
+        if isa not in rows or not lib.pcx_cpu_permit(rows[isa].needs):
             raise ValueError(f"{self.name}: isa must be one of {', '.join(rows)}, got {isa!r}")
         return rows[isa]
 
     def impls(self) -> dict[str, object]:
         """The implementations that this CPU can run, by ISA, best first."""
-        rows, i, cpu = {}, 0, lib.pcx_cpu()
+        cpu = lib.pcx_cpu()
+        return {isa: row for isa, row in self.rows().items() if not row.needs & ~cpu}
+
+    def rows(self) -> dict[str, object]:
+        """All implementations of the table, by ISA, best first, whether this CPU can run them or not."""
+        rows, i = {}, 0
         while True:
-            row = self.c.impls[i]
-            if not row.needs & ~cpu:
-                rows[ffi.string(row.isa).decode()] = ffi.addressof(self.c.impls, i)
+            row = ffi.addressof(self.c.impls, i)
+            rows[ffi.string(row.isa).decode()] = row
             if not row.needs:
                 return rows
             i += 1

@@ -163,7 +163,7 @@ def run(kernel: str, args, num_threads: int | None = None, products: int = LITTL
         raise ValueError(f"num_threads must be an integer from 1 to 1024, got {num_threads!r}")
     threads = num_threads or (1 if products < LITTLE else get_num_threads())
     c = _kernel(kernel)
-    if lib.pcx_call(_pool(threads) if threads > 1 else ffi.NULL, c, lib.pcx_select(c, cpu_mask()), args):
+    if lib.pcx_call(_pool(threads) if threads > 1 else ffi.NULL, c, lib.pcx_select(c, cpu_mask(), args), args):
         raise MemoryError(f"{kernel}: no memory for scratch")
 
 

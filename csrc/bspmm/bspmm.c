@@ -25,9 +25,9 @@ static void bspmm_scalar(const void *args, size_t begin, size_t end, void *scrat
 
 static const pcx_impl bspmm_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, bspmm_units_avx2, bspmm_avx2, NULL, NULL, NULL },
+    { "avx2", PCX_AVX2, bspmm_units_avx2, bspmm_avx2, NULL, NULL, NULL, NULL },
 #endif
-    { "scalar", 0, bspmm_units, bspmm_scalar, NULL, NULL, NULL },
+    { "scalar", 0, bspmm_units, bspmm_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_bspmm = {

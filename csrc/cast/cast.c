@@ -124,9 +124,9 @@ void cast_scalar(const void *args, size_t begin, size_t end, void *scratch)
 
 static const pcx_impl cast_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, cast_units, cast_avx2, NULL, NULL, NULL },
+    { "avx2", PCX_AVX2, cast_units, cast_avx2, NULL, NULL, NULL, NULL },
 #endif
-    { "scalar", 0, cast_units, cast_scalar, NULL, NULL, NULL },
+    { "scalar", 0, cast_units, cast_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_cast = {

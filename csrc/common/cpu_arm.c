@@ -14,4 +14,6 @@ uint32_t pcx_cpu(void)
         cpu |= PCX_I8MM;
     return cpu;
 }
+
+int pcx_cpu_permit(uint32_t needs) { return !(needs & ~pcx_cpu()); }
 #endif

@@ -3,15 +3,16 @@
 
 #if !PCX_X86 && !PCX_ARM64 /* else cpu_x86.c, cpu_arm.c */
 uint32_t pcx_cpu(void) { return 0; }
+int pcx_cpu_permit(uint32_t needs) { return !needs; }
 #endif
 
 const char *pcx_version(void) { return PCX_VERSION; }
 
-const pcx_impl *pcx_select(const pcx_kernel *kernel, uint32_t cpu)
+const pcx_impl *pcx_select(const pcx_kernel *kernel, uint32_t cpu, const void *args)
 {
     const pcx_impl *impl = kernel->impls;
-    while (impl->needs & ~cpu)
-        impl++; /* scalar needs nothing, so this ends */
+    while (impl->needs & ~cpu || (args && impl->suits && !impl->suits(args)) || !pcx_cpu_permit(impl->needs))
+        impl++; /* scalar needs nothing and suits all, so this ends */
     return impl;
 }
 

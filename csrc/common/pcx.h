@@ -20,13 +20,13 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #endif
 
 /*
- * sum = acc + vpmaddubsw(x, w) by int16; t is a temporary.  acc_in, w_in: "x" for a register, "m" for memory.  Compilers
+ * sum = acc + vpmaddubsw(x, w) by int16; t is a temporary.  acc_in, w_in: "v" for a register, "m" for memory.  Compilers
  * reassociate such sums, and spill what they then need.
  */
 #define PCX_ADD_PAIRS(sum, t, acc, acc_in, x, w, w_in)                         \
     __asm__("vpmaddubsw %[w_], %[x_], %[t_]\n\tvpaddw %[acc_], %[t_], %[sum_]" \
-            : [sum_] "=x"(sum), [t_] "=&x"(t)                                  \
-            : [acc_] acc_in(acc), [x_] "x"(x), [w_] w_in(w))
+            : [sum_] "=v"(sum), [t_] "=&v"(t)                                  \
+            : [acc_] acc_in(acc), [x_] "v"(x), [w_] w_in(w))
 
 /* Compile what follows, down to PCX_TARGET_END, for `isa`: no build flags. */
 #define PCX_PRAGMA(x) _Pragma(#x)
@@ -54,13 +54,13 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
       PCX_LOOPS_FOR(name, avx2, __attribute__((target("avx2,fma"))))                                     \
       PCX_LOOPS_FOR(name, scalar, )                                                                      \
       static const pcx_impl name##_impls[] = {                                                           \
-          { "avx2", PCX_AVX2, name##_units, name##_avx2, NULL, NULL, NULL },                             \
-          { "scalar", 0, name##_units, name##_scalar, NULL, NULL, NULL },                                \
+          { "avx2", PCX_AVX2, name##_units, name##_avx2, NULL, NULL, NULL, NULL },                           \
+          { "scalar", 0, name##_units, name##_scalar, NULL, NULL, NULL, NULL },                              \
       };
 #else
 #  define PCX_LOOPS(name)                                                                                \
       PCX_LOOPS_FOR(name, scalar, )                                                                      \
-      static const pcx_impl name##_impls[] = { { "scalar", 0, name##_units, name##_scalar, NULL, NULL, NULL } };
+      static const pcx_impl name##_impls[] = { { "scalar", 0, name##_units, name##_scalar, NULL, NULL, NULL, NULL } };
 #endif
 
 /*
@@ -83,15 +83,21 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
     }
 #define PCX_DRIVEN(kernel, isa) kernel##_units_##isa, kernel##_##isa, kernel##_scratch_##isa
 
+/* An operand of asm in any vector register: with AVX-512, "x" would keep registers 16 to 31 out of reach. */
+#if PCX_X86
+#  define PCX_V "v"
+#else
+#  define PCX_V "w"
+#endif
 #define PCX_INLINE static inline __attribute__((always_inline))
 #define PCX_NOINLINE __attribute__((noinline))
 #define PCX_MAYBE_UNUSED __attribute__((unused))
 #define PCX_HIDDEN __attribute__((visibility("hidden")))
 /* `v`, a vector, must stand in a register here: bars the compiler from reordering sums across it. */
-#define PCX_KEEP(v) __asm__("" : "+x"(v))
+#define PCX_KEEP(v) __asm__("" : "+" PCX_V(v))
 /* sum += a * b, rounded once, vectors of floats; sum stays in its register: else compilers rename sums, and spill. */
 #if PCX_X86
-#  define PCX_FMADD(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b))
+#  define PCX_FMADD(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
 #endif
 #if PCX_X86
 #  define PCX_PAUSE() __builtin_ia32_pause()

@@ -36,9 +36,9 @@ void csrmm_scalar(const void *args, size_t begin, size_t end, void *scratch)
 
 static const pcx_impl csrmm_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, csrmm_units_avx2, csrmm_avx2, csrmm_scratch_avx2, NULL, NULL },
+    { "avx2", PCX_AVX2, csrmm_units_avx2, csrmm_avx2, csrmm_scratch_avx2, NULL, NULL, NULL },
 #endif
-    { "scalar", 0, csrmm_units, csrmm_scalar, NULL, NULL, NULL },
+    { "scalar", 0, csrmm_units, csrmm_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_csrmm = {

@@ -22,9 +22,9 @@ static void csrmv_scalar(const void *args, size_t begin, size_t end, void *scrat
 
 static const pcx_impl csrmv_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, csrmv_units, csrmv_avx2, NULL, NULL, NULL },
+    { "avx2", PCX_AVX2, csrmv_units, csrmv_avx2, NULL, NULL, NULL, NULL },
 #endif
-    { "scalar", 0, csrmv_units, csrmv_scalar, NULL, NULL, NULL },
+    { "scalar", 0, csrmv_units, csrmv_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_csrmv = {

@@ -49,7 +49,7 @@ static void cumsum_scalar(const void *args, size_t begin, size_t end, void *scra
 }
 
 static const pcx_impl cumsum_impls[] = {
-    { "scalar", 0, cumsum_units, cumsum_scalar, NULL, NULL, NULL },
+    { "scalar", 0, cumsum_units, cumsum_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_cumsum = {

@@ -52,7 +52,7 @@ static void fill_scalar(const void *args, size_t begin, size_t end, void *scratc
 }
 
 static const pcx_impl fill_impls[] = {
-    { "scalar", 0, fill_units, fill_scalar, NULL, NULL, NULL },
+    { "scalar", 0, fill_units, fill_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_fill = {

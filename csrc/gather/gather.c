@@ -25,7 +25,7 @@ static void gather_scalar(const void *args, size_t begin, size_t end, void *scra
 }
 
 static const pcx_impl gather_impls[] = {
-    { "scalar", 0, gather_units, gather_scalar, NULL, NULL, NULL },
+    { "scalar", 0, gather_units, gather_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_gather = {

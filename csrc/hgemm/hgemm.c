@@ -33,9 +33,9 @@ static void hgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
 
 static const pcx_impl hgemm_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, hgemm_units_avx2, hgemm_avx2, hgemm_scratch_avx2, NULL, NULL },
+    { "avx2", PCX_AVX2, hgemm_units_avx2, hgemm_avx2, hgemm_scratch_avx2, NULL, NULL, NULL },
 #endif
-    { "scalar", 0, hgemm_units, hgemm_scalar, NULL, NULL, NULL },
+    { "scalar", 0, hgemm_units, hgemm_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_hgemm = {

@@ -34,7 +34,7 @@ static void lookup_scalar(const void *args, size_t begin, size_t end, void *scra
 }
 
 static const pcx_impl lookup_impls[] = {
-    { "scalar", 0, lookup_units, lookup_scalar, NULL, NULL, NULL },
+    { "scalar", 0, lookup_units, lookup_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_lookup = {

@@ -23,9 +23,9 @@ PCX_DRIVER(lowrank, rows, sgemm, avx2)
 
 static const pcx_impl lowrank_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, PCX_DRIVEN(lowrank, avx2), NULL, NULL },
+    { "avx2", PCX_AVX2, PCX_DRIVEN(lowrank, avx2), NULL, NULL, NULL },
 #endif
-    { "scalar", 0, lowrank_units, lowrank_scalar, lowrank_scratch, NULL, NULL },
+    { "scalar", 0, lowrank_units, lowrank_scalar, lowrank_scratch, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_lowrank = {

@@ -38,7 +38,7 @@ static void lut_scalar(const void *args, size_t begin, size_t end, void *scratch
 }
 
 static const pcx_impl lut_impls[] = {
-    { "scalar", 0, lut_units, lut_scalar, NULL, NULL, NULL },
+    { "scalar", 0, lut_units, lut_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_lut = {

@@ -59,9 +59,9 @@ static void matmul_avx2(const void *args, size_t begin, size_t end, void *scratc
 
 static const pcx_impl matmul_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, matmul_units, matmul_avx2, matmul_scratch, NULL, NULL },
+    { "avx2", PCX_AVX2, matmul_units, matmul_avx2, matmul_scratch, NULL, NULL, NULL },
 #endif
-    { "scalar", 0, matmul_units, matmul_scalar, matmul_scratch, NULL, NULL },
+    { "scalar", 0, matmul_units, matmul_scalar, matmul_scratch, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_matmul = {

@@ -15,9 +15,9 @@ static void pdwconv_scalar(const void *args, size_t begin, size_t end, void *scr
 
 static const pcx_impl pdwconv_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, pdwconv_units, pdwconv_avx2, pdwconv_avx2_scratch, NULL, NULL },
+    { "avx2", PCX_AVX2, pdwconv_units, pdwconv_avx2, pdwconv_avx2_scratch, NULL, NULL, NULL },
 #endif
-    { "scalar", 0, pdwconv_units, pdwconv_scalar, NULL, NULL, NULL },
+    { "scalar", 0, pdwconv_units, pdwconv_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_pdwconv = {

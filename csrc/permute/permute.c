@@ -127,9 +127,9 @@ static void permute_scalar(const void *args, size_t begin, size_t end, void *scr
 
 static const pcx_impl permute_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, permute_units, permute_avx2, NULL, NULL, NULL },
+    { "avx2", PCX_AVX2, permute_units, permute_avx2, NULL, NULL, NULL, NULL },
 #endif
-    { "scalar", 0, permute_units, permute_scalar, NULL, NULL, NULL },
+    { "scalar", 0, permute_units, permute_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_permute = {

@@ -15,9 +15,9 @@ static void pool_scalar(const void *args, size_t begin, size_t end, void *scratc
 
 static const pcx_impl pool_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, pool_units, pool_avx2, NULL, NULL, NULL },
+    { "avx2", PCX_AVX2, pool_units, pool_avx2, NULL, NULL, NULL, NULL },
 #endif
-    { "scalar", 0, pool_units, pool_scalar, NULL, NULL, NULL },
+    { "scalar", 0, pool_units, pool_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_pool = {

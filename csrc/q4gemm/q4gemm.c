@@ -55,9 +55,9 @@ static void q4gemm_scalar(const void *args, size_t begin, size_t end, void *scra
 
 static const pcx_impl q4gemm_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, q4gemm_units, q4gemm_avx2, q4gemm_avx2_scratch, NULL, NULL },
+    { "avx2", PCX_AVX2, q4gemm_units, q4gemm_avx2, q4gemm_avx2_scratch, NULL, NULL, NULL },
 #endif
-    { "scalar", 0, q4gemm_units, q4gemm_scalar, NULL, NULL, NULL },
+    { "scalar", 0, q4gemm_units, q4gemm_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_q4gemm = {

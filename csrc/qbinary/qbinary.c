@@ -15,9 +15,9 @@ static void qbinary_scalar(const void *args, size_t begin, size_t end, void *scr
 
 static const pcx_impl qbinary_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, qbinary_units, qbinary_avx2, qbinary_avx2_scratch, NULL, NULL },
+    { "avx2", PCX_AVX2, qbinary_units, qbinary_avx2, qbinary_avx2_scratch, NULL, NULL, NULL },
 #endif
-    { "scalar", 0, qbinary_units, qbinary_scalar, NULL, NULL, NULL },
+    { "scalar", 0, qbinary_units, qbinary_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_qbinary = {

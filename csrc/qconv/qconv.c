@@ -60,10 +60,10 @@ PCX_DRIVER(qconv, rows, qgemm, avx2)
 
 static const pcx_impl qconv_impls[] = {
 #if PCX_X86
-    { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qconv, avxvnni), NULL, NULL },
-    { "avx2", PCX_AVX2, PCX_DRIVEN(qconv, avx2), qconv_rows_prepared, qconv_rows_prepare },
+    { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qconv, avxvnni), NULL, NULL, NULL },
+    { "avx2", PCX_AVX2, PCX_DRIVEN(qconv, avx2), qconv_rows_prepared, qconv_rows_prepare, NULL },
 #endif
-    { "scalar", 0, qconv_units, qconv_scalar, NULL, NULL, NULL },
+    { "scalar", 0, qconv_units, qconv_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_qconv = {

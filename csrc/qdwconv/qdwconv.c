@@ -52,9 +52,9 @@ PCX_DRIVER(qdwconv, lines, qdwconv, avx2)
 
 static const pcx_impl qdwconv_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, PCX_DRIVEN(qdwconv, avx2), qdwconv_lines_prepared, qdwconv_lines_prepare },
+    { "avx2", PCX_AVX2, PCX_DRIVEN(qdwconv, avx2), qdwconv_lines_prepared, qdwconv_lines_prepare, NULL },
 #endif
-    { "scalar", 0, qdwconv_units, qdwconv_scalar, NULL, NULL, NULL },
+    { "scalar", 0, qdwconv_units, qdwconv_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_qdwconv = {

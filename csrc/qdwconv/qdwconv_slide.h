@@ -55,14 +55,14 @@ PCX_INLINE void qdwconv_interleave(const int from, const int to, uintptr_t x0, u
 PCX_INLINE __m256i qdwconv_held(__m256i acc, __m256i x, __m256i w)
 {
     __m256i sum, t;
-    PCX_ADD_PAIRS(sum, t, acc, "x", x, w, "x");
+    PCX_ADD_PAIRS(sum, t, acc, "v", x, w, "v");
     return sum;
 }
 
 PCX_INLINE __m256i qdwconv_loaded(__m256i acc, __m256i x, const __m256i *w)
 {
     __m256i sum, t;
-    PCX_ADD_PAIRS(sum, t, acc, "x", x, *w, "m");
+    PCX_ADD_PAIRS(sum, t, acc, "v", x, *w, "m");
     return sum;
 }
 

@@ -51,10 +51,10 @@ PCX_DRIVER(qgemm, rows, qgemm, avx2)
 
 static const pcx_impl qgemm_impls[] = {
 #if PCX_X86
-    { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qgemm, avxvnni), NULL, NULL },
-    { "avx2", PCX_AVX2, PCX_DRIVEN(qgemm, avx2), qgemm_rows_prepared, qgemm_rows_prepare },
+    { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qgemm, avxvnni), NULL, NULL, NULL },
+    { "avx2", PCX_AVX2, PCX_DRIVEN(qgemm, avx2), qgemm_rows_prepared, qgemm_rows_prepare, NULL },
 #endif
-    { "scalar", 0, qgemm_units, qgemm_scalar, NULL, NULL, NULL },
+    { "scalar", 0, qgemm_units, qgemm_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_qgemm = {

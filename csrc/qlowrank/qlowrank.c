@@ -50,9 +50,9 @@ static void qlowrank_scalar(const void *args, size_t begin, size_t end, void *sc
 
 static const pcx_impl qlowrank_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, qlowrank_units, qlowrank_avx2, qlowrank_scratch_avx2, qlowrank_prepared, qlowrank_prepare },
+    { "avx2", PCX_AVX2, qlowrank_units, qlowrank_avx2, qlowrank_scratch_avx2, qlowrank_prepared, qlowrank_prepare, NULL },
 #endif
-    { "scalar", 0, qlowrank_units, qlowrank_scalar, qlowrank_scratch, NULL, NULL },
+    { "scalar", 0, qlowrank_units, qlowrank_scalar, qlowrank_scratch, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_qlowrank = {

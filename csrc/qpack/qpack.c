@@ -38,7 +38,7 @@ static void qpack_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 static const pcx_impl qpack_impls[] = {
-    { "scalar", 0, qpack_units, qpack_scalar, NULL, NULL, NULL },
+    { "scalar", 0, qpack_units, qpack_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_qpack = {

@@ -43,9 +43,9 @@ static void qspmm_scalar(const void *args, size_t begin, size_t end, void *scrat
 
 static const pcx_impl qspmm_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, qspmm_units, qspmm_avx2, qspmm_avx2_scratch, qspmm_prepared, qspmm_prepare },
+    { "avx2", PCX_AVX2, qspmm_units, qspmm_avx2, qspmm_avx2_scratch, qspmm_prepared, qspmm_prepare, NULL },
 #endif
-    { "scalar", 0, qspmm_units, qspmm_scalar, NULL, NULL, NULL },
+    { "scalar", 0, qspmm_units, qspmm_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_qspmm = {

@@ -75,7 +75,7 @@ static void qspmm_avx2_gather(const uint8_t *const row[QSP_PX], size_t k, uint8_
 PCX_INLINE void qspmm_avx2_add_pairs(__m256i *sum, __m256i x, __m256i w)
 {
     __m256i product;
-    __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0" : "+x"(*sum), "=&x"(product) : "x"(x), "x"(w));
+    __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0" : "+v"(*sum), "=&v"(product) : "v"(x), "v"(w));
 }
 
 /* s = or, unless `first`, += pairs of the block at words `at`. */

@@ -7,7 +7,6 @@
 
 typedef struct {
     const pcx_kernel *kernel;
-    const pcx_impl *impl;
     contract contract;
 } kernel_row;
 
@@ -24,6 +23,7 @@ typedef struct {
     pcx_plan *plan;
     const reason *why;
     const json *graph;
+    uint32_t cpu; /* the bundles that implementations may need */
     kernel_row *kernels;
     size_t kernel_count;
     constant *constants;

@@ -285,7 +285,7 @@ static int plan_graph_programs_read(builder *b)
     return code;
 }
 
-static int plan_graph_root_read(builder *b, const plan_source *source, uint32_t cpu)
+static int plan_graph_root_read(builder *b, const plan_source *source)
 {
     static const char *const words[] = { "format", "kernels", "tensors", "programs" };
     size_t format;
@@ -297,8 +297,6 @@ static int plan_graph_root_read(builder *b, const plan_source *source, uint32_t 
     if (unknown)
         return builder_refuse(b, "unknown key %.64s", unknown);
     int code = plan_graph_kernels_read(b);
-    for (size_t i = 0; i < b->kernel_count && !code; i++)
-        b->kernels[i].impl = pcx_select(b->kernels[i].kernel, cpu);
     if (!code)
         code = plan_graph_tensors_read(b, source);
     return code ? code : plan_graph_programs_read(b);
@@ -308,9 +306,9 @@ int plan_graph_read(pcx_plan *plan, const plan_source *source, uint32_t cpu, con
 {
     json graph;
     int code = json_read(&graph, source->graph, source->length, why);
-    builder b = { .plan = plan, .why = why, .graph = &graph, .effort = EFFORT };
+    builder b = { .plan = plan, .why = why, .graph = &graph, .cpu = cpu, .effort = EFFORT };
     if (!code)
-        code = plan_graph_root_read(&b, source, cpu);
+        code = plan_graph_root_read(&b, source);
     json_free(&graph);
     free(b.kernels);
     free(b.constants);

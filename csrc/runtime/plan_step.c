@@ -112,10 +112,9 @@ static int plan_step_derives_from(const contract *c, size_t i)
 }
 
 /* Put what is derived from the constant weights into the slot; steps with the same weights share it. */
-static int plan_step_prepare(builder *b, const kernel_row *row, uint64_t *slots)
+static int plan_step_prepare(builder *b, const contract *c, const pcx_impl *impl, uint64_t *slots)
 {
-    const contract *c = &row->contract;
-    prepared want = { .make = row->impl->prepare };
+    prepared want = { .make = impl->prepare };
     size_t used = 0;
     for (size_t i = 0; i < c->count; i++)
         if (plan_step_derives_from(c, i)) {
@@ -128,11 +127,11 @@ static int plan_step_prepare(builder *b, const kernel_row *row, uint64_t *slots)
         at = at->next;
     if (!at) {
         at = plan_keep(b->plan, 1, sizeof *at);
-        want.data = plan_keep(b->plan, row->impl->prepared(slots), 1);
+        want.data = plan_keep(b->plan, impl->prepared(slots), 1);
         want.next = *bucket;
         if (!at || !want.data)
             return PCX_NO_MEMORY;
-        row->impl->prepare(slots, want.data);
+        impl->prepare(slots, want.data);
         *at = want;
         *bucket = at;
     }
@@ -231,20 +230,23 @@ int plan_step_read(builder *b, size_t at)
     const kernel_row *row = b->kernels + b->graph->nodes[at + 1].number;
     uint64_t *slots = p->slots + p->slot_count;
     pointers found = { 0 };
-    *s = (step){ .kernel = row->kernel, .impl = row->impl, .first = p->slot_count };
+    *s = (step){ .kernel = row->kernel, .first = p->slot_count };
     b->kernel = row->kernel->name;
     int code = plan_step_sizes_read(b, at + 2, &row->contract, slots);
     if (!code)
         code = plan_step_pointers_read(b, at + 2, &row->contract, s->first, &found);
-    if (!code && found.fixed && row->impl->prepare && row->contract.prepared < CONTRACT_SLOTS)
-        code = plan_step_prepare(b, row, slots);
     if (code)
         return code;
-    const size_t scratch = row->impl->scratch ? row->impl->scratch(slots) : 0;
+    const pcx_impl *const impl = s->impl = pcx_select(row->kernel, b->cpu, slots);
+    if (found.fixed && impl->prepare && row->contract.prepared < CONTRACT_SLOTS)
+        code = plan_step_prepare(b, &row->contract, impl, slots);
+    if (code)
+        return code;
+    const size_t scratch = impl->scratch ? impl->scratch(slots) : 0;
     if (scratch > SCRATCH)
         return builder_refuse(b, "it needs %zu bytes of scratch memory", scratch);
     b->plan->scratch = max_size(b->plan->scratch, round_up(scratch, 64));
-    s->units = found.written ? row->impl->units(slots) : 0; /* sizes of what is empty bound no work */
+    s->units = found.written ? impl->units(slots) : 0; /* sizes of what is empty bound no work */
     s->whole = found.touched <= SMALL;
     if (found.written)
         plan_step_cover(b, &found);

@@ -53,9 +53,9 @@ PCX_DRIVER(sconv, rows, sgemm, avx2)
 
 static const pcx_impl sconv_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, PCX_DRIVEN(sconv, avx2), NULL, NULL },
+    { "avx2", PCX_AVX2, PCX_DRIVEN(sconv, avx2), NULL, NULL, NULL },
 #endif
-    { "scalar", 0, sconv_units, sconv_scalar, NULL, NULL, NULL },
+    { "scalar", 0, sconv_units, sconv_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_sconv = {

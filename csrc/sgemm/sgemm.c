@@ -47,9 +47,9 @@ PCX_DRIVER(sgemm, rows, sgemm, avx2)
 
 static const pcx_impl sgemm_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, PCX_DRIVEN(sgemm, avx2), NULL, NULL },
+    { "avx2", PCX_AVX2, PCX_DRIVEN(sgemm, avx2), NULL, NULL, NULL },
 #endif
-    { "scalar", 0, sgemm_units, sgemm_scalar, NULL, NULL, NULL },
+    { "scalar", 0, sgemm_units, sgemm_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_sgemm = {

@@ -25,7 +25,7 @@ static void spack_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 static const pcx_impl spack_impls[] = {
-    { "scalar", 0, spack_units, spack_scalar, NULL, NULL, NULL },
+    { "scalar", 0, spack_units, spack_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_spack = {

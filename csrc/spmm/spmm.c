@@ -42,9 +42,9 @@ static void spmm_scalar(const void *args, size_t begin, size_t end, void *scratc
 
 static const pcx_impl spmm_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, spmm_units_avx2, spmm_avx2, spmm_scratch_avx2, NULL, NULL },
+    { "avx2", PCX_AVX2, spmm_units_avx2, spmm_avx2, spmm_scratch_avx2, NULL, NULL, NULL },
 #endif
-    { "scalar", 0, spmm_units, spmm_scalar, NULL, NULL, NULL },
+    { "scalar", 0, spmm_units, spmm_scalar, NULL, NULL, NULL, NULL },
 };
 
 const pcx_kernel pcx_spmm = {

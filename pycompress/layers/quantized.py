@@ -186,7 +186,7 @@ class QuantizedLinear(Linear):
     def _prepared(self, args):
         """What the implementation that will run derives from the weights; made once for each."""
         kernel = lib.pcx_kernel_named(b"qgemm")
-        impl = lib.pcx_select(kernel, cpu_mask())
+        impl = lib.pcx_select(kernel, cpu_mask(), args)
         if not impl.prepare:
             return ffi.NULL
         key = int(ffi.cast("uintptr_t", impl))

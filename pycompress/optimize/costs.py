@@ -128,7 +128,7 @@ def costs_of(given: Costs | str | os.PathLike | None, cpu: str | None = None) ->
 
 def isa(cpu: str | None = None) -> str:
     """The instruction set that sparse products use, at most `cpu`."""
-    return ffi.string(lib.pcx_select(lib.pcx_kernel_named(b"spmm"), cpu_mask(cpu)).isa).decode()
+    return ffi.string(lib.pcx_select(lib.pcx_kernel_named(b"spmm"), cpu_mask(cpu), ffi.NULL).isa).decode()
 
 
 @cache
