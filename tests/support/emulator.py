@@ -91,7 +91,7 @@ class Emulator:
             if self.fault is None:
                 return state.rax
             vector, code = self.fault
-            if vector != INVALID_OPCODE or not self.tiles.step(cpu, state):
+            if vector != INVALID_OPCODE or not self.tiles.step(state):
                 raise RuntimeError(f"exception {vector} ({code}) at {state.rip:#x}, address {state.cr2:#x}")
 
     def _start(self, function: int, args):
