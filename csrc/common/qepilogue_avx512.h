@@ -26,7 +26,7 @@ PCX_INLINE __m512i qepilogue_avx512_table_vbmi(const uint8_t lut[256], __m512i x
 PCX_TARGET_END
 PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
 
-/* A table's values of the low bytes of words, in these; high bytes are anything.  Word x / 2 of the table, half of it. */
+/* A table's values of the low bytes of words, in these; high bytes are anything: half of the table's word x / 2. */
 PCX_INLINE __m512i qepilogue_avx512_table_words(const uint8_t lut[256], __m512i x)
 {
     const __m512i at = _mm512_srli_epi16(x, 1); /* six bits count; bit 7 of x chooses the half */
@@ -166,27 +166,27 @@ typedef struct qepilogue_avx512_columns {
     __mmask64 mask; /* of cols bytes */
     qepilogue_avx512_clamp clamp;
     float scale[4 * QT_NR]; /* zero beyond cols */
-    /* Table and residual of rows [i, i + rows) of bytes, in place; NULL: there is neither. */
-    void (*after)(const struct qepilogue_avx512_columns *c, size_t i, size_t rows, uint8_t *out, size_t ldo);
+    /* With a table or a residual: ceil(rows / per) vectors of packed bytes of rows [i, i + rows) to `out`; else NULL. */
+    void (*after)(const struct qepilogue_avx512_columns *c, size_t i, size_t rows, const __m512i *packed, uint8_t *out,
+                  size_t ldo);
 } qepilogue_avx512_columns;
 
 #define QEPILOGUE_AVX512_AFTER(name, table) \
     static PCX_NOINLINE PCX_MAYBE_UNUSED void name(const qepilogue_avx512_columns *c, size_t i, size_t rows, \
-                                                   uint8_t *out, size_t ldo) \
+                                                   const __m512i *packed, uint8_t *out, size_t ldo) \
     { \
         const pcx_qoutput *q = &c->tail->q; \
         const uint8_t *other = q->residual ? q->residual + i * q->ldr + c->j : NULL; \
         const size_t per = (size_t)c->per; \
         for (size_t r = 0; r < rows; r += per) { \
-            __m512i x = qepilogue_avx512_get(c->per, rows - r, out + r * ldo, ldo, c->mask); \
+            __m512i x = *packed++; \
             if (q->lut) \
                 x = table(q->lut, x); \
             if (other) { \
                 const __m512i y = qepilogue_avx512_get(c->per, rows - r, other + r * q->ldr, q->ldr, c->mask); \
-                x = qepilogue_avx512_add(c->tail, qepilogue_avx512_turn(x), qepilogue_avx512_turn(y)); \
-                x = qepilogue_avx512_turn(x); \
+                x = qepilogue_avx512_add(c->tail, x, qepilogue_avx512_turn(y)); \
             } \
-            qepilogue_avx512_put(c->per, rows - r, out + r * ldo, ldo, c->mask, x); \
+            qepilogue_avx512_put(c->per, rows - r, out + r * ldo, ldo, c->mask, qepilogue_avx512_turn(x)); \
         } \
     }
 QEPILOGUE_AVX512_AFTER(qepilogue_avx512_after_bw, qepilogue_avx512_table)
@@ -222,33 +222,41 @@ PCX_INLINE __m512i qepilogue_avx512_sums(const qepilogue_avx512_columns *c, cons
     return qepilogue_avx512_bytes(v, &c->clamp, c->skips);
 }
 
+/* Rows [r, r + per) of sums, lds apart, to packed bytes; past the end, the last row or vector again. */
+PCX_INLINE __m512i qepilogue_avx512_sums_at(const qepilogue_avx512_columns *c, const size_t per, const int32_t *sum,
+                                            size_t lds, size_t r, size_t rows)
+{
+    const size_t each = 4 / per, vectors = ceil_div(c->cols, QT_NR);
+    __m512i acc[4];
+    PCX_UNROLL for (size_t x = 0; x < 4; x++) {
+        const size_t row = min_size(r + x / each, rows - 1), vector = min_size(x % each, vectors - 1);
+        acc[x] = _mm512_loadu_si512(sum + row * lds + vector * QT_NR);
+    }
+    return qepilogue_avx512_sums(c, (int)per, acc);
+}
+
 /*
- * Rows [i, i + rows) of sums, lds apart, to `out`, rows ldo bytes apart.  Of the sums, ceil(cols / 16) * 16 of each row
- * are read.
+ * Rows [i, i + rows) of sums, lds apart, to `out`, rows ldo bytes apart.  round_up(cols, 16) sums of each row are read.
  */
 static PCX_NOINLINE PCX_MAYBE_UNUSED void qepilogue_avx512_rows(const qepilogue_avx512_columns *c, size_t i,
                                                                 size_t rows, const int32_t *sum, size_t lds,
                                                                 uint8_t *out, size_t ldo)
 {
-    if (!c->plain) {
-        for (size_t r = 0; r < rows; r++)
-            qepilogue_row(c->tail, i + r, c->j, c->cols, sum + r * lds, out + r * ldo);
-        return;
-    }
-    const size_t per = (size_t)c->per, vectors = ceil_div(c->cols, QT_NR);
-    for (size_t r = 0; r < rows; r += per) {
-        __m512i acc[4];
-        PCX_UNROLL for (size_t x = 0; x < 4; x++) { /* past the end, the last vector or row again */
-            const size_t row = min_size(r + x / (4 / per), rows - 1), vector = min_size(x % (4 / per), vectors - 1);
-            acc[x] = _mm512_loadu_si512(sum + row * lds + vector * QT_NR);
+    const size_t per = (size_t)c->per;
+    for (size_t r = 0; r < rows; r += per, out += per * ldo) {
+        if (!c->plain) {
+            for (size_t x = r; x < min_size(r + per, rows); x++)
+                qepilogue_row(c->tail, i + x, c->j, c->cols, sum + x * lds, out + (x - r) * ldo);
+            continue;
         }
-        const __m512i bytes = c->per == 4   ? qepilogue_avx512_sums(c, 4, acc)
-                              : c->per == 2 ? qepilogue_avx512_sums(c, 2, acc)
-                                            : qepilogue_avx512_sums(c, 1, acc);
-        qepilogue_avx512_put(c->per, rows - r, out + r * ldo, ldo, c->mask, qepilogue_avx512_turn(bytes));
+        const __m512i bytes = per == 4   ? qepilogue_avx512_sums_at(c, 4, sum, lds, r, rows)
+                              : per == 2 ? qepilogue_avx512_sums_at(c, 2, sum, lds, r, rows)
+                                         : qepilogue_avx512_sums_at(c, 1, sum, lds, r, rows);
+        if (c->after)
+            c->after(c, i + r, min_size(per, rows - r), &bytes, out, ldo);
+        else
+            qepilogue_avx512_put(c->per, rows - r, out, ldo, c->mask, qepilogue_avx512_turn(bytes));
     }
-    if (c->after)
-        c->after(c, i, rows, out, ldo);
 }
 
 PCX_TARGET_END

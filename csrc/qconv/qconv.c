@@ -32,7 +32,8 @@ static void qconv_scalar(const void *args, size_t begin, size_t end, void *scrat
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
         const size_t top = u / g.groups * g.rows, bottom = min_size(top + g.rows, g.pixels);
-        const size_t first = u % g.groups * QCONV_PANELS, last = min_size(first + QCONV_PANELS, g.panels);
+        const size_t group = u % g.groups, first = qgemm_group_begin(g.panels, g.groups, group);
+        const size_t last = qgemm_group_begin(g.panels, g.groups, group + 1);
         for (size_t panel = first; panel < last; panel++) {
             const size_t j = panel * QGEMM_NR, cols = min_size(QGEMM_NR, p->n - j);
             uint32_t start[QGEMM_NR] = { 0 }, zw[QGEMM_NR] = { 0 };
