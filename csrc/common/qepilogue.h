@@ -14,6 +14,12 @@ enum { QT_NR = 16 }; /* sums come in rows of so many columns */
 
 enum { QT_ZERO, QT_U8, QT_I32, QT_F32 };
 
+/*
+ * What vectors of a tail need not do: clamp before the conversion, since all scales are below 1 and no float(sum) * scale
+ * reaches 2^31; add zero; clamp after it to 0, 255.
+ */
+enum { QT_SMALL = 1, QT_NO_ZERO = 2, QT_NO_CLAMP = 4 };
+
 /* round(v) + zero, clamped to [min, max]: the float bounds are those before the zero point. */
 typedef struct {
     float low, high;

@@ -59,7 +59,7 @@ PCX_DRIVER(qgemm, rows, qgemm, avx2)
 
 static const pcx_impl qgemm_impls[] = {
 #if PCX_X86
-    { "amx", PCX_AMXINT8 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX2, PCX_DRIVEN(qgemm, amx), NULL, NULL, qgemm_suits_amx },
+    { "amx", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI | PCX_AMXINT8, PCX_DRIVEN(qgemm, amx), NULL, NULL, qgemm_suits_amx },
     { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qgemm, avxvnni), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(qgemm, avx2), qgemm_rows_prepared, qgemm_rows_prepare, NULL },
 #endif

@@ -9,18 +9,18 @@
 #include "qgemm.h"
 
 #include "../common/amx.h"
-#include "../common/qepilogue_avx2.h"
+#include "../common/qepilogue_avx512.h"
 
 #if PCX_X86
-PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,amx-tile,amx-int8")
+PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,amx-tile,amx-int8")
 
-enum { QGEMM_AMX_PANELS = 4, QGEMM_AMX_SUMS = 4 * AMX_ROWS }; /* rows of 16 sums: of four tiles */
+enum { QGEMM_AMX_PANELS = 4, QGEMM_AMX_SUMS = 4 * AMX_ROWS * QGEMM_NR }; /* of four tiles */
 
 /* The scratch. */
 typedef struct {
     amx_tiles tiles;
-    _Alignas(64) int32_t start[QGEMM_AMX_SUMS][QGEMM_NR]; /* where sums start: [panel][row], or of all rows alike */
-    int32_t sum[2][QGEMM_AMX_SUMS][QGEMM_NR];             /* [panel][row], of the tiles before and of these */
+    _Alignas(64) int32_t start[4 * AMX_ROWS][QGEMM_NR]; /* where sums start: [panel][row], row 0 for all rows alike */
+    int32_t sum[2][QGEMM_AMX_SUMS];                     /* [row][panel], of the tiles before and of these */
     uint8_t staged[2][AMX_ROWS][AMX_ROW_BYTES];
     amx_chunks chunks;
     size_t count;     /* chunks of a row */
@@ -97,25 +97,23 @@ PCX_INLINE const uint8_t *qgemm_amx_rows(const qgemm_amx_tile *t, const ptrdiff_
     return staged[0];
 }
 
-/* Sums on their way to outputs: rows [r, rows) of `panels` panels are still to be done. */
+/* Sums on their way to outputs: rows [r, rows) are still to be done. */
 typedef struct {
-    qepilogue_avx2_columns tail[QGEMM_AMX_PANELS];
-    size_t panels, each; /* rows of a panel in `sum` */
-    size_t i, r, rows, ldo;
-    int32_t (*sum)[QGEMM_NR];
+    qepilogue_avx512_columns tail;
+    size_t i, r, rows; /* row 0 is i of the output */
+    size_t lds, ldo;   /* sums, and bytes of the output, from row to row */
+    const int32_t *sum;
     uint8_t *out;
 } qgemm_amx_output;
 
-/* The next `count` rows, an even number, if there are so many. */
+/* The next `count` rows, a multiple of `per`, if there are so many. */
 static PCX_NOINLINE void qgemm_amx_finish(qgemm_amx_output *o, size_t count)
 {
-    count = min_size(count, o->rows - o->r);
-    for (size_t p = 0; count && p < o->panels; p++) {
-        const qepilogue_avx2_columns *tail = o->tail + p;
-        qepilogue_avx2_rows(tail, o->i + o->r, count, o->sum + p * o->each + o->r,
-                            o->out + o->r * o->ldo + p * QGEMM_NR * tail->tail->bytes, o->ldo);
-    }
+    const size_t r = o->r;
+    count = min_size(count, o->rows - r);
     o->r += count;
+    if (count)
+        qepilogue_avx512_rows(&o->tail, o->i + r, count, o->sum + r * o->lds, o->lds, o->out + r * o->ldo, o->ldo);
 }
 
 /* What a group of panels needs for all its tiles. */
@@ -124,7 +122,7 @@ typedef struct {
     qgemm_amx_space *space;
     const int8_t *w;
     size_t panel; /* bytes of a panel of w */
-    size_t panels, each;
+    size_t panels, each; /* rows of a panel in `start` */
     int by_row;
     qgemm_columns columns[QGEMM_AMX_PANELS];
     qgemm_amx_output output;
@@ -139,12 +137,12 @@ static void qgemm_amx_work_make(const qgemm_block *b, size_t panel, size_t panel
     k->panels = panels;
     k->each = each;
     k->by_row = b->zero || b->row_sum;
-    k->output = (qgemm_amx_output){ .panels = panels, .each = each, .ldo = b->ldo * b->tail->bytes };
-    k->output.out = (uint8_t *)b->out + b->i * k->output.ldo + panel * QGEMM_NR * b->tail->bytes;
+    const size_t first = panel * QGEMM_NR, all = min_size(panels * QGEMM_NR, b->n - first);
+    k->output = (qgemm_amx_output){ .tail = qepilogue_avx512_columns_make(b->tail, first, all, 1),
+                                    .lds = panels * QGEMM_NR, .ldo = b->ldo * b->tail->bytes };
     for (size_t p = 0; p < panels; p++) {
-        const size_t j = (panel + p) * QGEMM_NR, cols = min_size(QGEMM_NR, b->n - j);
-        k->output.tail[p] = qepilogue_avx2_columns_make(b->tail, j, cols);
-        qgemm_columns_make(b, j, cols, k->columns + p);
+        const size_t j = first + p * QGEMM_NR;
+        qgemm_columns_make(b, j, min_size(QGEMM_NR, b->n - j), k->columns + p);
         qgemm_start_rows(b, 0, 1, k->columns + p, k->space->start + p * each);
     }
 }
@@ -157,11 +155,11 @@ static void qgemm_amx_start(qgemm_amx_work *k, size_t r, size_t rows)
 }
 
 /* After them: their sums are next. */
-static void qgemm_amx_next(qgemm_amx_work *k, size_t r, size_t rows, int32_t sum[][QGEMM_NR])
+static void qgemm_amx_next(qgemm_amx_work *k, size_t r, size_t rows, const int32_t *sum)
 {
     const qgemm_block *b = k->b;
     qgemm_amx_output *o = &k->output;
-    o->out = (uint8_t *)b->out + ((b->i + r) * b->ldo + o->tail[0].j) * b->tail->bytes;
+    o->out = (uint8_t *)b->out + ((b->i + r) * b->ldo + o->tail.j) * b->tail->bytes;
     o->i = b->i + r;
     o->r = 0;
     o->rows = rows;
@@ -173,7 +171,7 @@ static void qgemm_amx_next(qgemm_amx_work *k, size_t r, size_t rows, int32_t sum
     if (p < panels) { \
         PCX_TILE_LOAD(c, start[p * AMX_ROWS], step); \
         PCX_TILE_DOT(us, c, 0, w); \
-        PCX_TILE_STORE(c, sum[p * AMX_ROWS], 64); \
+        PCX_TILE_STORE(c, sum + p * QGEMM_NR, 4 * o->lds); \
         qgemm_amx_finish(o, some); \
     }
 
@@ -200,11 +198,11 @@ static void qgemm_amx_staying(const qgemm_block *b, size_t panel, const size_t p
         PCX_TILE_LOAD(7, k.w + 3 * k.panel, 64);
     const int32_t(*start)[QGEMM_NR] = (const int32_t(*)[QGEMM_NR])s->start;
     const ptrdiff_t step = k.by_row ? 64 : 0;
-    const size_t some = round_up(ceil_div(split.rows, panels), 2);
+    const size_t some = round_up(ceil_div(split.rows, panels), (size_t)o->tail.per);
     for (size_t t = 0; t < split.count; t++) {
         const size_t r = min_size(t * split.rows, split.last);
         const qgemm_amx_tile tile = qgemm_amx_tile_make(b, r, split.rows);
-        int32_t(*const sum)[QGEMM_NR] = s->sum[t % 2];
+        int32_t *const sum = s->sum[t % 2];
         ptrdiff_t stride;
         const uint8_t *a = qgemm_amx_rows(&tile, s->at[0], b->steps, s->staged[0], &stride);
         qgemm_amx_start(&k, r, split.rows);
@@ -326,25 +324,29 @@ static void qgemm_amx_pair(const qgemm_block *b, size_t panel, size_t panels)
     const qgemm_amx_split split = qgemm_amx_split_make(b, 2);
     const ptrdiff_t step = k.by_row ? 64 : 0;
     qgemm_amx_two z = { .w0 = k.w, .w1 = k.w + (panels > 1 ? k.panel : 0) };
-    z.some = round_up(ceil_div(EACH, max_size(2 * panels * s->count, 1)), 2);
+    z.some = round_up(ceil_div(EACH, max_size(2 * panels * s->count, 1)), (size_t)k.output.tail.per);
     qgemm_amx_configure_two(s, split.rows);
     for (size_t t = 0; t < split.count; t += 2) {
         const size_t r = min_size(t * split.rows, split.last), second = min_size(r + split.rows, split.last) - r;
         const size_t below = k.by_row ? second : 0;
-        int32_t(*const sum)[QGEMM_NR] = s->sum[t / 2 % 2];
+        int32_t *const sum = s->sum[t / 2 % 2], *const lower = sum + second * k.output.lds;
         for (size_t x = 0; x < 2; x++)
             z.tile[x] = qgemm_amx_tile_make(b, r + x * second, split.rows);
         qgemm_amx_start(&k, r, second + split.rows);
         PCX_TILE_LOAD(0, s->start[0], step);
         PCX_TILE_LOAD(2, s->start[below], step);
-        PCX_TILE_LOAD(1, s->start[panels > 1 ? EACH : 0], step);
-        PCX_TILE_LOAD(3, s->start[(panels > 1 ? EACH : 0) + below], step);
+        if (panels > 1) {
+            PCX_TILE_LOAD(1, s->start[EACH], step);
+            PCX_TILE_LOAD(3, s->start[EACH + below], step);
+        }
         (panels > 1 ? qgemm_amx_products_2 : qgemm_amx_products_1)(s, &z, &k.output);
         qgemm_amx_finish(&k.output, EACH);
-        PCX_TILE_STORE(0, sum[0], 64);
-        PCX_TILE_STORE(2, sum[second], 64);
-        PCX_TILE_STORE(1, sum[EACH], 64);
-        PCX_TILE_STORE(3, sum[EACH + second], 64);
+        PCX_TILE_STORE(0, sum, 4 * k.output.lds);
+        PCX_TILE_STORE(2, lower, 4 * k.output.lds);
+        if (panels > 1) {
+            PCX_TILE_STORE(1, sum + QGEMM_NR, 4 * k.output.lds);
+            PCX_TILE_STORE(3, lower + QGEMM_NR, 4 * k.output.lds);
+        }
         qgemm_amx_next(&k, r, min_size(second + split.rows, b->rows - r), sum);
     }
     qgemm_amx_finish(&k.output, EACH);

@@ -12,15 +12,10 @@ typedef struct {
     char *micro;     /* the micro-kernel's own */
 } qgemm_workspace;
 
-static size_t qgemm_rows_panels(const pcx_qgemm_args *p, const qgemm_micro *micro)
-{
-    return micro->group ? micro->group(ceil_div(p->k, 4)) : micro->panels;
-}
-
 static qgemm_grid qgemm_rows_grid(const pcx_qgemm_args *p, const qgemm_micro *micro)
 {
-    return qgemm_split(p, micro->rows ? micro->rows : micro->mr, qgemm_rows_panels(p, micro),
-                       micro->near ? micro->near : QGEMM_NEAR);
+    const size_t panels = micro->group ? micro->group(ceil_div(p->k, 4)) : micro->panels;
+    return qgemm_split(p, micro->rows ? micro->rows : micro->mr, panels, micro->near ? micro->near : QGEMM_NEAR);
 }
 
 /* The bytes of a workspace; with `scratch`, also the workspace. */
@@ -92,7 +87,6 @@ void qgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
 {
     const pcx_qgemm_args *p = args;
     const qgemm_grid g = qgemm_rows_grid(p, micro);
-    const size_t panels = qgemm_rows_panels(p, micro);
     const qepilogue tail = qepilogue_make(&p->tail, p->ot);
     qgemm_workspace space = { 0 };
     if (begin >= end)
@@ -105,13 +99,13 @@ void qgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
     if (micro->enter)
         micro->enter(&b);
     for (size_t u = begin; u < end; u++) {
-        const size_t panel = u % g.groups * panels;
-        if (u == begin || !panel) {
+        const size_t group = u % g.groups, panel = qgemm_group_begin(g.panels, g.groups, group);
+        if (u == begin || !group) {
             b.i = u / g.groups * g.rows;
             b.rows = min_size(g.rows, p->m - b.i);
             qgemm_rows_make(p, b.i, b.rows, micro->mr, &space);
         }
-        micro->run(&b, panel, min_size(panels, g.panels - panel));
+        micro->run(&b, panel, qgemm_group_begin(g.panels, g.groups, group + 1) - panel);
     }
     if (micro->leave)
         micro->leave(&b);
