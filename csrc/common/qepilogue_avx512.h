@@ -166,7 +166,7 @@ typedef struct qepilogue_avx512_columns {
     __mmask64 mask; /* of cols bytes */
     qepilogue_avx512_clamp clamp;
     float scale[4 * QT_NR]; /* zero beyond cols */
-    /* With a table or a residual: ceil(rows / per) vectors of packed bytes of rows [i, i + rows) to `out`; else NULL. */
+    /* With a table or a residual: ceil(rows / per) vectors of packed bytes of rows [i, i + rows) to `out`; or NULL */
     void (*after)(const struct qepilogue_avx512_columns *c, size_t i, size_t rows, const __m512i *packed, uint8_t *out,
                   size_t ldo);
 } qepilogue_avx512_columns;
@@ -235,6 +235,18 @@ PCX_INLINE __m512i qepilogue_avx512_sums_at(const qepilogue_avx512_columns *c, c
     return qepilogue_avx512_sums(c, (int)per, acc);
 }
 
+PCX_INLINE void qepilogue_avx512_vectors(const qepilogue_avx512_columns *c, const size_t per, size_t i, size_t rows,
+                                         const int32_t *sum, size_t lds, uint8_t *out, size_t ldo)
+{
+    for (size_t r = 0; r < rows; r += per, out += per * ldo) {
+        const __m512i bytes = qepilogue_avx512_sums_at(c, per, sum, lds, r, rows);
+        if (c->after)
+            c->after(c, i + r, min_size(per, rows - r), &bytes, out, ldo);
+        else
+            qepilogue_avx512_put((int)per, rows - r, out, ldo, c->mask, qepilogue_avx512_turn(bytes));
+    }
+}
+
 /*
  * Rows [i, i + rows) of sums, lds apart, to `out`, rows ldo bytes apart.  round_up(cols, 16) sums of each row are read.
  */
@@ -242,21 +254,14 @@ static PCX_NOINLINE PCX_MAYBE_UNUSED void qepilogue_avx512_rows(const qepilogue_
                                                                 size_t rows, const int32_t *sum, size_t lds,
                                                                 uint8_t *out, size_t ldo)
 {
-    const size_t per = (size_t)c->per;
-    for (size_t r = 0; r < rows; r += per, out += per * ldo) {
-        if (!c->plain) {
-            for (size_t x = r; x < min_size(r + per, rows); x++)
-                qepilogue_row(c->tail, i + x, c->j, c->cols, sum + x * lds, out + (x - r) * ldo);
-            continue;
-        }
-        const __m512i bytes = per == 4   ? qepilogue_avx512_sums_at(c, 4, sum, lds, r, rows)
-                              : per == 2 ? qepilogue_avx512_sums_at(c, 2, sum, lds, r, rows)
-                                         : qepilogue_avx512_sums_at(c, 1, sum, lds, r, rows);
-        if (c->after)
-            c->after(c, i + r, min_size(per, rows - r), &bytes, out, ldo);
-        else
-            qepilogue_avx512_put(c->per, rows - r, out, ldo, c->mask, qepilogue_avx512_turn(bytes));
-    }
+    for (size_t r = 0; !c->plain && r < rows; r++)
+        qepilogue_row(c->tail, i + r, c->j, c->cols, sum + r * lds, out + r * ldo);
+    if (c->plain && c->per == 4)
+        qepilogue_avx512_vectors(c, 4, i, rows, sum, lds, out, ldo);
+    else if (c->plain && c->per == 2)
+        qepilogue_avx512_vectors(c, 2, i, rows, sum, lds, out, ldo);
+    else if (c->plain)
+        qepilogue_avx512_vectors(c, 1, i, rows, sum, lds, out, ldo);
 }
 
 PCX_TARGET_END
