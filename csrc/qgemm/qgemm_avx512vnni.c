@@ -3,8 +3,10 @@
  * without saturation, so the weights serve as they are stored.  Up to 28 sums, the panels' weights and a broadcast fill
  * the 32 registers; the broadcast is an instruction of its own, since vpdpbusd's embedded one is the signed operand.
  *
- * Rows that lie equally far apart are cut to tiles as equal as can be; there is a tile for any number of rows.  Its
- * sums go through memory to the epilogue, whose arithmetic takes longer than to store and to load them.
+ * Rows that lie equally far apart are cut to tiles as equal as can be; there is a function for each number of rows and
+ * panels.  Sums go through memory to the epilogue, so that those functions need not contain it.
+ *
+ * Sums are int32, exact for k <= 65536 as 255 * 128 * 65536 < 2^31; with zero points and bias they are modulo 2^32.
  */
 #include "../common/qepilogue_avx512.h"
 #include "qgemm.h"
