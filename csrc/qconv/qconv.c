@@ -63,13 +63,19 @@ static int qconv_suits_amx(const void *args)
 }
 
 PCX_DRIVER(qconv, rows, qgemm, amx)
+PCX_DRIVER(qconv, rows, qgemm, avx512vbmi)
+PCX_DRIVER(qconv, rows, qgemm, avx512vnni)
 PCX_DRIVER(qconv, rows, qgemm, avxvnni)
 PCX_DRIVER(qconv, rows, qgemm, avx2)
 #endif
 
 static const pcx_impl qconv_impls[] = {
 #if PCX_X86
-    { "amx", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI | PCX_AMXINT8, PCX_DRIVEN(qconv, amx), NULL, NULL, qconv_suits_amx },
+    { "amx", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI | PCX_AMXINT8, PCX_DRIVEN(qconv, amx),
+      NULL, NULL, qconv_suits_amx },
+    { "avx512vbmi", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI, PCX_DRIVEN(qconv, avx512vbmi),
+      NULL, NULL, NULL },
+    { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(qconv, avx512vnni), NULL, NULL, NULL },
     { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qconv, avxvnni), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(qconv, avx2), qconv_rows_prepared, qconv_rows_prepare, NULL },
 #endif

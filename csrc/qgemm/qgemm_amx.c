@@ -3,13 +3,14 @@
  * modulo 2^32, without saturation.  Weights are read as they are packed: 16 steps of a panel are a tile.  Rows are read
  * where they stand if their distances are equal.
  *
- * Up to 64 k: tiles of the weights of four panels stay for all rows of the block.  Beyond: 2 x 2 tiles of sums.  Both turn
- * the sums of the tiles before into outputs between the products: that takes as long as the products do.
+ * Up to 64 k: tiles of the weights of four panels stay for all rows of the block.  Beyond: 2 x 2 tiles of sums.  Both
+ * turn the sums of the tiles before into outputs between the products: that takes as long as the products do.
  */
 #include "qgemm.h"
 
 #include "../common/amx.h"
 #include "../common/qepilogue_avx512.h"
+#include "qgemm_start_avx512.h"
 
 #if PCX_X86
 PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,amx-tile,amx-int8")
@@ -19,7 +20,7 @@ enum { QGEMM_AMX_PANELS = 4, QGEMM_AMX_SUMS = 4 * AMX_ROWS * QGEMM_NR }; /* of f
 /* The scratch. */
 typedef struct {
     amx_tiles tiles;
-    _Alignas(64) int32_t start[4 * AMX_ROWS][QGEMM_NR]; /* where sums start: [panel][row], row 0 for all rows alike */
+    _Alignas(64) int32_t start[4 * AMX_ROWS][QGEMM_NR]; /* where sums start: [row][panel], or [panel] */
     int32_t sum[2][QGEMM_AMX_SUMS];                     /* [row][panel], of the tiles before and of these */
     uint8_t staged[2][AMX_ROWS][AMX_ROW_BYTES];
     amx_chunks chunks;
@@ -77,8 +78,12 @@ static qgemm_amx_tile qgemm_amx_tile_make(const qgemm_block *b, size_t r, size_t
     const uint8_t *const *row = b->row + r;
     qgemm_amx_tile t = { .row = row, .rows = rows, .even = 1, .in_place = b->table && b->in_place[r / b->mr] };
     t.stride = rows > 1 ? (ptrdiff_t)((uintptr_t)row[1] - (uintptr_t)row[0]) : 0;
-    for (size_t x = 2; x < rows; x++)
-        t.even &= (uintptr_t)row[x] - (uintptr_t)row[x - 1] == (uintptr_t)t.stride;
+    for (size_t x = 1; x < rows; x += 8) {
+        const __mmask8 some = (__mmask8)(0xff >> (8 - min_size(8, rows - x)));
+        const __m512i before = _mm512_maskz_loadu_epi64(some, row + x - 1);
+        const __m512i apart = _mm512_sub_epi64(_mm512_maskz_loadu_epi64(some, row + x), before);
+        t.even &= !_mm512_mask_cmpneq_epi64_mask(some, apart, _mm512_set1_epi64(t.stride));
+    }
     return t;
 }
 
@@ -107,13 +112,14 @@ typedef struct {
 } qgemm_amx_output;
 
 /* The next `count` rows, a multiple of `per`, if there are so many. */
-static PCX_NOINLINE void qgemm_amx_finish(qgemm_amx_output *o, size_t count)
+PCX_INLINE void qgemm_amx_finish(qgemm_amx_output *o, size_t count)
 {
     const size_t r = o->r;
+    if (r == o->rows)
+        return;
     count = min_size(count, o->rows - r);
     o->r += count;
-    if (count)
-        qepilogue_avx512_rows(&o->tail, o->i + r, count, o->sum + r * o->lds, o->lds, o->out + r * o->ldo, o->ldo);
+    qepilogue_avx512_rows(&o->tail, o->i + r, count, o->sum + r * o->lds, o->lds, o->out + r * o->ldo, o->ldo);
 }
 
 /* What a group of panels needs for all its tiles. */
@@ -122,36 +128,35 @@ typedef struct {
     qgemm_amx_space *space;
     const int8_t *w;
     size_t panel; /* bytes of a panel of w */
-    size_t panels, each; /* rows of a panel in `start` */
-    int by_row;
-    qgemm_columns columns[QGEMM_AMX_PANELS];
+    size_t panels;
+    ptrdiff_t by_row; /* from a row's starts to the next one's, in bytes; 0: all rows start alike */
+    qgemm_avx512_columns columns[QGEMM_AMX_PANELS];
     qgemm_amx_output output;
 } qgemm_amx_work;
 
-static void qgemm_amx_work_make(const qgemm_block *b, size_t panel, size_t panels, size_t each, qgemm_amx_work *k)
+static void qgemm_amx_work_make(const qgemm_block *b, size_t panel, size_t panels, qgemm_amx_work *k)
 {
     k->b = b;
     k->space = (qgemm_amx_space *)(void *)b->scratch;
     k->panel = b->steps * QGEMM_STEP;
     k->w = b->w + panel * k->panel;
     k->panels = panels;
-    k->each = each;
-    k->by_row = b->zero || b->row_sum;
+    k->by_row = b->zero || b->row_sum ? (ptrdiff_t)(panels * sizeof k->space->start[0]) : 0;
     const size_t first = panel * QGEMM_NR, all = min_size(panels * QGEMM_NR, b->n - first);
     k->output = (qgemm_amx_output){ .tail = qepilogue_avx512_columns_make(b->tail, first, all, 1),
                                     .lds = panels * QGEMM_NR, .ldo = b->ldo * b->tail->bytes };
     for (size_t p = 0; p < panels; p++) {
         const size_t j = first + p * QGEMM_NR;
-        qgemm_columns_make(b, j, min_size(QGEMM_NR, b->n - j), k->columns + p);
-        qgemm_start_rows(b, 0, 1, k->columns + p, k->space->start + p * each);
+        k->columns[p] = qgemm_avx512_columns_make(b, j, min_size(QGEMM_NR, b->n - j));
     }
+    qgemm_avx512_start(b, 0, 1, k->columns, panels, k->space->start);
 }
 
 /* Before the tiles of rows [r, r + rows): where their sums start. */
 static void qgemm_amx_start(qgemm_amx_work *k, size_t r, size_t rows)
 {
-    for (size_t p = 0; k->by_row && p < k->panels; p++)
-        qgemm_start_rows(k->b, r, rows, k->columns + p, k->space->start + p * k->each);
+    if (k->by_row)
+        qgemm_avx512_start(k->b, r, rows, k->columns, k->panels, k->space->start);
 }
 
 /* After them: their sums are next. */
@@ -169,7 +174,7 @@ static void qgemm_amx_next(qgemm_amx_work *k, size_t r, size_t rows, const int32
 /* One panel's sums of 16 rows of one tile of k, in tile c with the weights in tile w. */
 #define PANEL(p, c, w) \
     if (p < panels) { \
-        PCX_TILE_LOAD(c, start[p * AMX_ROWS], step); \
+        PCX_TILE_LOAD(c, s->start[p], k.by_row); \
         PCX_TILE_DOT(us, c, 0, w); \
         PCX_TILE_STORE(c, sum + p * QGEMM_NR, 4 * o->lds); \
         qgemm_amx_finish(o, some); \
@@ -179,7 +184,7 @@ static void qgemm_amx_next(qgemm_amx_work *k, size_t r, size_t rows, const int32
 static void qgemm_amx_staying(const qgemm_block *b, size_t panel, const size_t panels)
 {
     qgemm_amx_work k;
-    qgemm_amx_work_make(b, panel, panels, AMX_ROWS, &k);
+    qgemm_amx_work_make(b, panel, panels, &k);
     qgemm_amx_space *const s = k.space;
     qgemm_amx_output *const o = &k.output;
     const qgemm_amx_split split = qgemm_amx_split_make(b, 1);
@@ -196,8 +201,6 @@ static void qgemm_amx_staying(const qgemm_block *b, size_t panel, const size_t p
         PCX_TILE_LOAD(6, k.w + 2 * k.panel, 64);
     if (panels > 3)
         PCX_TILE_LOAD(7, k.w + 3 * k.panel, 64);
-    const int32_t(*start)[QGEMM_NR] = (const int32_t(*)[QGEMM_NR])s->start;
-    const ptrdiff_t step = k.by_row ? 64 : 0;
     const size_t some = round_up(ceil_div(split.rows, panels), (size_t)o->tail.per);
     for (size_t t = 0; t < split.count; t++) {
         const size_t r = min_size(t * split.rows, split.last);
@@ -319,25 +322,24 @@ static void qgemm_amx_pair(const qgemm_block *b, size_t panel, size_t panels)
 {
     enum { EACH = 2 * AMX_ROWS };
     qgemm_amx_work k;
-    qgemm_amx_work_make(b, panel, panels, EACH, &k);
+    qgemm_amx_work_make(b, panel, panels, &k);
     qgemm_amx_space *const s = k.space;
     const qgemm_amx_split split = qgemm_amx_split_make(b, 2);
-    const ptrdiff_t step = k.by_row ? 64 : 0;
     qgemm_amx_two z = { .w0 = k.w, .w1 = k.w + (panels > 1 ? k.panel : 0) };
     z.some = round_up(ceil_div(EACH, max_size(2 * panels * s->count, 1)), (size_t)k.output.tail.per);
     qgemm_amx_configure_two(s, split.rows);
     for (size_t t = 0; t < split.count; t += 2) {
         const size_t r = min_size(t * split.rows, split.last), second = min_size(r + split.rows, split.last) - r;
-        const size_t below = k.by_row ? second : 0;
+        const size_t below = k.by_row ? second * panels : 0;
         int32_t *const sum = s->sum[t / 2 % 2], *const lower = sum + second * k.output.lds;
         for (size_t x = 0; x < 2; x++)
             z.tile[x] = qgemm_amx_tile_make(b, r + x * second, split.rows);
         qgemm_amx_start(&k, r, second + split.rows);
-        PCX_TILE_LOAD(0, s->start[0], step);
-        PCX_TILE_LOAD(2, s->start[below], step);
+        PCX_TILE_LOAD(0, s->start[0], k.by_row);
+        PCX_TILE_LOAD(2, s->start[below], k.by_row);
         if (panels > 1) {
-            PCX_TILE_LOAD(1, s->start[EACH], step);
-            PCX_TILE_LOAD(3, s->start[EACH + below], step);
+            PCX_TILE_LOAD(1, s->start[1], k.by_row);
+            PCX_TILE_LOAD(3, s->start[1 + below], k.by_row);
         }
         (panels > 1 ? qgemm_amx_products_2 : qgemm_amx_products_1)(s, &z, &k.output);
         qgemm_amx_finish(&k.output, EACH);
