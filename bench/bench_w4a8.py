@@ -14,6 +14,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import as_cpu
 import numpy as np
 import onnx
 
@@ -44,7 +45,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--models", type=Path)
     parser.add_argument("--json", type=Path)
+    as_cpu.add_argument(parser)
     args = parser.parse_args()
+    as_cpu.enter(args)
     feed = {"input": photos.preprocess(next(photos.crops(photos.EVALUATION, 1)))}
     exact = pycompress.InferenceSession(args.float).run(None, feed)[0]
     rows = []
