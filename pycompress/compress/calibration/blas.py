@@ -1,6 +1,6 @@
-"""NumPy's matrix products on one thread.
+"""Runs NumPy's matrix products on one thread.
 
-The products of quantizing are many and small: OpenBLAS' threads spend four times the time of the
+Quantization needs many small products: OpenBLAS' threads spend four times the time of the
 arithmetic on waiting for each other, more on a busy machine.
 """
 
@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 
 def one_blas_thread(function):
-    """`function` with NumPy's BLAS held to one thread while it runs."""
+    """`function`, with NumPy's BLAS limited to one thread while it runs."""
 
     @wraps(function)
     def limited(*args, **kwargs):
