@@ -15,7 +15,7 @@ from .calibration.samples import Samples
 from .model import graph as g
 from .model.layers import read_layer
 from .model.prepare import check, prepare
-from .quantization.accumulation import checked, note, round_layers
+from .quantization.accumulation import depth_for, note, round_layers
 from .quantization.int4 import Int4Options
 from .quantization.qdq import insert_pairs, write_layer
 from .quantization.targets import OPERATORS, choose_grids, choose_targets
@@ -35,7 +35,8 @@ def quantize(
     zero_points: bool = False,
     share: float = 0.5,
     first_last: int = 8,
-    accumulate: str | int = "auto",
+    target: str = "portable",
+    accumulate: str | int | None = None,
     method: str = "mse",
     percentile: float = 99.99,
     symmetric: bool = False,
@@ -81,7 +82,11 @@ def quantize(
         For "mixed", in (0, 1).
     first_last : {8, 4}
         Bits of the first convolutions and of the last layers, unless a dict names them.
-    accumulate : {"auto", 0, 1, 2, 4, 8}
+    target : {"portable", "vnni", "arm", "avx2", "neon", "avxvnni", "avx512vnni", "amx", "dotprod"}
+        The CPUs that the weights are rounded for. The result runs everywhere, with the same bytes. AVX2, and Arm without
+        dot-product instructions, multiply fast by summing in int16, which limits the weights: "portable", "avx2" and
+        "neon" mean ``accumulate="auto"``. The others mean ``accumulate=0``: more exact on all CPUs, slower on AVX2.
+    accumulate : {"auto", 0, 1, 2, 4, 8}, optional
         The int16 accumulation depth: how many steps of four products are added in int16 on CPUs without dot-product
         instructions. Larger is faster and less precise. 0 leaves weights their full range; kernels then add in int32.
         "auto" takes 8, 4 or 2 for each layer: the fastest choice that, measured on the first samples, adds no more than
@@ -113,7 +118,7 @@ def quantize(
         If an argument is out of range, the calibration is empty or does not fit the model, or an
         activation is not finite; `ModelError`, a ValueError, if the model is invalid.
     """
-    checked(accumulate)
+    accumulate = depth_for(target, accumulate)
     four = Int4Options(weights, group_size or None, rounding, zero_points, share, first_last)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")

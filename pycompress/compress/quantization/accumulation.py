@@ -26,6 +26,10 @@ COST = {
     4: 0.84,
     2: 1.0,
 }  # relative time of a product by accumulation depth, on AVX2; 1 is neither faster than 2 nor more precise
+TARGETS = {  # by CPU, the accumulation depth that weights are rounded for; 0: none, they keep their full range
+    "portable": "auto", "avx2": "auto", "neon": "auto", "avxvnni": 0, "avx512vnni": 0, "vnni": 0, "amx": 0, "dotprod": 0,
+    "arm": 0,
+}  # fmt: skip
 BUDGET = 1e-3  # of the outputs' variance: the error that all depths above 2 together may add
 
 
@@ -66,6 +70,20 @@ def round_layers(
     probe = Probe(model, layers, samples)
     options = [choices(probe, layer, was) for layer, was in zip(layers, found)]
     return [taken.value for taken in cheapest(options, BUDGET)]
+
+
+def depth_for(target: str, accumulate: str | int | None) -> str | int:
+    """The accumulation depth: `accumulate` or, where that is None, what `target` needs."""
+    if target not in TARGETS:
+        raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
+    if accumulate is None:
+        return TARGETS[target]
+    checked(accumulate)
+    if target != "portable" and accumulate != TARGETS[target]:
+        raise ValueError(
+            f"target {target!r} means accumulate={TARGETS[target]!r}; give one of the two, got {accumulate!r}"
+        )
+    return accumulate
 
 
 def checked(accumulate: str | int, minimum: int = 0) -> None:
