@@ -30,7 +30,7 @@ def main() -> None:
     with Output().progress("measuring", len(shapes)) as tick:
         costs = measure(shapes, progress=lambda *_: tick())
     command = shlex.join(["python", "bench/make_costs.py", *sys.argv[1:]])
-    path = Path(optimize.__file__).with_name(f"costs_{costs.isa}.json")
+    path = Path(optimize.__file__).with_name(f"costs_{costs.isa.partition(' ')[0]}.json")
     costs.save(path, date=date.today().isoformat(), command=command)
     print(f"{path}: {len(shapes)} shapes")
 

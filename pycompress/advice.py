@@ -15,7 +15,7 @@ from .cpu import cpu_info
 from .errors import ModelError
 from .lower.values import Step
 from .optimize import optimize
-from .optimize.costs import Costs, Shape, curves, isa
+from .optimize.costs import Costs, Shape, curves, selected_isas
 from .optimize.select_kernels import SPARSE, matrix
 from .pack import given, pack_for
 
@@ -128,7 +128,7 @@ def measure(shapes: Iterable[Shape], seconds: float | None = None, progress=None
             found.setdefault(form, []).append((*shape, density, taken))
         if progress:
             progress(i + 1, len(shapes))
-    return Costs(isa(), str(cpu_info()["model"]), {form: curves(rows) for form, rows in found.items()})
+    return Costs(selected_isas(), str(cpu_info()["model"]), {form: curves(rows) for form, rows in found.items()})
 
 
 def _block(function, seconds: float) -> float:

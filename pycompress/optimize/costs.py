@@ -15,10 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from .._pcx import ffi, lib
-from ..cpu import cpu_mask
+from ..cpu import LEVELS, cpu_mask
 from ..formats import atomic
 
-FORMAT = 1
+FORMAT = 2
+LISTED = ("sgemm", "qgemm", "spmm", "bspmm", "qspmm")  # the kernels of a table
+RATES = {  # of dense kernels, multiply-accumulates a cycle: what the execution ports allow, at accumulation depth 1 on AVX2
+    "sgemm": {"avx2": 16, "avx512": 32},
+    "qgemm": {"avx2": 32, "avxvnni": 64, "avx512vnni": 128, "amx": 1024},
+}
 MARGIN = 0.9  # of the dense kernel's time: a sparse kernel must stay below it, since a table's times are about 10 % uncertain
 Shape = tuple[int, int, int]  # m, k, n: rows, inputs, outputs
 
@@ -29,15 +34,23 @@ class Costs:
 
     Attributes
     ----------
-    isa, host : str
-        The instruction set that ran, and the CPU.
+    isas : {kernel: str}
+        The instruction set on which each kernel ran.
+    host : str
+        The CPU.
     times : {kernel: {(m, k, n): (densities, seconds)}}
         A density is the share of blocks that are not zero. Densities ascend; a dense kernel has only density 1.
     """
 
-    isa: str
+    isas: dict[str, str]
     host: str
     times: dict[str, dict[Shape, tuple[np.ndarray, np.ndarray]]]
+
+    @property
+    def isa(self) -> str:
+        """The instruction sets in words, best first."""
+        words = [word for word in reversed(LEVELS) if word in self.isas.values()]
+        return " and ".join(words)
 
     def seconds(self, kernel: str, m: int, k: int, n: int, density: float = 1.0) -> float | None:
         """The time of `kernel` for m rows, k inputs and n outputs; None if the table does not list the kernel.
@@ -78,7 +91,7 @@ class Costs:
             ]
             for kernel, shapes in self.times.items()
         }
-        head = {"pycompress.costs": FORMAT, "isa": self.isa, "host": self.host, **about}
+        head = {"pycompress.costs": FORMAT, "isas": self.isas, "host": self.host, **about}
         lines = ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in head.items())
         lists = ",\n".join(
             f"  {json.dumps(k)}: [\n" + ",\n".join(f"   {json.dumps(row)}" for row in v) + "]" for k, v in rows.items()
@@ -98,7 +111,9 @@ class Costs:
             table = json.loads(Path(path).read_text("utf-8"))
             if table["pycompress.costs"] != FORMAT:
                 raise ValueError(f"format {table['pycompress.costs']!r}, this version reads {FORMAT}")
-            return cls(str(table["isa"]), str(table["host"]), {f: _curves(rows) for f, rows in table["rows"].items()})
+            return cls(
+                _isas(table["isas"]), str(table["host"]), {f: _curves(rows) for f, rows in table["rows"].items()}
+            )
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{os.fspath(path)}: not a cost table: {type(error).__name__}: {error}") from None
 
@@ -111,6 +126,13 @@ def curves(rows) -> dict[Shape, tuple[np.ndarray, np.ndarray]]:
     return {shape: tuple(np.array(column) for column in zip(*sorted(pairs))) for shape, pairs in by_shape.items()}
 
 
+def _isas(table) -> dict[str, str]:
+    """The instruction sets of a file, checked."""
+    if sorted(table) != sorted(LISTED) or not all(word in LEVELS for word in table.values()):
+        raise ValueError(f"isas {table}")
+    return dict(table)
+
+
 def _curves(rows):
     """As ``curves``, for the rows of a file: checks them; their times are in microseconds."""
     for m, k, n, density, us in rows:
@@ -120,19 +142,44 @@ def _curves(rows):
 
 
 def costs_of(given: Costs | str | os.PathLike | None, cpu: str | None = None) -> Costs | None:
-    """The table `given` (or read from that file); by default the one shipped for the ISA of sparse kernels on `cpu`."""
+    """The table `given` (or read from that file); by default the one shipped for the kernels that run on `cpu`."""
     if given is None:
-        return shipped(isa(cpu))
+        return shipped(tuple(selected_isas(cpu).items()))
     return given if isinstance(given, Costs) else Costs.load(given)
 
 
-def isa(cpu: str | None = None) -> str:
-    """The instruction set that sparse products use on this CPU, limited to `cpu`."""
-    return ffi.string(lib.pcx_select(lib.pcx_kernel_named(b"spmm"), cpu_mask(cpu), ffi.NULL).isa).decode()
+def selected_isas(cpu: str | None = None) -> dict[str, str]:
+    """The instruction set of each kernel of a table on this CPU, limited to `cpu`."""
+    rows = {name: lib.pcx_select(lib.pcx_kernel_named(name.encode()), cpu_mask(cpu), ffi.NULL) for name in LISTED}
+    return {name: ffi.string(row.isa).decode() for name, row in rows.items()}
 
 
 @cache
-def shipped(isa: str) -> Costs | None:
-    """The table that comes with the package for an instruction set."""
-    path = Path(__file__).with_name(f"costs_{isa}.json")
-    return Costs.load(path) if path.exists() else None
+def shipped(isas: tuple[tuple[str, str], ...]) -> Costs | None:
+    """The table that comes with the package for these instruction sets of the kernels, or one made from that for AVX2.
+
+    Where no table was measured for them, dense kernels count as so much faster than on AVX2 as the execution ports
+    allow (`RATES`) and sparse kernels as no faster: a sparse kernel is chosen only where it wins all the same.
+    """
+    wanted = dict(isas)
+    tables = [Costs.load(path) for path in sorted(Path(__file__).parent.glob("costs_*.json"))]
+    exact = [table for table in tables if table.isas == wanted]
+    if exact:
+        return exact[0]
+    known = [table for table in tables if all(_faster(table, wanted, name) for name in RATES)]
+    return _for_isas(known[0], wanted) if known else None
+
+
+def _faster(table: Costs, wanted: dict[str, str], name: str) -> float | None:
+    """How many times as fast a dense kernel can be on the wanted instruction set; None if that is not known."""
+    before, after = (RATES[name].get(isa) for isa in (table.isas[name], wanted[name]))
+    return after / before if before and after and after >= before else None
+
+
+def _for_isas(table: Costs, wanted: dict[str, str]) -> Costs:
+    factors = {name: _faster(table, wanted, name) for name in RATES}
+    times = {}
+    for name, shapes in table.times.items():
+        factor = factors.get(name.partition(".")[0], 1.0)
+        times[name] = {shape: (densities, seconds / factor) for shape, (densities, seconds) in shapes.items()}
+    return Costs(table.isas, f"{table.host}, dense kernels as fast as {Costs(wanted, '', {}).isa} allows", times)

@@ -8,16 +8,17 @@ from onnx import helper
 import pycompress as pc
 from oracle import as_model, theirs
 from pycompress import zoo
-from pycompress.optimize.costs import Costs, curves
+from pycompress.optimize.costs import LISTED, Costs, curves
 from pycompress.optimize.select_kernels import share
 
 M, K, N = 20, 36, 40
 CHEAP, DEAR = 1e-6, 1.0
+AVX2 = dict.fromkeys(LISTED, "avx2")
 
 
 def table(**seconds):
     """A table in which a product of any density takes as long as is given, by kernel."""
-    return Costs("avx2", "a test", {f: curves([(M, K, N, 1.0, s)]) for f, s in seconds.items()})
+    return Costs(AVX2, "a test", {f: curves([(M, K, N, 1.0, s)]) for f, s in seconds.items()})
 
 
 FAVOUR = {
@@ -79,7 +80,7 @@ def test_asked_for_dense_or_sparse_it_is_so():
 
 def test_a_layer_that_stays_dense_says_from_when_on_it_would_not():
     model, x = products(np.random.default_rng(3))
-    costs = Costs("avx2", "a test", {
+    costs = Costs(AVX2, "a test", {
         "sgemm": curves([(M, K, N, 1.0, 1e-6)]), "spmm": curves([(M, K, N, 0.0, 1e-9), (M, K, N, 1.0, 2e-5)]),
         "bspmm": curves([(M, K, N, 1.0, 1e-3)]),
     })  # fmt: skip
