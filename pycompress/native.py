@@ -1,4 +1,4 @@
-"""The C kernels as callables on numpy arrays, each checked against its contract.
+"""The C kernels as callables on numpy arrays; arguments are checked against the contract.
 
 ``native.sgemm(a, w, bias, act, act_params, residual, out, isa="avx2")`` takes the arguments
 of the reference ``pycompress.kernels.sgemm`` and writes `out`.
@@ -46,9 +46,9 @@ class Kernel:
         del keep
 
     def ready(self, *args, isa: str | None = None, pool=None, **kwargs):
-        """A function of no arguments that runs it on these arrays, what comes from the weights prepared once.
+        """A function without arguments that runs the kernel on these arrays; weights are prepared once.
 
-        It reads and writes the arrays as they are at each call, but for indices, which are checked and therefore
+        Each call reads and writes the current contents of the arrays, except of indices, which are checked and therefore
         copied here. For timing, and for layers that are called often.
 
         Raises
@@ -71,7 +71,7 @@ class Kernel:
         return call
 
     def impl(self, isa: str | None = None, slots=ffi.NULL):
-        """The implementation `isa` names, by default the one that is selected for these argument slots."""
+        """The implementation for `isa`; default: the best one that this CPU supports for these argument slots."""
         if isa is None:
             return lib.pcx_select(self.c, cpu_mask(), slots)
         rows = self.impls()
@@ -97,7 +97,7 @@ class Kernel:
     def pack(self, values: dict[str, object]):
         """(argument struct as u64 slots, what must stay alive), checked against the contract.
 
-        What is checked value by value is copied first: others may write to the caller's array after the check.
+        Arrays whose values are checked are copied first, since other threads may write to the caller's array after the check.
         """
         indices = {a.name for a in self.spec.args if a.below is not None}
         values = {n: x.copy() if n in indices and isinstance(x, np.ndarray) else x for n, x in values.items()}
@@ -130,7 +130,7 @@ class Kernel:
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays share a byte; where that takes long to find out, they count as if they did."""
+    """Whether two arrays share a byte; also true if finding out would take long."""
     if not np.may_share_memory(a, b):
         return False
     try:

@@ -1,4 +1,4 @@
-"""HalfLinear: a linear layer with weights of 16 bits."""
+"""HalfLinear: a linear layer with float16 or bfloat16 weights."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TYPES = {"float16": lib.PCX_F16, "bfloat16": lib.PCX_BF16}
 class HalfLinear(Linear):
     """y = x W' + bias, float32, for weights W, n x k, stored as float16 or bfloat16 (which needs ml_dtypes).
 
-    Weights are widened as they are read, and sums are float32: of a few rows the call takes as long as memory needs to
-    bring the weights, half as long as for float32. Made by `from_dense` or `load`; weights are copied. A call releases
-    the GIL; calls from several threads are safe.
+    Weights are converted to float32 as they are read, and sums are float32. For few rows the time of a call is that of
+    reading the weights from memory, half of what float32 weights take. Made by `from_dense` or `load`; weights are
+    copied. Calls release the GIL; several threads may call at once.
     """
 
     def __init__(self, weights: Half, bias=None):
-        """Of weights as they are stored (``pycompress.weights``)."""
+        """Make a layer of stored weights (``pycompress.weights``)."""
         kind = getattr(weights.w, "dtype", None)
         if weights.w.ndim != 2 or kind.name not in TYPES:
             raise ValueError(f"HalfLinear: weights must be a matrix of {' or '.join(TYPES)}, got {kind}")
@@ -35,7 +35,7 @@ class HalfLinear(Linear):
 
     @classmethod
     def from_dense(cls, W, bias=None, dtype: str = "float16") -> HalfLinear:
-        """Of an array [n, k], rounded to the nearest.
+        """Make a layer of an array [n, k], rounding to nearest.
 
         Raises
         ------
@@ -53,7 +53,7 @@ class HalfLinear(Linear):
 
     @classmethod
     def load(cls, path: str | os.PathLike, name: str = "") -> HalfLinear:
-        """The module `name` of a safetensors file: `weight`, F16 or BF16, and `bias`, as `save` and torch's layers have them.
+        """Load the module `name` of a safetensors file: `weight`, F16 or BF16, and `bias`, as `save` and torch write them.
 
         Raises
         ------
@@ -73,7 +73,7 @@ class HalfLinear(Linear):
 
     @property
     def dtype(self) -> str:
-        """How weights are stored: "float16" or "bfloat16"."""
+        """The type of the stored weights: "float16" or "bfloat16"."""
         return self._packed.dtype.name
 
     @property
@@ -82,11 +82,11 @@ class HalfLinear(Linear):
         return self._packed.nbytes + (0 if self._bias is None else self._bias.nbytes)
 
     def _weight(self) -> np.ndarray:
-        """The weights [n, k], as they are stored."""
+        """The stored weights [n, k]."""
         return unpacked(self._packed, self.shape[0])
 
     def dense(self) -> np.ndarray:
-        """The weights that are meant, float32[n, k]."""
+        """The weights as float32[n, k]."""
         return self._weight().astype(np.float32)
 
     def __repr__(self):

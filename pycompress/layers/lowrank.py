@@ -1,4 +1,4 @@
-"""LowRankLinear: a linear layer whose weights are the product of two thin factors."""
+"""LowRankLinear: a linear layer with low-rank weights, stored as two factors."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from .._pcx import ffi
 from ..sparse import LITTLE, run
 from .base import NONE, Linear, address, checked_bias, dense_weights, read, unpacked, write
 
-FEW = 48  # rows, below which threads share the columns of each product instead
+FEW = 48  # rows; with fewer, threads split the columns of each product instead
 
 
 class LowRankLinear(Linear):
     """y = (x U') V' + bias in float32, where V U, n x r times r x k, stands for weights W, n x k.
 
-    It holds r (n + k) numbers and multiplies as often for each row of x, which is less than the n k of W while
-    r < n k / (n + k). The rank-r row between the products stays in the cache. Made by `from_dense`, `load` or of the two
-    factors, which are copied. A call releases the GIL; calls from several threads are safe.
+    It stores r (n + k) numbers and needs as many multiplications for each row of x, which is less than the n k of W if
+    r < n k / (n + k). The intermediate row of r numbers stays in the cache. Made by `from_dense`, `load` or from the two
+    factors, which are copied. Calls release the GIL; several threads may call at once.
     """
 
     def __init__(self, U, V, bias=None):
-        """Of the factors U [r, k] and V [n, r].
+        """Make a layer of the factors U [r, k] and V [n, r].
 
         Raises
         ------
@@ -40,7 +40,7 @@ class LowRankLinear(Linear):
 
     @classmethod
     def from_dense(cls, W, bias=None, *, rank: int | None = None, energy: float | None = None) -> LowRankLinear:
-        """Of an array [n, k]: the nearest matrix of a rank, by the truncated singular value decomposition.
+        """Make a layer of an array [n, k]: its best low-rank approximation, by the truncated singular value decomposition.
 
         Both factors are scaled by the root of the singular values (Eckart and Young, 1936).
 
@@ -48,7 +48,7 @@ class LowRankLinear(Linear):
         ----------
         rank : int, from 1 to min(n, k)
         energy : float, in (0, 1]
-            In place of `rank`: the least rank that keeps this share of the sum of squared weights.
+            Instead of `rank`: take the minimum rank that keeps this share of the sum of squared weights.
 
         Raises
         ------
@@ -58,15 +58,15 @@ class LowRankLinear(Linear):
         W = dense_weights("LowRankLinear", W)
         if (rank is None) == (energy is None):
             raise ValueError("LowRankLinear: give either rank or energy")
-        most = min(W.shape)
-        if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= most):
-            raise ValueError(f"LowRankLinear: rank must be an integer from 1 to {most}, got {rank!r}")
+        full = min(W.shape)
+        if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= full):
+            raise ValueError(f"LowRankLinear: rank must be an integer from 1 to {full}, got {rank!r}")
         if energy is not None and not 0 < energy <= 1:
             raise ValueError(f"LowRankLinear: energy must be in (0, 1], got {energy!r}")
         left, values, right = np.linalg.svd(W.astype(np.float64), full_matrices=False)
         if rank is None:
             kept = np.cumsum(values**2)
-            rank = min(int(np.searchsorted(kept, energy * kept[-1])) + 1, most) if most else 0
+            rank = min(int(np.searchsorted(kept, energy * kept[-1])) + 1, full) if full else 0
         root = np.sqrt(values[:rank])
         return cls(root[:, None] * right[:rank], left[:, :rank] * root, bias)
 

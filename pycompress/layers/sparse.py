@@ -1,4 +1,4 @@
-"""SparseLinear: a linear layer most of whose weights are zero."""
+"""SparseLinear: a linear layer with sparse weights."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from .._pcx import ffi
 from ..sparse import csr, run
 from .base import NONE, Linear, address, checked_bias
 
-LARGEST_K = 1 << 16  # columns are 16 bits
-SLICED = 1 << 28  # n * k, beyond which slices are not worth the dense matrix they are made from
+MAX_K = 1 << 16  # columns are 16 bits
+SLICED = 1 << 28  # n * k; beyond it, no slices are made, since that needs the dense matrix
 
 
 class SparseLinear(Linear):
-    """y = x W' + bias for float32 weights W, n x k, most of which are zero.
+    """y = x W' + bias for sparse float32 weights W, n x k.
 
-    Made by `from_dense` or `from_scipy`, from copies. A call releases the GIL; calls from several threads are safe.
+    Made by `from_dense` or `from_scipy`, which copy. Calls release the GIL; several threads may call at once.
     """
 
     def __init__(self, rows: np.ndarray, index: np.ndarray, w: np.ndarray, k: int, bias=None):
-        """Of CSR arrays without duplicates."""
+        """Make a layer of CSR arrays without duplicates."""
         rows, index, w, (n, k) = csr((np.array(rows), np.array(index), w, (len(rows) - 1, k)))  # copies, then checked
-        if k > LARGEST_K:
-            raise ValueError(f"SparseLinear: at most {LARGEST_K} inputs, got {k}")
+        if k > MAX_K:
+            raise ValueError(f"SparseLinear: at most {MAX_K} inputs, got {k}")
         self._shape, self._bias = (
             (n, k),
             checked_bias("SparseLinear", bias, n),
-        )  # what kernels rely on is not to be replaced
+        )  # private, because kernels rely on them
         self._rows, self._index, self._w = rows, index.astype(np.uint16), w.astype(np.float32)
         self._slices = None
 
     @classmethod
     def from_scipy(cls, A, bias=None) -> SparseLinear:
-        """Of a scipy.sparse CSR or BSR array n x k, or (indptr, indices, data, shape); duplicates are added up.
+        """Make a layer of a scipy.sparse CSR or BSR array n x k, or (indptr, indices, data, shape); duplicates are added.
 
         Raises
         ------
         TypeError, ValueError
-            As ``pycompress.spmm``; if k is more than 65536; if the bias is not [n].
+            As in ``pycompress.spmm``; also if k is more than 65536 or the bias is not [n].
         """
         indptr, indices, data, (n, k) = csr(A)
         used = int(indptr[-1])
@@ -51,12 +51,12 @@ class SparseLinear(Linear):
 
     @classmethod
     def from_dense(cls, W, bias=None) -> SparseLinear:
-        """Of an array [n, k]; its zeros are left out.
+        """Make a layer of an array [n, k], without its zeros.
 
         Raises
         ------
         ValueError
-            If W is not a matrix, or as `from_scipy`.
+            If W is not a matrix, or as in `from_scipy`.
         """
         W = np.asarray(W, np.float32)
         if W.ndim != 2:

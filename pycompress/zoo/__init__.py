@@ -20,7 +20,7 @@ __all__ = ["build", "labels", "names", *_BUILDERS]
 
 
 def names() -> tuple[str, ...]:
-    """What `build` knows."""
+    """The names that `build` accepts."""
     return tuple(_BUILDERS)
 
 
