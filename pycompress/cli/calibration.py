@@ -46,6 +46,14 @@ def samples(
         raise ValueError(f"{text}: no .npz, .npy or image to calibrate on")
 
 
+def image_options(text: str) -> tuple[str, ...]:
+    """Which options of images have an effect on the data `text`."""
+    path = Path(text)
+    if text == "photos" and not path.exists():
+        return ("mean", "std", "scale", "layout")
+    return images.OPTIONS if path.is_dir() and any(images.files(path)) else ()
+
+
 def _folder(path: Path, ports, how) -> Iterator[dict[str, np.ndarray]]:
     for file in sorted(p for p in path.iterdir() if p.suffix in (".npz", ".npy")):
         yield from _file(file, ports)
@@ -66,11 +74,19 @@ def _file(path: Path, ports) -> Iterator[dict[str, np.ndarray]]:
     if missing := set(ports) - set(arrays):
         raise ValueError(f"{path}: no array for input {min(missing)!r}")
     arrays = {name: arrays[name] for name in ports}
+    for name, x in arrays.items():
+        _check_type(path, name, x, ports[name][0])
     counts = {name: len(x) if x.ndim else 0 for name, x in arrays.items()}
     if len(set(counts.values())) != 1:
         raise ValueError(f"{path}: the arrays hold different numbers of samples: {counts}")
     for i in range(min(counts.values())):
         yield {name: x[i : i + 1].astype(ports[name][0], copy=False) for name, x in arrays.items()}
+
+
+def _check_type(path: Path, name: str, x: np.ndarray, dtype: np.dtype) -> None:
+    """Refuse numbers that would lose their meaning as the input's type: fractions as integers."""
+    if not np.can_cast(x.dtype, dtype, "same_kind"):
+        raise ValueError(f"{path}: input {name!r} is {dtype.name}, the array {x.dtype.name}")
 
 
 def _image(file: Path, ports, how: images.Fit) -> dict[str, np.ndarray]:

@@ -57,8 +57,11 @@ class Source:
             raise ModelError(f"{self.text}: a plan runs here only; other engines need the .onnx it was made from")
         return self.proto.SerializeToString()
 
-    def ports(self, shapes: dict | None = None) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-        """{input: (dtype, shape)} as it will be run; `shapes` fills in what the model leaves open."""
+    def ports(self, shapes: dict | None = None, partly: bool = False) -> dict[str, tuple[np.dtype, tuple]]:
+        """{input: (dtype, shape)} as it will be run; `shapes` fills in what the model leaves open.
+
+        `partly`: sizes that are known nowhere are None, where others need them all: arrays bring theirs with them.
+        """
         if self.plan is not None:
             return self._plan_ports(shapes)
         from ..compiler import input_shapes_of
@@ -66,8 +69,12 @@ class Source:
         lower = _lower()
         model = lower.load(self.proto)
         declared = lower.declared_inputs(model)
-        concrete = input_shapes_of(model, _fitted(shapes, list(declared)), {})
-        return {name: (np.dtype(NUMPY[declared[name][0]]), shape) for name, shape in concrete.items()}
+        shapes = _fitted(shapes, list(declared))
+        if partly:
+            concrete = {name: shapes.get(name) or _declared(dims) for name, (_, dims) in declared.items()}
+        else:
+            concrete = input_shapes_of(model, shapes, {})
+        return {name: (numpy_type(NUMPY[declared[name][0]]), shape) for name, shape in concrete.items()}
 
     def _plan_ports(self, shapes):
         programs = json.loads(self.plan.metadata["pycompress"])["programs"]
@@ -80,6 +87,12 @@ class Source:
 
     def session(self, threads: int = 0) -> InferenceSession:
         return InferenceSession(self.plan or self.proto, SessionOptions(intra_op_num_threads=threads))
+
+
+def _declared(dims) -> tuple[int | None, ...]:
+    """Declared sizes, of a batch of one where its size is open; other open ones are None."""
+    known = [d if isinstance(d, int) else None for d in dims or ()]
+    return tuple([1, *known[1:]] if known and known[0] is None else known)
 
 
 def _shapes(ports) -> dict[str, tuple[int, ...]]:

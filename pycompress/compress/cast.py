@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Container, Iterable
 from itertools import islice
 
 import numpy as np
@@ -17,6 +17,7 @@ from .calibration.observe import HELD, Statistics
 from .calibration.samples import Samples
 from .model import graph as g
 from .model.prepare import check, fold_batchnorm, readable
+from .progress import Progress
 from .verdict import check_min_snr, conclude
 
 METADATA = "pycompress.cast"
@@ -34,7 +35,7 @@ def cast(
     calibration: Iterable | None = None,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> onnx.ModelProto:
     """`model` with its weights stored at 16 bits, each followed by a Cast to float32: the file is half as large.
 
@@ -58,7 +59,7 @@ def cast(
     base_dir : path, optional
         Where tensors stored outside the file lie; without it such models are refused.
     progress : callable, optional
-        Called with the number of samples seen.
+        Called with the number of samples seen and None.
 
     Returns
     -------
@@ -119,7 +120,7 @@ def cast(
         for feed in islice(samples, HELD):
             seen.held.append({name: x.copy() for name, x in feed.items()})
             if progress:
-                progress(len(seen.held))
+                progress(len(seen.held), None)
     conclude("cast", whole, model, size, seen, able.ends if able else (), able.why if able else {}, min_snr)
     return model
 
@@ -140,3 +141,11 @@ def _weights(model: onnx.ModelProto, exclude: set[str], least: int = LEAST) -> t
         else:
             found.append(tensor)
     return found, left
+
+
+def castable(model: onnx.ModelProto, quantized: Container[str], exclude: Container[str]) -> bool:
+    """Whether there are weights to cast after ``quantize`` has taken the operators `quantized`, but for the nodes `exclude`."""
+    model = readable(g.copied(model), OPSET)
+    readers = g.consumers(model)
+    found = [node for tensor in _weights(model, set(), 1)[0] for node in readers[tensor.name]]
+    return any(node.op_type not in quantized or node.name in exclude for node in found)

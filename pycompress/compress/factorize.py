@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +26,7 @@ from .model import graph as g
 from .model.layers import Layer, computed_weights, float_model, unable, weighted_nodes
 from .model.matrix import bias_of, matrix
 from .model.prepare import check
+from .progress import Progress, counted
 from .pruning.reconstruct import PROBED
 from .verdict import check_min_snr, conclude
 
@@ -73,7 +74,7 @@ def factorize(
     input_shapes=None,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> onnx.ModelProto:
     """`model` with two or three thin layers for each wide one where that is less work: weights of low rank.
 
@@ -125,7 +126,8 @@ def factorize(
     base_dir : path, optional
         Where tensors stored outside the file lie; without it such models are refused.
     progress : callable, optional
-        Called with the number of samples seen.
+        Called with the number of samples seen and None, then with the number of layers done and of all; more than once
+        where a pass goes through them several times.
 
     Raises
     ------
@@ -153,20 +155,20 @@ def factorize(
         seen = observe(whole, samples, tensors, [x.node for x in layers], progress, keep=None if refit else PROBED)
         problems = [problem(x, seen.moments[x.name]) for x in layers]
     thin = []
-    for (layer, kind, sizes), p in zip(found, problems):
+    for (layer, kind, sizes), p in counted(zip(found, problems), progress):
         tails = spectra(kind, layer.w, sizes.c, sizes.kernel, None if calibration is None else p.h)
         seconds = Chains(whole, layer.node, kind, sizes).seconds if budget == "time" else None
         ways = rk.options(kind, sizes, tails, budget, seconds)
         thin.append(Thin(layer, kind, sizes, p, calibration is not None, tails, ways))
     if ratio is not None:
-        parts = _parts(able.part, thin, seen.first) if calibration is not None else [1.0] * len(thin)
+        parts = _parts(able.part, thin, seen.first, progress) if calibration is not None else [1.0] * len(thin)
         weighed = [[replace(o, cost=o.cost * part**SOFT) for o in t.options] for t, part in zip(thin, parts)]
         chosen = [o.value for o in rk.within(weighed, ratio)]
         left |= {t.layer.name: "it is worth most as it is" for t, ranks in zip(thin, chosen) if not ranks}
     else:
         chosen = [_ranks(t, energy, rank, budget, left) for t in thin]
     rows = {}
-    for t, ranks in zip(thin, chosen):
+    for t, ranks in counted(zip(thin, chosen), progress):
         if not ranks:
             continue
         p = following(t.layer, whole, model, seen.first) if refit else t.problem
@@ -280,13 +282,13 @@ def _ranks(t: Thin, energy, rank, budget: str, left: dict[str, str]) -> tuple[in
     return ()
 
 
-def _parts(model, thin: list[Thin], samples: list[dict]) -> list[float]:
+def _parts(model, thin: list[Thin], samples: list[dict], progress: Progress | None) -> list[float]:
     """How much a squared error of each layer's outputs adds to that of the model's: measured, each layer alone."""
     if not float_outputs(model):
         return [1.0] * len(thin)
     some = samples[:: max(1, len(samples) // PROBED)][:PROBED]
     probe, found = Probe(model, [t.layer for t in thin], some), []
-    for t in thin:
+    for t in counted(thin, progress):
         ways = [o for o in t.options if o.value]
         if not ways:
             found.append(1.0)

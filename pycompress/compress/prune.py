@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -16,6 +16,7 @@ from .calibration.samples import Samples
 from .model import graph as g
 from .model.layers import Layer, find_layers, float_model, write
 from .model.prepare import check
+from .progress import Progress
 from .pruning.masks import Pattern, choose_masks, parse
 from .pruning.reconstruct import prune_on_data
 from .verdict import Judge, check_min_snr, conclude
@@ -37,7 +38,7 @@ def prune(
     reconstruct: bool | None = None,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> onnx.ModelProto:
     """`model` with the least important weights of its convolutions and matrix products set to zero.
 
@@ -82,7 +83,8 @@ def prune(
     base_dir : path, optional
         Where tensors stored outside the file lie; without it such models are refused.
     progress : callable, optional
-        Called with the number of samples seen.
+        Called with the number of samples seen and None, then with the number of layers done and of all; more than once
+        where a pass goes through them several times.
 
     Raises
     ------

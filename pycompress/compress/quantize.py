@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import onnx
 
@@ -15,6 +15,7 @@ from .calibration.samples import Samples
 from .model import graph as g
 from .model.layers import read_layer
 from .model.prepare import check, prepare
+from .progress import Progress
 from .quantization.accumulation import checked, note, round_layers
 from .quantization.int4 import FourBits
 from .quantization.qdq import insert_pairs, write_layer
@@ -45,7 +46,7 @@ def quantize(
     quantize_outputs: bool = False,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> onnx.ModelProto:
     """`model` with int8 or int4 weights and uint8 activations, in QDQ form.
 
@@ -108,7 +109,8 @@ def quantize(
     base_dir : path, optional
         Where tensors stored outside the file lie; without it such models are refused.
     progress : callable, optional
-        Called with the number of samples seen.
+        Called with the number of samples seen and None, then with the number of layers done and of all; more than once
+        where a pass goes through them several times.
 
     Raises
     ------
@@ -148,12 +150,14 @@ def quantize(
         read_layer(model, n, correct=bias_correction, x=grids[n.input[0]], moments=seen.moments[n.name])
         for n in targets.weighted
     ]
-    bits = four.choose(part, layers, seen.first[:KEPT])
+    bits = four.choose(part, layers, seen.first[:KEPT], progress)
     eight = [layer for layer in layers if bits[layer.name] == 8]
-    rounded = dict(zip((layer.name for layer in eight), round_layers(part, eight, seen.first[:KEPT], accumulate)))
+    rounded = dict(
+        zip((layer.name for layer in eight), round_layers(part, eight, seen.first[:KEPT], accumulate, None, progress))
+    )
     note(model, eight, list(rounded.values()))
     if len(eight) < len(layers):
-        rounded |= four.round(model, layers, rounded, seen.first)
+        rounded |= four.round(model, layers, rounded, seen.first, progress)
         four.note(model, bits)
     for layer in layers:
         write_layer(model, layer, rounded[layer.name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container, Iterable
 
 import numpy as np
 import onnx
@@ -20,6 +20,7 @@ from .model import graph as g
 from .model.layers import WEIGHTED, is_row, read_layer
 from .model.matrix import bias_of, matrix
 from .model.prepare import check, quantize_constants, readable
+from .progress import Progress
 from .quantization.accumulation import checked, note, round_layers
 from .quantization.qdq import write_layer
 from .quantization.round import PAIRS, Rounded
@@ -38,7 +39,7 @@ def recertify(
     accumulate: str | int = "auto",
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> onnx.ModelProto:
     """`model`, which is quantized already, with weights rounded again so that int16 sums are proven to hold them.
 
@@ -102,7 +103,7 @@ def recertify(
     layers = [read_layer(model, n, correct=correct, x=grids[n.name], moments=met[n.name]) for n in nodes]
     if accumulate == "auto" and twin is None:
         accumulate = BLIND
-    rounded = round_layers(twin or model, layers, first, accumulate, kept)
+    rounded = round_layers(twin or model, layers, first, accumulate, kept, progress)
     for layer, given in zip(layers, rounded):
         write_layer(model, layer, given)
     note(model, layers, rounded)

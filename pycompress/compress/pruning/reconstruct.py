@@ -13,7 +13,7 @@ EfficientNet-Lite0 that counts for more than how the weights are chosen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -25,6 +25,7 @@ from ..calibration.samples import Samples
 from ..calibration.sequential import LEAST, Problem, following, problem
 from ..model import graph as g
 from ..model.layers import Layer, write
+from ..progress import Progress, counted
 from .masks import Pattern, choose_masks
 
 PROBED = 8  # samples that run through the network for each layer whose part in the error is measured
@@ -40,7 +41,7 @@ def prune_on_data(
     sparsity: float | Sequence[float],
     calibration: Samples,
     refit: bool,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[list[np.ndarray], dict[str, str], Statistics]:
     """Prunes `layers` of `model`, in place; one `sparsity` is for all together, several are one for each.
 
@@ -58,7 +59,7 @@ def prune_on_data(
     segments = [layer.segments for layer in layers]
     if isinstance(sparsity, float) and not pattern.keep:
         some = samples[:: max(1, len(samples) // PROBED)][:PROBED]
-        parts = gains(able.part, layers, problems, costs, pattern, min(sparsity, TRIED), some, refit)
+        parts = gains(able.part, layers, problems, costs, pattern, min(sparsity, TRIED), some, refit, progress)
         masks = choose_masks([c * x**SOFT for c, x in zip(costs, parts)], segments, pattern, sparsity)
         ratios = [1 - float(mask.mean()) for mask in masks]
     else:
@@ -70,7 +71,7 @@ def prune_on_data(
             write(model, layer, w, p.bias(layer, w) if len(layer.nodes) == 1 else None)
         return weights, {}, seen
     whole, weights, plain = g.copied(model), [], {}
-    for layer, ratio in zip(layers, ratios):
+    for layer, ratio in counted(zip(layers, ratios), progress):
         p = following(layer, whole, model, samples)
         (mask,) = choose_masks([p.importance(True)], [layer.segments], pattern, [ratio])
         mask &= layer.w != 0
@@ -95,6 +96,7 @@ def gains(
     sparsity: float,
     samples: list[dict[str, np.ndarray]],
     refit: bool,
+    progress: Progress | None = None,
 ) -> list[float]:
     """How much a cost of each layer's weights adds to the error of the model's outputs: measured, each layer alone.
 
@@ -103,7 +105,7 @@ def gains(
     if not float_outputs(model):
         return [max(float(c.sum()), LEAST) ** (-1 / SOFT) for c in costs]
     probe, found = Probe(model, layers, samples), []
-    for layer, p, c in zip(layers, problems, costs):
+    for layer, p, c in counted(zip(layers, problems, costs), progress):
         w, bias, mask = trial(layer, p, c, pattern, sparsity, refit)
         gone = float(c[~mask].sum())
         found.append(probe.error(layer, w, bias) / gone if gone else np.inf)
