@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from ..errors import ModelError
+from ..formats import atomic
 from . import models
 from .output import Output
 
@@ -33,12 +34,14 @@ def execute(args, out: Output) -> dict:
     from ..advice import TYPICAL, advise
     from ..optimize.select_kernels import SPOKEN
 
+    if args.save:
+        atomic.check(args.save, [args.model])
     source = models.Source(args.model)
     if source.proto is None:
         raise ModelError(f"{args.model}: a plan's layers are packed already; give the .onnx it was made from")
-    shapes = {name: shape for name, (_, shape) in source.ports(dict(args.shape)).items()}
-    with out.progress(f"measuring {args.model}"):
-        found = advise(source.proto, input_shapes=shapes)
+    shapes = {name: shape for name, (_, shape) in source.ports(models.shapes_of(args)).items()}
+    with out.progress(f"measuring {args.model}") as tick:
+        found = advise(source.proto, input_shapes=shapes, progress=lambda done, total: tick(done, total, "shape"))
     if args.save:
         command = shlex.join(["pycompress", *sys.argv[1:]])
         found.costs.save(args.save, date=date.today().isoformat(), command=command)
@@ -66,7 +69,9 @@ def execute(args, out: Output) -> dict:
     if found.others:
         names = ", ".join(f"{n} x {kernel}" for kernel, n in found.others.items())
         out.line(f"\nwithout a sparse form: {names}")
-    out.line("\nint8: dense with windows of 4 steps; sparsity of blocks is the share of blocks that are all zeros")
+    out.line(
+        "\nint8: dense with an accumulation depth of 4; sparsity of blocks is the share of blocks that are all zeros"
+    )
     if args.save:
         out.line(f"wrote {args.save}")
     return result

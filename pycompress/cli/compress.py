@@ -44,7 +44,7 @@ def execute(args, out: Output) -> dict:
     if not as_plan and args.out.suffix != ".onnx":
         raise ValueError(f"{args.out}: OUT must end in .onnx or .plan.safetensors")
     atomic.check(args.out, [args.model, args.recipe, args.calibration, args.labels, args.costs])
-    source, shapes = models.Source(args.model), dict(args.shape)
+    source, shapes = models.Source(args.model), models.shapes_of(args)
     if source.proto is None:
         raise ModelError(f"{args.model}: a plan cannot be compressed; start from the .onnx")
     asked = recipe.steps_of(args)
@@ -118,7 +118,7 @@ def planned(proto, source: models.Source, args, how: images.Fit):
     """
     import pycompress
 
-    ports = source.ports(dict(args.shape))
+    ports = source.ports(models.shapes_of(args))
     shapes = {name: shape for name, (_, shape) in ports.items()}
     preprocess = None
     if how.mean is not None or how.std is not None:

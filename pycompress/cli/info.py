@@ -30,8 +30,8 @@ def add(subparsers, common):
 
 
 def execute(args, out: Output) -> dict:
-    source = models.Source(args.model)
-    result = of_plan(source) if source.plan is not None else of_model(source, dict(args.shape))
+    source, shapes = models.Source(args.model), models.shapes_of(args)
+    result = of_plan(source, shapes) if source.plan is not None else of_model(source, shapes)
     _print(result, out)
     return result
 
@@ -112,15 +112,18 @@ def _plan(source: models.Source, shapes):
         return None, str(error)
 
 
-def of_plan(source: models.Source) -> dict:
-    """What `info` says of a saved plan."""
+def of_plan(source: models.Source, shapes) -> dict:
+    """What `info` says of a saved plan, or of its programs for inputs of these shapes."""
     plan = source.plan
     graph = json.loads(plan.metadata["pycompress"])
     tensors = _tensors(source, _nibbles(graph))
     isas = {row["kernel"]: row["isa"] for row in source.session(1).explain()}
     names = [name for name, _ in graph["kernels"]]
     programs = []
+    wanted = source.ports(shapes) if shapes else {}
     for program, notes in zip(graph["programs"], plan.notes):
+        if any(p["name"] in wanted and tuple(p["shape"]) != wanted[p["name"]][1] for p in program["inputs"]):
+            continue
         programs.append({
             "inputs": program["inputs"],
             "outputs": program["outputs"],

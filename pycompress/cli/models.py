@@ -158,6 +158,22 @@ def shape(text: str) -> tuple[str, tuple[int, ...]]:
         raise argparse.ArgumentTypeError(f"{text!r} is not [NAME=]1x3x224x224") from None
 
 
+def shapes_of(args) -> dict[str, tuple[int, ...]]:
+    """{input: shape} as --shape says; "" stands for the only input.
+
+    Raises
+    ------
+    ValueError
+        If an input is named twice.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for name, dims in args.shapes:
+        if name in found or found and "" in (name, *found):
+            raise ValueError(f"--shape {'x'.join(map(str, dims))}: the input has a shape already; write NAME=SHAPE")
+        found[name] = dims
+    return found
+
+
 def count(text: str) -> int:
     """argparse type of an integer of at least 1."""
     if not text.isdigit() or not int(text):
@@ -173,6 +189,6 @@ def add_threads(parser: argparse.ArgumentParser, default: int | None = None) -> 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--shape", type=shape, action="append", default=[], metavar="[NAME=]DxD..",
+        "--shape", type=shape, dest="shapes", action="append", default=[], metavar="[NAME=]DxD..",
         help="shape of an input, where the model leaves it open; may be repeated",
     )  # fmt: skip
