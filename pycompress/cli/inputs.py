@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,14 @@ def add_options(parser) -> None:
 
 def add_seed(parser) -> None:
     """``--seed``."""
-    parser.add_argument("--seed", type=int, metavar="N", help="of the random inputs; default 0")
+    parser.add_argument("--seed", type=seed, metavar="N", help="of the random inputs; default 0")
+
+
+def seed(text: str) -> int:
+    """argparse type of an integer that is not negative."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 0")
+    return int(text)
 
 
 def feeds(source, shapes: dict, args, warn) -> list[dict[str, np.ndarray]]:

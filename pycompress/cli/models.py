@@ -14,6 +14,7 @@ from ..errors import ModelError
 from ..plan import Plan
 from ..session import InferenceSession, SessionOptions
 
+MAX_THREADS = 1024
 HELP = ".onnx file, *.plan.safetensors file, or zoo:NAME[,width=W][,resolution=R]"
 
 
@@ -70,10 +71,15 @@ class Source:
         model = lower.load(self.proto)
         declared = lower.declared_inputs(model)
         shapes = _fitted(shapes, list(declared))
+        for name, shape in shapes.items():
+            _check_declared(name, shape, declared[name][1])
         if partly:
             concrete = {name: shapes.get(name) or _declared(dims) for name, (_, dims) in declared.items()}
         else:
-            concrete = input_shapes_of(model, shapes, {})
+            try:
+                concrete = input_shapes_of(model, shapes, {})
+            except ModelError as error:
+                raise ModelError(str(error).replace("give input_shapes", "give --shape")) from None
         return {name: (numpy_type(NUMPY[declared[name][0]]), shape) for name, shape in concrete.items()}
 
     def _plan_ports(self, shapes):
@@ -87,6 +93,15 @@ class Source:
 
     def session(self, threads: int = 0) -> InferenceSession:
         return InferenceSession(self.plan or self.proto, SessionOptions(intra_op_num_threads=threads))
+
+
+def _check_declared(name: str, shape: tuple[int, ...], dims) -> None:
+    """Refuse a shape that is not one of those that the model declares."""
+    if dims is None:
+        return
+    if len(shape) != len(dims) or any(isinstance(d, int) and d != s for d, s in zip(dims, shape)):
+        said = "x".join("?" if not isinstance(d, int) else str(d) for d in dims)
+        raise ValueError(f"--shape {'x'.join(map(str, shape))}: input {name!r} is declared as {said}")
 
 
 def _declared(dims) -> tuple[int | None, ...]:
@@ -181,10 +196,17 @@ def count(text: str) -> int:
     return int(text)
 
 
+def threads(text: str) -> int:
+    """argparse type of a number of threads."""
+    if not text.isdigit() or not 1 <= int(text) <= MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 1 to {MAX_THREADS}")
+    return int(text)
+
+
 def add_threads(parser: argparse.ArgumentParser, default: int | None = None) -> None:
     """``--threads N``; without a default, as many as pycompress.get_num_threads() says."""
     said = f"default {default}" if default else "default: the cores this process may use"
-    parser.add_argument("--threads", type=count, default=default or 0, metavar="N", help=f"threads of a run; {said}")
+    parser.add_argument("--threads", type=threads, default=default or 0, metavar="N", help=f"threads of a run; {said}")
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:

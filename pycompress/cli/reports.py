@@ -38,6 +38,8 @@ def report_pruned(proto, out: Output) -> None:
 def report_factorized(proto, out: Output) -> None:
     """Which ranks were taken, and what was left alone and why."""
     told = told_by(proto, "factorize")
+    if not told["layers"]:
+        out.warn("factorize: no layer was factorized: it pays in none")
     out.table(
         ("layer", "kind", "rank", "break-even", "error", "MACs"),
         [

@@ -27,14 +27,18 @@ def check(steps: Steps, source: models.Source, shapes: dict, planned: bool, warn
     """
     for name, options in steps.items():
         _check_options(name, options)
-    _check_chain(steps, source)
+    _check_chain(steps, source, shapes)
     for name, options in steps.items():
         _check_data(name, options, source, shapes, planned)
         images.fit({key: options.get(key) for key in images.OPTIONS}, warn)
     if shapes and not planned and not any("calibration" in o or name == "factorize" for name, o in steps.items()):
         raise ValueError("--shape is for calibration data, --factorize and plans, and there is none of them")
     if shapes:
-        source.ports(shapes)
+        source.ports(shapes, partly=True)
+    if "factorize" in steps and steps.get("prune", {"pattern": "channel"}).get("pattern") != "channel":
+        warn(
+            "factorize makes dense factors of layers in which prune has set weights to zero: there these zeros are gone"
+        )
 
 
 def take(name: str, proto, options: dict, source: models.Source, shapes: dict, tick):
@@ -55,7 +59,9 @@ def _own(name: str, options: dict, shapes: dict) -> dict:
     if name == "prune":
         own.setdefault("sparsity", None)  # which a pattern such as 2:4 says itself
     if name == "factorize" and shapes:
-        own.setdefault("input_shapes", shapes[""] if set(shapes) == {""} else shapes)
+        if "input_shapes" in own:
+            raise ValueError("--shape and the recipe's input_shapes of factorize: give one of them")
+        own["input_shapes"] = shapes[""] if set(shapes) == {""} else shapes
     return own
 
 
@@ -84,6 +90,8 @@ def _check_options(name: str, options: dict) -> None:
             raise ValueError(f"{name}: {key} must be true or false, got {value!r}")
     if name == "prune" and "scope" in own and (":" in str(own.get("pattern")) or isinstance(own["sparsity"], dict)):
         raise ValueError("prune: scope has no effect: a pattern N:M, or a sparsity for each layer, leaves no choice")
+    if name == "quantize":
+        _check_idle(own)
     data = options.get("calibration")
     try:
         function(OPTIONS_ONLY, calibration=data, **own)
@@ -91,6 +99,20 @@ def _check_options(name: str, options: dict) -> None:
         return
     except TypeError as error:  # a value of a kind that no check foresaw
         raise ValueError(f"{name}: {error}") from None
+
+
+FOUR_BITS = ("group_size", "rounding", "zero_points", "share", "first_last")
+
+
+def _check_idle(own: dict) -> None:
+    """Refuse options of ``quantize`` that others leave without effect."""
+    bits = own.get("weights", 8)
+    if bits == 8 and (idle := [key for key in FOUR_BITS if key in own]):
+        raise ValueError(f"quantize: {idle[0]} is for weights of 4 bits")
+    if bits != "mixed" and "share" in own:
+        raise ValueError('quantize: share is for weights = "mixed"')
+    if "percentile" in own and own.get("method") != "percentile":
+        raise ValueError('quantize: percentile is for method = "percentile"')
 
 
 def _check_data(name: str, options: dict, source: models.Source, shapes: dict, planned: bool) -> None:
@@ -114,13 +136,16 @@ def _check_data(name: str, options: dict, source: models.Source, shapes: dict, p
     Samples(source.proto, _feeds({**options, "samples": 1}, source, shapes))
 
 
-def _check_chain(steps: Steps, source: models.Source) -> None:
+def _check_chain(steps: Steps, source: models.Source, shapes: dict) -> None:
     """Refuse steps that leave nothing to do to one after them."""
     from ..compress.cast import castable
+    from ..compress.factorize import check_sizes
     from ..compress.model.prepare import quantized_node
     from ..compress.quantization.targets import OPERATORS
 
     coded = quantized_node(source.proto)
+    if "factorize" in steps and coded is None:
+        check_sizes(source.proto, _own("factorize", steps["factorize"], shapes).get("input_shapes"))
     if "recertify" in steps and "quantize" in steps:
         raise ValueError("recertify is for models that are quantized already; quantize needs no help")
     if "recertify" in steps and coded is None:
@@ -131,9 +156,26 @@ def _check_chain(steps: Steps, source: models.Source) -> None:
         raise ModelError(
             f"{source.text} is quantized already ({coded.op_type}): it cannot {late[0]} any more; start from the float model"
         )
+    _check_names(steps, source)
     if "cast" in steps and len(steps) > 1:
         before = steps.get("quantize")
         gone = set(before.get("operators", OPERATORS)) if before is not None else set()
         if not castable(source.proto, gone, set((before or {}).get("exclude", ()))):
             done = "quantize leaves" if before is not None else "there are"
             raise ModelError(f"cast: {done} no float32 weights to cast: leave one of the steps out")
+
+
+def _check_names(steps: Steps, source: models.Source) -> None:
+    """Refuse names that no node has; factorize makes nodes of its own, whose names are not known before."""
+    from ..compress.model import graph as g
+    from ..compress.model.prepare import readable
+
+    proto = source.proto
+    known = {node.name for model in (proto, readable(g.copied(proto))) for node in model.graph.node}
+    for name, options in steps.items():
+        for key in ("exclude", "sparsity", "rank", "weights"):
+            value = options.get(key)
+            if isinstance(value, (list, dict)) and (unknown := [node for node in value if node not in known]):
+                raise ValueError(f"{name}: {key}: the model has no node {unknown[0]!r}")
+        if name == "factorize":
+            return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,7 +25,7 @@ from .lowrank.nodes import Chains, geometry, insert
 from .model import graph as g
 from .model.layers import Layer, computed_weights, float_model, unable, weighted_nodes
 from .model.matrix import bias_of, matrix
-from .model.prepare import check
+from .model.prepare import check, readable
 from .progress import Progress, counted
 from .pruning.reconstruct import PROBED
 from .verdict import check_min_snr, conclude
@@ -135,7 +135,7 @@ def factorize(
         An argument is out of range or names what is not there. `ModelError`, a ValueError, where the model is at
         fault: also where it is quantized already or has nothing to factorize.
     """
-    _check(energy, rank, ratio, calibration, method, budget, reconstruct)
+    _check(energy, rank, ratio, calibration, method, budget, reconstruct, input_shapes)
     exclude = g.excluded(exclude)
     check_min_snr(min_snr, calibration is not None)
     model = g.as_model(model, base_dir)
@@ -185,7 +185,15 @@ def factorize(
     return model
 
 
-def _check(energy, rank, ratio, calibration, method, budget, reconstruct) -> None:
+def check_sizes(model: onnx.ModelProto, input_shapes) -> None:
+    """Raises ModelError where factorize would need the size of images that `model` and `input_shapes` leave open."""
+    model = readable(g.copied(model))
+    shapes = geometry(model, input_shapes)
+    for node in weighted_nodes(model):
+        shapes(node)
+
+
+def _check(energy, rank, ratio, calibration, method, budget, reconstruct, input_shapes) -> None:
     given = [name for name, x in (("energy", energy), ("rank", rank), ("ratio", ratio)) if x is not None]
     if len(given) != 1:
         raise ValueError(f"give one of energy, rank and ratio, got {' and '.join(given) or 'none'}")
@@ -195,14 +203,27 @@ def _check(energy, rank, ratio, calibration, method, budget, reconstruct) -> Non
             raise ValueError(f"{name} must be in (0, 1{']' if name == 'energy' else ')'}, got {value!r}")
     if rank is not None and not isinstance(rank, Mapping) and not _whole(rank):
         raise ValueError(f"rank must be an integer of at least 1, or a dict, got {rank!r}")
-    if isinstance(rank, Mapping) and not (rank and all(isinstance(name, str) for name in rank)):
-        raise ValueError(f"rank must name nodes, got {rank!r}")
+    if isinstance(rank, Mapping) and not (rank and all(isinstance(n, str) and _is_rank(r) for n, r in rank.items())):
+        raise ValueError(
+            f"rank must be names of nodes, each with an integer of at least 1 or two of them, got {rank!r}"
+        )
+    shapes = (
+        list(input_shapes.values())
+        if isinstance(input_shapes, Mapping)
+        else [() if input_shapes is None else input_shapes]
+    )
+    if not all(isinstance(s, Sequence) and all(_whole(d) for d in s) for s in shapes):
+        raise ValueError(f"input_shapes must be a shape, or one for each input by name, got {input_shapes!r}")
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if budget not in BUDGETS:
         raise ValueError(f"budget must be one of {', '.join(BUDGETS)}, got {budget!r}")
     if reconstruct and calibration is None:
         raise ValueError("reconstruct needs calibration")
+
+
+def _is_rank(x) -> bool:
+    return all(map(_whole, x)) and len(x) == 2 if isinstance(x, (list, tuple)) else _whole(x)
 
 
 def _whole(x) -> bool:

@@ -105,7 +105,7 @@ def prune(
     if scope not in SCOPES:
         raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
     check_min_snr(min_snr, calibration is not None)
-    sparsity = _checked(sparsity, shape)
+    sparsity, exclude = _checked(sparsity, shape), g.excluded(exclude)
     model = g.as_model(model, base_dir)
     size = model.ByteSize()
     model = float_model(model)

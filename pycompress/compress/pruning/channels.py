@@ -95,6 +95,7 @@ def prune_channels(
         raise ValueError(f"scope must be 'global' or 'layer', got {scope!r}")
     if isinstance(multiple, bool) or not isinstance(multiple, (int, np.integer)) or multiple < 1:
         raise ValueError(f"multiple must be a positive integer, got {multiple!r}")
+    exclude = g.excluded(exclude)
     check_min_snr(min_snr, calibration is not None)
     model = g.as_model(model, base_dir)
     size = model.ByteSize()
@@ -129,12 +130,11 @@ def prune_channels(
     return pruned
 
 
-def _excluded(model: onnx.ModelProto, exclude: Iterable[str] | None, known: set[str]) -> set[str]:
+def _excluded(model: onnx.ModelProto, exclude: set[str] | None, known: set[str]) -> set[str]:
     """`exclude`, whose names must be those of nodes or be `known`; by default the first convolutions."""
     if exclude is None:
         given = {i.name for i in model.graph.input}
         return {n.name for n in model.graph.node if n.op_type == "Conv" and n.input[0] in given}
-    exclude = {exclude} if isinstance(exclude, str) else set(exclude)
     if unknown := exclude - known - {n.name for n in model.graph.node}:
         raise ValueError(f"exclude: the model has no node {sorted(unknown)[0]!r}")
     return exclude
