@@ -145,7 +145,10 @@ def _check_chain(steps: Steps, source: models.Source, shapes: dict) -> None:
 
     coded = quantized_node(source.proto)
     if "factorize" in steps and coded is None:
-        check_sizes(source.proto, _own("factorize", steps["factorize"], shapes).get("input_shapes"))
+        try:
+            check_sizes(source.proto, _own("factorize", steps["factorize"], shapes).get("input_shapes"))
+        except ModelError as error:
+            raise ModelError(f"factorize: {error}".replace("give input_shapes", "give --shape")) from None
     if "recertify" in steps and "quantize" in steps:
         raise ValueError("recertify is for models that are quantized already; quantize needs no help")
     if "recertify" in steps and coded is None:

@@ -51,6 +51,16 @@ def test_a_plan_s_programs_kernels_and_labels(files, command):
     assert "program 0" in text and "10 names" in text
 
 
+def test_shape_selects_programs_of_a_plan(tmp_path, command, refused):
+    model = pycompress.zoo.mobilenetv1(width=0.25, resolution=None, classes=4)
+    shapes = [(1, 3, 32, 32), (1, 3, 64, 64)]
+    pycompress.compile(model, input_shapes=shapes).save(tmp_path / "p.plan.safetensors")
+    assert len(command("info", tmp_path / "p.plan.safetensors", "--json")["programs"]) == 2
+    (one,) = command("info", tmp_path / "p.plan.safetensors", "--shape", "1x3x64x64", "--json")["programs"]
+    assert one["inputs"][0]["shape"] == [1, 3, 64, 64]
+    assert "no program for" in refused("info", tmp_path / "p.plan.safetensors", "--shape", "3x3x32x32")
+
+
 def test_open_dimensions_come_from_shape(command):
     r = command("info", "zoo:mobilenetv1,width=0.25,resolution=None", "--json", "--shape", "1x3x64x64")
     assert r["macs"] > 0
