@@ -128,7 +128,7 @@ def measure(shapes: Iterable[Shape], seconds: float | None = None, progress=None
             found.setdefault(form, []).append((*shape, density, taken))
         if progress:
             progress(i + 1, len(shapes))
-    return Costs(isa(), str(cpu_info()["model"]), {form: curves(rows) for form, rows in found.items()})
+    return Costs(isa(), cpu_info()["model"], {form: curves(rows) for form, rows in found.items()})
 
 
 def _block(function, seconds: float) -> float:

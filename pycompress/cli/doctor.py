@@ -136,12 +136,13 @@ def difference(want: np.ndarray, got: np.ndarray) -> float:
 def _print(result: dict, out: Output) -> None:
     cpu = result["cpu"]
     out.line(f"Python {result['python']}, numpy {result['numpy']}, {cpu['model']}")
-    out.line(f"instruction sets: {', '.join(cpu['isas'])}; in use: {', '.join(cpu['used'])}; threads: {cpu['threads']}")
+    out.line(f"instruction sets of this CPU: {', '.join(cpu['isas'])}; kernels use: {', '.join(cpu['used'])}")
+    out.line(f"cores: {cpu['cores']}; threads of a run: {cpu['threads']}")
     for name, version in result["engines"].items():
         out.line(f"{name}: {version or 'not installed'}")
     out.line(f"reference: {result['reference']}\n")
     out.table(
-        ("kernel", "isa", "picked", "error", "verdict"),
+        ("kernel", "isa", "runs", "error", "verdict"),
         [
             (c["kernel"], c["isa"], "<--" if c["picked"] else "", f"{c['error']:.1e}", "ok" if c["ok"] else c["why"])
             for c in result["checks"]
