@@ -73,7 +73,7 @@ def execute(args, out: Output) -> dict:
         atomic.write(args.out, proto.SerializeToString())
     before, after = source.nbytes, args.out.stat().st_size
     done = ", ".join(asked) or "compiled"
-    out.line(f"{args.out}: {done}; {size(before)} to {size(after)}, {before / max(after, 1):.2f} times smaller")
+    out.line(f"{args.out}: {done}; {size(before)} to {size(after)}, {change(before, after)}")
     return {
         "model": args.model,
         "out": str(args.out),
@@ -82,6 +82,12 @@ def execute(args, out: Output) -> dict:
         "bytes_before": before,
         "bytes_after": after,
     }
+
+
+def change(before: int, after: int) -> str:
+    """How many times smaller, or larger, `after` bytes are than `before`."""
+    smaller = before >= after
+    return f"{before / max(after, 1):.2f} times smaller" if smaller else f"{after / max(before, 1):.2f} times larger"
 
 
 def _check(asked: recipe.Steps, args, as_plan: bool) -> None:
