@@ -50,7 +50,7 @@ def test_weights_that_matter_are_rounded_with_more_care():
 
 
 def test_scales_have_their_lower_bound():
-    _, scale = round_weights(np.eye(4), 2, least=np.full(4, 0.5))
+    _, scale = round_weights(np.eye(4), 2, min_scale=np.full(4, 0.5))
     assert (scale >= 0.5).all()
 
 

@@ -1,4 +1,4 @@
-"""cast: ONNX in, the same network with its weights stored as half floats out."""
+"""cast: stores the weights of an ONNX model as float16 or bfloat16."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .verdict import check_min_snr, conclude
 
 METADATA = "pycompress.cast"
 DTYPES = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
-READERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather", "Transpose")  # that take weights, and nothing finer
-LEAST = 256  # elements; below it the node and the names take what the weights give
+READERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather", "Transpose")  # operators whose weights may be rounded
+MIN_ELEMENTS = 256  # below it, the added Cast node takes as much space as is saved
 OPSET = 13  # Cast knows bfloat16
 
 
@@ -37,12 +37,13 @@ def cast(
     base_dir: str | os.PathLike | None = None,
     progress: Progress | None = None,
 ) -> onnx.ModelProto:
-    """`model` with its weights stored at 16 bits, each followed by a Cast to float32: the file is half as large.
+    """Store the weights of `model` in 16 bits, each followed by a Cast to float32; the file halves in size.
 
-    Inputs, outputs and arithmetic stay float32, so any runtime opens it, and here products of matrices and 1x1
-    convolutions read the 16 bits as they are (``hgemm``). Cast are float32 constants of two and more dimensions and at
-    least 256 elements that convolutions, matrix products or Gather read; biases stay. Batch norm is folded first.
-    float16 keeps 11 bits of each weight, within 6e-8 to 65504; bfloat16 keeps 8 bits of any.
+    Inputs, outputs and arithmetic stay float32, so any runtime opens the result. Here, matrix products and 1x1
+    convolutions read the 16-bit weights directly (``hgemm``). float32 constants are cast if they have two or more
+    dimensions and at least 256 elements, and only convolutions, matrix products or Gather read them; biases stay
+    float32. Batch norm is folded first. float16 keeps 11 significant bits of weights from 6e-8 to 65504; bfloat16
+    keeps 8 bits over the whole range of float32.
 
     Parameters
     ----------
@@ -52,25 +53,25 @@ def cast(
     exclude : iterable of str, optional
         Names of nodes whose weights stay float32.
     calibration : iterable, optional
-        Samples as in ``pycompress.quantize``: the result is judged by them, and no different for it.
+        Samples as in ``pycompress.quantize``. They only serve to judge the result; they do not change it.
     min_snr : float, optional
         Refuse a result whose outputs, on some of the samples, have a lower signal-to-noise ratio, in dB, against
         `model`. Needs calibration.
     base_dir : path, optional
-        Where tensors stored outside the file lie; without it such models are refused.
+        The folder of tensors that are stored outside the file; default: the folder of `model`, if that is a path.
     progress : callable, optional
         Called with the number of samples seen and None.
 
     Returns
     -------
     onnx.ModelProto
-        Its metadata, "pycompress.cast", says what was cast; what was left alone, as weights beyond the range of
-        float16 are, and why; and how many weights, too small for it, became zero.
+        Its metadata "pycompress.cast" lists what was cast, what was left alone and why (such as weights beyond the
+        range of float16), and how many weights became zero because they are too small.
 
     Raises
     ------
     ValueError
-        An argument is out of range or names what is not there. `ModelError`, a ValueError, where nothing can be cast.
+        If an argument is out of range or names a missing node; `ModelError`, a ValueError, if nothing can be cast.
     """
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")
@@ -78,7 +79,7 @@ def cast(
     check_min_snr(min_snr, calibration is not None)
     model = g.as_model(model, base_dir)
     size = model.ByteSize()
-    model = readable(model, OPSET, widen=False)  # weights that are half floats already stay so
+    model = readable(model, OPSET, widen=False)  # weights that have 16 bits already keep them
     fold_batchnorm(model)
     if unknown := exclude - {n.name for n in model.graph.node}:
         raise ValueError(f"exclude: the model has no node {min(unknown)!r}")
@@ -125,11 +126,17 @@ def cast(
     return model
 
 
-def _weights(model: onnx.ModelProto, exclude: set[str], least: int = LEAST) -> tuple[list[TensorProto], dict[str, str]]:
-    """The constants to cast, and why others that look like weights are left alone."""
+def _weights(
+    model: onnx.ModelProto, exclude: set[str], minimum: int = MIN_ELEMENTS
+) -> tuple[list[TensorProto], dict[str, str]]:
+    """The constants to cast, and by name why others that could be weights are left alone."""
     readers, out, found, left = g.consumers(model), g.outputs(model), [], {}
     for tensor in model.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2 or np.prod(tensor.dims, dtype=object) < least:
+        if (
+            tensor.data_type != TensorProto.FLOAT
+            or len(tensor.dims) < 2
+            or np.prod(tensor.dims, dtype=object) < minimum
+        ):
             continue
         nodes = readers.get(tensor.name, [])
         if tensor.name in out or not nodes:

@@ -1,4 +1,4 @@
-"""factorize: ONNX in, the same network with thin products in pairs for its wide ones out."""
+"""factorize: replaces weights of an ONNX model by low-rank factors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .calibration.sequential import Problem, following, problem
 from .choice import Choice
 from .lowrank import ranks as rk
 from .lowrank.decompose import factor, lost, spectra
-from .lowrank.nodes import Chains, geometry, insert
+from .lowrank.nodes import Stopwatch, geometry, insert
 from .model import graph as g
 from .model.layers import Layer, computed_weights, float_model, unable, weighted_nodes
 from .model.matrix import bias_of, matrix
@@ -33,13 +33,13 @@ from .verdict import check_min_snr, conclude
 METADATA = "pycompress.factorize"
 METHODS = ("svd", "channel", "spatial", "tucker")
 BUDGETS = tuple(rk.PAYS)
-TRIED = 0.1  # share of a layer's squared output that is lost where its part in the model's error is measured
-SOFT = 0.3  # exponent of that part: layers after it make up for much of what it does alone
+TRIED = 0.1  # share of a layer's squared output that is removed to measure its effect on the model's error
+SOFT = 0.3  # exponent of that effect: later layers compensate for much of it
 
 
 @dataclass(frozen=True, eq=False)
 class Thin:
-    """A layer that may be factorized: its kind, its sizes, what is to be kept, and its ways with what they cost."""
+    """A layer that may be factorized: its kind, its sizes, the problem to solve, and its possible ranks with their costs."""
 
     layer: Layer
     kind: str
@@ -50,12 +50,12 @@ class Thin:
     options: list[Choice]
 
     def factors(self, ranks: tuple[int, ...], p: Problem | None = None):
-        """The factors of `ranks` for the problem `p`, by default its own."""
+        """The factors of the given `ranks` for the problem `p`, by default the layer's own."""
         p = p or self.problem
         return factor(self.kind, p.w, self.sizes.c, self.sizes.kernel, p.h if self.calibrated else None, ranks)
 
     def error(self, w: np.ndarray) -> float:
-        """The root of the share of the squared output that the weights `w` lose."""
+        """The relative error of the outputs with the weights `w`."""
         return float(np.sqrt(max(lost(self.layer.w, w, self.problem.h if self.calibrated else None), 0.0)))
 
 
@@ -76,55 +76,56 @@ def factorize(
     base_dir: str | os.PathLike | None = None,
     progress: Progress | None = None,
 ) -> onnx.ModelProto:
-    """`model` with two or three thin layers for each wide one where that is less work: weights of low rank.
+    """Replace layers of `model` by two or three low-rank layers where that is less work.
 
-    Matrix products and 1x1 convolutions become two by a truncated singular value decomposition, called
-    ``<node>/u`` and ``<node>/v``; what becomes of larger kernels `method` says. Without `calibration` the weights are
-    approximated. With it, the outputs are: what the inputs' second moments weight less is given up first (as in DRONE,
-    Chen et al., 2021, and SVD-LLM, arXiv:2403.07378), and the bias takes up the mean of the error. Networks are to be
-    trained again afterwards: without, a single early layer at 0.95 of its energy can cost a third of the answers.
+    Matrix products and 1x1 convolutions are split in two by a truncated singular value decomposition; the parts are
+    called ``<node>/u`` and ``<node>/v``. `method` says how larger kernels are split. Without `calibration` the weights
+    are approximated. With it, the outputs are: directions in which the inputs vary little are dropped first (as in
+    DRONE, Chen et al., 2021, and SVD-LLM, arXiv:2403.07378), and the bias absorbs the mean error. Networks should be
+    trained again afterwards: without training, a single early layer at 0.95 of its energy can change a third of the
+    answers.
 
-    Conv without groups, Gemm and MatMul with constant weights are factorized; batch norm is folded
-    first. The result is an ordinary ONNX model. What became of each layer stands in its metadata, "pycompress.factorize":
-    kind, ranks, the break-even rank at which factors cost what the layer does, the relative error of its
-    weights (of its outputs, with calibration) and MACs and weights before and after; and why others were left alone.
+    Conv without groups, Gemm and MatMul with constant weights are factorized; batch norm is folded first. The result is
+    an ordinary ONNX model. Its metadata "pycompress.factorize" lists for each layer the kind, the ranks, the break-even
+    rank at which the factors cost as much as the layer, the relative error of its weights (with calibration, of its
+    outputs), MACs and weights before and after; and why other layers were left alone.
 
     Parameters
     ----------
     model : path, bytes or onnx.ModelProto
         A float model; it is not changed. Quantize afterwards.
     energy : float
-        In (0, 1]: the least rank of each layer that keeps this share of the squared singular values; with calibration, of
-        the squared deviation of its outputs. Ranks are rounded up to multiples of 8.
+        In (0, 1]: each layer gets the minimum rank that keeps this share of the squared singular values; with calibration,
+        of the squared deviation of its outputs. Ranks are rounded up to multiples of 8.
     rank : int or {node name: int or pair}
-        The rank of every layer, where that pays; or, as a dict, of those it names, whether it pays or not, all others
-        left alone. A Tucker decomposition has two ranks, those of the input's and the output's channels.
+        The rank of every layer that becomes cheaper by it. A dict gives the ranks of the layers it names, whether they
+        become cheaper or not; all others are left alone. A Tucker decomposition has two ranks: of the input channels and
+        of the output channels.
     ratio : float
-        In (0, 1): keep this share of the `budget` of all layers that can be factorized together, and lose as little as can be:
-        the most of the product of the energies of all layers is kept; with calibration, those count more whose loss was
-        measured to do more to the model's outputs.
+        In (0, 1): keep this share of the `budget` of all layers together. Ranks are chosen to maximize the product of the
+        energies that the layers keep; with calibration, layers count more that affect the model's outputs more.
     calibration : iterable, optional
         Samples as in ``pycompress.quantize``. With `reconstruct` they are held in memory and run through the network
         twice for each layer.
     method : {"svd", "channel", "spatial", "tucker"}
-        Of convolutions with kernels larger than 1x1: "svd" leaves them alone; "channel": one with the same kernel to few
+        For convolutions with kernels larger than 1x1. "svd" leaves them alone; "channel": one with the same kernel to few
         channels, then 1x1 (Zhang et al., arXiv:1505.06798); "spatial": a column of the kernel, then a row (Jaderberg et al.,
         arXiv:1405.3866); "tucker": 1x1 to few channels, the kernel among few, then 1x1 (Kim et al., arXiv:1511.06530).
     budget : {"macs", "parameters", "time"}
-        What `ratio` is a share of, and what has to become less for a layer to be factorized at all: multiply-accumulates (to
-        0.85 of what they were, as thin products are slower for each), weights, or time measured here on one thread.
+        The cost that `ratio` refers to, and that must fall for a layer to be factorized at all: multiply-accumulates (to at
+        most 0.85 of the layer's, since narrow products are slower for each), weights, or time measured here on one thread.
     exclude : iterable of str, optional
         Names of nodes to leave alone; by default the first convolutions.
     reconstruct : bool, optional
-        Fit the factors of each layer to the outputs that it had in the whole network, for the inputs that it meets after the
-        layers before it were factorized; by default, if there is calibration.
+        Fit the factors of each layer to its outputs in the original network, given its inputs after the preceding layers
+        were factorized. Default: if there is calibration.
     input_shapes : dict or sequence, optional
-        As for ``pycompress.compile``: of inputs whose size the model leaves open. A batch is taken as 1.
+        As for ``pycompress.compile``, for inputs of open size. An open batch counts as 1.
     min_snr : float, optional
-        Refuse a result whose outputs, on calibration samples held back, have a lower signal-to-noise ratio, in dB, against
-        `model`. Needs calibration.
+        Refuse a result whose outputs have a lower signal-to-noise ratio against `model`, in dB, on calibration samples
+        that are held back. Needs calibration.
     base_dir : path, optional
-        Where tensors stored outside the file lie; without it such models are refused.
+        The folder of tensors that are stored outside the file; default: the folder of `model`, if that is a path.
     progress : callable, optional
         Called with the number of samples seen and None, then with the number of layers done and of all; more than once
         where a pass goes through them several times.
@@ -132,8 +133,8 @@ def factorize(
     Raises
     ------
     ValueError
-        An argument is out of range or names what is not there. `ModelError`, a ValueError, where the model is at
-        fault: also where it is quantized already or has nothing to factorize.
+        If an argument is out of range or names a missing node; `ModelError`, a ValueError, if the model is invalid,
+        already quantized, or has nothing to factorize.
     """
     _check(energy, rank, ratio, calibration, method, budget, reconstruct, input_shapes)
     exclude = g.excluded(exclude)
@@ -157,14 +158,16 @@ def factorize(
     thin = []
     for (layer, kind, sizes), p in counted(zip(found, problems), progress):
         tails = spectra(kind, layer.w, sizes.c, sizes.kernel, None if calibration is None else p.h)
-        seconds = Chains(whole, layer.node, kind, sizes).seconds if budget == "time" else None
+        seconds = Stopwatch(whole, layer.node, kind, sizes).seconds if budget == "time" else None
         ways = rk.options(kind, sizes, tails, budget, seconds)
         thin.append(Thin(layer, kind, sizes, p, calibration is not None, tails, ways))
     if ratio is not None:
         parts = _parts(able.part, thin, seen.first, progress) if calibration is not None else [1.0] * len(thin)
         weighed = [[replace(o, cost=o.cost * part**SOFT) for o in t.options] for t, part in zip(thin, parts)]
         chosen = [o.value for o in rk.within(weighed, ratio)]
-        left |= {t.layer.name: "it is worth most as it is" for t, ranks in zip(thin, chosen) if not ranks}
+        left |= {
+            t.layer.name: "within the budget it is best kept as it is" for t, ranks in zip(thin, chosen) if not ranks
+        }
     else:
         chosen = [_ranks(t, energy, rank, budget, left) for t in thin]
     rows = {}
@@ -231,7 +234,7 @@ def _whole(x) -> bool:
 
 
 def _find(model, exclude, method: str, named: Mapping, input_shapes, blocked: Mapping[str, str]):
-    """[(layer, kind, sizes)] of those that can be factorized, in order, and why the others with weights are left alone."""
+    """[(layer, kind, sizes)] of the layers that can be factorized, in order, and by name why others are left alone."""
     names = {n.name for n in model.graph.node}
     for what, some in (("exclude", set(exclude or ())), ("rank", set(named))):
         if unknown := some - names:
@@ -240,7 +243,7 @@ def _find(model, exclude, method: str, named: Mapping, input_shapes, blocked: Ma
     weighted, shapes = weighted_nodes(model), geometry(model, input_shapes)
     first = g.ends(model, {n.name for n in weighted})[0] if exclude is None else dict.fromkeys(exclude, "asked for")
     if exclude is None and len(first) == sum(not unable(n, values) for n in weighted):
-        first = {}  # there are no others
+        first = {}  # there are no other layers
     found, why = [], computed_weights(model)
     for node in weighted:
         kernel = tuple(values[node.input[1]].dims[2:]) if node.op_type == "Conv" else ()
@@ -277,8 +280,8 @@ def _find(model, exclude, method: str, named: Mapping, input_shapes, blocked: Ma
 
 
 def _ranks(t: Thin, energy, rank, budget: str, left: dict[str, str]) -> tuple[int, ...]:
-    """The ranks of a layer by `energy` or `rank`; () and a reason in `left` where it is to stay as it is."""
-    full = rk.most(t.kind, t.sizes)
+    """The ranks of a layer by `energy` or `rank`; () if it stays as it is, with the reason in `left`."""
+    full = rk.full_ranks(t.kind, t.sizes)
     if isinstance(rank, Mapping):
         asked = rank[t.layer.name]
         asked = (asked,) * len(full) if not isinstance(asked, (tuple, list)) else tuple(asked)
@@ -304,7 +307,7 @@ def _ranks(t: Thin, energy, rank, budget: str, left: dict[str, str]) -> tuple[in
 
 
 def _parts(model, thin: list[Thin], samples: list[dict], progress: Progress | None) -> list[float]:
-    """How much a squared error of each layer's outputs adds to that of the model's: measured, each layer alone."""
+    """How much a squared error of each layer's outputs adds to the model's squared error, measured one layer at a time."""
     if not float_outputs(model):
         return [1.0] * len(thin)
     some = samples[:: max(1, len(samples) // PROBED)][:PROBED]
@@ -319,12 +322,12 @@ def _parts(model, thin: list[Thin], samples: list[dict], progress: Progress | No
         gone = t.error(w) ** 2
         error = probe.error(t.layer, w, t.layer.bias if bias is None else bias)
         found.append(error / gone if gone > 1e-12 else 0.0)
-    most = max(found) or 1.0
-    return [max(x, 1e-6 * most) for x in found]
+    largest = max(found) or 1.0
+    return [max(x, 1e-6 * largest) for x in found]
 
 
 def _row(t: Thin, ranks: tuple[int, ...], budget: str, target: np.ndarray | None, w: np.ndarray) -> dict:
-    """What became of a layer; its error is that without what a changed `target` makes up for."""
+    """The report on a layer; its error is relative to its own outputs, not to a changed `target`."""
     own = w if target is None else t.factors(ranks).w
     before, after = rk.work(t.kind, t.sizes, ()), rk.work(t.kind, t.sizes, ranks)
     return {
@@ -338,12 +341,12 @@ def _row(t: Thin, ranks: tuple[int, ...], budget: str, target: np.ndarray | None
 
 
 def note(model: onnx.ModelProto, thin: list[Thin], rows: dict, left: dict[str, str], how: dict, budget: str) -> None:
-    """Writes what was done into the model's metadata: MACs and weights are of all layers that can be factorized."""
+    """Writes a report into the model's metadata; MACs and weights are totals of all layers that can be factorized."""
     totals = {}
     for unit in ("macs", "parameters"):
         before = {t.layer.name: getattr(rk.work(t.kind, t.sizes, ()), unit) for t in thin}
         after = before | {name: row[unit][1] for name, row in rows.items()}
         totals[unit] = [sum(before.values()), sum(after.values())]
     told = {**how, **totals, "layers": rows, "excluded": left}
-    text = json.dumps(told, default=lambda x: x.item())  # numbers of NumPy
+    text = json.dumps(told, default=lambda x: x.item())  # NumPy numbers
     helper.set_model_props(model, g.metadata(model) | {METADATA: text})

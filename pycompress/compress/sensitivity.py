@@ -1,4 +1,4 @@
-"""How far each layer can be pruned by itself before the model's outputs suffer."""
+"""Measures how far each layer can be pruned on its own before the model's outputs suffer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sensitivity(
     Parameters
     ----------
     model, pattern, exclude, base_dir
-        As for ``pycompress.prune``; layers that it would leave alone are not in the result.
+        As in ``pycompress.prune``; layers that it would leave alone are not in the result.
     calibration : iterable of {input name: array}
         As for ``pycompress.quantize``; the first `samples` are used.
     sparsities : sequence of float
@@ -52,7 +52,7 @@ def sensitivity(
     Raises
     ------
     ValueError
-        As ``pycompress.prune``; or if the model has no float output.
+        As in ``pycompress.prune``, or if the model has no float output.
     """
     if parse(pattern).keep:
         raise ValueError(f"pattern {pattern} has one sparsity only; take unstructured or blocks")

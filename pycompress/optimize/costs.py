@@ -1,7 +1,7 @@
-"""What the forms of a layer cost: a table measured once for an instruction set, or on the user's machine.
+"""The cost table: how long each kernel takes for a product, measured once per instruction set or on the user's machine.
 
-A *form* is the kernel that a product runs on: "sgemm", "spmm" ...; "qgemm.4" is qgemm with windows of four steps.
-`pycompress advise MODEL --save FILE` measures a table of the shapes of MODEL.
+Its kernels are "sgemm", "spmm" ...; "qgemm.4" is qgemm with accumulation depth 4.
+`pycompress advise MODEL --save FILE` measures a table for the shapes of MODEL.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..cpu import cpu_mask
 from ..formats import atomic
 
 FORMAT = 1
-MARGIN = 0.9  # of the dense form's time, that a sparse one must stay below: what a table says of a step in a network is as uncertain
+MARGIN = 0.9  # of the dense kernel's time: a sparse kernel must stay below it, since a table's times are about 10 % uncertain
 Shape = tuple[int, int, int]  # m, k, n: rows, inputs, outputs
 
 
@@ -31,26 +31,26 @@ class Costs:
     ----------
     isa, host : str
         The instruction set that ran, and the CPU.
-    times : {form: {(m, k, n): (densities, seconds)}}
-        Densities, the share of blocks that are not zero, ascend; a dense form has but 1.
+    times : {kernel: {(m, k, n): (densities, seconds)}}
+        A density is the share of blocks that are not zero. Densities ascend; a dense kernel has only density 1.
     """
 
     isa: str
     host: str
     times: dict[str, dict[Shape, tuple[np.ndarray, np.ndarray]]]
 
-    def seconds(self, form: str, m: int, k: int, n: int, density: float = 1.0) -> float | None:
-        """What `form` takes for m rows, k inputs and n outputs; None if the table does not know the form.
+    def seconds(self, kernel: str, m: int, k: int, n: int, density: float = 1.0) -> float | None:
+        """The time of `kernel` for m rows, k inputs and n outputs; None if the table does not list the kernel.
 
-        Exact for shapes and densities that were measured. Between densities linear; for other shapes the time of
-        a multiply-accumulate is the mean of those of measured shapes, weighted by how near they are.
+        Measured shapes and densities give the measured time. Between densities the time is interpolated linearly. For
+        other shapes the time per multiply-accumulate is the mean over the measured shapes, weighted by nearness.
         """
-        found = self._seconds(form, m, k, n, np.array([density]))
+        found = self._seconds(kernel, m, k, n, np.array([density]))
         return None if found is None else float(found[0])
 
-    def _seconds(self, form: str, m: int, k: int, n: int, densities: np.ndarray) -> np.ndarray | None:
+    def _seconds(self, kernel: str, m: int, k: int, n: int, densities: np.ndarray) -> np.ndarray | None:
         """As ``seconds``, for several densities."""
-        known = self.times.get(form)
+        known = self.times.get(kernel)
         if not known:
             return None
         shapes = np.array(list(known), float)
@@ -58,10 +58,10 @@ class Costs:
         times = np.stack([np.interp(densities, *curve) for curve in known.values()])
         return (weights / shapes.prod(1)) @ times / weights.sum() * m * k * n
 
-    def wins_from(self, form: str, dense: str, m: int, k: int, n: int) -> float | None:
-        """The least sparsity, in steps of 0.01, from which on `form` beats `dense` by `MARGIN`; None where it never does."""
+    def wins_from(self, kernel: str, dense: str, m: int, k: int, n: int) -> float | None:
+        """The minimum sparsity, in steps of 0.01, at which `kernel` beats `dense` by `MARGIN`; None where it never does."""
         percents = np.arange(99, -1, -1)
-        limit, sparse = self.seconds(dense, m, k, n), self._seconds(form, m, k, n, 1 - percents / 100)
+        limit, sparse = self.seconds(dense, m, k, n), self._seconds(kernel, m, k, n, 1 - percents / 100)
         if limit is None or sparse is None:
             return None
         loses = np.flatnonzero(sparse >= MARGIN * limit)
@@ -69,21 +69,21 @@ class Costs:
         return float(percents[wins - 1]) / 100 if wins else None
 
     def save(self, path: str | os.PathLike, **about: str) -> None:
-        """Write the table as JSON; `about` says where it comes from."""
+        """Write the table as JSON, with the entries of `about`, which say where it comes from."""
         rows = {
-            form: [
+            kernel: [
                 [*shape, round(float(d), 6), round(float(s) * 1e6, 3)]
                 for shape, pairs in shapes.items()
                 for d, s in zip(*pairs)
             ]
-            for form, shapes in self.times.items()
+            for kernel, shapes in self.times.items()
         }
         head = {"pycompress.costs": FORMAT, "isa": self.isa, "host": self.host, **about}
         lines = ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in head.items())
-        forms = ",\n".join(
+        lists = ",\n".join(
             f"  {json.dumps(k)}: [\n" + ",\n".join(f"   {json.dumps(row)}" for row in v) + "]" for k, v in rows.items()
         )
-        atomic.write(path, f'{{\n{lines},\n "rows": {{\n{forms}\n}}}}\n'.encode())
+        atomic.write(path, f'{{\n{lines},\n "rows": {{\n{lists}\n}}}}\n'.encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Costs:
@@ -104,7 +104,7 @@ class Costs:
 
 
 def curves(rows) -> dict[Shape, tuple[np.ndarray, np.ndarray]]:
-    """Measurements (m, k, n, density, seconds) by shape, densities ascending."""
+    """Group measurements (m, k, n, density, seconds) by shape, with densities ascending."""
     by_shape: dict[Shape, list[tuple[float, float]]] = {}
     for m, k, n, density, seconds in rows:
         by_shape.setdefault((m, k, n), []).append((density, seconds))
@@ -112,7 +112,7 @@ def curves(rows) -> dict[Shape, tuple[np.ndarray, np.ndarray]]:
 
 
 def _curves(rows):
-    """Rows of a file, in microseconds, checked."""
+    """As ``curves``, for the rows of a file: checks them; their times are in microseconds."""
     for m, k, n, density, us in rows:
         if not all(isinstance(x, int) and 0 < x < 2**31 for x in (m, k, n)) or not 0 <= density <= 1 or not us > 0:
             raise ValueError(f"row {[m, k, n, density, us]}")
@@ -120,14 +120,14 @@ def _curves(rows):
 
 
 def costs_of(given: Costs | str | os.PathLike | None, cpu: str | None = None) -> Costs | None:
-    """`given`, a table or its file; without one the table shipped for what `cpu`, or this CPU, runs sparse forms on."""
+    """The table `given` (or read from that file); by default the one shipped for the ISA of sparse kernels on `cpu`."""
     if given is None:
         return shipped(isa(cpu))
     return given if isinstance(given, Costs) else Costs.load(given)
 
 
 def isa(cpu: str | None = None) -> str:
-    """The instruction set that sparse products use, at most `cpu`."""
+    """The instruction set that sparse products use on this CPU, limited to `cpu`."""
     return ffi.string(lib.pcx_select(lib.pcx_kernel_named(b"spmm"), cpu_mask(cpu)).isa).decode()
 
 

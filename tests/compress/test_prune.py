@@ -174,7 +174,7 @@ def test_quantize_and_recertify_keep_the_zeros(pattern, sparsity, accumulate):
         ({"sparsity": {"wide": 0.5}, "exclude": ["wide"]}, "'wide' cannot be pruned: asked for"),
         ({"pattern": "8x8"}, "pattern must be unstructured"),
         ({"pattern": "4:2"}, "0 < N < M"),
-        ({"pattern": "2:4", "sparsity": 0.6}, "2:4 is 0.5 sparse, got 0.6"),
+        ({"pattern": "2:4", "sparsity": 0.6}, "2:4 has sparsity 0.5, got 0.6"),
         ({"scope": "all"}, "scope must be one of global"),
         ({"exclude": ["nothing"]}, "exclude: the model has no node 'nothing'"),
         ({"exclude": "wide"}, "exclude must be names"),

@@ -86,7 +86,7 @@ def test_scales_of_activations_are_scalars_so_that_other_runtimes_fuse_them(tmp_
 
 
 @pytest.mark.parametrize("T", [0, 1, 2, 4, 8])
-def test_every_weight_is_proven_for_the_window_asked_for(T):
+def test_every_weight_meets_the_bounds_of_the_depth_asked_for(T):
     model = quantize(zoo.mobilenetv2(width=0.25, resolution=SIZE, classes=20), samples(2), accumulate=T)
     values, made = g.constants(model), g.producers(model)
     for node in model.graph.node:

@@ -72,7 +72,7 @@ def test_a_plan_keeps_weights_at_16_bits(kind, tmp_path):
     held = [t for n, t in plan._tensors.items() if n in ("gemm.w", "matmul.w", "point.w")]
     assert len(held) == 3 and kind in {t.dtype.name for t in held} and {t.itemsize for t in held} == {2}
     assert [row["reason"] for row in plan.notes[0] if row["node"] == "point"][0].endswith("weights, rounded again")
-    assert any("windows have no kernel" in row["reason"] for row in plan.notes[0])
+    assert any("have no 16-bit kernel" in row["reason"] for row in plan.notes[0])
 
 
 def test_weights_that_a_factor_puts_beyond_float16_stay_float32():

@@ -256,7 +256,7 @@ def test_a_chain_of_integers_from_floats_and_back():
         ("Div", [np.float64([1, 2]), np.float64([1, 2])], {}, "float32"),
         ("Neg", [np.uint8([1, 2])], {}, "signed integers"),
         ("Sigmoid", [np.int64([1, 2])], {}, "float32"),
-        ("Pow", [np.int64([1, 2]), np.float32([1, 2])], {}, "whole powers"),
+        ("Pow", [np.int64([1, 2]), np.float32([1, 2])], {}, "integer powers"),
         ("ReduceL2", [np.int64([1, 2])], {}, "float32"),
         ("ReduceSum", [np.float64([1, 2])], {}, "float32"),
         ("And", [np.int64([1, 2]), np.int64([1, 2])], {}, "bool"),

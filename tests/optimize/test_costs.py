@@ -10,10 +10,10 @@ from pycompress.optimize.costs import FORMAT, Costs, curves, shipped
 US = 1e-6
 
 
-def table(**forms):
-    """A table of (m, k, n, density, microseconds) by form."""
+def table(**times):
+    """A table of (m, k, n, density, microseconds) by kernel."""
     return Costs(
-        "avx2", "a test", {f: curves((m, k, n, d, t * US) for m, k, n, d, t in rows) for f, rows in forms.items()}
+        "avx2", "a test", {f: curves((m, k, n, d, t * US) for m, k, n, d, t in rows) for f, rows in times.items()}
     )
 
 
@@ -35,7 +35,7 @@ def test_other_shapes_take_the_time_of_their_neighbours_per_product():
     assert 30 * US < costs.seconds("sgemm", 100, 256, 128) < 9000 * US
 
 
-def test_a_form_wins_from_where_it_stays_well_below_dense():
+def test_a_sparse_kernel_wins_from_where_it_stays_well_below_dense():
     costs = table(spmm=[(9, 9, 9, 0.0, 0), (9, 9, 9, 1.0, 100)], sgemm=[(9, 9, 9, 1.0, 39.5)])
     assert costs.wins_from("spmm", "sgemm", 9, 9, 9) == 0.65
     never = table(spmm=[(9, 9, 9, 1.0, 100)], sgemm=[(9, 9, 9, 1.0, 50)])
@@ -49,9 +49,9 @@ def test_a_saved_table_comes_back(tmp_path):
     again = Costs.load(tmp_path / "costs.json")
     assert (again.isa, again.host) == ("avx2", "a test")
     assert json.loads((tmp_path / "costs.json").read_text())["date"] == "2026-11-26"
-    for form, shapes in costs.times.items():
+    for kernel, shapes in costs.times.items():
         for shape, (densities, seconds) in shapes.items():
-            np.testing.assert_allclose(again.times[form][shape], (densities, seconds), rtol=1e-9)
+            np.testing.assert_allclose(again.times[kernel][shape], (densities, seconds), rtol=1e-9)
 
 
 @pytest.mark.parametrize("text", [
@@ -68,11 +68,11 @@ def test_what_is_no_table_is_refused_by_name(tmp_path, text):
 
 
 @pytest.mark.parametrize("isa", ["avx2", "scalar"])
-def test_tables_are_shipped_and_know_every_form(isa):
+def test_tables_are_shipped_and_list_every_kernel(isa):
     costs = shipped(isa)
     assert costs.isa == isa and costs.host
-    for form in ("sgemm", "spmm", "bspmm", "qspmm", *(f"qgemm.{T}" for T in (0, 1, 2, 4, 8))):
-        assert costs.seconds(form, 196, 512, 512, 0.2) > 0
+    for kernel in ("sgemm", "spmm", "bspmm", "qspmm", *(f"qgemm.{T}" for T in (0, 1, 2, 4, 8))):
+        assert costs.seconds(kernel, 196, 512, 512, 0.2) > 0
 
 
 def test_a_file_nested_too_deeply_is_no_cost_table(tmp_path):

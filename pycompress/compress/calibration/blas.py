@@ -1,6 +1,6 @@
-"""NumPy's matrix products on one thread.
+"""Runs NumPy's matrix products on one thread.
 
-The products of quantizing are many and small: OpenBLAS' threads spend four times the time of the
+Quantization needs many small products: OpenBLAS' threads spend four times the time of the
 arithmetic on waiting for each other, more on a busy machine.
 """
 
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def one_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` with NumPy's BLAS held to one thread while it runs."""
+    """`function`, with NumPy's BLAS limited to one thread while it runs."""
 
     @wraps(function)
     def limited(*args: P.args, **kwargs: P.kwargs) -> R:
