@@ -1,4 +1,4 @@
-"""``pycompress advise``: from which sparsity on each layer is faster sparse, on this machine."""
+"""``pycompress advise``: at which sparsity each layer becomes faster with a sparse kernel, on this machine."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def add(subparsers, common):
     parser = subparsers.add_parser(
         "advise",
         parents=[common],
-        help="from which sparsity on each layer is faster sparse, measured here",
+        help="at which sparsity each layer becomes faster with a sparse kernel, measured here",
         description="Time every matrix product and 1x1 convolution of MODEL dense and sparse, in float and int8, on "
-        "one thread of this machine, and print the sparsity from which on each sparse form wins. The weights do not "
+        "one thread of this machine, and print the sparsity from which each sparse kernel is faster. Only the shapes "
         "matter: the model need not be pruned.",
     )
     parser.add_argument("model", metavar="MODEL", help=models.HELP)
@@ -50,25 +50,25 @@ def execute(args, out: Output) -> dict:
         "host": found.costs.host,
         "isa": found.costs.isa,
         "layers": found.rows,
-        "without_sparse_form": found.others,
+        "without_sparse_kernel": found.others,
         "saved": str(args.save) if args.save else None,
     }
-    out.line(f"{found.costs.host}, {found.costs.isa}, one thread; sparse forms win from these sparsities on:\n")
-    forms = list(SPOKEN)
-    heads = [f"{'int8' if form == 'qspmm' else 'float'} {SPOKEN[form]}" for form in forms]
+    out.line(f"{found.costs.host}, {found.costs.isa}, one thread; sparse kernels are faster from these sparsities:\n")
+    sparse = list(SPOKEN)
+    heads = [f"{'int8' if kernel == 'qspmm' else 'float'} {SPOKEN[kernel]}" for kernel in sparse]
     rows = [
         (
             row["node"],
             "x".join(map(str, row["shape"])),
-            *(f"{row['seconds'][form] * 1e6:.1f}" for form in TYPICAL.values()),
-            *("never" if row["wins_from"][form] is None else f"{row['wins_from'][form]:.0%}" for form in forms),
+            *(f"{row['seconds'][kernel] * 1e6:.1f}" for kernel in TYPICAL.values()),
+            *("never" if row["wins_from"][kernel] is None else f"{row['wins_from'][kernel]:.0%}" for kernel in sparse),
         )
         for row in found.rows
     ]
     out.table(("layer", "m x k x n", "float us", "int8 us", *heads), rows)
     if found.others:
         names = ", ".join(f"{n} x {kernel}" for kernel, n in found.others.items())
-        out.line(f"\nwithout a sparse form: {names}")
+        out.line(f"\nwithout a sparse kernel: {names}")
     out.line(
         "\nint8: dense with an accumulation depth of 4; sparsity of blocks is the share of blocks that are all zeros"
     )

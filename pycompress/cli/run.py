@@ -73,7 +73,7 @@ def _check_outputs(session, args, runs: int) -> None:
     if args.out and args.out.suffix == ".npy" and len(ports) > 1:
         raise ValueError(f"--out {args.out}: write {len(ports)} outputs to a .npz file")
     if args.top is not None and not any(len(port.shape) == 2 for port in ports):
-        raise ValueError("--top is for the scores of classes, float[n, classes], and no output has this form")
+        raise ValueError("--top is for the scores of classes, float[n, classes], and no output is such")
 
 
 def _batches(words: list[str], ports):

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ..errors import ModelError
 from .calibration.computable import computable
 from .calibration.observe import HELD, Statistics
-from .calibration.samples import Samples
+from .calibration.samples import Calibration, Samples
 from .model import graph as g
 from .model.prepare import check, fold_batchnorm, readable
 from .progress import Progress
@@ -32,7 +32,7 @@ def cast(
     dtype: str = "float16",
     *,
     exclude: Iterable[str] | None = None,
-    calibration: Iterable | None = None,
+    calibration: Calibration | None = None,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
     progress: Progress | None = None,
@@ -72,6 +72,14 @@ def cast(
     ------
     ValueError
         If an argument is out of range or names a missing node; `ModelError`, a ValueError, if nothing can be cast.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> half = pycompress.cast(model, "float16")
+    >>> half.ByteSize() < 0.7 * model.ByteSize()
+    True
     """
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")

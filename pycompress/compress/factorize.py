@@ -16,7 +16,7 @@ from .calibration.blas import one_blas_thread
 from .calibration.computable import computable
 from .calibration.observe import observe
 from .calibration.output_error import Probe, float_outputs
-from .calibration.samples import Samples
+from .calibration.samples import Calibration, Samples
 from .calibration.sequential import Problem, following, problem
 from .choice import Choice
 from .lowrank import ranks as rk
@@ -66,7 +66,7 @@ def factorize(
     energy: float | None = None,
     rank: int | Mapping[str, int | tuple[int, int]] | None = None,
     ratio: float | None = None,
-    calibration: Iterable | None = None,
+    calibration: Calibration | None = None,
     method: str = "svd",
     budget: str = "macs",
     exclude: Iterable[str] | None = None,
@@ -130,11 +130,24 @@ def factorize(
         Called with the number of samples seen and None, then with the number of layers done and of all; more than once
         where a pass goes through them several times.
 
+    Returns
+    -------
+    onnx.ModelProto
+        `model` with more layers, each of them smaller. Its metadata says what was done.
+
     Raises
     ------
     ValueError
         If an argument is out of range or names a missing node; `ModelError`, a ValueError, if the model is invalid,
         already quantized, or has nothing to factorize.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> thin = pycompress.factorize(model, rank=16)
+    >>> thin.ByteSize() < model.ByteSize()
+    True
     """
     _check(energy, rank, ratio, calibration, method, budget, reconstruct, input_shapes)
     exclude = g.excluded(exclude)

@@ -12,7 +12,7 @@ from onnx import helper
 
 from .calibration.blas import one_blas_thread
 from .calibration.computable import computable
-from .calibration.samples import Samples
+from .calibration.samples import Calibration, Samples
 from .model import graph as g
 from .model.layers import Layer, find_layers, float_model, write
 from .model.prepare import check
@@ -34,7 +34,7 @@ def prune(
     scope: str = "global",
     pattern: str = "unstructured",
     exclude: Iterable[str] | None = None,
-    calibration: Iterable | None = None,
+    calibration: Calibration | None = None,
     reconstruct: bool | None = None,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
@@ -84,11 +84,34 @@ def prune(
         Called with the number of samples seen and None, then with the number of layers done and of all; more than once
         where a pass goes through them several times.
 
+    Returns
+    -------
+    onnx.ModelProto
+        Of the same size as `model`; zeros among its weights. Its metadata says what was done.
+
     Raises
     ------
     ValueError
         If an argument is out of range or names a missing node; `ModelError`, a ValueError, if the model is invalid,
         already quantized, or has nothing to prune.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> pruned = pycompress.prune(model, 0.8)
+    >>> import json
+    >>> told = {entry.key: entry.value for entry in pruned.metadata_props}["pycompress.prune"]
+    >>> round(json.loads(told)["sparsity"], 2)
+    0.8
+
+    With calibration samples the remaining weights are re-fitted, and the result is judged:
+
+    >>> samples = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
+    >>> pruned = pycompress.prune(model, None, pattern="2:4", calibration=samples)
+    >>> pycompress.verdict(pruned).samples
+    4
     """
     if pattern == "channel":
         from .pruning.channels import prune_channels

@@ -11,7 +11,7 @@ import onnx
 from .calibration.blas import one_blas_thread
 from .calibration.computable import computable
 from .calibration.observe import KEPT, observe
-from .calibration.samples import Samples
+from .calibration.samples import Calibration, Samples
 from .model import graph as g
 from .model.layers import read_layer
 from .model.prepare import check, prepare
@@ -28,7 +28,7 @@ METHODS = ("mse", "minmax", "percentile")
 @one_blas_thread
 def quantize(
     model: g.Model,
-    calibration: Iterable,
+    calibration: Calibration,
     *,
     weights: int | str | Mapping[str, int] = 8,
     group_size: int | None = 32,
@@ -109,11 +109,30 @@ def quantize(
         Called with the number of samples seen and None, then with the number of layers done and of all; more than once
         where a pass goes through them several times.
 
+    Returns
+    -------
+    onnx.ModelProto
+        `model` in QDQ form. Its metadata says what was done.
+
     Raises
     ------
     ValueError
         If an argument is out of range, the calibration is empty or does not fit the model, or an
         activation is not finite; `ModelError`, a ValueError, if the model is invalid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> samples = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
+    >>> quantized = pycompress.quantize(model, samples)
+    >>> quantized.ByteSize() < model.ByteSize() / 2
+    True
+    >>> session = pycompress.InferenceSession(quantized)
+    >>> (logits,) = session.run(None, {"input": samples[:1]})
+    >>> logits.shape
+    (1, 4)
     """
     checked(accumulate)
     four = Int4Options(weights, group_size or None, rounding, zero_points, share, first_last)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable
+from collections.abc import Container
 
 import numpy as np
 import onnx
@@ -15,7 +15,7 @@ from .calibration.blas import one_blas_thread
 from .calibration.computable import computable
 from .calibration.moments import Moments
 from .calibration.observe import observe, up_to
-from .calibration.samples import Samples
+from .calibration.samples import Calibration, Samples
 from .model import graph as g
 from .model.layers import WEIGHTED, is_row, read_layer
 from .model.matrix import bias_of, matrix
@@ -34,7 +34,7 @@ BLIND = 2  # accumulation depth if the effect of rounding cannot be measured
 @one_blas_thread
 def recertify(
     model: g.Model,
-    calibration: Iterable | None = None,
+    calibration: Calibration | None = None,
     *,
     accumulate: str | int = "auto",
     min_snr: float | None = None,
@@ -64,11 +64,27 @@ def recertify(
     base_dir, progress
         As in `quantize`.
 
+    Returns
+    -------
+    onnx.ModelProto
+        The quantized model with other weights. Its metadata says what was done.
+
     Raises
     ------
     ValueError
         As in `quantize`; `ModelError`, a ValueError, if the model is invalid or has no layers with 8-bit weights and
         activations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> samples = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
+    >>> full = pycompress.quantize(model, samples, accumulate=0)  # as other toolkits do: weights of full range
+    >>> fast = pycompress.recertify(full)
+    >>> pycompress.verdict(fast).step
+    'recertify'
     """
     checked(accumulate, minimum=1)
     check_min_snr(min_snr, calibration is not None)

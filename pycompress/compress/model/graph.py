@@ -14,9 +14,9 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ...errors import ModelError
-from ...formats.onnx_model import self_contained
+from ...formats.onnx_model import ModelSource, self_contained
 
-Model = str | os.PathLike | bytes | onnx.ModelProto
+Model = ModelSource
 
 
 class OptionsAreFine(Exception):
