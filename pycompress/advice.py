@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
@@ -28,6 +29,16 @@ TYPICAL = {"sgemm": "sgemm", "qgemm": "qgemm.4"}  # what a sparse kernel is comp
 ROUNDS, BLOCK = 3, 0.004  # BLOCK: seconds of one block of calls
 
 
+class AdviceRow(TypedDict):
+    """What was measured of a product; see `Advice`."""
+
+    node: str
+    op: str
+    shape: Shape
+    seconds: dict[str, float | None]
+    wins_from: dict[str, float | None]
+
+
 @dataclass(frozen=True, eq=False)
 class Advice:
     """What was measured.
@@ -45,7 +56,7 @@ class Advice:
     """
 
     costs: Costs
-    rows: list[dict]
+    rows: list[AdviceRow]
     others: dict[str, int]
 
 
@@ -98,7 +109,7 @@ def advise(
     if not found:
         raise ModelError("there is nothing to advise on: no layer is a matrix product or 1x1 convolution")
     costs = measure({shape for _, shape in found}, seconds, progress)
-    rows = [
+    rows: list[AdviceRow] = [
         {
             "node": step.node,
             "op": step.op,

@@ -71,7 +71,8 @@ def cpu_info() -> CpuInfo:
 
     Examples
     --------
-    >>> info = cpu_info()
+    >>> import pycompress
+    >>> info = pycompress.cpu_info()
     >>> sorted(info)
     ['cores', 'isas', 'kernels', 'model', 'threads', 'used']
     >>> set(info["used"]) <= set(info["kernels"].values())
@@ -122,11 +123,12 @@ def set_num_threads(n: int) -> None:
 
     Examples
     --------
-    >>> before = get_num_threads()
-    >>> set_num_threads(2)
-    >>> get_num_threads()
+    >>> import pycompress
+    >>> before = pycompress.get_num_threads()
+    >>> pycompress.set_num_threads(2)
+    >>> pycompress.get_num_threads()
     2
-    >>> set_num_threads(before)
+    >>> pycompress.set_num_threads(before)
     """
     _threads[:] = [_checked(n, "the number of threads")]
 
@@ -145,7 +147,8 @@ def get_num_threads() -> int:
 
     Examples
     --------
-    >>> get_num_threads() >= 1
+    >>> import pycompress
+    >>> pycompress.get_num_threads() >= 1
     True
     """
     if _threads:

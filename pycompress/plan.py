@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class Plan:
         tensors: Mapping[str, np.ndarray] | None,
         *,
         cpu: str | None = None,
-        handle: object | None = None,
+        handle: Any = None,
     ):
         """Of what ``compile`` makes, or of a plan that C has opened; use ``compile``, ``load`` or ``from_bytes``."""
         if metadata is not None:
@@ -146,7 +147,7 @@ class Plan:
         yield from parts
 
     @cached_property
-    def handle(self):
+    def handle(self) -> Any:
         """The C library's pointer to the opened plan."""
         if self._handle is None:
             json_text = self.metadata["pycompress"].encode()
@@ -177,7 +178,7 @@ class Plan:
         return self._note("provenance", {}, lambda x: isinstance(x, dict) and _list_of(list(x.values()), str))
 
     @cached_property
-    def notes(self) -> list[list[dict]]:
+    def notes(self) -> list[list[dict[str, Any]]]:
         """For each program and step: node, op, reason, dtype, shapes, multiply-accumulates. Raises PlanError if they are malformed."""
         return self._note("notes", [], lambda x: _list_of(x, list) and all(_is_note(n) for one in x for n in one))
 

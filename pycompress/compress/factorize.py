@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from ..compiler import InputShapes
 from ..errors import ModelError
 from .calibration.blas import one_blas_thread
 from .calibration.computable import computable
@@ -71,7 +72,7 @@ def factorize(
     budget: str = "macs",
     exclude: Iterable[str] | None = None,
     reconstruct: bool | None = None,
-    input_shapes=None,
+    input_shapes: InputShapes | None = None,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
     progress: Progress | None = None,

@@ -90,6 +90,8 @@ def quantize(
         "pycompress.accumulate" lists the depths. Depthwise convolutions get the maximum depth unless it is 0.
     method : {"mse", "minmax", "percentile"}
         How ranges of activations are chosen: minimum squared error, the extremes, or `percentile` percent of the values.
+    percentile : float
+        In (50, 100]; for the method of that name.
     symmetric : bool
         Use zero point 128 for activations with negative values.
     operators : iterable of str

@@ -49,6 +49,8 @@ def sensitivity(
         As for ``pycompress.quantize``; the first `samples` are used.
     sparsities : sequence of float
         Each in (0, 1).
+    samples : int
+        At least 1.
     progress : callable, optional
         Called with the number of layers done and their total.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,8 +71,8 @@ class Preprocess:
     'tensor(uint8)'
     """
 
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
+    mean: float | Sequence[float] = (0.0,)  # both are tuples once it is made
+    std: float | Sequence[float] = (1.0,)
 
     def __post_init__(self):
         for name in ("mean", "std"):
