@@ -22,7 +22,7 @@ def add(subparsers, common):
     parser.add_argument("model", metavar="MODEL", help=models.HELP)
     parser.add_argument("out", metavar="OUT", type=Path, help=".onnx or .plan.safetensors file to write")
     recipe.add_options(parser)
-    parser.add_argument("--calibration", metavar="DATA", help=calibration.HELP)
+    parser.add_argument("--calibration", metavar="DATA", action="append", help=calibration.HELP)
     parser.add_argument(
         "--samples", type=models.count, metavar="N", help=f"samples to calibrate on; default {recipe.SAMPLES}"
     )
@@ -43,7 +43,7 @@ def execute(args, out: Output) -> dict:
     as_plan = recipe.is_plan(args)
     if not as_plan and args.out.suffix != ".onnx":
         raise ValueError(f"{args.out}: OUT must end in .onnx or .plan.safetensors")
-    atomic.check(args.out, [args.model, args.recipe, args.calibration, args.labels, args.costs])
+    atomic.check(args.out, [args.model, args.recipe, args.labels, args.costs, *(args.calibration or ())])
     source, shapes = models.Source(args.model), models.shapes_of(args)
     if source.proto is None:
         raise ModelError(f"{args.model}: a plan cannot be compressed; start from the .onnx")

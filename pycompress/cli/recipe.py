@@ -102,6 +102,8 @@ def flags(args) -> Steps:
     if args.cast:
         steps["cast"] = {"dtype": args.cast}
     data = {key: getattr(args, key) for key in DATA}
+    if data["calibration"] and len(data["calibration"]) == 1:
+        (data["calibration"],) = data["calibration"]
     if not steps and (
         idle := [key for key in DATA if data[key] is not None and not (key in PLANNED and is_plan(args))]
     ):
@@ -123,13 +125,20 @@ def read(path: Path, args) -> Steps:
         raise ValueError(f"{path}: there is no step {min(unknown)!r}; there are {', '.join(STEPS)}")
     for options in steps.values():
         data = options.get("calibration")
-        if isinstance(data, str) and (path.parent / data).exists():
-            options["calibration"] = str(path.parent / data)
+        if isinstance(data, str):
+            options["calibration"] = _beside(path, data)
+        elif isinstance(data, list):
+            options["calibration"] = [_beside(path, word) if isinstance(word, str) else word for word in data]
     steps = {name: _given(steps[name]) for name in STEPS if name in steps}
     if "cast" in steps and not steps["cast"].keys() & set(DATA):  # judged on what the step before was calibrated on
         earlier = [options for name, options in steps.items() if name != "cast" and "calibration" in options]
         steps["cast"] |= {key: earlier[-1][key] for key in DATA if key in earlier[-1]} if earlier else {}
     return steps
+
+
+def _beside(path: Path, name: str) -> str:
+    """A name in the recipe `path` as that of a file beside it, if there is one."""
+    return str(path.parent / name) if (path.parent / name).exists() else name
 
 
 def _parsed(path: Path):

@@ -127,13 +127,16 @@ def _check_data(name: str, options: dict, source: models.Source, shapes: dict, p
         if idle := ["samples"] * ("samples" in options) + how:
             raise ValueError(f"{name}: {idle[0]} is for calibration data, and there is none")
         return
-    if not isinstance(data, str):
-        raise ValueError(f"{name}: calibration must name a file or folder, got {data!r}")
+    if not calibration.named(data):
+        raise ValueError(f"{name}: calibration must name a file or folder, or several, got {data!r}")
     if idle := set(how) - set(calibration.image_options(data)):
-        raise ValueError(f"{name}: {min(idle)} has no effect on the calibration data {data}")
+        raise ValueError(
+            f"{name}: {min(idle)} has no effect on the calibration data {', '.join(calibration.named(data))}"
+        )
     from ..compress.calibration.samples import Samples
 
-    Samples(source.proto, _feeds({**options, "samples": 1}, source, shapes))
+    for text in calibration.named(data):
+        Samples(source.proto, _feeds({**options, "calibration": text, "samples": 1}, source, shapes))
 
 
 def _check_chain(steps: Steps, source: models.Source, shapes: dict) -> None:

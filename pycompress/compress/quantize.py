@@ -63,8 +63,10 @@ def quantize(
     model : path, bytes or onnx.ModelProto
         A float model; it is not changed.
     calibration : iterable of {input name: array}
-        For a model with one input also an iterable of arrays, or one array whose first axis is the sample. It is read
-        once, so a generator works. All samples are kept in memory only for 4-bit weights rounded by "gptq".
+        For a model with one input also an iterable of arrays, or one array whose first axis is the sample. A DataLoader of
+        torch works (labels in pairs are ignored), and so does an object with ``get_next``, such as onnxruntime's
+        CalibrationDataReader. It is read once, so a generator works; a generator that was read before is refused. All
+        samples are kept in memory only for 4-bit weights rounded by "gptq".
     weights : {8, 4, "mixed"} or {node name: 4 or 8}
         Bits of the weights. "mixed" gives 4 bits to `share` of the layers that can have them: those that change the
         model's outputs the least when they alone are rounded, measured on the first samples. Nodes that a dict does not
