@@ -10,6 +10,11 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._spec import Reference, Spec
 
 NAMES = tuple(sorted(p.stem for p in Path(__file__).parent.glob("[a-z]*.py")))
 
@@ -19,12 +24,16 @@ for _name, _page in _PAGES.items():  # importing bound the names to the modules
     globals()[_name] = getattr(_page, _name)
 
 
-def module(name: str):
-    """The module of kernel `name`: its reference, ``example`` and, if there is one, ``pack``."""
+def __getattr__(name: str) -> Reference:  # for type checkers: the names are bound above
+    raise AttributeError(f"there is no kernel {name!r}; there are {', '.join(NAMES)}")
+
+
+def module(name: str) -> ModuleType:
+    """The page of kernel `name`: its reference, ``example`` and, where it has one, ``pack``."""
     return _PAGES[name]
 
 
-def spec(name: str):
+def spec(name: str) -> Spec:
     """The contract of kernel `name`, with its traits."""
     return getattr(_PAGES[name], name).spec
 

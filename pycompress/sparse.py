@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 
@@ -18,7 +19,25 @@ _REALS = {np.dtype(np.float32): lib.PCX_F32, np.dtype(np.float64): lib.PCX_F64}
 _CSRMM, _INTS, _ANY = ffi.typeof("pcx_csrmm_args *"), ffi.typeof("int32_t *"), ffi.typeof("void *")
 
 
-def spmm(A, X, out: np.ndarray | None = None, num_threads: int | None = None) -> np.ndarray:
+class SparseArray(Protocol):
+    """A CSR or BSR array or matrix of scipy.sparse."""
+
+    @property
+    def format(self) -> str: ...
+    @property
+    def indptr(self) -> np.ndarray: ...
+    @property
+    def indices(self) -> np.ndarray: ...
+    @property
+    def data(self) -> np.ndarray: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+CSR = SparseArray | tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]
+
+
+def spmm(A: CSR, X: np.ndarray, out: np.ndarray | None = None, num_threads: int | None = None) -> np.ndarray:
     """A @ X for a sparse matrix A and a dense X.
 
     Parameters
@@ -34,12 +53,22 @@ def spmm(A, X, out: np.ndarray | None = None, num_threads: int | None = None) ->
 
     Returns
     -------
-    C-ordered array [M, N], or [M] for a vector. With two columns or more, each sum runs in the order of A's stored values.
+    numpy.ndarray
+        C-ordered [M, N], or [M] for a vector. With two or more columns each sum runs in the order of A's stored values.
 
     Raises
     ------
     TypeError, ValueError
         If a type or shape does not fit, or the CSR arrays are not those of an M x K matrix.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> indptr, indices = np.array([0, 1, 2], np.int32), np.array([0, 2], np.int32)  # [[2, 0, 0], [0, 0, 3]]
+    >>> pycompress.spmm((indptr, indices, np.array([2.0, 3.0]), (2, 3)), np.ones((3, 2)))
+    array([[2., 2.],
+           [3., 3.]])
     """
     indptr, indices, data, (m, k) = csr(A)
     if not isinstance(X, np.ndarray) or X.dtype != data.dtype:
@@ -78,7 +107,7 @@ def _strided(X: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     return X, (steps[0] // size, steps[1] // size)
 
 
-def csr(A) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
+def csr(A: CSR) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     """(indptr int32, indices int32, data float32 or float64, shape) of a sparse matrix, safe for kernels to read.
 
     Raises

@@ -38,7 +38,16 @@ LAYERS = [  # a module may import those of its own line and of the lines above i
     {"__main__"},
 ]
 RANK = {name: i for i, names in enumerate(LAYERS) for name in names}
-COMPRESS = ["model", "choice", "calibration", "verdict", "quantization", "pruning", "lowrank"]  # under them the passes
+COMPRESS = [
+    "progress",
+    "model",
+    "choice",
+    "calibration",
+    "verdict",
+    "quantization",
+    "pruning",
+    "lowrank",
+]  # under them the passes
 APART = {"_build", "__init__"}  # the build script; the package itself, which hands out names of all layers
 
 

@@ -76,7 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words and set(words) <= set(BUILD_FLAGS):
         return build_flags(words)
-    args = parser().parse_args(words)
+    top = parser()
+    args = top.parse_args(words)
+    if args.cflags or args.libs:
+        top.error("--cflags and --libs stand alone, without a command")
     out = Output(json=args.json, quiet=args.quiet)
     try:
         out.finish(args.execute(args, out))

@@ -24,20 +24,18 @@ def add(subparsers, common):
         "same minute on the same machine compare; each turn is preceded by a rest and by runs that are not counted.",
     )
     parser.add_argument("model", metavar="MODEL", help=models.HELP)
-    parser.add_argument(
-        "--against", default="", metavar="A,B", help=f"engines to compare with: {', '.join(peers.ENGINES[1:])}"
-    )
+    parser.add_argument("--against", metavar="A,B", help=f"engines to compare with: {', '.join(peers.ENGINES[1:])}")
     parser.add_argument("--runs", type=models.count, default=50, metavar="N", help="counted runs of each; default 50")
-    parser.add_argument("--seed", type=int, default=0, help="of the random inputs; default 0")
+    inputs.add_seed(parser)
     models.add_shape(parser)
     models.add_threads(parser, default=1)
     return parser
 
 
 def execute(args, out: Output) -> dict:
+    wanted = rivals(args.against)
     source = models.Source(args.model)
-    feed = inputs.random_feed(source.ports(dict(args.shape)), args.seed)
-    wanted = [name for name in dict.fromkeys(args.against.split(",")) if name and name != OURS]
+    feed = inputs.random_feed(source.ports(models.shapes_of(args)), args.seed or 0)
     runners, missing = load(source, wanted, args.threads)
     result = header(args.threads) | {"model": args.model, "inputs": {k: list(v.shape) for k, v in feed.items()}}
     result["isa"] = sorted({row["isa"] for row in runners[OURS].session.explain(feed)})
@@ -56,15 +54,37 @@ def execute(args, out: Output) -> dict:
     return result
 
 
+def rivals(text: str | None) -> list[str]:
+    """The engines that --against names.
+
+    Raises
+    ------
+    ValueError
+        If one is not known here, or is ours.
+    """
+    if text is None:
+        return []
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in peers.ENGINES:
+            raise ValueError(f"--against: unknown engine {name!r}; there are {', '.join(peers.ENGINES[1:])}")
+        if name == OURS:
+            raise ValueError(f"--against names other engines, and {OURS} is measured in any case")
+    return names
+
+
 def load(source: models.Source, wanted: list[str], threads: int):
     """({engine: runner}, {engine: why it cannot take part}); ours first."""
     runners = {OURS: peers.engine(OURS).load(source.plan or source.proto, threads)}
     missing = {}
+    model = source.onnx() if wanted else b""
     for name in wanted:
         try:
-            runners[name] = peers.engine(name).load(source.onnx(), threads)
+            runners[name] = peers.engine(name).load(model, threads)
         except (ModuleNotFoundError, NotImplementedError) as error:
             missing[name] = str(error)
+        except Exception as error:  # engines raise kinds of their own
+            missing[name] = f"it does not load this model: {' '.join(str(error).split())}"
     return runners, missing
 
 

@@ -18,9 +18,8 @@ def add(subparsers, common):
     )
     parser.add_argument("a", metavar="A", help=f"the model to trust: {models.HELP}")
     parser.add_argument("b", metavar="B", help="the model to judge")
-    parser.add_argument("--input", action="append", metavar="FILE", help=f"{inputs.HELP}; default: random")
-    parser.add_argument("--samples", type=models.count, default=1, metavar="N", help="random inputs to try; default 1")
-    parser.add_argument("--seed", type=int, default=0, help="of the random inputs; default 0")
+    inputs.add_options(parser)
+    parser.add_argument("--samples", type=models.count, metavar="N", help="random inputs to try; default 1")
     models.add_shape(parser)
     models.add_threads(parser)
     return parser
@@ -28,11 +27,11 @@ def add(subparsers, common):
 
 def execute(args, out: Output) -> dict:
     a, b = models.Source(args.a), models.Source(args.b)
-    ports = a.ports(dict(args.shape))
-    if ports != b.ports(dict(args.shape)):
-        raise ValueError(f"the inputs differ: {_said(ports)} and {_said(b.ports(dict(args.shape)))}")
-    feeds = [inputs.read_feed(args.input, ports)] if args.input else []
-    feeds = feeds or [inputs.random_feed(ports, args.seed + i) for i in range(args.samples)]
+    shapes = models.shapes_of(args)
+    ports, others = (source.ports(shapes, partly=True) for source in (a, b))
+    if ports != others:
+        raise ValueError(f"the inputs differ: {_said(ports)} and {_said(others)}")
+    feeds = inputs.feeds(a, shapes, args, out.warn)
     common, outputs = _names(a, b)
     sessions = [_session(source, common, args.threads) for source in (a, b)]
     sums = {name: Difference() for name, _ in common + outputs}

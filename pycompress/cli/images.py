@@ -12,6 +12,7 @@ import numpy as np
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by the channels a model wants
+OPTIONS = ("mean", "std", "scale", "resize", "crop", "layout")
 RESIZE, LAYOUTS = ("crop", "stretch", "pad"), ("nchw", "nhwc")
 
 
@@ -96,7 +97,7 @@ def share(text: str) -> float:
 
 def given(options: dict) -> list[str]:
     """The names of the options of images that are set, of those of `options`."""
-    return [key for key in ("mean", "std", "scale", "resize", "crop", "layout") if options.get(key) is not None]
+    return [key for key in OPTIONS if options.get(key) is not None]
 
 
 def fit(options: dict, warn=None) -> Fit:
@@ -160,9 +161,11 @@ def image_port(name: str, dtype: np.dtype, shape, layout: str | None) -> tuple[i
         for word, at in (("nchw", 1), ("nhwc", 3)):
             if layout in (None, word) and shape[at] in MODES:
                 height, width = (shape[2], shape[3]) if at == 1 else (shape[1], shape[2])
+                if height is None or width is None:
+                    raise ValueError(f"input {name!r} takes images of any size: say which with --shape")
                 return height, width, shape[at], word
     raise ValueError(
-        f"input {name!r} is {np.dtype(dtype).name}{list(shape)}; an image fits uint8 or float32[n, channels, height, width] "
+        f"input {name!r} is {np.dtype(dtype).name}{['?' if d is None else d for d in shape]}; an image fits uint8 or float32[n, channels, height, width] "
         f"or [n, height, width, channels] of 1, 3 or 4 channels" + (f", --layout {layout}" if layout else "")
     )
 

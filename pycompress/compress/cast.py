@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Container, Iterable
 from itertools import islice
 
 import numpy as np
@@ -14,9 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from ..errors import ModelError
 from .calibration.computable import computable
 from .calibration.observe import HELD, Statistics
-from .calibration.samples import Samples
+from .calibration.samples import Calibration, Samples
 from .model import graph as g
 from .model.prepare import check, fold_batchnorm, readable
+from .progress import Progress
 from .verdict import check_min_snr, conclude
 
 METADATA = "pycompress.cast"
@@ -31,10 +32,10 @@ def cast(
     dtype: str = "float16",
     *,
     exclude: Iterable[str] | None = None,
-    calibration: Iterable | None = None,
+    calibration: Calibration | None = None,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> onnx.ModelProto:
     """Store the weights of `model` in 16 bits, each followed by a Cast to float32; the file halves in size.
 
@@ -59,7 +60,7 @@ def cast(
     base_dir : path, optional
         The folder of tensors that are stored outside the file; default: the folder of `model`, if that is a path.
     progress : callable, optional
-        Called with the number of samples seen.
+        Called with the number of samples seen and None.
 
     Returns
     -------
@@ -71,6 +72,14 @@ def cast(
     ------
     ValueError
         If an argument is out of range or names a missing node; `ModelError`, a ValueError, if nothing can be cast.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> half = pycompress.cast(model, "float16")
+    >>> half.ByteSize() < 0.7 * model.ByteSize()
+    True
     """
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"dtype must be {' or '.join(DTYPES)}, got {dtype!r}")
@@ -120,7 +129,7 @@ def cast(
         for feed in islice(samples, HELD):
             seen.held.append({name: x.copy() for name, x in feed.items()})
             if progress:
-                progress(len(seen.held))
+                progress(len(seen.held), None)
     conclude("cast", whole, model, size, seen, able.ends if able else (), able.why if able else {}, min_snr)
     return model
 
@@ -147,3 +156,11 @@ def _weights(
         else:
             found.append(tensor)
     return found, left
+
+
+def castable(model: onnx.ModelProto, quantized: Container[str], exclude: Container[str]) -> bool:
+    """Whether there are weights to cast after ``quantize`` has taken the operators `quantized`, but for the nodes `exclude`."""
+    model = readable(g.copied(model), OPSET)
+    readers = g.consumers(model)
+    found = [node for tensor in _weights(model, set(), 1)[0] for node in readers[tensor.name]]
+    return any(node.op_type not in quantized or node.name in exclude for node in found)

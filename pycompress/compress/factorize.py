@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 from onnx import helper
 
+from ..compiler import InputShapes
 from ..errors import ModelError
 from .calibration.blas import one_blas_thread
 from .calibration.computable import computable
 from .calibration.observe import observe
 from .calibration.output_error import Probe, float_outputs
-from .calibration.samples import Samples
+from .calibration.samples import Calibration, Samples
 from .calibration.sequential import Problem, following, problem
 from .choice import Choice
 from .lowrank import ranks as rk
@@ -25,7 +26,8 @@ from .lowrank.nodes import Stopwatch, geometry, insert
 from .model import graph as g
 from .model.layers import Layer, computed_weights, float_model, unable, weighted_nodes
 from .model.matrix import bias_of, matrix
-from .model.prepare import check
+from .model.prepare import check, readable
+from .progress import Progress, counted
 from .pruning.reconstruct import PROBED
 from .verdict import check_min_snr, conclude
 
@@ -65,15 +67,15 @@ def factorize(
     energy: float | None = None,
     rank: int | Mapping[str, int | tuple[int, int]] | None = None,
     ratio: float | None = None,
-    calibration: Iterable | None = None,
+    calibration: Calibration | None = None,
     method: str = "svd",
     budget: str = "macs",
     exclude: Iterable[str] | None = None,
     reconstruct: bool | None = None,
-    input_shapes=None,
+    input_shapes: InputShapes | None = None,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> onnx.ModelProto:
     """Replace layers of `model` by two or three low-rank layers where that is less work.
 
@@ -126,15 +128,29 @@ def factorize(
     base_dir : path, optional
         The folder of tensors that are stored outside the file; default: the folder of `model`, if that is a path.
     progress : callable, optional
-        Called with the number of samples seen.
+        Called with the number of samples seen and None, then with the number of layers done and of all; more than once
+        where a pass goes through them several times.
+
+    Returns
+    -------
+    onnx.ModelProto
+        `model` with more layers, each of them smaller. Its metadata says what was done.
 
     Raises
     ------
     ValueError
         If an argument is out of range or names a missing node; `ModelError`, a ValueError, if the model is invalid,
         already quantized, or has nothing to factorize.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> thin = pycompress.factorize(model, rank=16)
+    >>> thin.ByteSize() < model.ByteSize()
+    True
     """
-    _check(energy, rank, ratio, calibration, method, budget, reconstruct)
+    _check(energy, rank, ratio, calibration, method, budget, reconstruct, input_shapes)
     exclude = g.excluded(exclude)
     check_min_snr(min_snr, calibration is not None)
     model = g.as_model(model, base_dir)
@@ -153,15 +169,15 @@ def factorize(
         tensors = list(dict.fromkeys(x.node.input[0] for x in layers))
         seen = observe(whole, samples, tensors, [x.node for x in layers], progress, keep=None if refit else PROBED)
         problems = [problem(x, seen.moments[x.name]) for x in layers]
-    candidates = []
-    for (layer, kind, sizes), p in zip(found, problems):
+    thin = []
+    for (layer, kind, sizes), p in counted(zip(found, problems), progress):
         tails = spectra(kind, layer.w, sizes.c, sizes.kernel, None if calibration is None else p.h)
         seconds = Stopwatch(whole, layer.node, kind, sizes).seconds if budget == "time" else None
         ways = rk.options(kind, sizes, tails, budget, seconds)
         candidates.append(Candidate(layer, kind, sizes, p, calibration is not None, tails, ways))
     if ratio is not None:
-        parts = _parts(able.part, candidates, seen.first) if calibration is not None else [1.0] * len(candidates)
-        weighed = [[replace(o, cost=o.cost * part**SOFT) for o in t.options] for t, part in zip(candidates, parts)]
+        parts = _parts(able.part, thin, seen.first, progress) if calibration is not None else [1.0] * len(thin)
+        weighed = [[replace(o, cost=o.cost * part**SOFT) for o in t.options] for t, part in zip(thin, parts)]
         chosen = [o.value for o in rk.within(weighed, ratio)]
         left |= {
             t.layer.name: "within the budget it is best kept as it is"
@@ -171,7 +187,7 @@ def factorize(
     else:
         chosen = [_ranks(t, energy, rank, budget, left) for t in candidates]
     rows = {}
-    for t, ranks in zip(candidates, chosen):
+    for t, ranks in counted(zip(thin, chosen), progress):
         if not ranks:
             continue
         p = following(t.layer, whole, model, seen.first) if refit else t.problem
@@ -188,7 +204,15 @@ def factorize(
     return model
 
 
-def _check(energy, rank, ratio, calibration, method, budget, reconstruct) -> None:
+def check_sizes(model: onnx.ModelProto, input_shapes) -> None:
+    """Raises ModelError where factorize would need the size of images that `model` and `input_shapes` leave open."""
+    model = readable(g.copied(model))
+    shapes = geometry(model, input_shapes)
+    for node in weighted_nodes(model):
+        shapes(node)
+
+
+def _check(energy, rank, ratio, calibration, method, budget, reconstruct, input_shapes) -> None:
     given = [name for name, x in (("energy", energy), ("rank", rank), ("ratio", ratio)) if x is not None]
     if len(given) != 1:
         raise ValueError(f"give one of energy, rank and ratio, got {' and '.join(given) or 'none'}")
@@ -198,14 +222,27 @@ def _check(energy, rank, ratio, calibration, method, budget, reconstruct) -> Non
             raise ValueError(f"{name} must be in (0, 1{']' if name == 'energy' else ')'}, got {value!r}")
     if rank is not None and not isinstance(rank, Mapping) and not _whole(rank):
         raise ValueError(f"rank must be an integer of at least 1, or a dict, got {rank!r}")
-    if isinstance(rank, Mapping) and not (rank and all(isinstance(name, str) for name in rank)):
-        raise ValueError(f"rank must name nodes, got {rank!r}")
+    if isinstance(rank, Mapping) and not (rank and all(isinstance(n, str) and _is_rank(r) for n, r in rank.items())):
+        raise ValueError(
+            f"rank must be names of nodes, each with an integer of at least 1 or two of them, got {rank!r}"
+        )
+    shapes = (
+        list(input_shapes.values())
+        if isinstance(input_shapes, Mapping)
+        else [() if input_shapes is None else input_shapes]
+    )
+    if not all(isinstance(s, Sequence) and all(_whole(d) for d in s) for s in shapes):
+        raise ValueError(f"input_shapes must be a shape, or one for each input by name, got {input_shapes!r}")
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if budget not in BUDGETS:
         raise ValueError(f"budget must be one of {', '.join(BUDGETS)}, got {budget!r}")
     if reconstruct and calibration is None:
         raise ValueError("reconstruct needs calibration")
+
+
+def _is_rank(x) -> bool:
+    return all(map(_whole, x)) and len(x) == 2 if isinstance(x, (list, tuple)) else _whole(x)
 
 
 def _whole(x) -> bool:
@@ -285,13 +322,13 @@ def _ranks(t: Candidate, energy, rank, budget: str, left: dict[str, str]) -> tup
     return ()
 
 
-def _parts(model, candidates: list[Candidate], samples: list[dict]) -> list[float]:
+def _parts(model, thin: list[Thin], samples: list[dict], progress: Progress | None) -> list[float]:
     """How much a squared error of each layer's outputs adds to the model's squared error, measured one layer at a time."""
     if not float_outputs(model):
         return [1.0] * len(candidates)
     some = samples[:: max(1, len(samples) // PROBED)][:PROBED]
-    probe, found = Probe(model, [t.layer for t in candidates], some), []
-    for t in candidates:
+    probe, found = Probe(model, [t.layer for t in thin], some), []
+    for t in counted(thin, progress):
         ways = [o for o in t.options if o.value]
         if not ways:
             found.append(1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -12,10 +12,11 @@ from onnx import helper
 
 from .calibration.blas import one_blas_thread
 from .calibration.computable import computable
-from .calibration.samples import Samples
+from .calibration.samples import Calibration, Samples
 from .model import graph as g
 from .model.layers import Layer, find_layers, float_model, write
 from .model.prepare import check
+from .progress import Progress
 from .pruning.masks import Pattern, choose_masks, parse
 from .pruning.reconstruct import prune_on_data
 from .verdict import Judge, check_min_snr, conclude
@@ -33,11 +34,11 @@ def prune(
     scope: str = "global",
     pattern: str = "unstructured",
     exclude: Iterable[str] | None = None,
-    calibration: Iterable | None = None,
+    calibration: Calibration | None = None,
     reconstruct: bool | None = None,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> onnx.ModelProto:
     """Set the least important weights of the convolutions and matrix products of `model` to zero.
 
@@ -80,13 +81,37 @@ def prune(
     base_dir : path, optional
         The folder of tensors that are stored outside the file; default: the folder of `model`, if that is a path.
     progress : callable, optional
-        Called with the number of samples seen.
+        Called with the number of samples seen and None, then with the number of layers done and of all; more than once
+        where a pass goes through them several times.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Of the same size as `model`; zeros among its weights. Its metadata says what was done.
 
     Raises
     ------
     ValueError
         If an argument is out of range or names a missing node; `ModelError`, a ValueError, if the model is invalid,
         already quantized, or has nothing to prune.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> pruned = pycompress.prune(model, 0.8)
+    >>> import json
+    >>> told = {entry.key: entry.value for entry in pruned.metadata_props}["pycompress.prune"]
+    >>> round(json.loads(told)["sparsity"], 2)
+    0.8
+
+    With calibration samples the remaining weights are re-fitted, and the result is judged:
+
+    >>> samples = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
+    >>> pruned = pycompress.prune(model, None, pattern="2:4", calibration=samples)
+    >>> pycompress.verdict(pruned).samples
+    4
     """
     if pattern == "channel":
         from .pruning.channels import prune_channels
@@ -101,7 +126,7 @@ def prune(
     if scope not in SCOPES:
         raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
     check_min_snr(min_snr, calibration is not None)
-    sparsity = _checked(sparsity, shape)
+    sparsity, exclude = _checked(sparsity, shape), g.excluded(exclude)
     model = g.as_model(model, base_dir)
     size = model.ByteSize()
     model = float_model(model)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import numbers
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import onnx
 
 from .calibration.blas import one_blas_thread
 from .calibration.computable import computable
 from .calibration.observe import KEPT, observe
-from .calibration.samples import Samples
+from .calibration.samples import Calibration, Samples
 from .model import graph as g
 from .model.layers import read_layer
 from .model.prepare import check, prepare
-from .quantization.accumulation import depth_for, note, round_layers
+from .progress import Progress
+from .quantization.accumulation import checked, note, round_layers
 from .quantization.int4 import Int4Options
 from .quantization.qdq import insert_pairs, write_layer
 from .quantization.targets import OPERATORS, choose_grids, choose_targets
@@ -27,7 +28,7 @@ METHODS = ("mse", "minmax", "percentile")
 @one_blas_thread
 def quantize(
     model: g.Model,
-    calibration: Iterable,
+    calibration: Calibration,
     *,
     weights: int | str | Mapping[str, int] = 8,
     group_size: int | None = 32,
@@ -46,7 +47,7 @@ def quantize(
     quantize_outputs: bool = False,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> onnx.ModelProto:
     """Quantize `model` to int8 or int4 weights and uint8 activations, with QuantizeLinear and DequantizeLinear (QDQ).
 
@@ -63,8 +64,10 @@ def quantize(
     model : path, bytes or onnx.ModelProto
         A float model; it is not changed.
     calibration : iterable of {input name: array}
-        For a model with one input also an iterable of arrays, or one array whose first axis is the sample. It is read
-        once, so a generator works. All samples are kept in memory only for 4-bit weights rounded by "gptq".
+        For a model with one input also an iterable of arrays, or one array whose first axis is the sample. A DataLoader of
+        torch works (labels in pairs are ignored), and so does an object with ``get_next``, such as onnxruntime's
+        CalibrationDataReader. It is read once, so a generator works; a generator that was read before is refused. All
+        samples are kept in memory only for 4-bit weights rounded by "gptq".
     weights : {8, 4, "mixed"} or {node name: 4 or 8}
         Bits of the weights. "mixed" gives 4 bits to `share` of the layers that can have them: those that change the
         model's outputs the least when they alone are rounded, measured on the first samples. Nodes that a dict does not
@@ -94,6 +97,8 @@ def quantize(
         "pycompress.accumulate" lists the depths. Depthwise convolutions get the maximum depth unless it is 0.
     method : {"mse", "minmax", "percentile"}
         How ranges of activations are chosen: minimum squared error, the extremes, or `percentile` percent of the values.
+    percentile : float
+        In (50, 100]; for the method of that name.
     symmetric : bool
         Use zero point 128 for activations with negative values.
     operators : iterable of str
@@ -110,13 +115,33 @@ def quantize(
     base_dir : path, optional
         The folder of tensors that are stored outside the file; default: the folder of `model`, if that is a path.
     progress : callable, optional
-        Called with the number of samples seen.
+        Called with the number of samples seen and None, then with the number of layers done and of all; more than once
+        where a pass goes through them several times.
+
+    Returns
+    -------
+    onnx.ModelProto
+        `model` in QDQ form. Its metadata says what was done.
 
     Raises
     ------
     ValueError
         If an argument is out of range, the calibration is empty or does not fit the model, or an
         activation is not finite; `ModelError`, a ValueError, if the model is invalid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> samples = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
+    >>> quantized = pycompress.quantize(model, samples)
+    >>> quantized.ByteSize() < model.ByteSize() / 2
+    True
+    >>> session = pycompress.InferenceSession(quantized)
+    >>> (logits,) = session.run(None, {"input": samples[:1]})
+    >>> logits.shape
+    (1, 4)
     """
     accumulate = depth_for(target, accumulate)
     four = Int4Options(weights, group_size or None, rounding, zero_points, share, first_last)
@@ -150,12 +175,14 @@ def quantize(
         read_layer(model, n, correct=bias_correction, x=grids[n.input[0]], moments=seen.moments[n.name])
         for n in targets.weighted
     ]
-    bits = four.choose(part, layers, seen.first[:KEPT])
+    bits = four.choose(part, layers, seen.first[:KEPT], progress)
     eight = [layer for layer in layers if bits[layer.name] == 8]
-    rounded = dict(zip((layer.name for layer in eight), round_layers(part, eight, seen.first[:KEPT], accumulate)))
+    rounded = dict(
+        zip((layer.name for layer in eight), round_layers(part, eight, seen.first[:KEPT], accumulate, None, progress))
+    )
     note(model, eight, list(rounded.values()))
     if len(eight) < len(layers):
-        rounded |= four.round(model, layers, rounded, seen.first)
+        rounded |= four.round(model, layers, rounded, seen.first, progress)
         four.note(model, bits)
     for layer in layers:
         write_layer(model, layer, rounded[layer.name])

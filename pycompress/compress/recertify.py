@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container
 
 import numpy as np
 import onnx
@@ -15,11 +15,12 @@ from .calibration.blas import one_blas_thread
 from .calibration.computable import computable
 from .calibration.moments import Moments
 from .calibration.observe import observe, up_to
-from .calibration.samples import Samples
+from .calibration.samples import Calibration, Samples
 from .model import graph as g
 from .model.layers import WEIGHTED, is_row, read_layer
 from .model.matrix import bias_of, matrix
 from .model.prepare import check, quantize_constants, readable
+from .progress import Progress
 from .quantization.accumulation import checked, note, round_layers
 from .quantization.qdq import write_layer
 from .quantization.round import PAIRS, Rounded
@@ -33,12 +34,12 @@ BLIND = 2  # accumulation depth if the effect of rounding cannot be measured
 @one_blas_thread
 def recertify(
     model: g.Model,
-    calibration: Iterable | None = None,
+    calibration: Calibration | None = None,
     *,
     accumulate: str | int = "auto",
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> onnx.ModelProto:
     """Round the weights of the quantized `model` again, so that int16 accumulation cannot overflow.
 
@@ -63,11 +64,27 @@ def recertify(
     base_dir, progress
         As in `quantize`.
 
+    Returns
+    -------
+    onnx.ModelProto
+        The quantized model with other weights. Its metadata says what was done.
+
     Raises
     ------
     ValueError
         As in `quantize`; `ModelError`, a ValueError, if the model is invalid or has no layers with 8-bit weights and
         activations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> samples = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
+    >>> full = pycompress.quantize(model, samples, accumulate=0)  # as other toolkits do: weights of full range
+    >>> fast = pycompress.recertify(full)
+    >>> pycompress.verdict(fast).step
+    'recertify'
     """
     checked(accumulate, minimum=1)
     check_min_snr(min_snr, calibration is not None)
@@ -101,7 +118,7 @@ def recertify(
     layers = [read_layer(model, n, correct=correct, x=grids[n.name], moments=met[n.name]) for n in nodes]
     if accumulate == "auto" and twin is None:
         accumulate = BLIND
-    rounded = round_layers(twin or model, layers, first, accumulate, kept)
+    rounded = round_layers(twin or model, layers, first, accumulate, kept, progress)
     for layer, given in zip(layers, rounded):
         write_layer(model, layer, given)
     note(model, layers, rounded)

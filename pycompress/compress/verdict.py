@@ -31,7 +31,14 @@ PACKAGE = str(Path(__file__).resolve().parent.parent)
 
 
 class VerdictWarning(UserWarning):
-    """A pass changed the model's outputs a lot, or a layer died."""
+    """A pass changed the model's outputs a lot, or a layer died.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import pycompress
+    >>> warnings.simplefilter("error", pycompress.VerdictWarning)  # rather an exception than a poor model
+    """
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,13 @@ class Verdict:
     dead : the layers that died, by name, and how: all weights zero, or an output that never changes
     left : the nodes that the engine does not compute, by name, and why; their results were not judged
     bytes_before, bytes_after : of the model
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> given = pycompress.Verdict("prune", samples=8, snr=9.5, agreement=0.75)
+    >>> given.warnings
+    ['prune: the outputs changed a lot: their signal-to-noise ratio is 9.5 dB']
     """
 
     step: str
@@ -91,13 +105,30 @@ class Verdict:
 
 
 def verdict(model: g.Model) -> Verdict | None:
-    """The verdict of the last pass that made `model`, from its metadata; None if there is none.
+    """The verdict of the last pass that made `model`, from its metadata.
 
-    Example
+    Parameters
+    ----------
+    model : path, bytes or onnx.ModelProto
+
+    Returns
     -------
-    >>> pruned = pycompress.prune(model, 0.5, calibration=samples)
-    >>> pycompress.verdict(pruned).snr
-    17.2
+    Verdict or None
+        None if no pass of this library made the model.
+
+    Raises
+    ------
+    FileNotFoundError, ModelError
+        If there is no such file, or it is not a model.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> pycompress.verdict(model) is None
+    True
+    >>> print(pycompress.verdict(pycompress.prune(model, 0.5)))
+    answers not measured: no calibration samples, no dead layers, ... bytes
     """
     told = g.metadata(g.as_model(model)).get(METADATA)
     if told is None:

@@ -17,6 +17,8 @@ from ..errors import ModelError
 from .external_data import ExternalData, array_of, folders_of
 from .onnx_structure import all_nodes, densified, inlined, order, subgraphs
 
+ModelSource = str | os.PathLike | bytes | onnx.ModelProto
+
 
 @dataclass(frozen=True)
 class LoadLimits:

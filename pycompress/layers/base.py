@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._pcx import ffi
 from ..sparse import checked_out, pointer, straight
 
-NONE = np.zeros(2, np.float32)  # parameters of an activation without parameters
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+NONE = np.zeros(2, np.float32)  # parameters of an activation that takes none
 _FLOAT = np.dtype(np.float32)
 _READABLE = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64"}
 
 
 class Linear:
-    """y = x W' + bias for weights W, n x k, in any storage. Calls release the GIL; several threads may call at once."""
+    """y = x W' + bias for weights W, n x k, in some stored form. Calls release the GIL and are safe from several threads."""
 
     _shape: tuple[int, int]  # private, because kernels rely on it
     _bias: np.ndarray | None
@@ -41,7 +45,11 @@ class Linear:
         out : float32[..., n], C-contiguous, optional
             Where to write; it must not overlap x.
         num_threads : int, optional
-            Default: ``pycompress.get_num_threads()``, or 1 for small products.
+            Default: ``pycompress.get_num_threads()``, or 1 if there is little to do.
+
+        Returns
+        -------
+        float32[..., n]
 
         Raises
         ------
@@ -66,7 +74,7 @@ class Linear:
         raise NotImplementedError
 
 
-def dense_weights(name: str, W) -> np.ndarray:
+def dense_weights(name: str, W: ArrayLike) -> np.ndarray:
     """W as float32[n, k].
 
     Raises
@@ -82,7 +90,7 @@ def dense_weights(name: str, W) -> np.ndarray:
     return W
 
 
-def checked_bias(name: str, bias, n: int) -> np.ndarray | None:
+def checked_bias(name: str, bias: ArrayLike | None, n: int) -> np.ndarray | None:
     """A copy of the bias as float32[n].
 
     Raises

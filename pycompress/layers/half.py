@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,19 +14,42 @@ from ..sparse import run
 from ..weights import Half, rounded
 from .base import NONE, Linear, address, checked_bias, dense_weights, read, unpacked, write
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 TYPES = {"float16": lib.PCX_F16, "bfloat16": lib.PCX_BF16}
 
 
 class HalfLinear(Linear):
     """y = x W' + bias, float32, for weights W, n x k, stored as float16 or bfloat16 (which needs ml_dtypes).
 
-    Weights are converted to float32 as they are read, and sums are float32. For few rows the time of a call is that of
-    reading the weights from memory, half of what float32 weights take. Made by `from_dense` or `load`; weights are
-    copied. Calls release the GIL; several threads may call at once.
+    Weights are widened when they are read, and sums are float32. With a few rows the time is that of reading the weights
+    from memory, half of what float32 needs. Made by `from_dense` or `load`; weights are copied. A call releases the GIL;
+    calls from several threads are safe.
+
+    Parameters
+    ----------
+    weights : Half
+        Stored weights, float16[n, k] or bfloat16[n, k] (``pycompress.weights``).
+    bias : float[n], optional
+
+    Raises
+    ------
+    ValueError
+        If the weights are not such a matrix, or the bias has another shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pycompress.layers import HalfLinear
+    >>> layer = HalfLinear.from_dense(np.ones((4, 8)), bias=np.zeros(4), dtype="float16")
+    >>> layer(np.ones((2, 8), np.float32))
+    array([[8., 8., 8., 8.],
+           [8., 8., 8., 8.]], dtype=float32)
     """
 
-    def __init__(self, weights: Half, bias=None):
-        """Make a layer of stored weights (``pycompress.weights``)."""
+    def __init__(self, weights: Half, bias: ArrayLike | None = None):
+        """Of stored weights; see the class."""
         kind = getattr(weights.w, "dtype", None)
         if weights.w.ndim != 2 or kind.name not in TYPES:
             raise ValueError(f"HalfLinear: weights must be a matrix of {' or '.join(TYPES)}, got {kind}")
@@ -34,14 +58,23 @@ class HalfLinear(Linear):
         self._packed = aligned(packed.shape, packed.dtype, packed)
 
     @classmethod
-    def from_dense(cls, W, bias=None, dtype: str = "float16") -> HalfLinear:
-        """Make a layer of an array [n, k], rounding to nearest.
+    def from_dense(cls, W: ArrayLike, bias: ArrayLike | None = None, dtype: str = "float16") -> HalfLinear:
+        """Of a float array, rounded to the nearest.
+
+        Parameters
+        ----------
+        W : float[n, k]
+        bias : float[n], optional
+        dtype : {"float16", "bfloat16"}
+
+        Returns
+        -------
+        HalfLinear
 
         Raises
         ------
         ValueError
-            If W is not a finite matrix, has a number beyond the range of `dtype`, or `dtype` is neither
-            "float16" nor "bfloat16".
+            If W is not a finite matrix or has a number beyond the range of `dtype`, or `dtype` is neither of these.
         """
         if dtype not in TYPES:
             raise ValueError(f"HalfLinear: dtype must be {' or '.join(TYPES)}, got {dtype!r}")
@@ -53,7 +86,13 @@ class HalfLinear(Linear):
 
     @classmethod
     def load(cls, path: str | os.PathLike, name: str = "") -> HalfLinear:
-        """Load the module `name` of a safetensors file: `weight`, F16 or BF16, and `bias`, as `save` and torch write them.
+        """The module `name` of a safetensors file: `weight`, F16 or BF16, and `bias`, as `save` and torch's layers write them.
+
+        Parameters
+        ----------
+        path : path
+        name : str
+            What the names of its tensors begin with, without the last dot.
 
         Raises
         ------
@@ -73,7 +112,7 @@ class HalfLinear(Linear):
 
     @property
     def dtype(self) -> str:
-        """The type of the stored weights: "float16" or "bfloat16"."""
+        """The stored type: "float16" or "bfloat16"."""
         return self._packed.dtype.name
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,24 +18,51 @@ from ..sparse import run
 from ..weights import Q4, Q8
 from .base import NONE, Linear, address, checked_bias, dense_weights, read, write
 
-MAX_K = 1 << 16  # sums of 8 bits by 8 bits, in int32
-DEPTH = 2  # int16 accumulation depth (kernels/qgemm.py); it costs 0.3 of the 8 bits
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+LARGEST_K = 1 << 16  # sums of 8 bits by 8 bits, in int32
+DEPTH = 2  # accumulation depth of 8-bit weights in int16 (kernels/qgemm.py); it costs 0.3 of a bit
 GROUP = 32
-MAX_RANGE = 1e37  # of an input's range, so that float32 holds its width
+LARGEST = 1e37  # bound of an input's range, so that float32 holds its width
 
 
 class QuantizedLinear(Linear):
-    """y = x W' + bias with 8-bit weights W, n x k, and a scale per row, or 4-bit weights and a scale per group of columns.
+    """y = x W' + bias for weights W, n x k, of 8 bits with a scale per row, or of 4 bits with a scale per group of columns.
 
-    Each row of x is rounded to 8 bits over its own range ("dynamic"), or all rows over a given range ("static"). Sums of
-    products are exact integers, and results are the same bytes on every CPU and any number of threads. x must be
-    finite. Calls release the GIL; several threads may call at once.
+    Each row of x is rounded to uint8 over its own range ("dynamic"), or all rows over a given range ("static"). Sums of
+    products are exact integers, and results have the same bytes on every CPU and for any number of threads. x must be
+    finite. A call releases the GIL; calls from several threads are safe.
 
     Made by `from_dense`, `load` or `from_gguf`; weights are copied.
+
+    Parameters
+    ----------
+    weights : Q8 or Q4
+        Stored weights, n x k (``pycompress.weights``).
+    bias : float[n], optional
+    input_range : (min, max), optional
+        As in `from_dense`.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, a scale is not finite, or k is more than 65536.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pycompress.layers import QuantizedLinear
+    >>> W = np.random.default_rng(0).standard_normal((64, 256), np.float32)
+    >>> layer = QuantizedLinear.from_dense(W, bits=4, group_size=32)
+    >>> layer(np.ones((3, 256), np.float32)).shape
+    (3, 64)
+    >>> layer
+    QuantizedLinear(64 x 256, 4 bits in groups of 32, dynamic)
     """
 
-    def __init__(self, weights: Q8 | Q4, bias=None, input_range: tuple[float, float] | None = None):
-        """Make a layer of stored weights (``pycompress.weights``); `input_range` as in `from_dense`."""
+    def __init__(self, weights: Q8 | Q4, bias: ArrayLike | None = None, input_range: tuple[float, float] | None = None):
+        """Of stored weights; see the class."""
         n, k = weights.w.shape
         if k > MAX_K:
             raise ValueError(f"QuantizedLinear: at most {MAX_K} inputs, got {k}")
@@ -52,26 +80,32 @@ class QuantizedLinear(Linear):
 
     @classmethod
     def from_dense(
-        cls, W, bias=None, *, bits: int = 8, group_size: int | None = None, symmetric: bool = True,
+        cls, W: ArrayLike, bias: ArrayLike | None = None, *, bits: int = 8, group_size: int | None = None, symmetric: bool = True,
         activations: str = "dynamic", input_range: tuple[float, float] | None = None,
     ) -> QuantizedLinear:  # fmt: skip
-        """Make a layer of an array [n, k], rounded with the scales that minimize the squared error.
+        """Of a float array, rounded with the scales of the smallest squared error.
 
         Parameters
         ----------
+        W : float[n, k]
+        bias : float[n], optional
         bits : 8 or 4
         group_size : int, optional
-            Columns that share a scale, for 4 bits only: a multiple of 32, default 32; 0: the whole row.
+            Columns that share a scale, a multiple of 32, for 4 bits only; default 32. 0: the whole row.
         symmetric : bool
-            Use zero point 0 (for 4 bits: code 8); otherwise choose one for each group. 8-bit weights are always symmetric.
+            Zero points of 0 (for 4 bits: 8 of 16); otherwise one is chosen for each group, for 4 bits only.
         activations : "dynamic" or "static"
         input_range : (min, max), for "static"
-            The range of x; values outside are clipped.
+            The range of x; values beyond it are clipped.
+
+        Returns
+        -------
+        QuantizedLinear
 
         Raises
         ------
         ValueError
-            If W is not a finite matrix, or an argument is none of these.
+            If W is not a finite matrix, or another argument has none of these values.
         """
         W = dense_weights("QuantizedLinear", W)
         if bits not in (4, 8):
@@ -83,7 +117,7 @@ class QuantizedLinear(Linear):
             )
         if bits == 8:
             if group_size or not symmetric:
-                raise ValueError("QuantizedLinear: 8-bit weights are symmetric, with one scale per row")
+                raise ValueError("QuantizedLinear: weights of 8 bits are symmetric, with one scale per row")
             q, scale = round_weights(W, DEPTH)
             return cls(Q8(q, scale, np.zeros(len(W), np.int32)), bias, input_range)
         group = GROUP if group_size is None else group_size or max(W.shape[1], 1)
@@ -95,6 +129,12 @@ class QuantizedLinear(Linear):
     def load(cls, path: str | os.PathLike, name: str = "") -> QuantizedLinear:
         """The module `name` of a safetensors file, as `save` and compressed-tensors ("pack-quantized", "int-quantized") write it.
 
+        Parameters
+        ----------
+        path : path
+        name : str
+            What the names of its tensors begin with, without the last dot.
+
         Raises
         ------
         KeyError, ValueError
@@ -104,7 +144,7 @@ class QuantizedLinear(Linear):
         return cls(*ct.compressed_tensors(*read(path, name), what))
 
     @classmethod
-    def from_gguf(cls, path: str | os.PathLike, name: str, bias=None) -> QuantizedLinear:
+    def from_gguf(cls, path: str | os.PathLike, name: str, bias: ArrayLike | None = None) -> QuantizedLinear:
         """The Q4_0 tensor `name` of a GGUF file; needs the package gguf.
 
         Raises
@@ -220,13 +260,13 @@ class QuantizedLinear(Linear):
 _CODES = np.array([0, 255], np.int32)
 
 
-def _grid(input_range) -> tuple[np.ndarray, np.ndarray]:
+def _grid(input_range: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """The scale float32[1] and the zero point int32[1] of uint8 codes over a range, to which 0 is added."""
     try:
         low, high = (float(x) for x in input_range)
     except (TypeError, ValueError):
         low = high = np.nan
-    if not -MAX_RANGE <= low <= high <= MAX_RANGE:
+    if not -LARGEST <= low <= high <= LARGEST:
         raise ValueError(f"QuantizedLinear: input_range must be (min, max), got {input_range!r}")
     low, high = min(low, 0.0), max(high, 0.0)
     scale = np.float32((high - low) / 255) or np.float32(1)

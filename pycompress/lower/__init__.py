@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,11 +52,27 @@ Shape = tuple[int | str | None, ...]
 class Preprocess:
     """uint8 NHWC images in place of a float32 NCHW input: x = (image - mean) / std, per channel.
 
-    `mean` and `std` are in the units of the image (0..255), one number or one per channel.
+    Parameters
+    ----------
+    mean, std : float or sequence of float
+        In the units of the image (0..255), one number or one per channel; `std` is positive.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, or one of `std` is not positive.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> plan = pycompress.compile(model, preprocess=pycompress.Preprocess(mean=127, std=128))
+    >>> pycompress.InferenceSession(plan).get_inputs()[0].type
+    'tensor(uint8)'
     """
 
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
+    mean: float | Sequence[float] = (0.0,)  # both are tuples once it is made
+    std: float | Sequence[float] = (1.0,)
 
     def __post_init__(self):
         for name in ("mean", "std"):

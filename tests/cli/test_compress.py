@@ -181,7 +181,7 @@ def test_what_cannot_end_is_refused_before_the_work(files, tmp_path, refused, mo
     def begun(*_):
         raise AssertionError("a step began")
 
-    monkeypatch.setattr("pycompress.cli.compress.STEP", dict.fromkeys(("prune", "factorize", "quantize"), begun))
+    monkeypatch.setattr("pycompress.cli.steps.take", begun)
     data = ("--calibration", files / "x.npy")
     for flag in (("--prune", "0.5"), ("--factorize", "0.9"), ("--quantize", *data)):
         assert "quantized already" in refused("compress", files / "int8.onnx", tmp_path / "q.onnx", *flag)
@@ -204,7 +204,7 @@ def test_out_is_never_what_is_read(files, tmp_path, refused):
     [
         ("samples", ("--prune", "0.5", "--samples", "3")),
         ("mean", ("--prune", "0.5", "--mean", "1")),
-        ("--resize", ("--cast", "float16", "--resize", "pad")),
+        ("resize", ("--cast", "float16", "--resize", "pad")),
         ("--accumulate", ("--cast", "float16", "--accumulate", "4")),
         ("--labels", ("--cast", "float16", "--labels", __file__)),
         ("--costs", ("--cast", "float16", "--costs", __file__)),

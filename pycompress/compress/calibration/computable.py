@@ -11,8 +11,7 @@ from onnx import TensorProto, helper
 
 from ... import lower as lowering
 from ...errors import ModelError
-from ...lower.constants import FOLD
-from ...lower.registry import OPERATORS
+from ...lower.support import is_known
 from ..model import graph as g
 from .observe import up_to
 from .output_error import float_outputs
@@ -60,7 +59,7 @@ def _blocked(model: onnx.ModelProto, sample) -> dict[str, str]:
     """The nodes that are not computed, and why: those that cannot be lowered, and the nodes after them."""
     blocked: dict[str, str] = {}
     for node in model.graph.node:
-        if _foreign(node):
+        if not is_known(node):
             domain = f" of domain {node.domain!r}" if node.domain else ""
             blocked[node.name] = f"operator {node.op_type!r}{domain} is not supported"
     for _ in range(ATTEMPTS):
@@ -77,11 +76,6 @@ def _blocked(model: onnx.ModelProto, sample) -> dict[str, str]:
         blocked[able[high - 1].name] = said
     blocked |= {n.name: "it comes after much that cannot be computed here" for n in able[high - 1 :]}
     return blocked | _after(model, blocked)
-
-
-def _foreign(node: onnx.NodeProto) -> bool:
-    domain = "" if node.domain == "ai.onnx" else node.domain
-    return (domain, node.op_type) not in OPERATORS and not (domain == "" and node.op_type in FOLD)
 
 
 def _after(model: onnx.ModelProto, blocked: Mapping[str, str]) -> dict[str, str]:

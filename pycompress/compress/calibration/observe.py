@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from ..model import graph as g
+from ..progress import Progress
 from .engine import runner
 from .histogram import Histogram
 from .moments import Moments
@@ -46,7 +47,7 @@ def observe(
     samples: Samples | Iterable,
     tensors: list[str],
     weighted: list[onnx.NodeProto],
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
     keep: int | None = KEPT,
 ) -> Statistics:
     """Statistics of `tensors`, and of the inputs of the nodes `weighted`, in one pass over the samples.
@@ -69,7 +70,7 @@ def observe(
                 seen.first.append(_copied(feed))
             count += 1
         if progress:
-            progress(index + 1)
+            progress(index + 1, None)
     if not seen.held:
         seen.held, seen.held_back = seen.first[:HELD], False
     return seen

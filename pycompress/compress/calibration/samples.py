@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -15,6 +16,15 @@ from ..model import graph as g
 SPENT = "a generator or an iterator gives its samples once: make a new one for each pass, or give a list"
 
 
+class Reader(Protocol):
+    """As onnxruntime's CalibrationDataReader."""
+
+    def get_next(self) -> Mapping[str, np.ndarray] | None: ...
+
+
+Calibration = Iterable[object] | Reader  # what callers may give; see `feeds`
+
+
 class Samples:
     """Calibration samples of a model: an iterator of {input name: array}.
 
@@ -23,7 +33,7 @@ class Samples:
     sample : the first of them
     """
 
-    def __init__(self, model: onnx.ModelProto, calibration: Iterable):
+    def __init__(self, model: onnx.ModelProto, calibration: Calibration):
         """Raises ValueError if `calibration` is no iterable of samples, or has none."""
         self._rest = feeds(model, calibration)
         self.sample = next(self._rest, None)
@@ -35,7 +45,7 @@ class Samples:
         return chain([self.sample], self._rest)
 
 
-def feeds(model: onnx.ModelProto, calibration: Iterable) -> Iterator[dict[str, np.ndarray]]:
+def feeds(model: onnx.ModelProto, calibration: Calibration) -> Iterator[dict[str, np.ndarray]]:
     """The samples as {input name: array}, checked against the model's inputs.
 
     Parameters

@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from ...errors import ModelError
-from ...formats.onnx_model import self_contained
+from ...formats.onnx_model import ModelSource, self_contained
 
-Model = str | os.PathLike | bytes | onnx.ModelProto
+Model = ModelSource
+
+
+class OptionsAreFine(Exception):
+    """What a pass raises that was given `OPTIONS_ONLY`."""
+
+
+OPTIONS_ONLY: Any = object()  # in place of a model: the pass checks its options, and does nothing else
 
 
 def as_model(model: Model, base_dir: str | os.PathLike | None = None) -> onnx.ModelProto:
@@ -28,6 +36,8 @@ def as_model(model: Model, base_dir: str | os.PathLike | None = None) -> onnx.Mo
     FileNotFoundError, ModelError
         If there is no such file, it is no model, or its external data cannot be read.
     """
+    if model is OPTIONS_ONLY:
+        raise OptionsAreFine
     return self_contained(model, base_dir)
 
 

@@ -14,7 +14,7 @@ from onnx import TensorProto
 from ...errors import ModelError
 from . import graph as g
 from .matrix import bias_of, matrix, unmatrix
-from .prepare import prepare
+from .prepare import prepare, quantized_node
 
 if TYPE_CHECKING:  # calibration and quantization fill in what they find
     from ..calibration.moments import Moments
@@ -81,9 +81,9 @@ def read_layer(model: onnx.ModelProto, *nodes: onnx.NodeProto, correct: bool = T
 
 def float_model(model: onnx.ModelProto, verb: str = "prune") -> onnx.ModelProto:
     """Prepares `model`, in place, for changing weights: makes them initializers, folds batch norm; refuses quantized models."""
-    for node in model.graph.node:
-        if "QLinear" in node.op_type or node.op_type.endswith(("Integer", "QuantizeLinear", "DequantizeLinear")):
-            raise ModelError(f"node {node.name or node.output[0]!r}: the model is quantized already; {verb} it before")
+    if (node := quantized_node(model)) is not None:
+        where = f"node {node.name or node.output[0]!r} ({node.op_type})"
+        raise ModelError(f"{where}: the model is quantized already; {verb} it before")
     return prepare(model)
 
 

@@ -28,11 +28,17 @@ def prepare(model: onnx.ModelProto, minimum: int = 13) -> onnx.ModelProto:
     ModelError
         If it is not valid ONNX, cannot be converted, or is quantized already.
     """
-    if any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in model.graph.node):
-        raise ModelError("the model is quantized already")
+    if (node := quantized_node(model)) is not None:
+        raise ModelError(f"node {node.name or node.output[0]!r} ({node.op_type}): the model is quantized already")
     model = readable(model, minimum)
     fold_batchnorm(model)
     return model
+
+
+def quantized_node(model: onnx.ModelProto) -> onnx.NodeProto | None:
+    """The first node that works on 8-bit codes; None in a float model."""
+    ends = ("Integer", "QuantizeLinear", "DequantizeLinear", "QGemm")
+    return next((n for n in model.graph.node if n.op_type.endswith(ends) or "QLinear" in n.op_type), None)
 
 
 def readable(model: onnx.ModelProto, minimum: int = 13, widen: bool = True) -> onnx.ModelProto:

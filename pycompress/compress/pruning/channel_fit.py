@@ -25,6 +25,7 @@ from ..calibration.samples import Samples
 from ..calibration.sequential import unit_diagonal
 from ..model import graph as g
 from ..model.matrix import bias_of, matrix, unmatrix
+from ..progress import Progress, counted
 from .channel_graph import Dependencies, Edge, Group
 
 RIDGE = 1e-3  # of the inputs' mean variance, added to each
@@ -96,10 +97,12 @@ class ChannelFit:
                 table.take(set(cheapest))
         return gone, np.array(losses)
 
-    def measured(self, groups: list[Group], orders, losses, take_away: Callable) -> list[np.ndarray]:
+    def measured(
+        self, groups: list[Group], orders, losses, take_away: Callable, progress: Progress | None = None
+    ) -> list[np.ndarray]:
         """`losses`, scaled so that their sums are the error of the model's outputs when one group alone is pruned."""
         wanted, found = self._answers(self.model), []
-        for group, order, loss in zip(groups, orders, losses):
+        for group, order, loss in counted(zip(groups, orders, losses), progress):
             total = np.concatenate([[0], np.cumsum(loss)])
             counts = sorted({min(max(1, round(part * len(order))), group.total - 1) for part in PARTS})
             errors = []

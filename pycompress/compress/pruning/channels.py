@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import onnx
@@ -17,7 +17,9 @@ from ..calibration.blas import one_blas_thread
 from ..calibration.computable import computable
 from ..calibration.samples import Samples
 from ..model import graph as g
-from ..model.prepare import check, prepare
+from ..model.layers import float_model
+from ..model.prepare import check
+from ..progress import Progress
 from ..verdict import check_min_snr, conclude
 from .channel_fit import ChannelFit
 from .channel_graph import Dependencies, Group
@@ -25,7 +27,6 @@ from .channel_rules import follow
 
 METADATA = "pycompress.prune"
 MIN_SHARE = 1 / 8  # of its channels that a group keeps
-QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 
 
 @one_blas_thread
@@ -39,7 +40,7 @@ def prune_channels(
     multiple: int = 8,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> onnx.ModelProto:
     """Remove channels from `model`: the result is smaller in every runtime, and faster without sparse kernels.
 
@@ -74,7 +75,8 @@ def prune_channels(
     base_dir : path, optional
         The folder of tensors that are stored outside the file; default: the folder of `model`, if that is a path.
     progress : callable, optional
-        Called with the number of calibration samples seen.
+        Called with the number of samples seen and None, then with the number of layers done and of all; more than once
+        where a pass goes through them several times.
 
     Returns
     -------
@@ -87,20 +89,18 @@ def prune_channels(
         If an argument is out of range, or the calibration does not fit the model; `ModelError`, a ValueError,
         if the model is invalid or quantized, or none of its channels may be removed.
     """
-    if not 0 <= sparsity < 1:
-        raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
+    if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float, np.number)) or not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity of channels must be a number in [0, 1), got {sparsity!r}")
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got {scope!r}")
     if isinstance(multiple, bool) or not isinstance(multiple, (int, np.integer)) or multiple < 1:
         raise ValueError(f"multiple must be a positive integer, got {multiple!r}")
+    exclude = g.excluded(exclude)
     check_min_snr(min_snr, calibration is not None)
     model = g.as_model(model, base_dir)
     size = model.ByteSize()
-    for node in model.graph.node:
-        if node.op_type in QUANTIZED:
-            raise ModelError(f"node {node.name!r} ({node.op_type}): the model is quantized; prune it before")
     known = {n.name for n in model.graph.node}
-    model = prepare(model)
+    model = float_model(model)
     deps = follow(model, _excluded(model, exclude, known))
     all_groups = deps.groups()
     groups = [group for group in all_groups if group.free]
@@ -117,7 +117,7 @@ def prune_channels(
         seen = fit.seen
         orders, losses = fit.orders(groups, *by_norms(deps, groups))
         if scope == "global":
-            losses = fit.measured(groups, orders, losses, take_away)
+            losses = fit.measured(groups, orders, losses, take_away, progress)
     counts = _of_all(groups, losses, sparsity, multiple) if scope == "global" else _of_each(groups, sparsity, multiple)
     gone = {root for order, count in zip(orders, counts) for root in order[:count]}
     pruned = take_away(model, deps, gone)
@@ -130,12 +130,11 @@ def prune_channels(
     return pruned
 
 
-def _excluded(model: onnx.ModelProto, exclude: Iterable[str] | None, known: set[str]) -> set[str]:
+def _excluded(model: onnx.ModelProto, exclude: set[str] | None, known: set[str]) -> set[str]:
     """The set of `exclude`, whose names must be nodes or `known`; by default the first convolutions."""
     if exclude is None:
         given = {i.name for i in model.graph.input}
         return {n.name for n in model.graph.node if n.op_type == "Conv" and n.input[0] in given}
-    exclude = {exclude} if isinstance(exclude, str) else set(exclude)
     if unknown := exclude - known - {n.name for n in model.graph.node}:
         raise ValueError(f"exclude: the model has no node {sorted(unknown)[0]!r}")
     return exclude

@@ -46,7 +46,7 @@ def parse(text: str) -> Pattern:
     ValueError
         If there is no such pattern, or N:M without 0 < N < M.
     """
-    if text in BLOCKS:
+    if isinstance(text, str) and text in BLOCKS:
         return Pattern(text, *BLOCKS[text])
     found = re.fullmatch(r"(\d+):(\d+)", text) if isinstance(text, str) else None
     if not found:

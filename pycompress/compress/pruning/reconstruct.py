@@ -13,7 +13,7 @@ than the choice of the weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -25,6 +25,7 @@ from ..calibration.samples import Samples
 from ..calibration.sequential import MIN_COST, Problem, following, problem
 from ..model import graph as g
 from ..model.layers import Layer, write
+from ..progress import Progress, counted
 from .masks import Pattern, choose_masks
 
 PROBED = 8  # samples that are run to measure the effect of each layer on the error
@@ -40,7 +41,7 @@ def prune_on_data(
     sparsity: float | Sequence[float],
     calibration: Samples,
     refit: bool,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[list[np.ndarray], dict[str, str], Statistics]:
     """Prunes `layers` of `model`, in place; one `sparsity` applies to all together, several to one layer each.
 
@@ -58,7 +59,7 @@ def prune_on_data(
     segments = [layer.segments for layer in layers]
     if isinstance(sparsity, float) and not pattern.keep:
         some = samples[:: max(1, len(samples) // PROBED)][:PROBED]
-        parts = gains(able.part, layers, problems, costs, pattern, min(sparsity, TRIED), some, refit)
+        parts = gains(able.part, layers, problems, costs, pattern, min(sparsity, TRIED), some, refit, progress)
         masks = choose_masks([c * x**SOFT for c, x in zip(costs, parts)], segments, pattern, sparsity)
         ratios = [1 - float(mask.mean()) for mask in masks]
     else:
@@ -70,7 +71,7 @@ def prune_on_data(
             write(model, layer, w, p.bias(layer, w) if len(layer.nodes) == 1 else None)
         return weights, {}, seen
     whole, weights, plain = g.copied(model), [], {}
-    for layer, ratio in zip(layers, ratios):
+    for layer, ratio in counted(zip(layers, ratios), progress):
         p = following(layer, whole, model, samples)
         (mask,) = choose_masks([p.importance(True)], [layer.segments], pattern, [ratio])
         mask &= layer.w != 0
@@ -95,6 +96,7 @@ def gains(
     sparsity: float,
     samples: list[dict[str, np.ndarray]],
     refit: bool,
+    progress: Progress | None = None,
 ) -> list[float]:
     """How much a cost of each layer's weights adds to the error of the model's outputs, measured one layer at a time.
 
@@ -103,7 +105,7 @@ def gains(
     if not float_outputs(model):
         return [max(float(c.sum()), MIN_COST) ** (-1 / SOFT) for c in costs]
     probe, found = Probe(model, layers, samples), []
-    for layer, p, c in zip(layers, problems, costs):
+    for layer, p, c in counted(zip(layers, problems, costs), progress):
         w, bias, mask = trial(layer, p, c, pattern, sparsity, refit)
         gone = float(c[~mask].sum())
         found.append(probe.error(layer, w, bias) / gone if gone else np.inf)

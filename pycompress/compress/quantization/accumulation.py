@@ -18,6 +18,7 @@ from ..calibration.output_error import Probe, float_outputs
 from ..choice import Choice, cheapest
 from ..model import graph as g
 from ..model.layers import Layer
+from ..progress import Progress, counted
 from .round import Rounded, round_layer
 
 METADATA = "pycompress.accumulate"
@@ -57,18 +58,19 @@ def round_layers(
     samples: list[dict[str, np.ndarray]],
     accumulate: str | int,
     kept: Mapping[str, Rounded] | None = None,
+    progress: Progress | None = None,
 ) -> list[Rounded]:
     """All layers of the float `model`, rounded for accumulation depth `accumulate`; see `quantize` for "auto"."""
     found = [(kept or {}).get(layer.node.name) for layer in layers]
     if accumulate != "auto":
         return [
             was if was is not None and (layer.kernel or was.T >= accumulate) else round_layer(layer, accumulate)
-            for layer, was in zip(layers, found)
+            for layer, was in counted(zip(layers, found), progress)
         ]
     if not float_outputs(model):
-        return round_layers(model, layers, samples, min(COST), kept)
+        return round_layers(model, layers, samples, min(COST), kept, progress)
     probe = Probe(model, layers, samples)
-    options = [choices(probe, layer, was) for layer, was in zip(layers, found)]
+    options = [choices(probe, layer, was) for layer, was in counted(zip(layers, found), progress)]
     return [taken.value for taken in cheapest(options, BUDGET)]
 
 

@@ -14,6 +14,7 @@ from ..calibration.output_error import Probe, float_outputs
 from ..calibration.sequential import following
 from ..model import graph as g
 from ..model.layers import Layer, write
+from ..progress import Progress, counted
 from .round import Grouped, Rounded, nearest4
 
 METADATA = "pycompress.weights"
@@ -54,7 +55,9 @@ class Int4Options:
         """Whether rounding needs the samples again."""
         return self.weights != 8 and self.rounding == "gptq"
 
-    def choose(self, model: onnx.ModelProto, layers: list[Layer], samples: list[dict]) -> dict[str, int]:
+    def choose(
+        self, model: onnx.ModelProto, layers: list[Layer], samples: list[dict], progress: Progress | None = None
+    ) -> dict[str, int]:
         """The bits of each layer, by name."""
         bits = dict.fromkeys((layer.name for layer in layers), 8)
         if self.weights == 8:
@@ -75,10 +78,10 @@ class Int4Options:
                 f"weights: no layer can have 4 bits: {'; '.join(f'{n!r}: {said}' for n, said in why.items())}"
             )
         if self.weights == "mixed":
-            able = self._most_robust(model, able, samples)
+            able = self._most_robust(model, able, samples, progress)
         return bits | {layer.name: 4 for layer in able}
 
-    def _most_robust(self, model: onnx.ModelProto, layers: list[Layer], samples: list[dict]) -> list[Layer]:
+    def _most_robust(self, model: onnx.ModelProto, layers: list[Layer], samples: list[dict], progress) -> list[Layer]:
         """The `share` of `layers` whose rounding changes the model's outputs the least.
 
         Measured with rounding to nearest: fitted errors are too small on the calibration samples to compare.
@@ -86,21 +89,26 @@ class Int4Options:
         if not float_outputs(model):
             raise ValueError("weights='mixed': the model has no float output to measure damage by")
         probe, damage = Probe(model, layers, samples), {}
-        for layer in layers:
+        for layer in counted(layers, progress):
             given = self._nearest(layer)
             damage[layer.name] = probe.error(layer, given.dense(), given.bias)
         order = sorted(layers, key=lambda layer: damage[layer.name])
         return order[: max(1, round(self.share * len(order)))]
 
     def round(
-        self, model: onnx.ModelProto, layers: list[Layer], rounded: Mapping[str, Rounded], samples: list[dict]
+        self,
+        model: onnx.ModelProto,
+        layers: list[Layer],
+        rounded: Mapping[str, Rounded],
+        samples: list[dict],
+        progress: Progress | None = None,
     ) -> dict[str, Grouped]:
         """The layers that are not in `rounded`, in 4 bits; for "gptq" the float `model` gets all rounded weights."""
         if not self.refits:
             return {layer.name: self._nearest(layer) for layer in layers if layer.name not in rounded}
         whole, found = onnx.ModelProto(), {}
         whole.CopyFrom(model)
-        for layer in layers:
+        for layer in counted(layers, progress):
             given = rounded.get(layer.name)
             if given is None:
                 p = following(layer, whole, model, samples)

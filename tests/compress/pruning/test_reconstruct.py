@@ -223,10 +223,11 @@ def test_zeros_that_are_there_stay():
         assert not layer(again, name)[layer(once, name) == 0].any()
 
 
-def test_progress_counts_samples_and_the_report_is_json():
+def test_progress_counts_samples_then_layers_and_the_report_is_json():
     seen = []
-    pruned = prune(small(), 0.5, calibration=images(3), progress=seen.append)
-    assert seen == [1, 2, 3]
+    pruned = prune(small(), 0.5, calibration=images(3), progress=lambda *args: seen.append(args))
+    layers = seen[3:]
+    assert seen[:3] == [(1, None), (2, None), (3, None)] and layers[-1][0] == layers[-1][1] > 0
     json.loads(g.metadata(pruned)["pycompress.prune"])
 
 
