@@ -161,7 +161,7 @@ def measure(shapes: Iterable[Shape], seconds: float | None = None, progress=None
             found.setdefault(kernel, []).append((*shape, density, taken))
         if progress:
             progress(i + 1, len(shapes))
-    return Costs(isa(), cpu_info()["model"], {kernel: curves(rows) for kernel, rows in found.items()})
+    return Costs(selected_isas(), cpu_info()["model"], {kernel: curves(rows) for kernel, rows in found.items()})
 
 
 def _block(function, seconds: float) -> float:

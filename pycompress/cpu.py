@@ -89,7 +89,7 @@ def cpu_info() -> CpuInfo:
     return {
         "model": _model_name(),
         "isas": [name for name, bit in BITS.items() if lib.pcx_cpu() & bit] or ["scalar"],
-        "used": [name for name in BITS if name in kernels.values()] or ["scalar"],
+        "used": [word for word in LEVELS if word in set(kernels.values()) - {"scalar"}] or ["scalar"],
         "kernels": kernels,
         "cores": lib.pcx_cores(),
         "threads": get_num_threads(),
@@ -100,7 +100,7 @@ def _selected(mask: int) -> Iterator[tuple[str, str]]:
     """Each kernel with the instruction set of the implementation that a CPU of these PCX_* bits runs."""
     table, i = lib.pcx_kernels(), 0
     while table[i] != ffi.NULL:
-        yield ffi.string(table[i].name).decode(), ffi.string(lib.pcx_select(table[i], mask).isa).decode()
+        yield ffi.string(table[i].name).decode(), ffi.string(lib.pcx_select(table[i], mask, ffi.NULL).isa).decode()
         i += 1
 
 

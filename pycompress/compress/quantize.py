@@ -16,7 +16,7 @@ from .model import graph as g
 from .model.layers import read_layer
 from .model.prepare import check, prepare
 from .progress import Progress
-from .quantization.accumulation import checked, note, round_layers
+from .quantization.accumulation import depth_for, note, round_layers
 from .quantization.int4 import Int4Options
 from .quantization.qdq import insert_pairs, write_layer
 from .quantization.targets import OPERATORS, choose_grids, choose_targets
