@@ -8,16 +8,16 @@ from typing import TypedDict
 
 from ._pcx import ffi, lib
 
-_AVX512VNNI = (
-    lib.PCX_AVX2 | lib.PCX_AVXVNNI | lib.PCX_AVX512 | lib.PCX_AVX512VNNI | lib.PCX_AVX512VBMI | lib.PCX_AVX512BF16
-)
-LEVELS = {
+_AVX512VNNI = lib.PCX_AVX2 | lib.PCX_AVXVNNI | lib.PCX_AVX512 | lib.PCX_AVX512VNNI
+_AVX512VBMI = _AVX512VNNI | lib.PCX_AVX512VBMI | lib.PCX_AVX512BF16
+LEVELS = {  # the words of PYCOMPRESS_CPU
     "scalar": 0,
     "avx2": lib.PCX_AVX2,
     "avxvnni": lib.PCX_AVX2 | lib.PCX_AVXVNNI,
     "avx512": lib.PCX_AVX2 | lib.PCX_AVX512,
     "avx512vnni": _AVX512VNNI,
-    "amx": _AVX512VNNI | lib.PCX_AMXINT8 | lib.PCX_AMXBF16,
+    "avx512vbmi": _AVX512VBMI,
+    "amx": _AVX512VBMI | lib.PCX_AMXINT8 | lib.PCX_AMXBF16,
     "neon": lib.PCX_NEON,
     "dotprod": lib.PCX_NEON | lib.PCX_DOTPROD,
     "i8mm": lib.PCX_NEON | lib.PCX_DOTPROD | lib.PCX_I8MM,
@@ -28,6 +28,8 @@ BITS = {
     "amxbf16": lib.PCX_AMXBF16,
     "neon": lib.PCX_NEON, "dotprod": lib.PCX_DOTPROD, "i8mm": lib.PCX_I8MM,
 }  # fmt: skip
+
+ISAS = ("avx2", "avxvnni", "avx512", "avx512vnni", "avx512vbmi", "avx512bf16", "amx", "neon", "dotprod", "i8mm")  # of kernels
 
 _threads: list[int] = []
 
@@ -89,7 +91,7 @@ def cpu_info() -> CpuInfo:
     return {
         "model": _model_name(),
         "isas": [name for name, bit in BITS.items() if lib.pcx_cpu() & bit] or ["scalar"],
-        "used": [word for word in LEVELS if word in set(kernels.values()) - {"scalar"}] or ["scalar"],
+        "used": [isa for isa in ISAS if isa in kernels.values()] or ["scalar"],
         "kernels": kernels,
         "cores": lib.pcx_cores(),
         "threads": get_num_threads(),

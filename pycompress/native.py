@@ -118,8 +118,11 @@ class Kernel:
 
         return call
 
-    def impl(self, isa: str | None = None) -> Any:
-        """The implementation for `isa`, default: the one that sessions use; ValueError if this CPU does not run it."""
+    def impl(self, isa: str | None = None, slots: Any = ffi.NULL) -> Any:
+        """The implementation for `isa`; default: the one that sessions use for these argument slots.
+
+        Raises ValueError if this CPU does not run `isa`.
+        """
         if isa is None:
             return lib.pcx_select(self.c, cpu_mask(), slots)
         rows = self.impls()
@@ -132,7 +135,7 @@ class Kernel:
         cpu = lib.pcx_cpu()
         return {isa: row for isa, row in self.rows().items() if not row.needs & ~cpu}
 
-    def rows(self) -> dict[str, object]:
+    def rows(self) -> dict[str, Any]:
         """All implementations of the table, by ISA, best first, whether this CPU can run them or not."""
         rows, i = {}, 0
         while True:

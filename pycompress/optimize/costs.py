@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from .._pcx import ffi, lib
-from ..cpu import LEVELS, cpu_mask
+from ..cpu import ISAS, cpu_mask
 from ..formats import atomic
 
 FORMAT = 2
 LISTED = ("sgemm", "qgemm", "spmm", "bspmm", "qspmm")  # the kernels of a table
 RATES = {  # of dense kernels, multiply-accumulates a cycle: what the execution ports allow, at accumulation depth 1 on AVX2
     "sgemm": {"avx2": 16, "avx512": 32},
-    "qgemm": {"avx2": 32, "avxvnni": 64, "avx512vnni": 128, "amx": 1024},
+    "qgemm": {"avx2": 32, "avxvnni": 64, "avx512vnni": 128, "avx512vbmi": 128, "amx": 1024},
 }
 MARGIN = 0.9  # of the dense kernel's time: a sparse kernel must stay below it, since a table's times are about 10 % uncertain
 Shape = tuple[int, int, int]  # m, k, n: rows, inputs, outputs
@@ -49,7 +49,7 @@ class Costs:
     @property
     def isa(self) -> str:
         """The instruction sets in words, best first."""
-        words = [word for word in reversed(LEVELS) if word in self.isas.values()]
+        words = [word for word in (*reversed(ISAS), "scalar") if word in self.isas.values()]
         return " and ".join(words)
 
     def seconds(self, kernel: str, m: int, k: int, n: int, density: float = 1.0) -> float | None:
@@ -128,7 +128,7 @@ def curves(rows) -> dict[Shape, tuple[np.ndarray, np.ndarray]]:
 
 def _isas(table) -> dict[str, str]:
     """The instruction sets of a file, checked."""
-    if sorted(table) != sorted(LISTED) or not all(word in LEVELS for word in table.values()):
+    if sorted(table) != sorted(LISTED) or not all(word in (*ISAS, "scalar") for word in table.values()):
         raise ValueError(f"isas {table}")
     return dict(table)
 
