@@ -171,6 +171,21 @@ static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
       } while (0)
 #endif
 
+/*
+ * AMX.  Compilers' own intrinsics name too little of the memory that they touch.  A tile's number is a digit; rows of a
+ * tile stand `stride` bytes apart, 0: one row for all.  PCX_TILE_DOT: c += a b, of u8 and i8 (us) or i8 and i8 (ss).
+ */
+#if PCX_X86
+#  define PCX_TILES_FOUND(config) __asm__ volatile("sttilecfg %0" : "=m"(*(config)))
+#  define PCX_TILES_CONFIGURE(config) __asm__ volatile("ldtilecfg %0" : : "m"(*(config)))
+#  define PCX_TILES_RELEASE() __asm__ volatile("tilerelease")
+#  define PCX_TILE_LOAD(tile, at, stride) \
+      __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile : : "r"(at), "r"((ptrdiff_t)(stride)) : "memory")
+#  define PCX_TILE_STORE(tile, at, stride) \
+      __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" : : "r"(at), "r"((ptrdiff_t)(stride)) : "memory")
+#  define PCX_TILE_DOT(kinds, c, a, b) __asm__ volatile("tdpb" #kinds "d %tmm" #b ", %tmm" #a ", %tmm" #c)
+#endif
+
 #define PCX_MUL_OVERFLOW(a, b, out) __builtin_mul_overflow(a, b, out)
 #define PCX_ADD_OVERFLOW(a, b, out) __builtin_add_overflow(a, b, out)
 
