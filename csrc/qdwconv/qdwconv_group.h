@@ -3,6 +3,7 @@
 #define PCX_QDWCONV_GROUP_H
 
 #include "../common/qepilogue_avx2.h"
+#include "qdwconv_acc16.h"
 #include "qdwconv_line.h"
 
 #if PCX_X86
