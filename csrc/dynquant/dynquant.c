@@ -46,7 +46,7 @@ static size_t dynquant_units(const void *args)
     return ((const pcx_dynquant_args *)args)->m;
 }
 
-PCX_LOOPS(dynquant)
+PCX_LOOPS_512(dynquant)
 
 const pcx_kernel pcx_dynquant = {
     "dynquant", 3,

@@ -113,7 +113,7 @@ static size_t unary_units(const void *args)
     return walk_units(&w);
 }
 
-PCX_LOOPS(unary)
+PCX_LOOPS_512(unary)
 
 const pcx_kernel pcx_unary = {
     "unary", 1,
