@@ -183,8 +183,8 @@ static void qgemm_avx512vbmi_run(const qgemm_block *b, size_t panel, size_t coun
 }
 
 PCX_HIDDEN extern const qgemm_micro qgemm_micro_avx512vnni, qgemm_micro_avx512vbmi;
-const qgemm_micro qgemm_micro_avx512vnni = { QGEMM_V_MR, QGEMM_V_PANELS, NULL, qgemm_avx512vnni_run };
-const qgemm_micro qgemm_micro_avx512vbmi = { QGEMM_V_MR, QGEMM_V_PANELS, NULL, qgemm_avx512vbmi_run };
+const qgemm_micro qgemm_micro_avx512vnni = { .mr = QGEMM_V_MR, .panels = QGEMM_V_PANELS, .run = qgemm_avx512vnni_run };
+const qgemm_micro qgemm_micro_avx512vbmi = { .mr = QGEMM_V_MR, .panels = QGEMM_V_PANELS, .run = qgemm_avx512vbmi_run };
 
 PCX_TARGET_END
 #endif
