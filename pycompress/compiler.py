@@ -32,7 +32,7 @@ from .weights import Q4, Q8, Dense, Facts, Half
 __all__ = ["Plan", "compile", "program_plan"]
 
 InputShapes = Sequence[int] | Mapping[str, Sequence[int]]  # of the only input, or by name
-CACHE = 2 << 20  # bytes of activations that are taken to stay in a core's caches
+CACHE = 2 << 20  # bytes of activations that are assumed to fit a core's caches
 IN_FLOAT = "in float, although its weights are integers: no integer kernel is proven exact for them"
 
 
@@ -152,11 +152,11 @@ def compile(
 def lowered(
     model: Model, shapes: dict[str, tuple[int, ...]], values=None, images=None, int4_activations="file"
 ) -> Program:
-    """The steps of `model` for inputs of the given shapes; of a batch, for as many images at a time as is best.
+    """The steps of `model` for inputs of the given shapes; a large batch is run a few images at a time.
 
-    A batch as a whole reads each weight once, but its activations, when they outgrow the caches, travel to memory
-    and back for every step. Where they are more than the weights, a few images are run at a time, if none of them
-    has anything to do with another.
+    Running a batch as a whole reads each weight once, but activations that exceed the caches are written to memory and
+    read back in every step. If they are more than the weights, a few images are run at a time, provided that the images
+    do not depend on each other.
     """
     whole = lowering.lower(model, shapes, values, images, int4_activations)
     batches = {shape[0] if shape else 0 for shape in shapes.values()}
@@ -180,12 +180,12 @@ def lowered(
         whole.batch = f"all {n} images at once, for they may depend on each other: {why}"
         return whole
     part.inputs, part.outputs, part.times = whole.inputs, whole.outputs, n // g
-    part.batch = f"{n} images, {g} at a time: together they outgrow the caches"
+    part.batch = f"{n} images, {g} at a time: together they exceed the caches"
     return part
 
 
 def _traffic(program: Program) -> tuple[int, int]:
-    """Bytes of all constants, and of the run-time arrays that the steps read and write."""
+    """(bytes of all constants, bytes of the run-time arrays that the steps read and write)."""
     constants: dict[int, int] = {}
     moved = 0
     for step in program.steps:
@@ -201,7 +201,7 @@ def _traffic(program: Program) -> tuple[int, int]:
 def program_plan(
     model: Model, programs: list[Program], *, cpu=None, labels=None, costs: Costs | None = None, sparse="auto"
 ) -> Plan:
-    """The plan that holds `programs`, all lowered from `model`; dense or sparse by `costs` (see `compile`)."""
+    """The plan of `programs`, all lowered from `model`; `costs` selects dense or sparse kernels (see `compile`)."""
     tensors = model.packed.setdefault("tensors", Tensors())
     kernels: dict[str, int] = {}
     used: dict[str, int] = {}
@@ -231,7 +231,7 @@ def program_plan(
 
 
 def forget_unused(model: Model, plans) -> None:
-    """Drop the constants that were made for plans of `model` and that none of `plans` holds."""
+    """Drop the constants that were packed for plans of `model` and that none of `plans` uses."""
     model.packed["tensors"].keep({name for plan in plans for name in plan._tensors})
 
 
@@ -291,7 +291,7 @@ def input_shapes_of(model: Model, shapes: InputShapes | None, images: Container[
 
 
 def _refuse_uncompressed(program: Program, names: list[str]) -> None:
-    """Raise if a node among `names`, in float when `program` was lowered, did not join a product on integers since."""
+    """Raise if a node in `names`, lowered in float, was not fused into an integer product afterwards."""
     joined = {step.node for step in program.steps if spec(step.kernel).traits.sums == "integer"}
     if nodes := [name for name in names if name not in joined]:
         raise ModelError(f"strict: these nodes were compressed but would not run compressed: {', '.join(nodes)}")
@@ -307,7 +307,7 @@ def _labels(model: Model):
     props = {p.key: p.value for p in model.proto.metadata_props}
     try:
         labels = json.loads(props.get("labels", "null"))
-    except ValueError:  # someone else's labels, in a form of their own
+    except ValueError:  # labels of another format
         return None
     return labels if isinstance(labels, list) else None
 
@@ -355,7 +355,7 @@ def _slots(program: Program, step: Step, offsets, tensors: Tensors, used):
         args[arg.name] = compact(x, arg) if constant else x
     try:
         sizes = spec.bind(args)
-    except ValueError as error:  # a size in the model that no kernel takes
+    except ValueError as error:  # a size that no kernel supports
         raise ModelError(f"node {step.node!r} ({step.op}): {error}") from None
     slots = []
     for name, arg in spec.slots:
@@ -378,7 +378,7 @@ def _slots(program: Program, step: Step, offsets, tensors: Tensors, used):
 
 
 def dense_core(x: np.ndarray) -> np.ndarray:
-    """`x` without the dimensions that broadcasting repeats, contiguous."""
+    """`x` contiguous, with extent 1 for dimensions that broadcasting repeats."""
     if x.flags.c_contiguous:
         return x
     core = x[tuple(slice(0, 1) if s == 0 and d > 1 else slice(None) for s, d in zip(x.strides, x.shape))]
@@ -386,7 +386,7 @@ def dense_core(x: np.ndarray) -> np.ndarray:
 
 
 def compact(x: np.ndarray, arg) -> np.ndarray:
-    """`x` contiguous, but repeated along dimensions of stride 0 where the contract has a stride."""
+    """`x` contiguous, but still with stride 0 in repeated dimensions for which the contract has a stride."""
     if x.flags.c_contiguous:
         return x
     free = [stride is not None for _, stride in arg.dims]

@@ -1,4 +1,4 @@
-"""Calibration data as the command line names it, streamed sample by sample."""
+"""Calibration data that the command line names, read sample by sample."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def samples(
     FileNotFoundError
         If there is no such file or folder.
     ValueError
-        If it holds nothing that fits the model's inputs.
+        If nothing in it fits the model's inputs.
     """
     given = 0
     for text in named(data):
@@ -49,7 +49,7 @@ def samples(
 
 
 def _of(text: str, ports: inputs.Ports, count: int, how: images.Fit) -> Iterator[dict[str, np.ndarray]]:
-    """The feeds in what `text` names."""
+    """The feeds of the data called `text`."""
     path = Path(text)
     if text == "photos" and not path.exists():
         return _crops(count, ports, how)
@@ -103,7 +103,7 @@ def _file(path: Path, ports) -> Iterator[dict[str, np.ndarray]]:
 
 
 def _check_type(path: Path, name: str, x: np.ndarray, dtype: np.dtype) -> None:
-    """Refuse numbers that would lose their meaning as the input's type: fractions as integers."""
+    """Refuse arrays that cannot be converted to the input's type, such as floats for an integer input."""
     if not np.can_cast(x.dtype, dtype, "same_kind"):
         raise ValueError(f"{path}: input {name!r} is {dtype.name}, the array {x.dtype.name}")
 
@@ -127,7 +127,9 @@ def _crops(count: int, ports, how: images.Fit) -> Iterator[dict[str, np.ndarray]
             f"the photos' crops are square, of 3 channels, for float32; the model wants {dtype.name}{list(shape)}"
         )
     if how.mean is None or how.std is None:
-        raise ValueError("images need --mean and --std: the model sees (image - mean) / std, of 0..255")
+        raise ValueError(
+            "images need --mean and --std: the model receives (image - mean) / std, with pixels from 0 to 255"
+        )
     for crop in photos.crops(photos.CALIBRATION, count, size=height):
         x = (crop.astype(np.float32) - np.asarray(how.mean, np.float32)) / np.asarray(how.std, np.float32)
         yield {name: np.ascontiguousarray(x[None] if layout == "nhwc" else x.transpose(2, 0, 1)[None])}

@@ -31,10 +31,12 @@ def add(subparsers, common):
         "--min-snr",
         type=float,
         metavar="DB",
-        help="write nothing where a step leaves the outputs, on calibration samples held back, a lower signal-to-noise ratio",
+        help="write nothing if the outputs of a step have a lower signal-to-noise ratio on held-back calibration samples",
     )
     parser.add_argument("--labels", type=Path, metavar="FILE", help="class names for a plan, one a line")
-    parser.add_argument("--costs", type=Path, metavar="FILE", help="cost table of `advise --save`, to plan by")
+    parser.add_argument(
+        "--costs", type=Path, metavar="FILE", help="cost table, as `advise --save` writes it, for the plan"
+    )
     models.add_shape(parser)
     return parser
 
@@ -53,7 +55,7 @@ def execute(args, out: Output) -> dict:
     how = _preprocessing(asked, args, out) if as_plan else None
     total = len(asked) + as_plan
     plan = None
-    if as_plan:  # before the work: what cannot be planned now cannot be planned afterwards
+    if as_plan:  # before the work: a model that cannot be compiled now cannot be compiled afterwards
         with out.progress("compile"):
             plan = planned(source.proto, source, args, how)
     proto, verdicts = source.proto, {}
@@ -91,7 +93,7 @@ def change(before: int, after: int) -> str:
 
 
 def _check(asked: recipe.Steps, args, as_plan: bool) -> None:
-    """Refuse what is no work, and flags of plans where none is made."""
+    """Refuse a command without work, and flags of plans if OUT is no plan."""
     if not asked and not as_plan:
         raise ValueError(
             "nothing to do: ask for --prune, --factorize, --quantize, --recertify or --cast, or give a recipe"
@@ -104,7 +106,7 @@ def _check(asked: recipe.Steps, args, as_plan: bool) -> None:
 
 
 def _preprocessing(asked: recipe.Steps, args, out: Output) -> images.Fit:
-    """How the images of a plan are preprocessed: as the flags say, or else as those of the recipe's calibration."""
+    """How a plan preprocesses images: as the flags say, or as the recipe preprocesses its calibration data."""
     told = {key: getattr(args, key) for key in recipe.PLANNED}
     if not images.given(told):
         seen = [x for options in asked.values() if (x := {k: options[k] for k in recipe.PLANNED if k in options})]
@@ -148,7 +150,7 @@ def planned(proto, source: models.Source, args, how: images.Fit):
 
 
 def labels(path: Path) -> list[str]:
-    """The class names in a file, one a line; empty lines at its end do not count.
+    """The class names in a file, one per line; empty lines at its end are ignored.
 
     Raises
     ------

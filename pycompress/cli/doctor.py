@@ -1,4 +1,4 @@
-"""``pycompress doctor``: every kernel of every instruction set this CPU has, against its reference."""
+"""``pycompress doctor``: checks each implementation of each kernel that this CPU can run against its reference."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def add(subparsers, common):
         "doctor",
         parents=[common],
         help="check this installation: kernels, instruction sets, engines",
-        description="Check every kernel of every instruction set that this CPU has against its reference "
-        "(Numba's if numba is installed, otherwise the scalar C kernel).  Integers must be equal.  "
-        "The exit code is 1 where one is not.",
+        description="Check each implementation of each kernel that this CPU can run against its reference (in Numba if that "
+        "is installed, otherwise the scalar C kernel), and say which implementation runs.  Integers must be equal.  The exit "
+        "code is 1 if one is wrong.",
     )
 
 

@@ -41,7 +41,7 @@ def execute(args, out: Output) -> dict:
 
 
 def of_model(source: models.Source, shapes) -> dict:
-    """What `info` says of an .onnx model."""
+    """The description of an .onnx model."""
     from ..compress.pruning.zeros import sparse_layers
     from ..formats.onnx_structure import all_nodes
 
@@ -109,7 +109,7 @@ def _weights(graph) -> Iterator:
 
 
 def _array(tensor) -> np.ndarray | None:
-    """The values of a tensor, also of a type that no kernel works on; None where they cannot be read."""
+    """The values of a tensor of any type; None if they cannot be read."""
     from onnx import numpy_helper
 
     from ..formats.onnx_model import to_array
@@ -161,7 +161,7 @@ def _port(port) -> dict:
 
 
 def _plan(source: models.Source, shapes):
-    """The model's plan, or None and why there is none."""
+    """(the model's plan, None), or (None, the reason why it has none)."""
     from ..compiler import compile as compile_plan
 
     try:
@@ -172,7 +172,7 @@ def _plan(source: models.Source, shapes):
 
 
 def of_plan(source: models.Source, shapes) -> dict:
-    """What `info` says of a saved plan, or of its programs for inputs of these shapes."""
+    """The description of a plan; with `shapes`, only of its programs for these."""
     plan = source.plan
     graph = json.loads(plan.metadata["pycompress"])
     tensors = _tensors(source, _nibbles(graph))

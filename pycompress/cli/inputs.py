@@ -9,7 +9,7 @@ import numpy as np
 
 from . import images
 
-HELP = ".npy file, .npz file of one array per input, or an image; NAME=FILE for one input of several"
+HELP = ".npy file, .npz file of one array per input, or an image; NAME=FILE if there are several inputs"
 
 Ports = dict[str, tuple[np.dtype, tuple[int, ...]]]
 
@@ -49,12 +49,12 @@ def seed(text: str) -> int:
 
 
 def feeds(source, shapes: dict, args, warn) -> list[dict[str, np.ndarray]]:
-    """What --input gives, or else as many random feeds as --samples says, or one.
+    """The feed that --input gives; without it, random feeds, as many as --samples says (default 1).
 
     Raises
     ------
     ValueError
-        If an option of random inputs stands beside --input, one of images where there is none; as `read_feed`.
+        If an option of random inputs is combined with --input, or one of images with no image; or as `read_feed`.
     """
     if not args.input:
         check_images(vars(args), [], {})
@@ -62,14 +62,14 @@ def feeds(source, shapes: dict, args, warn) -> list[dict[str, np.ndarray]]:
         return [random_feed(ports, seed + i) for i in range(getattr(args, "samples", None) or 1)]
     for name in ("seed", "samples"):
         if getattr(args, name, None) is not None:
-            raise ValueError(f"--{name} is for random inputs: leave it out, or --input")
+            raise ValueError(f"--{name} is for random inputs: leave out --{name} or --input")
     ports = source.ports(shapes, partly=True)
     check_images(vars(args), args.input, ports)
     return [read_feed(args.input, ports, images.fit(vars(args), warn), shapes)]
 
 
 def check_images(options: dict, words: list[str], ports: Ports) -> None:
-    """Refuse options of images where no input is one."""
+    """Refuse image options if no input is an image."""
     if images.given(options) and not any(is_image(word, ports) for word in words):
         raise ValueError(f"--{images.given(options)[0]} is for images, and there is none among the inputs")
 
@@ -83,12 +83,12 @@ def is_image(word: str, ports: Ports) -> bool:
 def read_feed(
     texts: list[str], ports: Ports, how: images.Fit = images.PLAIN, given: dict | None = None
 ) -> dict[str, np.ndarray]:
-    """The inputs that the files `texts` hold; `given`: shapes that the user says they have.
+    """The inputs in the files `texts`; `given`: the shapes that --shape says they have.
 
     Raises
     ------
     ValueError
-        If a file holds something else than the model's inputs.
+        If a file does not hold the model's inputs.
     """
     feed: dict[str, np.ndarray] = {}
     for text in texts:
@@ -142,5 +142,5 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_image(path: Path, height: int, width: int, margin: float = 0.875) -> np.ndarray:
-    """The middle of an image as uint8 [height, width, 3]: `margin` of the largest part of that shape."""
+    """The center of an image as uint8 [height, width, 3]: the share `margin` of the largest part of these proportions."""
     return images.read(path, height, width, 3, images.Fit(crop=margin))

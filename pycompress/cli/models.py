@@ -19,13 +19,13 @@ HELP = ".onnx file, *.plan.safetensors file, or zoo:NAME[,width=W][,resolution=R
 
 
 class Source:
-    """A model as the user names it.
+    """The model that a MODEL argument names.
 
     Attributes
     ----------
     plan : Plan or None
     proto : onnx.ModelProto or None
-        The one of the two that the source is.
+        One of the two is None.
     """
 
     def __init__(self, text: str):
@@ -46,7 +46,9 @@ class Source:
             _lower()
             from ..formats.onnx_model import self_contained
 
-            self.proto = self_contained(self.path)  # other engines and passes know no folder of its external data
+            self.proto = self_contained(
+                self.path
+            )  # passes and other engines do not know the folder of its external data
 
     @cached_property
     def nbytes(self) -> int:
@@ -59,9 +61,9 @@ class Source:
         return self.proto.SerializeToString()
 
     def ports(self, shapes: dict | None = None, partly: bool = False) -> dict[str, tuple[np.dtype, tuple]]:
-        """{input: (dtype, shape)} as it will be run; `shapes` fills in what the model leaves open.
+        """{input: (dtype, shape)} of a run; `shapes` gives the sizes that the model leaves open.
 
-        `partly`: sizes that are known nowhere are None, where others need them all: arrays bring theirs with them.
+        With `partly`, unknown sizes are None; otherwise they are an error. Arrays have their own sizes.
         """
         if self.plan is not None:
             return self._plan_ports(shapes)
@@ -96,7 +98,7 @@ class Source:
 
 
 def _check_declared(name: str, shape: tuple[int, ...], dims) -> None:
-    """Refuse a shape that is not one of those that the model declares."""
+    """Refuse a shape that contradicts the declared one."""
     if dims is None:
         return
     if len(shape) != len(dims) or any(isinstance(d, int) and d != s for d, s in zip(dims, shape)):
@@ -105,7 +107,7 @@ def _check_declared(name: str, shape: tuple[int, ...], dims) -> None:
 
 
 def _declared(dims) -> tuple[int | None, ...]:
-    """Declared sizes, of a batch of one where its size is open; other open ones are None."""
+    """The declared sizes: 1 for an open batch, None for other open dimensions."""
     known = [d if isinstance(d, int) else None for d in dims or ()]
     return tuple([1, *known[1:]] if known and known[0] is None else known)
 
@@ -115,7 +117,7 @@ def _shapes(ports) -> dict[str, tuple[int, ...]]:
 
 
 def _fitted(shapes, names: list[str]) -> dict[str, tuple[int, ...]]:
-    """Shapes by input name; the nameless one is of the only input."""
+    """Shapes by input name; the name "" stands for the only input."""
     shapes = dict(shapes or {})
     if "" in shapes:
         if len(names) != 1:
@@ -204,7 +206,7 @@ def threads(text: str) -> int:
 
 
 def add_threads(parser: argparse.ArgumentParser, default: int | None = None) -> None:
-    """``--threads N``; without a default, as many as pycompress.get_num_threads() says."""
+    """``--threads N``; without a default: ``pycompress.get_num_threads()``."""
     said = f"default {default}" if default else "default: the cores this process may use"
     parser.add_argument("--threads", type=threads, default=default or 0, metavar="N", help=f"threads of a run; {said}")
 
@@ -212,5 +214,5 @@ def add_threads(parser: argparse.ArgumentParser, default: int | None = None) -> 
 def add_shape(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shape", type=shape, dest="shapes", action="append", default=[], metavar="[NAME=]DxD..",
-        help="shape of an input, where the model leaves it open; may be repeated",
+        help="shape of an input that the model leaves open; may be repeated",
     )  # fmt: skip

@@ -15,12 +15,12 @@ from .progress import Clock, Progress, module_of_rich, shown
 
 
 class Output:
-    """Where a command reports to.
+    """The output of a command.
 
     Attributes
     ----------
     failed : bool
-        Set by a command whose check did not pass; the exit code is then 1.
+        Set by a command whose check failed; the exit code is then 1.
     """
 
     def __init__(self, *, json: bool = False, quiet: bool = False):
@@ -30,18 +30,18 @@ class Output:
         self._warned: set[str] = set()
 
     def line(self, text: str = "") -> None:
-        """Print a line, unless the result is asked for as JSON."""
+        """Print a line, unless the result is printed as JSON."""
         if not self.json:
             print(clean(text))
 
     def warn(self, text: str) -> None:
-        """Say on stderr, once, what is probably a mistake."""
+        """Print a warning on stderr, each text once."""
         if text not in self._warned:
             self._warned.add(text)
             print(f"warning: {clean(text)}", file=sys.stderr)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-        """Print a table; numbers are aligned to the right."""
+        """Print a table with numbers aligned to the right, unless the result is printed as JSON."""
         if self.json:
             return
         rows = [[_text(x) for x in row] for row in rows]
@@ -53,7 +53,7 @@ class Output:
 
     @contextmanager
     def progress(self, label: str, total: int | None = None) -> Iterator[Progress]:
-        """Show a part of the work on stderr; yields what to call after each of its `total` steps."""
+        """Show the progress of a part of the work on stderr; yields a function to call after each of `total` steps."""
         if self.quiet:
             yield Progress(label, total, lambda part: None)
         else:
@@ -61,14 +61,14 @@ class Output:
                 yield part
 
     def finish(self, result) -> None:
-        """Print the result, where JSON is asked for."""
+        """Print the result as JSON, if that is requested."""
         if self.json:
             json.dump(_strict(result), sys.stdout, indent=2, default=str, allow_nan=False)
             print()
 
 
 def _strict(x):
-    """`x` with None for what JSON has no numbers for: NaN and the infinities."""
+    """`x` with None for NaN and infinities, which JSON cannot express."""
     if isinstance(x, dict):
         return {key: _strict(value) for key, value in x.items()}
     if isinstance(x, (list, tuple)):
@@ -85,9 +85,9 @@ def _text(x) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` without what steers a terminal: names from files must not be able to.
+    """`text` without control sequences for the terminal, which names in files could contain.
 
-    Control characters, and those that reverse the direction of writing, are written as escapes; lines stay lines.
+    Control characters and those that change the writing direction become escapes; line breaks and tabs stay.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -129,7 +129,7 @@ def _rich_table(rich, columns, rows, title) -> None:
 
 
 def size(count: float | None) -> str:
-    """Bytes for people: 1.9 MB (of 10^6)."""
+    """A readable number of bytes: 1.9 MB (10^6 bytes each)."""
     if count is None:
         return "-"
     for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

@@ -1,4 +1,4 @@
-"""``pycompress profile``: where the time of a run goes."""
+"""``pycompress profile``: the time of each step of a run."""
 
 from __future__ import annotations
 

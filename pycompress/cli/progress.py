@@ -1,4 +1,4 @@
-"""How far the work is, on stderr: a bar on a terminal, elsewhere a line now and then."""
+"""Progress on stderr: a bar on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EVERY = 10.0  # seconds between two lines where stderr is a file or a pipe
 
 
 class Clock:
-    """When the last line was printed: one clock for all the parts of a command."""
+    """The time of the last line; all parts of a command share one clock."""
 
     def __init__(self):
         self.last = time.monotonic()
@@ -27,7 +27,7 @@ class Clock:
 
 
 class Progress:
-    """A part of the work; called after each step of it, without arguments or with how many are done, and of how many."""
+    """A part of the work. Call it after each step, without arguments or with the numbers of steps done and of all."""
 
     def __init__(self, label: str, total: int | None, show):
         self.label, self.total, self.done = label, total, 0
@@ -47,13 +47,13 @@ class Progress:
 
 @contextmanager
 def shown(label: str, total: int | None, clock: Clock) -> Iterator[Progress]:
-    """A `Progress` that is shown in the way that suits stderr."""
+    """A `Progress` that is shown as stderr allows."""
     if not sys.stderr.isatty():
         yield Progress(label, total, lambda part: clock.due() and print(part, file=sys.stderr, flush=True))
     elif rich := module_of_rich("progress"):
         bars = [rich.TextColumn("{task.description}", markup=False), rich.BarColumn(), rich.TimeElapsedColumn()]
         console = module_of_rich("console").Console(stderr=True)
-        # drawn by no thread of its own: it would take part in what is being measured
+        # without a drawing thread, which would disturb measurements
         with rich.Progress(*bars, console=console, transient=True, auto_refresh=False) as bar:
             task = bar.add_task(label, total=total)
             bar.refresh()

@@ -1,4 +1,4 @@
-"""Which steps ``compress`` takes, with their options: from flags, or from a recipe file."""
+"""The steps of ``compress`` and their options, from flags or from a recipe file."""
 
 from __future__ import annotations
 
@@ -10,63 +10,67 @@ from . import images, models
 STEPS = ("prune", "factorize", "quantize", "recertify", "cast")  # always in this order
 SAMPLES = 64
 DATA = ("calibration", "samples", *images.OPTIONS)  # of every step
-PLANNED = ("mean", "std", "scale")  # what a plan that takes images is told besides
+PLANNED = ("mean", "std", "scale")  # also tell how a plan preprocesses images
 DEPTHS = ("auto", "1", "2", "4", "8")
 EPILOG = (
     "A recipe is a TOML (Python 3.11 or newer) or JSON file with a table for each step, named prune, factorize, "
-    "quantize, recertify or cast; they are taken in this order, whatever theirs.  The entries of [quantize] are "
-    f"{', '.join(DATA)} and the options of pycompress.quantize; those of the other tables likewise."
+    "quantize, recertify or cast; steps are always taken in this order.  The entries of [quantize] are "
+    f"{', '.join(DATA)} and the options of pycompress.quantize; the other tables work in the same way."
 )
 
 Steps = dict[str, dict]
 
 
 def add_options(parser) -> None:
-    """The flags that stand for a recipe, and the recipe itself."""
+    """``--recipe``, and the flags that replace it."""
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="steps and their options, instead of the flags")
     parser.add_argument(
         "--prune",
         type=float,
         metavar="SPARSITY",
-        help="set this share of the weights to zero, and re-fit the others where there is calibration data",
+        help="set this share of the weights to zero; with calibration data, re-fit the others",
     )
     parser.add_argument("--pattern", help="of the zeros: unstructured, 1x4, 4x1, 16x1, N:M as in 2:4, or channel")
-    parser.add_argument("--scope", choices=("global", "layer"), help="--prune all layers together, or each as far")
+    parser.add_argument(
+        "--scope", choices=("global", "layer"), help="of --prune: all layers together, or the same share of each"
+    )
     parser.add_argument(
         "--factorize",
         type=float,
         metavar="ENERGY",
-        help="two thin layers for each wide one where that is less work, keeping this share of its squared singular values",
+        help="replace layers by low-rank ones if that is less work, keeping this share of the squared singular values",
     )
-    parser.add_argument("--rank", type=models.count, metavar="R", help="factorize to this rank, not by energy")
+    parser.add_argument("--rank", type=models.count, metavar="R", help="factorize to this rank instead")
     parser.add_argument("--quantize", action="store_true", help="8-bit activations and weights (see --weights)")
     parser.add_argument(
-        "--weights", choices=("8", "4", "mixed"), help="bits of --quantize; mixed: 4 where it does least"
+        "--weights",
+        choices=("8", "4", "mixed"),
+        help="bits of --quantize; mixed: 4 in the layers that it changes least",
     )
     parser.add_argument(
         "--group-size", type=int, choices=(32, 64, 128, 0), help="inputs that share a scale of 4-bit weights; 0: all"
     )
     parser.add_argument(
-        "--rounding", choices=("gptq", "plain"), help="of 4-bit weights: fitted to the data, or nearest"
+        "--rounding", choices=("gptq", "plain"), help="of 4-bit weights: gptq (fitted to the data) or plain (nearest)"
     )
     parser.add_argument(
         "--recertify",
         action="store_true",
-        help="MODEL is quantized already: round its weights again so that the fast integer kernels take them",
+        help="for a quantized MODEL: round its weights again so that the fast integer kernels can run them",
     )
     parser.add_argument("--cast", choices=("float16", "bfloat16"), help="store float weights at 16 bits")
     parser.add_argument(
-        "--accumulate", choices=DEPTHS, help="accumulation depth: products that share an int16 sum; more is faster, coarser"
+        "--accumulate", choices=DEPTHS, help="accumulation depth in int16: larger is faster and less exact"
     )  # fmt: skip
 
 
 def steps_of(args) -> Steps:
-    """The steps that the flags or the recipe ask for, each with the options that are given; in their order.
+    """The steps that the flags or the recipe request, in their order, each with its given options.
 
     Raises
     ------
     ValueError
-        If flags contradict each other, or one would do nothing; if the recipe is none.
+        If flags contradict each other, a flag would have no effect, or the recipe is invalid.
     """
     steps = read(args.recipe, args) if args.recipe else flags(args)
     if args.min_snr is not None:
@@ -75,7 +79,7 @@ def steps_of(args) -> Steps:
 
 
 def flags(args) -> Steps:
-    """The steps that the flags ask for."""
+    """The steps that the flags request."""
     steps: Steps = {}
     if args.prune is not None:
         steps["prune"] = {"sparsity": args.prune, "pattern": args.pattern, "scope": args.scope}
@@ -112,7 +116,7 @@ def flags(args) -> Steps:
 
 
 def read(path: Path, args) -> Steps:
-    """The steps of a recipe file; relative paths in it are relative to it."""
+    """The steps of a recipe file; relative paths in it are relative to its folder."""
     flags = (*STEPS, *DATA, "pattern", "scope", "rank", "weights", "group_size", "rounding", "accumulate")
     for key in flags:  # --mean, --std and --scale may say what a plan's images are
         value = getattr(args, key)
@@ -130,19 +134,19 @@ def read(path: Path, args) -> Steps:
         elif isinstance(data, list):
             options["calibration"] = [_beside(path, word) if isinstance(word, str) else word for word in data]
     steps = {name: _given(steps[name]) for name in STEPS if name in steps}
-    if "cast" in steps and not steps["cast"].keys() & set(DATA):  # judged on what the step before was calibrated on
+    if "cast" in steps and not steps["cast"].keys() & set(DATA):  # judged on the calibration data of the step before
         earlier = [options for name, options in steps.items() if name != "cast" and "calibration" in options]
         steps["cast"] |= {key: earlier[-1][key] for key in DATA if key in earlier[-1]} if earlier else {}
     return steps
 
 
 def _beside(path: Path, name: str) -> str:
-    """A name in the recipe `path` as that of a file beside it, if there is one."""
+    """The file called `name` in the folder of the recipe `path`, if there is one; otherwise `name`."""
     return str(path.parent / name) if (path.parent / name).exists() else name
 
 
 def _parsed(path: Path):
-    """What a TOML or JSON file holds."""
+    """The content of a TOML or JSON file."""
     try:
         text = path.read_text("utf-8")
         if path.suffix != ".toml":
@@ -161,7 +165,7 @@ def _given(options: dict) -> dict:
 
 
 def _ask_for_snr(steps: Steps, min_snr: float) -> None:
-    """Ask every step for `min_snr`."""
+    """Set `min_snr` for every step."""
     if not steps:
         raise ValueError("--min-snr judges steps, and there are none")
     for name, options in steps.items():

@@ -1,4 +1,4 @@
-"""What ``compress`` says of its steps: which layers were changed how, and the verdict."""
+"""What ``compress`` prints about its steps: how each layer was changed, and the verdict."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .output import Output
 
 
 def told_by(proto, step: str) -> dict:
-    """What a step wrote into the model's metadata."""
+    """The entry of a step in the model's metadata."""
     return json.loads({p.key: p.value for p in proto.metadata_props}.get(f"pycompress.{step}", "{}"))
 
 
 def report_pruned(proto, out: Output) -> None:
-    """What was pruned, and what was left alone and why."""
+    """Prints what was pruned, and what was left alone and why."""
     told = told_by(proto, "prune")
     if "groups" in told:  # whole channels
         out.table(
@@ -36,10 +36,10 @@ def report_pruned(proto, out: Output) -> None:
 
 
 def report_factorized(proto, out: Output) -> None:
-    """Which ranks were taken, and what was left alone and why."""
+    """Prints the chosen ranks, and what was left alone and why."""
     told = told_by(proto, "factorize")
     if not told["layers"]:
-        out.warn("factorize: no layer was factorized: it pays in none")
+        out.warn("factorize: no layer was factorized: none would become cheaper")
     out.table(
         ("layer", "kind", "rank", "break-even", "error", "MACs"),
         [
@@ -57,7 +57,7 @@ def report_factorized(proto, out: Output) -> None:
 
 
 def left_alone(told: dict, out: Output) -> None:
-    """The layers of each reason."""
+    """Prints the layers that were left alone, by reason."""
     reasons: dict[str, list[str]] = {}
     for name, why in told.get("excluded", {}).items():
         reasons.setdefault(why, []).append(name)
@@ -66,7 +66,7 @@ def left_alone(told: dict, out: Output) -> None:
 
 
 def report_cast(proto, out: Output) -> None:
-    """What was cast, and what was left alone and why."""
+    """Prints what was cast, and what was left alone and why."""
     told = told_by(proto, "cast")
     for name, why in told["left"].items():
         out.line(f"left at float32: {name}: {why}")
@@ -79,7 +79,7 @@ REPORT = {"prune": report_pruned, "factorize": report_factorized, "cast": report
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Leaves the warnings of verdicts to `verdict`."""
+    """Suppresses the warnings of verdicts, which `verdict` prints."""
     from ..compress.verdict import VerdictWarning
 
     with warnings.catch_warnings():
@@ -88,7 +88,7 @@ def quiet() -> Iterator[None]:
 
 
 def verdict(proto, out: Output) -> dict:
-    """Prints the verdict of the last step, its warnings on stderr; returns it as JSON has it."""
+    """Prints the verdict of the last step, with its warnings on stderr; returns it for --json."""
     from ..compress.verdict import METADATA
     from ..compress.verdict import verdict as verdict_of
 

@@ -19,14 +19,14 @@ def add(subparsers, common):
         "run",
         parents=[common],
         help="run a model on .npy, .npz or images",
-        description="Run a model once, or once for each of several images or a folder of them.  Prints a summary of each output, or the names of the best classes "
-        "where the model has labels.",
+        description="Run a model once, or once for each of several images or for each image in a folder.  Prints a summary "
+        "of each output, and the best classes if the model has labels or --top is given.",
     )
     parser.add_argument("model", metavar="MODEL", help=models.HELP)
     parser.add_argument("input", metavar="INPUT", nargs="+", help=inputs.HELP)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the outputs: .npz, or .npy for one output")
     parser.add_argument(
-        "--top", type=models.count, metavar="K", help=f"classes to print; default {TOP}, where they have names"
+        "--top", type=models.count, metavar="K", help=f"best classes to print; default: {TOP} if they have names"
     )
     images.add_options(parser)
     models.add_shape(parser)
@@ -66,7 +66,7 @@ def execute(args, out: Output) -> dict:
 
 
 def _check_outputs(session, args, runs: int) -> None:
-    """Refuse before the run what --out and --top cannot have of its outputs."""
+    """Refuse, before the run, --out and --top if the outputs do not allow them."""
     ports = session.get_outputs()
     if args.out and runs > 1:
         raise ValueError(f"--out holds the outputs of one run, and here are {runs} images")
@@ -77,7 +77,7 @@ def _check_outputs(session, args, runs: int) -> None:
 
 
 def _batches(words: list[str], ports):
-    """The inputs of each run: one run, or one for each image where there are several and the model takes one input."""
+    """The inputs of each run: one run; or, for a model with one input, one run for each image."""
     found = []
     for word in words:
         if Path(word).is_dir():

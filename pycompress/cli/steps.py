@@ -12,13 +12,13 @@ NOT_OPTIONS = ("model", "calibration", "base_dir", "progress")  # of a pass: no 
 
 
 def check(steps: Steps, source: models.Source, shapes: dict, planned: bool, warn) -> None:
-    """Refuse, before any work, a chain of steps that cannot end, and what would do nothing.
+    """Refuse, before any work, a chain of steps that cannot be completed, and options without effect.
 
     Parameters
     ----------
     shapes : of the inputs, as --shape gives them
-    planned : whether a plan is made of the result
-    warn : is told what is probably a mistake
+    planned : whether the result is compiled into a plan
+    warn : called with warnings
 
     Raises
     ------
@@ -37,12 +37,12 @@ def check(steps: Steps, source: models.Source, shapes: dict, planned: bool, warn
         source.ports(shapes, partly=True)
     if "factorize" in steps and steps.get("prune", {"pattern": "channel"}).get("pattern") != "channel":
         warn(
-            "factorize makes dense factors of layers in which prune has set weights to zero: there these zeros are gone"
+            "factorize replaces the weights that prune has set to zero by dense factors in the layers that it factorizes"
         )
 
 
 def take(name: str, proto, options: dict, source: models.Source, shapes: dict, tick):
-    """The model that the step `name` makes of `proto`; `tick` is told how far it is."""
+    """Apply the step `name` to `proto`; `tick` shows its progress."""
     import pycompress
 
     return getattr(pycompress, name)(
@@ -57,7 +57,7 @@ def _own(name: str, options: dict, shapes: dict) -> dict:
     """The options of the pass itself."""
     own = {key: value for key, value in options.items() if key not in DATA}
     if name == "prune":
-        own.setdefault("sparsity", None)  # which a pattern such as 2:4 says itself
+        own.setdefault("sparsity", None)  # a pattern such as 2:4 determines it
     if name == "factorize" and shapes:
         if "input_shapes" in own:
             raise ValueError("--shape and the recipe's input_shapes of factorize: give one of them")
@@ -75,7 +75,7 @@ def _feeds(options: dict, source: models.Source, shapes: dict):
 
 
 def _check_options(name: str, options: dict) -> None:
-    """Refuse what is no option of a step, or no value of it."""
+    """Refuse unknown options of a step, and invalid values."""
     import pycompress
 
     from ..compress.model.graph import OPTIONS_ONLY, OptionsAreFine
@@ -97,7 +97,7 @@ def _check_options(name: str, options: dict) -> None:
         function(OPTIONS_ONLY, calibration=data, **own)
     except OptionsAreFine:
         return
-    except TypeError as error:  # a value of a kind that no check foresaw
+    except TypeError as error:  # a value of a type that no check expects
         raise ValueError(f"{name}: {error}") from None
 
 
@@ -105,7 +105,7 @@ FOUR_BITS = ("group_size", "rounding", "zero_points", "share", "first_last")
 
 
 def _check_idle(own: dict) -> None:
-    """Refuse options of ``quantize`` that others leave without effect."""
+    """Refuse options of ``quantize`` that have no effect with the others."""
     bits = own.get("weights", 8)
     if bits == 8 and (idle := [key for key in FOUR_BITS if key in own]):
         raise ValueError(f"quantize: {idle[0]} is for weights of 4 bits")
@@ -116,7 +116,7 @@ def _check_idle(own: dict) -> None:
 
 
 def _check_data(name: str, options: dict, source: models.Source, shapes: dict, planned: bool) -> None:
-    """Refuse data that are missing or do not fit the model, and options of images that would do nothing."""
+    """Refuse data that is missing or does not fit the model, and image options without effect."""
     data, count = options.get("calibration"), options.get("samples", SAMPLES)
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"{name}: samples must be an integer of at least 1, got {count!r}")
@@ -140,7 +140,7 @@ def _check_data(name: str, options: dict, source: models.Source, shapes: dict, p
 
 
 def _check_chain(steps: Steps, source: models.Source, shapes: dict) -> None:
-    """Refuse steps that leave nothing to do to one after them."""
+    """Refuse steps that leave nothing to do for a later one, or that the model does not allow."""
     from ..compress.cast import castable
     from ..compress.factorize import check_sizes
     from ..compress.model.prepare import quantized_node
@@ -172,7 +172,7 @@ def _check_chain(steps: Steps, source: models.Source, shapes: dict) -> None:
 
 
 def _check_names(steps: Steps, source: models.Source) -> None:
-    """Refuse names that no node has; factorize makes nodes of its own, whose names are not known before."""
+    """Refuse names that no node has; after factorize, new nodes may have any name."""
     from ..compress.model import graph as g
     from ..compress.model.prepare import readable
 

@@ -40,7 +40,7 @@ def test_an_engine_that_does_not_load_the_model_is_left_out(files, command, monk
 
     monkeypatch.setattr("pycompress.peers.onnxruntime.load", fail)
     r = command("bench", files / "net.onnx", "--against", "onnxruntime", "--runs", 2, "--json")
-    assert r["missing"] == {"onnxruntime": "it does not load this model: no such operator"}
+    assert r["missing"] == {"onnxruntime": "it cannot load this model: no such operator"}
 
 
 def test_a_trace_is_refused_before_the_runs(files, tmp_path, refused, monkeypatch):
