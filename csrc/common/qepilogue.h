@@ -136,4 +136,7 @@ static inline void qepilogue_row(const qepilogue *t, size_t i, size_t j, size_t 
     }
 }
 
+/* qepilogue_row, not inlined. */
+PCX_HIDDEN void qepilogue_any_row(const qepilogue *t, size_t i, size_t j, size_t cols, const int32_t *acc, void *out);
+
 #endif

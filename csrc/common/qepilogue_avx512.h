@@ -156,17 +156,31 @@ PCX_INLINE void qepilogue_avx512_put(const int per, size_t rows, uint8_t *at, si
     }
 }
 
-/* Sums of up to 64 columns and what finishes them, kept at hand from tile to tile. */
+/* What makes 64 bytes of four vectors of sums.  A local copy stays in registers, whatever is stored. */
+typedef struct {
+    __m512 scale[4]; /* of each vector, zero beyond the columns */
+    qepilogue_avx512_clamp clamp;
+    int skips; /* QT_SMALL ... */
+} qepilogue_avx512_vector;
+
+/* Four vectors of sums to packed bytes, still without table and residual. */
+PCX_INLINE __m512i qepilogue_avx512_sums(const qepilogue_avx512_vector *to, const __m512i acc[4])
+{
+    __m512 v[4];
+    PCX_UNROLL for (int x = 0; x < 4; x++)
+        v[x] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[x]), to->scale[x]);
+    return qepilogue_avx512_bytes(v, &to->clamp, to->skips);
+}
+
+/* Up to 64 columns and what finishes their sums, kept at hand from tile to tile. */
 typedef struct qepilogue_avx512_columns {
     const qepilogue *tail;
     size_t j, cols; /* columns [j, j + cols) */
     int per;        /* rows of a vector of bytes: 4, 2 or 1 */
-    int skips;      /* QT_SMALL ... */
-    int plain;      /* to u8: qepilogue_avx512_sums and so on serve */
+    int plain;      /* to u8 */
     __mmask64 mask; /* of cols bytes */
-    qepilogue_avx512_clamp clamp;
-    float scale[4 * QT_NR]; /* zero beyond cols */
-    /* With a table or a residual: ceil(rows / per) vectors of packed bytes of rows [i, i + rows) to `out`; else NULL. */
+    qepilogue_avx512_vector vector;
+    /* With a table or a residual: ceil(rows / per) vectors of packed bytes of rows [i, i + rows) to `out`; or NULL */
     void (*after)(const struct qepilogue_avx512_columns *c, size_t i, size_t rows, const __m512i *packed, uint8_t *out,
                   size_t ldo);
 } qepilogue_avx512_columns;
@@ -202,37 +216,82 @@ static inline qepilogue_avx512_columns qepilogue_avx512_columns_make(const qepil
                                                                      const int vbmi)
 {
     qepilogue_avx512_columns c = { .tail = t, .j = j, .cols = cols, .mask = ~(__mmask64)0 >> (64 - cols) };
-    c.clamp = qepilogue_avx512_clamp_make(&t->clamp);
+    float scale[4 * QT_NR] = { 0 };
     if (t->scale)
-        memcpy(c.scale, t->scale + j, cols * sizeof *c.scale);
+        memcpy(scale, t->scale + j, cols * sizeof *scale);
     c.per = cols <= QT_NR ? 4 : cols <= 2 * QT_NR ? 2 : 1;
-    c.skips = qepilogue_avx512_skips(&t->clamp, c.scale, 4 * QT_NR);
+    for (int x = 0; x < 4; x++)
+        c.vector.scale[x] = _mm512_loadu_ps(scale + x % (4 / c.per) * QT_NR);
+    c.vector.clamp = qepilogue_avx512_clamp_make(&t->clamp);
+    c.vector.skips = qepilogue_avx512_skips(&t->clamp, scale, 4 * QT_NR);
     c.plain = t->mode == QT_U8;
     if (c.plain && (t->q.lut || t->q.residual))
         c.after = vbmi ? qepilogue_avx512_after_vbmi : qepilogue_avx512_after_bw;
     return c;
 }
 
-/* Sums of the `per` rows of a vector, 4 / per vectors a row, to packed bytes, still without table and residual. */
-PCX_INLINE __m512i qepilogue_avx512_sums(const qepilogue_avx512_columns *c, const int per, const __m512i acc[4])
+enum { QEPILOGUE_AVX512_PACKED = 8 }; /* vectors of bytes that wait for `after` */
+
+/* Rows of sums to u8; `per` is c->per. */
+PCX_INLINE void qepilogue_avx512_u8_rows(const qepilogue_avx512_columns *c, const size_t per, size_t i, size_t rows,
+                                         const int32_t *sum, size_t lds, uint8_t *out, size_t ldo)
 {
-    __m512 v[4];
-    PCX_UNROLL for (int x = 0; x < 4; x++)
-        v[x] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[x]), _mm512_loadu_ps(c->scale + x % (4 / per) * QT_NR));
-    return qepilogue_avx512_bytes(v, &c->clamp, c->skips);
+    const size_t each = 4 / per, last = ceil_div(c->cols, QT_NR) - 1;
+    for (size_t r = 0, end; r < rows; r = end) {
+        const qepilogue_avx512_vector vector = c->vector;
+        const __mmask64 mask = c->mask;
+        const int after = c->after != NULL;
+        const size_t first = r;
+        __m512i packed[QEPILOGUE_AVX512_PACKED], *to = packed;
+        for (end = min_size(r + QEPILOGUE_AVX512_PACKED * per, rows); r < end; r += per, to++) {
+            __m512i acc[4];
+            PCX_UNROLL for (size_t x = 0; x < 4; x++) { /* past the end, the last row or vector again */
+                const int32_t *row = sum + (x / each ? min_size(r + x / each, rows - 1) : r) * lds;
+                acc[x] = _mm512_loadu_si512(row + min_size(x % each, last) * QT_NR);
+            }
+            const __m512i bytes = qepilogue_avx512_sums(&vector, acc);
+            if (after)
+                *to = bytes;
+            else
+                qepilogue_avx512_put((int)per, rows - r, out + r * ldo, ldo, mask, qepilogue_avx512_turn(bytes));
+        }
+        if (after)
+            c->after(c, i + first, end - first, packed, out + first * ldo, ldo);
+    }
 }
 
-/* Rows [r, r + per) of sums, lds apart, to packed bytes; past the end, the last row or vector again. */
-PCX_INLINE __m512i qepilogue_avx512_sums_at(const qepilogue_avx512_columns *c, const size_t per, const int32_t *sum,
-                                            size_t lds, size_t r, size_t rows)
+/* act_apply, where that needs no more than comparisons. */
+PCX_INLINE __m512 qepilogue_avx512_bound(__m512 x, size_t act, const float *p)
 {
-    const size_t each = 4 / per, vectors = ceil_div(c->cols, QT_NR);
-    __m512i acc[4];
-    PCX_UNROLL for (size_t x = 0; x < 4; x++) {
-        const size_t row = min_size(r + x / each, rows - 1), vector = min_size(x % each, vectors - 1);
-        acc[x] = _mm512_loadu_si512(sum + row * lds + vector * QT_NR);
+    if (act == PCX_ACT_RELU) /* NaN stays, and -0 becomes 0 */
+        return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_NLE_UQ), x);
+    if (act != PCX_ACT_CLIP)
+        return x;
+    const __m512 min = _mm512_set1_ps(p[0]), max = _mm512_set1_ps(p[1]);
+    x = _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, min, _CMP_LT_OQ), min);
+    return _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, max, _CMP_GT_OQ), max);
+}
+
+/* Rows of sums to int32 or floats, or to zeros. */
+static PCX_NOINLINE PCX_MAYBE_UNUSED void qepilogue_avx512_wide_rows(const qepilogue_avx512_columns *c, size_t i,
+                                                                     size_t rows, const int32_t *sum, size_t lds,
+                                                                     uint8_t *out, size_t ldo)
+{
+    const qepilogue *t = c->tail;
+    const int any = t->mode == QT_ZERO || (t->mode == QT_F32 && t->q.act > PCX_ACT_CLIP);
+    for (size_t r = 0; r < rows; r++, sum += lds, out += ldo) {
+        if (any)
+            qepilogue_any_row(t, i + r, c->j, c->cols, sum, out);
+        for (size_t x = 0; !any && x < c->cols; x += QT_NR) {
+            const __mmask16 some = (__mmask16)(c->mask >> x);
+            __m512i v = _mm512_loadu_si512(sum + x);
+            if (t->mode == QT_F32) {
+                const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(v), c->vector.scale[x / QT_NR]);
+                v = _mm512_castps_si512(qepilogue_avx512_bound(scaled, t->q.act, t->q.act_params));
+            }
+            _mm512_mask_storeu_epi32(out + 4 * x, some, v);
+        }
     }
-    return qepilogue_avx512_sums(c, (int)per, acc);
 }
 
 /*
@@ -242,21 +301,14 @@ static PCX_NOINLINE PCX_MAYBE_UNUSED void qepilogue_avx512_rows(const qepilogue_
                                                                 size_t rows, const int32_t *sum, size_t lds,
                                                                 uint8_t *out, size_t ldo)
 {
-    const size_t per = (size_t)c->per;
-    for (size_t r = 0; r < rows; r += per, out += per * ldo) {
-        if (!c->plain) {
-            for (size_t x = r; x < min_size(r + per, rows); x++)
-                qepilogue_row(c->tail, i + x, c->j, c->cols, sum + x * lds, out + (x - r) * ldo);
-            continue;
-        }
-        const __m512i bytes = per == 4   ? qepilogue_avx512_sums_at(c, 4, sum, lds, r, rows)
-                              : per == 2 ? qepilogue_avx512_sums_at(c, 2, sum, lds, r, rows)
-                                         : qepilogue_avx512_sums_at(c, 1, sum, lds, r, rows);
-        if (c->after)
-            c->after(c, i + r, min_size(per, rows - r), &bytes, out, ldo);
-        else
-            qepilogue_avx512_put(c->per, rows - r, out, ldo, c->mask, qepilogue_avx512_turn(bytes));
-    }
+    if (!c->plain)
+        qepilogue_avx512_wide_rows(c, i, rows, sum, lds, out, ldo);
+    else if (c->per == 4)
+        qepilogue_avx512_u8_rows(c, 4, i, rows, sum, lds, out, ldo);
+    else if (c->per == 2)
+        qepilogue_avx512_u8_rows(c, 2, i, rows, sum, lds, out, ldo);
+    else
+        qepilogue_avx512_u8_rows(c, 1, i, rows, sum, lds, out, ldo);
 }
 
 PCX_TARGET_END

@@ -55,12 +55,17 @@ static void qconv_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 #if PCX_X86
+PCX_DRIVER(qconv, rows, qgemm, avx512vbmi)
+PCX_DRIVER(qconv, rows, qgemm, avx512vnni)
 PCX_DRIVER(qconv, rows, qgemm, avxvnni)
 PCX_DRIVER(qconv, rows, qgemm, avx2)
 #endif
 
 static const pcx_impl qconv_impls[] = {
 #if PCX_X86
+    { "avx512vbmi", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI, PCX_DRIVEN(qconv, avx512vbmi),
+      NULL, NULL, NULL },
+    { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(qconv, avx512vnni), NULL, NULL, NULL },
     { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qconv, avxvnni), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(qconv, avx2), qconv_rows_prepared, qconv_rows_prepare, NULL },
 #endif
