@@ -81,7 +81,8 @@ static int qdwconv_suits_avxvnni(const void *args)
 
 static const pcx_impl qdwconv_impls[] = {
 #if PCX_X86
-    { "avx512vbmi", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI, QDWCONV_OF(avx512vbmi), qdwconv_quads_take },
+    { "avx512vbmi", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI, QDWCONV_OF(avx512vbmi),
+      qdwconv_quads_take },
     { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, QDWCONV_OF(avx512vnni), qdwconv_quads_take },
     { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, QDWCONV_OF(avxvnni), qdwconv_suits_avxvnni },
     { "avx2", PCX_AVX2, QDWCONV_OF(avx2), NULL },

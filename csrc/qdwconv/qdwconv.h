@@ -14,10 +14,10 @@ typedef struct {
     size_t lines, pairs;     /* of a strip at most, 1 or 2; so many of them in an image */
     size_t strips;           /* of the output */
     size_t slices, channels; /* channels of one; of the last one, more */
-    size_t block;            /* strips taken together, of about 16 KiB of x */
+    size_t block;            /* strips taken together, of about 16 KiB of x, at most QDWCONV_STRIPS */
 } qdwconv_grid;
 
-enum { QDWCONV_WIDTH = 128, QDWCONV_UNITS = 32, QDWCONV_CHANNELS = 32, QDWCONV_BLOCK = 16384 };
+enum { QDWCONV_WIDTH = 128, QDWCONV_UNITS = 32, QDWCONV_CHANNELS = 32, QDWCONV_BLOCK = 16384, QDWCONV_STRIPS = 8 };
 
 /* The units of strips of `lines` lines at most, `width` pixels at most, and of slices of multiples of `channels`. */
 static inline qdwconv_grid qdwconv_split(const pcx_qdwconv_args *p, size_t lines, size_t width, size_t channels)
@@ -31,7 +31,8 @@ static inline qdwconv_grid qdwconv_split(const pcx_qdwconv_args *p, size_t lines
     const size_t each = ceil_div(groups, min_size(groups, ceil_div(QDWCONV_UNITS, g.strips)));
     g.slices = ceil_div(groups, each);
     g.channels = each * channels;
-    g.block = max_size(QDWCONV_BLOCK / max_size(lines * g.width * p->sw * p->sh * p->c, 1), 1);
+    const size_t fit = QDWCONV_BLOCK / max_size(lines * g.width * p->sw * p->sh * p->c, 1);
+    g.block = min_size(max_size(fit, 1), QDWCONV_STRIPS);
     return g;
 }
 

@@ -1,10 +1,11 @@
 /*
- * qdwconv_avx512vnni.c - lines of 3 x 3 and 5 x 5 windows on 512-bit VNNI: vpdpbusd adds four products of u8 and i8 to an
- * int32 without saturation, so sums are exact for any weights.  Eight sums, four where they start, twelve of weights,
- * four bounds and two loads fill 30 registers.
+ * qdwconv_avx512vnni.c - lines of 3 x 3 and 5 x 5 windows on 512-bit VNNI: vpdpbusd adds four products of u8 and i8 to
+ * an int32 without saturation, so sums are exact for any weights.  Eight sums, four where they start, twelve of
+ * weights, four bounds and two loads fill 30 registers.  With VBMI, tables are looked up by vpermi2b.
  */
 #include "../common/qepilogue_avx512.h"
 #include "qdwconv.h"
+#include "qdwconv_quads.h"
 
 #if PCX_X86
 PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
@@ -26,8 +27,6 @@ PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #define QUAD_BYTES(f, clamp, skips) qepilogue_avx512_bytes(f, clamp, skips)
 #define QUAD_LANES(p) qdwconv_avx512vnni_lanes((const void *const *)(p))
 #define QUAD_JOIN(per, p) qdwconv_avx512vnni_join(per, (const void *const *)(p))
-#define QUAD_PUT(per, count, out, ldo, cols, bytes) \
-    qepilogue_avx512_put(per, count, out, ldo, ~(__mmask64)0 >> (64 - (cols)), bytes)
 
 PCX_INLINE __m512i qdwconv_avx512vnni_lanes(const void *const p[4])
 {

@@ -1,10 +1,11 @@
 /*
  * qdwconv_avxvnni.c - lines of 3 x 3 and 5 x 5 windows on 256-bit VNNI: vpdpbusd adds four products of u8 and i8 to an
- * int32 without saturation, so sums are exact for any weights.  Eight sums, four bounds and a load fill 13 registers;
- * weights come from memory.
+ * int32 without saturation, so sums are exact for any weights.  Eight sums, four where they start and a load fill 13
+ * registers; weights come from memory.
  */
 #include "../common/qepilogue_avx2.h"
 #include "qdwconv.h"
+#include "qdwconv_quads.h"
 
 #if PCX_X86
 PCX_TARGET("avx2,fma,avxvnni")
@@ -26,21 +27,20 @@ PCX_TARGET("avx2,fma,avxvnni")
 #define QUAD_BYTES(f, clamp, skips) qepilogue_avx2_bytes(f, clamp, skips)
 #define QUAD_LANES(p) _mm256_loadu2_m128i((const __m128i *)(const void *)(p)[1], (const __m128i *)(const void *)(p)[0])
 #define QUAD_JOIN(per, p) ((per) == 1 ? QUAD_LOAD((p)[0]) : QUAD_LANES(p))
-#define QUAD_PUT qdwconv_avxvnni_put
 
-PCX_INLINE void qdwconv_avxvnni_put(int per, size_t count, uint8_t *out, size_t ldo, size_t cols, __m256i bytes)
+#include "qdwconv_vnni_tile.h"
+
+/* The first `parts` of the two parts of a vector to pixels ldo apart. */
+PCX_INLINE void qdwconv_avxvnni_put(size_t parts, uint8_t *out, size_t ldo, size_t cols, __m256i bytes)
 {
     uint8_t each[32];
     QUAD_STORE(each, bytes);
-    for (size_t i = 0; i < count; i++)
+    for (size_t n = 0; n < parts; n++)
         if (PCX_LIKELY(cols == 16))
-            memcpy(out + i * ldo, each + i * 16, 16);
+            memcpy(out + n * ldo, each + n * 16, 16);
         else
-            memcpy(out + i * ldo, each + i * 16, cols);
-    (void)per;
+            memcpy(out + n * ldo, each + n * 16, cols);
 }
-
-#include "qdwconv_vnni_tile.h"
 
 /* As qdwconv_quad_after. */
 static PCX_NOINLINE void qdwconv_avxvnni_after(const qepilogue *t, const qdwconv_quad *g, size_t i, size_t count,
@@ -62,7 +62,7 @@ static PCX_NOINLINE void qdwconv_avxvnni_after(const qepilogue *t, const qdwconv
         if (per == 1)
             QUAD_STORE(out, y);
         else
-            qdwconv_avxvnni_put((int)per, parts, out, ldo, cols, y);
+            qdwconv_avxvnni_put(parts, out, ldo, cols, y);
     }
 }
 

@@ -47,8 +47,8 @@ typedef struct qdwconv_micro {
     size_t (*scratch)(size_t kh, size_t kw, size_t c); /* bytes */
     void (*make)(const qdwconv_layer *layer);          /* fills layer->scratch, once per call of the kernel */
     /*
-     * Groups [begin, end) of one line of output, or two.  The last ones, unless c is a multiple of `channels`, may write
-     * channels of those before again: the same thread must do all of them, in this order.
+     * Groups [begin, end) of one line of output, or two.  The last ones, unless c is a multiple of `channels`, may
+     * write channels of those before again: the same thread must do all of them, in this order.
      */
     void (*run)(const qdwconv_layer *layer, const qdwconv_line *line, size_t begin, size_t end);
     pcx_suits_fn *takes;               /* the arguments that it takes; NULL: all.  `prepare` may not ask it */

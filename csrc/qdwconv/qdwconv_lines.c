@@ -5,7 +5,7 @@ enum { QDWCONV_PAST = 64 }; /* bytes of padding behind a line, since reads may r
 
 /* What a thread needs, cut from its scratch. */
 typedef struct {
-    const uint8_t **row;
+    const uint8_t **row; /* [QDWCONV_STRIPS][kh + 1] */
     uint8_t *padding; /* a line of xzp, for rows outside the image */
     uint8_t *rest;    /* where c < 32: the end of x with space behind, since reads reach beyond it */
     void *weights;    /* used if nothing is prepared, or weights have zero points, which need not be constant */
@@ -41,7 +41,7 @@ static size_t qdwconv_lines_line_bytes(const pcx_qdwconv_args *p)
 static size_t qdwconv_lines_workspace(const pcx_qdwconv_args *p, const qdwconv_micro *micro, int prepared,
                                       char *scratch, qdwconv_workspace *r)
 {
-    const size_t padding = round_up((p->kh + 1) * sizeof *r->row, 64);
+    const size_t padding = round_up(QDWCONV_STRIPS * (p->kh + 1) * sizeof *r->row, 64);
     const size_t line = round_up(qdwconv_lines_line_bytes(p) + QDWCONV_PAST, 64);
     const size_t rest = padding + line, weights = rest + (p->c < QDWCONV_CHANNELS ? line : 0);
     const size_t own = weights + (prepared ? 0 : round_up(micro->prepared(p->kh, p->kw, p->c), 64));
@@ -92,9 +92,9 @@ static const uint8_t *qdwconv_lines_row_at(const pcx_qdwconv_args *p, const qdwc
     return p->x + first + x * p->ldx;
 }
 
-/* A strip as a line of qdwconv_line.h. */
+/* A strip as a line of qdwconv_line.h, whose rows are put at `row`. */
 static void qdwconv_lines_make(const pcx_qdwconv_args *p, const qdwconv_workspace *r, const qdwconv_strip *s,
-                               qdwconv_line *to)
+                               const uint8_t **row, qdwconv_line *to)
 {
     const size_t image = s->y / p->oh, top = s->y % p->oh * p->sh - p->pt; /* wraps above the image */
     const size_t left = s->first * p->sw, wide = (s->count - 1) * p->sw + (p->kw - 1) * p->dw + 1;
@@ -104,9 +104,9 @@ static void qdwconv_lines_make(const pcx_qdwconv_args *p, const qdwconv_workspac
         low = high = 0;
     for (size_t ky = 0; ky < p->kh + s->lines - 1; ky++) {
         const size_t y = top + ky * p->dh;
-        r->row[ky] = y < p->ih && high ? qdwconv_lines_row_at(p, r, image, y, left + low - p->pl) : r->padding;
+        row[ky] = y < p->ih && high ? qdwconv_lines_row_at(p, r, image, y, left + low - p->pl) : r->padding;
     }
-    *to = (qdwconv_line){ .row = r->row, .step = p->ldx, .low = low, .high = high, .pad = r->padding,
+    *to = (qdwconv_line){ .row = row, .step = p->ldx, .low = low, .high = high, .pad = r->padding,
                       .first = s->y * p->ow + s->first, .count = s->count, .lines = s->lines, .width = p->ow,
                       .ldo = p->ldo * pcx_dtype_bytes(p->ot) };
     to->out = (uint8_t *)p->out + to->first * to->ldo;
@@ -143,6 +143,7 @@ void qdwconv_lines_run(const void *args, size_t begin, size_t end, void *scratch
                                   .colsum = p->colsum, .wzp = p->wzp, .tail = &tail, .scratch = r.micro,
                                   .weights = prepared ? prepared : r.weights };
     const size_t groups = micro->groups(p->c);
+    qdwconv_line line[QDWCONV_STRIPS];
     micro->make(&layer);
     for (size_t u = begin; u < end;) {
         const size_t first = u / g.slices, slice = u % g.slices;
@@ -150,15 +151,17 @@ void qdwconv_lines_run(const void *args, size_t begin, size_t end, void *scratch
         const size_t strips = slices < g.slices ? 1 : min_size((end - u) / g.slices, g.block);
         const size_t left = slice * g.channels / micro->channels;
         const size_t right = slice + slices < g.slices ? (slice + slices) * g.channels / micro->channels : groups;
+        size_t lines = 0;
+        for (size_t x = first; x < first + strips; x++) {
+            const qdwconv_strip strip = qdwconv_strip_at(p, &g, x);
+            if (!strip.count)
+                continue;
+            qdwconv_lines_make(p, &r, &strip, r.row + lines * (p->kh + 1), line + lines);
+            lines++;
+        }
         for (size_t i = left; i < right; i++) /* weights stay at hand, and so does a block */
-            for (size_t x = first; x < first + strips; x++) {
-                const qdwconv_strip strip = qdwconv_strip_at(p, &g, x);
-                qdwconv_line line;
-                if (!strip.count)
-                    continue;
-                qdwconv_lines_make(p, &r, &strip, &line);
-                micro->run(&layer, &line, i, i + 1);
-            }
+            for (size_t x = 0; x < lines; x++)
+                micro->run(&layer, line + x, i, i + 1);
         u += strips * slices;
     }
 }

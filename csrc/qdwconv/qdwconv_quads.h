@@ -50,7 +50,7 @@ static inline size_t qdwconv_quads_count(size_t k) { return k == 3 ? 6 : 7; }
 PCX_HIDDEN size_t qdwconv_quads_bytes(size_t kh, size_t kw, size_t c, size_t widest);
 PCX_HIDDEN void qdwconv_quads_make(size_t kh, size_t kw, size_t c, const int8_t *w, size_t widest, void *made);
 
-/* What kernels of quads take: these kernel sizes, columns side by side, strides of 1 and 2, u8 outputs; weights with zero points not. */
+/* Whether kernels of quads take them: these sizes, no dilation of columns, strides 1 and 2, u8 outputs, no wzp. */
 PCX_HIDDEN int qdwconv_quads_take(const void *args);
 
 #endif

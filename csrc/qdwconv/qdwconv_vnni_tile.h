@@ -19,7 +19,6 @@
  *   QUAD_BYTES(f, clamp, skips)          four vectors of floats to bytes
  *   QUAD_LANES(p)                        a vector of 128-bit lanes, each from its address p[i]
  *   QUAD_JOIN(per, p)                    a vector of `per` parts, each from its address p[i]
- *   QUAD_PUT(per, count, out, ldo, cols, bytes)  the first `count` parts to pixels ldo apart, `cols` channels of each
  */
 #include "qdwconv.h"
 #include "qdwconv_quads.h"
@@ -28,9 +27,9 @@
 enum { QUAD_WIDEST = sizeof(QUAD_V), QUAD_LANE_COUNT = QUAD_WIDEST / QUAD_LANE };
 
 /*
- * Output pixels of a strip at most, and vectors of a plane: what one of the four vectors is for the columns of one parity.
- * An area is four planes; there is one for even columns, one for odd ones where the stride is 2, and one for the last
- * row of 5 x 5.  An odd number keeps planes in different sets of the cache.
+ * Output pixels of a strip at most, and vectors of a plane: what one of the four vectors is for the columns of one
+ * parity.  An area is four planes; there is one for even columns, one for odd ones where the stride is 2, and one for
+ * the last row of 5 x 5.  An odd number keeps planes in different sets of the cache.
  */
 enum { QUAD_WIDTH = 28, QUAD_PLANE = 33, QUAD_AREA = 4 * QUAD_PLANE };
 
@@ -38,14 +37,21 @@ enum { QUAD_WIDTH = 28, QUAD_PLANE = 33, QUAD_AREA = 4 * QUAD_PLANE };
 typedef struct {
     QUAD_V start[4]; /* where the sums start */
     QUAD_VF scale[4];
-    const int8_t *w;     /* [quad][4][QUAD_WIDEST] */
-    size_t j;            /* the first of the channels */
-    size_t channels;     /* and how many, QUAD_WIDEST / per */
-    size_t cols;         /* of which so many exist */
-    int per, skips;      /* pixels of a vector; QT_SMALL ... */
+    const int8_t *w; /* [quad][4][QUAD_WIDEST] */
+    size_t j;        /* the first of the channels */
+    size_t channels; /* and how many, QUAD_WIDEST / per */
+    size_t cols;     /* of which so many exist */
+    int per, shift;  /* pixels of a vector, and its logarithm: divisions take long */
+    int skips;       /* QT_SMALL ... */
 } qdwconv_quad;
 
-/* The micro-kernel's scratch: groups, areas, and bytes of a strip that wait for table and residual, [line][QUAD_WIDTH]. */
+/* Vectors of so many pixels. */
+static inline size_t qdwconv_quad_vectors(const qdwconv_quad *g, size_t pixels)
+{
+    return (pixels + (size_t)g->per - 1) >> g->shift;
+}
+
+/* The micro-kernel's scratch: groups, areas, and vectors of bytes that are still to be finished, [line][QUAD_WIDTH]. */
 static size_t qdwconv_quad_areas_at(size_t c)
 {
     return round_up(qdwconv_quads_groups(c, QUAD_WIDEST) * sizeof(qdwconv_quad), 64);
@@ -100,7 +106,8 @@ static void qdwconv_quad_make(const qdwconv_layer *l)
         g->j = s.j;
         g->channels = s.channels;
         g->cols = min_size(s.channels, l->c - s.j);
-        g->per = (int)(QUAD_WIDEST / s.channels);
+        g->shift = s.channels == QUAD_WIDEST ? 0 : s.channels == QUAD_WIDEST / 2 ? 1 : 2;
+        g->per = 1 << g->shift;
         const uint32_t *bias = qdwconv_quad_words(g, l->tail->bias, copy[0]);
         const uint32_t *sum = qdwconv_quad_words(g, l->colsum, copy[1]);
         const uint32_t *scale = qdwconv_quad_words(g, l->tail->scale, copy[2]);
@@ -114,12 +121,12 @@ static void qdwconv_quad_make(const qdwconv_layer *l)
     }
 }
 
-/* The columns that interleaved vectors are made of: four bytes of a dword, i, from row[i], column x * sw + column[i]. */
+/* What interleaved vectors are made of: byte i of dword x from row[i], column x * sw + column[i]. */
 typedef struct {
     const qdwconv_line *line;
     const uint8_t *row[4]; /* as line->row, the first of the group's channels */
     size_t column[4];      /* not falling */
-    size_t sw, count;      /* vectors, of `per` times x each */
+    size_t sw, count;      /* of vectors, each of `per` dwords of a channel */
 } qdwconv_quad_stage;
 
 /* Four vectors of bytes to vector `to` of four planes. */
@@ -133,35 +140,52 @@ PCX_INLINE void qdwconv_quad_interleave(const QUAD_V r[4], QUAD_V *to)
     QUAD_STORE(to + 3 * QUAD_PLANE, QUAD_HIGH(16, a1, b1));
 }
 
-/* Vector x, some of whose columns may be missing. */
+/* Vector x, some of whose columns are missing. */
 PCX_INLINE void qdwconv_quad_edge(const size_t per, const qdwconv_quad_stage *s, size_t x, QUAD_V *to)
 {
+    const qdwconv_line *line = s->line;
+    const size_t first = x * per * s->sw;
     QUAD_V r[4];
     for (int i = 0; i < 4; i++) {
         const uint8_t *part[QUAD_LANE_COUNT];
         for (size_t n = 0; n < per; n++) {
-            const size_t column = (x * per + n) * s->sw + s->column[i];
-            const int there = column >= s->line->low && column < s->line->high;
-            part[n] = there ? s->row[i] + (column - s->line->low) * s->line->step : s->line->pad;
+            const size_t column = first + n * s->sw + s->column[i];
+            const int there = column >= line->low && column < line->high;
+            part[n] = there ? s->row[i] + (column - line->low) * line->step : line->pad;
         }
         r[i] = QUAD_JOIN(per, part);
     }
     qdwconv_quad_interleave(r, to);
 }
 
-/* All vectors of a stage; dense: columns that share a vector lie side by side. */
-PCX_INLINE void qdwconv_quad_run_stage(const size_t per, const int dense, const qdwconv_quad_stage *s, QUAD_V *to)
+/* Vectors [begin, end), of which columns are missing. */
+static PCX_NOINLINE void qdwconv_quad_edges(size_t per, const qdwconv_quad_stage *s, size_t begin, size_t end,
+                                            QUAD_V *to)
 {
-    const size_t low = s->line->low, high = s->line->high, by = per * s->sw, reach = (per - 1) * s->sw + s->column[3];
-    const size_t first = min_size(low > s->column[0] ? ceil_div(low - s->column[0], by) : 0, s->count);
-    const size_t whole = high > reach ? (high - 1 - reach) / by + 1 : 0, last = max_size(min_size(whole, s->count), first);
-    const size_t next = s->sw * s->line->step;
+    const qdwconv_line *line = s->line;
+    const size_t by = per * s->sw, reach = (per - 1) * s->sw + s->column[3];
+    const QUAD_V pad = QUAD_LOAD(line->pad);
+    for (size_t x = begin; x < end; x++)
+        if (PCX_LIKELY(x * by + reach < line->low || x * by + s->column[0] >= line->high))
+            for (size_t v = 0; v < 4; v++)
+                QUAD_STORE(to + x + v * QUAD_PLANE, pad);
+        else if (per == 1)
+            qdwconv_quad_edge(1, s, x, to + x);
+        else if (per == 2)
+            qdwconv_quad_edge(2, s, x, to + x);
+        else
+            qdwconv_quad_edge(4, s, x, to + x);
+}
+
+/* Vectors [begin, end), all of whose columns are there; dense: columns that share a vector lie side by side. */
+PCX_INLINE void qdwconv_quad_inside(const size_t per, const int dense, const qdwconv_quad_stage *s, size_t begin,
+                                    size_t end, QUAD_V *to)
+{
+    const size_t by = per * s->sw, next = s->sw * s->line->step;
     const uint8_t *at[4];
-    for (size_t x = 0; x < first; x++)
-        qdwconv_quad_edge(per, s, x, to + x);
     PCX_UNROLL for (int i = 0; i < 4; i++)
-        at[i] = first < last ? s->row[i] + (first * by + s->column[i] - low) * s->line->step : NULL;
-    for (size_t x = first; x < last; x++) {
+        at[i] = s->row[i] + (begin * by + s->column[i] - s->line->low) * s->line->step;
+    for (size_t x = begin; x < end; x++) {
         QUAD_V r[4];
         PCX_UNROLL for (int i = 0; i < 4; i++) {
             const uint8_t *part[QUAD_LANE_COUNT];
@@ -173,36 +197,46 @@ PCX_INLINE void qdwconv_quad_run_stage(const size_t per, const int dense, const 
         }
         qdwconv_quad_interleave(r, to + x);
     }
-    for (size_t x = last; x < s->count; x++)
-        qdwconv_quad_edge(per, s, x, to + x);
 }
 
 static PCX_NOINLINE void qdwconv_quad_stage_run(const qdwconv_quad *g, const qdwconv_quad_stage *s, QUAD_V *to)
 {
+    const size_t per = (size_t)g->per, by = per * s->sw, low = s->line->low, high = s->line->high;
+    const int shift = g->shift + (int)(s->sw - 1); /* by = 2^shift */
+    const size_t reach = (per - 1) * s->sw + s->column[3]; /* the last column of a vector, from its first on */
+    const size_t first = low > s->column[0] ? (low - s->column[0] + by - 1) >> shift : 0;
+    const size_t last = min_size(high > reach ? ((high - 1 - reach) >> shift) + 1 : 0, s->count);
     const int dense = s->sw * s->line->step == g->channels;
-    if (g->per == 1)
-        qdwconv_quad_run_stage(1, 1, s, to);
-    else if (g->per == 2 && dense)
-        qdwconv_quad_run_stage(2, 1, s, to);
-    else if (g->per == 2)
-        qdwconv_quad_run_stage(2, 0, s, to);
+    if (first >= last) {
+        qdwconv_quad_edges(per, s, 0, s->count, to);
+        return;
+    }
+    qdwconv_quad_edges(per, s, 0, first, to);
+    qdwconv_quad_edges(per, s, last, s->count, to);
+    if (per == 1)
+        qdwconv_quad_inside(1, 1, s, first, last, to);
+    else if (per == 2 && dense)
+        qdwconv_quad_inside(2, 1, s, first, last, to);
+    else if (per == 2)
+        qdwconv_quad_inside(2, 0, s, first, last, to);
     else if (dense)
-        qdwconv_quad_run_stage(4, 1, s, to);
+        qdwconv_quad_inside(4, 1, s, first, last, to);
     else
-        qdwconv_quad_run_stage(4, 0, s, to);
+        qdwconv_quad_inside(4, 0, s, first, last, to);
 }
 
 /* All columns of a strip for a group, interleaved. */
 static void qdwconv_quad_fill(const qdwconv_layer *l, const qdwconv_quad *g, const qdwconv_line *line, QUAD_V *areas)
 {
-    const size_t per = (size_t)g->per, rows = l->kh + line->lines - 1;
+    const size_t rows = l->kh + line->lines - 1;
+    const int half = (int)(l->sw - 1); /* the logarithm of sw */
     qdwconv_quad_stage s = { .line = line, .sw = l->sw };
     for (size_t i = 0; i < 4; i++) /* three rows: zero weights meet the last one again */
         s.row[i] = line->row[min_size(i, rows - 1)] + g->j;
     for (size_t parity = 0; parity < l->sw; parity++) {
         for (size_t i = 0; i < 4; i++)
             s.column[i] = parity;
-        s.count = ceil_div(line->count + (l->kw - 1 - parity) / l->sw, per);
+        s.count = qdwconv_quad_vectors(g, line->count + ((l->kw - 1 - parity) >> half));
         qdwconv_quad_stage_run(g, &s, areas + parity * QUAD_AREA);
     }
     if (l->kh == 3)
@@ -211,21 +245,19 @@ static void qdwconv_quad_fill(const qdwconv_layer *l, const qdwconv_quad *g, con
         s.row[i] = line->row[4] + g->j;
         s.column[i] = i;
     }
-    s.count = ceil_div(line->count + 4 / l->sw, per);
+    s.count = qdwconv_quad_vectors(g, line->count + (4u >> half));
     qdwconv_quad_stage_run(g, &s, areas + l->sw * QUAD_AREA);
 }
 
-/* Where bytes of a strip go: its first pixel and group's first channel; bytes to the next pixel and line. */
+/* Where a strip's vectors of bytes go, so many a line: bytes to the next vector and line. */
 typedef struct {
     uint8_t *out;
-    size_t ldo, next;
-    size_t count, vectors; /* pixels of a line, and vectors */
-    size_t whole;          /* vectors that are stored as they are */
+    size_t vectors, next, next_line;
 } qdwconv_quad_target;
 
 /* Of vector x the sums of `lines` lines of output, from columns at[kx] and, for 5 x 5, the last row's at[5], at[6]. */
-PCX_INLINE void qdwconv_quad_sums(const int k, const int lines, const int8_t *w, QUAD_V held[][4], const QUAD_V start[4],
-                                  const char *const at[7], size_t x, QUAD_V sum[][4])
+PCX_INLINE void qdwconv_quad_sums(const int k, const int lines, const int8_t *w, QUAD_V held[][4],
+                                  const QUAD_V start[4], const char *const at[7], size_t x, QUAD_V sum[][4])
 {
     const int quads = k == 3 ? 3 : 7;
     PCX_UNROLL for (int r = 0; r < lines; r++)
@@ -253,8 +285,6 @@ PCX_INLINE void qdwconv_quad_strip(const int k, const int sw, const int lines, c
     const int quads = k == 3 ? 3 : 7;
     const QUAD_CLAMP clamp = QUAD_CLAMP_MAKE(&t->clamp);
     const int skips = bare ? QT_SMALL | QT_NO_ZERO | QT_NO_CLAMP : g->skips & QT_SMALL;
-    const int per = g->per;
-    const size_t cols = g->cols;
     const int8_t *w = g->w;
     const QUAD_VF *scale = g->scale;
     QUAD_V start[4], held[QUAD_HELD + 1][4];
@@ -270,7 +300,7 @@ PCX_INLINE void qdwconv_quad_strip(const int k, const int sw, const int lines, c
         PCX_UNROLL for (int v = 0; v < 4; v++)
             held[i][v] = QUAD_LOAD(w + ((i / lines + 3 * (i % lines)) * 4 + v) * QUAD_WIDEST);
     uint8_t *out = to.out;
-    for (size_t x = 0; x < to.vectors; x++, out += (size_t)per * to.ldo) {
+    for (size_t x = 0; x < to.vectors; x++, out += to.next) {
         QUAD_V sum[2][4];
         PCX_OPAQUE(w); /* else weights are loaded in advance, and spilled */
         PCX_OPAQUE(scale);
@@ -279,12 +309,7 @@ PCX_INLINE void qdwconv_quad_strip(const int k, const int sw, const int lines, c
             QUAD_VF f[4];
             PCX_UNROLL for (int v = 0; v < 4; v++)
                 f[v] = QUAD_SCALED(sum[r][v], scale[v]);
-            const QUAD_V bytes = QUAD_BYTES(f, &clamp, skips);
-            if (PCX_LIKELY(x < to.whole))
-                QUAD_STORE(out + (size_t)r * to.next, bytes);
-            else
-                QUAD_PUT(per, min_size((size_t)per, to.count - x * (size_t)per), out + (size_t)r * to.next, to.ldo,
-                         cols, bytes);
+            QUAD_STORE(out + (size_t)r * to.next_line, QUAD_BYTES(f, &clamp, skips));
         }
     }
 }
@@ -293,24 +318,23 @@ typedef void qdwconv_quad_fn(const qepilogue *t, const qdwconv_quad *g, const QU
                              const qdwconv_quad_target *target);
 
 #define STRIP(k, sw, lines, bare) \
-    static PCX_NOINLINE void qdwconv_quad_strip_##k##_##sw##_##lines##_##bare( \
+    static PCX_NOINLINE void qdwconv_quad_##k##_##sw##_##lines##_##bare( \
         const qepilogue *t, const qdwconv_quad *g, const QUAD_V *areas, const qdwconv_quad_target *target) \
     { \
         qdwconv_quad_strip(k, sw, lines, bare, t, g, areas, target); \
     }
-#define STRIPS(bare) STRIP(3, 1, 1, bare) STRIP(3, 1, 2, bare) STRIP(3, 2, 1, bare) STRIP(5, 1, 1, bare) STRIP(5, 2, 1, bare)
-STRIPS(0) STRIPS(1)
-#undef STRIPS
+STRIP(3, 1, 1, 0) STRIP(3, 1, 2, 0) STRIP(3, 2, 1, 0) STRIP(5, 1, 1, 0) STRIP(5, 2, 1, 0)
+STRIP(3, 1, 1, 1) STRIP(3, 1, 2, 1) STRIP(3, 2, 1, 1) STRIP(5, 1, 1, 1) STRIP(5, 2, 1, 1)
 #undef STRIP
 
 /* [3 x 3, one line; two lines; 5 x 5][sw - 1][bare] */
 static qdwconv_quad_fn *const qdwconv_quad_strips[3][2][2] = {
-    { { qdwconv_quad_strip_3_1_1_0, qdwconv_quad_strip_3_1_1_1 }, { qdwconv_quad_strip_3_2_1_0, qdwconv_quad_strip_3_2_1_1 } },
-    { { qdwconv_quad_strip_3_1_2_0, qdwconv_quad_strip_3_1_2_1 }, { NULL, NULL } },
-    { { qdwconv_quad_strip_5_1_1_0, qdwconv_quad_strip_5_1_1_1 }, { qdwconv_quad_strip_5_2_1_0, qdwconv_quad_strip_5_2_1_1 } },
+    { { qdwconv_quad_3_1_1_0, qdwconv_quad_3_1_1_1 }, { qdwconv_quad_3_2_1_0, qdwconv_quad_3_2_1_1 } },
+    { { qdwconv_quad_3_1_2_0, qdwconv_quad_3_1_2_1 }, { NULL, NULL } },
+    { { qdwconv_quad_5_1_1_0, qdwconv_quad_5_1_1_1 }, { qdwconv_quad_5_2_1_0, qdwconv_quad_5_2_1_1 } },
 };
 
-/* Bytes of pixels [i, i + count) through table and residual to `out`. */
+/* Vectors of bytes of pixels [i, i + count) to `out`, through table and residual where there are any. */
 typedef void qdwconv_quad_after(const qepilogue *t, const qdwconv_quad *g, size_t i, size_t count, const QUAD_V *bytes,
                                 uint8_t *out, size_t ldo);
 
@@ -318,22 +342,21 @@ PCX_INLINE void qdwconv_quad_run(const qdwconv_layer *l, const qdwconv_line *lin
                                  qdwconv_quad_after *after)
 {
     QUAD_V *areas = (QUAD_V *)((char *)l->scratch + qdwconv_quad_areas_at(l->c)), *wait = areas + 3 * QUAD_AREA;
-    const int direct = !l->tail->q.lut && !l->tail->q.residual;
     const size_t next = line->width * line->ldo;
     for (const qdwconv_quad *g = (const qdwconv_quad *)l->scratch + begin; begin < end; begin++, g++) {
-        const size_t per = (size_t)g->per, vectors = ceil_div(line->count, per);
-        const size_t bare = g->skips == (QT_SMALL | QT_NO_ZERO | QT_NO_CLAMP);
-        const int dense = line->ldo == g->channels && g->cols == g->channels;
+        const size_t per = (size_t)g->per, vectors = qdwconv_quad_vectors(g, line->count);
+        const int whole = per == 1 || (line->ldo == g->cols && g->cols == g->channels && !(line->count & (per - 1)));
+        const int direct = whole && !l->tail->q.lut && !l->tail->q.residual;
+        const int bare = g->skips == (QT_SMALL | QT_NO_ZERO | QT_NO_CLAMP);
         uint8_t *out = line->out + g->j;
-        qdwconv_quad_target to = { out, line->ldo, next, line->count, vectors, dense ? line->count / per : 0 };
-        if (per == 1)
-            to.whole = vectors;
+        qdwconv_quad_target to = { out, vectors, per * line->ldo, next };
         if (!direct)
-            to = (qdwconv_quad_target){ (uint8_t *)wait, g->channels, QUAD_WIDTH * QUAD_WIDEST, line->count, vectors, vectors };
+            to = (qdwconv_quad_target){ (uint8_t *)wait, vectors, QUAD_WIDEST, QUAD_WIDTH * QUAD_WIDEST };
         qdwconv_quad_fill(l, g, line, areas);
         qdwconv_quad_strips[l->kh == 5 ? 2 : line->lines - 1][l->sw - 1][bare](l->tail, g, areas, &to);
         for (size_t r = 0; !direct && r < line->lines; r++)
-            after(l->tail, g, line->first + r * line->width, line->count, wait + r * QUAD_WIDTH, out + r * next, line->ldo);
+            after(l->tail, g, line->first + r * line->width, line->count, wait + r * QUAD_WIDTH, out + r * next,
+                  line->ldo);
     }
 }
 
