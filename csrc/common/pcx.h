@@ -119,6 +119,10 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #if PCX_X86
 #  define PCX_FMADD(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
 #endif
+/* sum += four products u8 x i8 by int32, 512 bits; as PCX_FMADD, sum stays in its register. */
+#if PCX_X86
+#  define PCX_DPBUSD(sum, a, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(w))
+#endif
 #if PCX_X86
 #  define PCX_PAUSE() __builtin_ia32_pause()
 #elif PCX_ARM64

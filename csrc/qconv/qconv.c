@@ -32,7 +32,8 @@ static void qconv_scalar(const void *args, size_t begin, size_t end, void *scrat
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
         const size_t top = u / g.groups * g.rows, bottom = min_size(top + g.rows, g.pixels);
-        const size_t first = u % g.groups * QCONV_PANELS, last = min_size(first + QCONV_PANELS, g.panels);
+        const size_t group = u % g.groups, first = qgemm_group_begin(g.panels, g.groups, group);
+        const size_t last = qgemm_group_begin(g.panels, g.groups, group + 1);
         for (size_t panel = first; panel < last; panel++) {
             const size_t j = panel * QGEMM_NR, cols = min_size(QGEMM_NR, p->n - j);
             uint32_t start[QGEMM_NR] = { 0 }, zw[QGEMM_NR] = { 0 };
@@ -54,12 +55,17 @@ static void qconv_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 #if PCX_X86
+PCX_DRIVER(qconv, rows, qgemm, avx512vbmi)
+PCX_DRIVER(qconv, rows, qgemm, avx512vnni)
 PCX_DRIVER(qconv, rows, qgemm, avxvnni)
 PCX_DRIVER(qconv, rows, qgemm, avx2)
 #endif
 
 static const pcx_impl qconv_impls[] = {
 #if PCX_X86
+    { "avx512vbmi", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI, PCX_DRIVEN(qconv, avx512vbmi),
+      NULL, NULL, NULL },
+    { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(qconv, avx512vnni), NULL, NULL, NULL },
     { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qconv, avxvnni), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(qconv, avx2), qconv_rows_prepared, qconv_rows_prepare, NULL },
 #endif

@@ -217,7 +217,8 @@ void qconv_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
             b.rows = min_size(g.rows, g.pixels - b.i);
             qconv_rows_make(&s, b.i, b.rows);
         }
-        const size_t first = u % g.groups * QCONV_PANELS, last = min_size(first + QCONV_PANELS, g.panels);
+        const size_t group = u % g.groups, first = qgemm_group_begin(g.panels, g.groups, group);
+        const size_t last = qgemm_group_begin(g.panels, g.groups, group + 1);
         for (size_t panel = first; panel < last; panel += micro->panels)
             micro->run(&b, panel, min_size(micro->panels, last - panel));
     }

@@ -45,12 +45,17 @@ static void qgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 #if PCX_X86
+PCX_DRIVER(qgemm, rows, qgemm, avx512vbmi)
+PCX_DRIVER(qgemm, rows, qgemm, avx512vnni)
 PCX_DRIVER(qgemm, rows, qgemm, avxvnni)
 PCX_DRIVER(qgemm, rows, qgemm, avx2)
 #endif
 
 static const pcx_impl qgemm_impls[] = {
 #if PCX_X86
+    { "avx512vbmi", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI, PCX_DRIVEN(qgemm, avx512vbmi),
+      NULL, NULL, NULL },
+    { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(qgemm, avx512vnni), NULL, NULL, NULL },
     { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qgemm, avxvnni), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(qgemm, avx2), qgemm_rows_prepared, qgemm_rows_prepare, NULL },
 #endif

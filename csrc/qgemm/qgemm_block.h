@@ -68,6 +68,9 @@ PCX_INLINE void qgemm_start_rows(const qgemm_block *b, size_t r, size_t mr, cons
     }
 }
 
+/* The first panel of a group: groups are as equal as can be. */
+static inline size_t qgemm_group_begin(size_t panels, size_t groups, size_t group) { return panels * group / groups; }
+
 /* How many whole tiles from row r on are read the same way. */
 static inline size_t qgemm_whole_tiles(const qgemm_block *b, size_t r, size_t mr)
 {

@@ -91,13 +91,13 @@ void qgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
                       .w = p->w, .colsum = p->colsum, .wzp = p->wzp, .prepared = p->prepared,
                       .scratch = space.micro, .tail = &tail, .out = p->out, .ldo = p->ldo };
     for (size_t u = begin; u < end; u++) {
-        const size_t panel = u % g.groups * micro->panels;
-        if (u == begin || !panel) {
+        const size_t group = u % g.groups, panel = qgemm_group_begin(g.panels, g.groups, group);
+        if (u == begin || !group) {
             b.i = u / g.groups * g.rows;
             b.rows = min_size(g.rows, p->m - b.i);
             qgemm_rows_make(p, b.i, b.rows, micro->mr, &space);
         }
-        micro->run(&b, panel, min_size(micro->panels, g.panels - panel));
+        micro->run(&b, panel, qgemm_group_begin(g.panels, g.groups, group + 1) - panel);
     }
 }
 

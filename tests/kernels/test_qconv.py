@@ -19,6 +19,7 @@ SIZES = [  # b, ih, iw, c, n, kernel, stride, dilation, pads
     (1, 2, 3, 4, 17, (5, 5), (1, 1), (1, 1), (4, 4, 4, 4)),  # pads larger than the image
     (1, 3, 3, 2, 8, (3, 3), (3, 2), (7, 9), (20, 20, 20, 20)),  # a dilation beyond the image
     (1, 6, 40, 12, 16, (2, 2), (1, 1), (1, 1), (0, 0, 0, 0)),
+    (1, 5, 33, 8, 77, (3, 2), (1, 1), (1, 1), (1, 0, 1, 0)),
 ]
 sizes = pytest.mark.parametrize("size", SIZES, ids=str)
 
