@@ -246,7 +246,7 @@ def as_input(path: Path, name: str, dtype: np.dtype, shape, how: Fit) -> np.ndar
             "preprocesses (compress MODEL OUT.plan.safetensors --mean ... --std ...)"
         )
     if dtype == np.uint8 and not how.mean is how.std is None:
-        raise ValueError(f"input {name!r} takes bytes unchanged: --mean, --std and --scale would have no effect")
+        raise ValueError(f"input {name!r} takes bytes as they are: --mean, --std and --scale would do nothing")
     x = read(path, height, width, channels, how)
     if dtype == np.float32:
         for what in ("mean", "std"):

@@ -106,12 +106,13 @@ def flags(args) -> Steps:
     if args.cast:
         steps["cast"] = {"dtype": args.cast}
     data = {key: getattr(args, key) for key in DATA}
+    idle = [key for key in DATA if data[key] is not None and not (key in PLANNED and is_plan(args))]
+    if idle and not steps:
+        raise ValueError(f"--{idle[0]} is for --prune, --factorize, --quantize, --recertify and --cast")
+    if idle and not data["calibration"]:
+        raise ValueError(f"--{idle[0]} is for calibration data, and there is none: add --calibration")
     if data["calibration"] and len(data["calibration"]) == 1:
         (data["calibration"],) = data["calibration"]
-    if not steps and (
-        idle := [key for key in DATA if data[key] is not None and not (key in PLANNED and is_plan(args))]
-    ):
-        raise ValueError(f"--{idle[0]} is for --prune, --factorize, --quantize, --recertify and --cast")
     return {name: _given({**data, **options}) for name, options in steps.items()}
 
 

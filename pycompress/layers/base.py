@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._pcx import ffi
+from ..formats import atomic
 from ..sparse import checked_out, pointer, straight
 
 if TYPE_CHECKING:
@@ -118,10 +119,10 @@ def unpacked(panels: np.ndarray, rows: int) -> np.ndarray:
 
 
 def write(path: str | os.PathLike, name: str, tensors: Mapping[str, np.ndarray | None], metadata=None) -> None:
-    """Write the tensors that are not None to a safetensors file, as `name`.key."""
+    """Write the tensors that are not None to a safetensors file, as `name`.key; completely or not at all."""
     prefix = f"{name}." if name else ""
     present = {prefix + key: np.ascontiguousarray(x) for key, x in tensors.items() if x is not None}
-    _safetensors("numpy").save_file(present, os.fspath(path), metadata)
+    atomic.write(path, _safetensors("numpy").save(present, metadata))
 
 
 def read(path: str | os.PathLike, name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:

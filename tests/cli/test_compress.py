@@ -204,7 +204,7 @@ def test_out_is_never_what_is_read(files, tmp_path, refused):
     [
         ("samples", ("--prune", "0.5", "--samples", "3")),
         ("mean", ("--prune", "0.5", "--mean", "1")),
-        ("resize", ("--cast", "float16", "--resize", "pad")),
+        ("--resize", ("--cast", "float16", "--resize", "pad")),
         ("--accumulate", ("--cast", "float16", "--accumulate", "4")),
         ("--labels", ("--cast", "float16", "--labels", __file__)),
         ("--costs", ("--cast", "float16", "--costs", __file__)),

@@ -120,7 +120,7 @@ def test_sizes_that_a_model_leaves_open_come_from_arrays_or_from_shape(tmp_path,
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").write_bytes((files / "cat.png").read_bytes())
     images = ("--quantize", "--calibration", tmp_path / "photos", "--mean", "127", "--std", "128")
-    assert "say which with --shape" in refused("compress", net, out, *images)
+    assert "give one with --shape" in refused("compress", net, out, *images)
     command("compress", net, out, *images, "--shape", "1x3x32x32")
     assert "the size of its images is not known; give --shape" in refused("compress", net, out, "--factorize", "0.5")
     command("compress", net, out, "--factorize", "0.5", "--shape", "1x3x32x32")
