@@ -237,7 +237,7 @@ typedef struct {
     pcx_size_fn *scratch;    /* bytes each thread needs, 64-byte aligned; NULL: none */
     pcx_size_fn *prepared;   /* bytes derived from the weights, once, before the first run; NULL: none */
     pcx_prepare_fn *prepare; /* fill them; the executor puts them into args->prepared */
-    pcx_suits_fn *suits;     /* whether it is the best row for these sizes where it can run; NULL: for all */
+    pcx_suits_fn *suits;     /* whether it is the best row for such arguments where it can run; NULL: for all */
 } pcx_impl;
 
 /*
