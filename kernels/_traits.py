@@ -35,6 +35,8 @@ class Traits:
         people call such zeros.
     half : str
         The kernel that does the same with weights of 16 bits.
+    bfloat16 : str
+        The kernel that does the same with both operands rounded to bfloat16.
     in_place : tuple of str
         The inputs that `out` may be, element for element.
     accumulation : (str, str)
@@ -52,5 +54,6 @@ class Traits:
     block: tuple[int, int] = (1, 1)
     pattern: str = ""
     half: str = ""
+    bfloat16: str = ""
     in_place: tuple[str, ...] = ()
     accumulation: tuple[str, str] = ()

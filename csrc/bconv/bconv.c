@@ -51,11 +51,15 @@ static void bconv_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 #if PCX_X86
+PCX_DRIVER(bconv, rows, bgemm, avx512bf16)
+PCX_DRIVER(bconv, rows, bgemm, avx512)
 PCX_DRIVER(bconv, rows, bgemm, avx2)
 #endif
 
 static const pcx_impl bconv_impls[] = {
 #if PCX_X86
+    { "avx512bf16", PCX_AVX512BF16, PCX_DRIVEN(bconv, avx512bf16), NULL, NULL, NULL },
+    { "avx512", PCX_AVX512, PCX_DRIVEN(bconv, avx512), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(bconv, avx2), NULL, NULL, NULL },
 #endif
     { "scalar", 0, bconv_units, bconv_scalar, NULL, NULL, NULL, NULL },

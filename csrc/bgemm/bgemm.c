@@ -32,11 +32,15 @@ static void bgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 #if PCX_X86
+PCX_DRIVER(bgemm, rows, bgemm, avx512bf16)
+PCX_DRIVER(bgemm, rows, bgemm, avx512)
 PCX_DRIVER(bgemm, rows, bgemm, avx2)
 #endif
 
 static const pcx_impl bgemm_impls[] = {
 #if PCX_X86
+    { "avx512bf16", PCX_AVX512BF16, PCX_DRIVEN(bgemm, avx512bf16), NULL, NULL, NULL },
+    { "avx512", PCX_AVX512, PCX_DRIVEN(bgemm, avx512), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(bgemm, avx2), NULL, NULL, NULL },
 #endif
     { "scalar", 0, bgemm_units, bgemm_scalar, NULL, NULL, NULL, NULL },

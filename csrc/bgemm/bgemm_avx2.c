@@ -58,6 +58,7 @@ PCX_INLINE void bgemm_avx2_tile(const bgemm_rows *r, size_t first, const uint16_
         PCX_OPAQUE(s); /* one index and fixed rows and panels, not a pointer for each */
         PCX_UNROLL
         for (int half = 0; half < 2; half++) {
+            PCX_OPAQUE(w); /* weights are loaded again for the second half: there is no register to keep them */
             __m256 b[MAX];
             PCX_UNROLL
             for (int v = 0; v < nv; v++) {
@@ -89,7 +90,7 @@ PCX_INLINE void bgemm_avx2_tile(const bgemm_rows *r, size_t first, const uint16_
         bgemm_avx2_tile(r, first, w, ldw, from, steps, start, sum, mr, nv);                                      \
     }
 TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2)
-TILE(1, 4) TILE(2, 4) TILE(3, 4) TILE(1, 8)
+TILE(1, 4) TILE(2, 4) TILE(1, 8)
 #undef TILE
 
 static bgemm_tile *const bgemm_avx2_tiles_1[] = { NULL,
@@ -99,13 +100,13 @@ static bgemm_tile *const bgemm_avx2_tiles_1[] = { NULL,
                                                   bgemm_avx2_tile_4x2,
                                                   bgemm_avx2_tile_5x2,
                                                   bgemm_avx2_tile_6x2 };
-static bgemm_tile *const bgemm_avx2_tiles_2[] = { NULL, bgemm_avx2_tile_1x4, bgemm_avx2_tile_2x4, bgemm_avx2_tile_3x4 };
+static bgemm_tile *const bgemm_avx2_tiles_2[] = { NULL, bgemm_avx2_tile_1x4, bgemm_avx2_tile_2x4 };
 static bgemm_tile *const bgemm_avx2_tiles_4[] = { NULL, bgemm_avx2_tile_1x8 };
 
 /* Of few rows, sums enough for the latency. */
 static size_t bgemm_avx2_wide(size_t count, size_t panels)
 {
-    return count == 1 && panels >= 4 ? 4 : count <= 3 && panels >= 2 ? 2 : 1;
+    return count == 1 && panels >= 4 ? 4 : count <= 2 && panels >= 2 ? 2 : 1;
 }
 
 static void bgemm_avx2_finish(const bgemm_rows *r, size_t first, size_t count, const bgemm_target *to, size_t column,
@@ -117,7 +118,7 @@ static void bgemm_avx2_finish(const bgemm_rows *r, size_t first, size_t count, c
 static void bgemm_avx2_run(const bgemm_rows *r, const bgemm_target *to, size_t begin, size_t end)
 {
     static const bgemm_shapes shapes = { bgemm_avx2_wide,
-                                         { 0, 6, 3, 0, 1 },
+                                         { 0, 6, 2, 0, 1 },
                                          { NULL, bgemm_avx2_tiles_1, bgemm_avx2_tiles_2, NULL, bgemm_avx2_tiles_4 },
                                          bgemm_avx2_finish };
     bgemm_tiles(r, to, begin, end, &shapes);

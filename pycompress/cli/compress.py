@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..dtypes import FLOAT_PRODUCTS
 from ..errors import ModelError
 from ..formats import atomic
 from . import calibration, images, models, verdicts
@@ -79,6 +80,11 @@ def add(subparsers, common):
     verdicts.add_option(parser)
     parser.add_argument("--labels", type=Path, metavar="FILE", help="class names for a plan, one a line")
     parser.add_argument("--costs", type=Path, metavar="FILE", help="cost table of `advise --save`, to plan by")
+    parser.add_argument(
+        "--float-products",
+        choices=FLOAT_PRODUCTS,
+        help="what a plan rounds the operands of float products to; sums are float32 in any case",
+    )
     models.add_shape(parser)
     return parser
 
@@ -133,9 +139,9 @@ def _check(steps: dict[str, dict], source: models.Source, args, as_plan: bool) -
         raise ValueError(
             "nothing to do: ask for --prune, --factorize, --quantize, --recertify or --cast, or give a recipe"
         )
-    for name in ("costs", "labels"):
+    for name in ("costs", "labels", "float_products"):
         if getattr(args, name) and not as_plan:
-            raise ValueError(f"--{name} is for plans: let OUT end in .plan.safetensors")
+            raise ValueError(f"--{name.replace('_', '-')} is for plans: let OUT end in .plan.safetensors")
     if args.labels:
         _labels(args.labels)
     if "recertify" in steps and "quantize" in steps:
@@ -375,7 +381,10 @@ def planned(proto, source: models.Source, args, how: images.Fit):
             )
         shapes = {name: (n, h, w, c) for name, (n, c, h, w) in shapes.items()}
     labels = _labels(args.labels) if args.labels else None
-    plan = pycompress.compile(proto, input_shapes=shapes, preprocess=preprocess, labels=labels, costs=args.costs)
+    products = args.float_products or "float32"
+    plan = pycompress.compile(
+        proto, input_shapes=shapes, preprocess=preprocess, labels=labels, costs=args.costs, float_products=products
+    )
     if labels:
         ends = {p.name: p.shape[-1] for p in pycompress.InferenceSession(plan).get_outputs() if p.shape}
         if len(labels) not in ends.values():

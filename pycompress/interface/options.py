@@ -6,6 +6,8 @@ import enum
 import operator
 import os
 
+from ..dtypes import check_float_products
+
 PLAN_CACHE_BYTES = 512 * 2**20
 MAX_THREADS = 1024
 MAX_KEY = 1024  # characters of the key of a configuration entry, as in onnxruntime
@@ -95,7 +97,7 @@ class _Checked:
 
 
 class SessionOptions(_Checked):
-    """Options of a session: onnxruntime's, and ``plan_cache_bytes``.
+    """Options of a session: onnxruntime's, ``plan_cache_bytes`` and ``float_products``.
 
     A field that does not exist is refused by name (AttributeError), a value of the wrong type with TypeError.
 
@@ -106,6 +108,8 @@ class SessionOptions(_Checked):
     plan_cache_bytes : int
         Of a session on a model: how much memory its plans for different input shapes may take (activations and steps;
         weights are shared). Beyond, those that ran longest ago are forgotten, and planned again when they are needed.
+    float_products : {"float32", "bfloat16"}
+        Of a session on a model: what the operands of float products are rounded to, as in ``pycompress.compile``.
     enable_profiling : bool
         Record every run, for ``InferenceSession.end_profiling``.
     profile_file_prefix : str
@@ -147,6 +151,7 @@ log_severity_level, log_verbosity_level
         "log_severity_level": -1,
         "log_verbosity_level": 0,
         "plan_cache_bytes": PLAN_CACHE_BYTES,
+        "float_products": "float32",
     }
     __slots__ = (*FIELDS, "_dimensions")
 
@@ -167,12 +172,19 @@ log_severity_level, log_verbosity_level
     log_severity_level: int
     log_verbosity_level: int
     plan_cache_bytes: int
+    float_products: str
 
-    def __init__(self, intra_op_num_threads: int = 0, plan_cache_bytes: int = PLAN_CACHE_BYTES):
+    def __init__(
+        self,
+        intra_op_num_threads: int = 0,
+        plan_cache_bytes: int = PLAN_CACHE_BYTES,
+        float_products: str = "float32",
+    ):
         super().__init__()
         self._dimensions = {}  # {("dim_param" or "denotation", word): size}
         self.intra_op_num_threads = intra_op_num_threads
         self.plan_cache_bytes = plan_cache_bytes
+        self.float_products = float_products
 
     def _checked(self, name: str, value):
         value = super()._checked(name, value)
@@ -180,7 +192,7 @@ log_severity_level, log_verbosity_level
             raise ValueError(f"intra_op_num_threads must be an integer from 0 to {MAX_THREADS}, got {value!r}")
         if name == "plan_cache_bytes" and value < 0:
             raise ValueError(f"plan_cache_bytes must be an integer of at least 0, got {value!r}")
-        return value
+        return check_float_products(value) if name == "float_products" else value
 
     def add_session_config_entry(self, key: str, value: str) -> None:
         """Keep a configuration entry, as onnxruntime does with every key; a second value replaces the first.
