@@ -16,7 +16,7 @@
 
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
-    X(sgemm) X(hgemm) X(sconv) X(dwconv) X(pdwconv) X(lowrank) \
+    X(sgemm) X(hgemm) X(bgemm) X(sconv) X(bconv) X(dwconv) X(pdwconv) X(lowrank) \
     X(qgemm) X(q4gemm) X(qconv) X(qdwconv) X(qspmm) X(qlowrank) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(matmul) X(qpack) X(resample) X(layernorm) X(lrn) \
@@ -108,6 +108,24 @@ typedef struct {
     size_t ldo;
     float *out; /* [m:ldo,n] */
 } pcx_hgemm_args;
+
+/*
+ * bgemm: sgemm of operands rounded to bfloat16, to nearest, ties to even: `a` as it is read, w when it was packed.
+ * Products are exact in f32, and summed in f32, in an order of the implementation's own.  Subnormal operands count as
+ * zero; what is nearer to 2^128 than to the largest bfloat16 becomes infinite.  Only plans that were compiled so have it.
+ * With S = sum |a||w| + |bias| + |residual|, before the activation, |error| <= (min(k, 4096) + k / 32 + 4) * 2^-24 * S
+ * against the exact result of the rounded operands; against that of a and w themselves, each of which rounding moves by
+ * at most 2^-8 of itself, (2^-7 + 2^-16) * sum |a||w| more.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const float *a; /* [m:lda,k] */
+    size_t n, ldw;
+    const uint16_t *w; /* [ceil(n/16):ldw,ceil(k/2),16,2] bf16, zero padded: kernels.bgemm.pack */
+    pcx_epilogue tail;
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_bgemm_args;
 
 /*
  * lowrank: out = act(h . v + bias + residual) with h = mid_act(a . u + mid_bias), f32: the same bytes as two sgemm, but
@@ -216,6 +234,21 @@ typedef struct {
     size_t ldo;
     float *out; /* [b,oh,ow:ldo,n] */
 } pcx_sconv_args;
+
+/*
+ * bconv: sconv of images and weights rounded as bgemm's.  Errors as bgemm's with k = kh * kw * c.
+ */
+typedef struct {
+    size_t b, ih, iw, ldx, c;
+    const float *x; /* [b,ih,iw:ldx,c] */
+    size_t n, ldw;
+    const uint16_t *w; /* [ceil(n/16):ldw,ceil(kh*kw*c/2),16,2] bf16, zero padded: kernels.bconv.pack */
+    size_t kh, kw, sh, sw, dh, dw, pt, pl;
+    size_t oh, ow;
+    pcx_epilogue tail; /* m = b*oh*ow */
+    size_t ldo;
+    float *out; /* [b,oh,ow:ldo,n] */
+} pcx_bconv_args;
 
 /*
  * dwconv: as sconv, but each channel is convolved with its own kh x kw weights.  Summed in the order

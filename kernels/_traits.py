@@ -35,6 +35,8 @@ class Traits:
         in messages.
     half : str
         The corresponding kernel for float16 or bfloat16 weights.
+    bfloat16 : str
+        The corresponding kernel for operands rounded to bfloat16.
     in_place : tuple of str
         The inputs that `out` may be, element for element.
     accumulation : (str, str)
@@ -52,5 +54,6 @@ class Traits:
     block: tuple[int, int] = (1, 1)
     pattern: str = ""
     half: str = ""
+    bfloat16: str = ""
     in_place: tuple[str, ...] = ()
     accumulation: tuple[str, str] = ()

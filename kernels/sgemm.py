@@ -12,7 +12,14 @@ NR = 16
 @reference(
     where="act<9,m<2147483648,n<2147483648,k<2147483648",
     macs="m*n*k",
-    traits=Traits(sums="float", weights={"w": "sgemm"}, folds=("offset", "factor"), tile="rows", half="hgemm"),
+    traits=Traits(
+        sums="float",
+        weights={"w": "sgemm"},
+        folds=("offset", "factor"),
+        tile="rows",
+        half="hgemm",
+        bfloat16="bgemm",
+    ),
 )
 def sgemm(
     a: "f32[m:lda,k]",

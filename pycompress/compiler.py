@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from . import lower as lowering
-from .dtypes import word
+from .dtypes import check_float_products, word
 from .errors import ModelError
 from .formats.onnx_model import Model, ModelSource
 from .kernels import module, spec
@@ -24,7 +24,7 @@ from .native import aligned
 from .optimize import Costs, optimize, place, uncompressed
 from .optimize.costs import costs_of
 from .optimize.dataflow import offset
-from .optimize.strict import FLOAT_PRODUCTS
+from .optimize.strict import FLOAT_KERNELS
 from .pack import pack
 from .plan import FORMAT, Plan, raw
 from .weights import Q4, Q8, Dense, Facts, Half
@@ -71,6 +71,7 @@ def compile(
     sparse: str | bool = "auto",
     costs: str | os.PathLike | Costs | None = None,
     int4_activations: str = "file",
+    float_products: str = "float32",
     cpu: str | None = None,
     labels: Sequence[str] | None = None,
     base_dir: str | os.PathLike | None = None,
@@ -100,6 +101,11 @@ def compile(
         weights stay at 4 bits, and the product is one of integers. "float" keeps the activations and expands the weights
         to floats. "file" follows the node's accuracy_level: 4 means dynamic, others and none mean float. Activations that
         the file quantizes are used as they are in any case.
+    float_products : {"float32", "bfloat16"}
+        What the operands of dense float products (Conv, Gemm, MatMul of constant weights) are rounded to. "bfloat16"
+        keeps 8 bits of each and sums in float32: AVX512-BF16 and AMX-BF16 have instructions for that, and weights take
+        half the memory. Such a plan runs on every CPU, within the error bounds that stand beside ``pcx_bgemm_args`` in
+        pycompress_kernels.h. ``explain()`` says which products it holds for, and why others stay in float32.
     cpu : str, optional
         The highest instruction set to use (as ``PYCOMPRESS_CPU``), for sessions on this plan.
     labels : sequence of str, optional
@@ -118,7 +124,7 @@ def compile(
     ModelError
         If a shape is unknown, or a node cannot be run; it names the node and the attribute.
     ValueError
-        If `sparse` or `int4_activations` is none of its values, or `costs` is no cost table.
+        If `sparse`, `int4_activations` or `float_products` is none of its values, or `costs` is no cost table.
 
     Examples
     --------
@@ -134,6 +140,7 @@ def compile(
         raise ValueError(f'sparse must be "auto", True or False, got {sparse!r}')
     if int4_activations not in ACTIVATIONS:
         raise ValueError(f"int4_activations must be one of {', '.join(ACTIVATIONS)}, got {int4_activations!r}")
+    check_float_products(float_products)
     table = None if costs is None else costs_of(costs)
     loaded = model if isinstance(model, Model) else lowering.load(model, base_dir=base_dir)
     images = preprocesses(loaded, preprocess)
@@ -143,7 +150,9 @@ def compile(
     for shapes in sets:
         programs.append(lowered(loaded, input_shapes_of(loaded, shapes, images), {}, images, int4_activations))
     floats = [uncompressed(program, loaded) if strict else [] for program in programs]
-    plan = program_plan(loaded, programs, cpu=cpu, labels=labels, costs=table, sparse=sparse)
+    plan = program_plan(
+        loaded, programs, cpu=cpu, labels=labels, costs=table, sparse=sparse, float_products=float_products
+    )
     for program, names in zip(programs, floats):
         _refuse_uncompressed(program, names)
     return plan
@@ -199,7 +208,14 @@ def _traffic(program: Program) -> tuple[int, int]:
 
 
 def program_plan(
-    model: Model, programs: list[Program], *, cpu=None, labels=None, costs: Costs | None = None, sparse="auto"
+    model: Model,
+    programs: list[Program],
+    *,
+    cpu=None,
+    labels=None,
+    costs: Costs | None = None,
+    sparse="auto",
+    float_products="float32",
 ) -> Plan:
     """The plan of `programs`, all lowered from `model`; `costs` selects dense or sparse kernels (see `compile`)."""
     tensors = model.packed.setdefault("tensors", Tensors())
@@ -207,7 +223,7 @@ def program_plan(
     used: dict[str, int] = {}
     graphs, notes = [], []
     for program in programs:
-        optimize(program, partial(costs_of, costs, cpu), sparse)
+        optimize(program, partial(costs_of, costs, cpu), sparse, float_products=float_products)
         pack(program, model.packed)
         graph, note = _graph(program, tensors, kernels, used, model)
         graphs.append(graph)
@@ -222,7 +238,7 @@ def program_plan(
     metadata = {
         "pycompress": json.dumps(graph, separators=(",", ":")),
         "pycompress.notes": json.dumps(notes, separators=(",", ":")),
-        "pycompress.provenance": json.dumps(_provenance(model)),
+        "pycompress.provenance": json.dumps(_provenance(model, float_products)),
     }
     labels = labels if labels is not None else _labels(model)
     if labels is not None:
@@ -312,7 +328,7 @@ def _labels(model: Model):
     return labels if isinstance(labels, list) else None
 
 
-def _provenance(model: Model) -> dict[str, str]:
+def _provenance(model: Model, float_products: str) -> dict[str, str]:
     from . import __version__
 
     proto = model.proto
@@ -321,7 +337,8 @@ def _provenance(model: Model) -> dict[str, str]:
         "graph": proto.graph.name,
         "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
     }
-    return own | {p.key: p.value for p in proto.metadata_props if p.key != "labels"}
+    asked = {} if float_products == "float32" else {"float_products": float_products}
+    return own | {p.key: p.value for p in proto.metadata_props if p.key != "labels"} | asked
 
 
 def _graph(program: Program, tensors: Tensors, kernels, used, model: Model):
@@ -333,7 +350,7 @@ def _graph(program: Program, tensors: Tensors, kernels, used, model: Model):
     for step in program.steps:
         slots, sizes = _slots(program, step, offsets, tensors, used)
         steps.append([kernels.setdefault(step.kernel, len(kernels)), *slots])
-        in_float = step.node in floats and step.kernel in FLOAT_PRODUCTS
+        in_float = step.node in floats and step.kernel in FLOAT_KERNELS
         notes.append(_note(step, sizes, program.in_float.get(step.node, IN_FLOAT) if in_float else ""))
         notes[-1]["macs"] *= program.times
     ports = {

@@ -41,6 +41,15 @@ BY_ONNX = {row.onnx: row for row in TABLE}
 NUMPY = {row.word: row.numpy for row in TABLE}
 WORD = {row.numpy: row.word for row in TABLE}
 
+FLOAT_PRODUCTS = ("float32", "bfloat16")  # what the operands of float products may be rounded to
+
+
+def check_float_products(name) -> str:
+    """`name`, if float products can be asked for in it; ValueError if not."""
+    if name not in FLOAT_PRODUCTS:
+        raise ValueError(f"float_products must be one of {', '.join(FLOAT_PRODUCTS)}, got {name!r}")
+    return name
+
 
 def numpy_type(name: str):
     """The numpy type of that name; that of "bfloat16" stands in ml_dtypes, which onnx brings along."""

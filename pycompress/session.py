@@ -103,9 +103,10 @@ class InferenceSession(SessionMethods):
         self._threads = options.intra_op_num_threads or get_num_threads()
         plan = path_or_bytes if isinstance(path_or_bytes, Plan) else _as_plan(path_or_bytes)
         if plan is None:
-            budget, sizes = options.plan_cache_bytes, options._dimensions
-            self._source = _Planner(path_or_bytes, self._threads, base_dir, budget, sizes)
+            budget, sizes, products = options.plan_cache_bytes, options._dimensions, options.float_products
+            self._source = _Planner(path_or_bytes, self._threads, base_dir, budget, sizes, products)
         else:
+            _check_compiled_for(plan, options.float_products)
             self._source = _Fixed(plan, self._threads)
         self._profiler = Profiler(options.profile_file_prefix) if options.enable_profiling else None
         if self._profiler is not None:
@@ -315,6 +316,15 @@ def _is_plan(start: bytes) -> bool:
     return len(start) == 9 and start[4:8] == b"\0\0\0\0" and start[8:9] == b"{"
 
 
+def _check_compiled_for(plan: Plan, float_products: str) -> None:
+    """Raise where a plan was compiled without the float products that a session asks for."""
+    if float_products != "float32" and plan.provenance.get("float_products") != float_products:
+        raise ValueError(
+            f"float_products: this plan was compiled without {float_products}; "
+            f"compile the model with float_products={float_products!r}"
+        )
+
+
 class _Fixed:
     """The programs of one plan."""
 
@@ -365,7 +375,9 @@ class _Fixed:
 class _Planner:
     """A model that is planned for each new set of input shapes; the most recent plans are kept, up to `budget` bytes."""
 
-    def __init__(self, model, threads: int, base_dir=None, budget: int = PLAN_CACHE_BYTES, sizes=None):
+    def __init__(
+        self, model, threads: int, base_dir=None, budget: int = PLAN_CACHE_BYTES, sizes=None, float_products="float32"
+    ):
         try:
             from . import lower
         except ModuleNotFoundError as error:
@@ -375,6 +387,7 @@ class _Planner:
         import threading
 
         self.threads = threads
+        self.float_products = float_products
         if sizes and not isinstance(model, (str, bytes, bytearray, memoryview, os.PathLike)):
             model = copy.deepcopy(model)  # the caller's model is not changed
         self.model = lower.load(model, base_dir=base_dir)
@@ -447,7 +460,8 @@ class _Planner:
     def _plan(self, shapes, values) -> Runner:
         from .compiler import lowered, program_plan
 
-        return Runner(program_plan(self.model, [lowered(self.model, shapes, values)]), self.threads)
+        program = lowered(self.model, shapes, values)
+        return Runner(program_plan(self.model, [program], float_products=self.float_products), self.threads)
 
     def current(self):
         if self.last is None:

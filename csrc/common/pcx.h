@@ -123,6 +123,10 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #if PCX_X86
 #  define PCX_DPBUSD(sum, a, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(w))
 #endif
+/* sum += the products of each pair of bfloat16 of a and b, the odd ones first; likewise. */
+#if PCX_X86
+#  define PCX_DPBF16(sum, a, b) __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
+#endif
 #if PCX_X86
 #  define PCX_PAUSE() __builtin_ia32_pause()
 #elif PCX_ARM64

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..dtypes import FLOAT_PRODUCTS
 from ..errors import ModelError
 from ..formats import atomic
 from . import calibration, images, models, recipe, reports, steps
@@ -36,6 +37,11 @@ def add(subparsers, common):
     parser.add_argument("--labels", type=Path, metavar="FILE", help="class names for a plan, one a line")
     parser.add_argument(
         "--costs", type=Path, metavar="FILE", help="cost table, as `advise --save` writes it, for the plan"
+    )
+    parser.add_argument(
+        "--float-products",
+        choices=FLOAT_PRODUCTS,
+        help="what a plan rounds the operands of float products to; sums are float32 in any case",
     )
     models.add_shape(parser)
     return parser
@@ -98,9 +104,9 @@ def _check(asked: recipe.Steps, args, as_plan: bool) -> None:
         raise ValueError(
             "nothing to do: ask for --prune, --factorize, --quantize, --recertify or --cast, or give a recipe"
         )
-    for name in ("costs", "labels"):
+    for name in ("costs", "labels", "float_products"):
         if getattr(args, name) and not as_plan:
-            raise ValueError(f"--{name} is for plans: let OUT end in .plan.safetensors")
+            raise ValueError(f"--{name.replace('_', '-')} is for plans: let OUT end in .plan.safetensors")
     if args.labels:
         labels(args.labels)
 
@@ -141,7 +147,10 @@ def planned(proto, source: models.Source, args, how: images.Fit):
             )
         shapes = {name: (n, h, w, c) for name, (n, c, h, w) in shapes.items()}
     names = labels(args.labels) if args.labels else None
-    plan = pycompress.compile(proto, input_shapes=shapes, preprocess=preprocess, labels=names, costs=args.costs)
+    products = args.float_products or "float32"
+    plan = pycompress.compile(
+        proto, input_shapes=shapes, preprocess=preprocess, labels=names, costs=args.costs, float_products=products
+    )
     if names:
         ends = {p.name: p.shape[-1] for p in pycompress.InferenceSession(plan).get_outputs() if p.shape}
         if len(names) not in ends.values():

@@ -7,6 +7,8 @@ import operator
 import os
 from collections.abc import Sequence
 
+from ..dtypes import check_float_products
+
 PLAN_CACHE_BYTES = 512 * 2**20
 MAX_THREADS = 1024
 MAX_KEY = 1024  # characters of the key of a configuration entry, as in onnxruntime
@@ -117,7 +119,7 @@ class _Checked:
 
 
 class SessionOptions(_Checked):
-    """Options of a session: onnxruntime's, and ``plan_cache_bytes``.
+    """Options of a session: onnxruntime's, ``plan_cache_bytes`` and ``float_products``.
 
     Parameters
     ----------
@@ -138,6 +140,8 @@ class SessionOptions(_Checked):
     plan_cache_bytes : int
         Of a session on a model: how much memory its plans for different input shapes may take (activations and steps;
         weights are shared). Beyond it, the least recently used plans are dropped, and made again when they are needed.
+    float_products : {"float32", "bfloat16"}
+        Of a session on a model: what the operands of float products are rounded to, as in ``pycompress.compile``.
     enable_profiling : bool
         Record every run, for ``InferenceSession.end_profiling``.
     profile_file_prefix : str
@@ -180,6 +184,7 @@ log_severity_level, log_verbosity_level
         "log_severity_level": -1,
         "log_verbosity_level": 0,
         "plan_cache_bytes": PLAN_CACHE_BYTES,
+        "float_products": "float32",
     }
     __slots__ = (*FIELDS, "_dimensions")
 
@@ -200,13 +205,20 @@ log_severity_level, log_verbosity_level
     log_severity_level: int
     log_verbosity_level: int
     plan_cache_bytes: int
+    float_products: str
 
-    def __init__(self, intra_op_num_threads: int = 0, plan_cache_bytes: int = PLAN_CACHE_BYTES):
-        """The default options, but for these two."""
+    def __init__(
+        self,
+        intra_op_num_threads: int = 0,
+        plan_cache_bytes: int = PLAN_CACHE_BYTES,
+        float_products: str = "float32",
+    ):
+        """The default options, but for these three."""
         super().__init__()
         self._dimensions = {}  # {("dim_param" or "denotation", word): size}
         self.intra_op_num_threads = intra_op_num_threads
         self.plan_cache_bytes = plan_cache_bytes
+        self.float_products = float_products
 
     def _checked(self, name: str, value):
         value = super()._checked(name, value)
@@ -214,7 +226,7 @@ log_severity_level, log_verbosity_level
             raise ValueError(f"intra_op_num_threads must be an integer from 0 to {MAX_THREADS}, got {value!r}")
         if name == "plan_cache_bytes" and value < 0:
             raise ValueError(f"plan_cache_bytes must be an integer of at least 0, got {value!r}")
-        return value
+        return check_float_products(value) if name == "float_products" else value
 
     def add_session_config_entry(self, key: str, value: str) -> None:
         """Store a configuration entry, as onnxruntime does with every key; a second value replaces the first.

@@ -214,3 +214,26 @@ def test_out_is_never_what_is_read(files, tmp_path, refused):
 )
 def test_a_flag_that_would_do_nothing_is_refused(idle, flags, files, tmp_path, refused):
     assert idle in refused("compress", files / "net.onnx", tmp_path / "o.onnx", *flags)
+
+
+def test_a_plan_of_products_rounded_to_bfloat16(files, tmp_path, command, refused):
+    plan = tmp_path / "b.plan.safetensors"
+    command("compress", files / "net.onnx", plan, "--float-products", "bfloat16")
+    session = pycompress.InferenceSession(plan)
+    reasons = [r["reason"] for r in session.explain() if r["kernel"] in ("bgemm", "bconv")]
+    assert reasons and all("rounded to bfloat16, as asked" in reason for reason in reasons)
+    assert command("info", plan, "--json")["provenance"]["float_products"] == "bfloat16"
+    command("compress", files / "net.onnx", plan, "--float-products", "float32")
+    assert not {"bgemm", "bconv"} & {r["kernel"] for r in pycompress.InferenceSession(plan).explain()}
+    assert "--float-products is for plans" in refused(
+        "compress", files / "net.onnx", tmp_path / "b.onnx", "--cast", "float16", "--float-products", "bfloat16"
+    )
+
+
+def test_other_float_products_are_refused_with_those_that_are_not(files, tmp_path, capsys):
+    from pycompress.cli import main
+
+    with pytest.raises(SystemExit):
+        main(["compress", str(files / "net.onnx"), str(tmp_path / "b.plan.safetensors"), "--float-products", "int8"])
+    said = capsys.readouterr().err
+    assert "float32" in said and "bfloat16" in said
