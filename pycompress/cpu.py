@@ -29,7 +29,18 @@ BITS = {
     "neon": lib.PCX_NEON, "dotprod": lib.PCX_DOTPROD, "i8mm": lib.PCX_I8MM,
 }  # fmt: skip
 
-ISAS = ("avx2", "avxvnni", "avx512", "avx512vnni", "avx512vbmi", "avx512bf16", "amx", "neon", "dotprod", "i8mm")  # of kernels
+ISAS = (
+    "avx2",
+    "avxvnni",
+    "avx512",
+    "avx512vnni",
+    "avx512vbmi",
+    "avx512bf16",
+    "amx",
+    "neon",
+    "dotprod",
+    "i8mm",
+)  # of kernels
 
 _threads: list[int] = []
 
