@@ -205,6 +205,7 @@ static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
 #  define PCX_TILES_FOUND(config) __asm__ volatile("sttilecfg %0" : "=m"(*(config)))
 #  define PCX_TILES_CONFIGURE(config) __asm__ volatile("ldtilecfg %0" : : "m"(*(config)))
 #  define PCX_TILES_RELEASE() __asm__ volatile("tilerelease")
+#  define PCX_TILE_ZERO(tile) __asm__ volatile("tilezero %tmm" #tile)
 #  define PCX_TILE_LOAD(tile, at, stride) \
       __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile : : "r"(at), "r"((ptrdiff_t)(stride)) : "memory")
 #  define PCX_TILE_STORE(tile, at, stride) \

@@ -53,8 +53,15 @@ static void q4gemm_scalar(const void *args, size_t begin, size_t end, void *scra
     }
 }
 
+#if PCX_X86
+/* With fewer rows most of the time goes into unpacking weights. */
+static int q4gemm_suits_amx(const void *args) { return ((const pcx_q4gemm_args *)args)->m >= 16; }
+#endif
+
 static const pcx_impl q4gemm_impls[] = {
 #if PCX_X86
+    { "amx", PCX_AVX2 | PCX_AVX512 | PCX_AMXINT8, q4gemm_amx_units, q4gemm_amx, q4gemm_amx_scratch, NULL, NULL,
+      q4gemm_suits_amx },
     { "avx2", PCX_AVX2, q4gemm_units, q4gemm_avx2, q4gemm_avx2_scratch, NULL, NULL, NULL },
 #endif
     { "scalar", 0, q4gemm_units, q4gemm_scalar, NULL, NULL, NULL, NULL },

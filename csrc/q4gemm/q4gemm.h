@@ -29,5 +29,7 @@ static inline q4gemm_grid q4gemm_split(const pcx_q4gemm_args *p)
 PCX_HIDDEN pcx_size_fn q4gemm_units;
 PCX_HIDDEN pcx_run_fn q4gemm_avx2;
 PCX_HIDDEN pcx_size_fn q4gemm_avx2_scratch;
+PCX_HIDDEN pcx_size_fn q4gemm_amx_units, q4gemm_amx_scratch;
+PCX_HIDDEN pcx_run_fn q4gemm_amx;
 
 #endif
