@@ -17,6 +17,9 @@ SIZES = [
     (7, 40, 70),
     (13, 16, 100),
     (101, 31, 130),
+    (1, 130, 96),
+    (2, 60, 70),
+    (50, 70, 36),
 ]
 
 
@@ -81,6 +84,14 @@ def test_rows_may_lie_apart_and_without_bias(isa, m):
     wide = np.full((m, 80), 200, np.uint8)
     wide[:, :65] = args[0]
     args[0], args[8] = wide[:, :65], None
+    check("q4gemm", args, isa)
+
+
+@isas("q4gemm")
+@pytest.mark.parametrize("m", (3, 8))
+def test_codes_beyond_k_do_not_count(isa, m):
+    args = example(m, 20, 65, group=32, symmetric=False)
+    args[3][:, -1, :, 1:] = 255 - args[3][:, -1, :, 1:]
     check("q4gemm", args, isa)
 
 
