@@ -81,8 +81,9 @@ typedef struct {
 /* ---- products and convolutions ---- */
 
 /*
- * sgemm: out = act(a . w + bias + residual), f32, summed along k in order with one
- * accumulator per output (FMA where the ISA has it).
+ * sgemm: out = act(a . w + bias + residual), f32, summed along k in order with one accumulator per output (FMA where
+ * the ISA has it); of at most eight columns some ISAs sum every eighth product apart.  A row's results depend on
+ * nothing but that row, the weights and the ISA.
  * |error| <= (k + 2) * 2^-24 * (sum |a||w| + |bias| + |residual|), before the activation.
  */
 typedef struct {

@@ -120,6 +120,7 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 /* sum += a * b, rounded once, vectors of floats; sum stays in its register: else compilers rename sums, and spill. */
 #if PCX_X86
 #  define PCX_FMADD(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
+#  define PCX_FMADD_MEMORY(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "m"(b))
 #endif
 /* sum += four products u8 x i8 by int32, 512 bits; as PCX_FMADD, sum stays in its register. */
 #if PCX_X86

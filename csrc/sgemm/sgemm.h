@@ -71,6 +71,10 @@ PCX_HIDDEN void sgemm_row(const float *a, size_t k, const sgemm_target *to, cons
 #if PCX_X86
 /* The panels [begin, end) of all rows: hgemm widens its weights for it. */
 PCX_HIDDEN void sgemm_rows_avx2(const sgemm_rows *rows, const sgemm_target *to, size_t begin, size_t end);
+/* All rows, at most SGEMM_NARROW columns, with weights of any type, in a panel. */
+typedef enum { SGEMM_F32, SGEMM_F16, SGEMM_BF16 } sgemm_weights;
+enum { SGEMM_NARROW = 8 };
+PCX_HIDDEN void sgemm_narrow_avx2(const sgemm_rows *rows, const sgemm_target *to, const void *w, sgemm_weights type);
 #endif
 
 #endif
