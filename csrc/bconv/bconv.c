@@ -51,6 +51,14 @@ static void bconv_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 #if PCX_X86
+/* A product of tiles takes as long for seven rows as for ten. */
+static int bconv_suits_amx(const void *args)
+{
+    const pcx_bconv_args *p = args;
+    return p->b * p->oh * p->ow >= 8;
+}
+
+PCX_DRIVER(bconv, rows, bgemm, amx)
 PCX_DRIVER(bconv, rows, bgemm, avx512bf16)
 PCX_DRIVER(bconv, rows, bgemm, avx512)
 PCX_DRIVER(bconv, rows, bgemm, avx2)
@@ -58,8 +66,10 @@ PCX_DRIVER(bconv, rows, bgemm, avx2)
 
 static const pcx_impl bconv_impls[] = {
 #if PCX_X86
-    { "avx512bf16", PCX_AVX512BF16, PCX_DRIVEN(bconv, avx512bf16), NULL, NULL, NULL },
-    { "avx512", PCX_AVX512, PCX_DRIVEN(bconv, avx512), NULL, NULL, NULL },
+    { "amx", PCX_AVX2 | PCX_AVX512 | PCX_AVX512BF16 | PCX_AMXBF16, PCX_DRIVEN(bconv, amx), NULL, NULL,
+      bconv_suits_amx },
+    { "avx512bf16", PCX_AVX2 | PCX_AVX512 | PCX_AVX512BF16, PCX_DRIVEN(bconv, avx512bf16), NULL, NULL, NULL },
+    { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(bconv, avx512), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(bconv, avx2), NULL, NULL, NULL },
 #endif
     { "scalar", 0, bconv_units, bconv_scalar, NULL, NULL, NULL, NULL },

@@ -14,6 +14,12 @@ enum { QT_NR = 16 }; /* sums come in rows of so many columns */
 
 enum { QT_ZERO, QT_U8, QT_I32, QT_F32 };
 
+/*
+ * What vectors of a tail need not do: clamp before the conversion, since all scales are below 1 and no float(sum) * scale
+ * reaches 2^31; add zero; clamp after it to 0, 255.
+ */
+enum { QT_SMALL = 1, QT_NO_ZERO = 2, QT_NO_CLAMP = 4 };
+
 /* round(v) + zero, clamped to [min, max]: the float bounds are those before the zero point. */
 typedef struct {
     float low, high;
@@ -129,5 +135,8 @@ static inline void qepilogue_row(const qepilogue *t, size_t i, size_t j, size_t 
         qepilogue_floats(t, i, j + from, count, v, (char *)out + from * t->bytes);
     }
 }
+
+/* qepilogue_row, not inlined. */
+PCX_HIDDEN void qepilogue_any_row(const qepilogue *t, size_t i, size_t j, size_t cols, const int32_t *acc, void *out);
 
 #endif

@@ -34,9 +34,6 @@ PCX_INLINE int qepilogue_avx2_is_small(const float *scale, int count)
     return _mm256_movemask_ps(ok) == 255;
 }
 
-/* What a tail need not do: clamp before the conversion (qepilogue_avx2_is_small); add zero; clamp after it to 0, 255. */
-enum { QT_SMALL = 1, QT_NO_ZERO = 2, QT_NO_CLAMP = 4 };
-
 PCX_INLINE int qepilogue_avx2_skips(const qepilogue_clamp *c, const float *scale, int count)
 {
     return QT_SMALL * qepilogue_avx2_is_small(scale, count) | QT_NO_ZERO * (c->zero == 0) |

@@ -13,17 +13,23 @@ typedef struct {
 
 enum { QCONV_PANELS = 4 }; /* pixels next to padding are gathered once for so many */
 
-/* Blocks are a multiple of mr rows. */
-static inline qconv_grid qconv_split(const pcx_qconv_args *p, size_t mr)
+/* Blocks are a multiple of mr rows, about `near` bytes of pixels gathered. */
+static inline qconv_grid qconv_split(const pcx_qconv_args *p, size_t mr, size_t near)
 {
     qconv_grid g = { .pixels = p->n ? p->b * p->oh * p->ow : 0, .steps = p->c ? p->kh * p->kw * ceil_div(p->c, 4) : 0 };
-    /* About 24 KiB of pixels gathered. */
-    const size_t max = min_size(max_size(6144 / max_size(g.steps, 1) / mr * mr, 24), 384);
+    const size_t max = min_size(max_size(near / 4 / max_size(g.steps, 1) / mr * mr, 24), 384);
     g.blocks = ceil_div(g.pixels, max);
     g.rows = g.blocks ? round_up(ceil_div(g.pixels, g.blocks), mr) : 0;
     g.panels = ceil_div(p->n, QGEMM_NR);
     g.groups = ceil_div(g.panels, QCONV_PANELS);
     return g;
+}
+
+/* How many steps stand side by side wherever a window begins, in place and gathered: a tap's, or those of a line. */
+static inline size_t qconv_together(const pcx_qconv_args *p)
+{
+    const size_t tap = ceil_div(p->c, 4);
+    return p->dw * p->ldx == 4 * tap ? p->kw * tap : tap;
 }
 
 /* Where in the image the window of an output pixel begins. */

@@ -91,7 +91,7 @@ static void qgemm_avx2_run(const qgemm_block *b, size_t panel, size_t count)
 }
 
 PCX_HIDDEN extern const qgemm_micro qgemm_micro_avx2;
-const qgemm_micro qgemm_micro_avx2 = { QGEMM_MR, 1, qgemm_avx2_scratch, qgemm_avx2_run };
+const qgemm_micro qgemm_micro_avx2 = { .mr = QGEMM_MR, .panels = 1, .scratch = qgemm_avx2_scratch, .run = qgemm_avx2_run };
 
 PCX_TARGET_END
 #endif

@@ -10,13 +10,16 @@
 #include "../common/qepilogue.h"
 #include "qgemm_acc16.h"
 
-enum { QGEMM_MR_MAX = 16 }; /* rows of a tile, on any ISA */
+enum { QGEMM_MR_MAX = 16 };    /* rows of a tile, on any ISA */
+enum { QGEMM_NEAR = 24576 };   /* bytes of rows in a block: read again for every panel, so they should stay near */
 
 typedef struct {
     size_t i, rows;                  /* output rows [i, i + rows) */
     const uint8_t *const *row;       /* [round_up(rows, mr)]; repeats the last row beyond `rows` */
     const ptrdiff_t *table;          /* where steps are, from a row on; NULL: four bytes apart */
     const unsigned char *in_place;   /* of each tile of mr rows: are its steps where `table` says? */
+    size_t mr;                       /* rows of a tile of `in_place` */
+    size_t together;                 /* so many steps in a row are four bytes apart wherever they stand */
     int32_t azp;                     /* zero point of every row, unless `zero` */
     const int32_t *zero;             /* zero point of each row, or NULL */
     const uint32_t *row_sum;         /* sum of each row, NULL where wzp is NULL */
@@ -35,6 +38,13 @@ typedef struct {
     size_t panels;                                              /* panels of a call of `run`, at most */
     size_t (*scratch)(size_t steps);                            /* bytes; NULL: none */
     void (*run)(const qgemm_block *b, size_t panel, size_t count); /* the block's outputs in panels [panel, + count) */
+    /* What only some need; 0: nothing of it. */
+    size_t rows;                             /* blocks of qgemm are multiples of so many rows, not of mr */
+    size_t near;                             /* bytes of a block's rows, about, instead of QGEMM_NEAR */
+    size_t (*group)(size_t steps);           /* panels of a call in a matrix' product, instead of `panels` */
+    int lines;                               /* of pixels read in place those of a tile are of one line */
+    void (*enter)(const qgemm_block *b);     /* before the first call of `run`: `i` and `rows` are still 0 */
+    void (*leave)(const qgemm_block *b);     /* after the last */
 } qgemm_micro;
 
 /* Where the sums of a panel's 16 columns start; what lies beyond n is zero. */
@@ -67,6 +77,9 @@ PCX_INLINE void qgemm_start_rows(const qgemm_block *b, size_t r, size_t mr, cons
             start[x][y] = (int32_t)(c->base[y] - za * c->zero[y] - sum * c->w[y]);
     }
 }
+
+/* The first panel of a group: groups are as equal as can be. */
+static inline size_t qgemm_group_begin(size_t panels, size_t groups, size_t group) { return panels * group / groups; }
 
 /* How many whole tiles from row r on are read the same way. */
 static inline size_t qgemm_whole_tiles(const qgemm_block *b, size_t r, size_t mr)

@@ -11,6 +11,7 @@ ref = module("qgemm")
 isas = pytest.mark.parametrize("isa", native.qgemm.impls())
 windows = pytest.mark.parametrize("T", (0, 1, 2, 4, 8))
 SIZES = [(1, 1, 1), (2, 16, 4), (5, 15, 3), (6, 17, 5), (7, 40, 64), (13, 33, 7), (49, 16, 33), (101, 31, 130)]
+SIZES += [(19, 64, 12), (20, 77, 9)]
 
 
 def run(isa, args):
@@ -61,21 +62,62 @@ def test_a_table_answers_every_byte(isa):
 
 @isas
 @pytest.mark.parametrize("kind,lut,residual", [("u8", 1, 0), ("u8", 0, 1), ("u8", 1, 1), ("i32", 0, 0), ("f32", 0, 0)])
-@pytest.mark.parametrize("m,n", [(1, 3), (7, 16), (13, 35), (14, 24)])
+@pytest.mark.parametrize("m,n", [(1, 3), (7, 16), (13, 35), (14, 24), (11, 61), (35, 9)])
 def test_every_epilogue_equals_reference(isa, kind, lut, residual, m, n):
     args = ref.example(np.random.default_rng(n), m, n, 21, kind=kind, lut=lut, residual=residual)
     np.testing.assert_array_equal(run(isa, args), expected(args))
 
 
 @isas
+@pytest.mark.parametrize("n", (10, 16, 27, 32, 48, 51))
+def test_any_number_of_rows_equals_reference(isa, n):
+    for m in range(1, 30):
+        args = ref.example(np.random.default_rng(m), m, n, 9)
+        np.testing.assert_array_equal(run(isa, args), expected(args))
+
+
+@isas
+@pytest.mark.parametrize(
+    "m,n,k", [(17, 48, 64), (33, 33, 68), (48, 16, 184), (65, 80, 96), (31, 20, 67), (35, 40, 53), (8, 31, 260)]
+)
+def test_rows_and_k_of_more_than_one_tile_equal_reference(isa, m, n, k):
+    args = ref.example(np.random.default_rng(m), m, n, k)
+    np.testing.assert_array_equal(run(isa, args), expected(args))
+
+
+@isas
+@pytest.mark.parametrize("clamp", ([0, 0, 255], [100, 0, 255], [0, 3, 250], [255, 20, 10]))
+@pytest.mark.parametrize("m,n", [(5, 16), (3, 24), (2, 64)])
+def test_scales_of_any_size_round_and_saturate_as_in_scalar(isa, clamp, m, n):
+    scale = np.resize(np.array([0.5, 1, 2, 1e-3, 1e30, -1e30, 0, np.inf, -np.inf, np.nan], np.float32), n)
+    for scales in (scale, np.full(n, 0.5, np.float32)):
+        args = ref.example(np.random.default_rng(n), m, n, 7)
+        args[6], args[7] = scales, np.array(clamp, np.int32)
+        np.testing.assert_array_equal(run(isa, args), run("scalar", args))
+
+
+@isas
+@pytest.mark.parametrize("act", range(9))
+@pytest.mark.parametrize("m,n", [(5, 3), (2, 40)])
+def test_activations_of_float_outputs_equal_scalar(isa, act, m, n):
+    args = ref.example(np.random.default_rng(n), m, n, 7, kind="f32")
+    args[6] = np.resize(np.array([1e-3, -1e-3, -0.0, np.inf, np.nan, 1e-5], np.float32), n)
+    args[12], args[13] = act, np.array([-0.25, 0.5], np.float32)
+    got, want = run(isa, args), run("scalar", args)
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(np.signbit(got[want == 0]), np.signbit(want[want == 0]))
+
+
+@isas
 @windows
 @pytest.mark.parametrize("by_row", (False, True))
-def test_zero_points_of_rows_and_columns(isa, by_row, T):
+@pytest.mark.parametrize("m,n", [(15, 18), (26, 10), (8, 55)])
+def test_zero_points_of_rows_and_columns(isa, by_row, T, m, n):
     rng = np.random.default_rng(T)
-    args = ref.example(rng, 15, 18, 22, T, kind="i32")
+    args = ref.example(rng, m, n, 22, T, kind="i32")
     if by_row:
-        args[1] = rng.integers(0, 256, 15).astype(np.int32)
-    args[4] = rng.integers(-128, 128, 18).astype(np.int32)
+        args[1] = rng.integers(0, 256, m).astype(np.int32)
+    args[4] = rng.integers(-128, 128, n).astype(np.int32)
     np.testing.assert_array_equal(run(isa, args), expected(args))
 
 

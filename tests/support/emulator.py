@@ -4,6 +4,7 @@ The emulated page tables map every address to itself, so a kernel, its arguments
 is not in Bochs: its instructions raise an exception, and ``tiles.py`` does what they would.
 """
 
+import atexit
 import ctypes
 import importlib.util
 import platform
@@ -52,7 +53,9 @@ def emulator() -> "Emulator":
         shutil.rmtree(built)
     path = ctypes.create_string_buffer(bytes(library))
     first.bochs_library_is(path)
-    return Emulator(path)
+    made = Emulator(path)
+    atexit.register(made.close)  # bochscpu's own end comes after Python's, and would call it
+    return made
 
 
 class Emulator:
@@ -91,8 +94,12 @@ class Emulator:
             if self.fault is None:
                 return state.rax
             vector, code = self.fault
-            if vector != INVALID_OPCODE or not self.tiles.step(cpu, state):
+            if vector != INVALID_OPCODE or not self.tiles.step(state):
                 raise RuntimeError(f"exception {vector} ({code}) at {state.rip:#x}, address {state.cr2:#x}")
+
+    def close(self) -> None:
+        """Let go of Bochs."""
+        self.session = self._hooks = None
 
     def _start(self, function: int, args):
         state = self._bochs.State()
