@@ -22,7 +22,7 @@ static void bconv_pixel(const pcx_bconv_args *p, size_t i, const uint16_t *w, fl
                 continue;
             const float *x = p->x + ((line / p->oh * p->ih + iy) * p->iw + ix) * p->ldx;
             for (size_t c = 0, q = (ky * p->kw + kx) * p->c; c < p->c; c++, q++, done++) {
-                const float a = half_to_nearest_bf16(x[c]);
+                const float a = half_bf16_rounded(x[c]);
                 if (done && done % SGEMM_DEEP == 0)
                     sgemm_deposit(sum, total);
                 for (size_t v = 0; v < SGEMM_NR; v++)

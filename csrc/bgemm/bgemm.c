@@ -18,7 +18,7 @@ static void bgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
             if (tail->bias)
                 memcpy(sum, tail->bias + j, columns * sizeof *sum);
             for (size_t q = 0; q < p->k; q++) {
-                const float a = half_to_nearest_bf16(p->a[i * p->lda + q]);
+                const float a = half_bf16_rounded(p->a[i * p->lda + q]);
                 if (q && q % SGEMM_DEEP == 0)
                     sgemm_deposit(sum, total);
                 for (size_t v = 0; v < SGEMM_NR; v++)

@@ -184,3 +184,10 @@ def test_other_types_of_weights_are_refused():
     values[1] = values[1].view(np.float16)
     with pytest.raises(ValueError, match=r"bgemm: w must be bf16\["):
         native.bgemm(*values)
+
+
+@pytest.mark.skipif("amx" not in native.bgemm.rows(), reason="tiles are x86's")
+@pytest.mark.parametrize("m,suits", [(0, 0), (1, 0), (7, 0), (8, 1), (100, 1)])
+def test_few_rows_do_not_suit_tiles(m, suits):
+    slots, _ = native.bgemm.pack(dict(zip(native.bgemm.spec.by_name, example(m, 20, 9))))
+    assert native.bgemm.rows()["amx"].suits(slots) == suits
