@@ -122,13 +122,13 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #  define PCX_FMADD(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
 #  define PCX_FMADD_MEMORY(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "m"(b))
 #endif
+/* sum += the products of each pair of bfloat16 of a and b; likewise. */
+#if PCX_X86
+#  define PCX_DPBF16(sum, a, b) __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
+#endif
 /* sum += four products u8 x i8 by int32, 512 bits; as PCX_FMADD, sum stays in its register. */
 #if PCX_X86
 #  define PCX_DPBUSD(sum, a, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(w))
-#endif
-/* sum += the products of each pair of bfloat16 of a and b, the odd ones first; likewise. */
-#if PCX_X86
-#  define PCX_DPBF16(sum, a, b) __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
 #endif
 #if PCX_X86
 #  define PCX_PAUSE() __builtin_ia32_pause()
@@ -200,7 +200,8 @@ static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
 
 /*
  * AMX.  Compilers' own intrinsics name too little of the memory that they touch.  A tile's number is a digit; rows of a
- * tile stand `stride` bytes apart, 0: one row for all.  PCX_TILE_DOT: c += a b, of u8 and i8 (us) or i8 and i8 (ss).
+ * tile stand `stride` bytes apart, 0: one row for all.  PCX_TILE_DOT: c += a b, of u8 and i8 (us) or i8 and i8 (ss);
+ * PCX_TILE_DOT_BF16: of pairs of bfloat16, those of even k and those of odd k apart, then both added to c.
  */
 #if PCX_X86
 #  define PCX_TILES_FOUND(config) __asm__ volatile("sttilecfg %0" : "=m"(*(config)))
@@ -212,6 +213,7 @@ static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
 #  define PCX_TILE_STORE(tile, at, stride) \
       __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" : : "r"(at), "r"((ptrdiff_t)(stride)) : "memory")
 #  define PCX_TILE_DOT(kinds, c, a, b) __asm__ volatile("tdpb" #kinds "d %tmm" #b ", %tmm" #a ", %tmm" #c)
+#  define PCX_TILE_DOT_BF16(c, a, b) __asm__ volatile("tdpbf16ps %tmm" #b ", %tmm" #a ", %tmm" #c)
 #endif
 
 #define PCX_MUL_OVERFLOW(a, b, out) __builtin_mul_overflow(a, b, out)

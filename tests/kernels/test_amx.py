@@ -69,6 +69,14 @@ def qconv_example(c=16, image=(9, 12)):
     return module("qconv").example(np.random.default_rng(0), 1, *image, c, 8)
 
 
+def bgemm_example(m=40, k=70):
+    return module("bgemm").example(np.random.default_rng(0), m, 40, k)
+
+
+def bconv_example():
+    return module("bconv").example(np.random.default_rng(0), 1, 9, 12, 16, 8)
+
+
 @pytest.fixture
 def tiles(tmp_path):
     """A function of name and buffer: the thread's tiles configured, found or released, natively or emulated."""
@@ -86,7 +94,7 @@ def tiles(tmp_path):
 
 @pytest.mark.parametrize("isa", [isa for isa in native.qgemm.impls() if isa == "amx"])
 @pytest.mark.parametrize("rows", (0, 3))
-@pytest.mark.parametrize("example", (qgemm_example, qconv_example))
+@pytest.mark.parametrize("example", (qgemm_example, qconv_example, bgemm_example, bconv_example))
 def test_tiles_stay_configured_as_they_were(tiles, isa, rows, example):
     found, after = native.aligned(64, np.uint8, 0), native.aligned(64, np.uint8, 77)
     if rows:
