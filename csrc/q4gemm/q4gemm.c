@@ -54,6 +54,9 @@ static void q4gemm_scalar(const void *args, size_t begin, size_t end, void *scra
 }
 
 #if PCX_X86
+/* With fewer rows most of the time goes into unpacking weights. */
+static int q4gemm_suits_amx(const void *args) { return ((const pcx_q4gemm_args *)args)->m >= 16; }
+
 PCX_DRIVER(q4gemm, rows, q4gemm, avx512vnni)
 PCX_DRIVER(q4gemm, rows, q4gemm, avxvnni)
 PCX_DRIVER(q4gemm, rows, q4gemm, avx2)
@@ -61,6 +64,8 @@ PCX_DRIVER(q4gemm, rows, q4gemm, avx2)
 
 static const pcx_impl q4gemm_impls[] = {
 #if PCX_X86
+    { "amx", PCX_AVX2 | PCX_AVX512 | PCX_AMXINT8, q4gemm_amx_units, q4gemm_amx, q4gemm_amx_scratch, NULL, NULL,
+      q4gemm_suits_amx },
     { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(q4gemm, avx512vnni), NULL, NULL, NULL },
     { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(q4gemm, avxvnni), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(q4gemm, avx2), NULL, NULL, NULL },

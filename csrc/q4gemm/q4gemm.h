@@ -2,7 +2,7 @@
  * q4gemm.h - what the q4gemm files share.
  *
  * A unit is a block of rows times a few panels of 16 columns.  The driver (q4gemm_rows.c) splits the work; a
- * micro-kernel, one for each ISA, unpacks weights and multiplies.  Few rows meet weights that are unpacked into
+ * micro-kernel, one for each ISA but AMX, unpacks weights and multiplies.  Few rows meet weights that are unpacked into
  * registers, unsigned, and have their codes made signed for that; for many, a panel is unpacked into scratch, signed,
  * and the rows serve as they are.  Either way sums of (a - 128) and (w - zero) come out, exact.
  */
@@ -89,6 +89,10 @@ PCX_HIDDEN void q4gemm_rows_run(const void *args, size_t begin, size_t end, void
 /* q4gemm_tail_avx2.c: for all ISAs of x86-64. */
 PCX_HIDDEN void q4gemm_tail_avx2(const pcx_q4gemm_args *p, const qepilogue *tail, size_t panel, size_t i, size_t rows,
                                  q4gemm_sums v);
+
+/* q4gemm_amx.c: a row of its own. */
+PCX_HIDDEN pcx_size_fn q4gemm_amx_units, q4gemm_amx_scratch;
+PCX_HIDDEN pcx_run_fn q4gemm_amx;
 #endif
 
 #endif

@@ -36,7 +36,10 @@ def test_equals_reference(isa, m, n, k, group, symmetric):
 
 
 @isas("q4gemm")
-@pytest.mark.parametrize("m,n,k,group", [(33, 48, 250, 96), (16, 20, 184, 192), (49, 16, 320, 160), (70, 33, 130, 128)])
+@pytest.mark.parametrize(
+    "m,n,k,group",
+    [(33, 48, 250, 96), (16, 20, 184, 192), (49, 16, 320, 160), (70, 33, 130, 128), (390, 33, 70, 64)],
+)
 def test_many_rows_and_groups_of_any_length_equal_reference(isa, m, n, k, group):
     check("q4gemm", example(m, n, k, group=group, symmetric=False), isa)
 
