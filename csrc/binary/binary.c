@@ -77,7 +77,7 @@ static size_t binary_units(const void *args)
     return walk_units(&w);
 }
 
-PCX_LOOPS(binary)
+PCX_LOOPS_512(binary)
 
 const pcx_kernel pcx_binary = {
     "binary", 1,

@@ -1,4 +1,4 @@
-/* pcx.h - what every C file here may use.  The only compiler-specific lines in the tree. */
+/* pcx.h - helpers for every C file.  The only compiler-specific lines in the tree. */
 #ifndef PCX_H
 #define PCX_H
 
@@ -39,9 +39,19 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #  define PCX_TARGET_END _Pragma("GCC pop_options")
 #endif
 
+/* What AVX-512 kernels are compiled for.  Clang prefers vectors of 512 bits as it is, and does not know the last word. */
+#if defined(__clang__)
+#  define PCX_TARGET_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
+#else
+#  define PCX_TARGET_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,prefer-vector-width=512"
+#endif
+
 /*
  * For kernels whose loops compilers vectorise: `name`_run(args, begin, end), inlined, compiled for each ISA, and
- * `name`_impls, the table of them.  `name`_units stands before.
+ * `name`_impls, the table of them.  `name`_units stands before.  PCX_LOOPS_512 is for those that compute much with
+ * each element, or stand in most networks: every ISA adds its code to the library.  On x86-64 nearly every CPU has
+ * AVX2, so the scalar row is compiled to be small.  PCX_LOOPS_PORTABLE has one row, of the ISA every CPU has: for integers
+ * of many types, mostly indices, of which there are few.
  */
 #define PCX_LOOPS_FOR(name, isa, attribute)                                                              \
     attribute static void name##_##isa(const void *args, size_t begin, size_t end, void *scratch)        \
@@ -49,18 +59,30 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
         (void)scratch;                                                                                   \
         name##_run(args, begin, end);                                                                    \
     }
+#define PCX_LOOPS_PORTABLE(name)                                                                         \
+    PCX_LOOPS_FOR(name, scalar, )                                                                        \
+    static const pcx_impl name##_impls[] = { PCX_LOOPS_ROW(name, scalar, 0) };
+#define PCX_LOOPS_ROW(name, isa, needs) { #isa, needs, name##_units, name##_##isa, NULL, NULL, NULL, NULL }
 #if PCX_X86
 #  define PCX_LOOPS(name)                                                                                \
       PCX_LOOPS_FOR(name, avx2, __attribute__((target("avx2,fma"))))                                     \
-      PCX_LOOPS_FOR(name, scalar, )                                                                      \
+      PCX_LOOPS_FOR(name, scalar, __attribute__((cold)))                                                 \
       static const pcx_impl name##_impls[] = {                                                           \
-          { "avx2", PCX_AVX2, name##_units, name##_avx2, NULL, NULL, NULL, NULL },                           \
-          { "scalar", 0, name##_units, name##_scalar, NULL, NULL, NULL, NULL },                              \
+          PCX_LOOPS_ROW(name, avx2, PCX_AVX2),                                                           \
+          PCX_LOOPS_ROW(name, scalar, 0),                                                                \
+      };
+#  define PCX_LOOPS_512(name)                                                                            \
+      PCX_LOOPS_FOR(name, avx512, __attribute__((target(PCX_TARGET_AVX512))))                            \
+      PCX_LOOPS_FOR(name, avx2, __attribute__((target("avx2,fma"))))                                     \
+      PCX_LOOPS_FOR(name, scalar, __attribute__((cold)))                                                 \
+      static const pcx_impl name##_impls[] = {                                                           \
+          PCX_LOOPS_ROW(name, avx512, PCX_AVX2 | PCX_AVX512),                                            \
+          PCX_LOOPS_ROW(name, avx2, PCX_AVX2),                                                           \
+          PCX_LOOPS_ROW(name, scalar, 0),                                                                \
       };
 #else
-#  define PCX_LOOPS(name)                                                                                \
-      PCX_LOOPS_FOR(name, scalar, )                                                                      \
-      static const pcx_impl name##_impls[] = { { "scalar", 0, name##_units, name##_scalar, NULL, NULL, NULL, NULL } };
+#  define PCX_LOOPS(name)     PCX_LOOPS_PORTABLE(name)
+#  define PCX_LOOPS_512(name) PCX_LOOPS_PORTABLE(name)
 #endif
 
 /*
@@ -93,19 +115,19 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #define PCX_NOINLINE __attribute__((noinline))
 #define PCX_MAYBE_UNUSED __attribute__((unused))
 #define PCX_HIDDEN __attribute__((visibility("hidden")))
-/* `v`, a vector, must stand in a register here: bars the compiler from reordering sums across it. */
+/* Forces the vector `v` into a register here: keeps the compiler from reordering sums across this point. */
 #define PCX_KEEP(v) __asm__("" : "+" PCX_V(v))
 /* sum += a * b, rounded once, vectors of floats; sum stays in its register: else compilers rename sums, and spill. */
 #if PCX_X86
 #  define PCX_FMADD(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
 #endif
-/* sum += the products of each pair of bfloat16 of a and b; likewise. */
-#if PCX_X86
-#  define PCX_DPBF16(sum, a, b) __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
-#endif
 /* sum += four products u8 x i8 by int32, 512 bits; as PCX_FMADD, sum stays in its register. */
 #if PCX_X86
 #  define PCX_DPBUSD(sum, a, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(w))
+#endif
+/* sum += the products of each pair of bfloat16 of a and b; likewise. */
+#if PCX_X86
+#  define PCX_DPBF16(sum, a, b) __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
 #endif
 #if PCX_X86
 #  define PCX_PAUSE() __builtin_ia32_pause()
@@ -143,9 +165,9 @@ static inline pcx_float_mode pcx_float_enter(void) { return 0; }
 static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
 #endif
 
-/* Before a loop: its iterations are independent (arrays are the same or apart, never shifted). */
+/* Before a loop: its iterations are independent (arrays are the same or do not overlap). */
 #if defined(__clang__)
-#  pragma clang diagnostic ignored "-Wpass-failed" /* vectorizing and unrolling are wishes */
+#  pragma clang diagnostic ignored "-Wpass-failed" /* vectorizing and unrolling are hints */
 #  define PCX_IVDEP _Pragma("clang loop vectorize(assume_safety)")
 #else
 #  define PCX_IVDEP _Pragma("GCC ivdep")
@@ -153,14 +175,14 @@ static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
 #define PCX_PRINTF(at, first) __attribute__((format(printf, at, first)))
 #define PCX_LIKELY(x) __builtin_expect(!!(x), 1)
 
-/* Before a loop of a small constant length: expand it, whatever the compiler thinks of that. */
+/* Before a loop of a small constant length: unroll it completely. */
 #if defined(__clang__)
 #  define PCX_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #  define PCX_UNROLL _Pragma("GCC unroll 32")
 #endif
 
-/* From here on the compiler knows nothing about the integer or pointer x: it derives nothing from it in advance. */
+/* Hides the value of the integer or pointer x from the compiler, so that it precomputes nothing from it. */
 #define PCX_OPAQUE(x) __asm__ volatile("" : "+r"(x))
 
 #if PCX_X86
@@ -184,6 +206,7 @@ static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
 #  define PCX_TILES_FOUND(config) __asm__ volatile("sttilecfg %0" : "=m"(*(config)))
 #  define PCX_TILES_CONFIGURE(config) __asm__ volatile("ldtilecfg %0" : : "m"(*(config)))
 #  define PCX_TILES_RELEASE() __asm__ volatile("tilerelease")
+#  define PCX_TILE_ZERO(tile) __asm__ volatile("tilezero %tmm" #tile)
 #  define PCX_TILE_LOAD(tile, at, stride) \
       __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile : : "r"(at), "r"((ptrdiff_t)(stride)) : "memory")
 #  define PCX_TILE_STORE(tile, at, stride) \

@@ -98,7 +98,7 @@ void csrmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
             continue;
         }
         if (fresh && p->ldx == 1)
-            spmm_transpose_in((const float *)p->x + column * p->incx, p->incx, columns, scratch,
+            spmm_transpose_in((const float *)p->x + column * p->incx, p->incx, columns, lanes, scratch,
                               round_up(columns, lanes), p->k);
         else if (fresh)
             fill_f32(p, column, columns, scratch);

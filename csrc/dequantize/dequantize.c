@@ -59,7 +59,7 @@ static size_t dequantize_units(const void *args)
     return ceil_div(s.rows, s.per_unit);
 }
 
-PCX_LOOPS(dequantize)
+PCX_LOOPS_512(dequantize)
 
 const pcx_kernel pcx_dequantize = {
     "dequantize", 1,

@@ -70,7 +70,7 @@ static size_t layernorm_units(const void *args)
     return p->m;
 }
 
-PCX_LOOPS(layernorm)
+PCX_LOOPS_512(layernorm)
 
 const pcx_kernel pcx_layernorm = {
     "layernorm", 1,

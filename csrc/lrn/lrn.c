@@ -1,4 +1,4 @@
-/* lrn.c - loops, compiled once for each ISA.  A unit is a row. */
+/* lrn.c - loops, compiled once for each ISA.  A unit is one row. */
 #include "../common/pcx.h"
 
 #include <math.h>
@@ -26,7 +26,7 @@ static size_t lrn_units(const void *args)
     return p->m;
 }
 
-PCX_LOOPS(lrn)
+PCX_LOOPS_512(lrn)
 
 const pcx_kernel pcx_lrn = {
     "lrn", 1,

@@ -51,7 +51,7 @@ static size_t normalize_units(const void *args)
     return ceil_div(p->m, normalize_rows(p->c));
 }
 
-PCX_LOOPS(normalize)
+PCX_LOOPS_512(normalize)
 
 const pcx_kernel pcx_normalize = {
     "normalize", 1,

@@ -12,7 +12,7 @@ static float q4gemm_scale_at(const pcx_q4gemm_args *p, size_t at)
     return p->st == PCX_F16 ? (float)half_to_double(((const uint16_t *)p->scale)[at]) : ((const float *)p->scale)[at];
 }
 
-/* v: the sums of row i with a panel's columns, in units of what the input's codes stand for. */
+/* v: the sums of row i with a panel's columns, in units of the input's scale. */
 static void q4gemm_dot(const pcx_q4gemm_args *p, size_t i, size_t panel, float v[Q4_NR])
 {
     const uint8_t *a = p->a + i * p->lda, *w = p->w + panel * ceil_div(p->k, 4) * Q4_STEP;
@@ -53,8 +53,15 @@ static void q4gemm_scalar(const void *args, size_t begin, size_t end, void *scra
     }
 }
 
+#if PCX_X86
+/* With fewer rows most of the time goes into unpacking weights. */
+static int q4gemm_suits_amx(const void *args) { return ((const pcx_q4gemm_args *)args)->m >= 16; }
+#endif
+
 static const pcx_impl q4gemm_impls[] = {
 #if PCX_X86
+    { "amx", PCX_AVX2 | PCX_AVX512 | PCX_AMXINT8, q4gemm_amx_units, q4gemm_amx, q4gemm_amx_scratch, NULL, NULL,
+      q4gemm_suits_amx },
     { "avx2", PCX_AVX2, q4gemm_units, q4gemm_avx2, q4gemm_avx2_scratch, NULL, NULL, NULL },
 #endif
     { "scalar", 0, q4gemm_units, q4gemm_scalar, NULL, NULL, NULL, NULL },

@@ -1,9 +1,11 @@
 /* qspmm.c - scalar and the table. */
 #include "qspmm.h"
 
+enum { QSPMM_LANES = 8, QSPMM_VECTORS = 6 }; /* pixels of a panel, only to make units */
+
 static size_t qspmm_units(const void *args)
 {
-    const qspmm_grid g = qspmm_split(args);
+    const qspmm_grid g = qspmm_split(args, QSPMM_LANES, 1, QSPMM_VECTORS);
     return g.panels * g.groups;
 }
 
@@ -22,13 +24,13 @@ static uint32_t qspmm_dot(const pcx_qspmm_args *p, const uint8_t *a, size_t j)
 static void qspmm_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qspmm_args *p = args;
-    const qspmm_grid g = qspmm_split(p);
+    const qspmm_grid g = qspmm_split(p, QSPMM_LANES, 1, QSPMM_VECTORS);
     const qepilogue tail = qepilogue_make(&p->tail, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
         const size_t panel = u / g.groups, j = u % g.groups * QSP_NR, cols = min_size(QSP_NR, p->n - j);
-        const size_t top = qspmm_first(&g, panel) * QSP_PX;
-        const size_t bottom = min_size(qspmm_first(&g, panel + 1) * QSP_PX, p->m);
+        const size_t top = qspmm_first(&g, panel) * QSPMM_LANES;
+        const size_t bottom = min_size(qspmm_first(&g, panel + 1) * QSPMM_LANES, p->m);
         for (size_t i = top; i < bottom; i++) {
             uint32_t sum[QSP_NR];
             const uint32_t za = (uint32_t)p->azp[i * p->ldz];
@@ -41,9 +43,20 @@ static void qspmm_scalar(const void *args, size_t begin, size_t end, void *scrat
     }
 }
 
+#if PCX_X86
+PCX_DRIVER(qspmm, panels, qspmm, avx512vbmi)
+PCX_DRIVER(qspmm, panels, qspmm, avx512vnni)
+PCX_DRIVER(qspmm, panels, qspmm, avxvnni)
+PCX_DRIVER(qspmm, panels, qspmm, avx2)
+#endif
+
 static const pcx_impl qspmm_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, qspmm_units, qspmm_avx2, qspmm_avx2_scratch, qspmm_prepared, qspmm_prepare, NULL },
+    { "avx512vbmi", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI, PCX_DRIVEN(qspmm, avx512vbmi),
+      NULL, NULL, NULL },
+    { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(qspmm, avx512vnni), NULL, NULL, NULL },
+    { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qspmm, avxvnni), NULL, NULL, NULL },
+    { "avx2", PCX_AVX2, PCX_DRIVEN(qspmm, avx2), qspmm_panels_prepared, qspmm_panels_prepare, NULL },
 #endif
     { "scalar", 0, qspmm_units, qspmm_scalar, NULL, NULL, NULL, NULL },
 };

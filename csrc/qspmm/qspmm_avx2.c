@@ -5,17 +5,12 @@
 #if PCX_X86
 PCX_TARGET("avx2,fma")
 
-size_t qspmm_prepared(const void *args)
-{
-    const pcx_qspmm_args *p = args;
-    return qspmm_acc16_bytes(p->n, p->blocks);
-}
+enum {
+    QSP_PX = 8, /* pixels of a vector */
+    QSP_MR = 6  /* vectors of a panel, at most */
+};
 
-void qspmm_prepare(const void *args, void *prepared)
-{
-    const pcx_qspmm_args *p = args;
-    qspmm_acc16_make(p->n, p->blocks, p->rows, p->index, p->w, prepared);
-}
+_Static_assert(QSP_STEP == 4 * QSP_PX, "the steps of int16 accumulation are those of a panel of one vector");
 
 /* ---- the panel: u8[steps][vectors][8 pixels][4 k] ---- */
 
@@ -53,7 +48,7 @@ static __m128i qspmm_avx2_last_bytes(const uint8_t *row, size_t k, size_t rest)
 }
 
 /* Eight pixels, the columns of one vector of the panel. */
-static void qspmm_avx2_gather(const uint8_t *const row[QSP_PX], size_t k, uint8_t *to, size_t step)
+void qspmm_avx2_gather(const uint8_t *const *row, size_t k, uint8_t *to, size_t step)
 {
     const size_t rest = k % 16;
     __m128i x[QSP_PX];
@@ -71,7 +66,7 @@ static void qspmm_avx2_gather(const uint8_t *const row[QSP_PX], size_t k, uint8_
 
 /* ---- chunks: sums i32[QSP_NR outputs][vectors][8 pixels] ---- */
 
-/* In place: with PCX_ADD_PAIRS, compilers move sums about. */
+/* In place: with PCX_ADD_PAIRS, compilers copy sums between registers. */
 PCX_INLINE void qspmm_avx2_add_pairs(__m256i *sum, __m256i x, __m256i w)
 {
     __m256i product;
@@ -90,7 +85,7 @@ PCX_INLINE void qspmm_avx2_block(int M, int first, const uint32_t at[2], const u
             qspmm_avx2_add_pairs(s + i, _mm256_load_si256(x + i), w);
 }
 
-/* `runs` runs of chunks of T blocks, or of t if T is 0; what follows them. */
+/* `runs` runs of chunks of T blocks, or of t if T is 0; returns the word after them. */
 PCX_INLINE const uint32_t *qspmm_avx2_chunks(int M, int T, size_t t, size_t runs, const uint32_t *at,
                                              const uint8_t *panel, uint8_t *sums)
 {
@@ -169,47 +164,7 @@ static void qspmm_avx2_unproven(const pcx_qspmm_args *p, size_t j, size_t cols, 
     }
 }
 
-/* ---- units ---- */
-
-/* What a thread keeps of the panel it is at. */
-typedef struct {
-    uint8_t *panel, *sums;
-    uint32_t *zero;    /* of each pixel; where ldz is 0, not used */
-    size_t i, count;   /* its pixels */
-    size_t vectors;
-} qspmm_workspace;
-
-static size_t qspmm_avx2_room_make(const pcx_qspmm_args *p, char *scratch, qspmm_workspace *r)
-{
-    const qspmm_grid g = qspmm_split(p);
-    const size_t vectors = g.panels ? ceil_div(g.vectors, g.panels) : 0;
-    const size_t zero = (QSP_NR * vectors + QSP_MR) * QSP_STEP, panel = zero + vectors * QSP_STEP;
-    if (scratch)
-        *r = (qspmm_workspace){ .sums = (uint8_t *)scratch, .zero = (uint32_t *)(scratch + zero),
-                                 .panel = (uint8_t *)scratch + panel };
-    return panel + vectors * ceil_div(p->k, 4) * QSP_STEP;
-}
-
-size_t qspmm_avx2_scratch(const void *args) { return qspmm_avx2_room_make(args, NULL, NULL); }
-
-/* The pixels of vectors [first, end); where they end, the last one again. */
-static void qspmm_avx2_panel_make(const pcx_qspmm_args *p, size_t first, size_t end, qspmm_workspace *r)
-{
-    r->i = first * QSP_PX;
-    r->count = min_size(end * QSP_PX, p->m) - r->i;
-    r->vectors = end - first;
-    for (size_t v = 0; v < r->vectors; v++) {
-        const uint8_t *row[QSP_PX];
-        for (size_t x = 0; x < QSP_PX; x++) {
-            const size_t i = r->i + min_size(v * QSP_PX + x, r->count - 1);
-            row[x] = p->a + i * p->lda;
-            r->zero[v * QSP_PX + x] = (uint32_t)p->azp[i * p->ldz];
-        }
-        qspmm_avx2_gather(row, p->k, r->panel + v * QSP_STEP, r->vectors * QSP_STEP);
-    }
-}
-
-/* Where sums start: at the bias, less the zero point's share. */
+/* The start values of sums: the bias, minus the zero point's part. */
 static void qspmm_avx2_sums_start(const pcx_qspmm_args *p, size_t j, size_t cols, const qspmm_workspace *r)
 {
     __m256i *to = (__m256i *)r->sums;
@@ -218,7 +173,7 @@ static void qspmm_avx2_sums_start(const pcx_qspmm_args *p, size_t j, size_t cols
         const uint32_t base = p->tail.bias ? (uint32_t)p->tail.bias[j + c] : 0;
         if (!p->ldz) {
             const __m256i all = _mm256_set1_epi32((int32_t)(base - r->zero[0] * colsum));
-            PCX_UNROLL for (size_t v = 0; v < QSP_MR; v++) /* what is too much is written again, or not read */
+            PCX_UNROLL for (size_t v = 0; v < QSP_MR; v++) /* surplus vectors are overwritten, or not read */
                 _mm256_store_si256(to + v, all);
             continue;
         }
@@ -228,10 +183,23 @@ static void qspmm_avx2_sums_start(const pcx_qspmm_args *p, size_t j, size_t cols
             _mm256_store_si256(to + v, _mm256_sub_epi32(_mm256_set1_epi32((int32_t)base), share));
         }
     }
-    const size_t read = round_up(cols, QT_NR) - cols; /* rows that the tail reads without need */
+    const size_t read = round_up(cols, QT_NR) - cols; /* rows that the epilogue reads but does not use */
     if (read)
         memset(to, 0, read * r->vectors * QSP_STEP);
 }
+
+static void qspmm_avx2_multiply(const pcx_qspmm_args *p, size_t j, size_t cols, const qspmm_workspace *r)
+{
+    const qspmm_acc16 *acc16 = p->prepared;
+    group_fn *const run = group_of[r->vectors];
+    qspmm_avx2_sums_start(p, j, cols, r);
+    if (acc16 && acc16->usable)
+        run(acc16->words + acc16->first[j / QSP_NR], r->panel, r->sums);
+    else
+        qspmm_avx2_unproven(p, j, cols, run, r->panel, r->sums);
+}
+
+/* ---- from sums to the output ---- */
 
 /* Four outputs of eight pixels to bytes, those of a pixel together. */
 PCX_INLINE __m256i qspmm_avx2_bytes_of_four(const qepilogue_avx2_columns *c, const __m256i *sums, size_t vectors,
@@ -246,7 +214,7 @@ PCX_INLINE __m256i qspmm_avx2_bytes_of_four(const qepilogue_avx2_columns *c, con
     return _mm256_shuffle_epi8(qepilogue_avx2_bytes(v, &c->clamp, c->skips), by_pixel);
 }
 
-/* A row of each of eight pixels, or, beyond the last one, the last one's again. */
+/* The output rows of eight pixels; beyond the last one, its row is repeated. */
 typedef struct {
     uint8_t *out[QSP_PX];
     const uint8_t *residual[QSP_PX];
@@ -335,9 +303,8 @@ static void qspmm_avx2_put_any(const qepilogue_avx2_columns *c, const int32_t *s
     qepilogue_avx2_rows(c, i, count, sum, out, ldo);
 }
 
-/* Outputs [j, j + cols), at most 16, of the panel, finished. */
-static PCX_NOINLINE void qspmm_avx2_finish(const pcx_qspmm_args *p, const qepilogue *tail, size_t j, size_t cols,
-                                           const qspmm_workspace *r, const uint8_t *sums)
+void qspmm_avx2_finish(const pcx_qspmm_args *p, const qepilogue *tail, size_t j, size_t cols, const qspmm_workspace *r,
+                       const uint8_t *sums)
 {
     const qepilogue_avx2_columns c = qepilogue_avx2_columns_make(tail, j, cols);
     const size_t ldo = p->ldo * tail->bytes;
@@ -359,30 +326,9 @@ static PCX_NOINLINE void qspmm_avx2_finish(const pcx_qspmm_args *p, const qepilo
         qepilogue_avx2_lut(c.rise, out, r->count, ldo, 0);
 }
 
-void qspmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
-{
-    const pcx_qspmm_args *p = args;
-    const qspmm_grid g = qspmm_split(p);
-    const qspmm_acc16 *acc16 = p->prepared;
-    if (begin >= end)
-        return;
-    const qepilogue tail = qepilogue_make(&p->tail, p->ot);
-    qspmm_workspace r = { 0 };
-    qspmm_avx2_room_make(p, scratch, &r);
-    for (size_t u = begin; u < end; u++) {
-        const size_t panel = u / g.groups, at = u % g.groups, j = at * QSP_NR, cols = min_size(QSP_NR, p->n - j);
-        if (u == begin || !at)
-            qspmm_avx2_panel_make(p, qspmm_first(&g, panel), qspmm_first(&g, panel + 1), &r);
-        qspmm_avx2_sums_start(p, j, cols, &r);
-        group_fn *const run = group_of[r.vectors];
-        if (acc16 && acc16->usable)
-            run(acc16->words + acc16->first[at], r.panel, r.sums);
-        else
-            qspmm_avx2_unproven(p, j, cols, run, r.panel, r.sums);
-        for (size_t c = 0; c < cols; c += QT_NR)
-            qspmm_avx2_finish(p, &tail, j + c, min_size(cols - c, QT_NR), &r, r.sums + c * r.vectors * QSP_STEP);
-    }
-}
+PCX_HIDDEN extern const qspmm_micro qspmm_micro_avx2;
+const qspmm_micro qspmm_micro_avx2 = { QSP_PX, 1, QSP_MR, { 0, 1, 2, 3, 4, 5, 6, 7 }, qspmm_avx2_gather,
+                                       qspmm_avx2_multiply, qspmm_avx2_finish };
 
 PCX_TARGET_END
 #endif

@@ -104,7 +104,7 @@ static size_t quantize_units(const void *args)
     return ceil_div(s.rows, s.per_unit);
 }
 
-PCX_LOOPS(quantize)
+PCX_LOOPS_512(quantize)
 
 const pcx_kernel pcx_quantize = {
     "quantize", 1,

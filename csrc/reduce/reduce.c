@@ -25,7 +25,7 @@ PCX_INLINE float reduce_term(float x, float shift, size_t mode)
 {
     if (mode == REDUCE_L1)
         return fabsf(x);
-    if (mode == REDUCE_L2 || mode == REDUCE_SUMSQUARE)
+    if (mode == REDUCE_SUMSQUARE)
         return x * x;
     return mode == REDUCE_LOGSUMEXP ? act_exp(x - shift) : x;
 }
@@ -35,92 +35,100 @@ PCX_INLINE float reduce_identity(size_t mode)
     return mode == REDUCE_MAX ? -INFINITY : mode == REDUCE_MIN ? INFINITY : mode == REDUCE_PROD ? 1.0f : 0.0f;
 }
 
-PCX_INLINE float reduce_finish(float total, float r, float shift, float top, size_t mode)
+/* t[j] joins x[i * stride + j] over i < r, for j < n; n is constant where it can be. */
+PCX_INLINE void reduce_block(const float *x, size_t r, size_t stride, size_t n, const float *shift, float *t,
+                             size_t mode)
 {
-    switch (mode) {
-    case REDUCE_MEAN: return total / r;
-    case REDUCE_L2: return sqrtf(total);
-    case REDUCE_LOGSUM: return logf(total);
-    case REDUCE_LOGSUMEXP: return top == shift ? logf(total) + shift : top;
-    default: return total;
-    }
+    for (size_t i = 0; i < r; i++, x += stride)
+        for (size_t j = 0; j < n; j++)
+            t[j] = reduce_join(t[j], reduce_term(x[j], shift[j], mode), mode);
 }
 
 /*
  * out[j] = the join of x[i * stride + j] over i < r, for j < n <= REDUCE_LANES.  Blocks are joined as a
- * binary counter counts: level l holds 2^l of them.
+ * binary counter counts: level l holds 2^l of them.  Lanes beyond n hold nothing.
  */
 PCX_INLINE void reduce_lanes(const float *x, size_t r, size_t stride, size_t n, const float *shift, float *out,
                              size_t mode)
 {
     float level[REDUCE_LEVELS][REDUCE_LANES], t[REDUCE_LANES];
     size_t blocks = 0;
-    for (size_t i = 0; i < r; blocks++) {
-        const size_t stop = min_size(i + REDUCE_BLOCK, r);
-        for (size_t j = 0; j < n; j++)
+    for (size_t i = 0; i < r; i += REDUCE_BLOCK, blocks++) {
+        for (size_t j = 0; j < REDUCE_LANES; j++)
             t[j] = reduce_identity(mode);
-        for (; i < stop; i++)
-            for (size_t j = 0; j < n; j++)
-                t[j] = reduce_join(t[j], reduce_term(x[i * stride + j], shift[j], mode), mode);
+        if (n == REDUCE_LANES)
+            reduce_block(x + i * stride, min_size(r - i, REDUCE_BLOCK), stride, REDUCE_LANES, shift, t, mode);
+        else
+            reduce_block(x + i * stride, min_size(r - i, REDUCE_BLOCK), stride, n, shift, t, mode);
         size_t l = 0;
         for (; blocks >> l & 1; l++)
-            for (size_t j = 0; j < n; j++)
+            for (size_t j = 0; j < REDUCE_LANES; j++)
                 t[j] = reduce_join(level[l][j], t[j], mode);
-        memcpy(level[l], t, n * sizeof *t);
+        memcpy(level[l], t, sizeof t);
     }
-    for (size_t j = 0; j < n; j++)
+    for (size_t j = 0; j < REDUCE_LANES; j++)
         t[j] = reduce_identity(mode);
     for (size_t l = 0; blocks >> l; l++)
         if (blocks >> l & 1)
-            for (size_t j = 0; j < n; j++)
+            for (size_t j = 0; j < REDUCE_LANES; j++)
                 t[j] = reduce_join(level[l][j], t[j], mode);
-    memcpy(out, t, n * sizeof *t);
+    memcpy(out, t, sizeof t);
 }
 
-/* A contiguous row to one number. */
-PCX_INLINE float reduce_row(const float *x, size_t r, float shift, size_t mode)
+/* All lanes of a contiguous row, and its `rest` last elements, to t[0]. */
+PCX_INLINE void reduce_tree(float *t, const float *last, size_t rest, float shift, size_t mode)
 {
-    float t[REDUCE_LANES], shifts[REDUCE_LANES];
-    for (size_t j = 0; j < REDUCE_LANES; j++)
-        shifts[j] = shift;
-    const size_t whole = r / REDUCE_LANES * REDUCE_LANES;
-    reduce_lanes(x, r / REDUCE_LANES, REDUCE_LANES, REDUCE_LANES, shifts, t, mode);
-    for (size_t j = 0; j < r - whole; j++)
-        t[j] = reduce_join(t[j], reduce_term(x[whole + j], shift, mode), mode);
+    for (size_t j = 0; j < rest; j++)
+        t[j] = reduce_join(t[j], reduce_term(last[j], shift, mode), mode);
     for (size_t w = REDUCE_LANES / 2; w; w /= 2)
         for (size_t j = 0; j < w; j++)
             t[j] = reduce_join(t[j], t[j + w], mode);
-    return t[0];
 }
 
 /* What logsumexp subtracts: the max, if it is finite. */
 PCX_INLINE float reduce_shift(float top) { return top - top == 0 ? top : 0; }
 
-PCX_INLINE void reduce_mode(const pcx_reduce_args *p, size_t begin, size_t end, size_t mode)
+/* n results from their joins: `joined` is the mode whose terms these are, `mode` the one asked for. */
+PCX_INLINE void reduce_finish(const float *t, size_t n, const float *shift, const float *top, size_t r, size_t joined,
+                              size_t mode, float *out)
 {
-    const size_t strips = ceil_div(p->inner, REDUCE_LANES);
-    for (size_t unit = begin; unit < end; unit++) {
-        if (p->inner == 1) {
-            const float *x = p->x + unit * p->r;
-            const float top = mode == REDUCE_LOGSUMEXP ? reduce_row(x, p->r, 0, REDUCE_MAX) : 0;
-            const float shift = reduce_shift(top);
-            p->out[unit] = reduce_finish(reduce_row(x, p->r, shift, mode), (float)p->r, shift, top, mode);
-            continue;
-        }
-        const size_t o = unit / strips, i = unit % strips * REDUCE_LANES, n = min_size(p->inner - i, REDUCE_LANES);
-        const float *x = p->x + o * p->r * p->inner + i;
-        float top[REDUCE_LANES] = { 0 }, shift[REDUCE_LANES] = { 0 }, t[REDUCE_LANES];
-        if (mode == REDUCE_LOGSUMEXP) {
-            reduce_lanes(x, p->r, p->inner, n, shift, top, REDUCE_MAX);
-            for (size_t j = 0; j < n; j++)
-                shift[j] = reduce_shift(top[j]);
-        }
-        if (n == REDUCE_LANES)
-            reduce_lanes(x, p->r, p->inner, REDUCE_LANES, shift, t, mode);
-        else
-            reduce_lanes(x, p->r, p->inner, n, shift, t, mode);
+    if (joined == REDUCE_LOGSUMEXP)
         for (size_t j = 0; j < n; j++)
-            p->out[o * p->inner + i + j] = reduce_finish(t[j], (float)p->r, shift[j], top[j], mode);
+            out[j] = top[j] == shift[j] ? logf(t[j]) + shift[j] : top[j];
+    else if (joined == REDUCE_SUM && mode == REDUCE_MEAN)
+        for (size_t j = 0; j < n; j++)
+            out[j] = t[j] / (float)r;
+    else if (joined == REDUCE_SUM && mode == REDUCE_LOGSUM)
+        for (size_t j = 0; j < n; j++)
+            out[j] = logf(t[j]);
+    else if (joined == REDUCE_SUMSQUARE && mode == REDUCE_L2)
+        for (size_t j = 0; j < n; j++)
+            out[j] = sqrtf(t[j]);
+    else
+        memcpy(out, t, n * sizeof *t);
+}
+
+PCX_INLINE void reduce_units_of(const pcx_reduce_args *p, size_t begin, size_t end, size_t joined)
+{
+    const int row = p->inner == 1;
+    const size_t strips = ceil_div(p->inner, REDUCE_LANES);
+    const size_t r = row ? p->r / REDUCE_LANES : p->r, stride = row ? REDUCE_LANES : p->inner;
+    for (size_t unit = begin; unit < end; unit++) {
+        const size_t o = unit / strips, i = unit % strips * REDUCE_LANES, n = min_size(p->inner - i, REDUCE_LANES);
+        const size_t lanes = row ? REDUCE_LANES : n;
+        const float *x = p->x + o * p->r * p->inner + i, *rest = row ? x + r * REDUCE_LANES : x;
+        float top[REDUCE_LANES] = { 0 }, shift[REDUCE_LANES] = { 0 }, t[REDUCE_LANES];
+        if (joined == REDUCE_LOGSUMEXP) {
+            reduce_lanes(x, r, stride, lanes, shift, top, REDUCE_MAX);
+            if (row)
+                reduce_tree(top, rest, p->r % REDUCE_LANES, 0, REDUCE_MAX);
+            for (size_t j = 0; j < lanes; j++)
+                shift[j] = reduce_shift(top[row ? 0 : j]);
+        }
+        reduce_lanes(x, r, stride, lanes, shift, t, joined);
+        if (row)
+            reduce_tree(t, rest, p->r % REDUCE_LANES, shift[0], joined);
+        reduce_finish(t, n, shift, top, p->r, joined, p->mode, p->out + o * p->inner + i);
     }
 }
 
@@ -128,16 +136,16 @@ PCX_INLINE void reduce_run(const void *args, size_t begin, size_t end)
 {
     const pcx_reduce_args *p = args;
     switch (p->mode) {
-    case REDUCE_SUM: reduce_mode(p, begin, end, REDUCE_SUM); break;
-    case REDUCE_MEAN: reduce_mode(p, begin, end, REDUCE_MEAN); break;
-    case REDUCE_MAX: reduce_mode(p, begin, end, REDUCE_MAX); break;
-    case REDUCE_MIN: reduce_mode(p, begin, end, REDUCE_MIN); break;
-    case REDUCE_PROD: reduce_mode(p, begin, end, REDUCE_PROD); break;
-    case REDUCE_L1: reduce_mode(p, begin, end, REDUCE_L1); break;
-    case REDUCE_L2: reduce_mode(p, begin, end, REDUCE_L2); break;
-    case REDUCE_SUMSQUARE: reduce_mode(p, begin, end, REDUCE_SUMSQUARE); break;
-    case REDUCE_LOGSUM: reduce_mode(p, begin, end, REDUCE_LOGSUM); break;
-    default: reduce_mode(p, begin, end, REDUCE_LOGSUMEXP);
+    case REDUCE_SUM:
+    case REDUCE_MEAN:
+    case REDUCE_LOGSUM: reduce_units_of(p, begin, end, REDUCE_SUM); break;
+    case REDUCE_MAX: reduce_units_of(p, begin, end, REDUCE_MAX); break;
+    case REDUCE_MIN: reduce_units_of(p, begin, end, REDUCE_MIN); break;
+    case REDUCE_PROD: reduce_units_of(p, begin, end, REDUCE_PROD); break;
+    case REDUCE_L1: reduce_units_of(p, begin, end, REDUCE_L1); break;
+    case REDUCE_L2:
+    case REDUCE_SUMSQUARE: reduce_units_of(p, begin, end, REDUCE_SUMSQUARE); break;
+    default: reduce_units_of(p, begin, end, REDUCE_LOGSUMEXP);
     }
 }
 
@@ -147,7 +155,7 @@ static size_t reduce_units(const void *args)
     return p->outer * ceil_div(p->inner, REDUCE_LANES);
 }
 
-PCX_LOOPS(reduce)
+PCX_LOOPS_512(reduce)
 
 const pcx_kernel pcx_reduce = {
     "reduce", 1,

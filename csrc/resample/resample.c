@@ -41,7 +41,7 @@ static size_t resample_units(const void *args)
     return p->outer * ceil_div(p->m, RESAMPLE_ROWS);
 }
 
-PCX_LOOPS(resample)
+PCX_LOOPS_512(resample)
 
 const pcx_kernel pcx_resample = {
     "resample", 1,

@@ -95,7 +95,7 @@ static size_t softmax_units(const void *args)
     return p->outer * ceil_div(p->inner, SOFTMAX_LANES);
 }
 
-PCX_LOOPS(softmax)
+PCX_LOOPS_512(softmax)
 
 const pcx_kernel pcx_softmax = {
     "softmax", 1,

@@ -3,22 +3,6 @@
 
 #include "../common/act.h"
 
-spmm_split spmm_split_of(size_t m, size_t n, size_t nnz)
-{
-    enum { UNITS = 32, MIN = 1 << 16 }; /* wanted units; min. products of one */
-    spmm_split s = { 0 };
-    if (!m || !n)
-        return s;
-    s.vectors = ceil_div(m, SPMM_LANES);
-    s.panels = ceil_div(s.vectors, SPMM_VECTORS);
-    const size_t pixels = ceil_div(s.vectors, s.panels) * SPMM_LANES;
-    const size_t worth = max_size(1, nnz / MIN * pixels + nnz % MIN * pixels / MIN);
-    const size_t groups = min_size(ceil_div(UNITS, s.panels), worth);
-    s.rows = round_up(ceil_div(n, groups), SPMM_LANES * 2);
-    s.groups = ceil_div(n, s.rows);
-    return s;
-}
-
 static size_t spmm_units(const void *args) { return ((const pcx_spmm_args *)args)->m; }
 
 static void spmm_scalar(const void *args, size_t begin, size_t end, void *scratch)
@@ -40,9 +24,15 @@ static void spmm_scalar(const void *args, size_t begin, size_t end, void *scratc
         }
 }
 
+#if PCX_X86
+PCX_DRIVER(spmm, panels, spmm, avx512)
+PCX_DRIVER(spmm, panels, spmm, avx2)
+#endif
+
 static const pcx_impl spmm_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, spmm_units_avx2, spmm_avx2, spmm_scratch_avx2, NULL, NULL, NULL },
+    { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(spmm, avx512), NULL, NULL, NULL },
+    { "avx2", PCX_AVX2, PCX_DRIVEN(spmm, avx2), NULL, NULL, NULL },
 #endif
     { "scalar", 0, spmm_units, spmm_scalar, NULL, NULL, NULL, NULL },
 };

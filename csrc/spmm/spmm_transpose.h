@@ -2,7 +2,7 @@
 #ifndef PCX_SPMM_TRANSPOSE_H
 #define PCX_SPMM_TRANSPOSE_H
 
-#include "../common/pcx.h"
+#include "spmm.h"
 
 #if PCX_X86
 #include <immintrin.h>
@@ -45,28 +45,22 @@ PCX_INLINE void spmm_transpose_8x8(const float *in, size_t step, __m256 out[8])
     }
 }
 
-/* Where the vector at p takes its `lanes` of `count` numbers: the last one moves back, as far as it can. */
-PCX_INLINE size_t spmm_back(size_t p, size_t count, size_t lanes)
-{
-    return min_size(p, max_size(count, lanes) - lanes);
-}
-
 /*
- * out[q][p] = in[spmm_back(p)][q], q < count, for `rows` rows, in_step apart, of `count` floats; rows of out, out_step
+ * out[q][p] = in[spmm_pixel(p)][q], q < count, for `rows` rows, in_step apart, of `count` floats; rows of out, out_step
  * apart, are whole vectors.  Of less than eight rows, the last is taken again.  A few columns at a time, so that
  * lines, which are written by halves, stay near.
  */
-PCX_INLINE void spmm_transpose_in(const float *in, size_t in_step, size_t rows, float *out, size_t out_step,
-                                  size_t count)
+PCX_INLINE void spmm_transpose_in(const float *in, size_t in_step, size_t rows, size_t lanes, float *out,
+                                  size_t out_step, size_t count)
 {
     enum { TOGETHER = 16 };
     for (size_t q = 0; rows < 8 && q < count; q++)
-        for (size_t p = 0; p < 8; p++)
-            out[q * out_step + p] = in[min_size(p, rows - 1) * in_step + q];
+        for (size_t p = 0; p < lanes; p++)
+            out[q * out_step + p] = in[min_size(p % 8, rows - 1) * in_step + q];
     for (size_t q = 0; rows >= 8 && q < count; q += TOGETHER)
-        for (size_t p = 0; p < rows; p += 8) {
+        for (size_t p = 0; p < round_up(rows, lanes); p += 8) {
             const size_t stop = min_size(q + TOGETHER, count);
-            const float *from = in + spmm_back(p, rows, 8) * in_step;
+            const float *from = in + spmm_pixel(p, rows, lanes) * in_step;
             size_t at = q;
             for (; at + 8 <= stop; at += 8) {
                 __m256 t[8];

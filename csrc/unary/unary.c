@@ -63,7 +63,7 @@ PCX_INLINE float unary_gelu_tanh(float x)
         }                                  \
         break
 
-/* x and y are the same or apart. */
+/* x and y are the same or do not overlap. */
 PCX_INLINE void unary_row(size_t op, size_t n, const float *x, float *y, float p, float q)
 {
     switch (op) {
@@ -113,7 +113,7 @@ static size_t unary_units(const void *args)
     return walk_units(&w);
 }
 
-PCX_LOOPS(unary)
+PCX_LOOPS_512(unary)
 
 const pcx_kernel pcx_unary = {
     "unary", 1,

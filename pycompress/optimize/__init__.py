@@ -1,4 +1,4 @@
-"""Passes over a Program: fuse steps, select kernels, choose layouts, tile, place buffers in one arena."""
+"""Passes over a Program: fuse steps, select kernels, choose layouts, cut into tiles, place buffers in one arena."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ def optimize(
     after: Callable[[Program], None] = lambda program: None,
     float_products: str = "float32",
 ) -> None:
-    """Fuse steps, drop those nobody reads, select sparse kernels (if given costs), choose layouts, cut into tiles.
+    """Fuse steps, drop unused ones, select sparse kernels (if costs are given), choose layouts, cut into tiles.
 
-    Float products that are then not sparse have their operands rounded to `float_products`. The two factors of a low-rank pair are joined last, when it is known that neither is sparse or of 16 bits.
-    `after` is called after each pass; tests give ``verify``.
+    Float products that have no sparse kernel then get their operands rounded to `float_products`. The two factors of a
+    low-rank pair are joined after that: only then is it known that neither runs on a sparse or a 16-bit kernel. `after`
+    is called after each pass; tests pass ``verify``.
     """
     passes = [fuse]
     if costs is not None:

@@ -1,4 +1,4 @@
-"""Which nodes carry compressed weights and would not use them as such."""
+"""Lists the nodes whose weights are stored compressed but would run as floats."""
 
 from __future__ import annotations
 

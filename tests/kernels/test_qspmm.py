@@ -12,7 +12,7 @@ ref = module("qspmm")
 isas = pytest.mark.parametrize("isa", native.qspmm.impls())
 SIZES = [
     (1, 1, 1), (2, 16, 4), (7, 17, 5), (8, 15, 16), (9, 40, 64), (13, 33, 7), (49, 16, 33), (65, 20, 130),
-    (100, 31, 23), (130, 24, 1030), (3, 50, 2100),
+    (100, 31, 23), (130, 24, 1030), (3, 50, 2100), (16, 33, 9), (129, 34, 40), (190, 18, 70), (64, 9, 260),
 ]  # fmt: skip
 
 
@@ -49,14 +49,14 @@ def by_units(isa, args, order):
 
 
 def exact(isa, a, w, azp=0):
-    """Sums of dense w are right, with its windows proven and without."""
+    """Sums of dense w are right, with and without int16 accumulation."""
     want = (a.astype(int) - azp) @ w.T.astype(int)
     np.testing.assert_array_equal(run(isa, plain(a, w, azp)), want)
     np.testing.assert_array_equal(by_units(isa, plain(a, w, azp), np.arange), want)
 
 
 def extremes(w):
-    """Per row of w the inputs u8 that take its sum to its most and to its least."""
+    """The u8 inputs that give each row of w its maximum and its minimum sum."""
     return np.concatenate([np.where(w > 0, 255, 0), np.where(w < 0, 255, 0), np.full((1, w.shape[1]), 255)]).astype(
         np.uint8
     )

@@ -9,7 +9,8 @@ from pycompress.kernels import module
 from pycompress.kernels._act import ACTS
 
 ref = module("spmm")
-PIXELS = [(m, 21, 11) for m in (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 49, 63, 64, 65, 72, 130)]
+PIXELS = [(m, 21, 11) for m in (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 49, 63, 64, 65, 72, 127, 128, 130)]
+PIXELS += [(m, 9, 70) for m in (16, 33, 65)]  # AVX-512 has panels of 128 pixels above, and of 64 here
 ROWS = [(10, n, 13) for n in (1, 7, 8, 9, 15, 16, 17, 24, 63, 64, 65, 129)]
 COLUMNS = [(10, 9, k) for k in (1, 2, 7, 8, 9, 99, 100, 101, 201)]
 EMPTY = [(0, 5, 3), (3, 0, 3), (3, 17, 0), (0, 0, 0)]
@@ -130,10 +131,10 @@ def test_rows_of_pixels_may_be_far_apart(isa):
 def test_nothing_beside_the_output_is_written(isa):
     for m, n in ((8, 7), (8, 16), (3, 24), (1, 27)):
         values = example(m, n, 5)
-        room = np.full((m, n + 5), 7, np.float32)
-        values[-1] = room[:, :n]
+        wide = np.full((m, n + 5), 7, np.float32)
+        values[-1] = wide[:, :n]
         native.spmm(*values, isa=isa)
-        assert (room[:, n:] == 7).all() and not (room[:, :n] == 7).any()
+        assert (wide[:, n:] == 7).all() and not (wide[:, :n] == 7).any()
 
 
 @isas("spmm")
@@ -175,7 +176,7 @@ def test_values_out_of_bounds_are_refused():
 @isas("spmm")
 @pytest.mark.parametrize("act", (0, 1, 2, 6))
 @pytest.mark.parametrize("residual", (True, False))
-@pytest.mark.parametrize("m, n, k", [*PIXELS[::2], (49, 70, 150), (3, 17, 0), (40, 16, 1), (128, 3, 70)])
+@pytest.mark.parametrize("m, n, k", [*PIXELS[::3], (49, 70, 150), (3, 17, 0), (40, 16, 1), (128, 3, 70)])
 def test_images_may_lie_in_planes_each_as_it_likes(isa, m, n, k, residual, act):
     values = example(m, n, k, act=act, residual=residual, columns=64)
     usual = run("spmm", values, isa)[0]
