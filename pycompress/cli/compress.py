@@ -123,8 +123,13 @@ def execute(args, out: Output) -> dict:
     }
     before, after = result["bytes_before"], result["bytes_after"]
     done = ", ".join(steps) or "compiled"
-    out.line(f"{args.out}: {done}; {size(before)} to {size(after)}, {before / max(after, 1):.2f} times smaller")
+    out.line(f"{args.out}: {done}; {size(before)} to {size(after)}, {change(before, after)}")
     return result
+
+
+def change(before: int, after: int) -> str:
+    smaller = before >= after
+    return f"{before / max(after, 1):.2f} times smaller" if smaller else f"{after / max(before, 1):.2f} times larger"
 
 
 def _check(steps: dict[str, dict], source: models.Source, args, as_plan: bool) -> None:

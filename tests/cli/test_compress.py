@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 
 import numpy as np
@@ -6,6 +7,7 @@ import onnx
 import pytest
 
 import pycompress
+from pycompress.cli.compress import change
 
 IMAGES = ("--mean", "127", "--std", "128")
 
@@ -46,6 +48,12 @@ def test_recertify_a_quantized_model_with_and_without_data(files, tmp_path, comm
     assert set(json.loads(told).values()) == {4}
     command("compress", tmp_path / "full.onnx", out, "--recertify", "--calibration", tmp_path / "c.npz")
     assert quantized(out) > 10
+
+
+def test_a_file_that_grows_is_said_to_be_larger(files, tmp_path, command):
+    text = command("compress", files / "net.onnx", tmp_path / "p.onnx", "--prune", "0.5", "--scope", "layer")
+    assert re.search(r"\d times (smaller|larger)$", text.strip())
+    assert change(300, 100) == "3.00 times smaller" and change(100, 120) == "1.20 times larger"
 
 
 def test_prune_and_say_what_was_pruned_and_what_not(files, tmp_path, command):
