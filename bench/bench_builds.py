@@ -42,7 +42,7 @@ for line in sys.stdin:
 
 
 def models(folder: Path) -> dict[str, Path]:
-    """Files of the zoo's networks: float, int8, sparse, of 4 bits, of low rank."""
+    """Files of the zoo's networks: float, int8, sparse, 4-bit, low-rank."""
     import numpy as np
     import onnx
 

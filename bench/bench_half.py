@@ -1,4 +1,4 @@
-"""Linear layers with weights of 16 bits against float32 ones: ours, NumPy (OpenBLAS) and torch, taking turns in one run.
+"""Linear layers with float16 and bfloat16 weights against float32 ones: ours, NumPy (OpenBLAS) and torch, taking turns in one run.
 
     OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 python bench/bench_half.py [--as-avx2] [--runs 40]
         [--shapes 4096x4096,11008x4096,1000x1280] [--rows 1] [--threads 1] [--gigabytes 1] [--json FILE]

@@ -79,7 +79,7 @@ def integers(m: int, k: int, n: int, r: int, pool) -> dict:
     to_codes = native.qgemm.ready(
         a, zeros, w, colsum, None, bias, scale, given[9], *none[1:], 0, PARAMS, None, codes, pool=pool
     )
-    packed = qgemm.pack(qgemm.proven(rng(), n, r, 4))
+    packed = qgemm.pack(qgemm.weights_for(rng(), n, r, 4))
     of_codes = native.qgemm.ready(codes, zeros, packed.w, packed.colsum, None, *tail, out, pool=pool)
     return {
         "qlowrank": native.qlowrank.ready(*given, pool=pool),

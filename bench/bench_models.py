@@ -7,7 +7,7 @@ Every engine runs the same float network; for int8 our QDQ file, and the files o
 (peer_models.py).  `difference` is the largest difference of the answer as a share of its range: to our answer on
 the same file, or, for a file of its own, to our float answer.  The summary sets us against the best time of any
 peer: int8 against the best of any precision, float against the best float; `rounds` is the median over the rounds
-of the ratio of the fastest runs, to the peer where it is least.
+of the ratio of the fastest runs, to the peer with the smallest ratio.
 """
 
 from __future__ import annotations
@@ -82,10 +82,10 @@ def summary(network: str, threads: int, timings: dict[Case, Timing]) -> list[dic
     found = []
     for word, allowed in (("int8", ("int8", "float")), ("float", ("float",))):
         ours = next(t for case, t in timings.items() if case.engine == OURS and case.precision == word)
-        theirs = {case: t for case, t in timings.items() if case.engine != OURS and case.precision in allowed}
-        if not theirs:
+        others = {case: t for case, t in timings.items() if case.engine != OURS and case.precision in allowed}
+        if not others:
             continue
-        best, middle = min(theirs, key=lambda c: theirs[c].best), min(theirs, key=lambda c: theirs[c].median)
+        best, middle = min(others, key=lambda c: others[c].best), min(others, key=lambda c: others[c].median)
         found.append(
             {
                 "network": network,
@@ -94,12 +94,12 @@ def summary(network: str, threads: int, timings: dict[Case, Timing]) -> list[dic
                 "ours_min_ms": ours.best * 1e3,
                 "ours_median_ms": ours.median * 1e3,
                 "best_by_min": best.name,
-                "best_min_ms": theirs[best].best * 1e3,
-                "ratio_min": theirs[best].best / ours.best,
+                "best_min_ms": others[best].best * 1e3,
+                "ratio_min": others[best].best / ours.best,
                 "best_by_median": middle.name,
-                "best_median_ms": theirs[middle].median * 1e3,
-                "ratio_median": theirs[middle].median / ours.median,
-                "ratio_rounds": min(times_faster(ours, t) for t in theirs.values()),
+                "best_median_ms": others[middle].median * 1e3,
+                "ratio_median": others[middle].median / ours.median,
+                "ratio_rounds": min(times_faster(ours, t) for t in others.values()),
             }
         )
     return found

@@ -1,4 +1,4 @@
-"""W4A8: a network with pointwise convolutions and classifier at 4 bits, beside our int8 with windows of 4 and of 2 steps.
+"""W4A8: a network with pointwise convolutions and classifier at 4 bits, beside our int8 with accumulation depths 4 and 2.
 
     python bench/bench_w4a8.py FLOAT.onnx [--group 32] [--threads 1,2] [--models FOLDER] [--json FILE]
 

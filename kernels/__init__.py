@@ -1,9 +1,9 @@
-"""What each kernel means: one readable page per kernel, compiled by Numba at the first call.
+"""The reference of each kernel: one readable module per kernel, compiled by Numba at the first call.
 
 ``pycompress.kernels.sgemm(...)`` is the reference of the C kernel
 ``pycompress.native.sgemm(...)``: same name, same arguments, same contract.  The module
-``kernels/sgemm.py`` holds beside it ``example()``, random arguments of given sizes, and
-``pack()`` where weights have a packed form.
+``kernels/sgemm.py`` also contains ``example()``, which makes random arguments of given sizes, and
+``pack()`` if the kernel reads packed weights.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Reference:  # for type checkers: the names are bou
 
 
 def module(name: str) -> ModuleType:
-    """The page of kernel `name`: its reference, ``example`` and, where it has one, ``pack``."""
+    """The module of kernel `name`: its reference, ``example`` and, if there is one, ``pack``."""
     return _PAGES[name]
 
 
@@ -39,5 +39,5 @@ def spec(name: str) -> Spec:
 
 
 def having(condition) -> tuple[str, ...]:
-    """The names of the kernels whose contracts fulfil `condition`."""
+    """The names of the kernels whose contracts satisfy `condition`."""
     return tuple(name for name in NAMES if condition(spec(name)))

@@ -35,7 +35,7 @@ def sconv(
     residual: "f32[b*oh*ow:ldr,n]?",
     out: "f32[b,oh,ow:ldo,n]",
 ):
-    """What lies beyond the image is zero; pt rows above it and pl columns left of it are within reach.
+    """Padding is zero: pt rows above the image, pl columns left of it, as many as needed below and to the right.
 
     Sums are float64 here; kernels sum as sgemm does, with its error for k = kh kw c.
     """

@@ -1,4 +1,4 @@
-"""What this machine has: instruction sets and cores."""
+"""Instruction sets and cores of this machine."""
 
 from __future__ import annotations
 

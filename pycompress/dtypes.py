@@ -51,7 +51,7 @@ def numpy_type(name: str):
     return np.dtype(name)
 
 
-@cache  # NumPy makes `dtype.name` anew each time, in microseconds, and planning asks thousands of times
+@cache  # NumPy computes `dtype.name` each time, in microseconds, and planning needs it thousands of times
 def word(dtype) -> str:
-    """Our word for a numpy type; KeyError where there is none."""
+    """Our word for a numpy type; KeyError for unknown types."""
     return WORD[dtype.name]

@@ -82,7 +82,7 @@ def test_imports_point_down():
     assert not wrong
 
 
-def test_passes_stand_on_their_rooms_and_no_room_on_a_later_one():
+def test_passes_import_their_folders_and_no_folder_a_later_one():
     rank, wrong = {name: i for i, name in enumerate(COMPRESS)}, []
     for path in sorted((ROOT / "pycompress" / "compress").rglob("*.py")):
         parts = path.relative_to(ROOT / "pycompress" / "compress").with_suffix("").parts

@@ -1,4 +1,4 @@
-/* pcx.h - what every C file here may use.  The only compiler-specific lines in the tree. */
+/* pcx.h - helpers for every C file.  The only compiler-specific lines in the tree. */
 #ifndef PCX_H
 #define PCX_H
 
@@ -87,7 +87,7 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #define PCX_NOINLINE __attribute__((noinline))
 #define PCX_MAYBE_UNUSED __attribute__((unused))
 #define PCX_HIDDEN __attribute__((visibility("hidden")))
-/* `v`, a vector, must stand in a register here: bars the compiler from reordering sums across it. */
+/* Forces the vector `v` into a register here: keeps the compiler from reordering sums across this point. */
 #define PCX_KEEP(v) __asm__("" : "+x"(v))
 /* sum += a * b, rounded once, vectors of floats; sum stays in its register: else compilers rename sums, and spill. */
 #if PCX_X86
@@ -129,9 +129,9 @@ static inline pcx_float_mode pcx_float_enter(void) { return 0; }
 static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
 #endif
 
-/* Before a loop: its iterations are independent (arrays are the same or apart, never shifted). */
+/* Before a loop: its iterations are independent (arrays are the same or do not overlap). */
 #if defined(__clang__)
-#  pragma clang diagnostic ignored "-Wpass-failed" /* vectorizing and unrolling are wishes */
+#  pragma clang diagnostic ignored "-Wpass-failed" /* vectorizing and unrolling are hints */
 #  define PCX_IVDEP _Pragma("clang loop vectorize(assume_safety)")
 #else
 #  define PCX_IVDEP _Pragma("GCC ivdep")
@@ -139,14 +139,14 @@ static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
 #define PCX_PRINTF(at, first) __attribute__((format(printf, at, first)))
 #define PCX_LIKELY(x) __builtin_expect(!!(x), 1)
 
-/* Before a loop of a small constant length: expand it, whatever the compiler thinks of that. */
+/* Before a loop of a small constant length: unroll it completely. */
 #if defined(__clang__)
 #  define PCX_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #  define PCX_UNROLL _Pragma("GCC unroll 32")
 #endif
 
-/* From here on the compiler knows nothing about the integer or pointer x: it derives nothing from it in advance. */
+/* Hides the value of the integer or pointer x from the compiler, so that it precomputes nothing from it. */
 #define PCX_OPAQUE(x) __asm__ volatile("" : "+r"(x))
 
 #if PCX_X86

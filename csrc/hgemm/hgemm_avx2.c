@@ -1,6 +1,6 @@
 /*
- * hgemm_avx2.c - weights are widened on their way into sgemm's tiles: of few rows in registers, so that memory brings
- * half the bytes; else once for a block of rows, into scratch that sgemm then reads.
+ * hgemm_avx2.c - weights are widened for sgemm's tiles: for few rows in registers, so that half the bytes are read from
+ * memory; otherwise once for a block of rows, into scratch that sgemm then reads.
  */
 #include "hgemm.h"
 

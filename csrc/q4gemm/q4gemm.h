@@ -9,8 +9,8 @@ enum {
     Q4_NR = 16,
     Q4_MR = 6,
     Q4_STEP = 32,  /* bytes of four k of a panel: columns 0 to 7 in the low four bits, 8 to 15 in the high ones */
-    Q4_CHUNK = 8, /* steps whose products int16 holds */
-    Q4_DIRECT = 6  /* rows up to which weights are unpacked for one use only */
+    Q4_CHUNK = 8, /* steps whose products fit int16 */
+    Q4_DIRECT = 6  /* up to so many rows, weights are unpacked into registers for one use */
 };
 
 typedef struct {
@@ -19,7 +19,7 @@ typedef struct {
 
 static inline q4gemm_grid q4gemm_split(const pcx_q4gemm_args *p)
 {
-    /* Rows share an unpacked panel, whose making costs as much as two or three of them, but should stay near. */
+    /* Rows share an unpacked panel, which costs as much as two or three rows, but should stay in the cache. */
     const size_t max = min_size(max_size(98304 / max_size(p->k, 1) / Q4_MR * Q4_MR, 96), 384);
     q4gemm_grid g = { ceil_div(p->m, max), 0, ceil_div(p->n, Q4_NR) };
     g.rows = g.blocks ? round_up(ceil_div(p->m, g.blocks), Q4_MR) : 0;

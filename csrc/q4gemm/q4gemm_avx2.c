@@ -1,7 +1,7 @@
 /*
- * q4gemm_avx2.c - few rows: weights are unpacked into registers, unsigned, and meet rows whose codes were made signed.
- * Many: a panel is unpacked into scratch, signed, and meets the rows as they are.  Either way the lanes of a chunk
- * start at what makes of that the products of (a - 128) and (w - zero), whose sums int16 holds.
+ * q4gemm_avx2.c - few rows: weights are unpacked into registers, unsigned, and multiplied with rows whose codes were
+ * made signed.  Many rows: a panel is unpacked into scratch, signed, and multiplied with the original rows.  In both
+ * cases the start values of a chunk's lanes correct this to products of (a - 128) and (w - zero), whose sums fit int16.
  */
 #include "q4gemm.h"
 
@@ -16,7 +16,7 @@ PCX_TARGET("avx2,fma,f16c")
 typedef struct {
     const uint8_t **row; /* of a block, to whole tiles */
     uint8_t *copy;       /* rows of whole chunks */
-    int16_t *lane;       /* few rows: of each row and chunk, the sums of its two lanes */
+    int16_t *lane;       /* few rows: for each row and chunk, the sums of its two lanes */
     int8_t *w;           /* many: a panel, [steps][16][4] */
     int16_t *start;      /* of its chunks, [chunks][16][2] */
     float *scale;        /* [groups][16] */
@@ -24,10 +24,10 @@ typedef struct {
 
 static int q4gemm_avx2_is_direct(const pcx_q4gemm_args *p) { return p->m <= Q4_DIRECT; }
 
-/* Rows are read in place if whole steps of them are in `a`, and as they are. */
+/* Whether rows are read in place: if whole steps of them lie in `a`, and many rows are multiplied. */
 static int q4gemm_avx2_in_place(const pcx_q4gemm_args *p) { return !q4gemm_avx2_is_direct(p) && p->k % 4 == 0; }
 
-static size_t q4gemm_avx2_room_make(const pcx_q4gemm_args *p, char *scratch, q4gemm_workspace *r)
+static size_t q4gemm_avx2_workspace_make(const pcx_q4gemm_args *p, char *scratch, q4gemm_workspace *r)
 {
     const size_t rows = round_up(q4gemm_split(p).rows, Q4_MR), steps = ceil_div(p->k, 4);
     const size_t chunks = ceil_div(steps, Q4_CHUNK), groups = p->k ? ceil_div(p->k, p->group) : 0;
@@ -43,7 +43,7 @@ static size_t q4gemm_avx2_room_make(const pcx_q4gemm_args *p, char *scratch, q4g
     return scale + groups * 64;
 }
 
-size_t q4gemm_avx2_scratch(const void *args) { return q4gemm_avx2_room_make(args, NULL, NULL); }
+size_t q4gemm_avx2_scratch(const void *args) { return q4gemm_avx2_workspace_make(args, NULL, NULL); }
 
 PCX_INLINE void q4gemm_avx2_load_scales(const pcx_q4gemm_args *p, size_t at, __m256 scale[2])
 {
@@ -74,7 +74,7 @@ PCX_INLINE void q4gemm_avx2_unpack(__m256i both, __m256i codes[2])
     codes[1] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
 }
 
-/* Where group g of several ends, in steps; the last one, which may be the only one, takes what is left. */
+/* The end of group g, in steps; the last group, which may be the only one, includes all remaining steps. */
 PCX_INLINE size_t q4gemm_avx2_group_end(const pcx_q4gemm_args *p, size_t g, size_t groups, size_t steps)
 {
     return g + 1 < groups ? (g + 1) * (p->group / 4) : steps;
@@ -82,7 +82,7 @@ PCX_INLINE size_t q4gemm_avx2_group_end(const pcx_q4gemm_args *p, size_t g, size
 
 /* ---- many rows ---- */
 
-/* A step less its zero points, to `to`; `sum` less 128 times it, lane by lane. */
+/* A step minus its zero points, to `to`; subtracts 128 times it from `sum`, lane by lane. */
 PCX_INLINE void q4gemm_avx2_unpack_step(const uint8_t *from, const __m256i zero[2], int8_t *to, __m256i sum[2])
 {
     __m256i codes[2];
@@ -95,7 +95,7 @@ PCX_INLINE void q4gemm_avx2_unpack_step(const uint8_t *from, const __m256i zero[
     }
 }
 
-/* Panel `panel` less its zero points; -128 times their sums, lane by lane, as starts of chunks; scales. */
+/* Unpacks panel `panel`: weights minus zero points; -128 times their sums, lane by lane, as start values; scales. */
 static void q4gemm_avx2_unpack_panel(const pcx_q4gemm_args *p, size_t panel, const q4gemm_workspace *r)
 {
     const size_t steps = ceil_div(p->k, 4), groups = p->k ? ceil_div(p->k, p->group) : 0;
@@ -179,7 +179,7 @@ PCX_INLINE void q4gemm_avx2_tile(const int mr, const int single, const pcx_q4gem
             }
             start += 32;
             float(*to)[Q4_NR] = v;
-            PCX_OPAQUE(to); /* else GCC keeps second copies of v and of the sums on its stack */
+            PCX_OPAQUE(to); /* otherwise GCC keeps copies of v and of the sums on the stack */
             PCX_OPAQUE(from);
             const int last = single || s == end;
             PCX_UNROLL
@@ -204,7 +204,7 @@ PCX_INLINE void q4gemm_avx2_tile(const int mr, const int single, const pcx_q4gem
 
 /* ---- few rows ---- */
 
-/* Row i, signed and zero beyond k, and what its chunks' lanes start at: times -8, or -1 to be multiplied by zero points. */
+/* Row i, signed and zero beyond k, and its lane sums for start values: times -8, or times -1 for later zero points. */
 static void q4gemm_avx2_sign_row(const pcx_q4gemm_args *p, size_t i, uint8_t *copy, int16_t *lane)
 {
     const size_t chunks = ceil_div(p->k, 32);
@@ -340,7 +340,7 @@ static void (*const direct_of[])(const pcx_q4gemm_args *, size_t, const q4gemm_w
     q4gemm_avx2_direct_4, q4gemm_avx2_direct_6, q4gemm_avx2_direct_6,
 };
 
-/* Rows [i, i + rows), to whole tiles; beyond them the last one is taken again. */
+/* Rows [i, i + rows), rounded up to whole tiles; beyond them the last row is repeated. */
 static void q4gemm_avx2_rows_make(const pcx_q4gemm_args *p, size_t i, size_t rows, q4gemm_workspace *m)
 {
     const size_t chunks = ceil_div(p->k, 32);
@@ -367,7 +367,7 @@ void q4gemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
     q4gemm_workspace m = { 0 };
     if (begin >= end)
         return;
-    q4gemm_avx2_room_make(p, scratch, &m);
+    q4gemm_avx2_workspace_make(p, scratch, &m);
     for (size_t u = begin; u < end; u++) {
         const size_t panel = u % g.panels, i = u / g.panels * g.rows, rows = min_size(g.rows, p->m - i);
         const ending e = q4gemm_ending_make(p, &tail, panel * Q4_NR);

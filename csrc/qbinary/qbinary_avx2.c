@@ -30,7 +30,7 @@ static common qbinary_avx2_common_make(const qbinary_op *q)
 /* Zero points of bytes: |product| <= 255 * 255 then, and products of floats are the same as those of integers. */
 static int qbinary_avx2_usual(const qbinary_op *q) { return q->za <= UINT8_MAX && q->zb <= UINT8_MAX; }
 
-/* 32 bytes less their zero point: the quarters of each 128-bit half, as qepilogue_avx2_bytes puts them together again. */
+/* 32 bytes minus their zero point, as quarters of each 128-bit half, in the order that qepilogue_avx2_bytes expects. */
 PCX_INLINE void qbinary_avx2_widen(const uint8_t *x, __m256i zero, __m256 v[4])
 {
     const __m256i none = _mm256_setzero_si256(), bytes = _mm256_loadu_si256((const __m256i *)(const void *)x);

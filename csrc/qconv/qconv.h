@@ -1,4 +1,4 @@
-/* qconv.h - what the qconv files share.  Coordinates are size_t; what lies above or left of an image is huge. */
+/* qconv.h - what the qconv files share.  Coordinates are size_t: above or left of an image they wrap to huge numbers. */
 #ifndef PCX_QCONV_H
 #define PCX_QCONV_H
 
@@ -26,7 +26,7 @@ static inline qconv_grid qconv_split(const pcx_qconv_args *p, size_t mr)
     return g;
 }
 
-/* Where in the image the window of an output pixel begins. */
+/* Where the window of an output pixel begins in the image. */
 typedef struct {
     size_t image, y, x;
 } qconv_place;
@@ -37,7 +37,7 @@ static inline qconv_place qconv_at(const pcx_qconv_args *p, size_t pixel)
     return (qconv_place){ line / p->oh, line % p->oh * p->sh - p->pt, pixel % p->ow * p->sw - p->pl };
 }
 
-/* The channels that the tap (ky, kx) of a window meets, or NULL in the padding. */
+/* The channels of the pixel at tap (ky, kx) of a window, or NULL in the padding. */
 static inline const uint8_t *qconv_tap(const pcx_qconv_args *p, const qconv_place *at, size_t ky, size_t kx)
 {
     const size_t y = at->y + ky * p->dh, x = at->x + kx * p->dw;

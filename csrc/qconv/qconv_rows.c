@@ -1,6 +1,6 @@
 /*
  * qconv_rows.c - the driver: blocks of output pixels through a micro-kernel of qgemm.  A pixel whose window lies inside
- * the image is read where it stands, by a table of the steps' offsets; the others are gathered.
+ * the image is read in place, by a table of the steps' offsets; the others are gathered.
  */
 #include "qconv.h"
 
@@ -39,7 +39,7 @@ size_t qconv_rows_units(const void *args, const qgemm_micro *micro)
     return g.blocks * g.groups;
 }
 
-/* Where each step of a window stands, from its first byte on; the distance of the last byte read. */
+/* The offset of each step from the window's first byte; returns that of the last byte read. */
 static size_t qconv_rows_table(const pcx_qconv_args *p, ptrdiff_t *table)
 {
     ptrdiff_t *to = table;
@@ -50,7 +50,7 @@ static size_t qconv_rows_table(const pcx_qconv_args *p, ptrdiff_t *table)
     return (size_t)to[-1] + 3;
 }
 
-/* A window's products in a row: padding has the value xzp, what fills up a step is zero. */
+/* Gathers a window into one row: padding has the value xzp, incomplete steps are filled with zeros. */
 static void qconv_rows_gather(const pcx_qconv_args *p, const qconv_place *at, uint8_t *to)
 {
     const size_t width = round_up(p->c, 4);

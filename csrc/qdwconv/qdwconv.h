@@ -5,9 +5,9 @@
 #include "qdwconv_line.h"
 
 /*
- * The units: strips of output pixels times slices of channels, those of one strip together: what a thread reads are
- * lines, as it wrote them.  A strip is a segment of a line, so that windows can slide along it; slices make up for few
- * lines, so that every thread gets its share.
+ * The units: strips of output pixels times slices of channels, in the order of strips, so that a thread reads the lines
+ * that it wrote before.  A strip is a segment of a line, so that windows can slide along it.  If there are few lines,
+ * slices give every thread some work.
  */
 typedef struct {
     size_t segments, width;  /* of a line; pixels of one */
@@ -25,7 +25,7 @@ static inline qdwconv_grid qdwconv_split(const pcx_qdwconv_args *p)
         return g;
     g.width = ceil_div(p->ow, g.segments);
     g.strips = p->b * p->oh * g.segments;
-    const size_t groups = max_size(p->c / QDWCONV_CHANNELS, 1); /* what is left over overlaps the last one */
+    const size_t groups = max_size(p->c / QDWCONV_CHANNELS, 1); /* the remaining channels overlap the last group */
     const size_t each = ceil_div(groups, min_size(groups, ceil_div(QDWCONV_UNITS, g.strips)));
     g.slices = ceil_div(groups, each);
     g.channels = each * QDWCONV_CHANNELS;

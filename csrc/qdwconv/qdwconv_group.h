@@ -8,7 +8,7 @@
 #if PCX_X86
 PCX_TARGET("avx2,fma")
 
-/* 32 channels of a layer: their weights and their tail. */
+/* 32 channels of a layer: their weights and their epilogue. */
 typedef struct {
     __m256i base[4]; /* where the sums start */
     __m256 scale[4];

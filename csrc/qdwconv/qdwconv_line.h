@@ -7,7 +7,7 @@
 #include "../common/qepilogue.h"
 #include "qdwconv_acc16.h"
 
-/* What all lines of a layer have in common.  Zero points of weights lie in [-128, 127]. */
+/* What is common to all lines of a layer.  Zero points of weights lie in [-128, 127]. */
 typedef struct {
     size_t kh, kw, sw, dw, c;
     int32_t xzp;

@@ -6,7 +6,7 @@ typedef struct {
     const uint8_t **row;
     uint8_t *padding; /* a line of xzp, for rows outside the image */
     uint8_t *rest;    /* where c < 32: the end of x with space behind, since reads reach beyond it */
-    void *acc16;     /* where nothing is prepared, or weights have zero points, which need not be constant */
+    void *acc16;     /* used if nothing is prepared, or weights have zero points, which need not be constant */
     void *micro;      /* the micro-kernel's own */
 } qdwconv_workspace;
 
@@ -89,7 +89,7 @@ static void qdwconv_lines_make(const pcx_qdwconv_args *p, const qdwconv_workspac
     to->out = (uint8_t *)p->out + to->first * to->ldo;
 }
 
-/* Zero points of weights that keep w - wzp well inside int16; any others only a hostile plan has. */
+/* Zero points of weights within [-128, 127], so that w - wzp fits int16; only hostile plans have others. */
 static int qdwconv_lines_usual(const pcx_qdwconv_args *p)
 {
     int ok = 1;
@@ -144,6 +144,6 @@ size_t qdwconv_lines_prepared(const void *args)
 void qdwconv_lines_prepare(const void *args, void *prepared)
 {
     const pcx_qdwconv_args *p = args;
-    /* of the weights alone: all that is sure to be constant */
+    /* of the weights alone: only they are certain to be constant */
     qdwconv_acc16_make(p->kh, p->kw, p->c, p->w, NULL, prepared);
 }

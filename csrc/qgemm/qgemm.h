@@ -11,7 +11,7 @@ typedef struct {
 
 static inline qgemm_grid qgemm_split(const pcx_qgemm_args *p, size_t mr, size_t panels)
 {
-    /* About 24 KiB of `a`: read again for every panel, so it should stay near. */
+    /* About 24 KiB of `a`: it is read again for every panel, so it should stay in the L1 cache. */
     const size_t max = min_size(max_size(24576 / max_size(p->k, 1) / mr * mr, 48), 384);
     qgemm_grid g = { ceil_div(p->m, max), 0, ceil_div(p->n, QGEMM_NR), 0 };
     g.rows = g.blocks ? round_up(ceil_div(p->m, g.blocks), mr) : 0;

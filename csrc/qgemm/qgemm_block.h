@@ -1,6 +1,6 @@
 /*
- * qgemm_block.h - a block of rows of u8, wherever they stand, times panels of packed weights.
- * qgemm's rows are those of `a`; qconv's are pixels, read in place where no padding meets them.
+ * qgemm_block.h - a block of rows of u8, given by their addresses, times panels of packed weights.
+ * qgemm's rows are those of `a`; qconv's are pixels, read in place if their windows contain no padding.
  *
  * A driver (qgemm_rows.c, qconv_rows.c) makes blocks; a micro-kernel, one for each ISA, multiplies them.
  */
@@ -37,7 +37,7 @@ typedef struct {
     void (*run)(const qgemm_block *b, size_t panel, size_t count); /* the block's outputs in panels [panel, + count) */
 } qgemm_micro;
 
-/* Where the sums of a panel's 16 columns start; what lies beyond n is zero. */
+/* The start values of a panel's 16 columns; columns beyond n are zero. */
 typedef struct {
     uint32_t base[QGEMM_NR];              /* less what depends on the row: */
     uint32_t zero[QGEMM_NR], w[QGEMM_NR]; /* times the row's zero point and times its sum */

@@ -26,8 +26,8 @@ static size_t qgemm_rows_workspace(const pcx_qgemm_args *p, const qgemm_micro *m
 }
 
 /*
- * How many rows of `a` are readable in whole steps: past its k bytes, meeting zero weights, another
- * row may stand, but not the end of `a`.  All but the last if lda >= 3, but three if lda is 1.
+ * How many rows of `a` can be read in whole steps.  Beyond its k bytes, which are multiplied with zero weights,
+ * another row may follow, but not the end of `a`.  All but the last row if lda >= 3, all but three if lda is 1.
  */
 static size_t qgemm_rows_readable(const pcx_qgemm_args *p)
 {
@@ -36,7 +36,7 @@ static size_t qgemm_rows_readable(const pcx_qgemm_args *p)
     return p->m - min_size(rest, p->m);
 }
 
-/* Row i, padded to whole steps, in `padded`; with lda 0 all rows are one. */
+/* Copies row i, padded to whole steps, into `padded`; with lda 0 all rows are the same. */
 static const uint8_t *qgemm_rows_pad(const pcx_qgemm_args *p, size_t i, uint8_t *padded)
 {
     const size_t width = round_up(p->k, 4);

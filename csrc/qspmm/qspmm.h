@@ -17,7 +17,7 @@ typedef struct {
 
 static inline qspmm_grid qspmm_split(const pcx_qspmm_args *p)
 {
-    /* A panel is read again for every output: it should stay in L1. */
+    /* A panel is read again for every output, so it should stay in the L1 cache. */
     const size_t bytes = max_size(ceil_div(p->k, 4), 1) * QSP_STEP;
     const size_t max = min_size(max_size(32768 / bytes, 1), QSP_MR);
     qspmm_grid g = { ceil_div(p->m, QSP_PX), 0, ceil_div(p->n, QSP_NR) };

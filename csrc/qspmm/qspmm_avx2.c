@@ -71,7 +71,7 @@ static void qspmm_avx2_gather(const uint8_t *const row[QSP_PX], size_t k, uint8_
 
 /* ---- chunks: sums i32[QSP_NR outputs][vectors][8 pixels] ---- */
 
-/* In place: with PCX_ADD_PAIRS, compilers move sums about. */
+/* In place: with PCX_ADD_PAIRS, compilers copy sums between registers. */
 PCX_INLINE void qspmm_avx2_add_pairs(__m256i *sum, __m256i x, __m256i w)
 {
     __m256i product;
@@ -90,7 +90,7 @@ PCX_INLINE void qspmm_avx2_block(int M, int first, const uint32_t at[2], const u
             qspmm_avx2_add_pairs(s + i, _mm256_load_si256(x + i), w);
 }
 
-/* `runs` runs of chunks of T blocks, or of t if T is 0; what follows them. */
+/* `runs` runs of chunks of T blocks, or of t if T is 0; returns the word after them. */
 PCX_INLINE const uint32_t *qspmm_avx2_chunks(int M, int T, size_t t, size_t runs, const uint32_t *at,
                                              const uint8_t *panel, uint8_t *sums)
 {
@@ -179,7 +179,7 @@ typedef struct {
     size_t vectors;
 } qspmm_workspace;
 
-static size_t qspmm_avx2_room_make(const pcx_qspmm_args *p, char *scratch, qspmm_workspace *r)
+static size_t qspmm_avx2_workspace_make(const pcx_qspmm_args *p, char *scratch, qspmm_workspace *r)
 {
     const qspmm_grid g = qspmm_split(p);
     const size_t vectors = g.panels ? ceil_div(g.vectors, g.panels) : 0;
@@ -190,9 +190,9 @@ static size_t qspmm_avx2_room_make(const pcx_qspmm_args *p, char *scratch, qspmm
     return panel + vectors * ceil_div(p->k, 4) * QSP_STEP;
 }
 
-size_t qspmm_avx2_scratch(const void *args) { return qspmm_avx2_room_make(args, NULL, NULL); }
+size_t qspmm_avx2_scratch(const void *args) { return qspmm_avx2_workspace_make(args, NULL, NULL); }
 
-/* The pixels of vectors [first, end); where they end, the last one again. */
+/* The pixels of vectors [first, end); beyond the last pixel, it is repeated. */
 static void qspmm_avx2_panel_make(const pcx_qspmm_args *p, size_t first, size_t end, qspmm_workspace *r)
 {
     r->i = first * QSP_PX;
@@ -209,7 +209,7 @@ static void qspmm_avx2_panel_make(const pcx_qspmm_args *p, size_t first, size_t 
     }
 }
 
-/* Where sums start: at the bias, less the zero point's share. */
+/* The start values of sums: the bias, minus the zero point's part. */
 static void qspmm_avx2_sums_start(const pcx_qspmm_args *p, size_t j, size_t cols, const qspmm_workspace *r)
 {
     __m256i *to = (__m256i *)r->sums;
@@ -218,7 +218,7 @@ static void qspmm_avx2_sums_start(const pcx_qspmm_args *p, size_t j, size_t cols
         const uint32_t base = p->tail.bias ? (uint32_t)p->tail.bias[j + c] : 0;
         if (!p->ldz) {
             const __m256i all = _mm256_set1_epi32((int32_t)(base - r->zero[0] * colsum));
-            PCX_UNROLL for (size_t v = 0; v < QSP_MR; v++) /* what is too much is written again, or not read */
+            PCX_UNROLL for (size_t v = 0; v < QSP_MR; v++) /* surplus vectors are overwritten, or not read */
                 _mm256_store_si256(to + v, all);
             continue;
         }
@@ -228,7 +228,7 @@ static void qspmm_avx2_sums_start(const pcx_qspmm_args *p, size_t j, size_t cols
             _mm256_store_si256(to + v, _mm256_sub_epi32(_mm256_set1_epi32((int32_t)base), share));
         }
     }
-    const size_t read = round_up(cols, QT_NR) - cols; /* rows that the tail reads without need */
+    const size_t read = round_up(cols, QT_NR) - cols; /* rows that the epilogue reads but does not use */
     if (read)
         memset(to, 0, read * r->vectors * QSP_STEP);
 }
@@ -246,7 +246,7 @@ PCX_INLINE __m256i qspmm_avx2_bytes_of_four(const qepilogue_avx2_columns *c, con
     return _mm256_shuffle_epi8(qepilogue_avx2_bytes(v, &c->clamp, c->skips), by_pixel);
 }
 
-/* A row of each of eight pixels, or, beyond the last one, the last one's again. */
+/* The output rows of eight pixels; beyond the last one, its row is repeated. */
 typedef struct {
     uint8_t *out[QSP_PX];
     const uint8_t *residual[QSP_PX];
@@ -368,7 +368,7 @@ void qspmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
         return;
     const qepilogue tail = qepilogue_make(&p->tail, p->ot);
     qspmm_workspace r = { 0 };
-    qspmm_avx2_room_make(p, scratch, &r);
+    qspmm_avx2_workspace_make(p, scratch, &r);
     for (size_t u = begin; u < end; u++) {
         const size_t panel = u / g.groups, at = u % g.groups, j = at * QSP_NR, cols = min_size(QSP_NR, p->n - j);
         if (u == begin || !at)

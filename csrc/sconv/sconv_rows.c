@@ -1,6 +1,6 @@
 /*
- * sconv_rows.c - the driver: a micro-kernel of sgemm, fed from the image itself: a window inside it is kh lines of
- * kw * c neighbours.  Only windows that reach beyond it are copied, with their zeros.
+ * sconv_rows.c - the driver: runs a micro-kernel of sgemm directly on the image.  A window inside the image is kh lines
+ * of kw * c neighbours.  Only windows that extend beyond it are copied, with zeros.
  */
 #include "sconv.h"
 

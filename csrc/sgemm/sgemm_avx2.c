@@ -190,9 +190,9 @@ static void sgemm_avx2_fetch(const sgemm_target *to, size_t begin, size_t end, s
 }
 
 /*
- * All rows times the panels [begin, end), in tiles as equal as can be: 49 rows are 4 x 6 + 5 x 5, not
- * 8 x 6 + 1.  A tile of rows meets all panels, which should fit the L1 cache, before the next.  Panels
- * up to `fetched` are needed next.
+ * All rows times the panels [begin, end), in tiles of about equal height: 49 rows are 4 x 6 + 5 x 5, not
+ * 8 x 6 + 1.  A tile of rows is multiplied with all panels, which should fit the L1 cache, before the next.
+ * Panels up to `fetched` are needed next.
  */
 static void sgemm_avx2_columns(const sgemm_rows *r, const sgemm_target *to, size_t begin, size_t end, size_t fetched,
                                size_t bytes, strip_fn *const *strips, size_t tall)

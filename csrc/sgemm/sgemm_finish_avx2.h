@@ -37,7 +37,7 @@ PCX_INLINE PCX_MAYBE_UNUSED void sgemm_finish_withdraw(__m256 sum[][MAX], const 
     }
 }
 
-/* What follows the sums: nothing, two bounds, hardswish; all else goes through memory. */
+/* The epilogues in registers: none, two bounds, hardswish; all others go through memory. */
 enum { PLAIN, BOUNDS, HARDSWISH, SLOW };
 
 PCX_INLINE int sgemm_finish_kind(size_t act)

@@ -7,7 +7,7 @@
 enum {
     SPMM_LANES = 8,   /* pixels of a vector */
     SPMM_VECTORS = 8, /* vectors of a panel at most */
-    SPMM_BLOCK = 64   /* rows of w whose sums wait in scratch until they are transposed */
+    SPMM_BLOCK = 64   /* rows of w whose sums are kept in scratch until they are transposed */
 };
 
 /* Panels of pixels times groups of rows of w; by the sizes alone, not by the threads. */

@@ -1,7 +1,7 @@
 /*
  * spmm_avx2.c - a panel of up to 64 pixels is transposed into scratch, so that a nonzero is one broadcast times
- * neighbours; sums of 64 rows of w wait in scratch, too, and are transposed back when the epilogue takes them.
- * Channel-first (CHW) images are read where they lie, and sums go there from registers.
+ * neighbours; sums of 64 rows of w are kept in scratch, too, and transposed back by the epilogue.
+ * Channel-first (CHW) images are read in place, and written directly from registers.
  */
 #include "spmm.h"
 
@@ -22,7 +22,7 @@ PCX_TARGET("avx2,fma")
 #define TILE_FMA     _mm256_fmadd_ps
 #include "spmm_tile.h"
 
-/* What a block of rows will write, and what the panel after this one is made of: both are brought closer meanwhile. */
+/* Prefetches the outputs of a block of rows, and the inputs of the next panel. */
 typedef struct {
     const float *out;
     size_t ldo, pixels, columns;
@@ -159,7 +159,7 @@ static multiply_fn *const multiply_by[] = { NULL,
                                             spmm_avx2_multiply_7,
                                             spmm_avx2_multiply_8 };
 
-/* What follows the sums: nothing, two bounds, hardswish; all else goes through memory, and in FEW so do all strides. */
+/* The epilogues in registers: none, two bounds, hardswish; all others, and unusual strides, go through memory (FEW). */
 enum { PLAIN, BOUNDS, HARDSWISH, SLOW, FEW };
 
 /* The epilogue of eight pixels from `pixel` on and eight columns from `column` on; sums[c], `width` apart, are c's. */

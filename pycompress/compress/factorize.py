@@ -39,7 +39,7 @@ SOFT = 0.3  # exponent of that effect: later layers compensate for much of it
 
 
 @dataclass(frozen=True, eq=False)
-class Thin:
+class Candidate:
     """A layer that may be factorized: its kind, its sizes, the problem to solve, and its possible ranks with their costs."""
 
     layer: Layer
@@ -169,23 +169,27 @@ def factorize(
         tensors = list(dict.fromkeys(x.node.input[0] for x in layers))
         seen = observe(whole, samples, tensors, [x.node for x in layers], progress, keep=None if refit else PROBED)
         problems = [problem(x, seen.moments[x.name]) for x in layers]
-    thin = []
+    candidates = []
     for (layer, kind, sizes), p in counted(zip(found, problems), progress):
         tails = spectra(kind, layer.w, sizes.c, sizes.kernel, None if calibration is None else p.h)
         seconds = Stopwatch(whole, layer.node, kind, sizes).seconds if budget == "time" else None
         ways = rk.options(kind, sizes, tails, budget, seconds)
-        thin.append(Thin(layer, kind, sizes, p, calibration is not None, tails, ways))
+        candidates.append(Candidate(layer, kind, sizes, p, calibration is not None, tails, ways))
     if ratio is not None:
-        parts = _parts(able.part, thin, seen.first, progress) if calibration is not None else [1.0] * len(thin)
-        weighed = [[replace(o, cost=o.cost * part**SOFT) for o in t.options] for t, part in zip(thin, parts)]
+        parts = (
+            _parts(able.part, candidates, seen.first, progress) if calibration is not None else [1.0] * len(candidates)
+        )
+        weighed = [[replace(o, cost=o.cost * part**SOFT) for o in t.options] for t, part in zip(candidates, parts)]
         chosen = [o.value for o in rk.within(weighed, ratio)]
         left |= {
-            t.layer.name: "within the budget it is best kept as it is" for t, ranks in zip(thin, chosen) if not ranks
+            t.layer.name: "within the budget it is best kept as it is"
+            for t, ranks in zip(candidates, chosen)
+            if not ranks
         }
     else:
-        chosen = [_ranks(t, energy, rank, budget, left) for t in thin]
+        chosen = [_ranks(t, energy, rank, budget, left) for t in candidates]
     rows = {}
-    for t, ranks in counted(zip(thin, chosen), progress):
+    for t, ranks in counted(zip(candidates, chosen), progress):
         if not ranks:
             continue
         p = following(t.layer, whole, model, seen.first) if refit else t.problem
@@ -195,7 +199,7 @@ def factorize(
         rows[t.layer.name] = _row(t, ranks, budget, p.w if refit else None, parts.w)
     how = {"method": method, "budget": budget, "calibrated": calibration is not None, "reconstructed": refit}
     asked = {"energy": energy, "rank": dict(rank) if isinstance(rank, Mapping) else rank, "ratio": ratio}
-    note(model, thin, rows, left, how | {k: v for k, v in asked.items() if v is not None}, budget)
+    note(model, candidates, rows, left, how | {k: v for k, v in asked.items() if v is not None}, budget)
     g.drop_unused(model)
     check(model)
     conclude("factorize", whole, model, size, seen, able.ends if able else (), blocked, min_snr)
@@ -293,7 +297,7 @@ def _find(model, exclude, method: str, named: Mapping, input_shapes, blocked: Ma
     return found, why
 
 
-def _ranks(t: Thin, energy, rank, budget: str, left: dict[str, str]) -> tuple[int, ...]:
+def _ranks(t: Candidate, energy, rank, budget: str, left: dict[str, str]) -> tuple[int, ...]:
     """The ranks of a layer by `energy` or `rank`; () if it stays as it is, with the reason in `left`."""
     full = rk.full_ranks(t.kind, t.sizes)
     if isinstance(rank, Mapping):
@@ -320,13 +324,13 @@ def _ranks(t: Thin, energy, rank, budget: str, left: dict[str, str]) -> tuple[in
     return ()
 
 
-def _parts(model, thin: list[Thin], samples: list[dict], progress: Progress | None) -> list[float]:
+def _parts(model, candidates: list[Candidate], samples: list[dict], progress: Progress | None) -> list[float]:
     """How much a squared error of each layer's outputs adds to the model's squared error, measured one layer at a time."""
     if not float_outputs(model):
-        return [1.0] * len(thin)
+        return [1.0] * len(candidates)
     some = samples[:: max(1, len(samples) // PROBED)][:PROBED]
-    probe, found = Probe(model, [t.layer for t in thin], some), []
-    for t in counted(thin, progress):
+    probe, found = Probe(model, [t.layer for t in candidates], some), []
+    for t in counted(candidates, progress):
         ways = [o for o in t.options if o.value]
         if not ways:
             found.append(1.0)
@@ -340,7 +344,7 @@ def _parts(model, thin: list[Thin], samples: list[dict], progress: Progress | No
     return [max(x, 1e-6 * largest) for x in found]
 
 
-def _row(t: Thin, ranks: tuple[int, ...], budget: str, target: np.ndarray | None, w: np.ndarray) -> dict:
+def _row(t: Candidate, ranks: tuple[int, ...], budget: str, target: np.ndarray | None, w: np.ndarray) -> dict:
     """The report on a layer; its error is relative to its own outputs, not to a changed `target`."""
     own = w if target is None else t.factors(ranks).w
     before, after = rk.work(t.kind, t.sizes, ()), rk.work(t.kind, t.sizes, ranks)
@@ -354,11 +358,13 @@ def _row(t: Thin, ranks: tuple[int, ...], budget: str, target: np.ndarray | None
     }
 
 
-def note(model: onnx.ModelProto, thin: list[Thin], rows: dict, left: dict[str, str], how: dict, budget: str) -> None:
+def note(
+    model: onnx.ModelProto, candidates: list[Candidate], rows: dict, left: dict[str, str], how: dict, budget: str
+) -> None:
     """Writes a report into the model's metadata; MACs and weights are totals of all layers that can be factorized."""
     totals = {}
     for unit in ("macs", "parameters"):
-        before = {t.layer.name: getattr(rk.work(t.kind, t.sizes, ()), unit) for t in thin}
+        before = {t.layer.name: getattr(rk.work(t.kind, t.sizes, ()), unit) for t in candidates}
         after = before | {name: row[unit][1] for name, row in rows.items()}
         totals[unit] = [sum(before.values()), sum(after.values())]
     told = {**how, **totals, "layers": rows, "excluded": left}

@@ -1,4 +1,4 @@
-"""What all layers share: how they are called, and files."""
+"""The base class of layers: calls and files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..sparse import checked_out, pointer, straight
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-NONE = np.zeros(2, np.float32)  # parameters of an activation that takes none
+NONE = np.zeros(2, np.float32)  # parameters of an activation without parameters
 _FLOAT = np.dtype(np.float32)
 _READABLE = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64"}
 
@@ -24,7 +24,7 @@ _READABLE = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16"
 class Linear:
     """y = x W' + bias for weights W, n x k, in some stored form. Calls release the GIL and are safe from several threads."""
 
-    _shape: tuple[int, int]  # what kernels rely on is not to be replaced
+    _shape: tuple[int, int]  # private, because kernels rely on it
     _bias: np.ndarray | None
 
     @property
@@ -108,7 +108,7 @@ def checked_bias(name: str, bias: ArrayLike | None, n: int) -> np.ndarray | None
 
 
 def address(x: np.ndarray | None, kind: str = "float *"):
-    """Where an array lies, for C; NULL for None."""
+    """The address of an array for C; NULL for None."""
     return ffi.NULL if x is None else pointer(kind, x)
 
 
@@ -126,14 +126,14 @@ def write(path: str | os.PathLike, name: str, tensors: Mapping[str, np.ndarray |
 
 
 def read(path: str | os.PathLike, name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors of the module `name` in a safetensors file, by their own names, and the file's metadata.
+    """(tensors of the module `name` in a safetensors file, by their names within it; the file's metadata).
 
     Raises
     ------
     KeyError
         If the file has none.
     ValueError
-        If it is no safetensors file, or a tensor is of a type that layers do not read (float8).
+        If it is no safetensors file, or a tensor has a type that layers do not support (float8).
     """
     prefix, safetensors = f"{name}." if name else "", _safetensors("")
     try:
@@ -145,7 +145,7 @@ def read(path: str | os.PathLike, name: str) -> tuple[dict[str, np.ndarray], dic
         if not keys:
             modules = sorted({key.rpartition(".")[0] for key in file.keys()})
             raise KeyError(f"{os.fspath(path)} has no module {name!r}; it has {', '.join(map(repr, modules[:8]))}")
-        for key in keys:  # NumPy has no type for float8, and what safetensors then raises says nothing
+        for key in keys:  # NumPy has no float8, and the error that safetensors raises then does not say so
             if (stored := file.get_slice(key).get_dtype()) not in _READABLE:
                 raise ValueError(f"{os.fspath(path)}: {key} is stored as {stored}, which is not supported")
         return {key[len(prefix) :]: file.get_tensor(key) for key in keys}, file.metadata() or {}

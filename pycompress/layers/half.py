@@ -1,4 +1,4 @@
-"""HalfLinear: a linear layer with weights of 16 bits."""
+"""HalfLinear: a linear layer with float16 or bfloat16 weights."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class HalfLinear(Linear):
         return self._packed.nbytes + (0 if self._bias is None else self._bias.nbytes)
 
     def _weight(self) -> np.ndarray:
-        """The weights [n, k], as they are stored."""
+        """The stored weights [n, k]."""
         return unpacked(self._packed, self.shape[0])
 
     def dense(self) -> np.ndarray:

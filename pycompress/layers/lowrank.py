@@ -15,7 +15,7 @@ from .base import NONE, Linear, address, checked_bias, dense_weights, read, unpa
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-FEW = 48  # rows, below which threads share the columns of each product instead
+FEW = 48  # rows; with fewer, threads split the columns of each product instead
 
 
 class LowRankLinear(Linear):
@@ -86,15 +86,15 @@ class LowRankLinear(Linear):
         W = dense_weights("LowRankLinear", W)
         if (rank is None) == (energy is None):
             raise ValueError("LowRankLinear: give either rank or energy")
-        most = min(W.shape)
-        if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= most):
-            raise ValueError(f"LowRankLinear: rank must be an integer from 1 to {most}, got {rank!r}")
+        full = min(W.shape)
+        if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= full):
+            raise ValueError(f"LowRankLinear: rank must be an integer from 1 to {full}, got {rank!r}")
         if energy is not None and not 0 < energy <= 1:
             raise ValueError(f"LowRankLinear: energy must be in (0, 1], got {energy!r}")
         left, values, right = np.linalg.svd(W.astype(np.float64), full_matrices=False)
         if rank is None:
             kept = np.cumsum(values**2)
-            rank = min(int(np.searchsorted(kept, energy * kept[-1])) + 1, most) if most else 0
+            rank = min(int(np.searchsorted(kept, energy * kept[-1])) + 1, full) if full else 0
         root = np.sqrt(values[:rank])
         return cls(root[:, None] * right[:rank], left[:, :rank] * root, bias)
 

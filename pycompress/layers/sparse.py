@@ -1,4 +1,4 @@
-"""SparseLinear: a linear layer most of whose weights are zero."""
+"""SparseLinear: a linear layer with sparse weights."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .base import NONE, Linear, address, checked_bias
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-LARGEST_K = 1 << 16  # columns are 16 bits
-SLICED = 1 << 28  # n * k, beyond which slices are not worth the dense matrix they are made from
+MAX_K = 1 << 16  # columns are 16 bits
+SLICED = 1 << 28  # n * k; beyond it, no slices are made, since that needs the dense matrix
 
 
 class SparseLinear(Linear):
-    """y = x W' + bias for float32 weights W, n x k, most of which are zero.
+    """y = x W' + bias for sparse float32 weights W, n x k.
 
     Made by `from_dense` or `from_scipy`; weights are copied. A call releases the GIL; calls from several threads are safe.
 
@@ -52,12 +52,12 @@ class SparseLinear(Linear):
     def __init__(self, rows: np.ndarray, index: np.ndarray, w: np.ndarray, k: int, bias: ArrayLike | None = None):
         """Of CSR arrays; see the class."""
         rows, index, w, (n, k) = csr((np.array(rows), np.array(index), w, (len(rows) - 1, k)))  # copies, then checked
-        if k > LARGEST_K:
-            raise ValueError(f"SparseLinear: at most {LARGEST_K} inputs, got {k}")
+        if k > MAX_K:
+            raise ValueError(f"SparseLinear: at most {MAX_K} inputs, got {k}")
         self._shape, self._bias = (
             (n, k),
             checked_bias("SparseLinear", bias, n),
-        )  # what kernels rely on is not to be replaced
+        )  # private, because kernels rely on them
         self._rows, self._index, self._w = rows, index.astype(np.uint16), w.astype(np.float32)
         self._slices = None
 
@@ -104,7 +104,7 @@ class SparseLinear(Linear):
         Raises
         ------
         ValueError
-            If W is not a matrix, or as `from_scipy`.
+            If W is not a matrix, or as in `from_scipy`.
         """
         W = np.asarray(W, np.float32)
         if W.ndim != 2:

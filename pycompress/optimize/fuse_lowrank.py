@@ -70,13 +70,13 @@ def qlowrank(step: Step, uses: Uses):
     if codes is None or (azp != azp[0]).any():
         return None
     largest = _largest(w.w.reshape(len(w.w), -1).astype(np.int64), int(azp[0]), bias) * np.abs(np.float64(scale))
-    unit = largest.max(initial=0) / module("qlowrank").MOST
+    unit = largest.max(initial=0) / module("qlowrank").MAX_MID
     v, v_scale = codes
     end = unit * v_scale.astype(np.float64)
     if not (np.isfinite(end).all() and (end > 0).all()):
         return None
     total = np.zeros(len(v)) if own_bias is None else np.rint(own_bias / end)
-    if (np.abs(total) + module("qlowrank").MOST * np.abs(v.astype(np.int64)).sum(1) >= 2**31).any():
+    if (np.abs(total) + module("qlowrank").MAX_MID * np.abs(v.astype(np.int64)).sum(1) >= 2**31).any():
         return None
     args = {
         "a": made.args["a"], "azp": np.ascontiguousarray(azp[:1]), "w": w, "colsum": None, "mid_bias": bias,

@@ -31,7 +31,7 @@ class Reader(ort_quant.CalibrationDataReader):
         return None if x is None else {"input": x}
 
 
-def theirs(tmp_path, model, form="QDQ", **options):
+def ort_quantized(tmp_path, model, form="QDQ", **options):
     """`model` quantized by ONNX Runtime."""
     source, target = tmp_path / "float.onnx", tmp_path / "int8.onnx"
     onnx.save(model, source)
@@ -88,7 +88,7 @@ def grids(model):
 @pytest.mark.parametrize("name", ["mobilenetv2", "mobilenetv3_large"])
 def test_weights_of_another_toolkit_get_a_depth_and_answers_stay(tmp_path, name):
     model = network(name)
-    quantized = theirs(tmp_path, model)
+    quantized = ort_quantized(tmp_path, model)
     given = pc.recertify(quantized, samples(8))
     assert grids(given) == grids(quantized)
     assert len(given.SerializeToString()) < 1.1 * len(quantized.SerializeToString())
@@ -102,7 +102,7 @@ def test_weights_of_another_toolkit_get_a_depth_and_answers_stay(tmp_path, name)
 @pytest.mark.parametrize("T", [1, 4, 8])
 def test_the_depth_can_be_given_and_needs_no_samples(tmp_path, T):
     model = network()
-    quantized = theirs(tmp_path, model)
+    quantized = ort_quantized(tmp_path, model)
     given = pc.recertify(quantized, accumulate=T)
     assert min(depths(given).values()) >= min(T, PAIRS)
     assert distance(given, quantized) < 0.3
@@ -110,7 +110,7 @@ def test_the_depth_can_be_given_and_needs_no_samples(tmp_path, T):
 
 
 def test_without_samples_the_depth_is_two(tmp_path):
-    chosen = json.loads(g.metadata(pc.recertify(theirs(tmp_path, network())))["pycompress.accumulate"])
+    chosen = json.loads(g.metadata(pc.recertify(ort_quantized(tmp_path, network())))["pycompress.accumulate"])
     assert set(chosen.values()) == {2}
 
 
@@ -124,7 +124,7 @@ def test_weights_that_pass_are_kept_to_the_byte():
 @pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize("weight_type", ["QInt8", "QUInt8"])
 def test_weights_of_all_kinds_are_read(tmp_path, per_channel, weight_type):
-    quantized = theirs(
+    quantized = ort_quantized(
         tmp_path, network(), per_channel=per_channel, weight_type=ort_quant.QuantType[weight_type],
         activation_type=ort_quant.QuantType[weight_type],
     )  # fmt: skip
@@ -134,7 +134,7 @@ def test_weights_of_all_kinds_are_read(tmp_path, per_channel, weight_type):
 
 
 def test_operators_on_codes_come_back_as_pairs(tmp_path):
-    quantized = theirs(tmp_path, network(), "QOperator")
+    quantized = ort_quantized(tmp_path, network(), "QOperator")
     before = [n.op_type for n in quantized.graph.node]
     given = pc.recertify(quantized, samples(2))
     after = [n.op_type for n in given.graph.node]
@@ -154,7 +154,7 @@ def test_what_cannot_be_recertified_is_said():
 
 
 def test_the_model_is_not_changed(tmp_path):
-    quantized = theirs(tmp_path, network())
+    quantized = ort_quantized(tmp_path, network())
     before = quantized.SerializeToString(deterministic=True)
     pc.recertify(quantized, samples(1))
     assert quantized.SerializeToString(deterministic=True) == before

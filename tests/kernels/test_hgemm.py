@@ -111,10 +111,10 @@ def test_rows_may_be_far_apart_and_panels_the_same_memory(isa, dtype):
 def test_nothing_beside_the_output_is_written(isa, m):
     for n in (7, 16, 24, 27, 61):
         values = example(m, n, 5)
-        room = np.full((m, n + 5), 7, np.float32)
-        values[-1] = room[:, :n]
+        wide = np.full((m, n + 5), 7, np.float32)
+        values[-1] = wide[:, :n]
         native.hgemm(*values, isa=isa)
-        assert (room[:, n:] == 7).all() and not (room[:, :n] == 7).any()
+        assert (wide[:, n:] == 7).all() and not (wide[:, :n] == 7).any()
 
 
 @isas("hgemm")

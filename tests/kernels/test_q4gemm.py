@@ -58,7 +58,7 @@ def test_every_activation_equals_scalar(isa, act):
 @pytest.mark.parametrize("m", (2, 9))
 @pytest.mark.parametrize("symmetric", (True, False))
 def test_extremes_do_not_overflow(isa, m, symmetric):
-    """Every product of a window at its greatest, both ways."""
+    """Every product of a chunk at its maximum, and at its minimum."""
     for a in (0, 255):
         for code in (0, 15):
             args = example(m, 16, 256, group=128, symmetric=symmetric, half=False)

@@ -44,8 +44,8 @@ def test_reference_means_convolution(size):
     c = x.shape[3]
     dense = w.transpose(0, 3, 1, 2, 4).reshape(-1, kh, kw, w.shape[2] * 4)[:n, :, :, :c].astype(int)
     np.testing.assert_array_equal(colsum, dense.sum((1, 2, 3)))
-    room = ((0, 0), (pt, oh * sh + kh * dh), (pl, ow * sw + kw * dw), (0, 0))
-    padded = np.pad(x.astype(int) - zero, room)
+    pads = ((0, 0), (pt, oh * sh + kh * dh), (pl, ow * sw + kw * dw), (0, 0))
+    padded = np.pad(x.astype(int) - zero, pads)
     total = np.zeros(out.shape, int) + args[13]
     for ky in range(kh):
         for kx in range(kw):

@@ -88,12 +88,12 @@ def test_sums_of_any_size_and_every_clamp(isa, k, bias, clamp, scale):
 @isas
 @pytest.mark.parametrize("kind,lut,residual", [("u8", 0, 1), ("u8", 1, 1), ("f32", 0, 0), ("i32", 0, 0)])
 @pytest.mark.parametrize("c", (3, 50))
-@pytest.mark.parametrize("least", (None, -128, -100000))
-def test_every_epilogue_and_zero_points_of_weights(isa, kind, lut, residual, c, least):
+@pytest.mark.parametrize("low", (None, -128, -100000))
+def test_every_epilogue_and_zero_points_of_weights(isa, kind, lut, residual, c, low):
     rng = np.random.default_rng(c)
     args = ref.example(rng, 2, 9, 17, c, kind=kind, lut=lut, residual=residual)
-    if least:
-        args[12] = rng.integers(least, 128, c).astype(np.int32)
+    if low:
+        args[12] = rng.integers(low, 128, c).astype(np.int32)
     np.testing.assert_array_equal(run(isa, args), expected(args))
 
 

@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 
 import pycompress as pc
-from oracle import as_model, theirs
+from oracle import as_model, ort_outputs
 from pycompress import zoo
 from pycompress.optimize.costs import Costs, curves
 from pycompress.optimize.select_kernels import share
@@ -58,7 +58,7 @@ def run(model, x, **options):
 def test_the_cheapest_kernel_is_taken_and_answers_as_onnxruntime(kernel, block):
     model, x = products(np.random.default_rng(0), block=block)
     got, rows = run(model, x, costs=FAVOUR[kernel])
-    np.testing.assert_allclose(got, theirs(model, {"x": x})[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(got, ort_outputs(model, {"x": x})[0], rtol=1e-4, atol=1e-4)
     assert [r["kernel"] for r in rows] == [kernel, kernel]
     assert all("% zeros" in r["reason"] for r in rows)
 
