@@ -225,9 +225,7 @@ def _check(energy, rank, ratio, calibration, method, budget, reconstruct, input_
     if rank is not None and not isinstance(rank, Mapping) and not _whole(rank):
         raise ValueError(f"rank must be an integer of at least 1, or a dict, got {rank!r}")
     if isinstance(rank, Mapping) and not (rank and all(isinstance(n, str) and _is_rank(r) for n, r in rank.items())):
-        raise ValueError(
-            f"rank must be names of nodes, each with an integer of at least 1 or two of them, got {rank!r}"
-        )
+        raise ValueError(f"rank must name nodes, each with an integer of at least 1 or a pair of them, got {rank!r}")
     shapes = (
         list(input_shapes.values())
         if isinstance(input_shapes, Mapping)
