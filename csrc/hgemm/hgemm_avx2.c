@@ -1,4 +1,4 @@
-/* hgemm_avx2.c - tiles of up to 6 rows whose weights are widened in registers: for few rows, half the bytes are read. */
+/* hgemm_avx2.c - tiles of up to 6 rows whose weights are widened in registers: of few rows, half the bytes are read. */
 #include "hgemm.h"
 
 #include "../sgemm/sgemm_finish_avx2.h"
@@ -7,9 +7,7 @@
 
 PCX_TARGET("avx2,fma,f16c")
 
-enum {
-    AHEAD = 2048 /* bytes from where weights are read to where they are fetched; beyond a panel the next one begins */
-};
+enum { AHEAD = 2048 }; /* bytes from where weights are read to where they are fetched; beyond a panel the next begins */
 
 PCX_INLINE void hgemm_avx2_fetch(const uint16_t *w) { _mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0); }
 

@@ -1,6 +1,6 @@
 /*
- * hgemm_avx512.c - sgemm's tiles with weights that are widened in registers.  Of few rows memory binds: 6 x 4 panels, and
- * 6 x 1 for what is left.
+ * hgemm_avx512.c - sgemm's tiles with weights that are widened in registers.  With few rows memory is the bottleneck:
+ * 6 rows x 4 panels, and 6 x 1 for the panels that are left.
  */
 #include "hgemm.h"
 

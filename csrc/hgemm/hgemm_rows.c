@@ -1,6 +1,6 @@
 /*
- * hgemm_rows.c - the driver: weights are widened for sgemm's tiles: for few rows in registers, so that half the bytes are
- * read from memory; otherwise once for a block of rows, into scratch that sgemm then reads.
+ * hgemm_rows.c - the driver: weights are widened for sgemm's tiles: for few rows in registers, so that half the bytes
+ * are read from memory; otherwise once for a block of rows, into scratch that sgemm then reads.
  */
 #include "hgemm.h"
 
@@ -51,8 +51,9 @@ static void hgemm_rows_expanded(const pcx_hgemm_args *p, sgemm_rows *r, size_t f
     tail.bias = tail.bias ? tail.bias + column : NULL;
     const sgemm_target to = { scratch, each, min_size(p->n - column, (end - begin) * SGEMM_NR), &tail };
     hgemm_rows_at(p, first, column, r);
-    for (size_t panel = begin; panel < end; panel++)
-        micro->widen((const uint16_t *)p->w + panel * p->ldw, scratch + (panel - begin) * each, each, p->wt == PCX_BF16);
+    const uint16_t *w = (const uint16_t *)p->w + begin * p->ldw;
+    for (size_t panel = 0; panel < end - begin; panel++)
+        micro->widen(w + panel * p->ldw, scratch + panel * each, each, p->wt == PCX_BF16);
     micro->run(r, &to, 0, end - begin);
 }
 

@@ -40,7 +40,7 @@ typedef struct {
 PCX_HIDDEN void sgemm_shapes_avx512(const sgemm_rows *r, const sgemm_target *to, size_t begin, size_t end, size_t wide,
                                     const sgemm_shapes *shapes);
 
-/* out = act(sum + residual) for `count` rows from `first` on and at most `width` columns, whole panels, from `column` on. */
+/* out = act(sum + residual): `count` rows from `first` on, at most `width` columns, whole panels, from `column` on. */
 PCX_HIDDEN void sgemm_finish_avx512(const sgemm_rows *r, size_t first, size_t count, const sgemm_target *to,
                                     size_t column, float *sum, size_t width);
 
@@ -157,7 +157,8 @@ PCX_INLINE void sgemm_tile_of(const sgemm_rows *r, size_t first, size_t tiles, c
     SGEMM_TILE(stem, type, 1, np) SGEMM_TILE(stem, type, 2, np) SGEMM_TILE(stem, type, 3, np) \
     SGEMM_TILE(stem, type, 4, np) SGEMM_TILE(stem, type, 5, np) SGEMM_TILE(stem, type, 6, np)
 #define SGEMM_TILES_9(stem, type, np) \
-    SGEMM_TILES_6(stem, type, np) SGEMM_TILE(stem, type, 7, np) SGEMM_TILE(stem, type, 8, np) SGEMM_TILE(stem, type, 9, np)
+    SGEMM_TILES_6(stem, type, np) SGEMM_TILE(stem, type, 7, np) SGEMM_TILE(stem, type, 8, np) \
+    SGEMM_TILE(stem, type, 9, np)
 #define SGEMM_TILES_12(stem, type, np) \
     SGEMM_TILES_9(stem, type, np) SGEMM_TILE(stem, type, 10, np) SGEMM_TILE(stem, type, 11, np) \
     SGEMM_TILE(stem, type, 12, np)
