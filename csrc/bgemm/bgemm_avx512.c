@@ -4,54 +4,18 @@
  */
 #include "bgemm_tile_avx512.h"
 
-#include "../common/act_avx2.h"
+#include "../sgemm/sgemm_tile_avx512.h"
 
 #if PCX_X86
 
-PCX_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")
+PCX_TARGET(PCX_TARGET_AVX512)
 
 enum { LANES = 16 };
-
-/* Activations that are not two bounds or hardswish go through memory. */
-PCX_INLINE void bgemm_avx512_finish_slowly(const float *residual, float *out, float *sum, size_t columns, size_t width,
-                                           const pcx_epilogue *tail)
-{
-    for (size_t j = 0; residual && j < columns; j++)
-        sum[j] += residual[j];
-    act_avx2_row(sum, sum, width, tail->act, tail->act_params);
-    memcpy(out, sum, columns * sizeof *out);
-}
 
 void bgemm_avx512_finish(const bgemm_rows *r, size_t first, size_t count, const bgemm_target *to, size_t column,
                          float *sum, size_t width)
 {
-    const pcx_epilogue tail = *to->tail;
-    const size_t columns = min_size(width, to->n - column);
-    const int hardswish = tail.act == PCX_ACT_HARDSWISH;
-    float bounds[2];
-    act_bounds(tail.act, tail.act_params, bounds, bounds + 1);
-    const __m512 low = _mm512_set1_ps(bounds[0]), high = _mm512_set1_ps(bounds[1]);
-    for (size_t i = 0; i < count; i++, sum += width) {
-        const float *residual = tail.residual ? r->at.residual[first + i] + column : NULL;
-        float *out = r->at.out[first + i] + column;
-        if (tail.act > PCX_ACT_CLIP && !hardswish) {
-            bgemm_avx512_finish_slowly(residual, out, sum, columns, width, &tail);
-            continue;
-        }
-        for (size_t j = 0; j < columns; j += LANES) {
-            const __mmask16 there = (__mmask16)(0xffff >> (LANES - min_size(LANES, columns - j)));
-            __m512 x = _mm512_loadu_ps(sum + j);
-            if (residual)
-                x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(there, residual + j));
-            if (hardswish) {
-                const __m512 half = _mm512_fmadd_ps(x, _mm512_set1_ps(1.0f / 6), _mm512_set1_ps(0.5f));
-                x = _mm512_mul_ps(x, _mm512_min_ps(_mm512_set1_ps(1), _mm512_max_ps(_mm512_setzero_ps(), half)));
-            } else { /* max and min return their second argument if one is NaN */
-                x = _mm512_min_ps(high, _mm512_max_ps(low, x));
-            }
-            _mm512_mask_storeu_ps(out + j, there, x);
-        }
-    }
+    sgemm_finish_avx512(&r->at, first, count, &(sgemm_target){ NULL, 0, to->n, to->tail }, column, sum, width);
 }
 
 PCX_INLINE __m512i bgemm_avx512_rounded(__m512i bits)

@@ -139,7 +139,8 @@ typedef struct {
     size_t j, cols;       /* columns [j, j + cols), at most 16 */
     float scale[QT_NR];   /* zero beyond cols */
     int skips;           /* QT_SMALL ... */
-    int plain, half;      /* to u8, without both table and residual: all 16; 8, without table */
+    int plain;            /* to u8, all 16, without both table and residual */
+    int half, narrow;     /* to u8, without table: 8; less */
     const uint8_t *rise; /* the tail's, or NULL where there is no table */
     qepilogue_avx2_clamp clamp;
 } qepilogue_avx2_columns;
@@ -153,6 +154,7 @@ static inline qepilogue_avx2_columns qepilogue_avx2_columns_make(const qepilogue
     c.rise = t->q.lut ? t->rise : NULL;
     c.plain = t->mode == QT_U8 && cols == QT_NR && !(t->q.lut && t->q.residual);
     c.half = t->mode == QT_U8 && cols == QT_NR / 2 && !t->q.lut;
+    c.narrow = t->mode == QT_U8 && cols < QT_NR / 2 && !t->q.lut;
     return c;
 }
 
@@ -199,7 +201,75 @@ PCX_INLINE void qepilogue_avx2_put_eights(uint8_t *low, uint8_t *high, __m128i b
     _mm_storel_epi64((__m128i *)high, _mm_unpackhi_epi64(bytes, bytes));
 }
 
-/* Four rows of the sums of eight columns to bytes at out[r], and with those of residual[r] unless NULL. */
+/* `cols` bytes, one to eight, by two loads that overlap; and from a number to memory. */
+PCX_INLINE uint64_t qepilogue_avx2_some(const uint8_t *p, size_t cols)
+{
+    uint32_t first = p[0], last = p[cols - 1];
+    if (cols == 8) {
+        uint64_t all;
+        memcpy(&all, p, sizeof all);
+        return all;
+    }
+    if (cols >= 4) {
+        memcpy(&first, p, 4);
+        memcpy(&last, p + cols - 4, 4);
+        return first | (uint64_t)last << (cols - 4) * 8;
+    }
+    return first | (uint32_t)p[cols / 2] << cols / 2 * 8 | last << (cols - 1) * 8;
+}
+
+PCX_INLINE void qepilogue_avx2_put_some(uint8_t *p, uint64_t bytes, size_t cols)
+{
+    if (cols == 8) {
+        memcpy(p, &bytes, sizeof bytes);
+    } else if (cols >= 4) {
+        const uint32_t first = (uint32_t)bytes, last = (uint32_t)(bytes >> (cols - 4) * 8);
+        memcpy(p, &first, 4);
+        memcpy(p + cols - 4, &last, 4);
+    } else {
+        p[0] = (uint8_t)bytes;
+        p[cols / 2] = (uint8_t)(bytes >> cols / 2 * 8);
+        p[cols - 1] = (uint8_t)(bytes >> (cols - 1) * 8);
+    }
+}
+
+/* The same for up to 16. */
+PCX_INLINE __m128i qepilogue_avx2_load(const uint8_t *p, size_t cols)
+{
+    if (cols <= 8)
+        return _mm_cvtsi64_si128((int64_t)qepilogue_avx2_some(p, cols));
+    const uint64_t last = qepilogue_avx2_some(p + cols - 8, 8) >> (16 - cols) * 8;
+    return _mm_set_epi64x((int64_t)last, (int64_t)qepilogue_avx2_some(p, 8));
+}
+
+PCX_INLINE void qepilogue_avx2_store(uint8_t *p, __m128i bytes, size_t cols)
+{
+    const uint64_t low = (uint64_t)_mm_cvtsi128_si64(bytes), high = (uint64_t)_mm_extract_epi64(bytes, 1);
+    if (cols <= 8) {
+        qepilogue_avx2_put_some(p, low, cols);
+        return;
+    }
+    qepilogue_avx2_put_some(p, low, 8);
+    qepilogue_avx2_put_some(p + cols - 8, cols == 16 ? high : low >> (cols - 8) * 8 | high << (16 - cols) * 8, 8);
+}
+
+/* Four rows of eight bytes, of which less are there. */
+static PCX_NOINLINE PCX_MAYBE_UNUSED void qepilogue_avx2_put_narrow(const qepilogue_avx2_columns *c, __m256i bytes,
+                                                                    const uint8_t *const *residual, uint8_t *const *out)
+{
+    uint64_t rows[4];
+    if (residual) {
+        PCX_UNROLL for (int x = 0; x < 4; x++)
+            rows[x] = qepilogue_avx2_some(residual[x], c->cols);
+        const __m128i low = _mm_loadu_si128((const __m128i *)rows), high = _mm_loadu_si128((const __m128i *)(rows + 2));
+        bytes = qepilogue_avx2_add(c->tail, bytes, low, high);
+    }
+    _mm256_storeu_si256((__m256i *)rows, bytes);
+    PCX_UNROLL for (int x = 0; x < 4; x++)
+        qepilogue_avx2_put_some(out[x], rows[x], c->cols);
+}
+
+/* Four rows of the sums of up to eight columns to bytes at out[r], and with those of residual[r] unless NULL. */
 PCX_INLINE void qepilogue_avx2_put_half(const qepilogue_avx2_columns *c, const __m256i acc[4],
                                         const uint8_t *const *residual, uint8_t *const *out)
 {
@@ -208,6 +278,10 @@ PCX_INLINE void qepilogue_avx2_put_half(const qepilogue_avx2_columns *c, const _
     PCX_UNROLL for (int x = 0; x < 4; x++)
         v[x] = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[x]), scale);
     __m256i bytes = qepilogue_avx2_in_order(qepilogue_avx2_bytes(v, &c->clamp, c->skips));
+    if (!PCX_LIKELY(c->half)) {
+        qepilogue_avx2_put_narrow(c, bytes, residual, out);
+        return;
+    }
     if (residual)
         bytes = qepilogue_avx2_add(c->tail, bytes, qepilogue_avx2_eights(residual[0], residual[1]),
                                    qepilogue_avx2_eights(residual[2], residual[3]));
@@ -227,23 +301,19 @@ static PCX_NOINLINE void qepilogue_avx2_any_rows(const qepilogue_avx2_columns *c
                                                  int32_t sum[][QT_NR], uint8_t *out, size_t ldo)
 {
     const qepilogue *t = c->tail;
-    for (size_t r = 0; r < rows; r++, out += ldo) {
-        if (t->mode != QT_U8) {
-            qepilogue_row(t, i + r, c->j, c->cols, sum[r], out);
-            continue;
-        }
-        uint8_t each[2 * QT_NR], residual[QT_NR] = { 0 };
-        _mm256_storeu_si256((__m256i *)each, qepilogue_avx2_two(c, sum[r], sum[r]));
-        if (t->q.lut)
-            for (int x = 0; x < QT_NR; x++)
-                each[x] = t->q.lut[each[x]];
-        if (t->q.residual) {
-            memcpy(residual, t->q.residual + (i + r) * t->q.ldr + c->j, c->cols);
-            const __m128i other = _mm_loadu_si128((const __m128i *)residual);
-            const __m256i both = _mm256_loadu_si256((const __m256i *)each);
-            _mm256_storeu_si256((__m256i *)each, qepilogue_avx2_add(t, both, other, other));
-        }
-        memcpy(out, each, c->cols);
+    const uint8_t *residual = qepilogue_avx2_residual(c, i);
+    for (size_t r = 0; t->mode != QT_U8 && r < rows; r++)
+        qepilogue_row(t, i + r, c->j, c->cols, sum[r], out + r * ldo);
+    for (size_t r = 0; t->mode == QT_U8 && r < rows; r += 2) {
+        const size_t next = r + 1 < rows ? r + 1 : r;
+        __m256i bytes = qepilogue_avx2_two(c, sum[r], sum[next]);
+        if (c->rise)
+            bytes = qepilogue_avx2_table(c->rise, bytes);
+        if (residual)
+            bytes = qepilogue_avx2_add(t, bytes, qepilogue_avx2_load(residual + r * t->q.ldr, c->cols),
+                                       qepilogue_avx2_load(residual + next * t->q.ldr, c->cols));
+        qepilogue_avx2_store(out + r * ldo, _mm256_castsi256_si128(bytes), c->cols);
+        qepilogue_avx2_store(out + next * ldo, _mm256_extracti128_si256(bytes, 1), c->cols); /* of an odd row again */
     }
 }
 

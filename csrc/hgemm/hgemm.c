@@ -31,9 +31,15 @@ static void hgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
         }
 }
 
+#if PCX_X86
+PCX_DRIVER(hgemm, rows, hgemm, avx512)
+PCX_DRIVER(hgemm, rows, hgemm, avx2)
+#endif
+
 static const pcx_impl hgemm_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, hgemm_units_avx2, hgemm_avx2, hgemm_scratch_avx2, NULL, NULL, NULL },
+    { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(hgemm, avx512), NULL, NULL, NULL },
+    { "avx2", PCX_AVX2, PCX_DRIVEN(hgemm, avx2), NULL, NULL, NULL },
 #endif
     { "scalar", 0, hgemm_units, hgemm_scalar, NULL, NULL, NULL, NULL },
 };

@@ -1,7 +1,4 @@
-/*
- * hgemm_avx2.c - weights are widened for sgemm's tiles: for few rows in registers, so that half the bytes are read from
- * memory; otherwise once for a block of rows, into scratch that sgemm then reads.
- */
+/* hgemm_avx2.c - tiles of up to 6 rows whose weights are widened in registers: of few rows, half the bytes are read. */
 #include "hgemm.h"
 
 #include "../sgemm/sgemm_finish_avx2.h"
@@ -10,11 +7,7 @@
 
 PCX_TARGET("avx2,fma,f16c")
 
-enum {
-    STREAMED = 4 * SGEMM_TALL, /* rows at most, for which to widen weights again costs less than to store them */
-    CACHE = 24576, /* bytes of widened panels that stay in the L1 cache */
-    AHEAD = 2048   /* bytes from where weights are read to where they are fetched; beyond a panel the next one begins */
-};
+enum { AHEAD = 2048 }; /* bytes from where weights are read to where they are fetched; beyond a panel the next begins */
 
 PCX_INLINE void hgemm_avx2_fetch(const uint16_t *w) { _mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0); }
 
@@ -122,11 +115,14 @@ static tile_fn *const tiles[][3] = {
     { hgemm_avx2_tile_6x2, NULL, NULL },
 };
 
-/* At most STREAMED rows times the panels [begin, end). */
-static void hgemm_avx2_streamed(const pcx_hgemm_args *p, const sgemm_rows *r, size_t begin, size_t end)
+static void hgemm_avx2_stream(const pcx_hgemm_args *p, const sgemm_rows *r, size_t begin, size_t end)
 {
     const sgemm_target to = { NULL, 0, p->n, &p->tail };
     const size_t tall = ceil_div(r->count, ceil_div(r->count, SGEMM_TALL));
+    if (p->n <= SGEMM_NARROW) {
+        sgemm_narrow_avx2(r, &to, p->w, p->wt == PCX_BF16 ? SGEMM_BF16 : SGEMM_F16);
+        return;
+    }
     for (size_t panel = begin, shift = 2; panel < end; panel += (size_t)1 << shift) {
         while (shift && (!tiles[tall][shift] || panel + ((size_t)1 << shift) > end))
             shift--;
@@ -136,95 +132,18 @@ static void hgemm_avx2_streamed(const pcx_hgemm_args *p, const sgemm_rows *r, si
     }
 }
 
-/* The panels that are widened at once; two at least: sgemm takes a half-empty last one with the one before. */
-static size_t hgemm_avx2_panels_at_once(size_t k)
-{
-    return max_size(2, CACHE / max_size(1, k * SGEMM_NR * sizeof(float)));
-}
-
-PCX_INLINE void hgemm_avx2_widen(const uint16_t *w, float *out, size_t count, const int brain)
+static void hgemm_avx2_widen(const uint16_t *w, float *out, size_t count, int brain)
 {
     for (size_t i = 0; i < count; i += SGEMM_NR) {
         hgemm_avx2_fetch(w + i);
-        _mm256_store_ps(out + i, hgemm_avx2_widened(w + i, brain));
-        _mm256_store_ps(out + i + LANES, hgemm_avx2_widened(w + i + LANES, brain));
+        PCX_UNROLL
+        for (size_t v = i; v < i + SGEMM_NR; v += LANES)
+            _mm256_store_ps(out + v, brain ? hgemm_avx2_widened(w + v, 1) : hgemm_avx2_widened(w + v, 0));
     }
 }
 
-static void hgemm_avx2_rows_at(const pcx_hgemm_args *p, size_t first, size_t column, sgemm_rows *r)
-{
-    for (size_t i = 0; i < r->count; i++) {
-        r->a[i] = p->a + (first + i) * p->lda;
-        r->out[i] = p->out + (first + i) * p->ldo + column;
-        r->residual[i] = p->tail.residual ? p->tail.residual + (first + i) * p->tail.ldr + column : NULL;
-    }
-}
-
-/* The rows from `first` on times the panels [begin, end), which are at most panels_at_once. */
-static void hgemm_avx2_expanded(const pcx_hgemm_args *p, sgemm_rows *r, size_t first, size_t begin, size_t end,
-                                float *scratch)
-{
-    const size_t column = begin * SGEMM_NR, each = p->k * SGEMM_NR;
-    pcx_epilogue tail = p->tail;
-    tail.bias = tail.bias ? tail.bias + column : NULL;
-    const sgemm_target to = { scratch, each, min_size(p->n - column, (end - begin) * SGEMM_NR), &tail };
-    hgemm_avx2_rows_at(p, first, column, r);
-    for (size_t panel = begin; panel < end; panel++) {
-        const uint16_t *w = (const uint16_t *)p->w + panel * p->ldw;
-        if (p->wt == PCX_BF16)
-            hgemm_avx2_widen(w, scratch + (panel - begin) * each, each, 1);
-        else
-            hgemm_avx2_widen(w, scratch + (panel - begin) * each, each, 0);
-    }
-    sgemm_rows_avx2(r, &to, 0, end - begin);
-}
-
-size_t hgemm_units_avx2(const void *args)
-{
-    const pcx_hgemm_args *p = args;
-    const sgemm_split s = sgemm_split_of(p->m, p->n, p->k, SGEMM_MB, SGEMM_TALL);
-    return s.blocks * s.groups;
-}
-
-size_t hgemm_scratch_avx2(const void *args)
-{
-    const pcx_hgemm_args *p = args;
-    if (p->m <= STREAMED)
-        return 0;
-    return min_size(hgemm_avx2_panels_at_once(p->k), ceil_div(p->n, SGEMM_NR)) * p->k * SGEMM_NR * sizeof(float);
-}
-
-void hgemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
-{
-    const pcx_hgemm_args *p = args;
-    const sgemm_split s = sgemm_split_of(p->m, p->n, p->k, SGEMM_MB, SGEMM_TALL);
-    const size_t at_once = hgemm_avx2_panels_at_once(p->k);
-    sgemm_rows rows;
-    rows.lines = rows.runs = 1;
-    rows.line_step = rows.run_step = 0;
-    rows.length = p->k;
-    for (size_t unit = begin; unit < end; unit++) {
-        const size_t first = unit / s.groups * s.rows, group = unit % s.groups * s.panels,
-                     stop = min_size(group + s.panels, ceil_div(p->n, SGEMM_NR));
-        rows.count = min_size(s.rows, p->m - first);
-        if (p->n <= SGEMM_NARROW) {
-            const sgemm_target to = { NULL, 0, p->n, &p->tail };
-            hgemm_avx2_rows_at(p, first, 0, &rows);
-            sgemm_narrow_avx2(&rows, &to, p->w, p->wt == PCX_BF16 ? SGEMM_BF16 : SGEMM_F16);
-            continue;
-        }
-        if (rows.count <= STREAMED) {
-            hgemm_avx2_rows_at(p, first, 0, &rows);
-            hgemm_avx2_streamed(p, &rows, group, stop);
-            continue;
-        }
-        for (size_t panel = group, count; panel < stop; panel += count) {
-            count = min_size(at_once, stop - panel);
-            count -= stop - panel - count == 1; /* the last two stay together */
-            hgemm_avx2_expanded(p, &rows, first, panel, panel + count, scratch);
-        }
-    }
-}
+PCX_HIDDEN extern const hgemm_micro hgemm_micro_avx2;
+const hgemm_micro hgemm_micro_avx2 = { hgemm_avx2_stream, hgemm_avx2_widen, sgemm_rows_avx2 };
 
 PCX_TARGET_END
 #endif

@@ -44,21 +44,29 @@ static void matmul_scalar(const void *args, size_t begin, size_t end, void *scra
 }
 
 #if PCX_X86
-PCX_HIDDEN extern const sgemm_micro sgemm_micro_avx2;
-
-static void matmul_avx2(const void *args, size_t begin, size_t end, void *scratch)
+static void matmul_micro(const void *args, size_t begin, size_t end, void *scratch, const sgemm_micro *micro)
 {
     static const float none[2] = { 0 };
     for (size_t unit = begin; unit < end; unit++) {
         pcx_sgemm_args one = matmul_packed(args, unit, scratch);
         one.tail.act_params = none;
-        sgemm_rows_run(&one, 0, sgemm_rows_units(&one, &sgemm_micro_avx2), NULL, &sgemm_micro_avx2);
+        sgemm_rows_run(&one, 0, sgemm_rows_units(&one, micro), NULL, micro);
     }
 }
+
+#define MATMUL(isa)                                                                                \
+    PCX_HIDDEN extern const sgemm_micro sgemm_micro_##isa;                                         \
+    static void matmul_##isa(const void *args, size_t begin, size_t end, void *scratch)            \
+    {                                                                                              \
+        matmul_micro(args, begin, end, scratch, &sgemm_micro_##isa);                               \
+    }
+MATMUL(avx512)
+MATMUL(avx2)
 #endif
 
 static const pcx_impl matmul_impls[] = {
 #if PCX_X86
+    { "avx512", PCX_AVX2 | PCX_AVX512, matmul_units, matmul_avx512, matmul_scratch, NULL, NULL, NULL },
     { "avx2", PCX_AVX2, matmul_units, matmul_avx2, matmul_scratch, NULL, NULL, NULL },
 #endif
     { "scalar", 0, matmul_units, matmul_scalar, matmul_scratch, NULL, NULL, NULL },

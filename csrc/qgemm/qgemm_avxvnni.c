@@ -106,7 +106,7 @@ static void qgemm_avxvnni_run(const qgemm_block *b, size_t panel, size_t count)
         t.offset = table ? b->table : NULL;
         if (by_row && r)
             qgemm_start_rows(b, r, QGEMM_MR, &c, start);
-        if (whole && (tail.plain || tail.half)) {
+        if (whole && (tail.plain || tail.half || tail.narrow)) {
             rows = whole * QGEMM_MR;
             qgemm_avxvnni_sweeps[tail.plain][table](&t, whole, (qgemm_target){ &tail, b->i + r, ldo, out + r * ldo });
         } else {

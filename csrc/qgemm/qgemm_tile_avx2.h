@@ -275,7 +275,7 @@ QGEMM_SWEEP(half_2, qgemm_chunks(6, 1, 0, 2, t, &target)) QGEMM_SWEEP(half_1, qg
 /* The sweep for tiles like `t`, or NULL. */
 static qgemm_sweep *qgemm_sweep_avx2(const qgemm_tile *t, const qepilogue_avx2_columns *tail)
 {
-    const int table = t->offset != NULL, half = tail->half;
+    const int table = t->offset != NULL, half = tail->half || tail->narrow;
     const size_t depth = t->steps ? t->depth : 0;
     if (!tail->plain && (!half || table || !depth))
         return NULL;

@@ -68,12 +68,15 @@ PCX_HIDDEN void sgemm_finish(const pcx_epilogue *tail, const float *sum, const f
 /* One row: out[j] = act(a . w[j] + bias[j] + residual[j]) for all j; no residual if NULL. */
 PCX_HIDDEN void sgemm_row(const float *a, size_t k, const sgemm_target *to, const float *residual, float *out);
 
-#if PCX_X86
-/* The panels [begin, end) of all rows: hgemm widens its weights for it. */
-PCX_HIDDEN void sgemm_rows_avx2(const sgemm_rows *rows, const sgemm_target *to, size_t begin, size_t end);
-/* All rows, at most SGEMM_NARROW columns, with weights of any type, in a panel. */
+/* Weights of any type, and the columns up to which products are narrow: ISAs may have another way for those. */
 typedef enum { SGEMM_F32, SGEMM_F16, SGEMM_BF16 } sgemm_weights;
 enum { SGEMM_NARROW = 8 };
+
+#if PCX_X86
+/* The panels [begin, end) of all rows: hgemm widens its weights for them. */
+PCX_HIDDEN void sgemm_rows_avx2(const sgemm_rows *rows, const sgemm_target *to, size_t begin, size_t end);
+PCX_HIDDEN void sgemm_rows_avx512(const sgemm_rows *rows, const sgemm_target *to, size_t begin, size_t end);
+/* All rows, at most SGEMM_NARROW columns, with weights of any type. */
 PCX_HIDDEN void sgemm_narrow_avx2(const sgemm_rows *rows, const sgemm_target *to, const void *w, sgemm_weights type);
 #endif
 

@@ -1,4 +1,4 @@
-/* sgemm_finish_avx2.h - the sums of a tile, deep ones in parts, and from them to its outputs: sgemm, hgemm and bspmm. */
+/* sgemm_finish_avx2.h - the sums of a tile, deep ones in parts, and from them to outputs. */
 #ifndef PCX_SGEMM_FINISH_AVX2_H
 #define PCX_SGEMM_FINISH_AVX2_H
 
@@ -64,7 +64,8 @@ PCX_INLINE PCX_MAYBE_UNUSED void sgemm_finish_put(float *out, __m256 v, size_t c
 {
     const __m128 low = _mm256_castps256_ps128(v);
     if (count >= 4) {
-        const __m256i last = _mm256_add_epi32(_mm256_set1_epi32((int)count - 4), _mm256_setr_epi32(0, 1, 2, 3, 0, 0, 0, 0));
+        const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        const __m256i last = _mm256_add_epi32(_mm256_set1_epi32((int)count - 4), lane);
         _mm_storeu_ps(out, low);
         _mm_storeu_ps(out + count - 4, _mm256_castps256_ps128(_mm256_permutevar8x32_ps(v, last)));
         return;
@@ -80,7 +81,8 @@ PCX_NOINLINE PCX_MAYBE_UNUSED static void sgemm_finish_slowly(const sgemm_rows *
                                                               size_t column, float *sum, size_t mr, size_t width)
 {
     const pcx_epilogue *tail = to->tail;
-    const size_t columns = min_size(width, to->n - column), whole = (columns - 1) / LANES * LANES, rest = columns - whole;
+    const size_t columns = min_size(width, to->n - column);
+    const size_t whole = (columns - 1) / LANES * LANES, rest = columns - whole;
     for (size_t i = 0; tail->residual && i < mr; i++)
         for (size_t j = 0; j < columns; j += LANES) {
             float *at = sum + i * width + j;

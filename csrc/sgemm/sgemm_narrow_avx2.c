@@ -163,8 +163,8 @@ PCX_INLINE void sgemm_narrow_out(__m128 v, float *const *out, const int c, const
 }
 
 /* `tiles` times `rows` rows. */
-PCX_INLINE void sgemm_narrow_tiles(const float *const *row, float *const *out, size_t tiles, const sgemm_narrow_piece *p,
-                                   const sgemm_narrow_tail *t, const int rows, const int n)
+PCX_INLINE void sgemm_narrow_tiles(const float *const *row, float *const *out, size_t tiles,
+                                   const sgemm_narrow_piece *p, const sgemm_narrow_tail *t, const int rows, const int n)
 {
     const int width = (int)sgemm_narrow_width((size_t)n);
     const size_t runs = p->runs, length = p->length;
@@ -177,9 +177,10 @@ PCX_INLINE void sgemm_narrow_tiles(const float *const *row, float *const *out, s
         __m256 sum[SUMS];
         sgemm_narrow_sums(row, p->at, runs, length, mask, p->w, rows, n, sum);
         PCX_UNROLL for (int v = 0; v < rows * width; v += FOUR) {
-            const int r = v / width, c = v % width, last = n <= 2 ? FOUR - 1 : n - 1 - c; /* beyond n it is there again */
+            const int r = v / width, c = v % width;
             const __m256 *const s = sum + r * n + c;
-            __m128 four = sgemm_narrow_add_up(s[0], s[last < 1 ? last : 1], s[last < 2 ? last : 2], s[last < 3 ? last : 3]);
+            const int last = n <= 2 ? FOUR - 1 : n - 1 - c, two = last < 2 ? last : 2; /* beyond n the last again */
+            __m128 four = sgemm_narrow_add_up(s[0], s[last < 1 ? last : 1], s[two], s[last < 3 ? last : 3]);
             if (part) {
                 _mm_storeu_ps(part + v, _mm_add_ps(_mm_loadu_ps(part + v), four));
                 continue;

@@ -69,6 +69,18 @@ def test_every_epilogue_equals_reference(isa, kind, lut, residual, m, n):
 
 
 @isas
+@pytest.mark.parametrize("lut,residual", [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_any_number_of_columns_equals_reference_and_nothing_beside_them_is_written(isa, lut, residual):
+    for n in range(1, 17):
+        args = ref.example(np.random.default_rng(n), 15, n, 9, lut=lut, residual=residual)
+        beside = np.full((15, n + 3), 77, np.uint8)
+        native.qgemm(*args[:-1], beside[:, :n], isa=isa)
+        np.testing.assert_array_equal(beside[:, :n], expected(args))
+        assert (beside[:, n:] == 77).all()
+        np.testing.assert_array_equal(run(isa, args), expected(args))
+
+
+@isas
 @pytest.mark.parametrize("n", (10, 16, 27, 32, 48, 51))
 def test_any_number_of_rows_equals_reference(isa, n):
     for m in range(1, 30):

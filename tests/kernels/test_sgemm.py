@@ -11,6 +11,7 @@ from pycompress.kernels._act import ACTS
 ref = module("sgemm")
 SIZES = [(1, 1, 1), (2, 16, 4), (5, 15, 3), (6, 17, 5), (7, 40, 64), (13, 33, 7), (64, 16, 33), (65, 31, 130)]
 TILES = [(m, n, 5) for m in (1, 2, 3, 4, 5, 6, 7, 11, 97) for n in (8, 16, 24, 56, 64, 72, 129)]
+WIDE = [(9, 48, 130), (11, 64, 7), (12, 16, 9), (19, 80, 131), (26, 33, 129), (25, 100, 33)]
 NARROW = [(m, n, k) for n in range(1, 9) for m, k in ((3, 5), (26, 8), (100, 29), (9, 1030))]
 EMPTY = [(0, 5, 3), (3, 0, 3), (3, 17, 0), (0, 0, 0)]
 
@@ -39,7 +40,7 @@ def test_equals_float64_within_its_bound(isa, m, n, k):
 
 
 @isas("sgemm")
-@pytest.mark.parametrize("m,n,k", SIZES + TILES + NARROW + EMPTY)
+@pytest.mark.parametrize("m,n,k", SIZES + TILES + WIDE + NARROW + EMPTY)
 def test_equals_reference_whole_and_in_pieces(isa, m, n, k):
     check("sgemm", example(m, n, k), isa, close(1e-5, 1e-5))
 
@@ -50,6 +51,15 @@ def test_equals_reference_whole_and_in_pieces(isa, m, n, k):
 def test_every_epilogue_equals_reference(isa, act, bias):
     for n in (1, 2, 3, 7, 12, 16, 21, 24):
         check("sgemm", example(7, n, 9, act, bias, not bias), isa, close(1e-5, 1e-5))
+
+
+@pytest.mark.parametrize("isa", [isa for isa in native.sgemm.impls() if isa != "scalar"])
+@pytest.mark.parametrize("m,n,k", WIDE + [(7, 3, 30), (13, 21, 4500), (50, 72, 20)])
+def test_every_length_of_vectors_gives_the_same_bytes(isa, m, n, k):
+    for act in range(len(ACTS)):
+        for residual in (False, True):
+            values = example(m, n, k, act, not residual, residual)
+            assert run("sgemm", values, isa)[0].tobytes() == run("sgemm", values, "avx2")[0].tobytes()
 
 
 @isas("sgemm")
@@ -102,19 +112,19 @@ def test_nan_and_infinity_pass(isa, act):
     assert (out[:, 20] == (-np.inf, 0, -1)[act]).all()
 
 
+@isas("sgemm")
 @pytest.mark.parametrize("name", ["sgemm", "hgemm"])
 @pytest.mark.parametrize("m, n", [(1, 16), (1, 70), (3, 40), (5, 3), (7, 33), (30, 24)])
 @pytest.mark.parametrize("k", [4095, 4096, 4097, 8192, 3 * 4096 + 5])
-def test_long_sums_are_made_of_parts(name, m, n, k):
+def test_long_sums_are_made_of_parts(isa, name, m, n, k):
     rng = np.random.default_rng(k)
     a, W = rng.random((m, k), np.float32), rng.random((n, k), np.float32)
     W = W.astype(np.float16) if name == "hgemm" else W
     params, bias = np.zeros(2, np.float32), np.ones(n, np.float32)
     want = a.astype(np.float64) @ W.astype(np.float64).T + 1
-    for isa in getattr(native, name).impls():
-        out = np.empty((m, n), np.float32)
-        getattr(native, name)(a, module(name).pack(W), bias, 0, params, None, out, isa=isa)
-        np.testing.assert_allclose(out, want, 2e-5)
+    out = np.empty((m, n), np.float32)
+    getattr(native, name)(a, module(name).pack(W), bias, 0, params, None, out, isa=isa)
+    np.testing.assert_allclose(out, want, 2e-5)
 
 
 @pytest.mark.parametrize("name", ["sgemm", "hgemm"])
@@ -129,24 +139,25 @@ def test_a_million_products_keep_six_digits(name):
             np.testing.assert_allclose(out, a.astype(np.float64) @ W.astype(np.float64).T, 5e-6)
 
 
-def test_windows_of_many_channels_are_summed_in_parts():
+@isas("sconv")
+@pytest.mark.parametrize("n", (3, 20))
+def test_windows_of_many_channels_are_summed_in_parts(isa, n):
     rng = np.random.default_rng(0)
-    x, W = rng.random((1, 4, 4, 9000), np.float32), rng.random((20, 3, 3, 9000), np.float32)
+    x, W = rng.random((1, 4, 4, 9000), np.float32), rng.random((n, 3, 3, 9000), np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(x[0].astype(np.float64), (3, 3), (0, 1))
     want = np.einsum("yxcij,nijc->yxn", windows, W.astype(np.float64))
-    for isa in native.sconv.impls():
-        out = np.empty((1, 2, 2, 20), np.float32)
-        geometry = dict(kh=3, kw=3, sh=1, sw=1, dh=1, dw=1, pt=0, pl=0)
-        native.sconv(x, module("sconv").pack(W), **geometry, act_params=np.zeros(2, np.float32), out=out, isa=isa)
-        np.testing.assert_allclose(out[0], want, 5e-6)
+    out = np.empty((1, 2, 2, n), np.float32)
+    geometry = dict(kh=3, kw=3, sh=1, sw=1, dh=1, dw=1, pt=0, pl=0)
+    native.sconv(x, module("sconv").pack(W), **geometry, act_params=np.zeros(2, np.float32), out=out, isa=isa)
+    np.testing.assert_allclose(out[0], want, 5e-6)
 
 
-def test_the_factors_of_a_product_of_low_rank_are_summed_in_parts():
+@isas("lowrank")
+def test_the_factors_of_a_product_of_low_rank_are_summed_in_parts(isa):
     rng = np.random.default_rng(0)
     a, U, V = (rng.random(s, np.float32) for s in ((5, 50000), (3, 50000), (18, 3)))
     want = a.astype(np.float64) @ U.astype(np.float64).T @ V.astype(np.float64).T
     pack, none = module("sgemm").pack, np.zeros(2, np.float32)
-    for isa in native.lowrank.impls():
-        out = np.empty((5, 18), np.float32)
-        native.lowrank(a, pack(U), None, 0, none, pack(V), None, 0, none, None, out, isa=isa)
-        np.testing.assert_allclose(out, want, 5e-6)
+    out = np.empty((5, 18), np.float32)
+    native.lowrank(a, pack(U), None, 0, none, pack(V), None, 0, none, None, out, isa=isa)
+    np.testing.assert_allclose(out, want, 5e-6)
