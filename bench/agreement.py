@@ -39,7 +39,7 @@ class Reader(ort_quant.CalibrationDataReader):
         return None if sample is None else {"input": sample}
 
 
-def theirs(model: onnx.ModelProto, samples, method: str, **options) -> onnx.ModelProto:
+def ort_quantized(model: onnx.ModelProto, samples, method: str, **options) -> onnx.ModelProto:
     """`model` quantized by ONNX Runtime: QDQ, u8s8, a scale per output channel."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
@@ -74,8 +74,8 @@ def answers(model: onnx.ModelProto, images: np.ndarray, engine: str) -> np.ndarr
     return np.concatenate([run(None, {"input": part})[0] for part in parts])
 
 
-def windows(model: onnx.ModelProto) -> dict[int, int]:
-    """How many layers have windows of how many steps."""
+def depths(model: onnx.ModelProto) -> dict[int, int]:
+    """How many layers have which accumulation depth."""
     told = {p.key: p.value for p in model.metadata_props}.get("pycompress.accumulate", "{}")
     return dict(sorted(Counter(json.loads(told).values()).items()))
 
@@ -112,13 +112,15 @@ def main() -> None:
         "ours, minmax": lambda: quantize(model, samples(), method="minmax"),
         "ours, percentile": lambda: quantize(model, samples(), method="percentile"),
         "ours, no bias correction": lambda: quantize(model, samples(), bias_correction=False),
-        "onnxruntime, MinMax, reduce_range": lambda: theirs(model, samples(), "MinMax", reduce_range=True),
-        "onnxruntime, MinMax, full range": lambda: theirs(model, samples(), "MinMax", reduce_range=False),
+        "onnxruntime, MinMax, reduce_range": lambda: ort_quantized(model, samples(), "MinMax", reduce_range=True),
+        "onnxruntime, MinMax, full range": lambda: ort_quantized(model, samples(), "MinMax", reduce_range=False),
         "onnxruntime, MinMax, full range, recertified": lambda: recertify(
-            theirs(model, samples(), "MinMax", reduce_range=False), samples()
+            ort_quantized(model, samples(), "MinMax", reduce_range=False), samples()
         ),
-        "onnxruntime, Percentile, reduce_range": lambda: theirs(model, samples(), "Percentile", reduce_range=True),
-        "onnxruntime, Entropy, reduce_range": lambda: theirs(model, samples(), "Entropy", reduce_range=True),
+        "onnxruntime, Percentile, reduce_range": lambda: ort_quantized(
+            model, samples(), "Percentile", reduce_range=True
+        ),
+        "onnxruntime, Entropy, reduce_range": lambda: ort_quantized(model, samples(), "Entropy", reduce_range=True),
     }
     rows = {}
     for name, make in variants.items():
@@ -128,11 +130,11 @@ def main() -> None:
         quantized = make()
         seconds = time.perf_counter() - start
         rows[name] = compare(wanted, answers(quantized, images, args.engine)) | {"seconds": seconds}
-        rows[name] |= {"accumulate": windows(quantized)}
+        rows[name] |= {"accumulate": depths(quantized)}
         r = rows[name]
         if not args.json:
             figures = f"top-1 {r['top1']:.4f}  top-5 {r['top5']:.4f}  error {r['error']:.4f}  {seconds:5.1f} s"
-            print(f"{name:44} {figures}  layers by window {r['accumulate']}", flush=True)
+            print(f"{name:44} {figures}  layers by accumulation depth {r['accumulate']}", flush=True)
     if args.json:
         print(json.dumps({"crops": args.crops, "calibration": args.calibration, "variants": rows}, indent=1))
 

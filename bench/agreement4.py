@@ -1,4 +1,4 @@
-"""How often EfficientNet-Lite0 with weights of 4 bits gives float's answer, by how they are rounded.
+"""How often EfficientNet-Lite0 with 4-bit weights gives float's answer, by how they are rounded.
 
     python bench/agreement4.py [--crops 1024] [--calibration 64] [--only "W4A8, gptq"] [--json FILE]
 

@@ -11,6 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
+import as_cpu
 import numpy as np
 import onnx
 
@@ -57,7 +58,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=12, help="calls of as many images as the largest batch has")
     parser.add_argument("--json", type=Path, help="write the table there")
+    as_cpu.add_argument(parser)
     options = parser.parse_args()
+    as_cpu.enter(options)
     table = []
     for path in options.models:
         rows = measure(path, [int(n) for n in options.batches.split(",")], options.threads, options.runs)

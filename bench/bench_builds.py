@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from statistics import median
 
+import as_cpu
+
 WORKER = """
 import json, sys, time
 import numpy as np
@@ -42,7 +44,7 @@ for line in sys.stdin:
 
 
 def models(folder: Path) -> dict[str, Path]:
-    """Files of the zoo's networks: float, int8, sparse, of 4 bits, of low rank."""
+    """Files of the zoo's networks: float, int8, sparse, 4-bit, low-rank."""
     import numpy as np
     import onnx
 
@@ -99,7 +101,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--only", default="", help="models whose names contain this")
+    as_cpu.add_argument(parser)
     args = parser.parse_args()
+    as_cpu.enter(args)
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: path for name, path in models(Path(folder)).items() if args.only in name}
         print("| model | before, ms: min, median | after | ratio: min, median | rounds | plan, s: before, after |")

@@ -1,6 +1,6 @@
-"""Linear layers with weights of 16 bits against float32 ones: ours, NumPy (OpenBLAS) and torch, taking turns in one run.
+"""Linear layers with float16 and bfloat16 weights against float32 ones: ours, NumPy (OpenBLAS) and torch, taking turns in one run.
 
-    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 python bench/bench_half.py [--as-avx2] [--runs 40]
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 python bench/bench_half.py [--as LEVEL] [--runs 40]
         [--shapes 4096x4096,11008x4096,1000x1280] [--rows 1] [--threads 1] [--gigabytes 1] [--json FILE]
 
 W is N x K, x has --rows rows. Each engine goes through copies of its weights, of --gigabytes together, so that they come
@@ -18,7 +18,7 @@ import shlex
 import sys
 from pathlib import Path
 
-import as_avx2
+import as_cpu
 import numpy as np
 from bench_models import words
 
@@ -83,11 +83,10 @@ def main() -> None:
     parser.add_argument("--threads", type=count, default=1, metavar="N")
     parser.add_argument("--gigabytes", type=float, default=1.0)
     parser.add_argument("--runs", type=count, default=40, metavar="N")
-    parser.add_argument("--as-avx2", action="store_true", help="hide AVX-512, VNNI and AMX from everybody")
+    as_cpu.add_argument(parser)
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    if args.as_avx2 and not as_avx2.active():
-        sys.exit(as_avx2.run([sys.executable, *sys.argv]))
+    as_cpu.enter(args)
     if any(os.environ.get(name) != str(args.threads) for name in THREADS):
         print(f"set {', '.join(THREADS)} to {args.threads}: peers may use other numbers of threads")
     out, rows = Output(), []

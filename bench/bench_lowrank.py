@@ -1,6 +1,6 @@
 """Low-rank products against two calls, and LowRankLinear against dense, NumPy and torch, taking turns in one run.
 
-    python bench/bench_lowrank.py [--threads 1] [--as-avx2] [--runs 40] [--rows 48,196,256,784,3136] [--only kernels,layers]
+    python bench/bench_lowrank.py [--threads 1] [--as LEVEL] [--runs 40] [--rows 48,196,256,784,3136] [--only kernels,layers]
         [--json FILE]
 
 Float: `lowrank` and two calls of sgemm. Int8 to uint8: `qlowrank`, which keeps 16 bits between the factors; the same in
@@ -17,7 +17,7 @@ import shlex
 import sys
 from pathlib import Path
 
-import as_avx2
+import as_cpu
 import numpy as np
 from bench_models import words
 
@@ -79,7 +79,7 @@ def integers(m: int, k: int, n: int, r: int, pool) -> dict:
     to_codes = native.qgemm.ready(
         a, zeros, w, colsum, None, bias, scale, given[9], *none[1:], 0, PARAMS, None, codes, pool=pool
     )
-    packed = qgemm.pack(qgemm.proven(rng(), n, r, 4))
+    packed = qgemm.pack(qgemm.weights_for(rng(), n, r, 4))
     of_codes = native.qgemm.ready(codes, zeros, packed.w, packed.colsum, None, *tail, out, pool=pool)
     return {
         "qlowrank": native.qlowrank.ready(*given, pool=pool),
@@ -115,15 +115,14 @@ def main() -> None:
     parser.add_argument("--runs", type=count, default=40, metavar="N")
     parser.add_argument("--rows", type=lambda text: [int(x) for x in words(text)], default=[48, 196, 256, 784, 3136])
     parser.add_argument("--only", type=words, default=["kernels", "layers"], metavar="kernels,layers")
-    parser.add_argument("--as-avx2", action="store_true", help="hide AVX-512, VNNI and AMX from everybody")
+    as_cpu.add_argument(parser)
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     wanted = dict.fromkeys(THREADS, str(args.threads))
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         os.environ |= wanted  # which libraries read once
         os.execv(sys.executable, [sys.executable, *sys.argv])
-    if args.as_avx2 and not as_avx2.active():
-        sys.exit(as_avx2.run([sys.executable, *sys.argv]))
+    as_cpu.enter(args)
     pool = ffi.gc(lib.pcx_threads_new(args.threads), lib.pcx_threads_free) if args.threads > 1 else None
     cases = []
     if "kernels" in args.only:

@@ -1,13 +1,13 @@
 """Networks of the zoo, float and int8, beside other engines, taking turns in one run, batch 1.
 
     python bench/bench_models.py [--networks mobilenetv1,mobilenetv2] [--against onnxruntime,openvino] [--threads 1,2]
-        [--as-avx2] [--models FOLDER] [--json FILE]
+        [--as LEVEL] [--models FOLDER] [--json FILE]
 
 Every engine runs the same float network; for int8 our QDQ file, and the files of its own quantizer
 (peer_models.py).  `difference` is the largest difference of the answer as a share of its range: to our answer on
 the same file, or, for a file of its own, to our float answer.  The summary sets us against the best time of any
 peer: int8 against the best of any precision, float against the best float; `rounds` is the median over the rounds
-of the ratio of the fastest runs, to the peer where it is least.
+of the ratio of the fastest runs, to the peer with the smallest ratio.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-import as_avx2
+import as_cpu
 import numpy as np
 import peer_models
 from peer_models import NETWORKS, Case
@@ -82,10 +82,10 @@ def summary(network: str, threads: int, timings: dict[Case, Timing]) -> list[dic
     found = []
     for word, allowed in (("int8", ("int8", "float")), ("float", ("float",))):
         ours = next(t for case, t in timings.items() if case.engine == OURS and case.precision == word)
-        theirs = {case: t for case, t in timings.items() if case.engine != OURS and case.precision in allowed}
-        if not theirs:
+        others = {case: t for case, t in timings.items() if case.engine != OURS and case.precision in allowed}
+        if not others:
             continue
-        best, middle = min(theirs, key=lambda c: theirs[c].best), min(theirs, key=lambda c: theirs[c].median)
+        best, middle = min(others, key=lambda c: others[c].best), min(others, key=lambda c: others[c].median)
         found.append(
             {
                 "network": network,
@@ -94,12 +94,12 @@ def summary(network: str, threads: int, timings: dict[Case, Timing]) -> list[dic
                 "ours_min_ms": ours.best * 1e3,
                 "ours_median_ms": ours.median * 1e3,
                 "best_by_min": best.name,
-                "best_min_ms": theirs[best].best * 1e3,
-                "ratio_min": theirs[best].best / ours.best,
+                "best_min_ms": others[best].best * 1e3,
+                "ratio_min": others[best].best / ours.best,
                 "best_by_median": middle.name,
-                "best_median_ms": theirs[middle].median * 1e3,
-                "ratio_median": theirs[middle].median / ours.median,
-                "ratio_rounds": min(times_faster(ours, t) for t in theirs.values()),
+                "best_median_ms": others[middle].median * 1e3,
+                "ratio_median": others[middle].median / ours.median,
+                "ratio_rounds": min(times_faster(ours, t) for t in others.values()),
             }
         )
     return found
@@ -165,17 +165,14 @@ def main() -> None:
     parser.add_argument("--threads", default="1", metavar="1,2", help="counts to measure with; default 1")
     parser.add_argument("--runs", type=count, default=40, metavar="N", help="counted runs of each; default 40")
     parser.add_argument("--models", type=Path, metavar="FOLDER", help="keep the models there, and use those there")
-    parser.add_argument("--as-avx2", action="store_true", help="hide AVX-512, VNNI and AMX from everybody")
+    as_cpu.add_argument(parser)
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     threads = [count(word) for word in words(args.threads)]
     for what, given, known in (("engine", args.against, peers.ENGINES[1:]), ("network", args.networks, NETWORKS)):
         if unknown := set(given) - set(known):
             parser.error(f"unknown {what} {min(unknown)!r}; there are {', '.join(known)}")
-    if args.as_avx2 and not as_avx2.active():
-        sys.exit(as_avx2.run([sys.executable, *sys.argv]))
-    if args.as_avx2:
-        as_avx2.check()
+    as_cpu.enter(args)
     with tempfile.TemporaryDirectory() as folder:
         result = run(args, threads, args.models or Path(folder))
     if args.json:
@@ -190,13 +187,13 @@ def run(args, threads: list[int], folder: Path) -> dict:
         "machine": platform.platform(),
         "versions": versions(),
         "command": shlex.join(["python", "bench/bench_models.py", *sys.argv[1:]]),
-        "as_avx2": as_avx2.active(),
+        "as_cpu": as_cpu.active(),
         "runs": args.runs,
         "missing": {},
         "rows": [],
         "summary": [],
     }
-    seen = ", ".join(header["cpu_isas"]) + (", as if it had nothing newer (--as-avx2)" if result["as_avx2"] else "")
+    seen = ", ".join(header["cpu_isas"]) + (f" (--as {result['as_cpu']})" if result["as_cpu"] else "")
     out.line(f"{result['date']}, {result['cpu']}, {seen}")
     out.line(", ".join(f"{k} {v}" for k, v in result["versions"].items()) + "\n")
     for network in args.networks:

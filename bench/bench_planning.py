@@ -19,6 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import as_cpu
 import onnx
 
 from pycompress import zoo
@@ -110,7 +111,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--python", help="of an environment with another build of pycompress")
     parser.add_argument("--json", type=Path)
+    as_cpu.add_argument(parser)
     args = parser.parse_args()
+    as_cpu.enter(args)
     sizes, result = [int(s) for s in args.sizes.split(",")], {}
     with tempfile.TemporaryDirectory() as folder:
         for word in args.models:

@@ -1,6 +1,6 @@
 """Linear layers with 4-bit weights: QuantizedLinear against ONNX Runtime's MatMulNBits, taking turns in one run.
 
-    python bench/bench_q4.py [--n 4096,11008] [--k 4096] [--batch 1,16,64] [--threads 1,2] [--copies 1] [--as-avx2]
+    python bench/bench_q4.py [--n 4096,11008] [--k 4096] [--batch 1,16,64] [--threads 1,2] [--copies 1] [--as LEVEL]
         [--runs 40] [--json FILE]
 
 Both take float32 and return it: the rounding of the input, where there is one, is in the times. Groups of 32 symmetric
@@ -27,7 +27,7 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-import as_avx2
+import as_cpu
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
@@ -83,7 +83,7 @@ def compile_reader(folder: Path):
         raise FileNotFoundError("bench_q4 needs a C compiler: none found as cc, gcc or clang, and CC is not set")
     library, source = folder / "read_bytes.so", Path(__file__).with_name("read_bytes.c")
     flags = ["-O3", "-mavx2"] if platform.machine() in ("x86_64", "AMD64") else ["-O3"]
-    env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # gcc may not bear as_avx2
+    env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # gcc may not bear as_cpu
     subprocess.run([compiler, *flags, "-shared", "-fPIC", source, "-o", library], check=True, env=env)
     function = ctypes.CDLL(str(library)).read_bytes
     function.argtypes, function.restype = (ctypes.c_void_p, ctypes.c_size_t), ctypes.c_uint64
@@ -183,22 +183,19 @@ def main() -> None:
     parser.add_argument("--threads", type=counts, default=[1], metavar="1,2")
     parser.add_argument("--copies", type=count, default=1, metavar="N", help="of the weights; default 1")
     parser.add_argument("--runs", type=count, default=40, metavar="N", help="counted runs of each; default 40")
-    parser.add_argument("--as-avx2", action="store_true", help="hide AVX-512, VNNI and AMX from everybody")
+    as_cpu.add_argument(parser)
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     if args.k % GROUP:
         parser.error(f"--k must be a multiple of {GROUP}, got {args.k}")
-    if args.as_avx2 and not as_avx2.active():
-        sys.exit(as_avx2.run([sys.executable, *sys.argv]))
-    if args.as_avx2:
-        as_avx2.check()
+    as_cpu.enter(args)
     out = Output()
     result = bench.header(args.threads[0]) | {
         "threads": args.threads,
         "machine": platform.platform(),
         "versions": {name: metadata.version(name) for name in ("numpy", "onnx", "onnxruntime")},
         "command": shlex.join(["python", "bench/bench_q4.py", *sys.argv[1:]]),
-        "as_avx2": as_avx2.active(),
+        "as_cpu": as_cpu.active(),
         "runs": args.runs,
         "rows": [],
     }

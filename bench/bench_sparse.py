@@ -1,6 +1,6 @@
 """Pruned networks end to end, float and int8, against our own dense plans and other engines, taking turns in one run.
 
-    python bench/bench_sparse.py [--networks mobilenetv1,mobilenetv2] [--threads 1] [--as-avx2] [--models FOLDER]
+    python bench/bench_sparse.py [--networks mobilenetv1,mobilenetv2] [--threads 1] [--as LEVEL] [--models FOLDER]
         [--float 0.2,0.5,0.9] [--int8 0.5,0.75] [--json FILE] [--plot FILE.png]
 
 Float networks are pruned unstructured, int8 ones in 1x4 blocks along k before they are quantized, layer by layer at the
@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import as_avx2
+import as_cpu
 import numpy as np
 import onnx
 from bench_models import versions, words
@@ -162,14 +162,11 @@ def main() -> None:
     parser.add_argument("--int8", type=shares, default=[0.25, 0.5, 0.75, 0.9], metavar="S,S")
     parser.add_argument("--runs", type=count, default=40, metavar="N", help="counted runs of each; default 40")
     parser.add_argument("--models", type=Path, metavar="FOLDER", help="keep the models there, and use those there")
-    parser.add_argument("--as-avx2", action="store_true", help="hide AVX-512, VNNI and AMX from everybody")
+    as_cpu.add_argument(parser)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="a picture of time against sparsity (matplotlib)")
     args = parser.parse_args()
-    if args.as_avx2 and not as_avx2.active():
-        sys.exit(as_avx2.run([sys.executable, *sys.argv]))
-    if args.as_avx2:
-        as_avx2.check()
+    as_cpu.enter(args)
     with tempfile.TemporaryDirectory() as folder:
         result = run(args, [count(word) for word in words(args.threads)], args.models or Path(folder))
     if args.json:
@@ -185,7 +182,7 @@ def run(args, threads: list[int], folder: Path) -> dict:
         "machine": platform.platform(),
         "versions": versions(),
         "command": shlex.join(["python", "bench/bench_sparse.py", *sys.argv[1:]]),
-        "as_avx2": as_avx2.active(),
+        "as_cpu": as_cpu.active(),
         "runs": args.runs,
         "rows": [],
     }

@@ -1,6 +1,6 @@
 """pc.spmm and SparseLinear against SciPy, torch (MKL) and dense NumPy (OpenBLAS), taking turns in one run, float32.
 
-    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 python bench/bench_spmm.py [--as-avx2] [--runs 40]
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 python bench/bench_spmm.py [--as LEVEL] [--runs 40]
         [--zeros 0.7,0.8,0.9,0.95] [--json FILE]
 
 Whole calls from Python, one thread: pc.spmm checks its CSR at every call. For one column SparseLinear, packed before, takes part,
@@ -16,7 +16,7 @@ import shlex
 import sys
 from pathlib import Path
 
-import as_avx2
+import as_cpu
 import numpy as np
 import scipy.sparse as sp
 from bench_models import words
@@ -56,11 +56,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zeros", type=lambda text: [float(x) for x in words(text)], default=[0.7, 0.8, 0.9, 0.95])
     parser.add_argument("--runs", type=count, default=40, metavar="N")
-    parser.add_argument("--as-avx2", action="store_true", help="hide AVX-512, VNNI and AMX from everybody")
+    as_cpu.add_argument(parser)
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    if args.as_avx2 and not as_avx2.active():
-        sys.exit(as_avx2.run([sys.executable, *sys.argv]))
+    as_cpu.enter(args)
     if any(os.environ.get(name) != "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")):
         print("set OMP_NUM_THREADS, OPENBLAS_NUM_THREADS and MKL_NUM_THREADS to 1: peers may use more threads")
     out, rows = Output(), []

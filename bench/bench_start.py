@@ -18,6 +18,8 @@ import sys
 import time
 from pathlib import Path
 
+import as_cpu
+
 PEAK = """
 import re
 with open("/proc/self/status") as file:
@@ -91,7 +93,9 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=21, help="of each kind (21)")
     parser.add_argument("--threads", type=int, default=0, help="of a session; 0: all cores")
     parser.add_argument("--json", type=Path, help="write the table there")
+    as_cpu.add_argument(parser)
     options = parser.parse_args()
+    as_cpu.enter(options)
     table = measure(options.models, options.processes, options.threads)
     if options.json:
         options.json.write_text(json.dumps(table, indent=1) + "\n")

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+import as_cpu
 import numpy as np
 
 import pycompress as pc
@@ -103,7 +104,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=60, help="of each session (60)")
     parser.add_argument("--json", type=Path, help="write the table there")
     parser.add_argument("--products", nargs=3, type=float, help=argparse.SUPPRESS)
+    as_cpu.add_argument(parser)
     options = parser.parse_args()
+    as_cpu.enter(options)
     if options.products:
         core, start, seconds = options.products
         print(products(int(core), start, seconds))

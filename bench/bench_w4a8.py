@@ -1,4 +1,4 @@
-"""W4A8: a network with pointwise convolutions and classifier at 4 bits, beside our int8 with windows of 4 and of 2 steps.
+"""W4A8: a network with pointwise convolutions and classifier at 4 bits, beside our int8 with accumulation depths 4 and 2.
 
     python bench/bench_w4a8.py FLOAT.onnx [--group 32] [--threads 1,2] [--models FOLDER] [--json FILE]
 
@@ -14,6 +14,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import as_cpu
 import numpy as np
 import onnx
 
@@ -44,7 +45,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--models", type=Path)
     parser.add_argument("--json", type=Path)
+    as_cpu.add_argument(parser)
     args = parser.parse_args()
+    as_cpu.enter(args)
     feed = {"input": photos.preprocess(next(photos.crops(photos.EVALUATION, 1)))}
     exact = pycompress.InferenceSession(args.float).run(None, feed)[0]
     rows = []

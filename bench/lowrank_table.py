@@ -1,7 +1,7 @@
 """Networks factorized, not trained again: multiply-accumulates, time beside the dense network, and how often the answer stays.
 
     python bench/lowrank_table.py [--networks mobilenetv1,efficientnet_lite0] [--energies 0.9,0.8] [--ratios 0.9]
-        [--as-avx2] [--crops 1024] [--calibration 64] [--models FOLDER] [--only agreement|time] [--json FILE]
+        [--as LEVEL] [--crops 1024] [--calibration 64] [--models FOLDER] [--only agreement|time] [--json FILE]
 
 Of the zoo, EfficientNet-Lite0 alone has ImageNet weights. Those of the MobileNets are random, with nearly flat spectra:
 their energy says nothing of trained ones, and neither does their agreement, which is not given. Calibration and
@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import as_avx2
+import as_cpu
 import numpy as np
 import onnx
 from agreement import answers, compare
@@ -135,15 +135,12 @@ def main() -> None:
     parser.add_argument("--runs", type=count, default=10, metavar="N", help="counted runs of each; default 10")
     parser.add_argument("--only", choices=("agreement", "time"))
     parser.add_argument("--models", type=Path, metavar="FOLDER", help="keep the models there, and use those there")
-    parser.add_argument("--as-avx2", action="store_true", help="hide AVX-512, VNNI and AMX from everybody")
+    as_cpu.add_argument(parser)
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    if args.as_avx2 and not as_avx2.active():
-        sys.exit(as_avx2.run([sys.executable, *sys.argv]))
-    if args.as_avx2:
-        as_avx2.check()
+    as_cpu.enter(args)
     out = Output()
-    result = bench.header(1) | {"command": shlex.join(["python", *sys.argv]), "as_avx2": as_avx2.active(), "rows": []}
+    result = bench.header(1) | {"command": shlex.join(["python", *sys.argv]), "as_cpu": as_cpu.active(), "rows": []}
     out.line(f"{result['date']}, {result['cpu']}, {', '.join(result['cpu_isas'])}, one thread")
     with tempfile.TemporaryDirectory() as folder:
         for network in args.networks:

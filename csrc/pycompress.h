@@ -224,10 +224,10 @@ typedef int pcx_suits_fn(const void *args);
 
 /*
  * One implementation.  `run` is a pure function: it allocates nothing and cannot fail, for its arguments fulfil the
- * contract, and any thread may run any part of the units.  `units` and `scratch` look at sizes, and at pointers only
- * for being NULL; `suits` looks at sizes alone.  `prepare` and `prepared` read the array `w`, those whose values are bounded, and the sizes in the
- * dimensions of these, nothing else: steps with the same weights share the result.  Where `w` is not constant,
- * args->prepared stays NULL, which every implementation must take.
+ * contract, and any thread may run any part of the units.  `units`, `scratch` and `suits` look at sizes, and at
+ * pointers only for being NULL.  `prepare` and `prepared` read the array `w`, those whose values are bounded, and the
+ * sizes in the dimensions of these, nothing else: steps with the same weights share the result.  Where `w` is not
+ * constant, args->prepared stays NULL, which every implementation must take.
  */
 typedef struct {
     const char *isa;         /* "avx2" */
@@ -237,7 +237,7 @@ typedef struct {
     pcx_size_fn *scratch;    /* bytes each thread needs, 64-byte aligned; NULL: none */
     pcx_size_fn *prepared;   /* bytes derived from the weights, once, before the first run; NULL: none */
     pcx_prepare_fn *prepare; /* fill them; the executor puts them into args->prepared */
-    pcx_suits_fn *suits;     /* whether it is the best row for these sizes where it can run; NULL: for all */
+    pcx_suits_fn *suits;     /* whether it is the best row for such arguments where it can run; NULL: for all */
 } pcx_impl;
 
 /*

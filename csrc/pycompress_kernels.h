@@ -4,9 +4,9 @@
  *
  * Every slot of a struct is 8 bytes.  The names: m, n, k are sizes of matrices; b, h, w, c those of images; lda is the
  * number of elements from one row of `a` to the next, and so on.  `[m:lda,k]` is an array of m rows of k elements,
- * rows lda elements apart.  Arguments must fulfil the kernel's contract (pcx_kernel in pycompress.h).
+ * with a row stride of lda elements.  Arguments must satisfy the kernel's contract (pcx_kernel in pycompress.h).
  *
- * Between the two markers stands plain C that cffi reads as well as the compiler.
+ * Between the two markers there is only plain C that cffi can parse.
  */
 #ifndef PYCOMPRESS_KERNELS_H
 #define PYCOMPRESS_KERNELS_H
@@ -16,7 +16,7 @@
 
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
-    X(sgemm) X(hgemm) X(sconv) X(dwconv) X(pdwconv) X(lowrank) \
+    X(sgemm) X(hgemm) X(bgemm) X(sconv) X(bconv) X(dwconv) X(pdwconv) X(lowrank) \
     X(qgemm) X(q4gemm) X(qconv) X(qdwconv) X(qspmm) X(qlowrank) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(matmul) X(qpack) X(resample) X(layernorm) X(lrn) \
@@ -39,9 +39,9 @@ enum {
     PCX_ACT_COUNT = 9
 };
 
-/* ---- the tails that kernels share ---- */
+/* ---- the epilogues that kernels share ---- */
 
-/* out = act(acc + bias + residual): the tail of every float kernel that sums products into m x n outputs. */
+/* out = act(acc + bias + residual): the epilogue of every float kernel that sums products into m x n outputs. */
 typedef struct {
     const float *bias; /* [n] or NULL */
     size_t act;        /* PCX_ACT_* */
@@ -58,7 +58,7 @@ typedef struct {
  *            y = lut[y];
  *            y = clamp(round_half_even((y - add_zero[0]) * add_scale[0] + (r - add_zero[1]) * add_scale[1])
  *                      + add_zero[2], add_zero[3], add_zero[4])
- * No operation is fused into an FMA, so that every ISA answers the same.
+ * No operation is fused into an FMA, so that all ISAs give the same result.
  */
 typedef struct {
     const int32_t *clamp; /* [3]: zero point, min, max; for u8 */
@@ -81,8 +81,9 @@ typedef struct {
 /* ---- products and convolutions ---- */
 
 /*
- * sgemm: out = act(a . w + bias + residual), f32, summed along k in order with one
- * accumulator per output (FMA where the ISA has it).
+ * sgemm: out = act(a . w + bias + residual), f32, summed along k in order with one accumulator per output (FMA where
+ * the ISA has it); of at most eight columns some ISAs sum every eighth product apart.  A row's results depend on
+ * nothing but that row, the weights and the ISA.
  * |error| <= (k + 2) * 2^-24 * (sum |a||w| + |bias| + |residual|), before the activation.
  */
 typedef struct {
@@ -96,8 +97,8 @@ typedef struct {
 } pcx_sgemm_args;
 
 /*
- * hgemm: sgemm with weights of 16 bits, each widened to the float that it is: binary16, with subnormals, infinities
- * and NaN, or bfloat16. Order of sums and error as sgemm's.
+ * hgemm: sgemm with 16-bit weights, each converted exactly to float: float16 (with subnormals, infinities and NaN) or
+ * bfloat16.  Order of sums and error as in sgemm.
  */
 typedef struct {
     size_t m, lda, k;
@@ -110,8 +111,26 @@ typedef struct {
 } pcx_hgemm_args;
 
 /*
- * lowrank: out = act(h . v + bias + residual) with h = mid_act(a . u + mid_bias), f32, the rows of h kept in the
- * cache: two sgemm in one, to the byte.  Error of each as sgemm's; without activations, with |H| = |a||u| + |mid_bias|,
+ * bgemm: sgemm of operands rounded to bfloat16, to nearest, ties to even: `a` as it is read, w when it was packed.
+ * Products are exact in f32, and summed in f32, in an order of the implementation's own.  Subnormal operands count as
+ * zero; what is nearer to 2^128 than to the largest bfloat16 becomes infinite.  Only plans that were compiled so have it.
+ * With S = sum |a||w| + |bias| + |residual|, before the activation, |error| <= (min(k, 4096) + k / 32 + 4) * 2^-24 * S
+ * against the exact result of the rounded operands; against that of a and w themselves, each of which rounding moves by
+ * at most 2^-8 of itself, (2^-7 + 2^-16) * sum |a||w| more.
+ */
+typedef struct {
+    size_t m, lda, k;
+    const float *a; /* [m:lda,k] */
+    size_t n, ldw;
+    const uint16_t *w; /* [ceil(n/16):ldw,ceil(k/2),16,2] bf16, zero padded: kernels.bgemm.pack */
+    pcx_epilogue tail;
+    size_t ldo;
+    float *out; /* [m:ldo,n] */
+} pcx_bgemm_args;
+
+/*
+ * lowrank: out = act(h . v + bias + residual) with h = mid_act(a . u + mid_bias), f32: the same bytes as two sgemm, but
+ * rows of h stay in the cache.  Error of each as in sgemm; without activations, with |H| = |a||u| + |mid_bias|,
  * |error| <= (k + r + 5) * 2^-24 * (|H||v| + |bias| + |residual|) while (k + 2) * (r + 2) < 2^24.
  */
 typedef struct {
@@ -130,10 +149,10 @@ typedef struct {
 } pcx_lowrank_args;
 
 /*
- * spmm: out = act(bias + a . w' + residual), f32, where most of w is zero: only its nonzeros are stored and
- * multiplied, so that infinity times a zero of w adds nothing.  Each output is one sum, bias first, in the order of
- * the slices, and in each as the nonzeros stand; pack() stores them along k (FMA where the ISA has it).  Images may
- * be channel-last (ldk 1) or channel-first (CHW, lda 1), each of the three by itself.
+ * spmm: out = act(bias + a . w' + residual), f32, with sparse w: only its nonzeros are stored and multiplied, so that
+ * infinity times a zero of w adds nothing.  Each output is one sum, bias first, then slice by slice in the order in
+ * which the nonzeros are stored; pack() stores them along k (FMA where the ISA has it).  Each of the three images may
+ * independently be channel-last (ldk 1) or channel-first (CHW, lda 1).
  * |error| <= (z + 2) * 2^-24 * (sum |a||w| + |bias| + |residual|) with z nonzeros in the row, before the activation.
  */
 typedef struct {
@@ -150,9 +169,9 @@ typedef struct {
 } pcx_spmm_args;
 
 /*
- * bspmm: sgemm with block-sparse weights: the columns 16 p .. 16 p + 15 have weights at the k = index[b] only, for
- * rows[p] <= b < rows[p + 1], summed in that order.  Error as sgemm's, with a panel's blocks for k.  Where `rows`
- * falls, a panel has none.
+ * bspmm: sgemm with block-sparse weights: the columns 16 p .. 16 p + 15 have weights only at k = index[b] for
+ * rows[p] <= b < rows[p + 1], summed in that order.  Error as in sgemm, with the number of a panel's blocks as k.  If
+ * rows[p + 1] < rows[p], the panel has no blocks.
  */
 typedef struct {
     size_t m, lda, k;
@@ -167,8 +186,8 @@ typedef struct {
 } pcx_bspmm_args;
 
 /*
- * csrmm: out = W . x, W in CSR, all values of one type.  Indices stand in any order, also more than once; each output
- * is one sum in that order, or, of a single column, in an order of the implementation's own (FMA where the ISA has
+ * csrmm: out = W . x, W in CSR, all values of one type.  Indices may be in any order and repeated; each output is one
+ * sum in that order, or, for a single column of x, in an order that the implementation chooses (FMA where the ISA has
  * it): |error| <= z * 2^-24 (f64: 2^-53) * sum |w||x| with z nonzeros in the row.
  */
 typedef struct {
@@ -185,9 +204,9 @@ typedef struct {
 } pcx_csrmm_args;
 
 /*
- * csrmv: out = act(W . x + bias + residual), f32, W in CSR with columns of 16 bits: a sparse layer on one row.  Each
- * output is one sum in an order of the implementation's own: |error| <= (z + 2) * 2^-24 * (sum |w||x| + |bias| +
- * |residual|) with z nonzeros in the row, before the activation.  Where `rows` falls, a row is empty.
+ * csrmv: out = act(W . x + bias + residual), f32, W in CSR with 16-bit column indices: a sparse layer on one row.  Each
+ * output is one sum in an order that the implementation chooses: |error| <= (z + 2) * 2^-24 * (sum |w||x| + |bias| +
+ * |residual|) with z nonzeros in the row, before the activation.  If rows[r + 1] < rows[r], row r is empty.
  */
 typedef struct {
     size_t k;
@@ -202,8 +221,8 @@ typedef struct {
 
 /*
  * sconv: out = act(conv(x, w) + bias + residual) on NHWC images, f32.  Output (y, x) sums, in the
- * order ky, kx, channel, what lies at (y * sh + ky * dh - pt, x * sw + kx * dw - pl); beyond the
- * image that is zero.  Error as sgemm's with k = kh * kw * c.
+ * order ky, kx, channel, the products with pixel (y * sh + ky * dh - pt, x * sw + kx * dw - pl); pixels
+ * beyond the image are zero.  Error as in sgemm with k = kh * kw * c.
  */
 typedef struct {
     size_t b, ih, iw, ldx, c;
@@ -216,6 +235,21 @@ typedef struct {
     size_t ldo;
     float *out; /* [b,oh,ow:ldo,n] */
 } pcx_sconv_args;
+
+/*
+ * bconv: sconv of images and weights rounded as bgemm's.  Errors as bgemm's with k = kh * kw * c.
+ */
+typedef struct {
+    size_t b, ih, iw, ldx, c;
+    const float *x; /* [b,ih,iw:ldx,c] */
+    size_t n, ldw;
+    const uint16_t *w; /* [ceil(n/16):ldw,ceil(kh*kw*c/2),16,2] bf16, zero padded: kernels.bconv.pack */
+    size_t kh, kw, sh, sw, dh, dw, pt, pl;
+    size_t oh, ow;
+    pcx_epilogue tail; /* m = b*oh*ow */
+    size_t ldo;
+    float *out; /* [b,oh,ow:ldo,n] */
+} pcx_bconv_args;
 
 /*
  * dwconv: as sconv, but each channel is convolved with its own kh x kw weights.  Summed in the order
@@ -233,8 +267,8 @@ typedef struct {
 } pcx_dwconv_args;
 
 /*
- * pdwconv: dwconv of one channel-first (CHW) image, between sparse products.  Summed from the
- * bias on in the order ky, kx (FMA where the ISA has it); beyond the image lies zero, and is multiplied.
+ * pdwconv: dwconv of one channel-first (CHW) image, between sparse products.  Sums start with the bias and
+ * continue in the order ky, kx (FMA where the ISA has it); padding is zero, and zeros are multiplied, too.
  * |error| <= (kh * kw + 1) * 2^-24 * (sum |x||w| + |bias|), before the activation.
  */
 typedef struct {
@@ -251,8 +285,8 @@ typedef struct {
 
 /*
  * qgemm: acc = sum (a - azp)(w - wzp) + bias in int32, exact; then the qepilogue.
- * 255 * 128 * 65536 < 2^31: with k <= 65536 and wzp NULL no sum overflows; beyond that sums are
- * taken modulo 2^32, so that an overflow inside a sum whose total fits does no harm.
+ * 255 * 128 * 65536 < 2^31: with k <= 65536 and wzp NULL no sum overflows.  Otherwise sums are
+ * taken modulo 2^32, so that intermediate overflow is harmless if the total fits.
  */
 typedef struct {
     size_t m, lda, k;
@@ -264,16 +298,16 @@ typedef struct {
     const int32_t *colsum; /* [n]: sum of w over k */
     const int32_t *wzp;    /* [n]: zero points of w, or NULL for 0 */
     pcx_qepilogue tail;
-    const void *prepared; /* what the AVX2 kernel proved of w; NULL is correct, too, only slower */
+    const void *prepared; /* int16 accumulation of w, for AVX2; NULL gives the same result, more slowly */
     size_t ldo, ot;
     void *out; /* [m:ldo,n] u8, i32 or f32 */
 } pcx_qgemm_args;
 
 /*
- * qlowrank: acc = sum_j h_j v_j + bias in int32, then the qepilogue, where h_j is 16 bits of the sum before it:
+ * qlowrank: acc = sum_j h_j v_j + bias in int32, then the qepilogue, where h_j is the first product rounded to 16 bits:
  * h_j = round_half_even(clamp(float(sum (a - azp) w_j + mid_bias_j) * mid_scale_j, -32767, 32767)), w as in qgemm.
  * 255 * 128 * 65536 < 2^31 and 32767 * 128 * 512 < 2^31: without biases no sum overflows; sums are modulo 2^32.
- * Against h that is not rounded acc lacks at most half the sum of |v|, if mid_scale is such that nothing is clamped.
+ * Rounding h changes acc by at most half the sum of |v|, if mid_scale is so small that nothing is clamped.
  */
 typedef struct {
     size_t m, lda, k;
@@ -293,11 +327,11 @@ typedef struct {
 } pcx_qlowrank_args;
 
 /*
- * q4gemm: 4-bit weights, code - zero (8 where zero is NULL) times the scale of their group of columns.  In groups
- * sums of (a - 128)(code - zero) are exact in int32: 128 * 15 * 65536 < 2^31.  v adds up group after group, scale
- * times sum; then v = (v - (azp - 128) * colsum) * ascale + bias, and pcx_qoutput makes the
- * output of v.  All floats are rounded one by one, nothing is fused: the same bytes on every ISA.
- * |error| <= (groups + 4) * 2^-23 * (ascale * sum |a - 128||w| + |azp - 128||colsum| ascale + |bias|), before the tail.
+ * q4gemm: 4-bit weights: code - zero (8 if zero is NULL) times the scale of their group of columns.  Within a group
+ * the sum of (a - 128)(code - zero) is exact in int32: 128 * 15 * 65536 < 2^31.  v is the sum over the groups, in
+ * order, of scale times that sum; then v = (v - (azp - 128) * colsum) * ascale + bias, and pcx_qoutput computes the
+ * output from v.  Every float operation is rounded separately (no FMA), so that the bytes are the same on every ISA.
+ * |error| <= (groups + 4) * 2^-23 * (ascale * sum |a - 128||w| + |azp - 128||colsum| ascale + |bias|) before that.
  */
 typedef struct {
     size_t m, lda, k;
@@ -305,7 +339,7 @@ typedef struct {
     size_t ldz;
     const int32_t *azp; /* [m:ldz]: zero point of each row; ldz 0: of all */
     size_t lds;
-    const float *ascale; /* [m:lds]: what a step of `a` stands for, in those of the output */
+    const float *ascale; /* [m:lds]: the scale of `a` over that of the output */
     size_t n;
     const uint8_t *w; /* [ceil(n/16),ceil(k/4),8,4]: kernels.q4gemm.pack */
     size_t group, st;
@@ -319,8 +353,8 @@ typedef struct {
 } pcx_q4gemm_args;
 
 /*
- * qconv: as qgemm, over the windows of NHWC images as sconv's; beyond an image lies xzp.  The
- * products are in the order ky, kx, channel; every tap's channels are padded to whole steps of four.
+ * qconv: as qgemm, over the windows of NHWC images as in sconv; padding has the value xzp.  The
+ * products are in the order ky, kx, channel; the channels of each tap are padded to whole steps of four.
  */
 typedef struct {
     size_t b, ih, iw, ldx, c;
@@ -355,8 +389,8 @@ typedef struct {
 } pcx_qdwconv_args;
 
 /*
- * qspmm: as qgemm with sparse symmetric weights, blocks of four k: those of output j are [rows[j], rows[j + 1]),
- * block b meets k = 4 * index[b] and the three after it.
+ * qspmm: as qgemm with sparse symmetric weights in blocks of four k: output j has the blocks [rows[j], rows[j + 1]),
+ * and block b is at k = 4 * index[b] to 4 * index[b] + 3.
  */
 typedef struct {
     size_t m, lda, k;
@@ -378,7 +412,7 @@ typedef struct {
 
 /* The six strided dims of the elementwise kernels: stride 0 broadcasts. */
 
-/* permute: a strided copy of bytes, `run` of them together: transposes, concat, slices, expand. */
+/* permute: a strided copy of runs of `run` bytes: Transpose, Concat, Slice, Expand. */
 typedef struct {
     size_t d0, x0, d1, x1, d2, x2, d3, x3, d4, x4, d5, x5, run;
     const uint8_t *x; /* [d0:x0,...,d5:x5,run] */
@@ -386,7 +420,7 @@ typedef struct {
     uint8_t *out; /* [d0:o0,...,d5:o5,run] */
 } pcx_permute_args;
 
-/* fill: the element `value`, elem bytes, everywhere. */
+/* fill: writes the element `value`, elem bytes, everywhere. */
 typedef struct {
     size_t elem;
     const uint8_t *value; /* [elem] */
@@ -446,7 +480,7 @@ typedef struct {
     float *out; /* [outer,inner] */
 } pcx_reduce_args;
 
-/* softmax: over the middle axis, or its logarithm. */
+/* softmax: softmax or log-softmax over the middle axis. */
 typedef struct {
     size_t outer, r, inner;
     const float *x; /* [outer,r,inner] */
@@ -455,7 +489,7 @@ typedef struct {
 } pcx_softmax_args;
 
 /*
- * quantize: clamp(round_half_even(x / scale[c]) + zero[c], clamp[0], clamp[1]), clamped before it is made
+ * quantize: clamp(round_half_even(x / scale[c]) + zero[c], clamp[0], clamp[1]), clamped before the conversion to
  * an integer; NaN gives clamp[0].
  */
 typedef struct {
@@ -477,7 +511,7 @@ typedef struct {
     float *out; /* [outer,c,inner] */
 } pcx_dequantize_args;
 
-/* gather: rows of bytes picked by index. */
+/* gather: rows of bytes selected by a constant index. */
 typedef struct {
     size_t outer, rows, ldx, inner;
     const uint8_t *x; /* [outer,rows:ldx,inner] */
@@ -487,9 +521,9 @@ typedef struct {
 } pcx_gather_args;
 
 /*
- * qpool: pool on u8.  Cells of counted pads have the value xzp.  Mean: clamp(round_half_even(
- * float(sum - count * xzp) * (scale / divisor)) + clamp[0], clamp[1], clamp[2]); of no cells clamp[0], the
- * max of none 0.
+ * qpool: pool on u8.  In mode 2 cells of the pads have the value xzp.  Mean: clamp(round_half_even(
+ * float(sum - count * xzp) * (scale / divisor)) + clamp[0], clamp[1], clamp[2]); without cells clamp[0].  The
+ * maximum without cells is 0.
  */
 typedef struct {
     size_t b, ih, iw, ldx, c;
@@ -523,7 +557,7 @@ typedef struct {
 typedef struct {
     size_t m, ldx, n;
     const uint8_t *x; /* [m:ldx,n] */
-    size_t tables;    /* 1 or n; with any other number the first serves all */
+    size_t tables;    /* 1 or n; with any other number the first is used for all columns */
     const uint8_t *table; /* [tables,256] */
     size_t ldo;
     uint8_t *out; /* [m:ldo,n] */
@@ -549,7 +583,7 @@ typedef struct {
     void *out; /* [n], any type */
 } pcx_cast_args;
 
-/* spack: run-time weights to the panels of sgemm and sconv; columns past n are zero. */
+/* spack: packs run-time weights into the panels of sgemm and sconv; columns beyond n are zero. */
 typedef struct {
     size_t n, xn, k, xk;
     const float *x; /* [n:xn,k:xk] */
@@ -566,7 +600,7 @@ typedef struct {
     float *out; /* [g:og,m:ldo,n] */
 } pcx_matmul_args;
 
-/* qpack: run-time weights to the panels of qgemm (s = 1) and qconv (s = kh * kw); u8 is stored as w - 128. */
+/* qpack: packs run-time weights into the panels of qgemm (s = 1) and qconv (s = kh * kw); u8 is stored as w - 128. */
 typedef struct {
     size_t n, xn, s, xs, l, xl, xt;
     const void *x; /* {u8,i8}[n:xn,s:xs,l:xl] */
@@ -584,7 +618,7 @@ typedef struct {
     float *out;           /* [outer,m,inner] */
 } pcx_resample_args;
 
-/* layernorm: (x - mean) / sqrt(variance + epsilon) * scale + bias of each row; rms: no mean is taken off. */
+/* layernorm: (x - mean) / sqrt(variance + epsilon) * scale + bias of each row; rms: the mean is not subtracted. */
 typedef struct {
     size_t m, n;
     const float *x;       /* [m,n] */
@@ -604,10 +638,10 @@ typedef struct {
     const float *x; /* [m,c] */
     size_t size;
     const float *params; /* [3]: alpha, beta, bias */
-    float *out;          /* [m,c], apart from x */
+    float *out;          /* [m,c], must not overlap x */
 } pcx_lrn_args;
 
-/* dynquant: each row to u8 over its range and 0, in 255 steps; where all of a row is 0 its scale is 1. */
+/* dynquant: quantizes each row to u8 over its range, including 0, in 255 steps; the scale of a row of zeros is 1. */
 typedef struct {
     size_t m, ldx, k;
     const float *x; /* [m:ldx,k] */
@@ -617,7 +651,7 @@ typedef struct {
     int32_t *out_zero; /* [m] */
 } pcx_dynquant_args;
 
-/* where: a where cond is not 0, b elsewhere; elements of 1, 2, 4 or 8 bytes, whatever they mean. */
+/* where: a where cond is not 0, b elsewhere; copies elements of 1, 2, 4 or 8 bytes. */
 typedef struct {
     size_t d0, c0, d1, c1, d2, c2, d3, c3, d4, c4, d5, c5;
     const uint8_t *cond; /* [d0:c0,...,d5:c5], bool */
@@ -641,8 +675,8 @@ typedef struct {
 } pcx_compare_args;
 
 /*
- * ibinary: out = a op b of integers, exact modulo 2^bits; op 0 add 1 sub 2 mul 3 div, toward zero 4 pow 5 min 6 max
- * 7 mod, signed as b 8 mod, signed as a 9 and 10 or 11 xor 12 << 13 >>, which move in zeros.  Dividing by 0 gives 0.
+ * ibinary: out = a op b for integers, exact modulo 2^bits; op 0 add 1 sub 2 mul 3 div, toward zero 4 pow 5 min 6 max
+ * 7 mod, signed as b 8 mod, signed as a 9 and 10 or 11 xor 12 << 13 >>, shifting in zeros.  Dividing by 0 gives 0.
  */
 typedef struct {
     size_t d0, a0, d1, a1, d2, a2, d3, a3, d4, a4, d5, a5, xt;
@@ -666,8 +700,8 @@ typedef struct {
 } pcx_ireduce_args;
 
 /*
- * argreduce: where along the middle axis the greatest (mode 0) or least (1) element stands, of equal ones the first
- * or the last.  A NaN that stands first stays the answer, others count for nothing.
+ * argreduce: the position of the maximum (mode 0) or minimum (1) along the middle axis; of equal elements the first
+ * or the last.  A NaN is the result if it comes first, and is ignored otherwise.
  */
 typedef struct {
     size_t outer, r, inner, xt;
@@ -676,7 +710,7 @@ typedef struct {
     int64_t *out; /* [outer,inner] */
 } pcx_argreduce_args;
 
-/* cumsum: running sums along the middle axis; of integers modulo 2^bits, of floats in double, rounded once each. */
+/* cumsum: running sums along the middle axis; integers modulo 2^bits, floats in double, each rounded once. */
 typedef struct {
     size_t outer, r, inner, xt;
     const void *x; /* {f32,i32,u32,i64,u64}[outer,r,inner] */
@@ -684,7 +718,7 @@ typedef struct {
     void *out; /* {f32,i32,u32,i64,u64}[outer,r,inner] */
 } pcx_cumsum_args;
 
-/* lookup: rows of bytes picked by any index; [-rows, 0) count from the end, what is outside gives bytes of 255. */
+/* lookup: rows of bytes selected by any index; [-rows, 0) count from the end, others outside give bytes of 255. */
 typedef struct {
     size_t outer, rows, ldx, inner;
     const uint8_t *x; /* [outer,rows:ldx,inner] */

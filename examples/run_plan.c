@@ -142,7 +142,7 @@ static size_t choose(const pcx_plan *plan, const array *inputs, size_t count)
     exit(1);
 }
 
-static void *room(size_t count, size_t size)
+static void *allocate(size_t count, size_t size)
 {
     void *data = calloc(count ? count : 1, size ? size : 1);
     if (!data)
@@ -165,8 +165,8 @@ int main(int argc, char **argv)
     pcx_plan *plan;
     if (pcx_plan_load(argv[1], pcx_cpu(), &plan, why, sizeof why))
         die(argv[1], why);
-    array *x = room(inputs, sizeof *x);
-    const void **in = room(inputs, sizeof *in);
+    array *x = allocate(inputs, sizeof *x);
+    const void **in = allocate(inputs, sizeof *in);
     for (size_t i = 0; i < inputs; i++) {
         x[i] = read_npy(argv[3 + i]);
         in[i] = x[i].data;
@@ -174,9 +174,9 @@ int main(int argc, char **argv)
     const size_t program = choose(plan, x, inputs);
     if (outputs != pcx_plan_outputs(plan, program))
         die(argv[1], "another number of outputs than file names");
-    void **out = room(outputs, sizeof *out);
+    void **out = allocate(outputs, sizeof *out);
     for (size_t i = 0; i < outputs; i++)
-        out[i] = room(pcx_plan_output(plan, program, i)->bytes, 1);
+        out[i] = allocate(pcx_plan_output(plan, program, i)->bytes, 1);
 
     pcx_session *session = pcx_session_new(plan, threads);
     if (!session || pcx_session_run(session, program, in, out, NULL))

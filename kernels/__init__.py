@@ -1,15 +1,20 @@
-"""What each kernel means: one readable page per kernel, compiled by Numba at the first call.
+"""The reference of each kernel: one readable module per kernel, compiled by Numba at the first call.
 
 ``pycompress.kernels.sgemm(...)`` is the reference of the C kernel
 ``pycompress.native.sgemm(...)``: same name, same arguments, same contract.  The module
-``kernels/sgemm.py`` holds beside it ``example()``, random arguments of given sizes, and
-``pack()`` where weights have a packed form.
+``kernels/sgemm.py`` also contains ``example()``, which makes random arguments of given sizes, and
+``pack()`` if the kernel reads packed weights.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._spec import Reference, Spec
 
 NAMES = tuple(sorted(p.stem for p in Path(__file__).parent.glob("[a-z]*.py")))
 
@@ -19,16 +24,20 @@ for _name, _page in _PAGES.items():  # importing bound the names to the modules
     globals()[_name] = getattr(_page, _name)
 
 
-def module(name: str):
+def __getattr__(name: str) -> Reference:  # for type checkers: the names are bound above
+    raise AttributeError(f"there is no kernel {name!r}; there are {', '.join(NAMES)}")
+
+
+def module(name: str) -> ModuleType:
     """The page of kernel `name`: its reference, ``example`` and, where it has one, ``pack``."""
     return _PAGES[name]
 
 
-def spec(name: str):
+def spec(name: str) -> Spec:
     """The contract of kernel `name`, with its traits."""
     return getattr(_PAGES[name], name).spec
 
 
 def having(condition) -> tuple[str, ...]:
-    """The names of the kernels whose contracts fulfil `condition`."""
+    """The names of the kernels whose contracts satisfy `condition`."""
     return tuple(name for name in NAMES if condition(spec(name)))

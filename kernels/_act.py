@@ -12,7 +12,7 @@ RELU, CLIP, LEAKY, HARDSIGMOID, HARDSWISH, SIGMOID, SILU, TANH = range(1, 9)
 
 @helper
 def activate(x, act, p):
-    """`act` of x; p holds its parameters (read only where it has some)."""
+    """The activation `act` of x; p contains its parameters, if it has any."""
     if act == 1:
         return max(x, np.float32(0))
     if act == 2:

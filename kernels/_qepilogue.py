@@ -1,4 +1,4 @@
-"""The tail of every integer kernel: pcx_qepilogue in pycompress.h."""
+"""The epilogue of every integer kernel: pcx_qepilogue in pycompress_kernels.h."""
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def finish(total, j, bias, scale, clamp, lut, add_scale, add_zero, residual, act
 
 @helper
 def finish_float(v, j, clamp, lut, add_scale, add_zero, residual, act, act_params, out):
-    """Write column j of the row `out` from `v`, in steps of the output, before its zero point."""
+    """Write column j of the row `out` from `v`, in units of the output's scale, before its zero point."""
     if out.dtype.type(0.5) != 0:
         out[j] = activate(v, act, act_params)
     elif clamp is not None:

@@ -4,9 +4,8 @@ An argument's annotation is ``"f32[m:lda,k]"`` (an array), ``"f32[n]?"`` (an arr
 None), ``"{u8,f32}ot[m,n]"`` (one of several types, told to C by the size ``ot``; arrays that
 name the same size have the same type), ``"i32[n]<rows"`` (constant data with every value in
 [0, rows)), ``"size"`` (a Python int) or ``"prepared"`` (filled by the executor, always None
-here).  A size that arrays determine
-has no argument of its own; in C it stands just before the first array that mentions it, or
-before the argument that ``ahead`` of ``reference`` names.
+here).  A size that arrays determine has no argument of its own; in C it stands directly before
+the first array that mentions it, or before the argument that ``ahead`` of ``reference`` names.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Arg:
     name: str
     kind: str  # "array", "size", "prepared"
     types: tuple[str, ...] = ()  # words of dtypes.py it may have
-    type_size: str | None = None  # the size that tells C which
+    type_size: str | None = None  # the size that tells C which type it is
     dims: tuple[tuple[str, str | None], ...] = ()  # (extent, stride) expressions
     below: str | None = None
     optional: bool = False
@@ -41,7 +40,7 @@ class Arg:
 
     @cached_property
     def named(self) -> tuple[tuple[int, str, str], ...]:
-        """(dimension, its extent, its stride) where one of them is a size by name; "" where the other is none."""
+        """(dimension, extent, stride) of dimensions where either is the name of a size; "" for the one that is not."""
         names = [(e if e.isidentifier() else "", s if s and s.isidentifier() else "") for e, s in self.dims]
         return tuple((i, e, s) for i, (e, s) in enumerate(names) if e or s)
 
@@ -66,7 +65,7 @@ def _arg(name: str, annotation: str) -> Arg:
 
 
 def _split(text: str) -> list[str]:
-    """`text` cut at the commas outside parentheses."""
+    """`text` split at the commas outside parentheses."""
     parts, depth = [""], 0
     for char in text:
         depth += (char == "(") - (char == ")")
@@ -82,14 +81,14 @@ def _names(expression: str) -> list[str]:
 
 
 def _compile(expression: str):
-    """`expression` as code; a / inside ceil() is a ceiling division, elsewhere there is none."""
+    """`expression` as code; / is allowed only inside ceil(), where it is a ceiling division."""
     tree = ast.parse(re.sub(r"ceil\(([^()]+)/([^()]+)\)", r"(-(-(\1)//(\2)))", expression), mode="eval")
     return compile(tree, expression, "eval")
 
 
 @cache
 def _word(dtype) -> str | None:
-    """As ``dtypes.word``, but None where there is none."""
+    """As ``dtypes.word``, but None for unknown types."""
     return WORD.get(dtype.name)
 
 
@@ -105,7 +104,7 @@ def evaluate(expression: str, sizes: dict[str, int]) -> int:
         code = _CODE[expression] = _compile(expression)
     try:
         return eval(code, {"__builtins__": {}, "min": min, "max": max}, sizes)  # our own contracts only
-    except ZeroDivisionError:  # ceil(k/0): no size fits
+    except ZeroDivisionError:  # ceil(k/0): no size is valid
         return -1
 
 
@@ -131,18 +130,18 @@ class Spec:
         self.outputs = tuple(a.name for a in self.args if a.name.startswith("out"))
 
     def takes(self, name: str) -> bool:
-        """Whether it has an argument of that name."""
+        """Whether the kernel has an argument of that name."""
         return name in self.by_name
 
     @cached_property
     def spreads(self) -> bool:
-        """Whether it writes one array, whose rows may lie apart."""
+        """Whether the kernel writes one array, with a row stride."""
         dims = self.by_name["out"].dims if self.outputs == ("out",) else ()
         return len(dims) > 1 and dims[-2][1] == "ldo"
 
     @cached_property
     def rowwise(self) -> tuple[str, ...]:
-        """The arguments with something for each of the m rows of the output."""
+        """The arguments with one row for each of the m rows of the output."""
         return tuple(a.name for a in self.args if a.dims and a.dims[0][0] == "m")
 
     @cached_property
@@ -164,12 +163,12 @@ class Spec:
 
     @property
     def contract(self) -> str:
-        """The contract as it stands in the C table."""
+        """The contract as it is written in the C table."""
         text = " ".join(arg.token if arg else name for name, arg in self.slots)
         return text + (f" where {','.join(self.where)}" if self.where else "")
 
     def macs(self, sizes: dict[str, int]) -> int:
-        """Multiply-accumulates of one call, those with zeros that a sparse kernel leaves out excepted."""
+        """Multiply-accumulates of one call, without those that a sparse kernel skips."""
         return evaluate(self._macs, sizes)
 
     def bind(self, values: dict[str, object]) -> dict[str, int]:
@@ -180,7 +179,7 @@ class Spec:
         Raises
         ------
         ValueError
-            Naming the kernel, the argument, what it must be and what it is.
+            If an argument violates the contract; names the kernel, the argument, what it must be and what it is.
         """
         sizes: dict[str, int] = {}
         arrays = []
@@ -223,7 +222,7 @@ class Spec:
     def _stride(self, arg: Arg, x, i: int) -> int:
         if (
             x.shape[i] <= 1
-        ):  # numpy may say anything here; take what the next dimension outside implies, or the dense one
+        ):  # numpy may report any stride here; take the one that the next outer dimension implies, or the dense one
             outside = next((j for j in reversed(range(i)) if x.shape[j] != 1), None)
             if outside is None or arg.dims[outside][1] or 0 in x.shape:
                 return math.prod(x.shape[i + 1 :])
@@ -259,7 +258,7 @@ class Spec:
 
 
 class Reference:
-    """A kernel's meaning: readable Python, compiled by Numba at the first call."""
+    """The reference implementation of a kernel: readable Python, compiled by Numba at the first call."""
 
     def __init__(self, function, where: str, macs: str, plain: bool, traits: Traits, ahead: dict[str, str] | None):
         self.function = function
@@ -278,12 +277,12 @@ class Reference:
 
 
 def _widened(x):
-    """`x`, or float32 in place of float16, which Numba does not have on CPUs."""
+    """`x`, with float16 converted to float32, since Numba has no float16 on CPUs."""
     return x.astype("float32") if getattr(x, "dtype", None) == "float16" else x
 
 
 def arguments(spec: Spec, args: tuple, kwargs: dict) -> dict[str, object]:
-    """Positional and named arguments as {name: value} in order; what is left out is None or 0."""
+    """Positional and named arguments as {name: value} in order; missing ones are None or 0."""
     values = dict(zip((a.name for a in spec.args), args))
     unknown = [n for n in kwargs if n not in spec.by_name or n in values]
     if unknown or len(args) > len(spec.args):
@@ -300,17 +299,17 @@ def reference(
     traits: Traits = NO_TRAITS,
     ahead: dict[str, str] | None = None,
 ):
-    """Declare the function as the reference of the kernel of its name.
+    """Declare the decorated function as the reference of the kernel of its name.
 
-    `where`: conditions that its sizes meet; `macs`: how often it multiplies and adds; `plain`: NumPy, not for Numba;
+    `where`: conditions on its sizes; `macs`: its multiply-accumulates; `plain`: it is NumPy code, not compiled by Numba;
     `traits`: what the compiler may do with it; `ahead`: for an argument, the sizes that stand before it in C although
-    only later arrays mention them, so that the slots of an epilogue lie together.
+    only later arrays mention them, so that the slots of an epilogue are contiguous.
     """
     return lambda function: Reference(function, where, macs, plain, traits, ahead)
 
 
 def helper(function):
-    """A function that references call; Numba compiles it with them, Python calls it as it is."""
+    """Declare a function that references call; Numba compiles it with them, Python can call it directly."""
     function.pcx_helper = True
     return function
 

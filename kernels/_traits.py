@@ -1,7 +1,7 @@
 """What the compiler may do with a kernel's steps: one record for each kernel, beside its reference.
 
-What its contract says already is not repeated here: whether the epilogue takes an activation (`act`) or a residual,
-whether rows of the output may lie apart (`ldo`), which arguments have a row for each row of the output.
+What the contract says is not repeated here: whether the epilogue has an activation (`act`) or a residual,
+whether the output has a row stride (`ldo`), which arguments have a row for each row of the output.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Traits:
-    """Everything a pass needs to know of a kernel that its contract does not say.
+    """Everything that passes need to know about a kernel, beside its contract.
 
     Attributes
     ----------
@@ -21,24 +21,26 @@ class Traits:
     weights : {slot: kernel}
         The slots that hold packed weights, and the kernel whose ``pack`` makes them.
     folds : tuple of {"offset", "factor"}
-        What constants per channel may join bias ("offset") and weights ("factor").
+        Which constants per channel can be folded: into the bias ("offset"), into the weights ("factor").
     units : tuple of str
-        The slots to divide so that the result counts in steps of a quantized output.
+        The slots to divide by the output's scale so that the result is quantized.
     tile : {"", "rows", "window"}
-        How a tile of lines is cut from it: rows of a matrix, or a window with the lines around it; "": it is not.
+        How the step is cut into tiles: by rows of a matrix, or by lines of an image with the lines around them; "": not.
     layout : {"", "nhwc", "chw"}
-        Of its images: pixel by pixel, or channel by channel.
+        Layout of its images: channel-last or channel-first.
     chw : str or tuple of str
-        The kernel that does the same on images in CHW; or the slots that may lie so in this one.
+        The kernel that does the same on images in CHW; or the slots of this kernel that may be in CHW.
     dense, block, pattern : str, (int, int), str
-        Of a sparse kernel: the kernel that does the same with all weights, the outputs x inputs of a block, and what
-        people call such zeros.
+        For a sparse kernel: the corresponding dense kernel, the outputs x inputs of a block, and the name of such zeros
+        in messages.
     half : str
-        The kernel that does the same with weights of 16 bits.
+        The corresponding kernel for float16 or bfloat16 weights.
+    bfloat16 : str
+        The corresponding kernel for operands rounded to bfloat16.
     in_place : tuple of str
         The inputs that `out` may be, element for element.
     accumulation : (str, str)
-        Where weights are packed with a certified int16 accumulation depth: what is counted, and for each of what.
+        If weights are packed with an int16 accumulation depth: its unit, and the parts that have one each.
     """
 
     sums: str = ""
@@ -52,5 +54,6 @@ class Traits:
     block: tuple[int, int] = (1, 1)
     pattern: str = ""
     half: str = ""
+    bfloat16: str = ""
     in_place: tuple[str, ...] = ()
     accumulation: tuple[str, str] = ()

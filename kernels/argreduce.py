@@ -1,4 +1,4 @@
-"""argreduce: where along the middle axis the greatest or least element stands."""
+"""argreduce: the position of the maximum or minimum along the middle axis."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ from ._spec import reference
 
 @reference(where="mode<2,last<2")
 def argreduce(x: "{f32,u8,i32,u32,i64,u64}xt[outer,r,inner]", mode: "size", last: "size", out: "i64[outer,inner]"):
-    """mode 0 the greatest, 1 the least; of equal ones the first, or the last.
+    """mode 0: maximum, 1: minimum; of equal elements the first, or the last.
 
-    A NaN that stands first stays the answer, any other counts for nothing, as in onnxruntime.  Of nothing: 0.
+    As in onnxruntime, a NaN is the result if it comes first, and is ignored otherwise.  Without elements: 0.
     """
     for o in range(x.shape[0]):
         for i in range(x.shape[2]):
@@ -21,7 +21,7 @@ def argreduce(x: "{f32,u8,i32,u32,i64,u64}xt[outer,r,inner]", mode: "size", last
             out[o, i] = best
 
 
-def example(rng, outer=2, r=50, inner=3, least=0, last=0, dtype="float32"):
-    """Small whole numbers, so that some are equal."""
+def example(rng, outer=2, r=50, inner=3, mode=0, last=0, dtype="float32"):
+    """Small integers, so that some are equal."""
     x = rng.integers(0 if dtype[0] == "u" else -4, 5, (outer, r, inner)).astype(dtype)
-    return [x, least, last, np.full((outer, inner), 99, np.int64)]
+    return [x, mode, last, np.full((outer, inner), 99, np.int64)]

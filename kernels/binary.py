@@ -18,7 +18,7 @@ def binary(
     act_params: "f32[2]",
     out: "f32[d0:o0,d1:o1,d2:o2,d3:o3,d4:o4,d5:o5]",
 ):
-    """``mod`` is C's fmod; ``min`` and ``max`` answer NaN where either side is NaN."""
+    """``mod`` is C's fmod; ``min`` and ``max`` give NaN if either operand is NaN."""
     for i in np.ndindex(out.shape):
         out[i] = activate(np.float32(combine(a[i], b[i], op)), act, act_params)
 
@@ -50,7 +50,7 @@ def six(x):
 
 
 def broadcast(x, shape):
-    """`x` seen in `shape`; strides are 0 where it repeats."""
+    """A view of `x` broadcast to `shape`; repeated dimensions have stride 0."""
     view = np.broadcast_to(x, shape)
     return np.lib.stride_tricks.as_strided(x, view.shape, view.strides)
 

@@ -1,4 +1,4 @@
-"""bspmm: sgemm with block-sparse weights; of 16 neighbouring columns only the k that are listed are there."""
+"""bspmm: sgemm with block-sparse weights: for each 16 neighbouring columns, only the listed k are stored."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ def bspmm(
     out: "f32[m:ldo,n]",
 ):
     """The blocks of columns 16p .. 16p + 15 are rows[p] .. rows[p + 1] - 1; block b are those columns' weights
-    at k = index[b], summed in the order in which they stand."""
+    at k = index[b], summed in this order."""
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             total = np.float32(0)
@@ -60,12 +60,12 @@ class Packed:
 
 
 def pack(w):
-    """Weights f32[n,k] without the blocks, 16 rows x 1 k, that are zero throughout; zero is -0, too, not NaN.
+    """Weights f32[n,k] without the blocks of 16 rows x 1 k that are all zero; -0 counts as zero, NaN does not.
 
     Raises
     ------
     ValueError
-        If k is greater than 65536, which no index reaches.
+        If k is greater than 65536, the range of indices.
     """
     n, k = w.shape
     if k > 1 << 16:

@@ -1,4 +1,4 @@
-"""cast: one element type to another."""
+"""cast: conversion from one element type to another."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def _is_float(dtype) -> bool:
 
 
 def example(rng, n=100, x="float32", out="int32"):
-    """Random values of both signs where the type has them, and the extremes of floats; bfloat16 is of ml_dtypes."""
+    """Random values, of both signs if the type is signed, and the extremes of floats; bfloat16 needs ml_dtypes."""
     dtype = np.dtype(x)
     values = rng.standard_normal(n) * 10.0 ** rng.integers(-9, 12, n)
     if _is_float(dtype):

@@ -16,7 +16,7 @@ def compare(
     op: "size",
     out: "bool[d0:o0,d1:o1,d2:o2,d3:o3,d4:o4,d5:o5]",
 ):
-    """False where either side is NaN, but for ``ne``, which is true there."""
+    """If either operand is NaN, ``ne`` is true and all others are false."""
     for i in np.ndindex(out.shape):
         u, v = a[i], b[i]
         if op == 5:
@@ -26,7 +26,7 @@ def compare(
 
 
 def example(rng, shape=(2, 3, 4, 5), b_shape=None, op=0, dtype="float32"):
-    """Small whole numbers, so that some are equal, and the ends of the type: b broadcasts from `b_shape` to `shape`."""
+    """Small integers, so that some are equal, and the extremes of the type; b broadcasts from `b_shape` to `shape`."""
     a, b = _numbers(rng, shape, dtype), _numbers(rng, b_shape or shape, dtype)
     return [six(a), six(broadcast(b, shape)), op, six(np.zeros(shape, bool))]
 

@@ -1,4 +1,4 @@
-"""csrmm: out = W . x, W sparse in CSR as SciPy has it: indices in any order, duplicates are added up."""
+"""csrmm: out = W . x, W sparse in CSR as in SciPy: indices in any order, duplicates are added."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def csrmm(
 
 
 def example(rng, n, k, m, zeros=0.8, dtype=np.float32, order="C"):
-    """Random arguments of the given sizes, for tests and benchmarks; `order`: of x, as NumPy calls it."""
+    """Random arguments of the given sizes, for tests and benchmarks; `order`: memory order of x, as in NumPy."""
     kept = rng.random((n, k)) >= zeros
     rows = np.zeros(n + 1, np.int32)
     rows[1:] = np.count_nonzero(kept, 1).cumsum()

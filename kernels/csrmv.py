@@ -49,7 +49,7 @@ class Packed:
 
 
 def pack(w):
-    """The weights of f32[n,k] that are not zero, row by row in ascending order of the columns.
+    """The nonzero weights of f32[n,k], row by row with ascending columns.
 
     Raises
     ------

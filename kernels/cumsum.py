@@ -12,7 +12,7 @@ def cumsum(
     reverse: "size",
     out: "{f32,i32,u32,i64,u64}xt[outer,r,inner]",
 ):
-    """Each sum with its own element, or without; from the front, or from the back.
+    """Sums include the element itself, or not (exclusive); they run from the front or from the back (reverse).
 
     Floats are summed in float64 and rounded once each; integers wrap around.
     """
@@ -25,7 +25,7 @@ def cumsum(
 
 
 def example(rng, outer=2, r=50, inner=3, exclusive=0, reverse=0, dtype="float32"):
-    """Random numbers; integers of the whole range."""
+    """Random numbers; integers over the whole range of their type."""
     shape = (outer, r, inner)
     if dtype == "float32":
         x = rng.standard_normal(shape, np.float32)

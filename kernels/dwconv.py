@@ -31,7 +31,7 @@ def dwconv(
     residual: "f32[b*oh*ow:ldr,c]?",
     out: "f32[b,oh,ow:ldo,c]",
 ):
-    """What lies beyond the image is zero; pt rows above it and pl columns left of it are within reach."""
+    """Padding is zero: pt rows above the image, pl columns left of it, as many as needed below and to the right."""
     count, ih, iw, c = x.shape
     _, oh, ow, _ = out.shape
     for i in range(count):

@@ -1,4 +1,4 @@
-"""fill: one element written everywhere: constants, the frames of pads."""
+"""fill: writes one element everywhere: constants, the borders of pads."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""gather: rows of bytes picked by a constant index."""
+"""gather: rows of bytes selected by a constant index."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""hgemm: out = act(a . w + bias + residual), float32, with weights of 16 bits: float16 or bfloat16."""
+"""hgemm: out = act(a . w + bias + residual), float32, with float16 or bfloat16 weights."""
 
 import numpy as np
 
@@ -27,13 +27,13 @@ def hgemm(
 
 
 def widened(w):
-    """The float32 numbers that float16 or bfloat16 numbers are, by their bits."""
+    """float16 or bfloat16 numbers as float32, computed from their bits."""
     bits = np.ascontiguousarray(w).view(np.uint16).astype(np.uint32)
     if w.dtype.name == "bfloat16":  # the upper half of a float32
         return (bits << 16).view(np.float32)
     sign, exponent, fraction = bits >> 15 << 31, bits >> 10 & 31, bits & 1023
     wide = np.where(exponent == 31, 255, exponent + (127 - 15)) << 23 | fraction << 13
-    tiny = (fraction.astype(np.float32) * np.float32(2**-24)).view(np.uint32)  # subnormal: no implied one
+    tiny = (fraction.astype(np.float32) * np.float32(2**-24)).view(np.uint32)  # subnormal: no implicit leading 1
     return (sign | np.where(exponent == 0, tiny, wide)).astype(np.uint32).view(np.float32)
 
 

@@ -17,11 +17,11 @@ def ibinary(
     op: "size",
     out: "{u8,i32,u32,i64,u64}xt[d0:o0,d1:o1,d2:o2,d3:o3,d4:o4,d5:o5]",
 ):
-    """Exact, modulo 2 to the number of bits: results wrap around, the least number divided by -1 too.
+    """Exact modulo 2**bits: results wrap around, including the minimum divided by -1.
 
-    ``div`` rounds toward zero; ``mod`` has the sign of b, ``fmod`` that of a; dividing by 0 gives 0 in all three.  What
-    is not whole of ``pow`` (a negative exponent) is rounded toward zero, 0 to a negative power is 0.  ``shl`` and
-    ``shr`` move in zeros, and give 0 where b is not in [0, bits).
+    ``div`` rounds toward zero; ``mod`` has the sign of b, ``fmod`` that of a; dividing by 0 gives 0 in all three.  ``pow``
+    with a negative exponent is rounded toward zero, 0 to a negative power is 0.  ``shl`` and ``shr`` shift in zeros, and
+    give 0 if b is not in [0, bits).
     """
     limits = np.iinfo(a.dtype)
     size = 1 << limits.bits
@@ -30,7 +30,7 @@ def ibinary(
 
 
 def combine(a, b, op, bits):
-    """`a` op `b`, Python's integers of any size; the caller wraps the result."""
+    """`a` op `b` for Python integers of any size; the caller wraps the result."""
     if op in (3, 7, 8):
         return _divided(a, b, op)
     if op == 4:
@@ -53,7 +53,7 @@ def _divided(a, b, op):
 
 
 def example(rng, shape=(2, 3, 4, 5), b_shape=None, op=0, dtype="int32"):
-    """Numbers near 0 and of the whole range, the extremes among them; b broadcasts from `b_shape` to `shape`."""
+    """Numbers near 0 and over the whole range, including the extremes; b broadcasts from `b_shape` to `shape`."""
     a, b = _numbers(rng, shape, dtype), _numbers(rng, b_shape or shape, dtype)
     return [six(a), six(broadcast(b, shape)), op, six(np.full(shape, 99, dtype))]
 

@@ -1,4 +1,4 @@
-"""ireduce: the middle axis of an array of integers to one number."""
+"""ireduce: reduces the middle axis of an array of integers."""
 
 import numpy as np
 
@@ -9,9 +9,9 @@ MODES = ("sum", "mean", "max", "min", "prod", "l1", "sumsquare")
 
 @reference(where="mode<7", plain=True)
 def ireduce(x: "{i32,u32,i64,u64}xt[outer,r,inner]", mode: "size", out: "{i32,u32,i64,u64}xt[outer,inner]"):
-    """Sums and products wrap around; the mean is that sum divided toward zero.
+    """Sums and products wrap around; the mean is that sum divided, rounded toward zero.
 
-    Of nothing: the sum 0, the product 1, the mean 0, the maximum the least number of the type, the minimum the greatest.
+    Without elements: sum 0, product 1, mean 0; the maximum is the type's minimum and the minimum its maximum.
     """
     limits = np.iinfo(x.dtype)
     with np.errstate(over="ignore"):
@@ -33,7 +33,7 @@ def ireduce(x: "{i32,u32,i64,u64}xt[outer,r,inner]", mode: "size", out: "{i32,u3
 
 
 def example(rng, outer=2, r=50, inner=3, mode=0, dtype="int32"):
-    """Random numbers of the whole range."""
+    """Random numbers over the whole range."""
     limits = np.iinfo(dtype)
     x = rng.integers(limits.min, limits.max, (outer, r, inner), dtype, endpoint=True)
     return [x, mode, np.full((outer, inner), 99, dtype)]

@@ -1,4 +1,4 @@
-"""layernorm: each row to mean 0 and variance 1, or (rms) to mean square 1."""
+"""layernorm: normalizes each row to mean 0 and variance 1, or (rms) to mean square 1."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def layernorm(
     rms: "size",
     out: "f32[m,n]",
 ):
-    """(x - mean) / sqrt(variance + epsilon) * scale + bias; with rms the mean is not taken off."""
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias; with rms the mean is not subtracted."""
     for i in range(x.shape[0]):
         mean, square = 0.0, 0.0
         if not rms:

@@ -1,4 +1,4 @@
-"""lookup: rows of bytes picked by an index that is computed at run time."""
+"""lookup: rows of bytes selected by a run-time index."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from ._spec import reference
 
 @reference()
 def lookup(x: "u8[outer,rows:ldx,inner]", index: "{i32,i64}it[count]", out: "u8[outer,count,inner]"):
-    """Indices in [-rows, 0) count from the end.  Any other outside [0, rows) picks bytes of 255: NaN, or -1."""
+    """Indices in [-rows, 0) count from the end.  Other indices outside [0, rows) give bytes of 255: NaN, or -1."""
     for o in range(x.shape[0]):
         for i in range(index.shape[0]):
             row = index[i] + x.shape[1] if index[i] < 0 else index[i]

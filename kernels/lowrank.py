@@ -1,4 +1,4 @@
-"""lowrank: out = act(mid_act(a . u + mid_bias) . v + bias + residual), float32: a matrix as two thin factors."""
+"""lowrank: out = act(mid_act(a . u + mid_bias) . v + bias + residual), float32: a product with two low-rank factors."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def lowrank(
     residual: "f32[m:ldr,n]?",
     out: "f32[m:ldo,n]",
 ):
-    """Sums in float64 here, the numbers between the products in float32; the error of each product is that of sgemm."""
+    """Sums are float64 here, the intermediate result is float32; the error of each product is that of sgemm."""
     r = v.shape[1]
     mid = np.empty(r, np.float32)
     for i in range(out.shape[0]):

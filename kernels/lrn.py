@@ -7,7 +7,7 @@ from ._spec import reference
 
 @reference(where="size>=1")
 def lrn(x: "f32[m,c]", size: "size", params: "f32[3]", out: "f32[m,c]"):
-    """x / (bias + alpha / size * s) ** beta, params (alpha, beta, bias), out apart from x.
+    """x / (bias + alpha / size * s) ** beta, params (alpha, beta, bias); out must not overlap x.
 
     s: the sum of squares over (size - 1) // 2 channels before, the channel, and size // 2 after.
     """

@@ -1,4 +1,4 @@
-"""matmul: the products of many pairs of small float32 matrices, both known only at run time."""
+"""matmul: the products of many pairs of small float32 matrices, both of them run-time data."""
 
 import numpy as np
 

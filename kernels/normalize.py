@@ -1,4 +1,4 @@
-"""normalize: bytes of an image to float32, each channel with its scale and shift."""
+"""normalize: converts image bytes to float32, with a scale and a shift per channel."""
 
 import numpy as np
 

@@ -28,7 +28,7 @@ def pdwconv(
     act_params: "f32[2]",
     out: "f32[c:ldo,oh,ow]",
 ):
-    """Beyond the image lies zero, and is multiplied; pt rows above it and pl columns left of it are within reach."""
+    """Padding is zero, and zeros are multiplied, too; there are pt rows above the image and pl columns left of it."""
     c, ih, iw = x.shape
     _, oh, ow = out.shape
     for j in range(c):
@@ -51,7 +51,7 @@ def pack(w):
 
 
 def example(rng, ih, iw, c, kernel=(3, 3), stride=(1, 1), pads=(1, 1, 1, 1), gap=5):
-    """Random arguments of the given sizes, channels `gap` floats apart; pads are top, left, bottom, right."""
+    """Random arguments of the given sizes, with gaps of `gap` floats between channels; pads are top, left, bottom, right."""
     oh, ow = ((n + a + b - k) // s + 1 for n, a, b, k, s in zip((ih, iw), pads[:2], pads[2:], kernel, stride))
     x = rng.standard_normal((c, ih * iw + gap), np.float32)[:, : ih * iw].reshape(c, ih, iw, copy=False)
     w = pack(rng.standard_normal((c, *kernel), np.float32))

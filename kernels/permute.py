@@ -1,4 +1,4 @@
-"""permute: a strided copy of bytes: transposes, concat, slices, the inside of pads, expand."""
+"""permute: a strided copy of bytes, for Transpose, Concat, Slice, Expand and the inside of Pad."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ def permute(
     x: "u8[d0:x0,d1:x1,d2:x2,d3:x3,d4:x4,d5:x5,run]",
     out: "u8[d0:o0,d1:o1,d2:o2,d3:o3,d4:o4,d5:o5,run]",
 ):
-    """Copies x to out; the last dim, dense in both, is the bytes of what moves together."""
+    """Copies x to out; the last dim, dense in both, is the bytes of an element or of several."""
     for i in np.ndindex(out.shape):
         out[i] = x[i]
 

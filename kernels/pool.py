@@ -1,4 +1,4 @@
-"""pool: the greatest or the mean of each window of an NHWC image, float32."""
+"""pool: the maximum or the mean of each window of an NHWC image, float32."""
 
 import numpy as np
 
@@ -27,10 +27,10 @@ def pool(
     pr: "size",
     out: "f32[b,oh,ow:ldo,c]",
 ):
-    """Mode 1 divides by the cells inside the image, mode 2 by those inside image and pads.
+    """Mode 0: maximum; 1: sum over the number of cells inside the image; 2: sum over the number inside image and pads.
 
-    A NaN in a window is its greatest cell.  A window without cells gives -inf or 0.  With ceil_mode a window may reach past the pads;
-    what lies there never counts.
+    The maximum of a window with a NaN is NaN.  A window without cells gives -inf or 0.  With ceil_mode a window may
+    extend beyond the pads; cells there never count.
     """
     for b in range(out.shape[0]):
         for oy in range(out.shape[1]):
@@ -55,13 +55,13 @@ def pool(
 
 @helper
 def greater(x, than):
-    """The greater one; NaN is the greatest of all."""
+    """The maximum of two numbers; NaN if either is NaN."""
     return x if x > than or x != x else than
 
 
 @helper
 def padded(start, k, d, extent):
-    """How many of `k` taps, `d` apart from `start` on, lie below `extent`."""
+    """How many of `k` taps at start, start + d, ... lie below `extent`."""
     count = 0
     for i in range(k):
         count += start + i * d < extent
@@ -76,7 +76,7 @@ def example(rng, b=2, ih=7, iw=6, c=5, mode=0, k=(3, 2), s=(2, 1), d=(1, 1), pad
 
 
 def output_size(ih, iw, k, s, d, pads):
-    """Rows and columns of windows that fit (pads: top, left, bottom, right)."""
+    """The numbers of rows and columns of windows that fit (pads: top, left, bottom, right)."""
     oh = (ih + pads[0] + pads[2] - (k[0] - 1) * d[0] - 1) // s[0] + 1
     ow = (iw + pads[1] + pads[3] - (k[1] - 1) * d[1] - 1) // s[1] + 1
     return max(oh, 0), max(ow, 0)

@@ -1,7 +1,7 @@
-"""q4gemm: u8 times 4-bit weights whose groups of columns have scales of their own.
+"""q4gemm: u8 times 4-bit weights with one scale per group of columns.
 
-A group is summed exactly: int32 holds 128 * 15 * 65536.  Groups are added up in float32, in order, product and sum
-rounded one by one, so that every ISA answers the same.  u8 codes meet weights less 128 each, whatever their zero
+A group is summed exactly: 128 * 15 * 65536 fits int32.  Groups are added in float32, in order, rounding product and
+sum separately, so that all ISAs give the same result.  u8 codes are multiplied as code - 128, whatever their zero
 point: then no int16 lane overflows in a sum of eight steps of four (128 * 15 * 16 = 30720), which is a group of 32.
 """
 
@@ -14,7 +14,7 @@ from ._spec import reference
 from ._traits import Traits
 
 NR = 16
-LEAST = 32  # groups are of a multiple of so many columns, or hold all
+GROUP_MULTIPLE = 32  # a group has a multiple of this many columns, or all
 
 
 @reference(
@@ -66,12 +66,12 @@ class Packed:
 
     Attributes
     ----------
-    w : uint8[ceil(n/16), ceil(k/4), 8, 4], columns 0 to 7 of a panel in the low four bits, 8 to 15 in the high ones;
-        beyond k the zero point of the last group
+    w : uint8[ceil(n/16), ceil(k/4), 8, 4], columns 0 to 7 of a panel in the low 4 bits, 8 to 15 in the high ones;
+        beyond k there is the zero point of the last group
     group : int, columns of a group
     scale : float16 or float32[ceil(n/16), groups, 16], 0 beyond n
-    zero : uint8 of the same shape, or None where all are 8
-    colsum : float32[n], the sum of each row of the weights, added up as the kernel does it
+    zero : uint8 of the same shape, or None if all are 8
+    colsum : float32[n], the sum of each row of the weights, added in the order of the kernel
     """
 
     w: np.ndarray
@@ -82,7 +82,7 @@ class Packed:
 
 
 def pack(weights):
-    """Weights ``weights.Q4``; their scales are held in float16 where that is exact.
+    """Pack ``weights.Q4``; scales are stored in float16 if that is exact.
 
     Raises
     ------
@@ -93,8 +93,8 @@ def pack(weights):
     n, k = codes.shape
     if k > 65536:
         raise ValueError(f"q4gemm takes at most 65536 columns, got {k}")
-    if group < k and group % LEAST:
-        raise ValueError(f"q4gemm takes groups of a multiple of {LEAST} columns, got {group} of {k}")
+    if group < k and group % GROUP_MULTIPLE:
+        raise ValueError(f"q4gemm takes groups of a multiple of {GROUP_MULTIPLE} columns, got {group} of {k}")
     panels, groups, steps = -(-n // NR), scale.shape[1], -(-k // 4)
     full = np.zeros((panels * NR, steps * 4), np.uint8)
     full[:n, :k] = codes
@@ -109,7 +109,7 @@ def pack(weights):
     sums = np.add.reduceat(codes, group * np.arange(groups), axis=1, dtype=np.int64) if k else np.zeros((n, 0))
     colsum = np.zeros(n, np.float32)
     for share in ((sums - zero.astype(np.int64) * size).astype(np.float32) * scale.astype(np.float32)).T:
-        colsum += share  # rounded as the kernel rounds: codes of 0 with the zero point 0 then give 0 to the bit
+        colsum += share  # rounded as in the kernel, so that codes equal to the zero point give exactly 0
     return Packed(
         np.ascontiguousarray(full[0] | full[1] << 4),
         group,
@@ -167,7 +167,7 @@ def example(rng, m, n, k, group=32, symmetric=True, half=True, kind="f32", lut=F
 
 @dataclass(frozen=True)
 class _Weights:
-    """What ``weights.Q4`` is, which stands above the kernels."""
+    """A stand-in for ``weights.Q4``, which this layer may not import."""
 
     w: np.ndarray
     scale: np.ndarray

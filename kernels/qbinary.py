@@ -19,7 +19,7 @@ def qbinary(
     scale: "f32[2]",
     out: "u8[d0:o0,d1:o1,d2:o2,d3:o3,d4:o4,d5:o5]",
 ):
-    """``zero`` holds the zero points of a, b and out, the min and the max answer.
+    """``zero`` contains the zero points of a, b and out, and the minimum and maximum of the result.
 
     add: round_half_even((a - za) * scale[0] + (b - zb) * scale[1]) + zo, as the residual of an epilogue;
     mul: round_half_even(float((a - za) * (b - zb)) * scale[0]) + zo; then clamped.

@@ -1,7 +1,7 @@
 """qconv: convolution of NHWC u8 images with s8 weights, summed exactly in int32.
 
-The products are those of qgemm in the order (ky, kx, channel), each tap's channels padded to
-whole steps of four; int16 sums run on from tap to tap.
+The products are those of qgemm in the order (ky, kx, channel), with each tap's channels padded
+to whole steps of four; int16 sums continue from tap to tap.
 """
 
 from dataclasses import replace
@@ -48,7 +48,7 @@ def qconv(
     prepared: "prepared",
     out: "{u8,i32,f32}ot[b,oh,ow:ldo,n]",
 ):
-    """What lies beyond the image has the value xzp and so adds nothing."""
+    """Padding has the value xzp and so adds nothing."""
     count, ih, iw, c = x.shape
     _, oh, ow, n = out.shape
     zero = np.int64(xzp[0])

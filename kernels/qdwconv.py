@@ -1,8 +1,8 @@
 """qdwconv: each channel of NHWC u8 images with its own s8 weights, summed exactly in int32.
 
-On AVX2 the taps of a channel are taken in pairs by vpmaddubsw, in the order of ``order``, and T
-consecutive pairs share an int16 lane.  The bounds are those of qgemm: P and N of a pair at most
-128; P + N of a window of three or more pairs at most 256.  ``accumulation_depth`` finds the largest T.
+On AVX2 vpmaddubsw multiplies the taps of a channel in pairs, in the order of ``order``, and T consecutive
+pairs, a *chunk*, share an int16 lane.  The bounds are those of qgemm: P and N of a pair at most 128; P + N of
+a chunk of three or more pairs at most 256.  ``accumulation_depth`` finds the largest T.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ import numpy as np
 from ._qepilogue import finish, row
 from ._spec import reference
 from ._traits import Traits
-from .qgemm import PAIR, WINDOW, epilogue
+from .qgemm import CHUNK, PAIR, epilogue
 from .sconv import GEOMETRY
 
 GROUP = 32  # channels that share an accumulation depth
-DEPTHS = (7, 3, 1)  # one int16 sum of 7 pairs holds 3 x 3 taps, two hold 5 x 5
+DEPTHS = (7, 3, 1)  # one chunk of 7 pairs covers 3 x 3 taps, two cover 5 x 5
 
 
 @reference(
@@ -53,7 +53,7 @@ def qdwconv(
     prepared: "prepared",
     out: "{u8,i32,f32}ot[b,oh,ow:ldo,c]",
 ):
-    """What lies beyond the image has the value xzp and so adds nothing."""
+    """Padding has the value xzp and so adds nothing."""
     count, ih, iw, c = x.shape
     _, oh, ow, _ = out.shape
     zero = np.int64(xzp[0])
@@ -107,7 +107,7 @@ def pack(w):
 def order(kernel):
     """The taps ky * kw + kx in the order in which they are paired.
 
-    Rows two by two, column by column; a last row that is left over, column by column.
+    Two rows at a time, column by column; a single last row column by column.
     """
     kh, kw = kernel
     at = np.arange(kh * kw).reshape(kh, kw)
@@ -116,30 +116,32 @@ def order(kernel):
 
 
 def int16_sums(kernel, T):
-    """The int16 sum that each of the taps [kh*kw] belongs to."""
+    """The chunk that each of the taps [kh*kw] belongs to."""
     at = np.empty(kernel[0] * kernel[1], int)
     at[order(kernel)] = np.arange(len(at)) // 2 // T
     return at
 
 
 def fits(w, T, kernel):
-    """Whether int16 sums of T pairs hold channels of weights int8[..., kh*kw]: bool[...]."""
+    """Whether chunks of T pairs cannot overflow, per channel of weights int8[..., kh*kw]: bool[...]."""
     if T == 0:
         return np.ones(w.shape[:-1], bool)
     total, starts = w.shape[-1], np.arange(0, w.shape[-1], 2)
     if total == 0:
         return np.ones(w.shape[:-1], bool)
     w = w[..., order(kernel)]
-    pair = np.add.reduceat(w, starts, -1, dtype=np.int16)  # weights of different sign never break a pair
+    pair = np.add.reduceat(
+        w, starts, -1, dtype=np.int16
+    )  # a pair of weights of different signs is always within the bound
     ok = (pair.max(-1) <= PAIR) & (pair.min(-1) >= -PAIR)
     if T == 1:
         return ok
     size = np.abs(w).view(np.uint8)
-    return ok & (np.add.reduceat(size, starts[::T], -1, dtype=np.uint16).max(-1) <= WINDOW)
+    return ok & (np.add.reduceat(size, starts[::T], -1, dtype=np.uint16).max(-1) <= CHUNK)
 
 
 def accumulation_depth(w, kernel):
-    """The largest accumulation depth that holds each channel of weights int8[c,kh*kw]: int[c], one of 0, 1, 3, 7."""
+    """The maximum accumulation depth of each channel of weights int8[c,kh*kw]: int[c], one of 0, 1, 3, 7."""
     best = np.zeros(len(w), int)
     for T in reversed(DEPTHS):
         best[fits(w, T, kernel)] = T
@@ -147,13 +149,15 @@ def accumulation_depth(w, kernel):
 
 
 def weights_for(rng, c, kernel, T):
-    """Random weights int8[c,kh*kw] of accumulation depth T, most int16 sums nearly full; T = 0: any weights."""
+    """Random weights int8[c,kh*kw] of accumulation depth T, mostly close to the bounds; T = 0: any weights."""
     taps = kernel[0] * kernel[1]
     if T == 0:
         return rng.integers(-128, 128, (c, taps)).astype(np.int8)
     size = rng.exponential(1, (c, taps))
     total = np.add.reduceat(size[:, order(kernel)], np.arange(0, taps, 2 * T), 1)
-    size = np.minimum(size / total[:, int16_sums(kernel, T)] * WINDOW, PAIR // 2)  # half: any two make a pair
+    size = np.minimum(
+        size / total[:, int16_sums(kernel, T)] * CHUNK, PAIR // 2
+    )  # half, so that any two are within the bound of a pair
     return (size * rng.choice((-1, 1), (c, taps))).astype(np.int8)
 
 

@@ -1,19 +1,20 @@
 """qgemm: u8 times s8 summed exactly in int32, with the quantized epilogue.
 
-A *step* is four consecutive k of one column, the dword that vpmaddubsw, vpdpbusd and sdot
-all take.  On AVX2 a step leaves two int16 lanes per column, each the sum of two products.
-T consecutive steps are added in those lanes before they are widened; T is the *accumulation
-depth*.  The sum is exact if the weights rule out that any u8 input overflows a lane:
+A *step* is four consecutive k of one column: the 32 bits that vpmaddubsw, vpdpbusd and sdot
+process at once.  On AVX2 a step gives two int16 lanes per column, each the sum of two products.
+T consecutive steps, a *chunk*, are added in these lanes before they are widened; T is the
+*accumulation depth*.  The sum is exact if no u8 input can overflow a lane.  With P and N, the sums
+of the positive and of the negated negative weights, the conditions are:
 
-* a pair of products, which vpmaddubsw saturates: P and N, the sums of its positive and of
-  its negated negative weights, must both be at most 128, as 255 * 128 < 2**15;
-* T steps, whose additions may wrap, so that only their total counts: the lane starts
-  at floor(255 * (N - P) / 2), the total lies within 255 * (P + N) / 2 of zero, and
-  P + N <= 256 keeps it in int16.  One step (T = 1) is a pair and needs no start.
+* for a pair of products, where vpmaddubsw saturates: P and N are both at most 128, since
+  255 * 128 < 2**15;
+* for a chunk, where additions may wrap so that only the total matters: the lane starts at
+  floor(255 * (N - P) / 2), the total lies within 255 * (P + N) / 2 of zero, and P + N <= 256 keeps
+  it in int16.  One step (T = 1) is a pair and needs no start value.
 
-``accumulation_depth`` finds the largest such T.  Only the AVX2 kernel depends on it, and computes T
-again from the weights it is given.  Where weights do not fit, it takes out what is too much
-and sums that separately.  The sums are exact on every path; a larger T is only faster.
+``accumulation_depth`` finds the largest such T.  Only the AVX2 kernel depends on it, and computes
+it again from the weights it is given.  If weights exceed the bounds, it subtracts the excess and
+sums that separately.  The sums are exact in all cases; a larger T is only faster.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from ._traits import Traits
 
 NR = 16
 DEPTHS = (8, 4, 2, 1)
-PAIR, WINDOW = 128, 256
+PAIR, CHUNK = 128, 256  # bounds: of P and of N in a pair, of P + N in a chunk
 
 
 @reference(
@@ -73,7 +74,7 @@ class Packed:
     ----------
     w : int8[ceil(n/16), steps, 16, 4], zero padded (qconv: steps is split in [kh*kw, ceil(c/4)])
     colsum : int32[n], the sum of each column's weights
-    T : int array [ceil(n/16)], the accumulation depth that holds for all columns of a panel; 0: none
+    T : int array [ceil(n/16)], the accumulation depth of each panel, the minimum of its columns; 0: none
     """
 
     w: np.ndarray
@@ -95,17 +96,17 @@ def pack(w, segments=1):
 
 
 def unpack(packed, n, k):
-    """The weights int8[n,k] again, of one run."""
+    """The weights int8[n,k] of packed ones with one segment."""
     panels, steps = packed.w.shape[:2]
     return np.ascontiguousarray(packed.w.transpose(0, 2, 1, 3).reshape(panels * NR, steps * 4)[:n, :k])
 
 
 def int16_sums(k, T, segments=1):
-    """Which int16 sum each of the k weights belongs to.
+    """The chunk and lane that each of the k weights belongs to.
 
     Returns
     -------
-    (sum, lane) : int arrays [k].  Weights of one column with the same sum and lane are
+    (chunk, lane) : int arrays [k].  The products of one column with the same chunk and lane are
     added in int16; of these, the two of one step are a pair.
     """
     run = k // segments if segments else 0
@@ -116,26 +117,26 @@ def int16_sums(k, T, segments=1):
 
 
 def fits(w, T, segments=1):
-    """Whether int16 sums of T steps hold rows of weights int8[..., k]: bool[...]."""
+    """Whether chunks of T steps cannot overflow, per row of weights int8[..., k]: bool[...]."""
     if T == 0:
         return np.ones(w.shape[:-1], bool)
     steps = _steps(w, segments)
     even, odd = steps[..., 0::2], steps[..., 1::2]  # [..., s, lane]
-    # Weights of different sign never break a pair (|x| <= 128); of the same sign, |x + y| is its P or N.
+    # A pair of weights of different signs is always within the bound (|x| <= 128); of the same sign, |x + y| is P or N.
     pair = np.add(even, odd, dtype=np.int16)
     ok = (pair.max((-2, -1), initial=0) <= PAIR) & (pair.min((-2, -1), initial=0) >= -PAIR)
     if T == 1:
         return ok
     total = np.add(np.abs(even).view(np.uint8), np.abs(odd).view(np.uint8), dtype=np.uint16)
-    for _ in range(T.bit_length() - 1):  # P + N of twice as many steps at a time
+    for _ in range(T.bit_length() - 1):  # P + N of 2, 4, 8 steps
         if total.shape[-2] % 2:
             total = np.concatenate([total, np.zeros_like(total[..., :1, :])], -2)
         total = total[..., 0::2, :] + total[..., 1::2, :]
-    return ok & (total.max((-2, -1), initial=0) <= WINDOW)
+    return ok & (total.max((-2, -1), initial=0) <= CHUNK)
 
 
 def accumulation_depth(w, segments=1):
-    """The largest accumulation depth that holds each row of weights int8[n,k]: int[n], one of 0, 1, 2, 4, 8."""
+    """The maximum accumulation depth of each row of weights int8[n,k]: int[n], one of 0, 1, 2, 4, 8."""
     best = np.zeros(w.shape[0], int)
     for T in reversed(DEPTHS):  # what holds for T holds for T/2
         best[fits(w, T, segments)] = T
@@ -155,14 +156,16 @@ def _steps(w, segments):
 
 
 def weights_for(rng, n, k, T, segments=1):
-    """Random weights int8[n,k] of accumulation depth `T`, most int16 sums nearly full; T = 0: any weights."""
+    """Random weights int8[n,k] of accumulation depth `T`, mostly close to the bounds; T = 0: any weights."""
     if T == 0:
         return rng.integers(-128, 128, (n, k)).astype(np.int8)
     which, lane = int16_sums(k, T, segments)
     size = rng.exponential(1, (n, k))
     total = np.zeros((n, int(which.max(initial=0)) + 1, 2))
     np.add.at(total, (slice(None), which, lane), size)
-    size = np.minimum(size / total[:, which, lane] * WINDOW, PAIR // 2)  # half: any two make a pair
+    size = np.minimum(
+        size / total[:, which, lane] * CHUNK, PAIR // 2
+    )  # half, so that any two are within the bound of a pair
     return (size * rng.choice((-1, 1), (n, k))).astype(np.int8)
 
 

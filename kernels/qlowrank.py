@@ -1,4 +1,4 @@
-"""qlowrank: u8 times two thin factors of s8, with 16 bits of the sums between them, and the quantized epilogue."""
+"""qlowrank: u8 times two low-rank s8 factors, with a 16-bit intermediate result, and the quantized epilogue."""
 
 import numpy as np
 
@@ -9,8 +9,8 @@ from .qgemm import epilogue, weights_for
 from .qgemm import pack as pack_first
 
 NR = 16
-MOST = 32767  # of what stands between the products
-LARGEST_R = 512  # 32767 * 128 * 512 < 2**31
+MAX_MID = 32767  # of the intermediate result
+MAX_R = 512  # 32767 * 128 * 512 < 2**31
 
 
 @reference(
@@ -40,7 +40,7 @@ def qlowrank(
 ):
     r = mid_scale.shape[0]
     mid = np.empty(r, np.int64)
-    high, za = np.float32(MOST), np.int64(azp[0])
+    high, za = np.float32(MAX_MID), np.int64(azp[0])
     for i in range(out.shape[0]):
         for j in range(r):
             total = np.int64(0)

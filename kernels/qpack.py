@@ -1,4 +1,4 @@
-"""qpack: integer weights that are known only at run time to the panels of qgemm (s = 1) and qconv (s = kh * kw)."""
+"""qpack: packs run-time integer weights into the panels of qgemm (s = 1) and qconv (s = kh * kw)."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ def qpack(
     out: "i8[ceil(n/16),s,ceil(l/4),16,4]",
     out_colsum: "i32[n]",
 ):
-    """u8 is stored as w - 128; the sums of columns are those of what is stored, modulo 2**32."""
+    """u8 is stored as w - 128; the sums of columns are those of the stored values, modulo 2**32."""
     n, segments, length = x.shape
     out[:] = 0
     offset = 128 if x.dtype.type(-1) > 0 else 0

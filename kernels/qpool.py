@@ -1,4 +1,4 @@
-"""qpool: the greatest or the mean of each window of an NHWC uint8 image, requantized."""
+"""qpool: the maximum or the mean of each window of an NHWC uint8 image, requantized."""
 
 import numpy as np
 
@@ -30,10 +30,10 @@ def qpool(
     clamp: "i32[3]",
     out: "u8[b,oh,ow:ldo,c]",
 ):
-    """Modes and windows as in `pool`; cells of the pads, where they count, have the value xzp.
+    """Modes and windows as in `pool`; in mode 2, cells of the pads have the value xzp.
 
     Mean: clamp(round_half_even(float(sum - count * xzp) * (scale / divisor)) + clamp[0], clamp[1], clamp[2]).
-    The greatest needs neither scale nor clamp; of no cells it is 0.
+    The maximum uses neither scale nor clamp; without cells it is 0.
     """
     for b in range(out.shape[0]):
         for oy in range(out.shape[1]):

@@ -1,15 +1,15 @@
 """qspmm: sparse s8 weights times u8, summed exactly in int32, with the quantized epilogue.
 
-Weights are kept as blocks of four consecutive k of one output, the *steps* of qgemm, and only
-those blocks that hold a weight other than zero: those of output j are ``rows[j] : rows[j + 1]``,
-block b is at k = 4 * index[b].
+Weights are stored as blocks of four consecutive k of one output, the *steps* of qgemm, without the
+blocks that are all zero: output j has the blocks ``rows[j] : rows[j + 1]``, and block b is at
+k = 4 * index[b].
 
-On AVX2 a block leaves two int16 lanes per pixel, each the sum of two products, and several
-blocks of one output, the *window*, share those lanes before they are widened.  The order of a sum
-is free, so the kernel chooses which blocks: with P and N the sums of a lane's positive and of its
-negated negative weights, it looks for windows with P <= 128 and N <= 128, as 255 * 128 < 2**15.
-A block that is too large for that is split in two.  Nothing of this is in the weights' arrays or
-in the file: it is derived from them again wherever they are loaded.
+On AVX2 a block gives two int16 lanes per pixel, each the sum of two products, and several blocks of
+one output, a *chunk*, are added in these lanes before they are widened.  Since a sum may be computed
+in any order, the kernel chooses the blocks of a chunk: with P and N, the sums of a lane's positive
+and negated negative weights, it forms chunks with P <= 128 and N <= 128, since 255 * 128 < 2**15.
+A block that exceeds these bounds is split in two.  The chunks are not stored in the weights' arrays
+or in the file; they are computed from the weights when these are loaded.
 """
 
 from dataclasses import dataclass
@@ -65,15 +65,15 @@ def qspmm(
 
 @dataclass(frozen=True)
 class Packed:
-    """Sparse weights as the kernel reads them, with what was proven of them.
+    """Sparse weights as the kernel reads them, and which outputs need no split blocks.
 
     Attributes
     ----------
     rows : int32[n+1], where each output's blocks begin
-    index : uint16[blocks], which four k a block meets
+    index : uint16[blocks], the position of each block, k / 4
     w : int8[blocks,4], zero padded beyond k
     colsum : int32[n], the sum of each output's weights
-    fits : bool[n], whether all of an output's blocks fit a window as they are; others are split, which is slower
+    fits : bool[n], whether all blocks of an output are within the bounds; others are split, which is slower
     """
 
     rows: np.ndarray
@@ -84,7 +84,7 @@ class Packed:
 
 
 def pack(w):
-    """The blocks of dense weights int8[n,k] that hold any weight other than zero.
+    """The blocks of dense weights int8[n,k] with any nonzero weight.
 
     Raises
     ------
@@ -102,14 +102,14 @@ def pack(w):
     rows = np.zeros(n + 1, np.int32)
     np.cumsum(kept.sum(1), out=rows[1:])
     blocks = full[kept]
-    # Weights of different sign never break a pair (|x| <= 128); of the same sign, |x + y| is its P or N.
+    # A pair of weights of different signs is always within the bound (|x| <= 128); of the same sign, |x + y| is P or N.
     pairs = full.reshape(n, steps, 2, 2).sum(3, dtype=np.int16)
     fits = (np.abs(pairs) <= PAIR).all((1, 2))
     return Packed(rows, np.nonzero(kept)[1].astype(np.uint16), blocks, w.sum(1, dtype=np.int32), fits)
 
 
 def sparse(rng, n, k, density=0.25, limit=64):
-    """Random weights int8[n,k] of which a share `density` of the blocks of four is kept; |w| <= limit."""
+    """Random weights int8[n,k] with a share `density` of nonzero blocks; |w| <= limit."""
     w = np.clip(np.rint(rng.normal(0, limit / 2.5, (n, k))), -limit, min(limit, 127)).astype(np.int8)
     kept = rng.random((n, -(-k // BLOCK))) < density
     return w * kept.repeat(BLOCK, 1)[:, :k]

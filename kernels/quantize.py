@@ -27,7 +27,7 @@ def quantize(
 
 
 def example(rng, outer=3, c=1, inner=40, dtype="uint8"):
-    """Random values, some of them past the limits."""
+    """Random values, some of them beyond the limits."""
     low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max)
     x = rng.standard_normal((outer, c, inner), np.float32) * np.float32(min(high, 1 << 20) / 3)
     scale = rng.uniform(0.5, 2, c).astype(np.float32)

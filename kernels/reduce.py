@@ -1,4 +1,4 @@
-"""reduce: the middle axis of a float32 array to one number."""
+"""reduce: reduces the middle axis of a float32 array."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ MODES = ("sum", "mean", "max", "min", "prod", "l1", "l2", "sumsquare", "logsum",
 
 @reference(where="mode<10")
 def reduce(x: "f32[outer,r,inner]", mode: "size", out: "f32[outer,inner]"):
-    """In float64 here; the sum of nothing is 0, its maximum -inf.  NaN anywhere gives NaN."""
+    """Computed in float64 here.  Without elements the sum is 0 and the maximum -inf.  Any NaN gives NaN."""
     for o in range(x.shape[0]):
         for i in range(x.shape[2]):
             top = -np.inf
@@ -34,7 +34,7 @@ def reduce(x: "f32[outer,r,inner]", mode: "size", out: "f32[outer,inner]"):
 
 @helper
 def join(total, x, mode, shift):
-    """`total` with one more element."""
+    """Combine `total` with one more element."""
     if mode == 3:
         return total if np.isnan(total) or total <= x else x
     if mode == 4:

@@ -1,4 +1,4 @@
-"""resample: each output of the middle axis is a weighted sum of a few inputs: resizing, one axis at a time."""
+"""resample: each output along the middle axis is a weighted sum of a few inputs (resizing, one axis at a time)."""
 
 import numpy as np
 

@@ -15,7 +15,7 @@ GEOMETRY = "kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1," + ",".join(
 @reference(
     where=f"act<9,n<2147483648,c<2147483648,{GEOMETRY}",
     macs="b*oh*ow*n*kh*kw*c",
-    traits=Traits(sums="float", weights={"w": "sgemm"}, folds=("offset", "factor"), layout="nhwc"),
+    traits=Traits(sums="float", weights={"w": "sgemm"}, folds=("offset", "factor"), layout="nhwc", bfloat16="bconv"),
     ahead={"bias": "oh ow"},
 )
 def sconv(
@@ -35,7 +35,7 @@ def sconv(
     residual: "f32[b*oh*ow:ldr,n]?",
     out: "f32[b,oh,ow:ldo,n]",
 ):
-    """What lies beyond the image is zero; pt rows above it and pl columns left of it are within reach.
+    """Padding is zero: pt rows above the image, pl columns left of it, as many as needed below and to the right.
 
     Sums are float64 here; kernels sum as sgemm does, with its error for k = kh kw c.
     """

@@ -12,7 +12,14 @@ NR = 16
 @reference(
     where="act<9,m<2147483648,n<2147483648,k<2147483648",
     macs="m*n*k",
-    traits=Traits(sums="float", weights={"w": "sgemm"}, folds=("offset", "factor"), tile="rows", half="hgemm"),
+    traits=Traits(
+        sums="float",
+        weights={"w": "sgemm"},
+        folds=("offset", "factor"),
+        tile="rows",
+        half="hgemm",
+        bfloat16="bgemm",
+    ),
 )
 def sgemm(
     a: "f32[m:lda,k]",
@@ -25,7 +32,8 @@ def sgemm(
 ):
     """In float64 here; kernels sum in float32, in parts of at most 4096 products each.
 
-    Their error is at most (min(k, 4096) + k / 4096 + 4) 2^-24 times the sum of |a w|, and in practice near its root.
+    Their error is at most (min(k, 4096) + k / 4096 + 4) 2^-24 times the sum of |a w|, and in practice about
+    the square root of that factor.
     """
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
@@ -42,7 +50,7 @@ def sgemm(
 def pack(w, dtype=np.float32):
     """Weights [n,k] as the panels that sgemm reads, f32[ceil(n/16),k,16], zero padded.
 
-    Where all rows of `w` are the same memory (a broadcast constant), the panels are, too.
+    If all rows of `w` are the same memory (a broadcast constant), so are the panels.
     """
     n, k = w.shape
     panels = -(-n // NR)

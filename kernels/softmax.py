@@ -1,4 +1,4 @@
-"""softmax: of the middle axis of a float32 array, or its logarithm."""
+"""softmax: softmax or log-softmax along the middle axis of a float32 array."""
 
 import numpy as np
 

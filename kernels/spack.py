@@ -1,4 +1,4 @@
-"""spack: float32 weights that are known only at run time to the panels of sgemm and sconv."""
+"""spack: packs run-time float32 weights into the panels of sgemm and sconv."""
 
 import numpy as np
 

@@ -1,10 +1,10 @@
-"""spmm: out = act(a . w' + bias + residual), float32, of weights most of which are zero.
+"""spmm: out = act(a . w' + bias + residual), float32, with sparse weights.
 
-The weights, n x k, are held by rows (CSR), but cut along k into slices: first the nonzeros of
-slice 0, row after row, then those of slice 1, and so on.  A kernel that takes slice by slice meets
-only the columns of one, which then stay in the L1 cache.  Each sum still runs along k.
+The weights, n x k, are stored by rows (CSR), but cut along k into slices: first the nonzeros of
+slice 0, row after row, then those of slice 1, and so on.  A kernel that processes slice by slice reads
+only the columns of one slice at a time, which then stay in the L1 cache.  Each sum still runs along k.
 
-Images may lie pixel by pixel (HWC) or channel by channel (CHW): strides say which.
+Images may be channel-last (HWC) or channel-first (CHW): the strides say which.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from ._act import activate
 from ._spec import reference
 from ._traits import Traits
 
-SLICE = (128, 512)  # min and max columns: 128 times 64 pixels are as much as an L1 cache of 32 KiB holds
-WORTH = 24  # nonzeros of a row in a slice that make up for fetching and storing its sums
-FEW = 8  # pixels at most that slices do no good
+SLICE = (128, 512)  # min and max columns: 128 columns times 64 pixels fill an L1 cache of 32 KiB
+WORTH = 24  # nonzeros per row and slice that outweigh loading and storing the sums
+FEW = 8  # pixels; up to here slices gain nothing
 
 
 @reference(
@@ -63,7 +63,7 @@ class Packed:
 
     Attributes
     ----------
-    rows : int32[slices, n + 1], where each slice's rows begin in `index` and `w`, and where the last one ends
+    rows : int32[slices, n + 1], where each slice's rows begin in `index` and `w`, and where its last row ends
     index : uint16[nnz], the columns, ascending in each row
     w : float32[nnz]
     """
@@ -74,14 +74,14 @@ class Packed:
 
 
 def pack(w, m=None, columns=None):
-    """The nonzeros of weights f32[n,k], in slices of at most `columns` columns, as equal as can be.
+    """The nonzeros of weights f32[n,k], in slices of at most `columns` columns and as equal sizes as possible.
 
     Parameters
     ----------
     m : int, optional
-        How many pixels they will meet.  Of few, slices do no good, and there is one.
+        The number of pixels.  For few pixels slices gain nothing, and there is only one.
     columns : int, optional
-        By default as measured to be best: the sparser, the more.
+        Default: the measured optimum; the sparser the weights, the more columns.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def pack(w, m=None, columns=None):
 
 
 def dense(packed, k):
-    """The weights f32[n,k] again."""
+    """The dense weights f32[n,k] of packed ones."""
     slices, n = packed.rows.shape[0], packed.rows.shape[1] - 1
     row = np.repeat(np.tile(np.arange(n), slices), np.diff(packed.rows, axis=1).reshape(-1))
     w = np.zeros((n, k), np.float32)
@@ -119,7 +119,7 @@ def dense(packed, k):
 
 
 def channel_first(x):
-    """The matrix `x` [m, n] stored channel by channel, channels a few floats apart."""
+    """The matrix `x` [m, n] in channel-first layout, with gaps of a few floats between channels."""
     image = np.zeros((x.shape[1], x.shape[0] + 3), x.dtype)
     image[:, : len(x)] = x.T
     return image[:, : len(x)].T

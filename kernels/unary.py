@@ -16,7 +16,7 @@ OPS = (
 
 @reference(where="op<32", traits=Traits(in_place=("x",)))
 def unary(x: "f32[m:ldx,n]", op: "size", params: "f32[2]", out: "f32[m:ldo,n]"):
-    """``params`` are those of the activation; else alpha of elu, thresholdedrelu, celu, swish; alpha, gamma of selu."""
+    """``params``: those of the activation; alpha of elu, thresholdedrelu, celu, swish; alpha and gamma of selu."""
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
             if op < 9:

@@ -16,7 +16,7 @@ def where(
     b: "{u8,u16,u32,u64}xt[d0:b0,d1:b1,d2:b2,d3:b3,d4:b4,d5:b5]",
     out: "{u8,u16,u32,u64}xt[d0:o0,d1:o1,d2:o2,d3:o3,d4:o4,d5:o5]",
 ):
-    """a where cond holds, b elsewhere, whatever their bits mean."""
+    """a where cond is true, b elsewhere; copies bits."""
     for i in np.ndindex(out.shape):
         out[i] = a[i] if cond[i] else b[i]
 

@@ -59,32 +59,45 @@ _MODULES = ("kernels", "layers", "native", "ort", "zoo")
 def get_include() -> str:
     """The folder of the C headers: ``#include <pycompress.h>``.
 
+    ``python -m pycompress --cflags --libs`` prints what a C compiler needs, this folder included.
+
+    Returns
+    -------
+    str
+
     Raises
     ------
     FileNotFoundError
-        If they are missing: a checkout that was not built.
+        If the headers are missing, as in a checkout that was not built.
 
     Examples
     --------
-    A program that runs saved plans needs no Python::
-
-        cc app.c $(python -m pycompress --cflags --libs)
+    >>> import os
+    >>> import pycompress
+    >>> sorted(os.listdir(pycompress.get_include()))
+    ['pycompress.h', 'pycompress_kernels.h']
     """
     return _built("include", "pycompress.h")
 
 
 def get_library_dir() -> str:
-    """The folder of the static library ``libpycompress.a``; it needs ``-lm -pthread`` beside it.
+    """The folder of the static library ``libpycompress.a``, to be linked with ``-lpycompress -lm -pthread``.
+
+    Returns
+    -------
+    str
 
     Raises
     ------
     FileNotFoundError
-        If it is missing: a checkout that was not built.
+        If the library is missing, as in a checkout that was not built.
 
     Examples
     --------
-    >>> sorted(os.listdir(pycompress.get_library_dir()))  # doctest: +SKIP
-    ['libpycompress.a']
+    >>> import os
+    >>> import pycompress
+    >>> "libpycompress.a" in os.listdir(pycompress.get_library_dir())
+    True
     """
     return _built("lib", "libpycompress.a")
 
@@ -101,7 +114,7 @@ def _built(folder: str, file: str) -> str:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *__all__, *_MODULES} - {"annotations", "import_module"})
 
 
 def __getattr__(name: str):

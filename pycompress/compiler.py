@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-from collections.abc import Mapping
+import os
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
 from . import lower as lowering
-from .dtypes import word
+from .dtypes import check_float_products, word
 from .errors import ModelError
-from .formats.onnx_model import Model
+from .formats.onnx_model import Model, ModelSource
 from .kernels import module, spec
 from .lower.batch import obstacle
 from .lower.int4 import ACTIVATIONS
@@ -23,14 +24,15 @@ from .native import aligned
 from .optimize import Costs, optimize, place, uncompressed
 from .optimize.costs import costs_of
 from .optimize.dataflow import offset
-from .optimize.strict import FLOAT_PRODUCTS
+from .optimize.strict import FLOAT_KERNELS
 from .pack import pack
 from .plan import FORMAT, Plan, raw
 from .weights import Q4, Q8, Dense, Facts, Half
 
 __all__ = ["Plan", "compile", "program_plan"]
 
-CACHE = 2 << 20  # bytes of activations that are taken to stay in a core's caches
+InputShapes = Sequence[int] | Mapping[str, Sequence[int]]  # of the only input, or by name
+CACHE = 2 << 20  # bytes of activations that are assumed to fit a core's caches
 IN_FLOAT = "in float, although its weights are integers: no integer kernel is proven exact for them"
 
 
@@ -61,49 +63,55 @@ class Tensors:
 
 
 def compile(
-    model,
+    model: ModelSource | Model,
     *,
-    input_shapes=None,
-    preprocess=None,
-    strict=False,
-    sparse="auto",
-    costs=None,
-    int4_activations="file",
-    cpu=None,
-    labels=None,
-    base_dir=None,
+    input_shapes: InputShapes | Sequence[InputShapes] | None = None,
+    preprocess: lowering.Preprocess | Mapping[str, object] | None = None,
+    strict: bool = False,
+    sparse: str | bool = "auto",
+    costs: str | os.PathLike | Costs | None = None,
+    int4_activations: str = "file",
+    float_products: str = "float32",
+    cpu: str | None = None,
+    labels: Sequence[str] | None = None,
+    base_dir: str | os.PathLike | None = None,
 ) -> Plan:
-    """Plan a model for given input shapes.
+    """Compile a model into a plan for given input shapes.
 
     Parameters
     ----------
     model : path, bytes or onnx.ModelProto
+        Float, pruned or quantized; it is not changed.
     input_shapes : dict, sequence or list of them, optional
-        ``{name: shape}``, or for a one-input model a shape; a list of several makes a plan that holds
-        them all, sharing one set of weights.  By default the declared shapes, with batch 1 where the
-        first dimension is symbolic.
+        ``{name: shape}``, or a shape if the model has one input. A list of several makes a plan for all of them, which
+        share the weights. Default: the declared shapes, with a batch of 1 if the first dimension is open.
     preprocess : Preprocess or dict, optional
-        ``{"mean": ..., "std": ...}`` (or ``{input name: ...}``): the input becomes uint8 NHWC images,
-        of which the plan computes (image - mean) / std.  Shapes are then given as N, H, W, C.
+        ``{"mean": ..., "std": ...}`` (or ``{input name: ...}``): the input becomes uint8 NHWC images, and the plan
+        computes (image - mean) / std from them. Shapes are then given as N, H, W, C.
     strict : bool
-        Refuse a plan in which a node that was compressed does not run compressed.
+        Refuse a plan in which a compressed node does not run compressed.
     sparse : {"auto", True, False}
-        Which products of weights with zeros run on a sparse kernel: those that `costs` says are faster so, all
-        that have one, none.
+        Which products of weights with zeros run on a sparse kernel: those that are faster according to `costs`, all
+        that have a sparse kernel, or none.
     costs : path or Costs, optional
-        A table made on the machine that will run the plan, by ``pycompress advise MODEL --save FILE``; by default
-        the one shipped for the instruction set.
+        A cost table measured on the machine that will run the plan, by ``pycompress advise MODEL --save FILE``. Default:
+        the table shipped for the instruction set.
     int4_activations : {"file", "dynamic", "float"}
-        What float activations become where they meet weights of 4 bits: "dynamic" rounds each row to uint8 over its
-        own range, and so keeps the weights at 4 bits and multiplies integers; "float" keeps them, and makes floats of
-        the weights; "file" does what the node's accuracy_level says, 4 meaning dynamic, and keeps them where it says
-        nothing. Activations that the file quantizes itself are used as they are in any case.
+        How float activations are multiplied by 4-bit weights. "dynamic" rounds each row to uint8 over its own range: the
+        weights stay at 4 bits, and the product is one of integers. "float" keeps the activations and expands the weights
+        to floats. "file" follows the node's accuracy_level: 4 means dynamic, others and none mean float. Activations that
+        the file quantizes are used as they are in any case.
+    float_products : {"float32", "bfloat16"}
+        What the operands of dense float products (Conv, Gemm, MatMul of constant weights) are rounded to. "bfloat16"
+        keeps 8 bits of each and sums in float32: AVX512-BF16 and AMX-BF16 have instructions for that, and weights take
+        half the memory. Such a plan runs on every CPU, within the error bounds that stand beside ``pcx_bgemm_args`` in
+        pycompress_kernels.h. ``explain()`` says which products it holds for, and why others stay in float32.
     cpu : str, optional
         The highest instruction set to use (as ``PYCOMPRESS_CPU``), for sessions on this plan.
     labels : sequence of str, optional
-        Names of the classes; kept in the plan's metadata.
+        Names of the classes; stored in the plan's metadata.
     base_dir : path, optional
-        Where external data may be read from.
+        The folder of tensors that are stored outside the file; default: the folder of `model`, if that is a path.
 
     Returns
     -------
@@ -111,15 +119,28 @@ def compile(
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ModelError
         If a shape is unknown, or a node cannot be run; it names the node and the attribute.
     ValueError
-        If `sparse` or `int4_activations` is none of its values, or `costs` no cost table.
+        If `sparse`, `int4_activations` or `float_products` is none of its values, or `costs` is no cost table.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> plan = pycompress.compile(model, preprocess={"mean": 127, "std": 128}, labels=["a", "b", "c", "d"])
+    >>> plan.save("net.plan.safetensors")
+    >>> session = pycompress.InferenceSession("net.plan.safetensors")
+    >>> session.get_inputs()[0].type, session.get_inputs()[0].shape
+    ('tensor(uint8)', [1, 32, 32, 3])
     """
     if sparse not in ("auto", True, False):
         raise ValueError(f'sparse must be "auto", True or False, got {sparse!r}')
     if int4_activations not in ACTIVATIONS:
         raise ValueError(f"int4_activations must be one of {', '.join(ACTIVATIONS)}, got {int4_activations!r}")
+    check_float_products(float_products)
     table = None if costs is None else costs_of(costs)
     loaded = model if isinstance(model, Model) else lowering.load(model, base_dir=base_dir)
     images = preprocesses(loaded, preprocess)
@@ -129,7 +150,9 @@ def compile(
     for shapes in sets:
         programs.append(lowered(loaded, input_shapes_of(loaded, shapes, images), {}, images, int4_activations))
     floats = [uncompressed(program, loaded) if strict else [] for program in programs]
-    plan = program_plan(loaded, programs, cpu=cpu, labels=labels, costs=table, sparse=sparse)
+    plan = program_plan(
+        loaded, programs, cpu=cpu, labels=labels, costs=table, sparse=sparse, float_products=float_products
+    )
     for program, names in zip(programs, floats):
         _refuse_uncompressed(program, names)
     return plan
@@ -138,11 +161,11 @@ def compile(
 def lowered(
     model: Model, shapes: dict[str, tuple[int, ...]], values=None, images=None, int4_activations="file"
 ) -> Program:
-    """The steps of `model` for inputs of the given shapes; of a batch, for as many images at a time as is best.
+    """The steps of `model` for inputs of the given shapes; a large batch is run a few images at a time.
 
-    A batch as a whole reads each weight once, but its activations, when they outgrow the caches, travel to memory
-    and back for every step. Where they are more than the weights, a few images are run at a time, if none of them
-    has anything to do with another.
+    Running a batch as a whole reads each weight once, but activations that exceed the caches are written to memory and
+    read back in every step. If they are more than the weights, a few images are run at a time, provided that the images
+    do not depend on each other.
     """
     whole = lowering.lower(model, shapes, values, images, int4_activations)
     batches = {shape[0] if shape else 0 for shape in shapes.values()}
@@ -166,12 +189,12 @@ def lowered(
         whole.batch = f"all {n} images at once, for they may depend on each other: {why}"
         return whole
     part.inputs, part.outputs, part.times = whole.inputs, whole.outputs, n // g
-    part.batch = f"{n} images, {g} at a time: together they outgrow the caches"
+    part.batch = f"{n} images, {g} at a time: together they exceed the caches"
     return part
 
 
 def _traffic(program: Program) -> tuple[int, int]:
-    """Bytes of all constants, and of the run-time arrays that the steps read and write."""
+    """(bytes of all constants, bytes of the run-time arrays that the steps read and write)."""
     constants: dict[int, int] = {}
     moved = 0
     for step in program.steps:
@@ -185,15 +208,22 @@ def _traffic(program: Program) -> tuple[int, int]:
 
 
 def program_plan(
-    model: Model, programs: list[Program], *, cpu=None, labels=None, costs: Costs | None = None, sparse="auto"
+    model: Model,
+    programs: list[Program],
+    *,
+    cpu=None,
+    labels=None,
+    costs: Costs | None = None,
+    sparse="auto",
+    float_products="float32",
 ) -> Plan:
-    """The plan that holds `programs`, all lowered from `model`; dense or sparse by `costs` (see `compile`)."""
+    """The plan of `programs`, all lowered from `model`; `costs` selects dense or sparse kernels (see `compile`)."""
     tensors = model.packed.setdefault("tensors", Tensors())
     kernels: dict[str, int] = {}
     used: dict[str, int] = {}
     graphs, notes = [], []
     for program in programs:
-        optimize(program, partial(costs_of, costs, cpu), sparse)
+        optimize(program, partial(costs_of, costs, cpu), sparse, float_products=float_products)
         pack(program, model.packed)
         graph, note = _graph(program, tensors, kernels, used, model)
         graphs.append(graph)
@@ -208,7 +238,7 @@ def program_plan(
     metadata = {
         "pycompress": json.dumps(graph, separators=(",", ":")),
         "pycompress.notes": json.dumps(notes, separators=(",", ":")),
-        "pycompress.provenance": json.dumps(_provenance(model)),
+        "pycompress.provenance": json.dumps(_provenance(model, float_products)),
     }
     labels = labels if labels is not None else _labels(model)
     if labels is not None:
@@ -217,11 +247,11 @@ def program_plan(
 
 
 def forget_unused(model: Model, plans) -> None:
-    """Drop the constants that were made for plans of `model` and that none of `plans` holds."""
+    """Drop the constants that were packed for plans of `model` and that none of `plans` uses."""
     model.packed["tensors"].keep({name for plan in plans for name in plan._tensors})
 
 
-def preprocesses(model: Model, preprocess) -> dict[str, lowering.Preprocess]:
+def preprocesses(model: Model, preprocess: lowering.Preprocess | Mapping | None) -> dict[str, lowering.Preprocess]:
     """`preprocess` as {input name: Preprocess}."""
     if preprocess is None:
         return {}
@@ -237,7 +267,7 @@ def preprocesses(model: Model, preprocess) -> dict[str, lowering.Preprocess]:
     }
 
 
-def input_shapes_of(model: Model, shapes, images) -> dict[str, tuple[int, ...]]:
+def input_shapes_of(model: Model, shapes: InputShapes | None, images: Container[str]) -> dict[str, tuple[int, ...]]:
     """A concrete shape per run-time input."""
     declared = lowering.declared_inputs(model)
     values = lowering.value_inputs(model)
@@ -277,7 +307,7 @@ def input_shapes_of(model: Model, shapes, images) -> dict[str, tuple[int, ...]]:
 
 
 def _refuse_uncompressed(program: Program, names: list[str]) -> None:
-    """Raise if a node among `names`, in float when `program` was lowered, did not join a product on integers since."""
+    """Raise if a node in `names`, lowered in float, was not fused into an integer product afterwards."""
     joined = {step.node for step in program.steps if spec(step.kernel).traits.sums == "integer"}
     if nodes := [name for name in names if name not in joined]:
         raise ModelError(f"strict: these nodes were compressed but would not run compressed: {', '.join(nodes)}")
@@ -293,12 +323,12 @@ def _labels(model: Model):
     props = {p.key: p.value for p in model.proto.metadata_props}
     try:
         labels = json.loads(props.get("labels", "null"))
-    except ValueError:  # someone else's labels, in a form of their own
+    except ValueError:  # labels of another format
         return None
     return labels if isinstance(labels, list) else None
 
 
-def _provenance(model: Model) -> dict[str, str]:
+def _provenance(model: Model, float_products: str) -> dict[str, str]:
     from . import __version__
 
     proto = model.proto
@@ -307,7 +337,8 @@ def _provenance(model: Model) -> dict[str, str]:
         "graph": proto.graph.name,
         "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
     }
-    return own | {p.key: p.value for p in proto.metadata_props if p.key != "labels"}
+    asked = {} if float_products == "float32" else {"float_products": float_products}
+    return own | {p.key: p.value for p in proto.metadata_props if p.key != "labels"} | asked
 
 
 def _graph(program: Program, tensors: Tensors, kernels, used, model: Model):
@@ -319,7 +350,7 @@ def _graph(program: Program, tensors: Tensors, kernels, used, model: Model):
     for step in program.steps:
         slots, sizes = _slots(program, step, offsets, tensors, used)
         steps.append([kernels.setdefault(step.kernel, len(kernels)), *slots])
-        in_float = step.node in floats and step.kernel in FLOAT_PRODUCTS
+        in_float = step.node in floats and step.kernel in FLOAT_KERNELS
         notes.append(_note(step, sizes, program.in_float.get(step.node, IN_FLOAT) if in_float else ""))
         notes[-1]["macs"] *= program.times
     ports = {
@@ -341,7 +372,7 @@ def _slots(program: Program, step: Step, offsets, tensors: Tensors, used):
         args[arg.name] = compact(x, arg) if constant else x
     try:
         sizes = spec.bind(args)
-    except ValueError as error:  # a size in the model that no kernel takes
+    except ValueError as error:  # a size that no kernel supports
         raise ModelError(f"node {step.node!r} ({step.op}): {error}") from None
     slots = []
     for name, arg in spec.slots:
@@ -364,7 +395,7 @@ def _slots(program: Program, step: Step, offsets, tensors: Tensors, used):
 
 
 def dense_core(x: np.ndarray) -> np.ndarray:
-    """`x` without the dimensions that broadcasting repeats, contiguous."""
+    """`x` contiguous, with extent 1 for dimensions that broadcasting repeats."""
     if x.flags.c_contiguous:
         return x
     core = x[tuple(slice(0, 1) if s == 0 and d > 1 else slice(None) for s, d in zip(x.strides, x.shape))]
@@ -372,7 +403,7 @@ def dense_core(x: np.ndarray) -> np.ndarray:
 
 
 def compact(x: np.ndarray, arg) -> np.ndarray:
-    """`x` contiguous, but repeated along dimensions of stride 0 where the contract has a stride."""
+    """`x` contiguous, but still with stride 0 in repeated dimensions for which the contract has a stride."""
     if x.flags.c_contiguous:
         return x
     free = [stride is not None for _, stride in arg.dims]

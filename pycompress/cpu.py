@@ -1,21 +1,23 @@
-"""What this machine has: instruction sets and cores."""
+"""Instruction sets and cores of this machine."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import TypedDict
 
-from ._pcx import lib
+from ._pcx import ffi, lib
 
-_AVX512VNNI = (
-    lib.PCX_AVX2 | lib.PCX_AVXVNNI | lib.PCX_AVX512 | lib.PCX_AVX512VNNI | lib.PCX_AVX512VBMI | lib.PCX_AVX512BF16
-)
-LEVELS = {
+_AVX512VNNI = lib.PCX_AVX2 | lib.PCX_AVXVNNI | lib.PCX_AVX512 | lib.PCX_AVX512VNNI
+_AVX512VBMI = _AVX512VNNI | lib.PCX_AVX512VBMI | lib.PCX_AVX512BF16
+LEVELS = {  # the words of PYCOMPRESS_CPU
     "scalar": 0,
     "avx2": lib.PCX_AVX2,
     "avxvnni": lib.PCX_AVX2 | lib.PCX_AVXVNNI,
     "avx512": lib.PCX_AVX2 | lib.PCX_AVX512,
     "avx512vnni": _AVX512VNNI,
-    "amx": _AVX512VNNI | lib.PCX_AMXINT8 | lib.PCX_AMXBF16,
+    "avx512vbmi": _AVX512VBMI,
+    "amx": _AVX512VBMI | lib.PCX_AMXINT8 | lib.PCX_AMXBF16,
     "neon": lib.PCX_NEON,
     "dotprod": lib.PCX_NEON | lib.PCX_DOTPROD,
     "i8mm": lib.PCX_NEON | lib.PCX_DOTPROD | lib.PCX_I8MM,
@@ -26,6 +28,19 @@ BITS = {
     "amxbf16": lib.PCX_AMXBF16,
     "neon": lib.PCX_NEON, "dotprod": lib.PCX_DOTPROD, "i8mm": lib.PCX_I8MM,
 }  # fmt: skip
+
+ISAS = (
+    "avx2",
+    "avxvnni",
+    "avx512",
+    "avx512vnni",
+    "avx512vbmi",
+    "avx512bf16",
+    "amx",
+    "neon",
+    "dotprod",
+    "i8mm",
+)  # of kernels
 
 _threads: list[int] = []
 
@@ -47,26 +62,59 @@ def cpu_mask(level: str | None = None) -> int:
     return mask
 
 
-def cpu_info() -> dict[str, object]:
-    """The CPU's name, the instruction sets found and used, cores and threads.
+class CpuInfo(TypedDict):
+    """What ``cpu_info`` tells."""
+
+    model: str
+    isas: list[str]
+    used: list[str]
+    kernels: dict[str, str]
+    cores: int
+    threads: int
+
+
+def cpu_info() -> CpuInfo:
+    """The CPU's name, the instruction sets that it has and that kernels use, cores and threads.
 
     Returns
     -------
     dict
-        ``model`` (str), ``isas`` (what the CPU has), ``used`` (after ``PYCOMPRESS_CPU``),
-        ``cores`` (allowed by affinity and cgroup quota), ``threads`` (the default for sessions).
+        ``model`` (str), the CPU's name; ``isas`` (list of str), the instruction sets that it has, of those known here;
+        ``used`` (list of str), those that kernels run on, and no other; ``kernels`` (dict of str), the instruction set
+        of each kernel, "scalar" where it needs none; ``cores`` (int), allowed by affinity and cgroup quota; ``threads``
+        (int), the default of sessions. ``PYCOMPRESS_CPU`` lowers ``used`` and ``kernels``.
+
+    Raises
+    ------
+    ValueError
+        If ``PYCOMPRESS_CPU`` or ``PYCOMPRESS_NUM_THREADS`` is none of its values.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> info = pycompress.cpu_info()
+    >>> sorted(info)
+    ['cores', 'isas', 'kernels', 'model', 'threads', 'used']
+    >>> set(info["used"]) <= set(info["kernels"].values())
+    True
     """
-
-    def words(mask):
-        return [name for name, bit in BITS.items() if mask & bit] or ["scalar"]
-
+    kernels = {name: isa for name, isa in _selected(cpu_mask())}
     return {
         "model": _model_name(),
-        "isas": words(lib.pcx_cpu()),
-        "used": words(cpu_mask()),
+        "isas": [name for name, bit in BITS.items() if lib.pcx_cpu() & bit] or ["scalar"],
+        "used": [isa for isa in ISAS if isa in kernels.values()] or ["scalar"],
+        "kernels": kernels,
         "cores": lib.pcx_cores(),
         "threads": get_num_threads(),
     }
+
+
+def _selected(mask: int) -> Iterator[tuple[str, str]]:
+    """Each kernel with the instruction set of the implementation that a CPU of these PCX_* bits runs."""
+    table, i = lib.pcx_kernels(), 0
+    while table[i] != ffi.NULL:
+        yield ffi.string(table[i].name).decode(), ffi.string(lib.pcx_select(table[i], mask, ffi.NULL).isa).decode()
+        i += 1
 
 
 def _model_name() -> str:
@@ -81,18 +129,48 @@ def _model_name() -> str:
 
 
 def set_num_threads(n: int) -> None:
-    """Set the number of threads of sessions made from now on.
+    """Set the number of threads of sessions made from now on, and of calls without a session.
+
+    Parameters
+    ----------
+    n : int
+        From 1 to 1024.
 
     Raises
     ------
     ValueError
-        If `n` is not an integer of at least 1.
+        If `n` is not such an integer.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> before = pycompress.get_num_threads()
+    >>> pycompress.set_num_threads(2)
+    >>> pycompress.get_num_threads()
+    2
+    >>> pycompress.set_num_threads(before)
     """
     _threads[:] = [_checked(n, "the number of threads")]
 
 
 def get_num_threads() -> int:
-    """The number of threads of new sessions: as set, or ``PYCOMPRESS_NUM_THREADS``, or the cores."""
+    """The number of threads of new sessions: as set, or ``PYCOMPRESS_NUM_THREADS``, or the cores.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If ``PYCOMPRESS_NUM_THREADS`` is not an integer from 1 to 1024.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> pycompress.get_num_threads() >= 1
+    True
+    """
     if _threads:
         return _threads[0]
     word = os.environ.get("PYCOMPRESS_NUM_THREADS")

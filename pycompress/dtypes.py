@@ -41,6 +41,15 @@ BY_ONNX = {row.onnx: row for row in TABLE}
 NUMPY = {row.word: row.numpy for row in TABLE}
 WORD = {row.numpy: row.word for row in TABLE}
 
+FLOAT_PRODUCTS = ("float32", "bfloat16")  # what the operands of float products may be rounded to
+
+
+def check_float_products(name) -> str:
+    """`name`, if float products can be asked for in it; ValueError if not."""
+    if name not in FLOAT_PRODUCTS:
+        raise ValueError(f"float_products must be one of {', '.join(FLOAT_PRODUCTS)}, got {name!r}")
+    return name
+
 
 def numpy_type(name: str):
     """The numpy type of that name; that of "bfloat16" stands in ml_dtypes, which onnx brings along."""
@@ -51,7 +60,7 @@ def numpy_type(name: str):
     return np.dtype(name)
 
 
-@cache  # NumPy makes `dtype.name` anew each time, in microseconds, and planning asks thousands of times
+@cache  # NumPy computes `dtype.name` each time, in microseconds, and planning needs it thousands of times
 def word(dtype) -> str:
-    """Our word for a numpy type; KeyError where there is none."""
+    """Our word for a numpy type; KeyError for unknown types."""
     return WORD[dtype.name]

@@ -1,25 +1,77 @@
-"""What can go wrong, by name."""
+"""The exceptions of this package."""
 
 
 class PycompressError(Exception):
-    """The base of the errors below."""
+    """The base class of the errors of this library.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> try:
+    ...     pycompress.InferenceSession("missing.onnx")
+    ... except pycompress.PycompressError as error:
+    ...     print(error)
+    no such model: missing.onnx
+    """
 
 
 class ModelError(PycompressError, ValueError):
-    """An .onnx model that is invalid or uses what this library does not run; names node and attribute."""
+    """An .onnx model is invalid, or uses what this library does not run; the message names node and attribute.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> pycompress.compile(b"not a model")
+    Traceback (most recent call last):
+    pycompress.errors.ModelError: not an ONNX model: ...
+    """
 
 
 class PlanError(PycompressError, ValueError):
-    """A plan file that is damaged, hostile, or of a version this library does not read."""
+    """A plan file is damaged, hostile, or of a version that this library does not read.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> pycompress.Plan.from_bytes(b"not a plan")
+    Traceback (most recent call last):
+    pycompress.errors.PlanError: plan: ...
+    """
 
 
 class InvalidArgument(PycompressError, ValueError):
-    """An input or output that does not fit: its name, type, shape or values."""
+    """An input or output does not fit: its name, type, shape or values.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> session = pycompress.InferenceSession(pycompress.zoo.mobilenetv1(width=0.25, resolution=32))
+    >>> session.run(None, {"x": 0})
+    Traceback (most recent call last):
+    pycompress.errors.InvalidArgument: input 'input' is missing; the inputs are ['input']
+    """
 
 
 class NoSuchFile(PycompressError, FileNotFoundError):
-    """There is no model or plan at this path."""
+    """There is no model or plan at this path.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> pycompress.Plan.load("missing.plan.safetensors")
+    Traceback (most recent call last):
+    pycompress.errors.NoSuchFile: no such plan: missing.plan.safetensors
+    """
 
 
 class Fail(PycompressError, RuntimeError):
-    """A run that did not take place, or that failed."""
+    """A run did not take place, or failed.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> session = pycompress.InferenceSession(pycompress.zoo.mobilenetv1(width=0.25, resolution=32))
+    >>> session.run_with_iobinding(session.io_binding())
+    Traceback (most recent call last):
+    pycompress.errors.Fail: no output is bound; call bind_output
+    """

@@ -1,42 +1,89 @@
-"""The C kernels as callables on numpy arrays, each checked against its contract.
+"""The C kernels as callables on numpy arrays; each call is checked against the kernel's contract.
 
-``native.sgemm(a, w, bias, act, act_params, residual, out, isa="avx2")`` takes the arguments
-of the reference ``pycompress.kernels.sgemm`` and writes `out`.
+``native.sgemm(a, w, bias, act, act_params, residual, out, isa="avx2")`` takes the arguments of the reference
+``pycompress.kernels.sgemm`` and writes `out`.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import kernels
 from ._pcx import ffi, lib
 from .cpu import cpu_mask
-from .kernels._spec import Spec, arguments
+from .dtypes import NUMPY
+from .kernels._spec import Arg, Spec, arguments
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
 
 
 class Kernel:
-    """One C kernel."""
+    """A C kernel, callable on numpy arrays; ``pycompress.native`` has one for each name in ``names()``.
+
+    Attributes
+    ----------
+    name : str
+    spec : Spec
+        Its contract: the arguments with their types and shapes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> kernel = pycompress.native.softmax
+    >>> "scalar" in kernel.impls()
+    True
+    >>> x = np.ones((2, 4, 1), np.float32)  # the sums run over the 4
+    >>> out = np.empty_like(x)
+    >>> kernel(x=x, out=out)
+    >>> out[0, :, 0]
+    array([0.25, 0.25, 0.25, 0.25], dtype=float32)
+    """
 
     def __init__(self, name: str):
+        """The kernel of that name."""
         self.name = name
         self.spec: Spec = getattr(kernels, name).spec
-        self.c = lib.pcx_kernel_named(name.encode())
+        self.c: Any = lib.pcx_kernel_named(name.encode())
         self.prepared = next((i for i, (_, a) in enumerate(self.spec.slots) if a and a.kind == "prepared"), None)
-        self.__doc__ = getattr(kernels, name).__doc__
+        self.__doc__ = _doc(name, self.spec)
 
     def __repr__(self):
         return f"<C kernel {self.name}: {', '.join(self.impls())}>"
 
-    def __call__(self, *args, isa: str | None = None, pool=None, **kwargs):
-        """Run it on numpy arrays; the arguments named out* are written.
+    def __call__(
+        self,
+        *args: np.ndarray | int | None,
+        isa: str | None = None,
+        pool: Any = None,
+        **kwargs: np.ndarray | int | None,
+    ) -> None:
+        """Run the kernel; the arguments whose names begin with "out" are written.
+
+        Parameters
+        ----------
+        *args, **kwargs : numpy.ndarray, int or None
+            The kernel's arguments, by position or name.
+        isa : str, optional
+            An implementation in ``impls()``; default: the one that sessions use.
+        pool : cffi pointer, optional
+            Threads, as ``pcx_threads_new`` makes them; default: this thread alone.
 
         Raises
         ------
+        TypeError
+            If an argument has an unknown name, or there are too many.
         ValueError
-            If an argument breaks the contract, or `isa` is not one that this CPU runs; if an output overlaps another
-            argument, unless the kernel goes element by element and both are the same array (traits: ``in_place``).
+            If an argument breaks the contract, this CPU does not run `isa`, or an output overlaps another argument,
+            unless the kernel works element by element and both are the same array (traits: ``in_place``).
+        MemoryError
+            If there is no memory for scratch.
         """
         values = arguments(self.spec, args, kwargs)
         slots, keep = self.pack(values)
@@ -45,16 +92,17 @@ class Kernel:
             raise MemoryError(f"{self.name}: no memory for scratch")
         del keep
 
-    def ready(self, *args, isa: str | None = None, pool=None, **kwargs):
-        """A function of no arguments that runs it on these arrays, what comes from the weights prepared once.
+    def ready(
+        self,
+        *args: np.ndarray | int | None,
+        isa: str | None = None,
+        pool: Any = None,
+        **kwargs: np.ndarray | int | None,
+    ) -> Callable[[], None]:
+        """A function without arguments that runs the kernel on these arrays; weights are prepared once, here.
 
-        It reads and writes the arrays as they are at each call, but for indices, which are checked and therefore
-        copied here. For timing, and for layers that are called often.
-
-        Raises
-        ------
-        ValueError
-            As for a call.
+        Each call reads and writes the arrays as they are then, except index arrays, which are checked and copied here. For
+        timing, and for layers that are called often. Parameters and errors are those of a call.
         """
         slots, keep = self.pack(arguments(self.spec, args, kwargs))
         impl = self.impl(isa, slots)
@@ -70,8 +118,11 @@ class Kernel:
 
         return call
 
-    def impl(self, isa: str | None = None, slots=ffi.NULL):
-        """The implementation `isa` names, by default the one that is selected for these argument slots."""
+    def impl(self, isa: str | None = None, slots: Any = ffi.NULL) -> Any:
+        """The implementation for `isa`; default: the one that sessions use for these argument slots.
+
+        Raises ValueError if this CPU does not run `isa`.
+        """
         if isa is None:
             return lib.pcx_select(self.c, cpu_mask(), slots)
         rows = self.impls()
@@ -79,12 +130,12 @@ class Kernel:
             raise ValueError(f"{self.name}: isa must be one of {', '.join(rows)}, got {isa!r}")
         return rows[isa]
 
-    def impls(self) -> dict[str, object]:
+    def impls(self) -> dict[str, Any]:
         """The implementations that this CPU can run, by ISA, best first."""
         cpu = lib.pcx_cpu()
         return {isa: row for isa, row in self.rows().items() if not row.needs & ~cpu}
 
-    def rows(self) -> dict[str, object]:
+    def rows(self) -> dict[str, Any]:
         """All implementations of the table, by ISA, best first, whether this CPU can run them or not."""
         rows, i = {}, 0
         while True:
@@ -94,10 +145,10 @@ class Kernel:
                 return rows
             i += 1
 
-    def pack(self, values: dict[str, object]):
-        """(argument struct as u64 slots, what must stay alive), checked against the contract.
+    def pack(self, values: dict[str, object]) -> tuple[Any, list[np.ndarray]]:
+        """(the argument struct as uint64 slots, the arrays that must stay alive), checked against the contract.
 
-        What is checked value by value is copied first: others may write to the caller's array after the check.
+        Arrays whose values are checked are copied first, since others could write to the caller's array after the check.
         """
         indices = {a.name for a in self.spec.args if a.below is not None}
         values = {n: x.copy() if n in indices and isinstance(x, np.ndarray) else x for n, x in values.items()}
@@ -119,7 +170,7 @@ class Kernel:
         return slots, keep
 
     def _check_outputs(self, values: dict[str, object]) -> None:
-        """Raise where an output shares memory with another argument, other than elementwise in place."""
+        """Raise if an output shares memory with another argument, unless that is elementwise in place."""
         arrays = {n: x for n, x in values.items() if isinstance(x, np.ndarray)}
         for name in self.spec.outputs:
             for other, x in arrays.items():
@@ -130,12 +181,12 @@ class Kernel:
 
 
 def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays share a byte; where that takes long to find out, they count as if they did."""
+    """Whether two arrays share a byte; if that takes too long to find out, they count as sharing one."""
     if not np.may_share_memory(a, b):
         return False
     try:
         return np.shares_memory(a, b, max_work=10000)
-    except RuntimeError:  # TooHardError, which has stood in two places
+    except RuntimeError:  # TooHardError; its module depends on NumPy's version
         return True
 
 
@@ -145,24 +196,119 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return place and a.dtype == b.dtype and a.shape == b.shape and a.strides == b.strides
 
 
+def _doc(name: str, spec: Spec) -> str:
+    """The docstring of a kernel: its reference's, its contract in words, and an example."""
+    rows = [f"{arg.name} : {_in_words(arg, spec)}" for arg in spec.args if arg.kind != "prepared"]
+    where = f"\nSizes fulfil {', '.join(spec.where)}.\n" if spec.where else ""
+    sizes = ", ".join(f"{key}={value}" for key, value in example_sizes(name).items())
+    texts = (kernels.module(name).__doc__, getattr(kernels, name).__doc__)
+    told = "\n\n".join(inspect.cleandoc(text) for text in texts if text)
+    return f"""{told}
+
+Parameters
+----------
+{chr(10).join(rows)}
+isa : str, optional
+    An implementation in ``impls()``; default: the one that sessions use.
+{where}
+Raises
+------
+ValueError
+    If an argument breaks this contract, or this CPU does not run `isa`.
+MemoryError
+    If there is no memory for scratch.
+
+Examples
+--------
+>>> import numpy as np
+>>> import pycompress
+>>> example = pycompress.kernels.module({name!r}).example
+>>> arguments = example(np.random.default_rng(0), {sizes})
+>>> pycompress.native.{name}(*arguments)
+"""
+
+
+def _in_words(arg: Arg, spec: Spec) -> str:
+    """The contract of an argument: type, shape and what else holds."""
+    if arg.kind == "size":
+        return "int"
+    types = " or ".join(NUMPY[word] for word in arg.types)
+    text = f"{types}[{', '.join(extent for extent, _ in arg.dims)}]"
+    text += "".join(f", {stride} elements apart along {extent}" for extent, stride in arg.dims if stride)
+    text += f", values from 0 to {arg.below} - 1" if arg.below else ""
+    return text + (", optional" if arg.optional else "") + (", written" if arg.name in spec.outputs else "")
+
+
+SIZES = {"m": 6, "n": 16, "k": 32, "b": 1, "ih": 6, "iw": 8, "c": 16, "op": 0, "mode": 0}  # of examples
+OTHER = 7  # of a size that is not among them
+
+
+def example_sizes(name: str, sizes: Mapping[str, int] = SIZES, other: int = OTHER) -> dict[str, int]:
+    """Sizes for the function ``example`` of the kernel `name`: those it needs, and others of `sizes` that it has."""
+    parameters = list(inspect.signature(kernels.module(name).example).parameters.values())[1:]
+    kinds = inspect.Parameter
+    needed = [p.name for p in parameters if p.default is kinds.empty and p.kind is not kinds.VAR_KEYWORD]
+    found = {key: sizes.get(key, other) for key in needed}
+    return found | {p.name: sizes[p.name] for p in parameters if p.name in sizes and isinstance(p.default, int)}
+
+
 @cache
 def _kernel(name: str) -> Kernel:
     return Kernel(name)
 
 
 def names() -> tuple[str, ...]:
-    """All kernels, by name."""
+    """The names of all kernels.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> "sgemm" in pycompress.native.names()
+    True
+    """
     return kernels.NAMES
 
 
-def __getattr__(name: str):
+def __dir__() -> list[str]:
+    return sorted({*globals(), *kernels.NAMES})
+
+
+def __getattr__(name: str) -> Kernel:
     if name not in kernels.NAMES:
         raise AttributeError(f"there is no kernel {name!r}; there are {', '.join(kernels.NAMES)}")
     return _kernel(name)
 
 
-def aligned(shape, dtype, fill=None) -> np.ndarray:
-    """An array whose first byte is aligned to 64 bytes."""
+def aligned(shape: Sequence[int], dtype: DTypeLike, fill: ArrayLike | None = None) -> np.ndarray:
+    """A new array whose first byte is aligned to 64 bytes.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    dtype : data type
+    fill : array or number, optional
+        Its values; default: not initialized.
+
+    Returns
+    -------
+    numpy.ndarray
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `dtype` is not a data type, `shape` has a negative size, or `fill` does not broadcast to it.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> x = pycompress.native.aligned((3, 5), "float32", fill=1)
+    >>> x.ctypes.data % 64, float(x.sum())
+    (0, 15.0)
+    """
     dtype = np.dtype(dtype)
     count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     raw = np.empty(count + 64, np.uint8)

@@ -1,4 +1,4 @@
-"""Weights into the kernels' panels, last of all; equal weights are packed once."""
+"""Packs weights into the kernels' panels, after all passes; equal weights are packed once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _packed(step: Step, cache: dict) -> Step:
 
 
 def _slot_packed(step: Step, slot: str, kernel: str, cache: dict) -> Step:
-    """`step` with the weights of one slot packed as `kernel` packs them; those that a step makes stay as they are."""
+    """`step` with the weights of one slot packed as `kernel` packs them; weights computed at run time stay as they are."""
     weights = step.args[slot]
     if isinstance(weights, Dense):
         m = step.args["a"].shape[0] if _depends_on_rows(kernel) else 0
@@ -48,18 +48,18 @@ def _slot_packed(step: Step, slot: str, kernel: str, cache: dict) -> Step:
         packed = _once(cache, kind, weights, lambda _: module(kernel).pack(weights))
     else:
         return step
-    form = _form(kernel, packed.T) if not isinstance(packed, np.ndarray) and hasattr(packed, "T") else ""
-    reason = "; ".join(filter(None, (step.reason, form)))
+    depth = _depth(kernel, packed.T) if not isinstance(packed, np.ndarray) and hasattr(packed, "T") else ""
+    reason = "; ".join(filter(None, (step.reason, depth)))
     return step.replace(**given(packed, step.args, slot), reason=reason)
 
 
 def _single(x: np.ndarray) -> np.ndarray:
-    """`x` in float32, repeated without memory where it is."""
+    """`x` in float32; a repeated number stays one number in memory."""
     return np.broadcast_to(x[:1].astype(np.float32), x.shape) if x.strides == (0,) else x.astype(np.float32)
 
 
 def pack_for(kernel: str, w: np.ndarray, m: int):
-    """Weights [n,k] as `kernel` reads them where they meet m rows."""
+    """Weights [n,k] packed as `kernel` reads them for m rows."""
     return module(kernel).pack(w, m=m) if _depends_on_rows(kernel) else module(kernel).pack(w)
 
 
@@ -68,32 +68,32 @@ def _depends_on_rows(kernel: str) -> bool:
 
 
 def given(packed, names, slot: str = "w") -> dict[str, np.ndarray]:
-    """What of the packed weights of `slot` are arguments, `names` being all arguments of the kernel."""
+    """The packed weights of `slot` by argument name; `names` are all arguments of the kernel."""
     if isinstance(packed, np.ndarray):
         return {slot: packed}
     return {f.name: getattr(packed, f.name) for f in fields(packed) if f.name in names}
 
 
-def _form(kernel: str, T: np.ndarray) -> str:
-    """What the weights let the kernel do on CPUs that add products in int16: `T` is proven for each of its panels."""
+def _depth(kernel: str, T: np.ndarray) -> str:
+    """The accumulation depths `T` of the panels in words, for CPUs that add products in int16."""
     unit, parts = spec(kernel).traits.accumulation
     slow = "widened" if unit == "pair" else "split or widened"
-    proven = sorted({int(t) for t in T if t})
-    if not proven:
+    depths = sorted({int(t) for t in T if t})
+    if not depths:
         return f"full range: {slow}" if len(T) else ""
-    reach = f"{proven[0]} to {proven[-1]}" if len(proven) > 1 else str(proven[0])
-    form = f"windows of {reach} {unit}{'s' * (proven[-1] > 1)}"
+    reach = f"{depths[0]} to {depths[-1]}" if len(depths) > 1 else str(depths[0])
+    text = f"accumulation depth of {reach} {unit}{'s' * (depths[-1] > 1)}"
     lacking = int((T == 0).sum())
-    return f"{form}, {lacking} of {len(T)} {parts} {slow}" if lacking else form
+    return f"{text}, {lacking} of {len(T)} {parts} {slow}" if lacking else text
 
 
 def _once(cache: dict, kind: str, weights: Dense | Half | Q8 | Q4, function):
-    """`function` of the weights as w[n,k] (whole, if they are integers), once for equal ones."""
+    """`function` of the weights as w[n,k] (integers in their own shape), computed once for equal weights."""
 
     def digest() -> tuple:
         w = weights.w if isinstance(weights, (Q8, Q4)) else weights.w.reshape(len(weights.w), -1)
         w = w.view(np.uint16) if isinstance(weights, Half) else w
-        lazy = w.strides[0] == 0  # all rows are the first
+        lazy = w.strides[0] == 0  # one row, repeated
         content = hashlib.blake2b(np.ascontiguousarray(w[:1] if lazy else w), digest_size=16).digest()
         key = (kind, w.shape, w.strides if lazy else None, w.dtype.name, content)
         if key not in cache:

@@ -1,10 +1,11 @@
-"""Plans in memory and in files (*.plan.safetensors).  Needs numpy and cffi only."""
+"""Plans in memory and in files (*.plan.safetensors). Needs only numpy and cffi."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -15,18 +16,29 @@ from .errors import NoSuchFile, PlanError
 
 FORMAT = 1  # 2 where a program has "times"
 ALIGN = 64
-_ROOM = 512
+_MESSAGE = 512  # bytes of an error message, its NUL included
 
 
 class Plan:
     """Kernel calls with packed arguments, for one or more input shapes, and the weights they share.
 
-    Made by ``pycompress.compile`` or ``Plan.load``; run by ``pycompress.InferenceSession`` or by C.
+    ``pycompress.compile`` and ``Plan.load`` make plans; ``pycompress.InferenceSession`` and the C library run them.
 
     Attributes
     ----------
     metadata : dict of str to str
-        What stands in the file's ``__metadata__``: the graph of steps, notes, provenance, labels.
+        The file's ``__metadata__``: the graph of steps, notes, provenance, labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> plan = pycompress.compile(pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4))
+    >>> plan.save("net.plan.safetensors")
+    >>> session = pycompress.InferenceSession(pycompress.Plan.load("net.plan.safetensors"))
+    >>> (logits,) = session.run(None, {"input": np.zeros((1, 3, 32, 32), np.float32)})
+    >>> logits.shape
+    (1, 4)
     """
 
     def __init__(
@@ -35,8 +47,9 @@ class Plan:
         tensors: Mapping[str, np.ndarray] | None,
         *,
         cpu: str | None = None,
-        handle=None,
+        handle: Any = None,
     ):
+        """Of what ``compile`` makes, or of a plan that C has opened; use ``compile``, ``load`` or ``from_bytes``."""
         if metadata is not None:
             self.metadata = dict(metadata)  # otherwise read from `handle`
         self._tensors = tensors
@@ -45,14 +58,24 @@ class Plan:
 
     @classmethod
     def load(cls, path: str | os.PathLike, *, cpu: str | None = None) -> Plan:
-        """Map a saved plan; its weights are not copied.
+        """Map a saved plan into memory; its weights are not copied.
+
+        Parameters
+        ----------
+        path : path
+        cpu : str, optional
+            The highest instruction set to use, as ``PYCOMPRESS_CPU``.
+
+        Returns
+        -------
+        Plan
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         PlanError
-            If the file is damaged, hostile, or of a version this library does not read.
+            If the file is damaged, hostile, or of a version that this library does not read.
         """
         if not os.path.isfile(path):
             raise NoSuchFile(f"no such plan: {os.fspath(path)}")
@@ -61,7 +84,13 @@ class Plan:
 
     @classmethod
     def from_bytes(cls, data: bytes, *, cpu: str | None = None) -> Plan:
-        """A plan from the bytes of its file; raises PlanError like ``load``."""
+        """A plan from the bytes of its file.
+
+        Raises
+        ------
+        PlanError
+            As ``load``.
+        """
         raw = np.empty(len(data) + ALIGN, np.uint8)
         start = -raw.ctypes.data % ALIGN
         view = raw[start : start + len(data)]
@@ -73,16 +102,16 @@ class Plan:
         return plan
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the plan as a safetensors file, whole or not at all.
+        """Write the plan to a safetensors file, completely or not at all.
 
-        An existing file keeps its mode, and a link stays a link to the file that is written.
+        An existing file keeps its mode; a link stays a link, and its target is written.
 
         Raises
         ------
         OSError
             If the file cannot be written.
         """
-        from .formats import atomic  # here and below: what loading does without is imported when it is needed
+        from .formats import atomic  # imported here, as json below: loading a plan does not need it
 
         atomic.write(path, self._chunks())
 
@@ -118,8 +147,8 @@ class Plan:
         yield from parts
 
     @cached_property
-    def handle(self):
-        """The plan as C holds it."""
+    def handle(self) -> Any:
+        """The C library's pointer to the opened plan."""
         if self._handle is None:
             json_text = self.metadata["pycompress"].encode()
             names = [ffi.new("char[]", name.encode()) for name in self._tensors]
@@ -135,25 +164,26 @@ class Plan:
 
     @cached_property
     def metadata(self) -> dict[str, str]:
+        """The texts of the file's ``__metadata__`` by key."""
         return _metadata_of(self._handle)
 
     @property
     def labels(self) -> list[str] | None:
-        """Names of the classes, where the plan has them; PlanError if they are anything but a list of strings."""
+        """Names of the classes, or None if the plan has none. Raises PlanError if they are not a list of strings."""
         return self._note("labels", None, lambda x: x is None or _list_of(x, str))
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Where the plan came from: library version, graph, producer, how it was compressed; PlanError if it is no dict of strings."""
+        """Where the plan comes from: library version, graph, producer, compression. Raises PlanError if it is not a dict of strings."""
         return self._note("provenance", {}, lambda x: isinstance(x, dict) and _list_of(list(x.values()), str))
 
     @cached_property
-    def notes(self) -> list[list[dict]]:
-        """Per program and step: node, op, reason, dtype, shapes, multiply-accumulates; PlanError if they are anything else."""
+    def notes(self) -> list[list[dict[str, Any]]]:
+        """For each program and step: node, op, reason, dtype, shapes, multiply-accumulates. Raises PlanError if they are malformed."""
         return self._note("notes", [], lambda x: _list_of(x, list) and all(_is_note(n) for one in x for n in one))
 
     def _note(self, key: str, default, fits: Callable[[object], bool]):
-        """What the metadata says as JSON under `key`: whoever wrote the file wrote it, so it is checked as the rest is."""
+        """The JSON value of the metadata entry `key`, checked, since the file may come from anyone."""
         text = self.metadata.get(f"pycompress.{key}")
         if text is None:
             return default
@@ -164,12 +194,12 @@ class Plan:
         except (ValueError, RecursionError) as error:
             raise PlanError(f"plan: its {key} are not JSON: {type(error).__name__}: {error}") from None
         if not fits(value):
-            raise PlanError(f"plan: its {key} are not of the form that this library writes")
+            raise PlanError(f"plan: its {key} are not as this library writes them")
         return value
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the plan's file."""
+        """The size of the plan's file in bytes."""
         return sum(len(c) for c in self._chunks())
 
     def __repr__(self):
@@ -182,7 +212,7 @@ def _from_bytes(data: bytes, cpu: str | None) -> Plan:
 
 
 def raw(x: np.ndarray) -> memoryview:
-    """The bytes of `x` in C order; types of ml_dtypes tell no buffer of their own."""
+    """The bytes of `x` in C order, as uint8: types of ml_dtypes do not support the buffer protocol."""
     return memoryview(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
 
 
@@ -191,7 +221,7 @@ def _list_of(x, kind: type) -> bool:
 
 
 def _is_note(note) -> bool:
-    """Whether it is a note on a step: words, shapes and a count; what else it says nobody reads."""
+    """Whether it is a note on a step: texts, shapes and a count. Other entries are never read."""
     return (
         isinstance(note, dict)
         and all(isinstance(note.get(key, ""), str) for key in ("node", "op", "reason", "dtype"))
@@ -201,9 +231,9 @@ def _is_note(note) -> bool:
 
 
 def _opened(call, what: str):
-    """The handle that a pcx_plan_* call makes, or the error it reports."""
-    plan, why = ffi.new("pcx_plan **"), ffi.new("char[]", _ROOM)
-    code = call(plan, why, _ROOM)
+    """The handle that a pcx_plan_* call returns; raises the error that it reports."""
+    plan, why = ffi.new("pcx_plan **"), ffi.new("char[]", _MESSAGE)
+    code = call(plan, why, _MESSAGE)
     if code == lib.PCX_OK:
         return ffi.gc(plan[0], lib.pcx_plan_free)
     text = ffi.string(why).decode("utf-8", "replace")

@@ -1,13 +1,14 @@
-"""Rounding weights to 4 bits, and to int8 so that the integer kernels' narrow sums are proven to hold them.
+"""Rounds weights to 4 bits, or to int8 so that a given int16 accumulation depth cannot overflow.
 
-int8 weights are symmetric with one scale per output channel. `T` is the number of steps that may meet in
-an int16 lane (kernels/qgemm.py); T = 0 asks for no proof. A channel passes either by a larger scale
-or by moving the few weights of the windows that overflow; the scale with the least error wins.
+int8 weights are symmetric with one scale per output channel. `T` is the accumulation depth: the products of
+T steps, a *chunk*, are added in an int16 lane (kernels/qgemm.py); T = 0 sets no bounds. A channel meets the
+bounds with a larger scale, or by changing the few weights of the chunks that could overflow; the scale with
+the smallest error is taken.
 
-Then coordinate descent moves single weights while that lowers the expected squared error of the
-output, d' C d for an error d of the weights and the covariance C of what they meet, within the
-bounds that the proof sets (compare QuantEase, arXiv:2309.01885). Neighbouring inputs are alike, so
-errors that cancel matter more than small ones. The zeros of pruned weights stay: kernels skip them.
+Then coordinate descent changes single weights, within the bounds, as long as that lowers the expected squared
+error of the output, d' C d for an error d of the weights and the covariance C of their inputs (compare
+QuantEase, arXiv:2309.01885). Neighbouring inputs are correlated, so it matters more that errors cancel than
+that each is small. The zeros of pruned weights stay zero, because kernels skip them.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from . import kernels
 from .weights import Q4
 
 LIMIT = 127
-PAIR, WINDOW = 128, 256
+PAIR, CHUNK = 128, 256
 FACTORS = 2.0 ** (np.arange(-4, 37) / 12)
-FACTORS4 = np.linspace(1.1, 0.6, 26)  # of the scale that just holds a group
-MOST_MOVED = 16  # steps by which a window may overflow and still be mended
+FACTORS4 = np.linspace(1.1, 0.6, 26)  # times the smallest scale at which no weight of a group is clipped
+MAX_EXCESS = 16  # by how much a chunk may exceed its bound and still be repaired
 SWEEPS = 6
 BLOCK = 32
-SPARSE = 0.05  # from this share of exact zeros on they were put there; fewer are chance, as in weights that were int8
-DAMPING = 1e-2  # of the mean variance: what calibration has not seen may still happen
+SPARSE = 0.05  # share of exact zeros; from here on they come from pruning, below from chance (weights that were int8)
+DAMPING = 1e-2  # of the mean variance, added because calibration does not show all inputs
 
 
 def round_weights(
@@ -33,39 +34,39 @@ def round_weights(
     T: int,
     segments: int = 1,
     covariance: np.ndarray | None = None,
-    least: np.ndarray | None = None,
+    min_scale: np.ndarray | None = None,
     depthwise: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """int8 weights and float32 scales for `w` float[n,k] whose k is `segments` runs.
+    """int8 weights and float32 scales for `w` float[n,k] whose k consists of `segments` runs.
 
     Parameters
     ----------
     T : int
-        Steps per window, or pairs of taps if `depthwise`, which is the kernel's height and width.
+        Accumulation depth, in steps, or in pairs of taps if `depthwise`, which is the kernel's height and width.
     covariance : float[k,k], float[k] for a diagonal one, or float[n,k,k] for one per row; optional
-        Of what the weights meet; the error is weighed by it.
-    least : float[n], optional
+        Of the inputs of the weights; the error is weighted by it.
+    min_scale : float[n], optional
         A lower bound on each scale.
 
     Returns
     -------
     (q, scale) : int8[n,k], float32[n] with `kernels.qgemm.fits(q, T, segments)`, or that of qdwconv, everywhere.
-        Where at least `SPARSE` of `w` is zero, and it is not depthwise, q is zero wherever w is.
+        If at least `SPARSE` of `w` is zero, and it is not depthwise, q is zero wherever w is.
     """
     w = w.astype(np.float32)
     c = _damped(covariance, w.shape)
     h = c if c.ndim == 1 else c.diagonal(axis1=-2, axis2=-1)
     lanes = (_taps(depthwise, T) if depthwise else _lanes(w.shape[1], T, segments)) if T else None
-    q, scale = _search(w, h, lanes, np.zeros(len(w)) if least is None else least)
+    q, scale = _search(w, h, lanes, np.zeros(len(w)) if min_scale is None else min_scale)
     if c.ndim > 1:
         zero = w == 0
         pruned = depthwise is None and zero.mean() >= SPARSE
         _descend(w, q, scale[:, None], c, _Bounds(lanes), zero if pruned else None)
     q = q.astype(np.int8)
-    proven = (
+    within = (
         kernels.module("qdwconv").fits(q, T, depthwise) if depthwise else kernels.module("qgemm").fits(q, T, segments)
     )
-    assert proven.all()
+    assert within.all()
     return q, scale
 
 
@@ -80,23 +81,23 @@ def _damped(covariance: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray
     return c / np.maximum(variance, 1e-30) + np.float32(DAMPING) * np.eye(shape[1], dtype=np.float32)
 
 
-def _search(w, h, lanes, least) -> tuple[np.ndarray, np.ndarray]:
-    """Rounded weights float32[n,k] and scales: the scale whose error, weighed by `h`, is least."""
+def _search(w, h, lanes, min_scale) -> tuple[np.ndarray, np.ndarray]:
+    """Rounded weights float32[n,k] and scales: per row the scale with the smallest error, weighted by `h`."""
     n = len(w)
-    most = np.abs(w).max(1, initial=0)
-    full = np.where(most > 0, np.maximum(most / LIMIT, 1e-36), 1e-12)  # products of scales should not underflow
+    largest = np.abs(w).max(1, initial=0)
+    full = np.where(largest > 0, np.maximum(largest / LIMIT, 1e-36), 1e-12)  # products of scales should not underflow
     best = np.full(n, np.inf)
     scale, q = np.zeros(n, np.float32), np.zeros_like(w)
-    settled = np.zeros(n, bool)  # passes without moving any weight: larger scales only lose
+    settled = np.zeros(n, bool)  # within the bounds without a change of any weight: larger scales are only worse
     for factor in FACTORS:
         rows = np.flatnonzero(~settled)
         if not len(rows):
             break
-        s = np.maximum(full[rows] * factor, least[rows]).astype(np.float32)
+        s = np.maximum(full[rows] * factor, min_scale[rows]).astype(np.float32)
         x = w[rows] / s[:, None]
         r = np.clip(np.rint(x), -LIMIT, LIMIT)
         weight = h[rows] if h.ndim == 2 else h[None]
-        ok, clean = _mend(x, r, weight, lanes)
+        ok, clean = _repair(x, r, weight, lanes)
         error = np.where(ok, (np.square(r - x) * weight).sum(1) * s.astype(float) ** 2, np.inf)
         better = error < best[rows]
         chosen = rows[better]
@@ -105,38 +106,38 @@ def _search(w, h, lanes, least) -> tuple[np.ndarray, np.ndarray]:
     return q, scale
 
 
-def _mend(x, r, h, lanes) -> tuple[np.ndarray, np.ndarray]:
-    """Moves weights in `r` toward zero, in place, until its rows pass.
+def _repair(x, r, h, lanes) -> tuple[np.ndarray, np.ndarray]:
+    """Moves weights in `r` toward zero, in place, until its rows are within the bounds.
 
-    Returns which rows pass now, and which passed as they were.
+    Returns which rows are within the bounds now, and which were before.
     """
     if lanes is None:
         return np.ones(len(x), bool), np.ones(len(x), bool)
     ok = np.ones(len(x), bool)
     clean = ok.copy()
-    for group, bound, same_sign in ((lanes.reshape(-1, 2), PAIR, True), (lanes, WINDOW, False)):
+    for group, bound, same_sign in ((lanes.reshape(-1, 2), PAIR, True), (lanes, CHUNK, False)):
         if not same_sign and lanes.shape[1] == 2:
             continue
         excess = _excess(r, group, bound, same_sign)
-        row, window = np.nonzero(excess > 0)
+        row, chunk = np.nonzero(excess > 0)
         clean[row] = False
-        ok[row[excess[row, window] > MOST_MOVED]] = False
+        ok[row[excess[row, chunk] > MAX_EXCESS]] = False
         keep = ok[row]
-        row, window = row[keep], window[keep]
-        _shrink(x, r, h, row, group[window], excess[row, window])
+        row, chunk = row[keep], chunk[keep]
+        _shrink(x, r, h, row, group[chunk], excess[row, chunk])
     return ok, clean
 
 
 def _excess(r, group, bound, same_sign) -> np.ndarray:
     padded = np.concatenate([r, np.zeros((len(r), 1), r.dtype)], 1)
     taken = padded[:, group]
-    if same_sign:  # weights of different sign never break a pair
+    if same_sign:  # a pair of weights of different signs is always within its bound
         return np.abs(taken.sum(2)) - bound
     return np.abs(taken).sum(2) - bound
 
 
 def _shrink(x, r, h, row, at, excess) -> None:
-    """Takes `excess` steps off the weights `r[row, at]`, each where it costs the least error."""
+    """Lowers the absolute weights `r[row, at]` by `excess` in all, one at a time where the error grows the least."""
     here = np.minimum(at, x.shape[1] - 1)
     there = at < x.shape[1]
     target = np.where(there, np.abs(x[row[:, None], here]), 0)
@@ -155,7 +156,7 @@ def _shrink(x, r, h, row, at, excess) -> None:
 
 
 def _lanes(k: int, T: int, segments: int) -> np.ndarray:
-    """Positions of the weights that qgemm adds in each int16 lane of each window: int[windows, 2T].
+    """Positions of the weights that qgemm adds in each int16 lane of each chunk: int[chunks, 2T].
 
     Neighbouring entries are a pair; k stands for padding.
     """
@@ -169,7 +170,7 @@ def _lanes(k: int, T: int, segments: int) -> np.ndarray:
 
 
 def _taps(kernel: tuple[int, int], T: int) -> np.ndarray:
-    """The same for qdwconv: windows of T pairs of taps."""
+    """The same for qdwconv: chunks of T pairs of taps."""
     at = kernels.module("qdwconv").order(kernel)
     return np.concatenate([at, np.full(-len(at) % (2 * T), len(at))]).reshape(-1, 2 * T)
 
@@ -177,7 +178,7 @@ def _taps(kernel: tuple[int, int], T: int) -> np.ndarray:
 def _descend(w, q, scale, c, bounds, fixed=None) -> None:
     """Coordinate descent on `q`, in place, all rows at once, except where `fixed` [n,k]; `scale` is [n,1] or [n,k]."""
     k = w.shape[1]
-    columns = np.array(q.T, order="C")  # one weight of all rows lies together
+    columns = np.array(q.T, order="C")  # so that one weight of all rows is contiguous
     scales = np.broadcast_to(np.array(scale.T, order="C"), columns.shape)
     bounds.start(columns)
     fixed = None if fixed is None else np.array(fixed.T, order="C")
@@ -216,37 +217,37 @@ def _times(d: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 class _Bounds:
-    """Between what values one weight may move while the others stay, in each row."""
+    """The bounds within which one weight of each row may change while the others stay."""
 
     def __init__(self, index: np.ndarray | None):
         self.index, self.pairs = index, 0 if index is None else index.shape[1] // 2
 
     def start(self, q: np.ndarray) -> None:
-        """From the weights `q` [k,n], which are moved in place."""
+        """Start with the weights `q` [k,n], which the caller changes in place."""
         self.q, index = q, self.index
         if index is None:
             return
         k, n = q.shape
-        window = np.zeros(k + 1, int)
-        window[index] = np.arange(len(index))[:, None]
+        chunk = np.zeros(k + 1, int)
+        chunk[index] = np.arange(len(index))[:, None]
         partner = np.full(k + 1, k)
         partner[index[:, 0::2]], partner[index[:, 1::2]] = index[:, 1::2], index[:, 0::2]
-        self.window, self.partner, self.k = window, partner, k
+        self.chunk, self.partner, self.k = chunk, partner, k
         padded = np.concatenate([q, np.zeros((1, n), q.dtype)])
-        self.total = np.abs(padded[index]).sum(1)  # [windows, n]
+        self.total = np.abs(padded[index]).sum(1)  # [chunks, n]
 
     def of(self, j: int) -> tuple[np.ndarray, np.ndarray]:
         if not self.pairs:
             return np.float32(-LIMIT), np.float32(LIMIT)
         other = self.q[self.partner[j]] if self.partner[j] < self.k else np.float32(0)
-        room = np.float32(LIMIT)
+        limit = np.float32(LIMIT)
         if self.pairs > 1:
-            room = np.minimum(room, WINDOW - self.total[self.window[j]] + np.abs(self.q[j]))
-        return -np.minimum(room, PAIR + np.minimum(other, 0)), np.minimum(room, PAIR - np.maximum(other, 0))
+            limit = np.minimum(limit, CHUNK - self.total[self.chunk[j]] + np.abs(self.q[j]))
+        return -np.minimum(limit, PAIR + np.minimum(other, 0)), np.minimum(limit, PAIR - np.maximum(other, 0))
 
     def move(self, j: int, old: np.ndarray, new: np.ndarray) -> None:
         if self.pairs:
-            self.total[self.window[j]] += np.abs(new) - np.abs(old)
+            self.total[self.chunk[j]] += np.abs(new) - np.abs(old)
 
 
 class _Codes:
@@ -266,20 +267,20 @@ class _Codes:
 
 
 def round_groups(w: np.ndarray, group: int, symmetric: bool = True, covariance: np.ndarray | None = None) -> Q4:
-    """`w` float[n,k] in 4 bits, each group of columns with the scale of least squared error among some.
+    """`w` float[n,k] in 4 bits; each group of columns gets, of some scales, the one with the smallest squared error.
 
-    Scales are numbers of float16, unless one is so large that float16 does not hold it, or so small that rounding it
-    would move a weight by more than a sixteenth of a step: then all are float32.
+    Scales are float16 numbers, unless one is too large for float16, or so small that rounding it would change a weight
+    by more than a sixteenth of a step: then all are float32.
 
     Parameters
     ----------
     symmetric : bool
-        Zero points of 8. The scale may be negative: of the two extremes the greater one then meets the code 0.
+        Zero points of 8. The scale may be negative: the extreme with the larger absolute value then gets the code 0.
     covariance : float[k,k], or float[k] for a diagonal one; optional
-        Of what the weights meet: the error is weighed by it, and errors are made to cancel where inputs are alike.
+        Of the inputs of the weights: the error is weighted by it, and errors are chosen to cancel where inputs are correlated.
     """
     n, k = w.shape
-    huge = np.abs(w).max(1, initial=0, keepdims=True) > 1e30  # rows of which float32 would not hold sums
+    huge = np.abs(w).max(1, initial=0, keepdims=True) > 1e30  # rows whose sums would overflow float32
     if huge.any():
         by = np.where(huge, np.float32(2.0**100), np.float32(1))
         one = round_groups(w / by, group, symmetric, covariance)
@@ -296,7 +297,9 @@ def round_groups(w: np.ndarray, group: int, symmetric: bool = True, covariance: 
     widest = np.where(-low > high, low, high) / -8 if symmetric else (high - low) / 15
     wide = np.abs(widest[widest != 0])
     half = 2.0**-17 <= wide.min(initial=1) and wide.max(initial=1) < 2.0**15
-    unit = np.ldexp(np.float32(1), np.minimum(-np.frexp(widest)[1], 126))[..., None]  # so that no square leaves float32
+    unit = np.ldexp(np.float32(1), np.minimum(-np.frexp(widest)[1], 126))[
+        ..., None
+    ]  # so that no square overflows float32
     best = np.full((n, groups), np.inf, np.float32)
     scale, zero = np.ones((n, groups), np.float32), np.full((n, groups), 8, np.uint8)
     codes = np.full(x.shape, 8, np.uint8)

@@ -1,8 +1,8 @@
-"""A plan that is open in C, with its threads: what a session runs."""
+"""An opened plan with its threads: what a session runs."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
@@ -12,7 +12,30 @@ from .errors import Fail
 from .plan import Plan
 
 
+class StepRow(TypedDict):
+    """What ``InferenceSession.explain`` tells of a step; `shapes` are those of its first input and of its output."""
+
+    node: str
+    op: str
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    kernel: str
+    isa: str
+    dtype: str
+    reason: str
+    macs: int
+
+
+class ProfileRow(StepRow):
+    """A step with its median time, and its start and end in the fastest run, all in seconds."""
+
+    seconds: float
+    start: float
+    end: float
+
+
 class Port(NamedTuple):
+    """An input or output of a program."""
+
     name: str
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -38,8 +61,9 @@ class Program:
         if code:
             raise Fail(f"the run failed with code {code}")
 
-    def explain(self) -> list[dict]:
-        handle, rows = self.plan.handle, []
+    def explain(self) -> list[StepRow]:
+        handle = self.plan.handle
+        rows: list[StepRow] = []
         notes = self.plan.notes[self.index] if self.index < len(self.plan.notes) else []
         for i in range(self.steps):
             note = notes[i] if i < len(notes) else {}

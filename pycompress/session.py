@@ -1,4 +1,4 @@
-"""Run a plan or a model, with onnxruntime's interface (the greater part of which is in ``interface``)."""
+"""Run a plan or a model, with onnxruntime's interface (most of it is in ``interface``)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,20 +23,23 @@ from .interface.options import PLAN_CACHE_BYTES, RunOptions, SessionOptions
 from .interface.profiling import Profiler
 from .interface.providers import check_providers
 from .plan import Plan
-from .runner import Port, Program, Runner
+from .runner import Port, ProfileRow, Program, Runner, StepRow
+
+if TYPE_CHECKING:
+    import onnx
 
 __all__ = ["InferenceSession", "NodeArg", "SessionOptions"]
 EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 class InferenceSession(SessionMethods):
-    """Runs a plan, or a model that is planned for each set of input shapes as it comes.
+    """Runs a plan, or a model, which is planned for each new set of input shapes.
 
-    A drop-in for ``onnxruntime.InferenceSession``; ``pycompress.ort`` is the module around it. Sessions may be used from
-    many threads, as context managers, and pickled: by path, or with the bytes or the plan that they were made from.
+    A drop-in for ``onnxruntime.InferenceSession``; ``pycompress.ort`` stands in for its module. Sessions can be used from
+    several threads, as context managers, and pickled: by path, or with the bytes or the plan that they were made from.
 
-    Float arithmetic flushes subnormal numbers (nearer to 0 than 2^-126) to zero, in what it reads and what it computes:
-    on many CPUs they take a hundred times as long. The caller's own float mode is as before when a run returns.
+    Float arithmetic treats subnormal numbers (smaller than 2^-126) as zero, in inputs and results: many CPUs need a hundred
+    times as long for them. The caller's own float mode is restored when a run returns.
 
     Parameters
     ----------
@@ -43,38 +47,47 @@ class InferenceSession(SessionMethods):
         A saved plan (*.plan.safetensors), an ONNX model, or a plan in memory.
     sess_options : SessionOptions, optional
     providers : sequence of str or (str, dict), optional
-        Only ``"CPUExecutionProvider"`` exists; others are passed over with a UserWarning.
+        Only ``"CPUExecutionProvider"`` exists; others are skipped with a UserWarning.
     provider_options : sequence of dict, optional
         One per provider; none has an effect.
     base_dir : path, optional
-        Where external data of a model may be read from.
+        The folder of tensors that are stored outside the file; default: the folder of the model, if that is a path.
     disabled_optimizers, enable_fallback
-        Accepted for likeness with onnxruntime, without effect.
+        Accepted as by onnxruntime, without effect.
 
     Raises
     ------
     FileNotFoundError, ModelError, PlanError
         If there is no such file, or it is not a model or plan that can be run.
     TypeError, ValueError
-        If an argument is of the wrong type or value.
+        If an argument has the wrong type or value.
 
     Examples
     --------
-    >>> session = InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
-    >>> (y,) = session.run(None, {"x": x})
+    >>> import numpy as np
+    >>> import onnx
+    >>> import pycompress
+    >>> onnx.save(pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4), "model.onnx")
+    >>> session = pycompress.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+    >>> session.get_inputs()[0].name, session.get_inputs()[0].shape
+    ('input', [1, 3, 32, 32])
+    >>> (logits,) = session.run(None, {"input": np.zeros((1, 3, 32, 32), np.float32)})
+    >>> logits.shape
+    (1, 4)
     """
 
     def __init__(
         self,
-        path_or_bytes,
+        path_or_bytes: str | os.PathLike | bytes | bytearray | memoryview | onnx.ModelProto | Plan,
         sess_options: SessionOptions | None = None,
-        providers=None,
-        provider_options=None,
+        providers: Sequence[str | tuple[str, Mapping[str, object]]] | str | None = None,
+        provider_options: Sequence[Mapping[str, object]] | None = None,
         *,
         base_dir: str | os.PathLike | None = None,
-        disabled_optimizers=None,
-        enable_fallback=True,
+        disabled_optimizers: Iterable[str] | None = None,
+        enable_fallback: bool | int = True,
     ):
+        """Read the model or plan; see the class."""
         if sess_options is not None and not isinstance(sess_options, SessionOptions):
             raise TypeError(f"sess_options must be a SessionOptions, got {type(sess_options).__name__}")
         check_providers(providers, provider_options)
@@ -90,9 +103,10 @@ class InferenceSession(SessionMethods):
         self._threads = options.intra_op_num_threads or get_num_threads()
         plan = path_or_bytes if isinstance(path_or_bytes, Plan) else _as_plan(path_or_bytes)
         if plan is None:
-            budget, sizes = options.plan_cache_bytes, options._dimensions
-            self._source = _Planner(path_or_bytes, self._threads, base_dir, budget, sizes)
+            budget, sizes, products = options.plan_cache_bytes, options._dimensions, options.float_products
+            self._source = _Planner(path_or_bytes, self._threads, base_dir, budget, sizes, products)
         else:
+            _check_compiled_for(plan, options.float_products)
             self._source = _Fixed(plan, self._threads)
         self._profiler = Profiler(options.profile_file_prefix) if options.enable_profiling else None
         if self._profiler is not None:
@@ -113,25 +127,30 @@ class InferenceSession(SessionMethods):
 
     @property
     def labels(self) -> list[str] | None:
-        """Names of the classes, where the plan or the model has them."""
+        """Names of the classes, or None if the plan or the model has none."""
         return self._source.labels()
 
     def run(
-        self, output_names, input_feed: Mapping[str, object], run_options: RunOptions | None = None, *, out=None
+        self,
+        output_names: Sequence[str] | str | None,
+        input_feed: Mapping[str, object],
+        run_options: RunOptions | None = None,
+        *,
+        out: Sequence[np.ndarray] | None = None,
     ) -> list[np.ndarray]:
         """Compute outputs.
 
         Parameters
         ----------
         output_names : sequence of str or None
-            Which outputs, in this order; None or an empty sequence for all.
+            The outputs to return, in this order; None or an empty sequence for all.
         input_feed : dict
-            An array per input, of the declared type, copied only where it is not contiguous; or an OrtValue, list or
-            number, which is converted if its values fit the type.
+            An array for each input, of the declared type; it is copied only if it is not contiguous. An OrtValue, a list or
+            a number is converted if the type can hold its values.
         run_options : RunOptions, optional
-            ``terminate`` is honoured before the run begins.
+            ``terminate`` is checked before the run begins.
         out : sequence of arrays, optional
-            Where to write the outputs: contiguous, of the right type and shape, overlapping nothing.
+            Arrays to write the outputs to: contiguous, of the right type and shape, overlapping no other array.
 
         Returns
         -------
@@ -142,17 +161,23 @@ class InferenceSession(SessionMethods):
         ValueError
             If a name, type or shape does not fit (``pycompress.ort.InvalidArgument``).
         pycompress.ort.Fail
-            If `run_options` says terminate.
+            If `run_options` sets ``terminate``.
 
         Examples
         --------
-        >>> (y,) = session.run(["y"], {"x": np.zeros((1, 3, 224, 224), np.float32)})
+        >>> import numpy as np
+        >>> import pycompress
+        >>> session = pycompress.InferenceSession(pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4))
+        >>> x, y = np.zeros((1, 3, 32, 32), np.float32), np.empty((1, 4), np.float32)
+        >>> (same,) = session.run(["logits"], {"input": x}, out=[y])
+        >>> same is y
+        True
         """
         check_run_options(run_options)
         program, arrays = self._match(input_feed)
         return self._run(program, arrays, output_names, out)
 
-    def _match(self, input_feed):
+    def _match(self, input_feed: Mapping[str, object]) -> tuple[Program, list[np.ndarray]]:
         return self._source.match(as_feed(input_feed))
 
     def _check_feed(self, input_feed) -> None:
@@ -182,27 +207,77 @@ class InferenceSession(SessionMethods):
         by_name = dict(zip(names, outputs))
         return [by_name[n] for n in wanted]
 
-    def profile(self, input_feed: Mapping[str, np.ndarray], runs: int = 20) -> list[dict]:
-        """The rows of ``explain`` with ``seconds``, the median time of each step over `runs` runs."""
+    def profile(self, input_feed: Mapping[str, object], runs: int = 20) -> list[ProfileRow]:
+        """The time of each step.
+
+        Parameters
+        ----------
+        input_feed : dict
+            As for ``run``.
+        runs : int
+            At least 1.
+
+        Returns
+        -------
+        list of dict
+            The rows of ``explain`` with ``seconds``, the median over the runs, and ``start`` and ``end`` in the fastest run.
+
+        Raises
+        ------
+        ValueError
+            If `runs` is less than 1, or as ``run``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import pycompress
+        >>> session = pycompress.InferenceSession(pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4))
+        >>> rows = session.profile({"input": np.zeros((1, 3, 32, 32), np.float32)}, runs=3)
+        >>> slowest = max(rows, key=lambda row: row["seconds"])
+        >>> sorted(slowest)
+        ['dtype', 'end', 'isa', 'kernel', 'macs', 'node', 'op', 'reason', 'seconds', 'shapes', 'start']
+        """
         if runs < 1:
             raise ValueError(f"runs must be at least 1, got {runs}")
         program, arrays = self._match(input_feed)
         times = np.empty((runs, program.steps, 2))
         for row in times:
             self._run(program, arrays, None, None, ffi.from_buffer("double[]", row, require_writable=True))
-        rows = program.explain()
         spans = times[..., 1] - times[..., 0]
         middle = np.median(spans, axis=0)
-        best = int(spans.sum(axis=1).argmin())
-        for i, row in enumerate(rows):
-            row["seconds"] = float(middle[i])
-            row["start"], row["end"] = (float(t) for t in times[best, i])
-        return rows
+        fastest = times[int(spans.sum(axis=1).argmin())]
+        return [
+            {**row, "seconds": float(seconds), "start": float(start), "end": float(end)}
+            for row, seconds, (start, end) in zip(program.explain(), middle, fastest)
+        ]
 
-    def explain(self, input_feed: Mapping[str, np.ndarray] | None = None) -> list[dict]:
-        """What runs: a row per step with node, op, shapes, kernel, isa, dtype, reason (and macs).
+    def explain(self, input_feed: Mapping[str, object] | None = None) -> list[StepRow]:
+        """The steps that run, and why on these kernels.
 
-        For a session on a model, of the shapes run last, or of `input_feed`.
+        Parameters
+        ----------
+        input_feed : dict, optional
+            As for ``run``: the steps for these shapes; default: those of the last run.
+
+        Returns
+        -------
+        list of dict
+            For each step ``node``, ``op``, ``shapes`` (of input and output), ``kernel``, ``isa``, ``dtype``, ``reason``,
+            and ``macs``, its multiply-accumulates.
+
+        Raises
+        ------
+        ModelError
+            If nothing was run yet, and the model leaves a shape open.
+        ValueError
+            As ``run``.
+
+        Examples
+        --------
+        >>> import pycompress
+        >>> session = pycompress.InferenceSession(pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4))
+        >>> session.explain()[-1]["kernel"]
+        'sgemm'
         """
         if input_feed is not None:
             return self._match(input_feed)[0].explain()
@@ -225,7 +300,7 @@ def _unpickled(model, options, base_dir):
 
 
 def _as_plan(model) -> Plan | None:
-    """The plan that `model` is, or None where it is an ONNX model."""
+    """`model` as a plan, or None if it is an ONNX model."""
     if isinstance(model, (str, os.PathLike)):
         if not os.path.isfile(model):
             raise NoSuchFile(f"no such model: {os.fspath(model)}")
@@ -237,8 +312,17 @@ def _as_plan(model) -> Plan | None:
 
 
 def _is_plan(start: bytes) -> bool:
-    """Whether a file that starts so is a safetensors file: a length below 2^32, then a JSON object."""
+    """Whether these first bytes are those of a safetensors file: a length below 2^32, then a JSON object."""
     return len(start) == 9 and start[4:8] == b"\0\0\0\0" and start[8:9] == b"{"
+
+
+def _check_compiled_for(plan: Plan, float_products: str) -> None:
+    """Raise where a plan was compiled without the float products that a session asks for."""
+    if float_products != "float32" and plan.provenance.get("float_products") != float_products:
+        raise ValueError(
+            f"float_products: this plan was compiled without {float_products}; "
+            f"compile the model with float_products={float_products!r}"
+        )
 
 
 class _Fixed:
@@ -256,7 +340,7 @@ class _Fixed:
         return self._merged("outputs")
 
     def _merged(self, side: str) -> list[NodeArg]:
-        """Ports of all programs: a dimension in which they differ is None."""
+        """The ports of all programs; a dimension in which they differ is None."""
         merged = []
         for ports in zip(*(getattr(p, side) for p in self.runner.programs)):
             same_rank = len({len(p.shape) for p in ports}) == 1
@@ -289,9 +373,11 @@ class _Fixed:
 
 
 class _Planner:
-    """A model, planned for shapes as they come; as many of the most recent plans are kept as `budget` bytes hold."""
+    """A model that is planned for each new set of input shapes; the most recent plans are kept, up to `budget` bytes."""
 
-    def __init__(self, model, threads: int, base_dir=None, budget: int = PLAN_CACHE_BYTES, sizes=None):
+    def __init__(
+        self, model, threads: int, base_dir=None, budget: int = PLAN_CACHE_BYTES, sizes=None, float_products="float32"
+    ):
         try:
             from . import lower
         except ModuleNotFoundError as error:
@@ -301,16 +387,17 @@ class _Planner:
         import threading
 
         self.threads = threads
+        self.float_products = float_products
         if sizes and not isinstance(model, (str, bytes, bytearray, memoryview, os.PathLike)):
-            model = copy.deepcopy(model)  # the caller's own stays as it is
+            model = copy.deepcopy(model)  # the caller's model is not changed
         self.model = lower.load(model, base_dir=base_dir)
         fix_dimensions(self.model.proto, sizes)
         self.declared = lower.declared_inputs(self.model)
         self.values = lower.value_inputs(self.model)
         self.runners: OrderedDict[tuple, Runner] = OrderedDict()
         self.budget = budget
-        self.lock = threading.Lock()  # of `runners`: held for a moment only, so that shapes that are known always run
-        self.planning = threading.Lock()  # one plan is made at a time: plans share packed weights
+        self.lock = threading.Lock()  # of `runners`; never held while planning, so that known shapes run meanwhile
+        self.planning = threading.Lock()  # one plan is made at a time, since plans share packed weights
         self.last: Program | None = None
 
     def inputs(self):
@@ -362,7 +449,7 @@ class _Planner:
             return self.runners.get(key)
 
     def _keep(self, key, runner: Runner) -> bool:
-        """Adds a plan; True where others had to go for it."""
+        """Add a plan; True if others were dropped for it."""
         with self.lock:
             self.runners[key] = runner
             before, total = len(self.runners), sum(r.nbytes for r in self.runners.values())
@@ -373,7 +460,8 @@ class _Planner:
     def _plan(self, shapes, values) -> Runner:
         from .compiler import lowered, program_plan
 
-        return Runner(program_plan(self.model, [lowered(self.model, shapes, values)]), self.threads)
+        program = lowered(self.model, shapes, values)
+        return Runner(program_plan(self.model, [program], float_products=self.float_products), self.threads)
 
     def current(self):
         if self.last is None:

@@ -1,24 +1,43 @@
-"""Sparse matrices of callers: CSR taken as it comes, checked in C, times dense arrays."""
+"""Products of callers' sparse matrices (CSR in any order, checked in C) with dense arrays."""
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 
 from ._pcx import ffi, lib
 from .cpu import cpu_mask, get_num_threads
 
-MOST = 2**31 - 2  # rows, columns and nonzeros
-LITTLE = 1 << 18  # products that are done before other threads have woken up
+MAX_SIZE = 2**31 - 2  # rows, columns and nonzeros
+LITTLE = 1 << 18  # multiplications; fewer are done before other threads have woken up
 
-# A call should cost a few microseconds: types are looked up once, and a type is told by itself, not by its name.
+# A call should cost a few microseconds, so types are looked up once, and compared as objects instead of by name.
 _INTEGERS = {np.dtype(np.int32): lib.PCX_I32, np.dtype(np.int64): lib.PCX_I64}
 _REALS = {np.dtype(np.float32): lib.PCX_F32, np.dtype(np.float64): lib.PCX_F64}
 _CSRMM, _INTS, _ANY = ffi.typeof("pcx_csrmm_args *"), ffi.typeof("int32_t *"), ffi.typeof("void *")
 
 
-def spmm(A, X, out: np.ndarray | None = None, num_threads: int | None = None) -> np.ndarray:
+class SparseArray(Protocol):
+    """A CSR or BSR array or matrix of scipy.sparse."""
+
+    @property
+    def format(self) -> str: ...
+    @property
+    def indptr(self) -> np.ndarray: ...
+    @property
+    def indices(self) -> np.ndarray: ...
+    @property
+    def data(self) -> np.ndarray: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+CSR = SparseArray | tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]
+
+
+def spmm(A: CSR, X: np.ndarray, out: np.ndarray | None = None, num_threads: int | None = None) -> np.ndarray:
     """A @ X for a sparse matrix A and a dense X.
 
     Parameters
@@ -30,16 +49,26 @@ def spmm(A, X, out: np.ndarray | None = None, num_threads: int | None = None) ->
     out : array of A's type, [M, N] or [M], C-contiguous, optional
         Where to write; it must not overlap X or A.
     num_threads : int, optional
-        By default ``pycompress.get_num_threads()``, or 1 where there is little to do.
+        Default: ``pycompress.get_num_threads()``, or 1 for small products.
 
     Returns
     -------
-    C-ordered array [M, N], or [M] for a vector. Of two columns and more, each sum runs in the order in which A stores a row's values.
+    numpy.ndarray
+        C-ordered [M, N], or [M] for a vector. With two or more columns each sum runs in the order of A's stored values.
 
     Raises
     ------
     TypeError, ValueError
         If a type or shape does not fit, or the CSR arrays are not those of an M x K matrix.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> indptr, indices = np.array([0, 1, 2], np.int32), np.array([0, 2], np.int32)  # [[2, 0, 0], [0, 0, 3]]
+    >>> pycompress.spmm((indptr, indices, np.array([2.0, 3.0]), (2, 3)), np.ones((3, 2)))
+    array([[2., 2.],
+           [3., 3.]])
     """
     indptr, indices, data, (m, k) = csr(A)
     if not isinstance(X, np.ndarray) or X.dtype != data.dtype:
@@ -67,18 +96,18 @@ def spmm(A, X, out: np.ndarray | None = None, num_threads: int | None = None) ->
 
 
 def _strided(X: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-    """A matrix, or a copy of it, that C can walk, and how many elements its rows and its columns are apart."""
+    """(the matrix or a copy that C can walk, its row and column strides in elements)."""
     size, steps = X.itemsize, X.strides
     flags = X.flags
     if not flags.aligned or min(steps) < 0 or any(step % size for step in steps):
         X = np.array(X, order="C")
         steps = X.strides
-    elif flags.c_contiguous or flags.f_contiguous:  # of one row NumPy may say any stride
+    elif flags.c_contiguous or flags.f_contiguous:  # for one row NumPy may report any stride
         steps = (X.shape[1] * size, size) if flags.c_contiguous else (size, X.shape[0] * size)
     return X, (steps[0] // size, steps[1] // size)
 
 
-def csr(A) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
+def csr(A: CSR) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     """(indptr int32, indices int32, data float32 or float64, shape) of a sparse matrix, safe for kernels to read.
 
     Raises
@@ -103,8 +132,8 @@ def csr(A) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     _vector("indptr", indptr, _INTEGERS)
     _vector("indices", indices, _INTEGERS)
     _vector("data", data, _REALS)
-    if not 0 <= m <= MOST or not 0 <= k <= MOST or len(indices) > MOST:
-        raise ValueError(f"A: at most {MOST} rows, columns and values, got {m} x {k} with {len(indices)}")
+    if not 0 <= m <= MAX_SIZE or not 0 <= k <= MAX_SIZE or len(indices) > MAX_SIZE:
+        raise ValueError(f"A: at most {MAX_SIZE} rows, columns and values, got {m} x {k} with {len(indices)}")
     if len(indptr) != m + 1 or len(data) != len(indices):
         raise ValueError(
             f"A: {m} rows need {m + 1} numbers in indptr and as many indices as data, "

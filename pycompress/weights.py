@@ -1,6 +1,6 @@
-"""How a weight is stored.  A compressed weight is a value, not an operator.
+"""The ways to store weights. A compressed weight is a value, not an operator.
 
-Rows are outputs: ``w[n, ...]``, the rest in the order in which the kernel sums it.
+Rows are outputs: ``w[n, ...]``; the other dimensions are in the order in which the kernel sums them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """float32 weights f32[n,...]: `base`, its rows times the `factors` f32[n] one after the other.
+    """float32 weights f32[n,...]: the rows of `base` times each of the `factors` f32[n] in turn.
 
-    They are multiplied only when somebody reads `w`: plans for further shapes find what was made of them before.
+    The product is computed only when `w` is read: plans for further shapes take the packed weights of the first plan.
     """
 
     base: np.ndarray
@@ -32,30 +32,30 @@ class Dense:
         return w
 
     def times(self, factor: np.ndarray) -> Dense:
-        """These weights, each row times its number of `factor`."""
+        """These weights with each row multiplied by its element of `factor`."""
         return Dense(self.base, (*self.factors, factor))
 
     def dense(self) -> np.ndarray:
-        """The weights it stands for, float32."""
+        """The weights as float32."""
         return self.w
 
 
 @dataclass(frozen=True, eq=False)
 class Half:
-    """Weights of 16 bits, float16 or bfloat16 (ml_dtypes), [n,...]."""
+    """float16 or bfloat16 (ml_dtypes) weights [n,...]."""
 
     w: np.ndarray
 
     def dense(self) -> np.ndarray:
-        """The weights it stands for, float32."""
+        """The weights as float32."""
         return self.w.astype(np.float32)
 
 
 def halved(w: np.ndarray) -> Half | None:
-    """float32 weights [n,...] as Half where 16 bits hold each of them to the bit, float16 if it does; else None."""
-    if not w.size or 0 in w.strides:  # a repeated constant takes no room
+    """float32 weights [n,...] as Half if float16, or else bfloat16, represents all of them exactly; else None."""
+    if not w.size or 0 in w.strides:  # a repeated constant takes no memory
         return None
-    few = w[:1, :64] if w.ndim > 1 else w[:64]  # most weights are found out by the first of them
+    few = w[:1, :64] if w.ndim > 1 else w[:64]  # a few are enough to rule out most weights
     for kind in (_float16, _bfloat16):
         if kind(few) is not None and (half := kind(w)) is not None:
             return Half(half)
@@ -63,7 +63,7 @@ def halved(w: np.ndarray) -> Half | None:
 
 
 def rounded(w: np.ndarray, kind: str) -> Half | None:
-    """float32 weights rounded to `kind`, "float16" or "bfloat16"; None where one is beyond its range, or most are below it."""
+    """float32 weights rounded to `kind`, "float16" or "bfloat16"; None if one overflows it, or more than half underflow."""
     if kind == "bfloat16":
         import ml_dtypes  # noqa: F401  # names it to numpy
     with np.errstate(over="ignore", invalid="ignore"):
@@ -89,7 +89,7 @@ def _bfloat16(w: np.ndarray) -> np.ndarray | None:
 
 @dataclass(frozen=True, eq=False)
 class Q8:
-    """Integer weights, i8[n,...], and per row the zero point i32[n] and the scale f32[n].
+    """Integer weights i8[n,...] with a zero point i32[n] and a scale f32[n] per row.
 
     uint8 weights are stored as w - 128, their zero points as z - 128.
     """
@@ -99,16 +99,16 @@ class Q8:
     zero: np.ndarray
 
     def dense(self) -> np.ndarray:
-        """The weights it stands for, float32."""
+        """The weights as float32."""
         ones = (-1,) + (1,) * (self.w.ndim - 1)
         return (self.w.astype(np.int32) - self.zero.reshape(ones)).astype(np.float32) * self.scale.reshape(ones)
 
 
 @dataclass(frozen=True, eq=False)
 class Q4:
-    """4-bit weights: codes u8[n,k] of 0 to 15, one a byte, in groups of `group` columns, of which the last may be short.
+    """4-bit weights: codes u8[n,k] from 0 to 15, one per byte, in groups of `group` columns; the last may be shorter.
 
-    Per row and group there are a scale f32[n,groups] and a zero point u8[n,groups]: (w - zero) * scale.
+    Each row and group has a scale f32[n,groups] and a zero point u8[n,groups]: (w - zero) * scale.
     """
 
     w: np.ndarray
@@ -117,21 +117,21 @@ class Q4:
     group: int
 
     def dense(self) -> np.ndarray:
-        """The weights it stands for, float32."""
+        """The weights as float32."""
         of = np.arange(self.w.shape[1]) // self.group
         return (self.w.astype(np.int32) - self.zero[:, of]).astype(np.float32) * self.scale[:, of]
 
 
 class Facts:
-    """What was found out about constants, kept as long as their memory lives: nobody changes them."""
+    """A cache of facts about constants, which never change; an entry lives as long as the memory of its constant."""
 
-    LARGE = 4096  # bytes from which on looking up is faster than asking again
+    LARGE = 4096  # bytes; from here on a look-up is faster than finding out again
 
     def __init__(self):
         self._known: dict[tuple, tuple[weakref.ref, object]] = {}
 
     def of(self, what, x: np.ndarray | Dense | Q8, find: Callable[[], object]):
-        """`find()`, which depends on `what`, a word or a tuple, and the weights or array `x` alone."""
+        """`find()`, cached by `what` (a word or a tuple) and the weights or array `x`, on which alone it depends."""
         factors = x.factors if isinstance(x, Dense) else ()
         x = x.base if isinstance(x, Dense) else getattr(x, "w", x)
         if x.nbytes < self.LARGE:

@@ -72,22 +72,22 @@ def test_integer_products_name_their_windows(T, size):
     k = 24 * size * size
     w = kernels.module("qgemm").weights_for(np.random.default_rng(0), 40, k, T, size * size)
     w = w.reshape(40, size, size, 24).transpose(0, 3, 1, 2)
-    assert products(w)[0].endswith(f"; windows of {T} steps")
+    assert products(w)[0].endswith(f"; accumulation depth of {T} steps")
 
 
 def test_depthwise_products_name_their_windows():
     w = kernels.module("qdwconv").weights_for(np.random.default_rng(0), 40, (3, 3), 7).reshape(40, 1, 3, 3)
-    assert products(w, 40)[0].endswith("; windows of 7 pairs")
+    assert products(w, 40)[0].endswith("; accumulation depth of 7 pairs")
     assert products(np.full((40, 1, 3, 3), 127, np.int8), 40)[0].endswith("; full range: widened")
 
 
 def test_products_of_full_range_say_so_and_how_much_of_them():
     w = np.full((40, 24, 1, 1), 127, np.int8)
     w[:, ::2] = -127  # each pair cancels, two pairs are too much
-    assert products(w)[0].endswith("; windows of 1 step")
+    assert products(w)[0].endswith("; accumulation depth of 1 step")
     w[:] = 127
     assert products(w)[0].endswith("; full range: split or widened")
     w[:16] = 1
-    assert products(w)[0].endswith("; windows of 8 steps, 2 of 3 panels split or widened")
+    assert products(w)[0].endswith("; accumulation depth of 8 steps, 2 of 3 panels split or widened")
     w[16:32] = 30
-    assert products(w)[0].endswith("; windows of 4 to 8 steps, 1 of 3 panels split or widened")
+    assert products(w)[0].endswith("; accumulation depth of 4 to 8 steps, 1 of 3 panels split or widened")

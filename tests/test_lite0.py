@@ -30,10 +30,10 @@ def onnxruntime_session(model):
 
 
 def test_float_logits_equal_onnxruntime_s_on_32_crops():
-    theirs, ours = onnxruntime_session(network()), pc.InferenceSession(network())
+    ort_outputs, ours = onnxruntime_session(network()), pc.InferenceSession(network())
     for crop in crops(32):
         feed = {"input": photos.preprocess(crop)}
-        (want,) = theirs.run(None, feed)
+        (want,) = ort_outputs.run(None, feed)
         (got,) = ours.run(None, feed)
         assert abs(got - want).max() <= 1e-3 * np.ptp(want)
 

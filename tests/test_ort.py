@@ -204,15 +204,15 @@ def fields(options):
 
 def test_fields_of_options_have_onnxruntime_s_names_and_defaults():
     for name in ("SessionOptions", "RunOptions"):
-        mine, theirs = getattr(ort, name)(), getattr(onnxruntime, name)()
-        assert len(fields(theirs)) >= 5
-        for field in fields(theirs):
-            value, want = getattr(mine, field), getattr(theirs, field)
+        mine, ort_outputs = getattr(ort, name)(), getattr(onnxruntime, name)()
+        assert len(fields(ort_outputs)) >= 5
+        for field in fields(ort_outputs):
+            value, want = getattr(mine, field), getattr(ort_outputs, field)
             assert value == (want if isinstance(want, (str, bool)) else int(want)), field
             setattr(mine, field, value)
     for name in ("GraphOptimizationLevel", "ExecutionMode", "ExecutionOrder"):
-        mine, theirs = (getattr(engine, name).__members__ for engine in (ort, onnxruntime))
-        assert {k: int(v) for k, v in mine.items()} == {k: int(v) for k, v in theirs.items()}
+        mine, ort_outputs = (getattr(engine, name).__members__ for engine in (ort, onnxruntime))
+        assert {k: int(v) for k, v in mine.items()} == {k: int(v) for k, v in ort_outputs.items()}
 
 
 @ENGINES

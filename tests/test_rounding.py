@@ -5,16 +5,16 @@ from pycompress import kernels
 from pycompress.rounding import round_weights
 
 qgemm = kernels.module("qgemm")
-windows = pytest.mark.parametrize("T", [0, 1, 2, 4, 8])
+depths = pytest.mark.parametrize("T", [0, 1, 2, 4, 8])
 
 
 def relative_error(w, q, scale):
     return np.sqrt(np.square(q * scale[:, None] - w).mean() / np.square(w).mean())
 
 
-@windows
+@depths
 @pytest.mark.parametrize("k, segments", [(1, 1), (27, 9), (96, 1), (130, 1), (9 * 24, 9)])
-def test_rounded_weights_are_proven(T, k, segments):
+def test_rounded_weights_meet_the_bounds(T, k, segments):
     rng = np.random.default_rng(0)
     w = rng.standard_normal((40, k)) * rng.uniform(1e-3, 10, (40, 1))
     q, scale = round_weights(w, T, segments)
@@ -23,8 +23,8 @@ def test_rounded_weights_are_proven(T, k, segments):
     assert relative_error(w, q, scale) < 0.03
 
 
-@windows
-def test_the_hardest_weights_are_proven(T):
+@depths
+def test_the_hardest_weights_meet_the_bounds(T):
     w = np.concatenate([np.ones((1, 64)), -np.ones((1, 64)), np.zeros((1, 64)), np.full((1, 64), 1e-20)])
     q, scale = round_weights(w, T)
     assert qgemm.fits(q, T).all() and np.isfinite(scale).all() and (scale > 0).all()
@@ -50,7 +50,7 @@ def test_weights_that_matter_are_rounded_with_more_care():
 
 
 def test_scales_have_their_lower_bound():
-    _, scale = round_weights(np.eye(4), 2, least=np.full(4, 0.5))
+    _, scale = round_weights(np.eye(4), 2, min_scale=np.full(4, 0.5))
     assert (scale >= 0.5).all()
 
 
@@ -59,7 +59,7 @@ def correlated(rng, k):
     return x.T @ x / 400
 
 
-@windows
+@depths
 @pytest.mark.parametrize("k", [9, 70])
 def test_errors_cancel_where_inputs_are_alike(T, k):
     rng = np.random.default_rng(0)
@@ -86,7 +86,7 @@ def test_each_row_may_have_its_own_covariance():
 
 @pytest.mark.parametrize("T", [0, 1, 3, 7])
 @pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 5), (2, 3), (1, 7)])
-def test_depthwise_weights_are_proven_by_their_kernel(T, kernel):
+def test_depthwise_weights_meet_the_bounds_of_their_kernel(T, kernel):
     rng, taps = np.random.default_rng(0), kernel[0] * kernel[1]
     w = rng.standard_normal((40, taps))
     each = np.stack([correlated(rng, taps) for _ in range(40)])
@@ -95,7 +95,7 @@ def test_depthwise_weights_are_proven_by_their_kernel(T, kernel):
     assert relative_error(w, q, scale) < 0.03
 
 
-@windows
+@depths
 def test_zeros_that_were_put_there_stay(T):
     rng = np.random.default_rng(0)
     w, c = rng.standard_normal((30, 70)), correlated(rng, 70)

@@ -251,10 +251,10 @@ def test_known_shapes_run_while_another_is_planned_and_a_shape_is_planned_once(m
 
 
 def test_plans_are_kept_as_far_as_their_memory_allows():
-    roomy, tight = (pc.InferenceSession(open_network(), pc.SessionOptions(1, plan_cache_bytes=b)) for b in (2**20, 0))
+    large, small = (pc.InferenceSession(open_network(), pc.SessionOptions(1, plan_cache_bytes=b)) for b in (2**20, 0))
     for rows in range(1, 21):
-        for session in (roomy, tight):
+        for session in (large, small):
             session.run(None, {"x": np.ones((rows, 3), np.float32)})
-    assert len(roomy._source.runners) == 20 and len(tight._source.runners) == 1
+    assert len(large._source.runners) == 20 and len(small._source.runners) == 1
     with pytest.raises(ValueError, match="plan_cache_bytes must be an integer of at least 0"):
         pc.InferenceSession(open_network(), pc.SessionOptions(1, plan_cache_bytes=-1))

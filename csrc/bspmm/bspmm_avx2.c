@@ -1,4 +1,4 @@
-/* bspmm_avx2.c - sgemm's tile of 6 rows x 16 columns; the k are looked up, and each panel has as many as it lists. */
+/* bspmm_avx2.c - sgemm's tile of 6 rows x 16 columns; the k come from `index`, a different number for each panel. */
 #include "bspmm.h"
 
 #include "../sgemm/sgemm_finish_avx2.h"

@@ -1,6 +1,6 @@
 /*
- * cast.c - in blocks, through the widest type of a kind: int64, uint64 or double, each of which holds
- * every value of the types that go through it.
+ * cast.c - in blocks, by way of the widest type of a kind: int64, uint64 or double, each of which represents
+ * every value of the types that are converted through it.
  */
 #include "cast.h"
 

@@ -1,4 +1,4 @@
-/* cast_avx2.c - between float and 16 bits, which models of half floats do at their edges; all else as scalar. */
+/* cast_avx2.c - between float and float16 or bfloat16, for inputs and outputs of such models; all else is scalar. */
 #include "cast.h"
 
 #if PCX_X86

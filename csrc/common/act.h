@@ -7,8 +7,8 @@
 #include <math.h>
 
 /*
- * c ? a : b without a branch.  In a chain of comparisons with constants GCC turns ?: into control flow, which
- * it then does not vectorise; masks it turns into blends.
+ * c ? a : b without a branch.  GCC turns a sequence of ?: on comparisons with constants into control flow, which it
+ * does not vectorise; it turns masks into blends.
  */
 PCX_INLINE float act_either(int c, float a, float b)
 {
@@ -84,7 +84,7 @@ PCX_INLINE float act_apply(float x, size_t act, const float *p)
     }
 }
 
-/* The activations up to PCX_ACT_CLIP are a min and a max, kept in registers by what computes. */
+/* The activations up to PCX_ACT_CLIP are a min and a max, which kernels keep in registers. */
 PCX_INLINE void act_bounds(size_t act, const float *p, float *min, float *max)
 {
     *min = act == PCX_ACT_CLIP ? p[0] : act == PCX_ACT_RELU ? 0 : -INFINITY;

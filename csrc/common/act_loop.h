@@ -11,7 +11,7 @@
             y[j] = act_apply(x[j], code, q); \
         break
 
-/* x and y are the same or apart. */
+/* x and y are the same or do not overlap. */
 PCX_INLINE void act_loop_run(const float *x, float *y, size_t n, size_t act, const float *p)
 {
     const float q[2] = { p[0], p[1] };

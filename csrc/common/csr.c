@@ -1,6 +1,6 @@
 /*
- * csr.c - whether CSR arrays from outside are what kernels may read.  Runs before every product, so the loops have no
- * branch and compilers vectorise them: what is wrong with any value ends up in the top bit of one that is or'ed.
+ * csr.c - checks CSR arrays from callers before kernels read them.  This runs before every product, so the loops have no
+ * branches and compilers vectorise them: any invalid value sets the top bit of one word, by or.
  */
 #include "pcx.h"
 
@@ -16,7 +16,7 @@
         if (bad >> (bits - 1)) \
             return PCX_BAD_ARGUMENT; \
         const size_t used = (size_t)rows[n]; \
-        uint##bits##_t above = 0; /* a chain of its own */ \
+        uint##bits##_t above = 0; /* its own dependency chain */ \
         for (size_t i = 0; i < used; i++) { \
             bad |= index[i]; \
             above |= last - index[i]; \

@@ -56,4 +56,11 @@ static inline uint16_t half_bf16_from_float(float v)
     return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+/* v rounded to bfloat16, to nearest, ties to even; subnormal numbers become zero. */
+static inline float half_bf16_rounded(float v)
+{
+    const float tiny = 0x1p-126f;
+    return v < tiny && v > -tiny ? 0 : half_bf16_to_float(half_bf16_from_float(v));
+}
+
 #endif

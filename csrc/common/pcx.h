@@ -1,4 +1,4 @@
-/* pcx.h - what every C file here may use.  The only compiler-specific lines in the tree. */
+/* pcx.h - helpers for every C file.  The only compiler-specific lines in the tree. */
 #ifndef PCX_H
 #define PCX_H
 
@@ -50,7 +50,8 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
  * For kernels whose loops compilers vectorise: `name`_run(args, begin, end), inlined, compiled for each ISA, and
  * `name`_impls, the table of them.  `name`_units stands before.  PCX_LOOPS_512 is for those that compute much with
  * each element, or stand in most networks: every ISA adds its code to the library.  On x86-64 nearly every CPU has
- * AVX2, so the scalar row is compiled to be small.
+ * AVX2, so the scalar row is compiled to be small.  PCX_LOOPS_PORTABLE has one row, of the ISA every CPU has: for integers
+ * of many types, mostly indices, of which there are few.
  */
 #define PCX_LOOPS_FOR(name, isa, attribute)                                                              \
     attribute static void name##_##isa(const void *args, size_t begin, size_t end, void *scratch)        \
@@ -58,6 +59,9 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
         (void)scratch;                                                                                   \
         name##_run(args, begin, end);                                                                    \
     }
+#define PCX_LOOPS_PORTABLE(name)                                                                         \
+    PCX_LOOPS_FOR(name, scalar, )                                                                        \
+    static const pcx_impl name##_impls[] = { PCX_LOOPS_ROW(name, scalar, 0) };
 #define PCX_LOOPS_ROW(name, isa, needs) { #isa, needs, name##_units, name##_##isa, NULL, NULL, NULL, NULL }
 #if PCX_X86
 #  define PCX_LOOPS(name)                                                                                \
@@ -77,10 +81,8 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
           PCX_LOOPS_ROW(name, scalar, 0),                                                                \
       };
 #else
-#  define PCX_LOOPS(name)                                                                                \
-      PCX_LOOPS_FOR(name, scalar, )                                                                      \
-      static const pcx_impl name##_impls[] = { PCX_LOOPS_ROW(name, scalar, 0) };
-#  define PCX_LOOPS_512(name) PCX_LOOPS(name)
+#  define PCX_LOOPS(name)     PCX_LOOPS_PORTABLE(name)
+#  define PCX_LOOPS_512(name) PCX_LOOPS_PORTABLE(name)
 #endif
 
 /*
@@ -113,11 +115,16 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #define PCX_NOINLINE __attribute__((noinline))
 #define PCX_MAYBE_UNUSED __attribute__((unused))
 #define PCX_HIDDEN __attribute__((visibility("hidden")))
-/* `v`, a vector, must stand in a register here: bars the compiler from reordering sums across it. */
+/* Forces the vector `v` into a register here: keeps the compiler from reordering sums across this point. */
 #define PCX_KEEP(v) __asm__("" : "+" PCX_V(v))
 /* sum += a * b, rounded once, vectors of floats; sum stays in its register: else compilers rename sums, and spill. */
 #if PCX_X86
 #  define PCX_FMADD(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
+#  define PCX_FMADD_MEMORY(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "m"(b))
+#endif
+/* sum += the products of each pair of bfloat16 of a and b; likewise. */
+#if PCX_X86
+#  define PCX_DPBF16(sum, a, b) __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
 #endif
 /* sum += four products u8 x i8 by int32, 512 bits; as PCX_FMADD, sum stays in its register. */
 #if PCX_X86
@@ -160,9 +167,9 @@ static inline pcx_float_mode pcx_float_enter(void) { return 0; }
 static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
 #endif
 
-/* Before a loop: its iterations are independent (arrays are the same or apart, never shifted). */
+/* Before a loop: its iterations are independent (arrays are the same or do not overlap). */
 #if defined(__clang__)
-#  pragma clang diagnostic ignored "-Wpass-failed" /* vectorizing and unrolling are wishes */
+#  pragma clang diagnostic ignored "-Wpass-failed" /* vectorizing and unrolling are hints */
 #  define PCX_IVDEP _Pragma("clang loop vectorize(assume_safety)")
 #else
 #  define PCX_IVDEP _Pragma("GCC ivdep")
@@ -170,14 +177,14 @@ static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
 #define PCX_PRINTF(at, first) __attribute__((format(printf, at, first)))
 #define PCX_LIKELY(x) __builtin_expect(!!(x), 1)
 
-/* Before a loop of a small constant length: expand it, whatever the compiler thinks of that. */
+/* Before a loop of a small constant length: unroll it completely. */
 #if defined(__clang__)
 #  define PCX_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #  define PCX_UNROLL _Pragma("GCC unroll 32")
 #endif
 
-/* From here on the compiler knows nothing about the integer or pointer x: it derives nothing from it in advance. */
+/* Hides the value of the integer or pointer x from the compiler, so that it precomputes nothing from it. */
 #define PCX_OPAQUE(x) __asm__ volatile("" : "+r"(x))
 
 #if PCX_X86
@@ -190,6 +197,24 @@ static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
           __asm__ volatile("xgetbv" : "=a"(low), "=d"(high_) : "c"((uint32_t)0)); \
           (void)high_;                                                            \
       } while (0)
+#endif
+
+/*
+ * AMX.  Compilers' own intrinsics name too little of the memory that they touch.  A tile's number is a digit; rows of a
+ * tile stand `stride` bytes apart, 0: one row for all.  PCX_TILE_DOT: c += a b, of u8 and i8 (us) or i8 and i8 (ss);
+ * PCX_TILE_DOT_BF16: of pairs of bfloat16, those of even k and those of odd k apart, then both added to c.
+ */
+#if PCX_X86
+#  define PCX_TILES_FOUND(config) __asm__ volatile("sttilecfg %0" : "=m"(*(config)))
+#  define PCX_TILES_CONFIGURE(config) __asm__ volatile("ldtilecfg %0" : : "m"(*(config)))
+#  define PCX_TILES_RELEASE() __asm__ volatile("tilerelease")
+#  define PCX_TILE_ZERO(tile) __asm__ volatile("tilezero %tmm" #tile)
+#  define PCX_TILE_LOAD(tile, at, stride) \
+      __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile : : "r"(at), "r"((ptrdiff_t)(stride)) : "memory")
+#  define PCX_TILE_STORE(tile, at, stride) \
+      __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" : : "r"(at), "r"((ptrdiff_t)(stride)) : "memory")
+#  define PCX_TILE_DOT(kinds, c, a, b) __asm__ volatile("tdpb" #kinds "d %tmm" #b ", %tmm" #a ", %tmm" #c)
+#  define PCX_TILE_DOT_BF16(c, a, b) __asm__ volatile("tdpbf16ps %tmm" #b ", %tmm" #a ", %tmm" #c)
 #endif
 
 #define PCX_MUL_OVERFLOW(a, b, out) __builtin_mul_overflow(a, b, out)

@@ -2,15 +2,15 @@
  * qepilogue.h - from exact int32 sums to the output, for every integer kernel.
  *
  * This and qepilogue_<isa>.h do the same float operations in the same order: products and
- * sums are rounded one by one, clamping comes before the conversion to an integer (where CPUs
- * differ on overflow), `x < high ? x : high` sends NaN to `high` as minps does.
+ * sums are rounded separately, clamping comes before the conversion to an integer (where CPUs
+ * differ on overflow), and `x < high ? x : high` gives `high` for NaN, as minps does.
  */
 #ifndef PCX_QEPILOGUE_H
 #define PCX_QEPILOGUE_H
 
 #include "act.h"
 
-enum { QT_NR = 16 }; /* sums come in rows of so many columns */
+enum { QT_NR = 16 }; /* columns of a row of sums */
 
 enum { QT_ZERO, QT_U8, QT_I32, QT_F32 };
 
@@ -26,7 +26,7 @@ typedef struct {
     int32_t zero, min, max;
 } qepilogue_clamp;
 
-/* A pcx_qepilogue made ready.  `mode` is QT_ZERO where an argument that it needs is missing. */
+/* A pcx_qepilogue with derived values.  `mode` is QT_ZERO if an argument that it needs is missing. */
 typedef struct {
     pcx_qoutput q;
     const int32_t *bias;
@@ -36,7 +36,7 @@ typedef struct {
     qepilogue_clamp clamp, add;
     float add_scale[2];
     int32_t add_zero[2];
-    uint8_t rise[256]; /* of the lut, for qepilogue_avx2_table: [x] ^ [x - 16], of each half by itself */
+    uint8_t rise[256]; /* for qepilogue_avx2_table: lut[x] ^ lut[x - 16], separately for each half of the table */
 } qepilogue;
 
 static inline int32_t qepilogue_u8(int32_t x) { return x < 0 ? 0 : x > 255 ? 255 : x; }
@@ -91,7 +91,7 @@ static inline int32_t qepilogue_round(float v, const qepilogue_clamp *c)
     return (int32_t)((v + magic) - magic) + c->zero;
 }
 
-/* Columns [j, j + cols) of row i: v[0..cols), in steps of the output, to `out`, the place of element (i, j). */
+/* Columns [j, j + cols) of row i: v[0..cols), in units of the output's scale, to `out`, the place of (i, j). */
 static inline void qepilogue_floats(const qepilogue *t, size_t i, size_t j, size_t cols, const float *v, void *out)
 {
     uint8_t *bytes = out;

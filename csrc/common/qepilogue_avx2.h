@@ -22,7 +22,7 @@ PCX_INLINE qepilogue_avx2_clamp qepilogue_avx2_clamp_make(const qepilogue_clamp 
 
 /*
  * Whether float(acc) * scale stays below 2^31 for `count` scales and any acc: then the conversion
- * to integers cannot overflow upwards and needs no clamping before it.  NaN is not small.
+ * to integers cannot overflow and needs no clamping before it.  NaN is not small.
  */
 PCX_INLINE int qepilogue_avx2_is_small(const float *scale, int count)
 {
@@ -42,7 +42,7 @@ PCX_INLINE int qepilogue_avx2_skips(const qepilogue_clamp *c, const float *scale
 
 /*
  * Four vectors of floats to 32 bytes, by 128-bit halves: the four lower halves, the four upper ones.
- * Too low a float becomes INT32_MIN or stays, and saturates on its way; with QT_SMALL, so does too high a one.
+ * Floats that are too low become INT32_MIN or stay, and saturate later; with QT_SMALL, so do floats that are too high.
  */
 PCX_INLINE __m256i qepilogue_avx2_bytes(const __m256 v[4], const qepilogue_avx2_clamp *c, int skips)
 {
@@ -88,9 +88,9 @@ PCX_INLINE void qepilogue_avx2_unpack(__m128i bytes, int32_t zero, float scale, 
 }
 
 /*
- * A table's values of 32 bytes.  vpshufb gives the entry of the low four bits, or 0 where the byte is negative.  So
- * with x - 16 i, saturated, as its index the rises up to x count and no others, and their XOR is the entry; bytes from
- * 128 on do the same apart.
+ * Table look-up of 32 bytes.  vpshufb selects by the low four bits, and gives 0 if the byte is negative.  With
+ * x - 16 i, saturated, as its index, only the rises up to x are selected, and their XOR is the entry.  Bytes from
+ * 128 on are looked up separately in the same way.
  */
 PCX_INLINE __m256i qepilogue_avx2_table(const uint8_t rise[256], __m256i x)
 {
@@ -106,7 +106,7 @@ PCX_INLINE __m256i qepilogue_avx2_table(const uint8_t rise[256], __m256i x)
     return _mm256_xor_si256(y[0], y[1]);
 }
 
-/* Rows of 16 or, `wide`, 32 bytes, ldo apart, through the table, in place. */
+/* Rows of 16 or (`wide`) 32 bytes with stride ldo through the table, in place. */
 static PCX_NOINLINE PCX_MAYBE_UNUSED void qepilogue_avx2_lut(const uint8_t *rise, uint8_t *row, size_t rows, size_t ldo,
                                                              const int wide)
 {
@@ -120,7 +120,7 @@ static PCX_NOINLINE PCX_MAYBE_UNUSED void qepilogue_avx2_lut(const uint8_t *rise
     }
 }
 
-/* r0 and r1 are the other summands of the lower and the upper 16 bytes. */
+/* r0 and r1 are the residuals of the lower and the upper 16 bytes. */
 PCX_INLINE __m256i qepilogue_avx2_add(const qepilogue *t, __m256i bytes, __m128i r0, __m128i r1)
 {
     __m256 mine[4], residual[4];
@@ -133,7 +133,7 @@ PCX_INLINE __m256i qepilogue_avx2_add(const qepilogue *t, __m256i bytes, __m128i
     return qepilogue_avx2_clamp_rows(mine, &t->add);
 }
 
-/* Sums of 16 columns and what finishes them, kept at hand from tile to tile. */
+/* The epilogue of 16 columns, kept from tile to tile. */
 typedef struct {
     const qepilogue *tail;
     size_t j, cols;       /* columns [j, j + cols), at most 16 */
@@ -156,7 +156,7 @@ static inline qepilogue_avx2_columns qepilogue_avx2_columns_make(const qepilogue
     return c;
 }
 
-/* Two rows of sums, each two vectors, to bytes, still without table and residual. */
+/* Two rows of sums, each two vectors, to bytes, without table and residual. */
 PCX_INLINE __m256i qepilogue_avx2_sums(const qepilogue_avx2_columns *c, const __m256i acc[4])
 {
     __m256 v[4];
@@ -215,14 +215,14 @@ PCX_INLINE void qepilogue_avx2_put_half(const qepilogue_avx2_columns *c, const _
     qepilogue_avx2_put_eights(out[2], out[3], _mm256_extracti128_si256(bytes, 1));
 }
 
-/* The other summands of row i, or NULL. */
+/* The residual of row i, or NULL. */
 PCX_INLINE const uint8_t *qepilogue_avx2_residual(const qepilogue_avx2_columns *c, size_t i)
 {
     const pcx_qoutput *q = &c->tail->q;
     return q->residual ? q->residual + i * q->ldr + c->j : NULL;
 }
 
-/* What qepilogue_avx2_rows does, for any tail. */
+/* As qepilogue_avx2_rows, for any epilogue. */
 static PCX_NOINLINE void qepilogue_avx2_any_rows(const qepilogue_avx2_columns *c, size_t i, size_t rows,
                                                  int32_t sum[][QT_NR], uint8_t *out, size_t ldo)
 {
@@ -247,7 +247,7 @@ static PCX_NOINLINE void qepilogue_avx2_any_rows(const qepilogue_avx2_columns *c
     }
 }
 
-/* qepilogue_avx2_rows where the tail is plain. */
+/* As qepilogue_avx2_rows, if the epilogue is plain. */
 PCX_INLINE void qepilogue_avx2_plain_rows(const qepilogue_avx2_columns *c, size_t i, size_t rows, int32_t sum[][QT_NR],
                                           uint8_t *out, size_t ldo)
 {

@@ -1,4 +1,4 @@
-/* round.h - rounding to the nearest integer, ties to even, alike on every ISA and fit for vector loops. */
+/* round.h - rounding to the nearest integer, ties to even: the same on every ISA, and vectorizable. */
 #ifndef PCX_ROUND_H
 #define PCX_ROUND_H
 

@@ -1,4 +1,4 @@
-/* taps.h - which taps of a window fall inside an image. */
+/* taps.h - which taps of a window lie inside an image. */
 #ifndef PCX_TAPS_H
 #define PCX_TAPS_H
 

@@ -1,8 +1,8 @@
 /*
  * walk.h - elementwise work on strided arrays, row by row.
  *
- * Dims of extent 1 vanish and neighbours merge where every operand allows it, so that rows are as long
- * as they can be.  A unit of work is WALK_CHUNK elements, made of many short rows or a part of a long one.
+ * Dims of extent 1 are dropped, and neighbouring dims are merged where every operand allows it, so that rows are as
+ * long as possible.  A unit of work is WALK_CHUNK elements: many short rows or a part of a long one.
  */
 #ifndef PCX_WALK_H
 #define PCX_WALK_H
@@ -61,7 +61,7 @@ static inline int walk_mergeable(const walk *w, size_t outer, size_t inner)
     return 1;
 }
 
-/* Merge dims; rank is at least 1 after it, and 0 elements show as a dim of extent 0. */
+/* Merge dims; the rank becomes at least 1, and without elements there is a dim of extent 0. */
 static inline void walk_merge(walk *w)
 {
     size_t kept = 0;

@@ -11,9 +11,9 @@ typedef struct {
 } csrmm_split;
 
 /*
- * A caller's indices were checked before the call, and another thread of the caller's may write to them since.  So that
- * no address depends on that, whoever walks a row takes its bounds from csrmm_bound, and its columns, CSRMM_CHUNK at a
- * time, from csrmm_columns.
+ * A caller's indices were checked before the call, but another thread of the caller may change them meanwhile.  So
+ * that no address depends on that, code that walks a row takes its bounds from csrmm_bound, and its columns,
+ * CSRMM_CHUNK at a time, from csrmm_columns.
  */
 enum { CSRMM_CHUNK = 256 };
 

@@ -4,7 +4,7 @@
 
 #include "../sgemm/sgemm.h"
 
-/* Rows of one unit of work: a part of the matrix that is worth a thread's while; there are 256 units at most. */
+/* Rows of one unit of work: enough for a thread; there are at most 256 units. */
 PCX_INLINE size_t csrmv_rows(const pcx_csrmv_args *p)
 {
     enum { WORTH = 8192, MAX = 256 }; /* products */

@@ -1,7 +1,7 @@
 /*
- * dwconv_avx2.c - tiles of neighbouring outputs times 8 channels: a pixel, once loaded, meets every output
- * whose window holds it, and a line of weights stays in registers.  Windows 3 and 5 wide that step by 1 or 2
- * pixels have such tiles; any other geometry, and the last c % 8 channels, go one output at a time.
+ * dwconv_avx2.c - tiles of neighbouring outputs times 8 channels: a pixel is loaded once for all outputs whose
+ * windows contain it, and a line of weights stays in registers.  There are such tiles for kernels of width 3 and 5
+ * with stride 1 or 2; other geometries, and the last c % 8 channels, are computed one output at a time.
  */
 #include "dwconv.h"
 
@@ -11,12 +11,12 @@
 
 PCX_TARGET("avx2,fma")
 
-/* Outputs of a tile: 7 divides the widths of the usual images.  MOST vectors of channels at once elsewhere. */
+/* Outputs of a tile: 7 divides the widths of common images.  Elsewhere MAX vectors of channels at once. */
 enum { LANES = 8, WIDE = 7, NARROW = 3, MAX = 4 };
 
 /*
- * A unit: some output lines of an image, a block of channels.  Long stretches of channels read memory best, up
- * to what L2 holds; a window of more than 3 lines is read so often that its lines should fit L1.
+ * A unit: some output lines of an image times a block of channels.  Long runs of channels use memory best, up to the
+ * size of L2; the lines of a window of more than 3 lines are read so often that they should fit L1.
  */
 typedef struct {
     size_t blocks, channels, tiles, lines;
@@ -29,7 +29,7 @@ static split dwconv_avx2_split_of(const pcx_dwconv_args *p)
     split s = { 0 };
     if (!p->b || !p->oh || !p->ow || !p->c)
         return s;
-    /* Pixels that lie a multiple of 2 KiB apart share few sets of the cache: work on a copy without gaps. */
+    /* Pixels with a stride that is a multiple of 2 KiB share few sets of the cache: work on a copy without gaps. */
     s.copied = p->ldx >= p->c && p->ldx % ALIAS == 0;
     const size_t floats = s.copied || p->kh > 3 ? NEAR : FAR;
     const size_t fit = round_up(floats / (p->kh * max_size(p->iw, 1)) + 1, STEP); /* both are below 2^31 */
@@ -76,7 +76,7 @@ typedef struct {
 static line dwconv_avx2_line_of(const pcx_dwconv_args *p, const view *v, size_t image, size_t y)
 {
     line l = { .in = v->x, .c = v->c, .ldx = v->ldx, .step = p->dh * p->iw * v->ldx };
-    const size_t top = y * p->sh - p->pt; /* huge above the image */
+    const size_t top = y * p->sh - p->pt; /* wraps to a huge number above the image */
     while (l.ky < p->kh && top + l.ky * p->dh >= p->ih)
         l.ky++;
     for (l.ky_end = l.ky; l.ky_end < p->kh && top + l.ky_end * p->dh < p->ih;)

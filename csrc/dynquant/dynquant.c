@@ -23,7 +23,7 @@ PCX_INLINE void dynquant_row(const float *x, size_t k, uint8_t *out, float *out_
         low[0] = low[j] < low[0] ? low[j] : low[0];
         high[0] = high[j] > high[0] ? high[j] : high[0];
     }
-    /* A scale below 2^-126 would be 0 where subnormal numbers are: such a row counts as zeros. */
+    /* A scale below 2^-126 would be 0 if subnormals are flushed to zero: such a row counts as zeros. */
     const float range = high[0] - low[0], scale = range > 255 * FLT_MIN ? range / 255 : 1;
     const int32_t zero = round_half_even(round_clamp(-low[0] / scale, 0, 255));
     *out_scale = scale;

@@ -1,6 +1,6 @@
 /*
- * hgemm_avx2.c - weights are widened on their way into sgemm's tiles: of few rows in registers, so that memory brings
- * half the bytes; else once for a block of rows, into scratch that sgemm then reads.
+ * hgemm_avx2.c - weights are widened for sgemm's tiles: for few rows in registers, so that half the bytes are read from
+ * memory; otherwise once for a block of rows, into scratch that sgemm then reads.
  */
 #include "hgemm.h"
 
@@ -37,8 +37,8 @@ PCX_INLINE void hgemm_avx2_tile(const sgemm_rows *r, size_t first, const sgemm_t
     float bounds[2], part[SGEMM_TALL * 2 * LANES], total[SGEMM_TALL * 2 * LANES];
     act_bounds(tail->act, tail->act_params, bounds, bounds + 1);
     if (!PCX_LIKELY(column + width <= n) && tail->bias) {
-        memset(part, 0, sizeof part);
-        bias = memcpy(part, bias, (n - column) * sizeof *part);
+        sgemm_finish_copy(part, bias, n - column, width);
+        bias = part;
     }
     PCX_UNROLL
     for (int i = 0; i < mr; i++)
@@ -207,6 +207,12 @@ void hgemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
         const size_t first = unit / s.groups * s.rows, group = unit % s.groups * s.panels,
                      stop = min_size(group + s.panels, ceil_div(p->n, SGEMM_NR));
         rows.count = min_size(s.rows, p->m - first);
+        if (p->n <= SGEMM_NARROW) {
+            const sgemm_target to = { NULL, 0, p->n, &p->tail };
+            hgemm_avx2_rows_at(p, first, 0, &rows);
+            sgemm_narrow_avx2(&rows, &to, p->w, p->wt == PCX_BF16 ? SGEMM_BF16 : SGEMM_F16);
+            continue;
+        }
         if (rows.count <= STREAMED) {
             hgemm_avx2_rows_at(p, first, 0, &rows);
             hgemm_avx2_streamed(p, &rows, group, stop);

@@ -10,7 +10,7 @@ PCX_INLINE IBINARY_T IBINARY(div)(IBINARY_T a, IBINARY_T b)
 {
     if (b == 0)
         return 0;
-    if (IBINARY_SIGNED && b == (IBINARY_T)-1) /* the least number has no counterpart: it wraps to itself */
+    if (IBINARY_SIGNED && b == (IBINARY_T)-1) /* the minimum has no counterpart: it wraps to itself */
         return (IBINARY_T)(0 - (IBINARY_U)a);
     return (IBINARY_T)(a / b);
 }

@@ -1,4 +1,4 @@
-/* ireduce.c - loops, compiled once for each ISA.  Up to IREDUCE_LANES neighbours of the inner axis at a time. */
+/* ireduce.c - loops, compiled once for all ISAs.  Up to IREDUCE_LANES neighbours of the inner axis at a time. */
 #include "../common/pcx.h"
 
 enum { IREDUCE_SUM, IREDUCE_MEAN, IREDUCE_MAX, IREDUCE_MIN, IREDUCE_PROD, IREDUCE_L1, IREDUCE_SUMSQUARE };
@@ -12,18 +12,18 @@ enum { IREDUCE_LANES = 64 };
         }                                  \
     break
 
-/* n lanes of numbers T; U is their unsigned form, which wraps around; LEAST and GREATEST are the ends of T. */
-#define IREDUCE_LANES_OF(name, T, U, LEAST, GREATEST)                                                              \
+/* n lanes of numbers T; U is the unsigned type, which wraps around; MIN_T and MAX_T are the limits of T. */
+#define IREDUCE_LANES_OF(name, T, U, MIN_T, MAX_T)                                                              \
     PCX_INLINE void ireduce_##name(const T *x, size_t r, size_t stride, size_t n, T *out, size_t mode)             \
     {                                                                                                              \
         T t[IREDUCE_LANES];                                                                                        \
         for (size_t j = 0; j < n; j++)                                                                             \
-            t[j] = mode == IREDUCE_MAX ? LEAST : mode == IREDUCE_MIN ? GREATEST : mode == IREDUCE_PROD ? 1 : 0;    \
+            t[j] = mode == IREDUCE_MAX ? MIN_T : mode == IREDUCE_MIN ? MAX_T : mode == IREDUCE_PROD ? 1 : 0;    \
         switch (mode) {                                                                                            \
         case IREDUCE_MAX: IREDUCE_JOIN(T, v > t[j] ? v : t[j]);                                                    \
         case IREDUCE_MIN: IREDUCE_JOIN(T, v < t[j] ? v : t[j]);                                                    \
         case IREDUCE_PROD: IREDUCE_JOIN(T, (T)((U)t[j] * (U)v));                                                   \
-        case IREDUCE_L1: IREDUCE_JOIN(T, (T)((U)t[j] + (LEAST && (U)v >> (8 * sizeof v - 1) ? 0 - (U)v : (U)v))); \
+        case IREDUCE_L1: IREDUCE_JOIN(T, (T)((U)t[j] + (MIN_T && (U)v >> (8 * sizeof v - 1) ? 0 - (U)v : (U)v))); \
         case IREDUCE_SUMSQUARE: IREDUCE_JOIN(T, (T)((U)t[j] + (U)v * (U)v));                                       \
         default: IREDUCE_JOIN(T, (T)((U)t[j] + (U)v));                                                             \
         }                                                                                                          \
@@ -72,7 +72,7 @@ static size_t ireduce_units(const void *args)
     return p->outer * ceil_div(p->inner, IREDUCE_LANES);
 }
 
-PCX_LOOPS(ireduce)
+PCX_LOOPS_PORTABLE(ireduce)
 
 const pcx_kernel pcx_ireduce = {
     "ireduce", 1,

@@ -1,4 +1,4 @@
-/* lookup.c - memory-bound, so there is nothing for an ISA to add.  No index leads outside of x. */
+/* lookup.c - memory-bound, so there is nothing for an ISA to add.  No index reads outside of x. */
 #include "../common/pcx.h"
 
 static size_t lookup_units(const void *args)

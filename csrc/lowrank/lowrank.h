@@ -21,8 +21,8 @@ static inline void lowrank_factors_make(const pcx_lowrank_args *p, lowrank_facto
 static inline size_t lowrank_width(const pcx_lowrank_args *p) { return round_up(max_size(p->r, 1), SGEMM_NR); }
 
 /*
- * Rows of a block: enough to read the weights for, and few enough that the next product finds h near; the blocks as
- * equal as can be, and an even number of them, so that no thread waits long for another.
+ * Rows of a block: enough to make reading the weights worthwhile, and so few that h stays in the cache for the second
+ * product.  Blocks are about equal and their number is even, so that no thread waits long for another.
  */
 static inline size_t lowrank_block(size_t m)
 {

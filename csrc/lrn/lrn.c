@@ -1,4 +1,4 @@
-/* lrn.c - loops, compiled once for each ISA.  A unit is a row. */
+/* lrn.c - loops, compiled once for each ISA.  A unit is one row. */
 #include "../common/pcx.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /*
- * pdwconv_avx2.c - windows of 3 x 3 and 5 x 5 at strides 1 and 2.  Lines of a channel are copied into scratch, between
- * zeros, so that no window meets an edge; at stride 2 even and odd columns apart, so that a vector of neighbours always
- * reads neighbours.  Four lines of output at a time: a vector of input then serves all of them.
+ * pdwconv_avx2.c - windows of 3 x 3 and 5 x 5 at strides 1 and 2.  Lines of a channel are copied into scratch, padded
+ * with zeros, so that no window needs a check; at stride 2 even and odd columns are separated, so that neighbouring
+ * outputs read neighbouring inputs.  Four lines of output are computed at a time from each vector of input.
  */
 #include "pdwconv.h"
 
@@ -13,7 +13,7 @@ PCX_TARGET("avx2,fma")
 enum {
     LANES = 8,
     LINES = 4,
-    ROOM = 6144 /* floats of scratch for lines: with the output, no more than an L1 cache */
+    SCRATCH = 6144 /* floats of scratch for lines: with the output, no more than an L1 cache */
 };
 
 /* Scratch: `lines` lines of input, `pitch` floats apart, odd columns (at stride 2) `odd` after even ones. */
@@ -33,7 +33,7 @@ static layout pdwconv_avx2_layout_of(const pcx_pdwconv_args *p)
     const size_t reach = max_size(p->iw + p->pl, (max_size(p->ow, LANES) - 1) * p->sw + p->kw);
     layout l = { .odd = round_up(ceil_div(reach, p->sw) + LANES, LANES) };
     l.pitch = l.odd * p->sw;
-    const size_t fit = max_size(ROOM / l.pitch, p->kh + (LINES - 1) * p->sh);
+    const size_t fit = max_size(SCRATCH / l.pitch, p->kh + (LINES - 1) * p->sh);
     l.rows = min_size(((fit - p->kh) / p->sh + 1) / LINES * LINES, max_size(p->oh, LINES));
     l.lines = (l.rows - 1) * p->sh + p->kh;
     return l;

@@ -46,8 +46,8 @@ static void permute_avx2_transpose_1(const uint8_t *x, size_t x_step, uint8_t *o
 }
 
 /*
- * Channel-first (CHW) to channel-last and back: images.  Each vector of four pixels holds, whatever its plane,
- * pixel 0 and 3 where they are and 1 and 2 where a triple wants them, so that blends do the rest.
+ * Images of three channels: channel-first (CHW) to channel-last and back.  In each vector of four pixels, pixels 0 and
+ * 3 keep their positions, and 1 and 2 are moved to their positions in the triples, so that blends do the rest.
  */
 PCX_INLINE __m128 permute_avx2_order_0(__m128 v) { return _mm_shuffle_ps(v, v, _MM_SHUFFLE(1, 2, 3, 0)); }
 PCX_INLINE __m128 permute_avx2_order_1(__m128 v) { return _mm_shuffle_ps(v, v, _MM_SHUFFLE(2, 3, 0, 1)); }
@@ -94,7 +94,7 @@ static size_t permute_avx2_unweave_4(const uint8_t *x, uint8_t *out, size_t step
     return i;
 }
 
-/* The same for bytes: which of 16 pixels goes to byte k of three vectors, -1: none; from -2 on, one per plane. */
+/* The same for bytes: which of 16 pixels goes to byte k of three vectors, -1: none; from -2 on, one per channel. */
 static const int8_t third[50] = { -1, -1, 0, -1, -1, 1, -1, -1, 2, -1, -1, 3, -1, -1, 4, -1, -1,
                                   5,  -1, -1, 6, -1, -1, 7, -1, -1, 8, -1, -1, 9, -1, -1, 10, -1,
                                   -1, 11, -1, -1, 12, -1, -1, 13, -1, -1, 14, -1, -1, 15, -1, -1 };

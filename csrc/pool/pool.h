@@ -15,7 +15,7 @@ typedef struct {
     size_t rows, columns, row_step, column_step;
 } pool_window;
 
-/* The greater one; NaN is the greatest of all. */
+/* The maximum of two numbers; NaN if either is NaN. */
 PCX_INLINE float pool_max(float x, float than) { return x > than || x != x ? x : than; }
 
 /* n <= POOL_LANES channels of one window; sums go along rows, then over them. */

@@ -30,7 +30,7 @@ PCX_INLINE void pool_avx2_sums(const pool_window *w, size_t c, int nv, float div
         _mm256_storeu_ps(out + c + v * LANES, _mm256_div_ps(all[v], _mm256_set1_ps(divisor)));
 }
 
-/* The max: vmaxps forgets a NaN, so those are gathered apart, of two cells in one comparison. */
+/* The max: vmaxps may drop a NaN, so NaNs are collected separately, two cells per comparison. */
 PCX_INLINE void pool_avx2_max(const pool_window *w, size_t c, int nv, float *out)
 {
     __m256 top[WIDE], nan[WIDE];

@@ -12,7 +12,7 @@ static float q4gemm_scale_at(const pcx_q4gemm_args *p, size_t at)
     return p->st == PCX_F16 ? (float)half_to_double(((const uint16_t *)p->scale)[at]) : ((const float *)p->scale)[at];
 }
 
-/* v: the sums of row i with a panel's columns, in units of what the input's codes stand for. */
+/* v: the sums of row i with a panel's columns, in units of the input's scale. */
 static void q4gemm_dot(const pcx_q4gemm_args *p, size_t i, size_t panel, float v[Q4_NR])
 {
     const uint8_t *a = p->a + i * p->lda, *w = p->w + panel * ceil_div(p->k, 4) * Q4_STEP;

@@ -30,7 +30,7 @@ typedef struct {
 /* Groups of at most `together` panels. */
 static inline q4gemm_grid q4gemm_split(const pcx_q4gemm_args *p, size_t together)
 {
-    /* Rows share an unpacked panel, whose making costs as much as two or three of them, but should stay near. */
+    /* Rows share an unpacked panel, which costs as much as two or three rows, but should stay in the cache. */
     const size_t max = min_size(max_size(98304 / max_size(p->k, 1) / Q4_MR * Q4_MR, 96), 384);
     q4gemm_grid g = { ceil_div(p->m, max), 0, ceil_div(p->n, Q4_NR), 0 };
     g.rows = g.blocks ? round_up(ceil_div(p->m, g.blocks), Q4_MR) : 0;

@@ -41,7 +41,7 @@ PCX_INLINE void q4gemm_avx2_unpack(__m256i both, __m256i codes[2])
 
 /* ---- many rows ---- */
 
-/* A step less its zero points, to `to`; `sum` less 128 times it, lane by lane. */
+/* A step minus its zero points, to `to`; subtracts 128 times it from `sum`, lane by lane. */
 PCX_INLINE void q4gemm_avx2_unpack_step(const uint8_t *from, const __m256i zero[2], int8_t *to, __m256i sum[2])
 {
     __m256i codes[2];
@@ -139,7 +139,7 @@ PCX_INLINE void q4gemm_avx2_tile(const int mr, const int single, const pcx_q4gem
             }
             start += 32;
             float(*to)[Q4_NR] = v;
-            PCX_OPAQUE(to); /* else GCC keeps second copies of v and of the sums on its stack */
+            PCX_OPAQUE(to); /* otherwise GCC keeps copies of v and of the sums on the stack */
             PCX_OPAQUE(from);
             const int last = single || s == end;
             PCX_UNROLL

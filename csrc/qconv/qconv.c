@@ -3,7 +3,7 @@
 
 static size_t qconv_units(const void *args)
 {
-    const qconv_grid g = qconv_split(args, 1);
+    const qconv_grid g = qconv_split(args, 1, QGEMM_NEAR);
     return g.blocks * g.groups;
 }
 
@@ -27,7 +27,7 @@ static void qconv_window(const pcx_qconv_args *p, const qconv_place *at, const i
 static void qconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qconv_args *p = args;
-    const qconv_grid g = qconv_split(p, 1);
+    const qconv_grid g = qconv_split(p, 1, QGEMM_NEAR);
     const qepilogue tail = qepilogue_make(&p->tail, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
@@ -55,6 +55,14 @@ static void qconv_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 #if PCX_X86
+/* As qgemm's; and a product of tiles of few steps takes as long as one of 16. */
+static int qconv_suits_amx(const void *args)
+{
+    const pcx_qconv_args *p = args;
+    return p->b * p->oh * p->ow >= 8 && qconv_together(p) >= 3 && !p->wzp;
+}
+
+PCX_DRIVER(qconv, rows, qgemm, amx)
 PCX_DRIVER(qconv, rows, qgemm, avx512vbmi)
 PCX_DRIVER(qconv, rows, qgemm, avx512vnni)
 PCX_DRIVER(qconv, rows, qgemm, avxvnni)
@@ -63,6 +71,8 @@ PCX_DRIVER(qconv, rows, qgemm, avx2)
 
 static const pcx_impl qconv_impls[] = {
 #if PCX_X86
+    { "amx", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI | PCX_AMXINT8, PCX_DRIVEN(qconv, amx),
+      NULL, NULL, qconv_suits_amx },
     { "avx512vbmi", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI, PCX_DRIVEN(qconv, avx512vbmi),
       NULL, NULL, NULL },
     { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(qconv, avx512vnni), NULL, NULL, NULL },

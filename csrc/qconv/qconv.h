@@ -1,4 +1,4 @@
-/* qconv.h - what the qconv files share.  Coordinates are size_t; what lies above or left of an image is huge. */
+/* qconv.h - what the qconv files share.  Coordinates are size_t: above or left of an image they wrap to huge numbers. */
 #ifndef PCX_QCONV_H
 #define PCX_QCONV_H
 
@@ -13,12 +13,11 @@ typedef struct {
 
 enum { QCONV_PANELS = 4 }; /* pixels next to padding are gathered once for so many */
 
-/* Blocks are a multiple of mr rows. */
-static inline qconv_grid qconv_split(const pcx_qconv_args *p, size_t mr)
+/* Blocks are a multiple of mr rows, about `near` bytes of pixels gathered. */
+static inline qconv_grid qconv_split(const pcx_qconv_args *p, size_t mr, size_t near)
 {
     qconv_grid g = { .pixels = p->n ? p->b * p->oh * p->ow : 0, .steps = p->c ? p->kh * p->kw * ceil_div(p->c, 4) : 0 };
-    /* About 24 KiB of pixels gathered. */
-    const size_t max = min_size(max_size(6144 / max_size(g.steps, 1) / mr * mr, 24), 384);
+    const size_t max = min_size(max_size(near / 4 / max_size(g.steps, 1) / mr * mr, 24), 384);
     g.blocks = ceil_div(g.pixels, max);
     g.rows = g.blocks ? round_up(ceil_div(g.pixels, g.blocks), mr) : 0;
     g.panels = ceil_div(p->n, QGEMM_NR);
@@ -26,7 +25,14 @@ static inline qconv_grid qconv_split(const pcx_qconv_args *p, size_t mr)
     return g;
 }
 
-/* Where in the image the window of an output pixel begins. */
+/* How many steps stand side by side wherever a window begins, in place and gathered: a tap's, or those of a line. */
+static inline size_t qconv_together(const pcx_qconv_args *p)
+{
+    const size_t tap = ceil_div(p->c, 4);
+    return p->dw * p->ldx == 4 * tap ? p->kw * tap : tap;
+}
+
+/* Where the window of an output pixel begins in the image. */
 typedef struct {
     size_t image, y, x;
 } qconv_place;
@@ -37,7 +43,7 @@ static inline qconv_place qconv_at(const pcx_qconv_args *p, size_t pixel)
     return (qconv_place){ line / p->oh, line % p->oh * p->sh - p->pt, pixel % p->ow * p->sw - p->pl };
 }
 
-/* The channels that the tap (ky, kx) of a window meets, or NULL in the padding. */
+/* The channels of the pixel at tap (ky, kx) of a window, or NULL in the padding. */
 static inline const uint8_t *qconv_tap(const pcx_qconv_args *p, const qconv_place *at, size_t ky, size_t kx)
 {
     const size_t y = at->y + ky * p->dh, x = at->x + kx * p->dw;

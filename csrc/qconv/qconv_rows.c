@@ -1,6 +1,6 @@
 /*
  * qconv_rows.c - the driver: blocks of output pixels through a micro-kernel of qgemm.  A pixel whose window lies inside
- * the image is read where it stands, by a table of the steps' offsets; the others are gathered.
+ * the image is read in place, by a table of the steps' offsets; the others are gathered.
  */
 #include "qconv.h"
 
@@ -14,10 +14,25 @@ typedef struct {
     char *micro;       /* the micro-kernel's own */
 } qconv_workspace;
 
-/* The bytes of a workspace; with `scratch`, also the workspace. */
-static size_t qconv_rows_workspace(const qconv_grid *g, const qgemm_micro *micro, char *scratch, qconv_workspace *to)
+/*
+ * Rows of a tile.  Where tiles are of one line, fewer than mr if they make up a line, unless most of them meet padding.
+ */
+static size_t qconv_rows_mr(const pcx_qconv_args *p, const qgemm_micro *micro)
 {
-    const size_t in_place = round_up(g->rows * 8, 64), table = in_place + round_up(g->rows / micro->mr, 64);
+    const size_t tiles = ceil_div(p->ow, micro->mr), each = ceil_div(p->ow, max_size(tiles, 1));
+    return micro->lines && 2 * each >= micro->mr && each * tiles == p->ow && (tiles > 2 || !p->pl) ? each : micro->mr;
+}
+
+static qconv_grid qconv_rows_grid(const pcx_qconv_args *p, const qgemm_micro *micro)
+{
+    return qconv_split(p, qconv_rows_mr(p, micro), micro->near ? micro->near : QGEMM_NEAR);
+}
+
+/* The bytes of a workspace; with `scratch`, also the workspace. */
+static size_t qconv_rows_workspace(const qconv_grid *g, size_t mr, const qgemm_micro *micro, char *scratch,
+                                   qconv_workspace *to)
+{
+    const size_t in_place = round_up(g->rows * 8, 64), table = in_place + round_up(g->rows / mr, 64);
     const size_t row_sum = table + round_up(g->steps * 8, 64), gathered = row_sum + round_up(g->rows * 4, 64);
     const size_t own = gathered + round_up(g->rows * g->steps * 4, 64);
     if (scratch)
@@ -29,17 +44,17 @@ static size_t qconv_rows_workspace(const qconv_grid *g, const qgemm_micro *micro
 
 size_t qconv_rows_scratch(const void *args, const qgemm_micro *micro)
 {
-    const qconv_grid g = qconv_split(args, micro->mr);
-    return qconv_rows_workspace(&g, micro, NULL, NULL);
+    const qconv_grid g = qconv_rows_grid(args, micro);
+    return qconv_rows_workspace(&g, qconv_rows_mr(args, micro), micro, NULL, NULL);
 }
 
 size_t qconv_rows_units(const void *args, const qgemm_micro *micro)
 {
-    const qconv_grid g = qconv_split(args, micro->mr);
+    const qconv_grid g = qconv_rows_grid(args, micro);
     return g.blocks * g.groups;
 }
 
-/* Where each step of a window stands, from its first byte on; the distance of the last byte read. */
+/* The offset of each step from the window's first byte; returns that of the last byte read. */
 static size_t qconv_rows_table(const pcx_qconv_args *p, ptrdiff_t *table)
 {
     ptrdiff_t *to = table;
@@ -50,7 +65,7 @@ static size_t qconv_rows_table(const pcx_qconv_args *p, ptrdiff_t *table)
     return (size_t)to[-1] + 3;
 }
 
-/* A window's products in a row: padding has the value xzp, what fills up a step is zero. */
+/* Gathers a window into one row: padding has the value xzp, incomplete steps are filled with zeros. */
 static void qconv_rows_gather(const pcx_qconv_args *p, const qconv_place *at, uint8_t *to)
 {
     const size_t width = round_up(p->c, 4);
@@ -87,7 +102,8 @@ typedef struct {
     const pcx_qconv_args *p;
     const qconv_grid *g;
     const qconv_workspace *space;
-    size_t mr;         /* rows of a tile */
+    size_t mr;         /* rows of a tile, */
+    int lines;         /* in place only if of one line */
     size_t tall, wide; /* from the first to the last pixel of a window */
     size_t last;       /* from its first to the last byte read */
     size_t end;        /* bytes of x */
@@ -178,7 +194,7 @@ static void qconv_rows_make(qconv_source *s, size_t top, size_t rows)
             qconv_rows_go_on(s, mr);
             continue;
         }
-        int whole = s->g->steps > 0;
+        int whole = s->g->steps > 0 && !s->lines;
         for (size_t y = 0; y < mr; y++) { /* below the block, the last pixel again */
             at[y] = s->at;
             row[y] = qconv_rows_in_place(s, &s->at);
@@ -195,22 +211,26 @@ static void qconv_rows_make(qconv_source *s, size_t top, size_t rows)
 void qconv_rows_run(const void *args, size_t begin, size_t end, void *scratch, const qgemm_micro *micro)
 {
     const pcx_qconv_args *p = args;
-    const qconv_grid g = qconv_split(p, micro->mr);
+    const qconv_grid g = qconv_rows_grid(p, micro);
     const qepilogue tail = qepilogue_make(&p->tail, p->ot);
+    const size_t mr = qconv_rows_mr(p, micro);
     qconv_workspace space = { 0 };
     if (begin >= end)
         return;
-    qconv_rows_workspace(&g, micro, scratch, &space);
-    qconv_source s = { .p = p, .g = &g, .space = &space, .mr = micro->mr,
+    qconv_rows_workspace(&g, mr, micro, scratch, &space);
+    qconv_source s = { .p = p, .g = &g, .space = &space, .mr = mr, .lines = micro->lines,
                        .tall = (p->kh - 1) * p->dh, .wide = (p->kw - 1) * p->dw };
     if (g.steps) {
         s.last = qconv_rows_table(p, space.table);
         s.end = p->ldx ? (p->b * p->ih * p->iw - 1) * p->ldx + p->c : p->c;
     }
-    qgemm_block b = { .row = space.row, .table = space.table, .in_place = space.in_place, .azp = p->xzp[0],
+    qgemm_block b = { .row = space.row, .table = space.table, .in_place = space.in_place,
+                      .mr = mr, .together = qconv_together(p), .azp = p->xzp[0],
                       .row_sum = p->wzp ? space.row_sum : NULL, .k = p->kh * p->kw * p->c, .steps = g.steps, .n = p->n,
                       .w = p->w, .colsum = p->colsum, .wzp = p->wzp, .prepared = p->prepared, .scratch = space.micro,
                       .tail = &tail, .out = p->out, .ldo = p->ldo };
+    if (micro->enter)
+        micro->enter(&b);
     for (size_t u = begin; u < end; u++) {
         if (u == begin || u % g.groups == 0) {
             b.i = u / g.groups * g.rows;
@@ -222,16 +242,18 @@ void qconv_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
         for (size_t panel = first; panel < last; panel += micro->panels)
             micro->run(&b, panel, min_size(micro->panels, last - panel));
     }
+    if (micro->leave)
+        micro->leave(&b);
 }
 
 size_t qconv_rows_prepared(const void *args)
 {
-    const qconv_grid g = qconv_split(args, 1);
+    const qconv_grid g = qconv_split(args, 1, QGEMM_NEAR);
     return qgemm_acc16_bytes(g.panels, g.steps);
 }
 
 void qconv_rows_prepare(const void *args, void *prepared)
 {
-    const qconv_grid g = qconv_split(args, 1);
+    const qconv_grid g = qconv_split(args, 1, QGEMM_NEAR);
     qgemm_acc16_make(g.panels, g.steps, ((const pcx_qconv_args *)args)->w, prepared);
 }

@@ -1,9 +1,16 @@
 /* qdwconv.c - scalar and the table. */
 #include "qdwconv.h"
+#include "qdwconv_quads.h"
+
+/* Lines of one strip: as wide as AVX2's, whose units the scalar kernel can take over. */
+static qdwconv_grid qdwconv_grid_of(const void *args)
+{
+    return qdwconv_split(args, 1, QDWCONV_WIDTH, QDWCONV_CHANNELS);
+}
 
 static size_t qdwconv_units(const void *args)
 {
-    const qdwconv_grid g = qdwconv_split(args);
+    const qdwconv_grid g = qdwconv_grid_of(args);
     return g.strips * g.slices;
 }
 
@@ -34,7 +41,7 @@ static void qdwconv_pixel(const pcx_qdwconv_args *p, const qepilogue *tail, size
 void qdwconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qdwconv_args *p = args;
-    const qdwconv_grid g = qdwconv_split(p);
+    const qdwconv_grid g = qdwconv_grid_of(p);
     const qepilogue tail = qepilogue_make(&p->tail, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
@@ -47,12 +54,38 @@ void qdwconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
 }
 
 #if PCX_X86
-PCX_DRIVER(qdwconv, lines, qdwconv, avx2)
+/* A row whose weights are prepared by its own micro-kernel. */
+#define QDWCONV_ROW(isa)                                                                              \
+    PCX_DRIVER(qdwconv, lines, qdwconv, isa)                                                          \
+    static size_t qdwconv_prepared_##isa(const void *args)                                            \
+    {                                                                                                 \
+        return qdwconv_lines_prepared(args, &qdwconv_micro_##isa);                                    \
+    }                                                                                                 \
+    static void qdwconv_prepare_##isa(const void *args, void *prepared)                               \
+    {                                                                                                 \
+        qdwconv_lines_prepare(args, prepared, &qdwconv_micro_##isa);                                  \
+    }
+#define QDWCONV_OF(isa) PCX_DRIVEN(qdwconv, isa), qdwconv_prepared_##isa, qdwconv_prepare_##isa
+QDWCONV_ROW(avx512vbmi)
+QDWCONV_ROW(avx512vnni)
+QDWCONV_ROW(avxvnni)
+QDWCONV_ROW(avx2)
+
+/* 256 bits: with a stride of 2, and 3 x 3 taps or large images, avx2 is better. */
+static int qdwconv_suits_avxvnni(const void *args)
+{
+    const pcx_qdwconv_args *p = args;
+    return qdwconv_quads_take(p) && (p->sw == 1 || (p->kh == 5 && p->ow <= 14));
+}
 #endif
 
 static const pcx_impl qdwconv_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, PCX_DRIVEN(qdwconv, avx2), qdwconv_lines_prepared, qdwconv_lines_prepare, NULL },
+    { "avx512vbmi", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI, QDWCONV_OF(avx512vbmi),
+      qdwconv_quads_take },
+    { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, QDWCONV_OF(avx512vnni), qdwconv_quads_take },
+    { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, QDWCONV_OF(avxvnni), qdwconv_suits_avxvnni },
+    { "avx2", PCX_AVX2, QDWCONV_OF(avx2), NULL },
 #endif
     { "scalar", 0, qdwconv_units, qdwconv_scalar, NULL, NULL, NULL, NULL },
 };

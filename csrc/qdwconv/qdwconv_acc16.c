@@ -6,7 +6,7 @@ enum { PAIR = 128, CHUNK = 256 };
 static size_t qdwconv_acc16_channel16(size_t half, size_t lane) { return 8 * half + lane / 8 * 16 + lane % 8; }
 static size_t qdwconv_acc16_channel32(size_t quarter, size_t lane) { return 4 * quarter + lane / 4 * 16 + lane % 4; }
 
-/* Bytes of a group's weights, wide being the larger form, and of its starts. */
+/* Bytes of a group's weights (`wide` is the larger layout) and of its start values. */
 static size_t qdwconv_acc16_weight_bytes(size_t taps) { return ceil_div(taps, 2) * 4 * QDW_NC; }
 static size_t qdwconv_acc16_start_bytes(size_t taps) { return ceil_div(ceil_div(taps, 2), 3) * 2 * QDW_NC; }
 
@@ -75,7 +75,7 @@ static size_t qdwconv_acc16_deepest(const qdwconv_view *v)
     static const size_t depths[] = { 7, 3 };
     if (!qdwconv_acc16_holds(v, 1))
         return 0;
-    for (int x = 0; x < 2; x++) /* no depth divides another: each stands for itself */
+    for (int x = 0; x < 2; x++) /* no depth divides another, so each is checked on its own */
         if (qdwconv_acc16_holds(v, depths[x]))
             return depths[x];
     return 1;

@@ -1,12 +1,12 @@
 /*
  * qdwconv_acc16.h - depthwise weights for AVX2, and how many pairs of taps may be added up in int16 lanes.
  *
- * Taps are taken in pairs, 32 channels at a time: rows 0 and 1, 2 and 3 ..., column by column; then, if a last row
- * is left over, two of its columns at a time.  So whoever slides along a line interleaves two rows once for all
- * windows that meet a column.  The bounds are those of qgemm_acc16.h: P, N <= 128 in each pair; P + N <= 256 in a chunk
- * of several pairs, whose lane starts at floor(255 (N - P) / 2).  One chunk of 7 pairs holds 3 x 3 taps, two
- * hold 5 x 5; two cost little more than one, as vpmaddwd adds two int16 sums while it widens.  Where one holds
- * all taps, it starts at 255 N and is read as unsigned.
+ * Taps are multiplied in pairs, 32 channels at a time: rows 0 and 1, 2 and 3 ..., column by column; a single last row
+ * two columns at a time.  So code that slides along a line interleaves two rows once for all windows that contain a
+ * column.  The bounds are those of qgemm_acc16.h: P, N <= 128 in each pair; P + N <= 256 in a chunk of several pairs,
+ * whose lane starts at floor(255 (N - P) / 2).  One chunk of 7 pairs covers 3 x 3 taps, two cover 5 x 5; two cost
+ * little more than one, since vpmaddwd adds two int16 sums while it widens.  If one chunk covers all taps, it starts at
+ * 255 N and is read as unsigned.
  *
  * Interleaving bytes of two taps works within 128-bit halves, so vectors hold the channels
  *   int16, half h:   8h..8h+7 | 8h+16..8h+23        int32, quarter q:   4q..4q+3 | 4q+16..4q+19
@@ -24,7 +24,7 @@ typedef struct {
     const int8_t *pairs;  /* depth > 0: [half][pairs][16 channels][2 taps] */
     const int16_t *wide;  /* depth 0: [pairs][quarter][8 channels][2 taps], less wzp */
     const int16_t *start; /* [half][ceil(pairs/depth)][16], where depth > 1; 128 pairs bytes behind `pairs` */
-    int single;           /* one chunk of several pairs holds all: its sums are unsigned */
+    int single;           /* one chunk of several pairs covers all taps: its sums are unsigned */
     size_t first;
     int32_t fix[QDW_NC]; /* what the starts add to each channel */
 } qdwconv_acc16;

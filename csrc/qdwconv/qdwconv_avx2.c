@@ -1,4 +1,5 @@
 /* qdwconv_avx2.c - lines of a depthwise convolution, 32 channels at a time, taps in pairs: qdwconv_acc16.h. */
+#include "qdwconv.h"
 #include "qdwconv_pixels.h"
 #include "qdwconv_slide.h"
 
@@ -33,7 +34,7 @@ static void qdwconv_avx2_group_make(const qdwconv_layer *l, size_t index, qdwcon
 {
     uint32_t copy[4][QDW_NC];
     const qepilogue *t = l->tail;
-    const qdwconv_acc16 *g = l->acc16 + index;
+    const qdwconv_acc16 *g = (const qdwconv_acc16 *)l->weights + index;
     const size_t j = g->first, skip = index * QDW_NC - j, cols = min_size(QDW_NC, l->c - index * QDW_NC);
     const void *bias = qdwconv_avx2_all32(t->bias, j, skip + cols, copy[0]),
                *sum = qdwconv_avx2_all32(l->colsum, j, skip + cols, copy[1]);
@@ -79,7 +80,11 @@ static void qdwconv_avx2_run(const qdwconv_layer *l, const qdwconv_line *line, s
 }
 
 PCX_HIDDEN extern const qdwconv_micro qdwconv_micro_avx2;
-const qdwconv_micro qdwconv_micro_avx2 = { qdwconv_avx2_scratch, qdwconv_avx2_make, qdwconv_avx2_run };
+const qdwconv_micro qdwconv_micro_avx2 = {
+    .channels = QDWCONV_CHANNELS, .width = QDWCONV_WIDTH, .lines = 1, .groups = qdwconv_groups,
+    .prepared = qdwconv_acc16_bytes, .prepare = qdwconv_acc16_make,
+    .scratch = qdwconv_avx2_scratch, .make = qdwconv_avx2_make, .run = qdwconv_avx2_run,
+};
 
 PCX_TARGET_END
 #endif

@@ -3,12 +3,13 @@
 #define PCX_QDWCONV_GROUP_H
 
 #include "../common/qepilogue_avx2.h"
+#include "qdwconv_acc16.h"
 #include "qdwconv_line.h"
 
 #if PCX_X86
 PCX_TARGET("avx2,fma")
 
-/* 32 channels of a layer: their weights and their tail. */
+/* 32 channels of a layer: their weights and their epilogue. */
 typedef struct {
     __m256i base[4]; /* where the sums start */
     __m256 scale[4];

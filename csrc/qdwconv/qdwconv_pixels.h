@@ -1,4 +1,4 @@
-/* qdwconv_pixels.h - any kernel, with any int16 accumulation, pixel by pixel. */
+/* qdwconv_pixels.h - any kernel size, with any accumulation depth, pixel by pixel. */
 #ifndef PCX_QDWCONV_PIXELS_H
 #define PCX_QDWCONV_PIXELS_H
 
@@ -28,11 +28,11 @@ PCX_INLINE void qdwconv_chunk(const int count, const size_t pairs, const size_t 
         PCX_UNROLL for (int i = 0; i < count; i++) {
             __m256i x0 = qdwconv_load((const void *)(base[i] + tap[2 * q]));
             __m256i x1 = qdwconv_load((const void *)(base[i] + tap[2 * q + 1]));
-            PCX_KEEP(x0); /* loads are scarce: once each, not again as operands */
+            PCX_KEEP(x0); /* loads are the bottleneck: load each once, not again as an operand */
             PCX_KEEP(x1);
             acc[i][0] = _mm256_add_epi16(acc[i][0], _mm256_maddubs_epi16(_mm256_unpacklo_epi8(x0, x1), w0));
             acc[i][1] = _mm256_add_epi16(acc[i][1], _mm256_maddubs_epi16(_mm256_unpackhi_epi8(x0, x1), w1));
-            PCX_KEEP(acc[i][0]); /* else GCC reassociates the sums and spills */
+            PCX_KEEP(acc[i][0]); /* otherwise GCC reassociates the sums and spills */
             PCX_KEEP(acc[i][1]);
         }
     }

@@ -1,6 +1,7 @@
 /*
  * qdwconv_slide.h - windows of 3 x 3 and 5 x 5 that slide along a line: each column is interleaved once for all
- * pixels whose windows meet it.  Their sums wait in memory, so that sums and tails each have the registers.
+ * pixels whose windows contain it.  Complete sums are kept in memory, so that sums and epilogues do not compete for
+ * registers.
  */
 #ifndef PCX_QDWCONV_SLIDE_H
 #define PCX_QDWCONV_SLIDE_H
@@ -11,9 +12,9 @@
 PCX_TARGET("avx2,fma")
 
 enum {
-    DW_CHUNK = 128, /* vectors of two halves whose sums wait in memory for their tail: pixels times chunks */
+    DW_CHUNK = 128, /* vectors of two halves whose sums are kept in memory for their epilogue: pixels times chunks */
     DW_HELD = 5,    /* as qdwconv_hold */
-    DW_AGES = 5,    /* pixels whose windows meet one column, at most */
+    DW_AGES = 5,    /* maximum number of pixels whose windows contain one column */
 };
 
 /* Rows from column 0 and the first of the channels on, though that may lie before what there is. */
@@ -49,8 +50,8 @@ PCX_INLINE void qdwconv_interleave(const int from, const int to, uintptr_t x0, u
 }
 
 /*
- * acc, and x weighted by the pairs' weights, added up in int16.  Weights are few enough for the registers only in
- * part, and loads are scarce, too: so what is held and what is loaded is said here, and not left to the compiler.
+ * acc plus x times the pairs' weights, in int16.  Not all weights fit the registers, and loads are a bottleneck, too:
+ * so this code determines what is held and what is loaded, rather than the compiler.
  */
 PCX_INLINE __m256i qdwconv_held(__m256i acc, __m256i x, __m256i w)
 {
@@ -73,12 +74,12 @@ PCX_INLINE __m256i qdwconv_first(const __m256i *start, __m256i x, const __m256i 
     return sum;
 }
 
-/* Pairs 1 .. of so many are held: what is best was measured. */
+/* How many pairs, from pair 1 on, are held in registers: measured. */
 PCX_INLINE size_t qdwconv_hold(const size_t kh, const size_t sw) { return kh == 5 && sw == 2 ? 4 : 2; }
 
 /*
- * One step: the sw columns from x * sw on, and what each of them adds to the pixels whose windows meet it: the one
- * that starts here is of age 0.
+ * One step: the sw columns from x * sw on, and what each of them adds to the pixels whose windows contain it; the pixel
+ * that starts here has age 0.
  */
 PCX_INLINE void qdwconv_step(const size_t kh, const size_t kw, const size_t sw, const size_t depth, const int from,
                              const int to, const int checked, const qdwconv_rows *s, size_t x, size_t off,
@@ -135,7 +136,7 @@ PCX_INLINE void qdwconv_slide(const size_t kh, const size_t kw, const size_t sw,
     size_t x = begin;
     PCX_UNROLL for (int part = 0; part < 3; part++)
         for (; x < ends[part]; x++, off += sw * step) {
-            PCX_OPAQUE(w); /* else every weight's address is computed in advance, and spilled */
+            PCX_OPAQUE(w); /* otherwise every weight's address is computed in advance, and spilled */
             PCX_OPAQUE(off);
             PCX_UNROLL for (int h = from; h < to; h++)
                 PCX_UNROLL for (size_t i = 0; i < chunks; i++)
@@ -263,7 +264,7 @@ PCX_INLINE void qdwconv_slide_line(const size_t kh, const size_t kw, const size_
         const size_t end = min_size(x + chunk, steps), from = x ? 0 : ages - 1;
         if (kh * kw <= 9) {
             qdwconv_slide(kh, kw, sw, depth, 0, 2, &s, x, end);
-        } else { /* more than 16 registers hold: half the channels at a time */
+        } else { /* too much for 16 registers: half the channels at a time */
             qdwconv_slide(kh, kw, sw, depth, 0, 1, &s, x, end);
             qdwconv_slide(kh, kw, sw, depth, 1, 2, &s, x, end);
         }

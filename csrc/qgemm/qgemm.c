@@ -3,7 +3,7 @@
 
 static size_t qgemm_units(const void *args)
 {
-    const qgemm_grid g = qgemm_split(args, 1, 1);
+    const qgemm_grid g = qgemm_split(args, 1, 1, QGEMM_NEAR);
     return g.blocks * g.panels;
 }
 
@@ -24,7 +24,7 @@ static void qgemm_dot(const pcx_qgemm_args *p, size_t i, size_t panel, uint32_t 
 static void qgemm_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_qgemm_args *p = args;
-    const qgemm_grid g = qgemm_split(p, 1, 1);
+    const qgemm_grid g = qgemm_split(p, 1, 1, QGEMM_NEAR);
     const qepilogue tail = qepilogue_make(&p->tail, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
@@ -45,6 +45,14 @@ static void qgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 #if PCX_X86
+/* A product of tiles takes as long for seven rows as for ten; per row zero points and those of weights cost it more. */
+static int qgemm_suits_amx(const void *args)
+{
+    const pcx_qgemm_args *p = args;
+    return p->m >= 8 && p->k >= 16 && !p->ldz && !p->wzp;
+}
+
+PCX_DRIVER(qgemm, rows, qgemm, amx)
 PCX_DRIVER(qgemm, rows, qgemm, avx512vbmi)
 PCX_DRIVER(qgemm, rows, qgemm, avx512vnni)
 PCX_DRIVER(qgemm, rows, qgemm, avxvnni)
@@ -53,6 +61,8 @@ PCX_DRIVER(qgemm, rows, qgemm, avx2)
 
 static const pcx_impl qgemm_impls[] = {
 #if PCX_X86
+    { "amx", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI | PCX_AMXINT8, PCX_DRIVEN(qgemm, amx),
+      NULL, NULL, qgemm_suits_amx },
     { "avx512vbmi", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI, PCX_DRIVEN(qgemm, avx512vbmi),
       NULL, NULL, NULL },
     { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(qgemm, avx512vnni), NULL, NULL, NULL },

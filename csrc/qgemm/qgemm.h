@@ -9,10 +9,10 @@ typedef struct {
     size_t blocks, rows, panels, groups;
 } qgemm_grid;
 
-static inline qgemm_grid qgemm_split(const pcx_qgemm_args *p, size_t mr, size_t panels)
+/* Blocks of about `near` bytes of `a`. */
+static inline qgemm_grid qgemm_split(const pcx_qgemm_args *p, size_t mr, size_t panels, size_t near)
 {
-    /* About 24 KiB of `a`: read again for every panel, so it should stay near. */
-    const size_t max = min_size(max_size(24576 / max_size(p->k, 1) / mr * mr, 48), 384);
+    const size_t max = min_size(max_size(near / max_size(p->k, 1) / mr * mr, 48), 384);
     qgemm_grid g = { ceil_div(p->m, max), 0, ceil_div(p->n, QGEMM_NR), 0 };
     g.rows = g.blocks ? round_up(ceil_div(p->m, g.blocks), mr) : 0;
     g.groups = ceil_div(g.panels, panels);

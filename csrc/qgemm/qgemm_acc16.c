@@ -6,7 +6,7 @@ PCX_TARGET("avx2")
 
 enum { LANES = 2 * QGEMM_NR, PAIR = 128, CHUNK = 256, DEEPEST = 8 };
 
-/* Tenths of cycles that a step of a tile costs, by the depth of its chunk ([0]: widened), and if it is of a rest. */
+/* Tenths of cycles that a step of a tile costs, by accumulation depth ([0]: widened), for main parts and rests. */
 static const size_t cost[DEEPEST + 1] = { 236, 132, 118, 0, 94, 0, 0, 0, 85 };
 enum { REST_COST = 100, REST_CALL = 300 };
 
@@ -20,7 +20,7 @@ size_t qgemm_acc16_bytes(size_t panels, size_t steps)
     return panels * (sizeof(qgemm_acc16) + each);
 }
 
-/* Steps of one chunk that are being split; rest starts as zeros. */
+/* The steps of one chunk while they are split; the rest starts as zeros. */
 typedef struct {
     size_t count;
     int8_t main[DEEPEST * QGEMM_STEP], rest[DEEPEST * QGEMM_STEP];
@@ -29,7 +29,7 @@ typedef struct {
 
 static int qgemm_acc16_size_of(int x) { return x < 0 ? -x : x; }
 
-/* Move up to `max` of the weight at `at` into the rest, whose pair stays a pair; how much was moved. */
+/* Move up to `max` of the weight at `at` into the rest, keeping the pair's bound there; returns how much was moved. */
 static int qgemm_acc16_move(chunk *v, size_t at, int max)
 {
     const int x = v->main[at], other = v->rest[at ^ 1], same = (x < 0) == (other < 0) ? qgemm_acc16_size_of(other) : 0;
@@ -46,7 +46,7 @@ static int qgemm_acc16_move(chunk *v, size_t at, int max)
     return amount;
 }
 
-/* Both weights of different sign never break a pair; of the same, the larger one gives way: it is enough. */
+/* A pair of weights of different signs is within the bound; of the same sign, reducing the larger one is enough. */
 static void qgemm_acc16_split_pairs(chunk *v)
 {
     for (size_t at = 0; at < v->count * QGEMM_STEP; at += 2) {
@@ -56,7 +56,7 @@ static void qgemm_acc16_split_pairs(chunk *v)
     }
 }
 
-/* Take `over` out of a lane: first from steps that have a rest already, then from those with the most to give. */
+/* Move `over` out of a lane: first from steps that have a rest already, then from those with the largest weights. */
 static int qgemm_acc16_split_lane(chunk *v, size_t lane, int over)
 {
     int open[DEEPEST];
@@ -80,11 +80,11 @@ static int qgemm_acc16_split_lane(chunk *v, size_t lane, int over)
     return over <= 0;
 }
 
-/* What steps of a chunk add up to, lane by lane. */
+/* The sums over steps of a chunk, lane by lane. */
 typedef struct {
     int16_t size[LANES]; /* P + N */
     int16_t max[LANES]; /* of one step */
-    int16_t over;        /* a pair is beyond PAIR */
+    int16_t over;        /* a pair exceeds PAIR */
 } qgemm_lanes;
 
 /* The two weights of each lane of a step as one int16.  Loops over LANES are those that compilers make vectors of. */
@@ -111,7 +111,7 @@ static qgemm_lanes qgemm_acc16_measure(const int8_t *w, size_t count)
     return m;
 }
 
-/* At least so many of a chunk's steps will have a rest: none takes more out of a lane than it put in.  0: it fits. */
+/* A lower bound of the steps of a chunk that need a rest (each can reduce a lane only by its own share); 0: none. */
 static size_t qgemm_acc16_marks(const qgemm_lanes *m, size_t depth)
 {
     int16_t max = 0;
@@ -124,7 +124,7 @@ static size_t qgemm_acc16_marks(const qgemm_lanes *m, size_t depth)
     return (size_t)min;
 }
 
-/* Whether `count` steps fit a chunk as they are. */
+/* Whether a chunk of `count` steps is within the bounds without a rest. */
 static int qgemm_acc16_fits(const int8_t *w, size_t count, size_t depth)
 {
     const qgemm_lanes m = qgemm_acc16_measure(w, count);
@@ -140,10 +140,10 @@ static void qgemm_acc16_join(qgemm_lanes *m, const qgemm_lanes *with)
     m->over |= with->over;
 }
 
-/* For chunks of 1, 2, 4 and 8 steps, all in one pass: the minimum of steps that will have a rest. */
+/* For depths 1, 2, 4 and 8, in one pass: the minimum number of steps that need a rest. */
 static void qgemm_acc16_survey(size_t steps, const int8_t *w, size_t rest[DEEPEST + 1])
 {
-    qgemm_lanes open[2 * DEEPEST + 1] = { { .over = 0 } }; /* the last one takes what nobody reads */
+    qgemm_lanes open[2 * DEEPEST + 1] = { { .over = 0 } }; /* the last one is written but never read */
     memset(rest, 0, (DEEPEST + 1) * sizeof *rest);
     for (size_t s = 0; s < steps; s++) {
         qgemm_acc16_add_step(w + s * QGEMM_STEP, open + 1);
@@ -155,7 +155,7 @@ static void qgemm_acc16_survey(size_t steps, const int8_t *w, size_t rest[DEEPES
     }
 }
 
-/* Whether the chunk could be split: steps without a rest are as they were. */
+/* Whether the chunk could be split; steps without a rest are unchanged. */
 static int qgemm_acc16_split(chunk *v, const int8_t *w, size_t count, size_t depth)
 {
     v->count = count;
@@ -173,7 +173,7 @@ static int qgemm_acc16_split(chunk *v, const int8_t *w, size_t count, size_t dep
     return 1;
 }
 
-/* What chunks of `depth` steps cost, or SIZE_MAX if that is not below `limit` or cannot be; `min` as from survey. */
+/* The cost of depth `depth`; SIZE_MAX if it is not below `limit` or not possible; `min` comes from the survey. */
 static size_t qgemm_acc16_weigh(size_t steps, const int8_t *w, size_t depth, size_t limit, size_t min)
 {
     chunk v;
@@ -197,7 +197,7 @@ static size_t qgemm_acc16_weigh(size_t steps, const int8_t *w, size_t depth, siz
     return total < limit && rest <= qgemm_acc16_rest(steps) ? total : SIZE_MAX;
 }
 
-/* The starts of a part; the first byte behind them. */
+/* The start values of a part; returns the first byte behind them. */
 static char *qgemm_acc16_fill_starts(qgemm_acc16_part *part, const int8_t *w, char *to)
 {
     int16_t *start = (int16_t *)to;
@@ -221,7 +221,7 @@ static char *qgemm_acc16_fill_starts(qgemm_acc16_part *part, const int8_t *w, ch
     return (char *)start;
 }
 
-/* Whether weights need no rest for chunks of `depth` steps. */
+/* Whether weights need no rest for depth `depth`. */
 static int qgemm_acc16_holds(const int8_t *w, size_t steps, size_t depth)
 {
     for (size_t s = 0; s < steps; s += depth)
@@ -230,7 +230,7 @@ static int qgemm_acc16_holds(const int8_t *w, size_t steps, size_t depth)
     return 1;
 }
 
-/* Splits all chunks: main weights at `main`, the others at `rest`, their places at `at`. */
+/* Splits all chunks into main weights at `main`, and rests at `rest` with their steps at `at`. */
 static size_t qgemm_acc16_split_all(size_t steps, const int8_t *w, size_t depth, int8_t *main, int8_t *rest,
                                     uint32_t *at)
 {
@@ -248,7 +248,7 @@ static size_t qgemm_acc16_split_all(size_t steps, const int8_t *w, size_t depth,
     return count;
 }
 
-/* One panel; the first byte behind what it needed of `space`. */
+/* One panel; returns the first unused byte of `space`. */
 static char *qgemm_acc16_panel(size_t steps, const int8_t *w, qgemm_acc16 *acc16, char *space)
 {
     static const size_t depths[] = { 2, 4, 8, 1 }; /* the likeliest first: it bounds the others */

@@ -10,9 +10,9 @@
  *           within 255 * 256 / 2 = 32640 of zero if P + N <= 256.
  * A chunk of one step is a pair and needs no start.
  *
- * Weights of any size are made to fit: what is too much is taken out of `main` into `rest`, the few
- * steps that have any, and is added up on its own: w = main + rest.  The deepest chunk is not always
- * the fastest then; qgemm_acc16_make weighs steps by what they were measured to cost.
+ * Weights that exceed these bounds are split, w = main + rest, such that `main` is within the bounds.  Only the
+ * steps with a nonzero rest are stored in `rest`, which is summed separately.  The largest depth is then not always
+ * the fastest; qgemm_acc16_make compares measured costs of steps.
  */
 #ifndef PCX_QGEMM_ACC16_H
 #define PCX_QGEMM_ACC16_H
@@ -30,7 +30,7 @@ typedef struct {
     int32_t fix[QGEMM_NR];  /* what the starts add to a column */
 } qgemm_acc16_part;
 
-/* One panel of 16 columns; rest.steps is 0 where weights fit as they are. */
+/* One panel of 16 columns; rest.steps is 0 if all weights are within the bounds. */
 typedef struct {
     _Alignas(64) qgemm_acc16_part main;
     qgemm_acc16_part rest;

@@ -5,9 +5,9 @@
 #if PCX_X86
 PCX_TARGET("avx2,fma")
 
-/* A panel's weights in the parts in which they are summed. */
+/* A panel's weights as the two parts that are summed separately. */
 typedef struct {
-    qgemm_tile main, rest;       /* but for what changes from tile to tile; rest.steps may be 0 */
+    qgemm_tile main, rest;       /* except for fields that change from tile to tile; rest.steps may be 0 */
     const ptrdiff_t *offset[2];  /* of the rest: without and by the block's table */
     int32_t fix[QGEMM_NR];
 } parts;
@@ -30,7 +30,7 @@ static void qgemm_avx2_parts_make(const qgemm_block *b, size_t panel, parts *to)
     qgemm_acc16_part first = acc16->main;
     memset(to, 0, sizeof *to);
     if (b->rows <= 2 && first.depth && !acc16->rest.steps)
-        first.depth = 1; /* weights are read but once: their starts would cost more than they save */
+        first.depth = 1; /* weights are read only once: start values would cost more than they save */
     qgemm_avx2_part_make(&first, w, &to->main, to->fix);
     qgemm_avx2_part_make(&acc16->rest, w, &to->rest, to->fix);
     to->main.wide = (int16_t *)b->scratch;
@@ -91,7 +91,7 @@ static void qgemm_avx2_run(const qgemm_block *b, size_t panel, size_t count)
 }
 
 PCX_HIDDEN extern const qgemm_micro qgemm_micro_avx2;
-const qgemm_micro qgemm_micro_avx2 = { QGEMM_MR, 1, qgemm_avx2_scratch, qgemm_avx2_run };
+const qgemm_micro qgemm_micro_avx2 = { .mr = QGEMM_MR, .panels = 1, .scratch = qgemm_avx2_scratch, .run = qgemm_avx2_run };
 
 PCX_TARGET_END
 #endif

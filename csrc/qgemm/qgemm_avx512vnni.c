@@ -10,6 +10,7 @@
  */
 #include "../common/qepilogue_avx512.h"
 #include "qgemm.h"
+#include "qgemm_start_avx512.h"
 
 #if PCX_X86
 PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
@@ -112,38 +113,6 @@ static size_t qgemm_avx512vnni_alike(const qgemm_block *b, size_t r, qgemm_avx51
     return end - r;
 }
 
-/* qgemm_columns of one panel in registers. */
-typedef struct {
-    __m512i base, zero, w;
-} qgemm_avx512vnni_columns;
-
-/* As qgemm_columns_make. */
-PCX_INLINE qgemm_avx512vnni_columns qgemm_avx512vnni_columns_make(const qgemm_block *b, size_t j, size_t cols)
-{
-    const __mmask16 some = (__mmask16)(0xffff >> (QGEMM_NR - cols));
-    const __m512i none = _mm512_setzero_si512(), colsum = _mm512_maskz_loadu_epi32(some, b->colsum + j);
-    qgemm_avx512vnni_columns c;
-    c.w = b->wzp ? _mm512_maskz_loadu_epi32(some, b->wzp + j) : none;
-    c.zero = _mm512_sub_epi32(colsum, _mm512_mullo_epi32(_mm512_set1_epi32((int32_t)b->k), c.w));
-    c.base = b->tail->bias ? _mm512_maskz_loadu_epi32(some, b->tail->bias + j) : none;
-    c.base = _mm512_sub_epi32(c.base, _mm512_mullo_epi32(_mm512_set1_epi32(b->zero ? 0 : b->azp), c.zero));
-    return c;
-}
-
-/* Where the sums of the rows [r, r + rows) start: [rows][count][16]. */
-static void qgemm_avx512vnni_start(const qgemm_block *b, size_t r, size_t rows, const qgemm_avx512vnni_columns *c,
-                                   size_t count, int32_t (*start)[QGEMM_NR])
-{
-    for (size_t end = r + rows; r < end; r++) {
-        const __m512i zero = _mm512_set1_epi32(b->zero ? b->zero[r] : 0);
-        const __m512i sum = _mm512_set1_epi32(b->row_sum ? (int32_t)b->row_sum[r] : 0);
-        for (size_t p = 0; p < count; p++, start++) {
-            const __m512i less = _mm512_add_epi32(_mm512_mullo_epi32(zero, c[p].zero), _mm512_mullo_epi32(sum, c[p].w));
-            _mm512_store_si512(start, _mm512_sub_epi32(c[p].base, less));
-        }
-    }
-}
-
 static void qgemm_avx512vnni_block(const qgemm_block *b, size_t panel, size_t count, int vbmi)
 {
     static const unsigned char max_rows[] = { 0, QGEMM_V_ROWS, 14, 9, 6 }; /* of a tile, by panels */
@@ -151,10 +120,10 @@ static void qgemm_avx512vnni_block(const qgemm_block *b, size_t panel, size_t co
     const qepilogue_avx512_columns tail = qepilogue_avx512_columns_make(b->tail, j, cols, vbmi);
     const int by_row = b->zero || b->row_sum;
     _Alignas(64) int32_t start[QGEMM_V_SUMS][QGEMM_NR], sum[QGEMM_V_SUMS * QGEMM_NR];
-    qgemm_avx512vnni_columns c[QGEMM_V_PANELS];
+    qgemm_avx512_columns c[QGEMM_V_PANELS];
     for (size_t p = 0; p < count; p++)
-        c[p] = qgemm_avx512vnni_columns_make(b, j + p * QGEMM_NR, min_size(QGEMM_NR, cols - p * QGEMM_NR));
-    qgemm_avx512vnni_start(b, 0, 1, c, count, start);
+        c[p] = qgemm_avx512_columns_make(b, j + p * QGEMM_NR, min_size(QGEMM_NR, cols - p * QGEMM_NR));
+    qgemm_avx512_start(b, 0, 1, c, count, start);
     uint8_t *out = (uint8_t *)b->out + b->i * ldo + j * b->tail->bytes;
     qgemm_avx512vnni_tile t = { .steps = b->steps, .w = b->w + panel * b->steps * QGEMM_STEP,
                                 .w_panel = b->steps * QGEMM_STEP, .start = start[0],
@@ -163,7 +132,7 @@ static void qgemm_avx512vnni_block(const qgemm_block *b, size_t panel, size_t co
         for (end = r + qgemm_avx512vnni_alike(b, r, &t); r < end;) {
             const size_t rows = ceil_div(end - r, ceil_div(end - r, max_rows[count])); /* as equal as can be */
             if (by_row)
-                qgemm_avx512vnni_start(b, r, rows, c, count, start);
+                qgemm_avx512_start(b, r, rows, c, count, start);
             qgemm_avx512vnni_tiles[count][rows](&t, sum);
             qepilogue_avx512_rows(&tail, b->i + r, rows, sum, count * QGEMM_NR, out, ldo);
             r += rows;
@@ -183,8 +152,8 @@ static void qgemm_avx512vbmi_run(const qgemm_block *b, size_t panel, size_t coun
 }
 
 PCX_HIDDEN extern const qgemm_micro qgemm_micro_avx512vnni, qgemm_micro_avx512vbmi;
-const qgemm_micro qgemm_micro_avx512vnni = { QGEMM_V_MR, QGEMM_V_PANELS, NULL, qgemm_avx512vnni_run };
-const qgemm_micro qgemm_micro_avx512vbmi = { QGEMM_V_MR, QGEMM_V_PANELS, NULL, qgemm_avx512vbmi_run };
+const qgemm_micro qgemm_micro_avx512vnni = { .mr = QGEMM_V_MR, .panels = QGEMM_V_PANELS, .run = qgemm_avx512vnni_run };
+const qgemm_micro qgemm_micro_avx512vbmi = { .mr = QGEMM_V_MR, .panels = QGEMM_V_PANELS, .run = qgemm_avx512vbmi_run };
 
 PCX_TARGET_END
 #endif

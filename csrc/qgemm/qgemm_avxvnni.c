@@ -118,7 +118,7 @@ static void qgemm_avxvnni_run(const qgemm_block *b, size_t panel, size_t count)
 }
 
 PCX_HIDDEN extern const qgemm_micro qgemm_micro_avxvnni;
-const qgemm_micro qgemm_micro_avxvnni = { QGEMM_MR, 1, NULL, qgemm_avxvnni_run };
+const qgemm_micro qgemm_micro_avxvnni = { .mr = QGEMM_MR, .panels = 1, .run = qgemm_avxvnni_run };
 
 PCX_TARGET_END
 #endif

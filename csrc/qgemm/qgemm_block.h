@@ -1,6 +1,6 @@
 /*
- * qgemm_block.h - a block of rows of u8, wherever they stand, times panels of packed weights.
- * qgemm's rows are those of `a`; qconv's are pixels, read in place where no padding meets them.
+ * qgemm_block.h - a block of rows of u8, given by their addresses, times panels of packed weights.
+ * qgemm's rows are those of `a`; qconv's are pixels, read in place if their windows contain no padding.
  *
  * A driver (qgemm_rows.c, qconv_rows.c) makes blocks; a micro-kernel, one for each ISA, multiplies them.
  */
@@ -10,13 +10,16 @@
 #include "../common/qepilogue.h"
 #include "qgemm_acc16.h"
 
-enum { QGEMM_MR_MAX = 16 }; /* rows of a tile, on any ISA */
+enum { QGEMM_MR_MAX = 16 };    /* rows of a tile, on any ISA */
+enum { QGEMM_NEAR = 24576 };   /* bytes of rows in a block: read again for every panel, so they should stay near */
 
 typedef struct {
     size_t i, rows;                  /* output rows [i, i + rows) */
     const uint8_t *const *row;       /* [round_up(rows, mr)]; repeats the last row beyond `rows` */
     const ptrdiff_t *table;          /* where steps are, from a row on; NULL: four bytes apart */
     const unsigned char *in_place;   /* of each tile of mr rows: are its steps where `table` says? */
+    size_t mr;                       /* rows of a tile of `in_place` */
+    size_t together;                 /* so many steps in a row are four bytes apart wherever they stand */
     int32_t azp;                     /* zero point of every row, unless `zero` */
     const int32_t *zero;             /* zero point of each row, or NULL */
     const uint32_t *row_sum;         /* sum of each row, NULL where wzp is NULL */
@@ -35,9 +38,16 @@ typedef struct {
     size_t panels;                                              /* panels of a call of `run`, at most */
     size_t (*scratch)(size_t steps);                            /* bytes; NULL: none */
     void (*run)(const qgemm_block *b, size_t panel, size_t count); /* the block's outputs in panels [panel, + count) */
+    /* What only some need; 0: nothing of it. */
+    size_t rows;                             /* blocks of qgemm are multiples of so many rows, not of mr */
+    size_t near;                             /* bytes of a block's rows, about, instead of QGEMM_NEAR */
+    size_t (*group)(size_t steps);           /* panels of a call in a matrix' product, instead of `panels` */
+    int lines;                               /* of pixels read in place those of a tile are of one line */
+    void (*enter)(const qgemm_block *b);     /* before the first call of `run`: `i` and `rows` are still 0 */
+    void (*leave)(const qgemm_block *b);     /* after the last */
 } qgemm_micro;
 
-/* Where the sums of a panel's 16 columns start; what lies beyond n is zero. */
+/* The start values of a panel's 16 columns; columns beyond n are zero. */
 typedef struct {
     uint32_t base[QGEMM_NR];              /* less what depends on the row: */
     uint32_t zero[QGEMM_NR], w[QGEMM_NR]; /* times the row's zero point and times its sum */

@@ -1,4 +1,4 @@
-/* qgemm_put_avx2.h - 256 bits: from a tile's int32 sums in registers to outputs, whatever instruction made the sums. */
+/* qgemm_put_avx2.h - 256 bits: from a tile's int32 sums in registers to outputs, for any kind of product. */
 #ifndef PCX_QGEMM_PUT_AVX2_H
 #define PCX_QGEMM_PUT_AVX2_H
 

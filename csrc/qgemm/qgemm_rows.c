@@ -12,11 +12,17 @@ typedef struct {
     char *micro;     /* the micro-kernel's own */
 } qgemm_workspace;
 
+static qgemm_grid qgemm_rows_grid(const pcx_qgemm_args *p, const qgemm_micro *micro)
+{
+    const size_t panels = micro->group ? micro->group(ceil_div(p->k, 4)) : micro->panels;
+    return qgemm_split(p, micro->rows ? micro->rows : micro->mr, panels, micro->near ? micro->near : QGEMM_NEAR);
+}
+
 /* The bytes of a workspace; with `scratch`, also the workspace. */
 static size_t qgemm_rows_workspace(const pcx_qgemm_args *p, const qgemm_micro *micro, char *scratch,
                                    qgemm_workspace *to)
 {
-    const size_t rows = qgemm_split(p, micro->mr, micro->panels).rows, steps = ceil_div(p->k, 4);
+    const size_t rows = round_up(qgemm_rows_grid(p, micro).rows, micro->mr), steps = ceil_div(p->k, 4);
     const size_t zero = round_up(rows * sizeof *to->row, 64), row_sum = zero + round_up(rows * 4, 64);
     const size_t padded = row_sum + round_up(rows * 4, 64), own = padded + round_up(QGEMM_PADDED * steps * 4, 64);
     if (scratch)
@@ -26,8 +32,8 @@ static size_t qgemm_rows_workspace(const pcx_qgemm_args *p, const qgemm_micro *m
 }
 
 /*
- * How many rows of `a` are readable in whole steps: past its k bytes, meeting zero weights, another
- * row may stand, but not the end of `a`.  All but the last if lda >= 3, but three if lda is 1.
+ * How many rows of `a` can be read in whole steps.  Beyond its k bytes, which are multiplied with zero weights,
+ * another row may follow, but not the end of `a`.  All but the last row if lda >= 3, all but three if lda is 1.
  */
 static size_t qgemm_rows_readable(const pcx_qgemm_args *p)
 {
@@ -36,7 +42,7 @@ static size_t qgemm_rows_readable(const pcx_qgemm_args *p)
     return p->m - min_size(rest, p->m);
 }
 
-/* Row i, padded to whole steps, in `padded`; with lda 0 all rows are one. */
+/* Copies row i, padded to whole steps, into `padded`; with lda 0 all rows are the same. */
 static const uint8_t *qgemm_rows_pad(const pcx_qgemm_args *p, size_t i, uint8_t *padded)
 {
     const size_t width = round_up(p->k, 4);
@@ -68,7 +74,7 @@ static void qgemm_rows_make(const pcx_qgemm_args *p, size_t i, size_t rows, size
 
 size_t qgemm_rows_units(const void *args, const qgemm_micro *micro)
 {
-    const qgemm_grid g = qgemm_split(args, micro->mr, micro->panels);
+    const qgemm_grid g = qgemm_rows_grid(args, micro);
     return g.blocks * g.groups;
 }
 
@@ -80,16 +86,18 @@ size_t qgemm_rows_scratch(const void *args, const qgemm_micro *micro)
 void qgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, const qgemm_micro *micro)
 {
     const pcx_qgemm_args *p = args;
-    const qgemm_grid g = qgemm_split(p, micro->mr, micro->panels);
+    const qgemm_grid g = qgemm_rows_grid(p, micro);
     const qepilogue tail = qepilogue_make(&p->tail, p->ot);
     qgemm_workspace space = { 0 };
     if (begin >= end)
         return;
     qgemm_rows_workspace(p, micro, scratch, &space);
-    qgemm_block b = { .row = space.row, .azp = p->ldz ? 0 : p->azp[0], .zero = p->ldz ? space.zero : NULL,
+    qgemm_block b = { .row = space.row, .mr = micro->mr, .together = ceil_div(p->k, 4), .azp = p->ldz ? 0 : p->azp[0], .zero = p->ldz ? space.zero : NULL,
                       .row_sum = p->wzp ? space.row_sum : NULL, .k = p->k, .steps = ceil_div(p->k, 4), .n = p->n,
                       .w = p->w, .colsum = p->colsum, .wzp = p->wzp, .prepared = p->prepared,
                       .scratch = space.micro, .tail = &tail, .out = p->out, .ldo = p->ldo };
+    if (micro->enter)
+        micro->enter(&b);
     for (size_t u = begin; u < end; u++) {
         const size_t group = u % g.groups, panel = qgemm_group_begin(g.panels, g.groups, group);
         if (u == begin || !group) {
@@ -99,6 +107,8 @@ void qgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
         }
         micro->run(&b, panel, qgemm_group_begin(g.panels, g.groups, group + 1) - panel);
     }
+    if (micro->leave)
+        micro->leave(&b);
 }
 
 size_t qgemm_rows_prepared(const void *args)

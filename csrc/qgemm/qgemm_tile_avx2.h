@@ -2,8 +2,8 @@
  * qgemm_tile_avx2.h - AVX2 tiles of up to 6 rows by 16 columns; qgemm and qconv walk over them.
  *
  * Per step and row: one dword of u8 broadcast, two vpmaddubsw against the panel's 64 bytes.  The
- * twelve vectors of sums, two of weights, one of a and one temporary are just the 16 registers there
- * are; with chunks they are int16 and the int32 sums stand in `sum`, touched once per chunk.
+ * twelve vectors of sums, two of weights, one of a and one temporary fill the 16 registers; in chunks
+ * the sums are int16, and the int32 sums are in memory (`sum`), updated once per chunk.
  * PCX_KEEP after each step stops GCC from reassociating the adds, which spills.
  */
 #ifndef PCX_QGEMM_TILE_AVX2_H
@@ -49,11 +49,11 @@ PCX_INLINE void qgemm_finish(const int mr, __m256i acc[][2], const int32_t *from
         qepilogue_avx2_lut(target->tail->rise, target->out, (size_t)mr, target->ldo, 0);
 }
 
-/* Where there is a target, sums go to it instead of to t->sum. */
+/* If there is a target, sums go there instead of to t->sum. */
 PCX_INLINE void qgemm_chunks(const int mr, const int halves, const int table, const size_t depth, const qgemm_tile *t,
                               const qgemm_target *target)
 {
-    const int few = mr * halves <= 6; /* then there are registers for the int32 sums, too */
+    const int few = mr * halves <= 6; /* then the int32 sums fit the registers, too */
     const __m256i ones = _mm256_set1_epi16(1);
     const size_t steps = t->steps, whole = steps - steps % depth;
     const int16_t *start = t->start;
@@ -117,8 +117,8 @@ PCX_INLINE __m256i qgemm_pair(__m256i acc, __m256i a, __m256i w, const int16_t *
 }
 
 /*
- * Six rows as twice three: then the int32 sums, too, stay in registers.  Worth the weights' second reading where
- * chunks are short, as their sums would go to memory and back every other step.
+ * Six rows as two times three, so that the int32 sums stay in registers, too.  For short chunks, whose sums would go
+ * to memory and back every other step, this outweighs reading the weights twice.
  */
 PCX_INLINE void qgemm_threes(const int table, const size_t depth, const qgemm_tile *t, const qgemm_target *target)
 {
@@ -169,8 +169,8 @@ PCX_INLINE void qgemm_pairs(const int mr, const int halves, const int table, con
 }
 
 /*
- * No int16 accumulation: products of int16.  vpmaddwd adds two, so even and odd k are taken apart, each
- * dword then holding k 0 and 2, or 1 and 3.
+ * No int16 accumulation: products of int16.  vpmaddwd adds two, so even and odd k are separated: each 32-bit
+ * word then contains k 0 and 2, or 1 and 3.
  */
 PCX_INLINE void qgemm_exact(const int mr, const int table, const qgemm_tile *t)
 {
@@ -232,7 +232,7 @@ QGEMM_TILE(1, 0) QGEMM_TILE(2, 0) QGEMM_TILE(4, 0) QGEMM_TILE(6, 0)
 QGEMM_TILE(1, 1) QGEMM_TILE(2, 1) QGEMM_TILE(4, 1) QGEMM_TILE(6, 1)
 #undef QGEMM_TILE
 
-/* Sums of the first `rows` rows; rows beyond them may be summed, too. */
+/* Sums of the first `rows` rows; further rows may be summed, too. */
 static void qgemm_tile_avx2(const qgemm_tile *t, size_t rows)
 {
     static void (*const tile[2][QGEMM_MR + 1])(const qgemm_tile *) = {

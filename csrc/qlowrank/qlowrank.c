@@ -13,7 +13,7 @@ static size_t qlowrank_scratch(const void *args)
     return max_size(p->r, 1) * sizeof(int16_t);
 }
 
-/* The 16 bits of column j between the products. */
+/* The intermediate result of column j, in 16 bits. */
 static int16_t qlowrank_middle(const pcx_qlowrank_args *p, const uint8_t *a, size_t j)
 {
     const qepilogue_clamp limits = { .low = -QLOWRANK_MOST, .high = QLOWRANK_MOST };

@@ -59,7 +59,7 @@ PCX_INLINE void qlowrank_avx2_sums(const int mr, const int16_t *h, size_t width,
     }
 }
 
-/* What all rows of a block meet in 16 columns. */
+/* 16 columns, as all rows of a block use them. */
 typedef struct {
     size_t width, steps, ldo; /* ldo in bytes */
     const int16_t *v;

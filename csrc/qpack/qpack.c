@@ -1,4 +1,4 @@
-/* qpack.c - integer weights that are known only at run time to panels of 16 columns, fours along l. */
+/* qpack.c - packs run-time integer weights into panels of 16 columns, four at a time along l. */
 #include "../common/pcx.h"
 
 enum { QPACK_NR = 16, QPACK_KR = 4 };

@@ -1,11 +1,11 @@
-/* qpool_avx2.c - means of 32 channels at a time: sums in uint16, as long as they fit. */
+/* qpool_avx2.c - means of 32 channels at a time: sums in uint16 as long as they fit. */
 #include "../common/qepilogue_avx2.h"
 #include "qpool.h"
 
 #if PCX_X86
 PCX_TARGET("avx2,fma")
 
-enum { STEP = 32, CELLS = 65535 / 255 /* bytes that a uint16 sums up */ };
+enum { STEP = 32, CELLS = 65535 / 255 /* bytes whose sum fits uint16 */ };
 
 /* The sums so far, in the order in which unpacking leaves them and qepilogue_avx2_bytes takes them back, and none in uint16. */
 PCX_INLINE void qpool_avx2_flush(__m256i sum[4], __m256i half[2])

@@ -23,11 +23,11 @@ typedef struct {
 /* Of `lanes` pixels a vector; panels of min to max vectors. */
 static inline qspmm_grid qspmm_split(const pcx_qspmm_args *p, size_t lanes, size_t min, size_t max)
 {
-    /* A panel is read again for every output: it should stay in L1. */
+    /* A panel is read again for every output: it should stay in the L1 cache. */
     const size_t bytes = max_size(ceil_div(p->k, 4), 1) * lanes * 4;
-    const size_t most = min_size(max_size(32768 / bytes, min), max);
+    const size_t count = min_size(max_size(32768 / bytes, min), max);
     qspmm_grid g = { ceil_div(p->m, lanes), 0, ceil_div(p->n, QSP_NR) };
-    g.panels = ceil_div(g.vectors, most);
+    g.panels = ceil_div(g.vectors, count);
     return g;
 }
 

@@ -1,7 +1,7 @@
 /* qspmm_acc16.c - see qspmm_acc16.h. */
 #include "qspmm_acc16.h"
 
-enum { RUN = 128, ITEMS = 2 * RUN }; /* chunks are made of runs of so many blocks: bounds the work */
+enum { RUN = 128, ITEMS = 2 * RUN }; /* chunks are formed within runs of so many blocks, which bounds the work */
 
 /* Four lanes of 16 bits, P and N of the two lanes; lanes of a sum are at most 128 if it has none of OVER. */
 #define EACH 0x0001000100010001u
@@ -52,7 +52,7 @@ static size_t qspmm_acc16_items_make(const uint16_t *index, const int8_t *w, siz
     return count;
 }
 
-/* Each item to the first chunk that has space. */
+/* Puts each item into the first chunk that has space. */
 static size_t qspmm_acc16_chunks_make(const item *items, size_t count, chunk *chunks)
 {
     size_t used = 0;

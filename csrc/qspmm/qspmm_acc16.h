@@ -2,10 +2,10 @@
  * qspmm_acc16.h - int16 accumulation: which blocks of an output may be added up in int16 lanes.
  *
  * A block leaves two int16 lanes per pixel, each the sum of two products with u8.  Let P and N be the sums of a
- * lane's positive and of its negated negative weights.  Blocks whose P and N are at most 128 together, lane by
- * lane, are a chunk: vpmaddubsw does not saturate, and their sum, on which way ever, is within 255 * 128 = 32640.
- * A sum's order is free, so chunks are made of any blocks of one output, largest first.  What is too large for a
- * chunk of its own is split in two: w = main + rest.
+ * lane's positive and of its negated negative weights.  Blocks whose total P and total N are at most 128, lane by
+ * lane, can form a chunk: vpmaddubsw does not saturate, and all partial sums are within 255 * 128 = 32640.
+ * Since a sum may be computed in any order, chunks are formed from any blocks of one output, largest first.  A block
+ * that exceeds the bounds on its own is split in two: w = main + rest.
  */
 #ifndef PCX_QSPMM_ACC16_H
 #define PCX_QSPMM_ACC16_H
@@ -19,8 +19,8 @@ enum {
 };
 
 /*
- * A group's chunks as words.  Those of one row and depth stand together, a run, so that its int32 sums are loaded
- * and stored but once; runs of one depth stand together, the longest first, so that no branch changes often.
+ * A group's chunks as words.  Chunks of one row and depth are contiguous, a run, so that its int32 sums are loaded
+ * and stored only once; runs of one depth are contiguous, the longest first, so that branches are predictable.
  *   how many runs there are of chunks of 8, 7, ... 1 blocks;
  *   for each, how many chunks it has, its row within the group times QSP_STEP, and for each of their blocks
  *   index * QSP_STEP and the four weights.
@@ -34,7 +34,7 @@ typedef struct {
     size_t first[];      /* [groups] */
 } qspmm_acc16;
 
-/* A block that fits a chunk, and what is left of it, 0 as a rule; four int8 each. */
+/* A block within the bounds, and the rest of it, usually 0; four int8 each. */
 typedef struct {
     int8_t main[4], rest[4];
 } qspmm_split_weights;
@@ -43,7 +43,7 @@ static inline qspmm_split_weights qspmm_split_block(const int8_t w[4])
 {
     qspmm_split_weights s = { .rest = { 0 } };
     memcpy(s.main, w, sizeof s.main);
-    for (int x = 0; x < 4; x += 2) { /* of different sign, two weights fit; of the same, the larger gives way */
+    for (int x = 0; x < 4; x += 2) { /* weights of different signs are within the bound; else the larger one is reduced */
         const int sum = w[x] + w[x + 1], over = sum > 128 ? sum - 128 : sum < -128 ? sum + 128 : 0;
         const int at = (w[x + 1] > w[x]) == (over > 0) ? x + 1 : x;
         s.rest[at] = (int8_t)over;

@@ -66,7 +66,7 @@ void qspmm_avx2_gather(const uint8_t *const *row, size_t k, uint8_t *to, size_t 
 
 /* ---- chunks: sums i32[QSP_NR outputs][vectors][8 pixels] ---- */
 
-/* In place: with PCX_ADD_PAIRS, compilers move sums about. */
+/* In place: with PCX_ADD_PAIRS, compilers copy sums between registers. */
 PCX_INLINE void qspmm_avx2_add_pairs(__m256i *sum, __m256i x, __m256i w)
 {
     __m256i product;
@@ -85,7 +85,7 @@ PCX_INLINE void qspmm_avx2_block(int M, int first, const uint32_t at[2], const u
             qspmm_avx2_add_pairs(s + i, _mm256_load_si256(x + i), w);
 }
 
-/* `runs` runs of chunks of T blocks, or of t if T is 0; what follows them. */
+/* `runs` runs of chunks of T blocks, or of t if T is 0; returns the word after them. */
 PCX_INLINE const uint32_t *qspmm_avx2_chunks(int M, int T, size_t t, size_t runs, const uint32_t *at,
                                              const uint8_t *panel, uint8_t *sums)
 {
@@ -164,7 +164,7 @@ static void qspmm_avx2_unproven(const pcx_qspmm_args *p, size_t j, size_t cols, 
     }
 }
 
-/* Where sums start: at the bias, less the zero point's share. */
+/* The start values of sums: the bias, minus the zero point's part. */
 static void qspmm_avx2_sums_start(const pcx_qspmm_args *p, size_t j, size_t cols, const qspmm_workspace *r)
 {
     __m256i *to = (__m256i *)r->sums;
@@ -173,7 +173,7 @@ static void qspmm_avx2_sums_start(const pcx_qspmm_args *p, size_t j, size_t cols
         const uint32_t base = p->tail.bias ? (uint32_t)p->tail.bias[j + c] : 0;
         if (!p->ldz) {
             const __m256i all = _mm256_set1_epi32((int32_t)(base - r->zero[0] * colsum));
-            PCX_UNROLL for (size_t v = 0; v < QSP_MR; v++) /* what is too much is written again, or not read */
+            PCX_UNROLL for (size_t v = 0; v < QSP_MR; v++) /* surplus vectors are overwritten, or not read */
                 _mm256_store_si256(to + v, all);
             continue;
         }
@@ -183,7 +183,7 @@ static void qspmm_avx2_sums_start(const pcx_qspmm_args *p, size_t j, size_t cols
             _mm256_store_si256(to + v, _mm256_sub_epi32(_mm256_set1_epi32((int32_t)base), share));
         }
     }
-    const size_t read = round_up(cols, QT_NR) - cols; /* rows that the tail reads without need */
+    const size_t read = round_up(cols, QT_NR) - cols; /* rows that the epilogue reads but does not use */
     if (read)
         memset(to, 0, read * r->vectors * QSP_STEP);
 }
@@ -214,7 +214,7 @@ PCX_INLINE __m256i qspmm_avx2_bytes_of_four(const qepilogue_avx2_columns *c, con
     return _mm256_shuffle_epi8(qepilogue_avx2_bytes(v, &c->clamp, c->skips), by_pixel);
 }
 
-/* A row of each of eight pixels, or, beyond the last one, the last one's again. */
+/* The output rows of eight pixels; beyond the last one, its row is repeated. */
 typedef struct {
     uint8_t *out[QSP_PX];
     const uint8_t *residual[QSP_PX];

@@ -11,7 +11,7 @@ static int contract_is_word(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-/* The word at `*at`, which moves behind it. */
+/* The word at `*at`, which is advanced behind it. */
 static span contract_take_word(const char **at, const char *end)
 {
     span word = { *at, 0 };
@@ -136,7 +136,7 @@ static int contract_evaluate(const contract *c, const uint64_t *slots, span text
     return !r.failed && r.at == r.end && found >= 0;
 }
 
-/* The text up to the next comma outside parentheses, or up to `stop`; `*at` moves behind the comma. */
+/* The text up to the next comma outside parentheses, or up to `stop`; `*at` is advanced behind the comma. */
 static span contract_take_part(const char **at, const char *end)
 {
     span part = { *at, 0 };

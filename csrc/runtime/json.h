@@ -36,7 +36,7 @@ size_t json_get(const json *j, size_t at, const char *key);
 /* The first key of the object `at` that is none of the `count` words, or NULL. */
 const char *json_unknown(const json *j, size_t at, const char *const *words, size_t count);
 
-/* Whether node `at` is an integer from 0 to `most`. */
+/* Whether node `at` is an integer from 0 to `max`. */
 int json_size(const json *j, size_t at, uint64_t max, size_t *value);
 
 #endif

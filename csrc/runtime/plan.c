@@ -1,4 +1,4 @@
-/* plan.c - a plan's memory, and what can be asked of it. */
+/* plan.c - a plan's memory, and the functions that describe a plan. */
 #define _GNU_SOURCE
 #include "plan.h"
 
@@ -11,7 +11,7 @@ typedef struct {
 } kept;
 enum { HEAD = 64 };
 
-/* calloc leaves fresh pages untouched: what nobody uses of a large block takes no memory. */
+/* calloc leaves fresh pages untouched: unused pages of a large block take no memory. */
 void *plan_keep(pcx_plan *plan, size_t count, size_t size)
 {
     size_t bytes;
@@ -42,7 +42,7 @@ void pcx_plan_free(pcx_plan *plan)
     free(plan);
 }
 
-/* ---- what can be asked ---- */
+/* ---- queries ---- */
 
 const void *pcx_plan_bytes(const pcx_plan *plan, size_t *bytes)
 {

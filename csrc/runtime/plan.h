@@ -46,7 +46,7 @@ struct pcx_plan {
     size_t metadata; /* node of `header`, or 0 */
     program *programs;
     size_t program_count;
-    size_t arena, scratch; /* most that any program, any step needs */
+    size_t arena, scratch; /* the maximum over all programs, over all steps */
 };
 
 /* Zeroed memory, aligned to 64 bytes, that lives as long as the plan; NULL when there is none. */

@@ -1,4 +1,4 @@
-/* plan_coverage.h - which bytes of a program's arena and outputs its steps write before they read them. */
+/* plan_coverage.h - tracks which bytes of a program's arena and outputs its steps write before they read them. */
 #ifndef PCX_PLAN_COVERAGE_H
 #define PCX_PLAN_COVERAGE_H
 

@@ -1,4 +1,4 @@
-/* plan_step.c - one step: every slot against the kernel's contract. */
+/* plan_step.c - one step: checks every slot against the kernel's contract. */
 #include "plan_step.h"
 
 enum {
@@ -155,7 +155,7 @@ static int plan_step_sizes_read(builder *b, size_t at, const contract *c, uint64
     return PCX_OK;
 }
 
-/* What a step's pointers come to. */
+/* Totals over a step's pointers. */
 typedef struct {
     size_t touched; /* bytes */
     size_t written; /* elements of its outputs */

@@ -1,5 +1,5 @@
 /*
- * safetensors.c - the form of a file: u64 length, JSON header, then the tensors' bytes without holes.
+ * safetensors.c - the file format: u64 length, JSON header, then the tensors' bytes without gaps.
  * https://huggingface.co/docs/safetensors
  */
 #include "safetensors.h"

@@ -1,6 +1,6 @@
 /*
- * session.c - running a plan.  A run takes a context that nobody uses, or makes one; contexts stay,
- * so that runs allocate nothing once there are as many as run at once.
+ * session.c - running a plan.  A run takes a free context, or makes one; contexts are kept, so that
+ * runs allocate nothing once there are as many contexts as simultaneous runs.
  */
 #define _GNU_SOURCE
 #include "plan.h"
@@ -62,7 +62,7 @@ static int session_arena_make(context *c, size_t bytes)
     c->arena = (char *)c->memory + (align - (uintptr_t)c->memory % align);
 #ifdef MADV_HUGEPAGE
     if (align == HUGE_PAGE)
-        madvise(c->arena, whole, MADV_HUGEPAGE); /* a wish; refusal does no harm */
+        madvise(c->arena, whole, MADV_HUGEPAGE); /* a hint; failure is harmless */
 #endif
     return 1;
 }

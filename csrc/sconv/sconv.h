@@ -1,10 +1,10 @@
-/* sconv.h - what the sconv files share.  Coordinates are size_t; what lies above or left of the image is huge. */
+/* sconv.h - what the sconv files share.  Coordinates are size_t: above or left of the image they wrap to huge numbers. */
 #ifndef PCX_SCONV_H
 #define PCX_SCONV_H
 
 #include "../sgemm/sgemm.h"
 
-/* Where in the image the window of an output pixel begins. */
+/* Where the window of an output pixel begins in the image. */
 typedef struct {
     size_t image, y, x;
 } sconv_place;

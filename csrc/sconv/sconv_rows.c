@@ -1,6 +1,6 @@
 /*
- * sconv_rows.c - the driver: a micro-kernel of sgemm, fed from the image itself: a window inside it is kh lines of
- * kw * c neighbours.  Only windows that reach beyond it are copied, with their zeros.
+ * sconv_rows.c - the driver: runs a micro-kernel of sgemm directly on the image.  A window inside the image is kh lines
+ * of kw * c neighbours.  Only windows that extend beyond it are copied, with zeros.
  */
 #include "sconv.h"
 
@@ -57,7 +57,7 @@ static void sconv_rows_gather(const pcx_sconv_args *p, size_t first, size_t coun
         if (at.y < p->ih && at.y + reach_y < p->ih && at.x < p->iw && at.x + reach_x < p->iw) {
             sconv_rows_add(p, inside, p->x + ((at.image * p->ih + at.y) * p->iw + at.x) * p->ldx, i);
         } else {
-            float *to = scratch + edge->count * edge->length;
+            float *to = scratch + edge->count * edge->lines * edge->line_step;
             if (edge->length)
                 sconv_rows_pad(p, at, to);
             sconv_rows_add(p, edge, to, i);
@@ -82,9 +82,11 @@ void sconv_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
     inside.runs = dense ? 1 : p->kw;
     inside.run_step = p->dw * p->ldx;
     inside.length = dense ? p->kw * p->c : p->c;
-    edge.lines = edge.runs = 1;
-    edge.line_step = edge.run_step = 0;
-    edge.length = p->kh * p->kw * p->c;
+    edge.lines = inside.lines; /* the same runs, so that the order of sums does not depend on where a window lies */
+    edge.line_step = p->kw * p->c;
+    edge.runs = inside.runs;
+    edge.run_step = p->c;
+    edge.length = inside.length;
     for (size_t unit = begin; unit < end; unit++) {
         const size_t first = unit / s.groups * s.rows, panel = unit % s.groups * s.panels;
         const size_t stop = min_size(panel + s.panels, ceil_div(p->n, SGEMM_NR));

@@ -5,14 +5,14 @@
 #include "../common/pcx.h"
 
 /*
- * Of more than SGEMM_DEEP products, sums of so many are added up apart from each other: the error then grows with
- * SGEMM_DEEP + k / SGEMM_DEEP, not with k.  Up to SGEMM_DEEP it is one sum.
+ * More than SGEMM_DEEP products are summed in parts of SGEMM_DEEP, which are then added: the error grows with
+ * SGEMM_DEEP + k / SGEMM_DEEP instead of k.  Up to SGEMM_DEEP products are one sum.
  */
 enum { SGEMM_DEEP = 4096 };
 
 enum { SGEMM_NR = 16, SGEMM_TALL = 6, SGEMM_MB = 16 * SGEMM_TALL };
 
-/* What all rows meet. */
+/* What is common to all rows. */
 typedef struct {
     const float *w; /* panels, ldw apart */
     size_t ldw, n;
@@ -41,7 +41,7 @@ typedef struct {
 
 PCX_HIDDEN sgemm_split sgemm_split_of(size_t m, size_t n, size_t k, size_t max_rows, size_t mr);
 
-/* What an ISA has of its own. */
+/* The micro-kernel of an ISA. */
 typedef struct {
     size_t mr; /* rows of a tile: blocks are a multiple */
     void (*run)(const sgemm_rows *rows, const sgemm_target *to, size_t begin, size_t end); /* panels [begin, end) */
@@ -71,6 +71,10 @@ PCX_HIDDEN void sgemm_row(const float *a, size_t k, const sgemm_target *to, cons
 #if PCX_X86
 /* The panels [begin, end) of all rows: hgemm widens its weights for it. */
 PCX_HIDDEN void sgemm_rows_avx2(const sgemm_rows *rows, const sgemm_target *to, size_t begin, size_t end);
+/* All rows, at most SGEMM_NARROW columns, with weights of any type, in a panel. */
+typedef enum { SGEMM_F32, SGEMM_F16, SGEMM_BF16 } sgemm_weights;
+enum { SGEMM_NARROW = 8 };
+PCX_HIDDEN void sgemm_narrow_avx2(const sgemm_rows *rows, const sgemm_target *to, const void *w, sgemm_weights type);
 #endif
 
 #endif

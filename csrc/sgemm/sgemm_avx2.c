@@ -102,8 +102,8 @@ PCX_INLINE void sgemm_avx2_strip(const sgemm_rows *r, size_t first, const sgemm_
          column += (size_t)(nv + 1) / 2 * SGEMM_NR) {
         const float *bias = tail.bias ? tail.bias + column : zeros;
         if (!PCX_LIKELY(column + width <= n) && tail.bias) {
-            memset(part, 0, sizeof part);
-            bias = memcpy(part, bias, (n - column) * sizeof *part);
+            sgemm_finish_copy(part, bias, n - column, width);
+            bias = part;
         }
         __m256 sum[SGEMM_TALL][MAX];
         PCX_UNROLL
@@ -190,9 +190,9 @@ static void sgemm_avx2_fetch(const sgemm_target *to, size_t begin, size_t end, s
 }
 
 /*
- * All rows times the panels [begin, end), in tiles as equal as can be: 49 rows are 4 x 6 + 5 x 5, not
- * 8 x 6 + 1.  A tile of rows meets all panels, which should fit the L1 cache, before the next.  Panels
- * up to `fetched` are needed next.
+ * All rows times the panels [begin, end), in tiles of about equal height: 49 rows are 4 x 6 + 5 x 5, not
+ * 8 x 6 + 1.  A tile of rows is multiplied with all panels, which should fit the L1 cache, before the next.
+ * Panels up to `fetched` are needed next.
  */
 static void sgemm_avx2_columns(const sgemm_rows *r, const sgemm_target *to, size_t begin, size_t end, size_t fetched,
                                size_t bytes, strip_fn *const *strips, size_t tall)
@@ -214,6 +214,10 @@ void sgemm_rows_avx2(const sgemm_rows *r, const sgemm_target *to, size_t begin, 
     const size_t bytes = r->lines * r->runs * r->length * SGEMM_NR * sizeof(float);
     const size_t at_once = max_size(1, CACHE / max_size(bytes, 1));
     size_t panel = begin;
+    if (to->n && to->n <= SGEMM_NARROW && begin < end && r->count) {
+        sgemm_narrow_avx2(r, to, to->w, SGEMM_F32);
+        return;
+    }
     if (r->count && r->count <= 3) {
         const size_t step = flat_panels[r->count], whole = panel + (end - panel) / step * step;
         flat[r->count](r, 0, to, panel, whole);

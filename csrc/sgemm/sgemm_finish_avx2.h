@@ -37,7 +37,7 @@ PCX_INLINE PCX_MAYBE_UNUSED void sgemm_finish_withdraw(__m256 sum[][MAX], const 
     }
 }
 
-/* What follows the sums: nothing, two bounds, hardswish; all else goes through memory. */
+/* The epilogues in registers: none, two bounds, hardswish; all others go through memory. */
 enum { PLAIN, BOUNDS, HARDSWISH, SLOW };
 
 PCX_INLINE int sgemm_finish_kind(size_t act)
@@ -45,21 +45,58 @@ PCX_INLINE int sgemm_finish_kind(size_t act)
     return act <= PCX_ACT_CLIP ? act != PCX_ACT_NONE : act == PCX_ACT_HARDSWISH ? HARDSWISH : SLOW;
 }
 
+/* `count` numbers, whole vectors and a part of one, zero beyond them; none of these is read. */
+PCX_INLINE PCX_MAYBE_UNUSED __m256 sgemm_finish_load(const float *x, size_t count)
+{
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_maskload_ps(x, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), lane));
+}
+
+/* to[0..width) = the first `count` of them, zero beyond. */
+PCX_NOINLINE PCX_MAYBE_UNUSED static void sgemm_finish_copy(float *to, const float *x, size_t count, size_t width)
+{
+    for (size_t j = 0; j < width; j += LANES)
+        _mm256_storeu_ps(to + j, j < count ? sgemm_finish_load(x + j, count - j) : _mm256_setzero_ps());
+}
+
+/* The first `count` numbers of v, one to eight.  Masked stores are slow on some CPUs. */
+PCX_INLINE PCX_MAYBE_UNUSED void sgemm_finish_put(float *out, __m256 v, size_t count)
+{
+    const __m128 low = _mm256_castps256_ps128(v);
+    if (count >= 4) {
+        const __m256i last = _mm256_add_epi32(_mm256_set1_epi32((int)count - 4), _mm256_setr_epi32(0, 1, 2, 3, 0, 0, 0, 0));
+        _mm_storeu_ps(out, low);
+        _mm_storeu_ps(out + count - 4, _mm256_castps256_ps128(_mm256_permutevar8x32_ps(v, last)));
+        return;
+    }
+    if (count > 1)
+        _mm_storel_pi((__m64 *)(void *)out, low);
+    if (count != 2)
+        _mm_store_ss(out + count - 1, count == 1 ? low : _mm_movehl_ps(low, low));
+}
+
 /* Finish mr x width sums that lie in memory: the last columns of a panel, or an activation that needs registers. */
-PCX_NOINLINE static void sgemm_finish_slowly(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t column,
-                                             float *sum, size_t mr, size_t width)
+PCX_NOINLINE PCX_MAYBE_UNUSED static void sgemm_finish_slowly(const sgemm_rows *r, size_t first, const sgemm_target *to,
+                                                              size_t column, float *sum, size_t mr, size_t width)
 {
     const pcx_epilogue *tail = to->tail;
-    for (size_t i = 0; i < mr; i++, sum += width) {
-        const float *residual = tail->residual ? r->residual[first + i] + column : NULL;
-        float *out = r->out[first + i] + column;
-        if (to->n - column < width) {
-            sgemm_finish(tail, sum, residual, out, to->n - column);
-            continue;
+    const size_t columns = min_size(width, to->n - column), whole = (columns - 1) / LANES * LANES, rest = columns - whole;
+    for (size_t i = 0; tail->residual && i < mr; i++)
+        for (size_t j = 0; j < columns; j += LANES) {
+            float *at = sum + i * width + j;
+            const __m256 residual = sgemm_finish_load(r->residual[first + i] + column + j, columns - j);
+            _mm256_storeu_ps(at, _mm256_add_ps(_mm256_loadu_ps(at), residual));
         }
-        for (size_t j = 0; residual && j < width; j++)
-            sum[j] += residual[j];
-        act_avx2_row(out, sum, width, tail->act, tail->act_params);
+    if (tail->act > PCX_ACT_CLIP)
+        act_avx2_row(sum, sum, mr * width, tail->act, tail->act_params);
+    float bounds[2];
+    act_bounds(tail->act, tail->act_params, bounds, bounds + 1);
+    const __m256 low = _mm256_broadcast_ss(bounds), high = _mm256_broadcast_ss(bounds + 1);
+    for (size_t i = 0; i < mr; i++, sum += width) {
+        float *out = r->out[first + i] + column;
+        for (size_t j = 0; j < whole; j += LANES)
+            _mm256_storeu_ps(out + j, _mm256_min_ps(high, _mm256_max_ps(low, _mm256_loadu_ps(sum + j))));
+        sgemm_finish_put(out + whole, _mm256_min_ps(high, _mm256_max_ps(low, _mm256_loadu_ps(sum + whole))), rest);
     }
 }
 

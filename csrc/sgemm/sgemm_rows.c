@@ -35,6 +35,23 @@ size_t sgemm_rows_scratch(const void *args, const sgemm_micro *micro)
     return 0;
 }
 
+/* The rows from `first` on. */
+static void sgemm_rows_at(const pcx_sgemm_args *p, size_t first, sgemm_rows *rows)
+{
+    const size_t count = rows->count, lda = p->lda, ldo = p->ldo, ldr = p->tail.ldr;
+    const float *const a = p->a + first * lda;
+    float *const out = p->out + first * ldo;
+    for (size_t i = 0; i < count; i++)
+        rows->a[i] = a + i * lda;
+    for (size_t i = 0; i < count; i++)
+        rows->out[i] = out + i * ldo;
+    if (p->tail.residual) {
+        const float *const residual = p->tail.residual + first * ldr;
+        for (size_t i = 0; i < count; i++)
+            rows->residual[i] = residual + i * ldr;
+    }
+}
+
 void sgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, const sgemm_micro *micro)
 {
     const pcx_sgemm_args *p = args;
@@ -49,12 +66,7 @@ void sgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
         const size_t first = unit / s.groups * s.rows, panel = unit % s.groups * s.panels;
         if (unit == begin || !panel) {
             rows.count = min_size(s.rows, p->m - first);
-            for (size_t i = 0; i < rows.count; i++) {
-                rows.a[i] = p->a + (first + i) * p->lda;
-                rows.out[i] = p->out + (first + i) * p->ldo;
-            }
-            for (size_t i = 0; p->tail.residual && i < rows.count; i++)
-                rows.residual[i] = p->tail.residual + (first + i) * p->tail.ldr;
+            sgemm_rows_at(p, first, &rows);
         }
         micro->run(&rows, &to, panel, min_size(panel + s.panels, ceil_div(p->n, SGEMM_NR)));
     }

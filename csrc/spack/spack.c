@@ -1,4 +1,4 @@
-/* spack.c - weights that are known only at run time to panels of 16 columns.  A unit is a panel. */
+/* spack.c - packs run-time weights into panels of 16 columns.  A unit is a panel. */
 #include "../common/pcx.h"
 
 enum { SPACK_NR = 16 };

@@ -19,7 +19,7 @@ PCX_TARGET("avx2,fma")
 #define SPMM_MAX       _mm256_max_ps
 #include "spmm_multiply.h"
 
-/* What follows the sums: nothing, two bounds, hardswish; all else goes through memory, and in FEW so do all strides. */
+/* The epilogues in registers: none, two bounds, hardswish; all others, and unusual strides, go through memory (FEW). */
 enum { PLAIN, BOUNDS, HARDSWISH, SLOW, FEW };
 
 /* The epilogue of eight pixels from `pixel` on and eight columns from `column` on; sums[c], `width` apart, are c's. */

@@ -63,7 +63,7 @@ PCX_INLINE float unary_gelu_tanh(float x)
         }                                  \
         break
 
-/* x and y are the same or apart. */
+/* x and y are the same or do not overlap. */
 PCX_INLINE void unary_row(size_t op, size_t n, const float *x, float *y, float p, float q)
 {
     switch (op) {

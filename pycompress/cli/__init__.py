@@ -1,7 +1,7 @@
 """The command line: ``pycompress demo | info | compress | advise | run | bench | profile | compare | doctor``.
 
-A command is a module of this package with ``add(subparsers)`` and ``execute(args, out)``, which returns
-what ``--json`` prints.
+A command is a module of this package with ``add(subparsers, common)`` and ``execute(args, out)``; the latter returns what
+``--json`` prints.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ COMMANDS = (demo, info, compress, advise, run, bench, profile, compare, doctor)
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 BUILD_FLAGS = ("--cflags", "--libs")
 ENVIRONMENT = (
-    "Environment: PYCOMPRESS_CPU, the most that kernels may use of the CPU (scalar, avx2, avxvnni, ...; it only lowers); "
-    "PYCOMPRESS_NUM_THREADS, threads of a run where --threads does not say."
+    "Environment: PYCOMPRESS_CPU is the highest instruction set that kernels may use (scalar, avx2, avxvnni, ...); it "
+    "cannot raise what the CPU has.  PYCOMPRESS_NUM_THREADS is the number of threads of a run without --threads."
 )
 EXTRAS = {"onnx": "onnx", "PIL": "cli"}
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+    """The parser of the command line."""
     from .. import __version__
 
     top = argparse.ArgumentParser(
@@ -72,16 +72,19 @@ def build_flags(words: Sequence[str]) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, 1 where a check failed, 2 where the command could not be carried out."""
+    """Run one command; returns 0, or 1 if a check failed, or 2 if the command could not be carried out."""
     words = sys.argv[1:] if argv is None else list(argv)
     if words and set(words) <= set(BUILD_FLAGS):
         return build_flags(words)
-    args = parser().parse_args(words)
+    top = parser()
+    args = top.parse_args(words)
+    if args.cflags or args.libs:
+        top.error("--cflags and --libs stand alone, without a command")
     out = Output(json=args.json, quiet=args.quiet)
     try:
         out.finish(args.execute(args, out))
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -93,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _said(error: Exception) -> str:
-    """The error on one line; a package of an extra that is missing, with what to install."""
+    """The error on one line; for a missing package of an extra, what to install."""
     text = clean(" ".join(str(error).split())) or type(error).__name__
     if isinstance(error, ModuleNotFoundError) and "pip install" not in text:
         package = (error.name or "").split(".")[0]

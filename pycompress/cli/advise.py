@@ -1,4 +1,4 @@
-"""``pycompress advise``: from which sparsity on each layer is faster sparse, on this machine."""
+"""``pycompress advise``: at which sparsity each layer becomes faster with a sparse kernel, on this machine."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from ..errors import ModelError
+from ..formats import atomic
 from . import models
 from .output import Output
 
@@ -16,9 +17,9 @@ def add(subparsers, common):
     parser = subparsers.add_parser(
         "advise",
         parents=[common],
-        help="from which sparsity on each layer is faster sparse, measured here",
+        help="at which sparsity each layer becomes faster with a sparse kernel, measured here",
         description="Time every matrix product and 1x1 convolution of MODEL dense and sparse, in float and int8, on "
-        "one thread of this machine, and print the sparsity from which on each sparse form wins. The weights do not "
+        "one thread of this machine, and print the sparsity from which each sparse kernel is faster. Only the shapes "
         "matter: the model need not be pruned.",
     )
     parser.add_argument("model", metavar="MODEL", help=models.HELP)
@@ -33,12 +34,14 @@ def execute(args, out: Output) -> dict:
     from ..advice import TYPICAL, advise
     from ..optimize.select_kernels import SPOKEN
 
+    if args.save:
+        atomic.check(args.save, [args.model])
     source = models.Source(args.model)
     if source.proto is None:
         raise ModelError(f"{args.model}: a plan's layers are packed already; give the .onnx it was made from")
-    shapes = {name: shape for name, (_, shape) in source.ports(dict(args.shape)).items()}
-    with out.progress(f"measuring {args.model}"):
-        found = advise(source.proto, input_shapes=shapes)
+    shapes = {name: shape for name, (_, shape) in source.ports(models.shapes_of(args)).items()}
+    with out.progress(f"measuring {args.model}") as tick:
+        found = advise(source.proto, input_shapes=shapes, progress=lambda done, total: tick(done, total, "shape"))
     if args.save:
         command = shlex.join(["pycompress", *sys.argv[1:]])
         found.costs.save(args.save, date=date.today().isoformat(), command=command)
@@ -47,26 +50,28 @@ def execute(args, out: Output) -> dict:
         "host": found.costs.host,
         "isa": found.costs.isa,
         "layers": found.rows,
-        "without_sparse_form": found.others,
+        "without_sparse_kernel": found.others,
         "saved": str(args.save) if args.save else None,
     }
-    out.line(f"{found.costs.host}, {found.costs.isa}, one thread; sparse forms win from these sparsities on:\n")
-    forms = list(SPOKEN)
-    heads = [f"{'int8' if form == 'qspmm' else 'float'} {SPOKEN[form]}" for form in forms]
+    out.line(f"{found.costs.host}, {found.costs.isa}, one thread; sparse kernels are faster from these sparsities:\n")
+    sparse = list(SPOKEN)
+    heads = [f"{'int8' if kernel == 'qspmm' else 'float'} {SPOKEN[kernel]}" for kernel in sparse]
     rows = [
         (
             row["node"],
             "x".join(map(str, row["shape"])),
-            *(f"{row['seconds'][form] * 1e6:.1f}" for form in TYPICAL.values()),
-            *("never" if row["wins_from"][form] is None else f"{row['wins_from'][form]:.0%}" for form in forms),
+            *(f"{row['seconds'][kernel] * 1e6:.1f}" for kernel in TYPICAL.values()),
+            *("never" if row["wins_from"][kernel] is None else f"{row['wins_from'][kernel]:.0%}" for kernel in sparse),
         )
         for row in found.rows
     ]
     out.table(("layer", "m x k x n", "float us", "int8 us", *heads), rows)
     if found.others:
         names = ", ".join(f"{n} x {kernel}" for kernel, n in found.others.items())
-        out.line(f"\nwithout a sparse form: {names}")
-    out.line("\nint8: dense with windows of 4 steps; sparsity of blocks is the share of blocks that are all zeros")
+        out.line(f"\nwithout a sparse kernel: {names}")
+    out.line(
+        "\nint8: dense with an accumulation depth of 4; sparsity of blocks is the share of blocks that are all zeros"
+    )
     if args.save:
         out.line(f"wrote {args.save}")
     return result

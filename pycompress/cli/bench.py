@@ -1,4 +1,4 @@
-"""``pycompress bench``: our time and that of other engines, interleaved in one run."""
+"""``pycompress bench``: the time of a model here and on other engines, measured alternately in one run."""
 
 from __future__ import annotations
 
@@ -19,25 +19,23 @@ def add(subparsers, common):
     parser = subparsers.add_parser(
         "bench",
         parents=[common],
-        help="measure a model, beside other engines",
+        help="measure a model, also on other engines",
         description="Measure the time of one run.  The engines take turns in one process, since only times from the "
-        "same minute on the same machine compare; each turn is preceded by a rest and by runs that are not counted.",
+        "same minute on the same machine are comparable; each turn begins with a rest and with runs that are not counted.",
     )
     parser.add_argument("model", metavar="MODEL", help=models.HELP)
-    parser.add_argument(
-        "--against", default="", metavar="A,B", help=f"engines to compare with: {', '.join(peers.ENGINES[1:])}"
-    )
+    parser.add_argument("--against", metavar="A,B", help=f"engines to compare with: {', '.join(peers.ENGINES[1:])}")
     parser.add_argument("--runs", type=models.count, default=50, metavar="N", help="counted runs of each; default 50")
-    parser.add_argument("--seed", type=int, default=0, help="of the random inputs; default 0")
+    inputs.add_seed(parser)
     models.add_shape(parser)
     models.add_threads(parser, default=1)
     return parser
 
 
 def execute(args, out: Output) -> dict:
+    wanted = rivals(args.against)
     source = models.Source(args.model)
-    feed = inputs.random_feed(source.ports(dict(args.shape)), args.seed)
-    wanted = [name for name in dict.fromkeys(args.against.split(",")) if name and name != OURS]
+    feed = inputs.random_feed(source.ports(models.shapes_of(args)), args.seed or 0)
     runners, missing = load(source, wanted, args.threads)
     result = header(args.threads) | {"model": args.model, "inputs": {k: list(v.shape) for k, v in feed.items()}}
     result["isa"] = sorted({row["isa"] for row in runners[OURS].session.explain(feed)})
@@ -56,20 +54,42 @@ def execute(args, out: Output) -> dict:
     return result
 
 
+def rivals(text: str | None) -> list[str]:
+    """The engines that --against names.
+
+    Raises
+    ------
+    ValueError
+        If one is unknown, or is pycompress.
+    """
+    if text is None:
+        return []
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in peers.ENGINES:
+            raise ValueError(f"--against: unknown engine {name!r}; there are {', '.join(peers.ENGINES[1:])}")
+        if name == OURS:
+            raise ValueError(f"--against names other engines, but {OURS} is measured in any case")
+    return names
+
+
 def load(source: models.Source, wanted: list[str], threads: int):
-    """({engine: runner}, {engine: why it cannot take part}); ours first."""
+    """({engine: runner}, pycompress first; {engine: why it is left out})."""
     runners = {OURS: peers.engine(OURS).load(source.plan or source.proto, threads)}
     missing = {}
+    model = source.onnx() if wanted else b""
     for name in wanted:
         try:
-            runners[name] = peers.engine(name).load(source.onnx(), threads)
+            runners[name] = peers.engine(name).load(model, threads)
         except (ModuleNotFoundError, NotImplementedError) as error:
             missing[name] = str(error)
+        except Exception as error:  # each engine has its own exceptions
+            missing[name] = f"it cannot load this model: {' '.join(str(error).split())}"
     return runners, missing
 
 
 def header(threads: int) -> dict:
-    """What a figure means nothing without: machine, instruction sets, versions, date."""
+    """The context of the figures: machine, instruction sets, versions, date."""
     cpu = cpu_info()
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -82,9 +102,8 @@ def header(threads: int) -> dict:
 
 
 def row(name: str, timings: dict[str, Timing], answers: dict[str, list[np.ndarray]]) -> dict:
-    """One engine's figures; `ours_is_faster` says how many times as fast as it we are."""
-    ours, theirs = answers[OURS], answers[name]
-    error = max((error_of(a, b) for a, b in zip(ours, theirs)), default=0.0)
+    """One engine's figures; `ours_is_faster` is its time divided by pycompress's."""
+    error = max((error_of(a, b) for a, b in zip(answers[OURS], answers[name])), default=0.0)
     return {
         "version": peers.engine(name).version(),
         "min_ms": timings[name].best * 1e3,
@@ -96,14 +115,13 @@ def row(name: str, timings: dict[str, Timing], answers: dict[str, list[np.ndarra
 
 
 def error_of(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest difference as a share of the range of `a`."""
+    """The largest difference, divided by the range of `a`."""
     if a.shape != b.shape:
         raise ValueError(f"the engines' outputs differ in shape: {list(a.shape)} and {list(b.shape)}")
     if not a.size:
         return 0.0
     a, b = a.astype(np.float64), b.astype(np.float64)
-    most = float(np.abs(a - b).max())
-    return most / (float(np.ptp(a)) or 1.0)
+    return float(np.abs(a - b).max()) / (float(np.ptp(a)) or 1.0)
 
 
 def print_header(result: dict, out: Output) -> None:

@@ -14,13 +14,12 @@ def add(subparsers, common):
         parents=[common],
         help="errors between two models, tensor by tensor",
         description="Run two models on the same inputs and print the error of every tensor that both compute under "
-        "the same name, and of the outputs.  Of plans only the outputs can be seen.",
+        "the same name, and of the outputs.  Of plans, only the outputs are compared.",
     )
     parser.add_argument("a", metavar="A", help=f"the model to trust: {models.HELP}")
     parser.add_argument("b", metavar="B", help="the model to judge")
-    parser.add_argument("--input", action="append", metavar="FILE", help=f"{inputs.HELP}; default: random")
-    parser.add_argument("--samples", type=models.count, default=1, metavar="N", help="random inputs to try; default 1")
-    parser.add_argument("--seed", type=int, default=0, help="of the random inputs; default 0")
+    inputs.add_options(parser)
+    parser.add_argument("--samples", type=models.count, metavar="N", help="random inputs to try; default 1")
     models.add_shape(parser)
     models.add_threads(parser)
     return parser
@@ -28,11 +27,11 @@ def add(subparsers, common):
 
 def execute(args, out: Output) -> dict:
     a, b = models.Source(args.a), models.Source(args.b)
-    ports = a.ports(dict(args.shape))
-    if ports != b.ports(dict(args.shape)):
-        raise ValueError(f"the inputs differ: {_said(ports)} and {_said(b.ports(dict(args.shape)))}")
-    feeds = [inputs.read_feed(args.input, ports)] if args.input else []
-    feeds = feeds or [inputs.random_feed(ports, args.seed + i) for i in range(args.samples)]
+    shapes = models.shapes_of(args)
+    ports, others = (source.ports(shapes, partly=True) for source in (a, b))
+    if ports != others:
+        raise ValueError(f"the inputs differ: {_said(ports)} and {_said(others)}")
+    feeds = inputs.feeds(a, shapes, args, out.warn)
     common, outputs = _names(a, b)
     sessions = [_session(source, common, args.threads) for source in (a, b)]
     sums = {name: Difference() for name, _ in common + outputs}
@@ -58,13 +57,13 @@ def _said(ports) -> str:
 
 def _names(a: models.Source, b: models.Source):
     """([(name, name) of common tensors in A's order], [(name in A, name in B) of the outputs])."""
-    ours, theirs = ([p.name for p in s.session(1).get_outputs()] for s in (a, b))
-    if len(ours) != len(theirs):
-        raise ValueError(f"the outputs differ: {', '.join(ours)} and {', '.join(theirs)}")
-    outputs = list(zip(ours, ours if set(ours) == set(theirs) else theirs))
+    of_a, of_b = ([p.name for p in s.session(1).get_outputs()] for s in (a, b))
+    if len(of_a) != len(of_b):
+        raise ValueError(f"the outputs differ: {', '.join(of_a)} and {', '.join(of_b)}")
+    outputs = list(zip(of_a, of_a if set(of_a) == set(of_b) else of_b))
     if a.proto is None or b.proto is None:
         return [], outputs
-    shared = set(_floats(b)) - set(ours) - set(theirs)
+    shared = set(_floats(b)) - set(of_a) - set(of_b)
     return [(name, name) for name in _floats(a) if name in shared], outputs
 
 
@@ -96,9 +95,8 @@ def _session(source: models.Source, common, threads: int):
 def _pairs(sessions, common, outputs, feed):
     """(name in A, A's array, B's array) of each tensor, one by one so that few are held."""
     names = common + outputs
-    ours = sessions[0].run([n for n, _ in names], feed)
-    theirs = sessions[1].run([n for _, n in names], feed)
-    for (name, _), x, y in zip(names, ours, theirs):
+    arrays = (session.run([pair[i] for pair in names], feed) for i, session in enumerate(sessions))
+    for (name, _), x, y in zip(names, *arrays):
         if x.shape != y.shape:
             raise ValueError(f"tensor {name!r}: shapes {list(x.shape)} and {list(y.shape)}")
         yield name, x, y
@@ -110,7 +108,7 @@ class Difference:
     def __init__(self):
         self.count = self.rows = self.same = 0
         self.worst = self.total = self.noise = self.signal = self.other = self.both = 0.0
-        self.least, self.most = np.inf, -np.inf
+        self.low, self.high = np.inf, -np.inf
         self.scores = True  # whether the arrays look like class scores
 
     def add(self, a: np.ndarray, b: np.ndarray) -> None:
@@ -129,10 +127,10 @@ class Difference:
         self.signal += float(a @ a)
         self.other += float(b @ b)
         self.both += float(a @ b)
-        self.least, self.most = min(self.least, float(a.min())), max(self.most, float(a.max()))
+        self.low, self.high = min(self.low, float(a.min())), max(self.high, float(a.max()))
 
     def figures(self) -> dict[str, float]:
-        span, norm = self.most - self.least, np.sqrt(self.signal * self.other)
+        span, norm = self.high - self.low, np.sqrt(self.signal * self.other)
         ratio = self.signal / self.noise if self.noise else np.inf
         return {
             "max": self.worst,

@@ -1,4 +1,4 @@
-"""Image files as the pixels that a model wants."""
+"""Image files as the inputs of a model."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from pathlib import Path
 import numpy as np
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by the channels a model wants
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's mode for each number of channels
+OPTIONS = ("mean", "std", "scale", "resize", "crop", "layout")
 RESIZE, LAYOUTS = ("crop", "stretch", "pad"), ("nchw", "nhwc")
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How an image of any shape becomes one of the model's.
+    """How an image of any shape is fitted to the model's input.
 
     Attributes
     ----------
     resize : str
-        "crop": the largest middle part of the model's proportions; "stretch": all of it, whatever its proportions;
-        "pad": all of it, with black beside.
+        "crop": the largest central part with the model's proportions; "stretch": the whole image, distorted;
+        "pad": the whole image, with black margins.
     crop : float
-        The share of that part's height and width that is used.
+        The share of the height and width of that part that is used.
     layout : str or None
-        "nchw" or "nhwc": where the model has its channels; None: where there are 1, 3 or 4 of them.
+        "nchw" or "nhwc", the order of the model's dimensions; None: the one with 1, 3 or 4 channels.
     mean, std : tuple of float, or None
-        The model sees (image - mean) / std, of pixels from 0 to 255.
+        The model receives (image - mean) / std, with pixels from 0 to 255.
     """
 
     resize: str = "crop"
@@ -45,19 +46,23 @@ PLAIN = Fit()
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of images: ``--mean --std --scale --resize --crop --layout``."""
     parser.add_argument(
-        "--mean", type=numbers, metavar="M[,M,M]", help="of images: the model sees (image * scale - mean) / std"
+        "--mean", type=numbers, metavar="M[,M,M]", help="of images: the model receives (image * scale - mean) / std"
     )
     parser.add_argument("--std", type=numbers, metavar="S[,S,S]", help="of images; positive")
     parser.add_argument(
-        "--scale", type=scale, metavar="S", help="of pixels from 0 to 255, as in 1/255; default 1. Where --mean and --std are of 0..1: 1/255"
+        "--scale", type=scale, metavar="S", help="factor on pixels from 0 to 255; default 1. Use 1/255 if --mean and --std are for pixels from 0 to 1"
     )  # fmt: skip
     parser.add_argument(
-        "--resize", choices=RESIZE, help="images of other proportions: crop the middle (default), stretch, or pad"
+        "--resize",
+        choices=RESIZE,
+        help="how images of other proportions are fitted: crop (the center, default), stretch or pad",
     )
     parser.add_argument(
-        "--crop", type=share, metavar="C", help="share of height and width of an image to use; default 0.875"
+        "--crop", type=share, metavar="C", help="share of an image's height and width that is used; default 0.875"
     )
-    parser.add_argument("--layout", choices=LAYOUTS, help="of the model's image input; default: where 1, 3 or 4 is")
+    parser.add_argument(
+        "--layout", choices=LAYOUTS, help="of the model's image input; default: the one with 1, 3 or 4 channels"
+    )
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -67,7 +72,7 @@ def numbers(text: str) -> tuple[float, ...]:
     except ValueError:
         values = ()
     if len(values) not in MODES or not np.isfinite(values).all():
-        raise argparse.ArgumentTypeError(f"{text!r} must be one number, or one for each channel with commas between")
+        raise argparse.ArgumentTypeError(f"{text!r} must be one number, or one for each channel, separated by commas")
     return values
 
 
@@ -95,17 +100,17 @@ def share(text: str) -> float:
 
 
 def given(options: dict) -> list[str]:
-    """The names of the options of images that are set, of those of `options`."""
-    return [key for key in ("mean", "std", "scale", "resize", "crop", "layout") if options.get(key) is not None]
+    """The names of the image options that are set in `options`."""
+    return [key for key in OPTIONS if options.get(key) is not None]
 
 
 def fit(options: dict, warn=None) -> Fit:
-    """The Fit of mean, std, scale, resize, crop and layout, in `options` as a recipe or the flags give them.
+    """The Fit for the image options in `options`, as a recipe or the flags give them.
 
     Raises
     ------
     ValueError
-        If a value has no sense.
+        If a value is invalid.
     """
     mean, std = (None if options.get(k) is None else _values(options[k], k) for k in ("mean", "std"))
     factor = options.get("scale")
@@ -136,15 +141,15 @@ def _values(value, what: str) -> tuple[float, ...]:
 
 
 def doubtful(mean, std) -> str:
-    """Why `mean` and `std` are hardly meant for pixels from 0 to 255; empty where they may be."""
+    """Why `mean` and `std` are probably not meant for pixels from 0 to 255; empty if they may be."""
     low, high = (0 - max(mean)) / min(std), (255 - min(mean)) / min(std)
     if max(map(abs, mean)) <= 1 and max(std) <= 1 and high > 100:
         return (
-            f"mean and std look like those of pixels from 0 to 1, and these are from 0 to 255: the model would see values "
-            f"up to {high:.0f}; add --scale 1/255"
+            f"mean and std look like those for pixels from 0 to 1, but pixels are from 0 to 255: the model would receive "
+            f"values up to {high:.0f}; add --scale 1/255"
         )
     if high - low < 0.05:
-        return f"with this mean and std the model sees values from {low:.3g} to {high:.3g} only"
+        return f"with this mean and std the model receives only values from {low:.3g} to {high:.3g}"
     return ""
 
 
@@ -160,9 +165,12 @@ def image_port(name: str, dtype: np.dtype, shape, layout: str | None) -> tuple[i
         for word, at in (("nchw", 1), ("nhwc", 3)):
             if layout in (None, word) and shape[at] in MODES:
                 height, width = (shape[2], shape[3]) if at == 1 else (shape[1], shape[2])
+                if height is None or width is None:
+                    raise ValueError(f"input {name!r} takes images of any size: give one with --shape")
                 return height, width, shape[at], word
+    dims = ", ".join("?" if d is None else str(d) for d in shape)
     raise ValueError(
-        f"input {name!r} is {np.dtype(dtype).name}{list(shape)}; an image fits uint8 or float32[n, channels, height, width] "
+        f"input {name!r} is {np.dtype(dtype).name}[{dims}]; an image fits uint8 or float32[n, channels, height, width] "
         f"or [n, height, width, channels] of 1, 3 or 4 channels" + (f", --layout {layout}" if layout else "")
     )
 
@@ -173,7 +181,7 @@ def read(path: Path, height: int, width: int, channels: int = 3, how: Fit = PLAI
     Raises
     ------
     ValueError
-        If it is not an image, or damaged; the message names the file.
+        If it is not an image, or is damaged; the message names the file.
     """
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
@@ -186,7 +194,7 @@ def read(path: Path, height: int, width: int, channels: int = 3, how: Fit = PLAI
                 image.load()
                 image = _eight_bits(ImageOps.exif_transpose(image), path).convert(MODES[channels])
     except (UnidentifiedImageError, Image.DecompressionBombError):
-        raise ValueError(f"{path}: not an image that can be read, nor .npy, nor .npz") from None
+        raise ValueError(f"{path}: not an image that can be read, nor .npy or .npz") from None
     except (OSError, SyntaxError, EOFError, ZeroDivisionError) as error:
         if isinstance(error, (FileNotFoundError, PermissionError)):
             raise
@@ -196,7 +204,7 @@ def read(path: Path, height: int, width: int, channels: int = 3, how: Fit = PLAI
 
 
 def _eight_bits(image, path: Path):
-    """`image`, its range brought to 0..255 where it has more bits; Pillow itself would cut values off at 255."""
+    """`image` with its range scaled to 0..255 if it has more bits; Pillow itself would clip values at 255."""
     from PIL import Image
 
     if image.mode == "F":
@@ -230,7 +238,7 @@ def _fitted(image, height: int, width: int, how: Fit) -> np.ndarray:
 
 
 def as_input(path: Path, name: str, dtype: np.dtype, shape, how: Fit) -> np.ndarray:
-    """The image in a file as the input `name` takes it, a batch of one."""
+    """The image in a file as a batch of one for the input `name`."""
     height, width, channels, layout = image_port(name, dtype, shape, how.layout)
     if dtype == np.float32 and (how.mean is None or how.std is None):
         raise ValueError(
@@ -249,5 +257,5 @@ def as_input(path: Path, name: str, dtype: np.dtype, shape, how: Fit) -> np.ndar
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """The images in a folder and those below, in order of their names."""
+    """The images in a folder and its subfolders, in order of their names."""
     yield from sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGES and p.is_file())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
 
 import numpy as np
 
@@ -22,7 +24,9 @@ def add(subparsers, common):
         parents=[common],
         help="inputs, operators, weights and work of a model, or the steps of a plan",
         description="Describe a model: inputs and outputs, opset, operators, weights by type with the share of zeros, "
-        "layers with zeros and their pattern, multiply-accumulates, and the size as a plan.  Of a plan: its programs, steps, kernels, instruction sets and metadata.",
+        "layers with zeros and their pattern, multiply-accumulates, the size as a plan, and every node that is not "
+        "supported here, with the reason.  Of a plan: its programs, steps, kernels, instruction sets and metadata.  The exit "
+        "code is 0 wherever the model could be described, whether it runs here or not.",
     )
     parser.add_argument("model", metavar="MODEL", help=models.HELP)
     models.add_shape(parser)
@@ -30,79 +34,134 @@ def add(subparsers, common):
 
 
 def execute(args, out: Output) -> dict:
-    source = models.Source(args.model)
-    result = of_plan(source) if source.plan is not None else of_model(source, dict(args.shape))
+    source, shapes = models.Source(args.model), models.shapes_of(args)
+    result = of_plan(source, shapes) if source.plan is not None else of_model(source, shapes)
     _print(result, out)
     return result
 
 
 def of_model(source: models.Source, shapes) -> dict:
-    """What `info` says of an .onnx model."""
-    from onnx import helper
-
-    from .. import lower
+    """The description of an .onnx model."""
     from ..compress.pruning.zeros import sparse_layers
-    from ..formats.onnx_model import to_array
+    from ..formats.onnx_structure import all_nodes
 
-    model = lower.load(source.proto)
-    graph = source.proto.graph
+    proto = source.proto
+    graph, nodes = proto.graph, list(all_nodes(proto.graph))
+    nibbles = {n.input[1] for n in nodes if n.op_type == "MatMulNBits" and len(n.input) > 1}
     weights: dict[str, Counter] = {}
-    nibbles = {n.input[1] for n in graph.node if n.op_type == "MatMulNBits" and len(n.input) > 1}
-    constants = [(t, model.constants[t.name]) for t in model.graph.initializer]
-    constants += [
-        (a.t, to_array(a.t, model.limits))
-        for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.t.dims
-    ]  # fmt: skip
-    for tensor, x in constants:
-        word, x, nbytes = _stored(tensor, x, tensor.name in nibbles)
+    arrays = {}
+    for tensor in _weights(graph):
+        x = _array(tensor)
+        if tensor.name and x is not None:
+            arrays[tensor.name] = x
+        word, elements, nbytes, zeros = _stored(tensor, x, tensor.name in nibbles)
         row = weights.setdefault(word, Counter())
-        row.update(tensors=1, elements=x.size, bytes=nbytes, zeros=int(x.size - np.count_nonzero(x)))
+        row.update(tensors=1, elements=elements, bytes=nbytes, zeros=zeros)
     plan, why = _plan(source, shapes)
+    given = {t.name for t in graph.initializer}
     return {
         "kind": "model",
         "model": source.text,
         "bytes": source.nbytes,
         "graph": graph.name,
-        "producer": f"{source.proto.producer_name} {source.proto.producer_version}".strip(),
-        "ir_version": source.proto.ir_version,
-        "opset": {o.domain or "ai.onnx": o.version for o in source.proto.opset_import},
-        "inputs": [_port(p, helper) for p in graph.input if p.name not in model.constants],
-        "outputs": [_port(p, helper) for p in graph.output],
-        "nodes": len(graph.node),
-        "operators": dict(Counter(f"{n.domain}.{n.op_type}".lstrip(".") for n in graph.node).most_common()),
+        "producer": f"{proto.producer_name} {proto.producer_version}".strip(),
+        "ir_version": proto.ir_version,
+        "opset": {o.domain or "ai.onnx": o.version for o in proto.opset_import},
+        "inputs": [_port(p) for p in graph.input if p.name not in given],
+        "outputs": [_port(p) for p in graph.output],
+        "nodes": len(nodes),
+        "operators": dict(Counter(_operator(n) for n in nodes).most_common()),
+        "unsupported": [] if plan else _unsupported(source, shapes),
         "weights": {
             k: {**v, "sparsity": v["zeros"] / v["elements"] if v["elements"] else 0.0} for k, v in weights.items()
         },
-        "sparse_layers": sparse_layers(source.proto, model.constants),
+        "sparse_layers": sparse_layers(proto, arrays),
         "macs": plan and sum(note["macs"] for note in plan.notes[0]),
         "macs_unknown": why,
         "plan_bytes": plan and plan.nbytes,
-        "metadata": {p.key: p.value for p in source.proto.metadata_props},
+        "metadata": {p.key: p.value for p in proto.metadata_props},
     }
 
 
-def _stored(tensor, x: np.ndarray, nibbles: bool) -> tuple[str, np.ndarray, int]:
-    """(the type that the model stores `x` in, its elements, their bytes); `nibbles`: two codes of MatMulNBits in each byte."""
+def _operator(node) -> str:
+    return f"{node.domain}.{node.op_type}".removeprefix("ai.onnx").lstrip(".")
+
+
+def _unsupported(source: models.Source, shapes) -> list[dict]:
+    """A row for each node that cannot be run."""
+    from ..lower.support import unsupported
+
+    names = [p.name for p in source.proto.graph.input]
+    wanted = {name or names[0]: shape for name, shape in shapes.items()}
+    return [asdict(row) for row in unsupported(source.proto, wanted)]
+
+
+def _weights(graph) -> Iterator:
+    """The constants of a graph and of its subgraphs."""
+    from ..formats.onnx_structure import subgraphs
+
+    yield from graph.initializer
+    for node in graph.node:
+        if node.op_type == "Constant":
+            yield from (a.t for a in node.attribute if a.t.dims)
+        for _, inner in subgraphs(node):
+            yield from _weights(inner)
+
+
+def _array(tensor) -> np.ndarray | None:
+    """The values of a tensor of any type; None if they cannot be read."""
+    from onnx import numpy_helper
+
+    from ..formats.onnx_model import to_array
+
+    try:
+        return to_array(tensor)
+    except ModelError:
+        try:
+            return numpy_helper.to_array(tensor)
+        except Exception:  # onnx raises many kinds for damaged tensors
+            return None
+
+
+def _stored(tensor, x: np.ndarray | None, nibbles: bool) -> tuple[str, int, int, int]:
+    """(the type that the model stores `x` in, elements, bytes, zeros); `nibbles`: two codes of MatMulNBits in each byte."""
     from onnx import TensorProto
 
     from ..formats.onnx_model import NARROW
 
-    if nibbles and x.dtype == np.uint8:
-        return "uint4", np.stack([x & 15, x >> 4]), x.nbytes
-    if tensor.data_type not in NARROW:
-        return x.dtype.name, x, x.nbytes
     word = TensorProto.DataType.Name(tensor.data_type).lower()
-    return word, x, -(-x.size * int(word[-1]) // 8)
+    if x is None or x.dtype.kind in "OSU":
+        return word, int(np.prod(tensor.dims, dtype=object)), tensor.ByteSize(), 0
+    nbytes = x.nbytes
+    if nibbles and x.dtype == np.uint8:
+        word, x = "uint4", np.stack([x & 15, x >> 4])
+    elif tensor.data_type in NARROW:
+        nbytes = -(-x.size * int(word[-1]) // 8)
+    else:
+        word = x.dtype.name
+    return word, x.size, nbytes, int(x.size - np.count_nonzero(x))
 
 
-def _port(port, helper) -> dict:
+def _port(port) -> dict:
+    from onnx import TensorProto, helper
+
+    if not port.type.HasField("tensor_type"):  # a sequence, a map, an optional one
+        return {
+            "name": port.name,
+            "dtype": (port.type.WhichOneof("value") or "unknown").removesuffix("_type"),
+            "shape": None,
+        }
     kind = port.type.tensor_type
     dims = [d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in kind.shape.dim]
-    return {"name": port.name, "dtype": helper.tensor_dtype_to_np_dtype(kind.elem_type).name, "shape": dims}
+    if kind.elem_type in (TensorProto.UNDEFINED, TensorProto.STRING):
+        dtype = TensorProto.DataType.Name(kind.elem_type).lower()
+    else:
+        dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    return {"name": port.name, "dtype": dtype, "shape": dims if kind.HasField("shape") else None}
 
 
 def _plan(source: models.Source, shapes):
-    """The model's plan, or None and why there is none."""
+    """(the model's plan, None), or (None, the reason why it has none)."""
     from ..compiler import compile as compile_plan
 
     try:
@@ -112,15 +171,18 @@ def _plan(source: models.Source, shapes):
         return None, str(error)
 
 
-def of_plan(source: models.Source) -> dict:
-    """What `info` says of a saved plan."""
+def of_plan(source: models.Source, shapes) -> dict:
+    """The description of a plan; with `shapes`, only of its programs for these."""
     plan = source.plan
     graph = json.loads(plan.metadata["pycompress"])
     tensors = _tensors(source, _nibbles(graph))
     isas = {row["kernel"]: row["isa"] for row in source.session(1).explain()}
     names = [name for name, _ in graph["kernels"]]
     programs = []
+    wanted = source.ports(shapes) if shapes else {}
     for program, notes in zip(graph["programs"], plan.notes):
+        if any(p["name"] in wanted and tuple(p["shape"]) != wanted[p["name"]][1] for p in program["inputs"]):
+            continue
         programs.append({
             "inputs": program["inputs"],
             "outputs": program["outputs"],
@@ -191,7 +253,15 @@ def _print(r: dict, out: Output) -> None:
             ]
             out.table(("layer with zeros", "operator", "weights", "zeros", "pattern"), rows)
             out.line()
-        out.table(("operator", "nodes"), r["operators"].items())
+        if r["unsupported"]:
+            rows = [(x["node"], x["op"], x["why"]) for x in r["unsupported"]]
+            out.table(("node that is not supported", "operator", "why"), rows)
+            out.line()
+        missing = Counter(x["op"] for x in r["unsupported"])
+        rows = [(op, n, missing[op] or None) for op, n in r["operators"].items()]
+        out.table(
+            ("operator", "nodes", "not supported")[: 3 if missing else 2], [row[: 3 if missing else 2] for row in rows]
+        )
         extra = r["metadata"]
     else:
         for i, program in enumerate(r["programs"]):
@@ -218,5 +288,5 @@ def _print(r: dict, out: Output) -> None:
 def _print_ports(r: dict, out: Output) -> None:
     for side in ("inputs", "outputs"):
         for port in r[side]:
-            dims = ", ".join("?" if d is None else str(d) for d in port["shape"])
+            dims = "..." if port["shape"] is None else ", ".join("?" if d is None else str(d) for d in port["shape"])
             out.line(f"  {side[:-1]} {port['name']}: {port['dtype']}[{dims}]")

@@ -14,17 +14,18 @@ from ..errors import ModelError
 from ..plan import Plan
 from ..session import InferenceSession, SessionOptions
 
+MAX_THREADS = 1024
 HELP = ".onnx file, *.plan.safetensors file, or zoo:NAME[,width=W][,resolution=R]"
 
 
 class Source:
-    """A model as the user names it.
+    """The model that a MODEL argument names.
 
     Attributes
     ----------
     plan : Plan or None
     proto : onnx.ModelProto or None
-        The one of the two that the source is.
+        One of the two is None.
     """
 
     def __init__(self, text: str):
@@ -45,7 +46,9 @@ class Source:
             _lower()
             from ..formats.onnx_model import self_contained
 
-            self.proto = self_contained(self.path)  # other engines and passes know no folder of its external data
+            self.proto = self_contained(
+                self.path
+            )  # passes and other engines do not know the folder of its external data
 
     @cached_property
     def nbytes(self) -> int:
@@ -57,8 +60,11 @@ class Source:
             raise ModelError(f"{self.text}: a plan runs here only; other engines need the .onnx it was made from")
         return self.proto.SerializeToString()
 
-    def ports(self, shapes: dict | None = None) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
-        """{input: (dtype, shape)} as it will be run; `shapes` fills in what the model leaves open."""
+    def ports(self, shapes: dict | None = None, partly: bool = False) -> dict[str, tuple[np.dtype, tuple]]:
+        """{input: (dtype, shape)} of a run; `shapes` gives the sizes that the model leaves open.
+
+        With `partly`, unknown sizes are None; otherwise they are an error. Arrays have their own sizes.
+        """
         if self.plan is not None:
             return self._plan_ports(shapes)
         from ..compiler import input_shapes_of
@@ -66,8 +72,17 @@ class Source:
         lower = _lower()
         model = lower.load(self.proto)
         declared = lower.declared_inputs(model)
-        concrete = input_shapes_of(model, _fitted(shapes, list(declared)), {})
-        return {name: (np.dtype(NUMPY[declared[name][0]]), shape) for name, shape in concrete.items()}
+        shapes = _fitted(shapes, list(declared))
+        for name, shape in shapes.items():
+            _check_declared(name, shape, declared[name][1])
+        if partly:
+            concrete = {name: shapes.get(name) or _declared(dims) for name, (_, dims) in declared.items()}
+        else:
+            try:
+                concrete = input_shapes_of(model, shapes, {})
+            except ModelError as error:
+                raise ModelError(str(error).replace("give input_shapes", "give --shape")) from None
+        return {name: (numpy_type(NUMPY[declared[name][0]]), shape) for name, shape in concrete.items()}
 
     def _plan_ports(self, shapes):
         programs = json.loads(self.plan.metadata["pycompress"])["programs"]
@@ -82,12 +97,27 @@ class Source:
         return InferenceSession(self.plan or self.proto, SessionOptions(intra_op_num_threads=threads))
 
 
+def _check_declared(name: str, shape: tuple[int, ...], dims) -> None:
+    """Refuse a shape that contradicts the declared one."""
+    if dims is None:
+        return
+    if len(shape) != len(dims) or any(isinstance(d, int) and d != s for d, s in zip(dims, shape)):
+        said = "x".join("?" if not isinstance(d, int) else str(d) for d in dims)
+        raise ValueError(f"--shape {'x'.join(map(str, shape))}: input {name!r} is declared as {said}")
+
+
+def _declared(dims) -> tuple[int | None, ...]:
+    """The declared sizes: 1 for an open batch, None for other open dimensions."""
+    known = [d if isinstance(d, int) else None for d in dims or ()]
+    return tuple([1, *known[1:]] if known and known[0] is None else known)
+
+
 def _shapes(ports) -> dict[str, tuple[int, ...]]:
     return {name: shape for name, (_, shape) in ports.items()}
 
 
 def _fitted(shapes, names: list[str]) -> dict[str, tuple[int, ...]]:
-    """Shapes by input name; the nameless one is of the only input."""
+    """Shapes by input name; the name "" stands for the only input."""
     shapes = dict(shapes or {})
     if "" in shapes:
         if len(names) != 1:
@@ -145,6 +175,22 @@ def shape(text: str) -> tuple[str, tuple[int, ...]]:
         raise argparse.ArgumentTypeError(f"{text!r} is not [NAME=]1x3x224x224") from None
 
 
+def shapes_of(args) -> dict[str, tuple[int, ...]]:
+    """{input: shape} as --shape says; "" stands for the only input.
+
+    Raises
+    ------
+    ValueError
+        If an input is named twice.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for name, dims in args.shapes:
+        if name in found or found and "" in (name, *found):
+            raise ValueError(f"--shape {'x'.join(map(str, dims))}: the input has a shape already; write NAME=SHAPE")
+        found[name] = dims
+    return found
+
+
 def count(text: str) -> int:
     """argparse type of an integer of at least 1."""
     if not text.isdigit() or not int(text):
@@ -152,14 +198,21 @@ def count(text: str) -> int:
     return int(text)
 
 
+def threads(text: str) -> int:
+    """argparse type of a number of threads."""
+    if not text.isdigit() or not 1 <= int(text) <= MAX_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer from 1 to {MAX_THREADS}")
+    return int(text)
+
+
 def add_threads(parser: argparse.ArgumentParser, default: int | None = None) -> None:
-    """``--threads N``; without a default, as many as pycompress.get_num_threads() says."""
+    """``--threads N``; without a default: ``pycompress.get_num_threads()``."""
     said = f"default {default}" if default else "default: the cores this process may use"
-    parser.add_argument("--threads", type=count, default=default or 0, metavar="N", help=f"threads of a run; {said}")
+    parser.add_argument("--threads", type=threads, default=default or 0, metavar="N", help=f"threads of a run; {said}")
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--shape", type=shape, action="append", default=[], metavar="[NAME=]DxD..",
-        help="shape of an input, where the model leaves it open; may be repeated",
+        "--shape", type=shape, dest="shapes", action="append", default=[], metavar="[NAME=]DxD..",
+        help="shape of an input that the model leaves open; may be repeated",
     )  # fmt: skip

@@ -3,80 +3,79 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-import time
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
+from .progress import Clock, Progress, module_of_rich, shown
+
 
 class Output:
-    """Where a command reports to.
+    """The output of a command.
 
     Attributes
     ----------
     failed : bool
-        Set by a command whose check did not pass; the exit code is then 1.
+        Set by a command whose check failed; the exit code is then 1.
     """
 
     def __init__(self, *, json: bool = False, quiet: bool = False):
         self.json, self.quiet = json, quiet
         self.failed = False
+        self._clock = Clock()
+        self._warned: set[str] = set()
 
     def line(self, text: str = "") -> None:
-        """Print a line, unless the result is asked for as JSON."""
+        """Print a line, unless the result is printed as JSON."""
         if not self.json:
             print(clean(text))
 
     def warn(self, text: str) -> None:
-        """Say on stderr what is probably a mistake."""
-        print(f"warning: {clean(text)}", file=sys.stderr)
+        """Print a warning on stderr, each text once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            print(f"warning: {clean(text)}", file=sys.stderr)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-        """Print a table; numbers are aligned to the right."""
+        """Print a table with numbers aligned to the right, unless the result is printed as JSON."""
         if self.json:
             return
         rows = [[_text(x) for x in row] for row in rows]
-        rich = sys.stdout.isatty() and _rich("table")
+        rich = sys.stdout.isatty() and module_of_rich("table")
         if rich:
             _rich_table(rich, columns, rows, title)
         else:
             _plain_table(columns, rows, title)
 
     @contextmanager
-    def progress(self, label: str, total: int | None = None):
-        """A bar on stderr where that is a terminal; yields a function to call after each of `total` parts."""
+    def progress(self, label: str, total: int | None = None) -> Iterator[Progress]:
+        """Show the progress of a part of the work on stderr; yields a function to call after each of `total` steps."""
         if self.quiet:
-            yield lambda: None
-        elif not sys.stderr.isatty():
-            yield _lines_of_progress(label, total)
-        elif rich := _rich("progress"):
-            bars = [rich.TextColumn("{task.description}"), rich.BarColumn(), rich.TimeElapsedColumn()]
-            console = _rich("console").Console(stderr=True)
-            # drawn by no thread of its own: it would take part in what is being measured
-            with rich.Progress(*bars, console=console, transient=True, auto_refresh=False) as bar:
-                task = bar.add_task(label, total=total)
-                bar.refresh()
-                yield lambda: bar.update(task, advance=1, refresh=True)
+            yield Progress(label, total, lambda part: None)
         else:
-            yield from _plain_progress(label, total)
+            with shown(clean(label), total, self._clock) as part:
+                yield part
 
     def finish(self, result) -> None:
-        """Print the result, where JSON is asked for."""
+        """Print the result as JSON, if that is requested."""
         if self.json:
-            json.dump(result, sys.stdout, indent=2, default=_plain, allow_nan=True)
+            json.dump(_strict(result), sys.stdout, indent=2, default=str, allow_nan=False)
             print()
 
 
-def _plain(x):
-    """`x` as something JSON knows."""
-    if isinstance(x, np.generic):
-        return x.item()
-    if isinstance(x, np.ndarray):
-        return x.tolist()
-    return str(x)
+def _strict(x):
+    """`x` with None for NaN and infinities, which JSON cannot express."""
+    if isinstance(x, dict):
+        return {key: _strict(value) for key, value in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [_strict(value) for value in x]
+    if isinstance(x, (np.generic, np.ndarray)):
+        return _strict(x.tolist())
+    return None if isinstance(x, float) and not math.isfinite(x) else x
 
 
 def _text(x) -> str:
@@ -86,9 +85,9 @@ def _text(x) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` without what steers a terminal: names from files must not be able to.
+    """`text` without control sequences for the terminal, which names in files could contain.
 
-    Control characters, and those that reverse the direction of writing, are written as escapes; lines stay lines.
+    Control characters and those that change the writing direction become escapes; line breaks and tabs stay.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -97,33 +96,6 @@ def clean(text: str) -> str:
 
 def _harmless(c: str) -> bool:
     return unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
-
-
-EVERY = 10.0  # seconds between two lines of progress where stderr is a file or a pipe
-
-
-def _lines_of_progress(label: str, total: int | None):
-    """A function to call after each part, which prints a line now and then."""
-    done, last = 0, time.monotonic()
-
-    def advance():
-        nonlocal done, last
-        done += 1
-        if time.monotonic() - last >= EVERY:
-            last = time.monotonic()
-            print(f"{clean(label)}: {done}{f' of {total}' if total else ''}", file=sys.stderr, flush=True)
-
-    return advance
-
-
-def _rich(part: str):
-    """A module of rich, or None where it is not installed."""
-    try:
-        from importlib import import_module
-
-        return import_module(f"rich.{part}")
-    except ModuleNotFoundError:
-        return None
 
 
 def _number(text: str) -> bool:
@@ -156,23 +128,8 @@ def _rich_table(rich, columns, rows, title) -> None:
     Console().print(table)
 
 
-def _plain_progress(label: str, total: int | None):
-    done = 0
-
-    def advance():
-        nonlocal done
-        done += 1
-        print(f"\r{label} {done}{f'/{total}' if total else ''}", end="", file=sys.stderr, flush=True)
-
-    print(f"\r{label}", end="", file=sys.stderr, flush=True)
-    try:
-        yield advance
-    finally:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
 def size(count: float | None) -> str:
-    """Bytes for people: 1.9 MB (of 10^6)."""
+    """A readable number of bytes: 1.9 MB (10^6 bytes each)."""
     if count is None:
         return "-"
     for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

@@ -1,4 +1,4 @@
-"""``pycompress profile``: where the time of a run goes."""
+"""``pycompress profile``: the time of each step of a run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from ..formats import atomic
 from . import bench, inputs, models
 from .output import Output
 
@@ -19,9 +20,8 @@ def add(subparsers, common):
         "share of the whole and billions of multiply-accumulates per second.",
     )
     parser.add_argument("model", metavar="MODEL", help=models.HELP)
-    parser.add_argument("--input", action="append", metavar="FILE", help=f"{inputs.HELP}; default: random")
+    inputs.add_options(parser)
     parser.add_argument("--runs", type=models.count, default=20, metavar="N", help="default 20")
-    parser.add_argument("--seed", type=int, default=0, help="of the random inputs; default 0")
     parser.add_argument("--sort", choices=("order", "time"), default="order", help="order of the rows")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="write the fastest run for chrome://tracing")
     models.add_shape(parser)
@@ -30,9 +30,10 @@ def add(subparsers, common):
 
 
 def execute(args, out: Output) -> dict:
-    source = models.Source(args.model)
-    ports = source.ports(dict(args.shape))
-    feed = inputs.read_feed(args.input, ports) if args.input else inputs.random_feed(ports, args.seed)
+    if args.trace:
+        atomic.check(args.trace, [args.model, *(args.input or ())])
+    source, shapes = models.Source(args.model), models.shapes_of(args)
+    (feed,) = inputs.feeds(source, shapes, args, out.warn)
     session = source.session(args.threads)
     with out.progress(f"profiling {args.model}"):
         session.run(None, feed)
@@ -42,9 +43,15 @@ def execute(args, out: Output) -> dict:
         row["share"] = row["seconds"] / total if total else 0.0
         row["gmacs"] = row["macs"] / row["seconds"] / 1e9 if row["macs"] and row["seconds"] else None
     if args.trace:
-        args.trace.write_text(json.dumps(chrome_trace(rows, args.model)))
+        atomic.write(args.trace, json.dumps(chrome_trace(rows, args.model)).encode())
+    for i, row in enumerate(rows):
+        row["step"] = i
+    if args.sort == "time":
+        rows = sorted(rows, key=lambda row: -row["seconds"])
     result = bench.header(args.threads) | {"model": args.model, "runs": args.runs, "seconds": total, "steps": rows}
-    _print(result, args, out)
+    _print(result, out)
+    if args.trace:
+        out.line(f"written to {args.trace}")
     return result
 
 
@@ -67,16 +74,14 @@ def chrome_trace(rows: list[dict], model: str) -> dict:
     return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"model": model}}
 
 
-def _print(result: dict, args, out: Output) -> None:
+def _print(result: dict, out: Output) -> None:
     bench.print_header(result, out)
     rows = result["steps"]
-    if args.sort == "time":
-        rows = sorted(rows, key=lambda row: -row["seconds"])
     out.table(
         ("step", "node", "op", "out", "dtype", "kernel", "isa", "us", "share", "GMAC/s"),
         [
             (
-                i,
+                row["step"],
                 row["node"],
                 row["op"],
                 "x".join(map(str, row["shapes"][1])),
@@ -87,7 +92,7 @@ def _print(result: dict, args, out: Output) -> None:
                 f"{row['share']:.1%}",
                 f"{row['gmacs']:.1f}" if row["gmacs"] else "-",
             )
-            for i, row in enumerate(rows)
+            for row in rows
         ],
     )
     out.line()

@@ -11,19 +11,23 @@ from ..formats import atomic
 from . import images, inputs, models
 from .output import Output
 
+TOP = 5
+
 
 def add(subparsers, common):
     parser = subparsers.add_parser(
         "run",
         parents=[common],
         help="run a model on .npy, .npz or images",
-        description="Run a model once, or once for each of several images or a folder of them.  Prints a summary of each output, or the names of the best classes "
-        "where the model has labels.",
+        description="Run a model once, or once for each of several images or for each image in a folder.  Prints a summary "
+        "of each output, and the best classes if the model has labels or --top is given.",
     )
     parser.add_argument("model", metavar="MODEL", help=models.HELP)
     parser.add_argument("input", metavar="INPUT", nargs="+", help=inputs.HELP)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the outputs: .npz, or .npy for one output")
-    parser.add_argument("--top", type=models.count, default=5, metavar="K", help="classes to print; default 5")
+    parser.add_argument(
+        "--top", type=models.count, metavar="K", help=f"best classes to print; default: {TOP} if they have names"
+    )
     images.add_options(parser)
     models.add_shape(parser)
     models.add_threads(parser)
@@ -35,19 +39,17 @@ def execute(args, out: Output) -> dict:
         atomic.check(args.out, [args.model, *args.input])
         if args.out.suffix not in (".npz", ".npy"):
             raise ValueError(f"--out {args.out}: must end in .npz, or .npy for one output")
-    source = models.Source(args.model)
+    source, shapes = models.Source(args.model), models.shapes_of(args)
     how = images.fit(vars(args), out.warn)
-    ports = _ports(source, args)
+    ports = source.ports(shapes, partly=True)
     batches = list(_batches(args.input, ports))
-    if images.given(vars(args)) and not any(_is_image(word, ports) for words in batches for word in words):
-        raise ValueError(f"--{images.given(vars(args))[0]} is for images, and there is none among the inputs")
-    if args.out and len(batches) > 1:
-        raise ValueError(f"--out holds the outputs of one run, and here are {len(batches)} images")
+    inputs.check_images(vars(args), [word for words in batches for word in words], ports)
     session = source.session(args.threads)
+    _check_outputs(session, args, len(batches))
     runs = []
-    with out.progress("running", len(batches)) as tick:
+    with out.progress("run", len(batches)) as tick:
         for words in batches:
-            runs.append(_run(session, words, inputs.read_feed(words, ports, how), args))
+            runs.append(_run(session, words, inputs.read_feed(words, ports, how, shapes), args.top))
             tick()
     if args.out:
         save(args.out, runs[0].pop("arrays"))
@@ -63,13 +65,19 @@ def execute(args, out: Output) -> dict:
     return result
 
 
-def _is_image(word: str, ports) -> bool:
-    name, equals, rest = word.partition("=")
-    return Path(rest if equals and name in ports else word).suffix.lower() in images.IMAGES
+def _check_outputs(session, args, runs: int) -> None:
+    """Refuse, before the run, --out and --top if the outputs do not allow them."""
+    ports = session.get_outputs()
+    if args.out and runs > 1:
+        raise ValueError(f"--out holds the outputs of one run, and here are {runs} images")
+    if args.out and args.out.suffix == ".npy" and len(ports) > 1:
+        raise ValueError(f"--out {args.out}: write {len(ports)} outputs to a .npz file")
+    if args.top is not None and not any(len(port.shape) == 2 for port in ports):
+        raise ValueError("--top is for the scores of classes, float[n, classes], and no output is such")
 
 
 def _batches(words: list[str], ports):
-    """The inputs of each run: one run, or one for each image where there are several and the model takes one input."""
+    """The inputs of each run: one run; or, for a model with one input, one run for each image."""
     found = []
     for word in words:
         if Path(word).is_dir():
@@ -79,33 +87,20 @@ def _batches(words: list[str], ports):
             found += inside
         else:
             found.append(word)
-    alone = len(ports) == 1 and all(_is_image(word, ports) for word in found)
+    alone = len(ports) == 1 and all(inputs.is_image(word, ports) for word in found)
     return [[word] for word in found] if alone else [found]
 
 
-def _run(session, words: list[str], feed, args) -> dict:
+def _run(session, words: list[str], feed, best: int | None) -> dict:
     names = [port.name for port in session.get_outputs()]
     arrays = dict(zip(names, session.run(None, feed)))
     run = {"input": " ".join(words), "outputs": {name: summary(x) for name, x in arrays.items()}, "arrays": arrays}
     labels = session.labels
     for name, x in arrays.items():
-        if labels and x.ndim == 2 and x.shape[1] == len(labels):
-            run["outputs"][name]["top"] = [top(row, labels, args.top) for row in x]
+        named = bool(labels) and x.ndim == 2 and x.shape[1] == len(labels)
+        if named or best is not None and x.ndim == 2:
+            run["outputs"][name]["top"] = [top(row, labels if named else None, best or TOP) for row in x]
     return run
-
-
-def _ports(source: models.Source, args) -> inputs.Ports:
-    """The model's inputs; arrays bring shapes with them, so that what the model leaves open may stay so."""
-    shapes = dict(args.shape)
-    if source.plan is None:
-        for text in args.input:
-            name, equals, path = text.partition("=")
-            path, name = (Path(path), name) if equals else (Path(text), "")
-            if path.suffix == ".npy" and path.is_file():
-                shapes.setdefault(name, inputs.read_npy(path).shape)
-            elif path.suffix == ".npz" and path.is_file():
-                shapes |= {n: x.shape for n, x in inputs.read_npz(path).items()}
-    return source.ports(shapes)
 
 
 def save(path: Path, outputs: dict[str, np.ndarray]) -> None:
@@ -113,14 +108,10 @@ def save(path: Path, outputs: dict[str, np.ndarray]) -> None:
     file = io.BytesIO()
     if path.suffix == ".npz":
         np.savez(file, **outputs)
-        atomic.write(path, file.getvalue())
-    elif path.suffix == ".npy" and len(outputs) == 1:
-        np.save(file, next(iter(outputs.values())))
-        atomic.write(path, file.getvalue())
     else:
-        raise ValueError(
-            f"--out {path}: write {len(outputs)} outputs to a .npz file" + " or .npy" * (len(outputs) == 1)
-        )
+        (x,) = outputs.values()
+        np.save(file, x)
+    atomic.write(path, file.getvalue())
 
 
 def summary(x: np.ndarray) -> dict:
@@ -136,11 +127,12 @@ def summary(x: np.ndarray) -> dict:
     }
 
 
-def top(logits: np.ndarray, labels: list[str], k: int) -> list[dict]:
-    """The k best classes with their softmax, best first."""
+def top(logits: np.ndarray, labels: list[str] | None, k: int) -> list[dict]:
+    """The k best classes with their softmax, best first; their names are None without `labels`."""
     exps = np.exp(logits.astype(np.float64) - logits.max())
     share = exps / exps.sum()
-    return [{"class": int(i), "name": labels[i], "p": float(share[i])} for i in np.argsort(-share, kind="stable")[:k]]
+    best = np.argsort(-share, kind="stable")[:k]
+    return [{"class": int(i), "name": labels[i] if labels else None, "p": float(share[i])} for i in best]
 
 
 def _print(result: dict, out: Output) -> None:

@@ -1,1 +1,1 @@
-"""compress."""
+"""Compression passes: each takes an ONNX model and returns a smaller or faster one."""

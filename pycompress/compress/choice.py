@@ -1,4 +1,4 @@
-"""One way for each layer: the cheapest that together keep to a budget of error."""
+"""Picks one of several choices for each layer: the cheapest that together stay within an error budget."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Choice:
     Attributes
     ----------
     value : what the layer becomes
-    cost : what is to be small
-    added : what it takes from the budget, such as the error that it adds to the model's outputs
+    cost : what is minimized
+    added : its share of the budget, such as the error that it adds to the model's outputs
     """
 
     value: Any
@@ -24,10 +24,10 @@ class Choice:
 
 
 def cheapest(choices: Sequence[Sequence[Choice]], budget: float) -> list[Choice]:
-    """One of the choices for each layer: the cheapest that together add no more than `budget`.
+    """One choice for each layer: the cheapest that together add no more than `budget`.
 
-    By Lagrange's multiplier: for a given price of what is added each layer's best is its own affair, and the price falls
-    as far as the budget allows.
+    Uses a Lagrange multiplier: for a given price of the budget each layer is optimized independently, and the price is
+    lowered as far as the budget allows.
     """
 
     def at(price: float) -> list[Choice]:

@@ -1,10 +1,10 @@
-"""prune: ONNX in, the same network with zeros among its weights out."""
+"""prune: sets the least important weights of an ONNX model to zero."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -12,10 +12,11 @@ from onnx import helper
 
 from .calibration.blas import one_blas_thread
 from .calibration.computable import computable
-from .calibration.samples import Samples
+from .calibration.samples import Calibration, Samples
 from .model import graph as g
 from .model.layers import Layer, find_layers, float_model, write
 from .model.prepare import check
+from .progress import Progress
 from .pruning.masks import Pattern, choose_masks, parse
 from .pruning.reconstruct import prune_on_data
 from .verdict import Judge, check_min_snr, conclude
@@ -33,62 +34,84 @@ def prune(
     scope: str = "global",
     pattern: str = "unstructured",
     exclude: Iterable[str] | None = None,
-    calibration: Iterable | None = None,
+    calibration: Calibration | None = None,
     reconstruct: bool | None = None,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> onnx.ModelProto:
-    """`model` with the least important weights of its convolutions and matrix products set to zero.
+    """Set the least important weights of the convolutions and matrix products of `model` to zero.
 
-    Without `calibration` the smallest go (Han et al., 2015): networks need training after that. With it,
-    those go whose loss the others make up for best, and the others are re-fitted so that each layer's outputs stay as
-    near as they can be to what they were (`reconstruct`; in the manner of SparseGPT, arXiv:2301.00774).
+    Without `calibration` the smallest weights are removed (Han et al., 2015); networks then need training. With it,
+    weights are removed whose loss the remaining ones compensate best, and the remaining ones are re-fitted so that the
+    outputs of each layer change as little as possible (`reconstruct`; similar to SparseGPT, arXiv:2301.00774).
 
-    What is pruned are Conv without groups, Gemm and MatMul with constant weights; batch norm is
-    folded first. The result is an ordinary ONNX model with the same inputs and outputs, no smaller than
-    before. Which layers were pruned how far, and which were left alone and why, stands in its
-    metadata, "pycompress.prune".
+    Conv without groups, Gemm and MatMul with constant weights are pruned; batch norm is folded first. The result is an
+    ordinary ONNX model with the same inputs and outputs and the same size. Its metadata "pycompress.prune" lists how
+    far each layer was pruned, and which layers were left alone and why.
 
     Parameters
     ----------
     model : path, bytes or onnx.ModelProto
         A float model; it is not changed.
     sparsity : float or {node name: float}
-        The share of the weights to remove, in [0, 1): of all those layers together, or, as a dict, of
-        each layer it names; the others are left alone. None for a `pattern` N:M, which says it itself.
+        The share of the weights to remove, in [0, 1): of all these layers together, or, as a dict, of each layer it
+        names; the others are left alone. None for a `pattern` N:M, which determines it.
     scope : {"global", "layer"}
-        One threshold for all layers, or the same share of each. With `calibration`, the threshold is on what a
-        weight adds to the error of the model's outputs, as measured with each layer pruned alone; layers of a few
-        weights and many products then stay denser than others. N:M leaves no choice.
+        One threshold for all layers, or the same share of each. With `calibration`, the global threshold applies to the
+        error that a weight adds to the model's outputs, measured by pruning one layer at a time; layers with few weights
+        and many products then stay denser than others. Has no effect on N:M.
     pattern : {"unstructured", "1x4", "4x1", "16x1", "N:M", "channel"}
-        What goes together. "1x4": four consecutive input channels of one output and kernel cell; "4x1" and
-        "16x1": that many consecutive outputs at one input; such blocks are ranked by their norm. "2:4",
-        "4:16": at most N of M consecutive input channels stay. "channel": see `channels.prune_channels`.
+        Which weights are removed together. "1x4": four consecutive input channels of one output and kernel cell; "4x1"
+        and "16x1": that many consecutive outputs at one input; blocks are ranked by their norm. "2:4", "4:16": at most N
+        of M consecutive input channels stay. "channel": see `channels.prune_channels`.
     exclude : iterable of str, optional
-        Names of nodes to leave alone. By default the first convolutions and the classifier (what no
-        other weights come before or after), unless `sparsity` names them. Convolutions with groups are
-        always left alone.
+        Names of nodes to leave alone. By default the first convolutions and the classifier (the layers that no
+        other weights precede or follow), unless `sparsity` names them. Convolutions with groups are always left alone.
     calibration : iterable, optional
         Samples as in `quantize`. With `reconstruct` they are held in memory and run through the network once for each
         layer, or twice.
     reconstruct : bool, optional
-        Re-fit the weights that stay; by default, if there is calibration. If not, importance is |w| times the
-        deviation of what it meets (Wanda, arXiv:2306.11695), and biases take up the mean of the error. Layers with too
-        many weights per output for a covariance (2896), or shared by several nodes, are not re-fitted.
+        Re-fit the weights that stay. Default: if there is calibration. If False, importance is |w| times the standard
+        deviation of its input (Wanda, arXiv:2306.11695), and biases absorb the mean error. Layers with more than 2896
+        weights per output, or with weights shared by several nodes, are not re-fitted.
     min_snr : float, optional
-        Refuse a result whose outputs, on calibration samples held back, have a lower signal-to-noise ratio, in dB, against
-        `model`. Needs calibration.
+        Refuse a result whose outputs have a lower signal-to-noise ratio against `model`, in dB, on calibration samples
+        that are held back. Needs calibration.
     base_dir : path, optional
-        Where tensors stored outside the file lie; without it such models are refused.
+        The folder of tensors that are stored outside the file; default: the folder of `model`, if that is a path.
     progress : callable, optional
-        Called with the number of samples seen.
+        Called with the number of samples seen and None, then with the number of layers done and of all; more than once
+        where a pass goes through them several times.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Of the same size as `model`; zeros among its weights. Its metadata says what was done.
 
     Raises
     ------
     ValueError
-        An argument is out of range or names what is not there. `ModelError`, a ValueError, where the model is at
-        fault: also where it is quantized already or has nothing to prune.
+        If an argument is out of range or names a missing node; `ModelError`, a ValueError, if the model is invalid,
+        already quantized, or has nothing to prune.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> pruned = pycompress.prune(model, 0.8)
+    >>> import json
+    >>> told = {entry.key: entry.value for entry in pruned.metadata_props}["pycompress.prune"]
+    >>> round(json.loads(told)["sparsity"], 2)
+    0.8
+
+    With calibration samples the remaining weights are re-fitted, and the result is judged:
+
+    >>> samples = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
+    >>> pruned = pycompress.prune(model, None, pattern="2:4", calibration=samples)
+    >>> pycompress.verdict(pruned).samples
+    4
     """
     if pattern == "channel":
         from .pruning.channels import prune_channels
@@ -103,7 +126,7 @@ def prune(
     if scope not in SCOPES:
         raise ValueError(f"scope must be one of {', '.join(SCOPES)}, got {scope!r}")
     check_min_snr(min_snr, calibration is not None)
-    sparsity = _checked(sparsity, shape)
+    sparsity, exclude = _checked(sparsity, shape), g.excluded(exclude)
     model = g.as_model(model, base_dir)
     size = model.ByteSize()
     model = float_model(model)
@@ -137,7 +160,7 @@ def prune(
 
 
 def _by_magnitude(model: onnx.ModelProto, layers: list[Layer], pattern: Pattern, share) -> list[np.ndarray]:
-    """Writes `layers` without their smallest weights; returns what stays."""
+    """Sets the smallest weights of `layers` to zero; returns the masks of those that stay."""
     masks = choose_masks([np.square(x.w) for x in layers], [x.segments for x in layers], pattern, share)
     weights = [np.where(mask, layer.w, 0.0) for layer, mask in zip(layers, masks)]
     for layer, w in zip(layers, weights):
@@ -146,12 +169,12 @@ def _by_magnitude(model: onnx.ModelProto, layers: list[Layer], pattern: Pattern,
 
 
 def _worse(fitted: dict, plain: dict) -> str | None:
-    """What is said where re-fitted weights answer samples that they were not fitted to clearly worse than the largest do."""
+    """A warning if re-fitted weights are clearly worse than magnitude pruning on samples that were held back; else None."""
     if not fitted or fitted["snr"] is None or plain["snr"] is None or fitted["snr"] + CLEARLY >= plain["snr"]:
         return None
     if (fitted["agreement"] or 0) > (plain["agreement"] or 0):
         return None
-    return f"re-fitted weights answer at {fitted['snr']:.1f} dB, the largest as they are at {plain['snr']:.1f} dB"
+    return f"re-fitted weights give {fitted['snr']:.1f} dB, magnitude pruning {plain['snr']:.1f} dB"
 
 
 def _ratio(value, where: str = "") -> float:
@@ -161,7 +184,7 @@ def _ratio(value, where: str = "") -> float:
 
 
 def _checked(sparsity, pattern: Pattern) -> float | dict[str, float]:
-    """`sparsity`, which must be what an N:M `pattern` has."""
+    """`sparsity`, checked; an N:M `pattern` determines it."""
     own = pattern.sparsity
     if sparsity is None and own is None:
         raise ValueError(f"sparsity: pattern {pattern.name!r} needs one")
@@ -171,12 +194,12 @@ def _checked(sparsity, pattern: Pattern) -> float | dict[str, float]:
         sparsity = own if sparsity is None else _ratio(sparsity)
     for value in sparsity.values() if isinstance(sparsity, dict) else [sparsity]:
         if own is not None and value and abs(value - own) > 1e-6:
-            raise ValueError(f"sparsity: pattern {pattern.name} is {own:g} sparse, got {value:g}; None will do")
+            raise ValueError(f"sparsity: pattern {pattern.name} has sparsity {own:g}, got {value:g}; leave it out")
     return sparsity
 
 
 def note(model: onnx.ModelProto, layers, weights, left: dict[str, str], pattern: Pattern, scope: str, **more) -> None:
-    """Writes what was done into the model's metadata."""
+    """Writes a report into the model's metadata."""
     zeros = [int((w == 0).sum()) for w in weights]
     shares = {layer.name: round(z / layer.w.size, 4) for layer, z in zip(layers, zeros)}
     share = round(sum(zeros) / sum(layer.w.size for layer in layers), 4)

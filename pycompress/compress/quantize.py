@@ -1,22 +1,23 @@
-"""quantize: float ONNX in, the same network with QuantizeLinear and DequantizeLinear around it out."""
+"""quantize: converts a float ONNX model to int8 or int4 weights and uint8 activations (QDQ)."""
 
 from __future__ import annotations
 
 import numbers
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import onnx
 
 from .calibration.blas import one_blas_thread
 from .calibration.computable import computable
 from .calibration.observe import KEPT, observe
-from .calibration.samples import Samples
+from .calibration.samples import Calibration, Samples
 from .model import graph as g
 from .model.layers import read_layer
 from .model.prepare import check, prepare
-from .quantization.accumulation import checked, note, round_layers
-from .quantization.int4 import FourBits
+from .progress import Progress
+from .quantization.accumulation import depth_for, note, round_layers
+from .quantization.int4 import Int4Options
 from .quantization.qdq import insert_pairs, write_layer
 from .quantization.targets import OPERATORS, choose_grids, choose_targets
 from .verdict import check_min_snr, conclude
@@ -27,7 +28,7 @@ METHODS = ("mse", "minmax", "percentile")
 @one_blas_thread
 def quantize(
     model: g.Model,
-    calibration: Iterable,
+    calibration: Calibration,
     *,
     weights: int | str | Mapping[str, int] = 8,
     group_size: int | None = 32,
@@ -35,7 +36,8 @@ def quantize(
     zero_points: bool = False,
     share: float = 0.5,
     first_last: int = 8,
-    accumulate: str | int = "auto",
+    target: str = "portable",
+    accumulate: str | int | None = None,
     method: str = "mse",
     percentile: float = 99.99,
     symmetric: bool = False,
@@ -45,79 +47,104 @@ def quantize(
     quantize_outputs: bool = False,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> onnx.ModelProto:
-    """`model` with int8 or int4 weights and uint8 activations, in QDQ form.
+    """Quantize `model` to int8 or int4 weights and uint8 activations, with QuantizeLinear and DequantizeLinear (QDQ).
 
-    Weights are symmetric with a scale per output channel, searched so that the integer kernels' int16
-    sums are proven (`accumulate`); biases are int32; activations are uint8 per tensor. The result is an
-    ordinary ONNX model: any runtime opens it. Outputs stay float.
+    int8 weights are symmetric with one scale per output channel, chosen so that int16 accumulation cannot overflow
+    (`accumulate`); biases are int32; activations are uint8 with one scale per tensor. The result is an ordinary ONNX
+    model that any runtime opens. Outputs stay float.
 
-    Weights of 4 bits (`weights`) have a float16 scale per group of inputs, and make the result a model of
-    opset 21: DequantizeLinear with `block_size`. Convolutions of more than one cell and depthwise ones keep
-    8 bits. What was taken stands in the metadata, "pycompress.weights".
+    4-bit weights (`weights`) have a float16 scale per group of inputs; the result then has opset 21, for
+    DequantizeLinear with `block_size`. Depthwise convolutions and those with kernels larger than 1x1 keep 8 bits. The
+    metadata "pycompress.weights" lists what was chosen.
 
     Parameters
     ----------
     model : path, bytes or onnx.ModelProto
         A float model; it is not changed.
     calibration : iterable of {input name: array}
-        For a model with one input also an iterable of arrays, or one array whose first axis is the
-        sample. Consumed once: a generator will do. It is held whole only for weights of 4 bits that are
-        rounded by "gptq".
+        For a model with one input also an iterable of arrays, or one array whose first axis is the sample. A DataLoader of
+        torch works (labels in pairs are ignored), and so does an object with ``get_next``, such as onnxruntime's
+        CalibrationDataReader. It is read once, so a generator works; a generator that was read before is refused. All
+        samples are kept in memory only for 4-bit weights rounded by "gptq".
     weights : {8, 4, "mixed"} or {node name: 4 or 8}
-        Bits of the weights. "mixed" gives 4 to `share` of the layers that can have them: those whose rounding by
-        itself does least to the model's outputs, measured on the first samples. Nodes that a dict leaves out get 8.
+        Bits of the weights. "mixed" gives 4 bits to `share` of the layers that can have them: those that change the
+        model's outputs the least when they alone are rounded, measured on the first samples. Nodes that a dict does not
+        name get 8.
     group_size : {32, 64, 128, None}
-        How many inputs share a scale of 4-bit weights; None or 0: all of an output.
+        How many inputs share a scale of 4-bit weights; None or 0: all inputs of an output.
     rounding : {"gptq", "plain"}
-        Of 4-bit weights. "gptq" takes the layers in order: each is fitted, by least squares, to the outputs that it has
-        in the float model when its inputs are those of the model quantized so far, and rounded so that errors
-        cancel where inputs are alike: the objective of GPTQ (arXiv:2210.17323), by coordinate descent as in QuantEase
-        (arXiv:2309.01885). "plain" rounds each weight to the nearest.
+        For 4-bit weights. "gptq" processes the layers in order. Each is fitted by least squares to its outputs in the
+        float model, given its inputs in the model quantized so far, and rounded so that errors cancel where inputs are
+        correlated: the objective of GPTQ (arXiv:2210.17323), by coordinate descent as in QuantEase (arXiv:2309.01885).
+        "plain" rounds each weight to the nearest code.
     zero_points : bool
-        4-bit weights with a zero point per group: more exact, an eighth of a bit larger in groups of 32.
+        Give 4-bit weights a zero point per group: more exact, and an eighth of a bit per weight larger in groups of 32.
     share : float
         For "mixed", in (0, 1).
     first_last : {8, 4}
-        Bits of the first convolution and of layers after which no weights come, unless a dict names them.
-    accumulate : {"auto", 0, 1, 2, 4, 8}
-        How many steps of four products share an int16 lane on CPUs without dot-product instructions: more
-        is faster and coarser. 0 proves nothing and leaves weights their full range. "auto" takes 8, 4 or 2
-        for each layer: what is fastest of all that, measured on the first samples, together adds no more than
-        a budget to the squared error of the model's outputs over windows of 2 steps. The budget is 0.1 % of
-        the outputs' variance (`windows.BUDGET`). What was taken stands in the result's metadata,
-        "pycompress.accumulate".
-        Depthwise convolutions are proven for their widest window, unless 0.
+        Bits of the first convolutions and of the last layers, unless a dict names them.
+    target : {"portable", "vnni", "arm", "avx2", "neon", "avxvnni", "avx512vnni", "amx", "dotprod"}
+        The CPUs that the weights are rounded for. The result runs everywhere, with the same bytes. AVX2, and Arm without
+        dot-product instructions, multiply fast by summing in int16, which limits the weights: "portable", "avx2" and
+        "neon" mean ``accumulate="auto"``. The others mean ``accumulate=0``: more exact on all CPUs, slower on AVX2.
+    accumulate : {"auto", 0, 1, 2, 4, 8}, optional
+        The int16 accumulation depth: how many steps of four products are added in int16 on CPUs without dot-product
+        instructions. Larger is faster and less precise. 0 leaves weights their full range; kernels then add in int32.
+        "auto" takes 8, 4 or 2 for each layer: the fastest choice that, measured on the first samples, adds no more than
+        0.1 % of the outputs' variance (`accumulation.BUDGET`) to the squared error that depth 2 has. The metadata
+        "pycompress.accumulate" lists the depths. Depthwise convolutions get the maximum depth unless it is 0.
     method : {"mse", "minmax", "percentile"}
-        How ranges of activations are chosen: least squared error, the extremes, or all but
-        100 - `percentile` percent.
+        How ranges of activations are chosen: minimum squared error, the extremes, or `percentile` percent of the values.
+    percentile : float
+        In (50, 100]; for the method of that name.
     symmetric : bool
-        Zero points of 128 wherever an activation has negative values.
+        Use zero point 128 for activations with negative values.
     operators : iterable of str
-        What to quantize, out of `OPERATORS`.
+        The operators to quantize, out of `OPERATORS`.
     exclude : iterable of str
         Names of nodes that stay float.
     bias_correction : bool
-        Take the mean error of the rounded weights out of the bias.
+        Subtract the mean error of the rounded weights from the bias.
     quantize_outputs : bool
-        Round the model's outputs, too.
+        Quantize the model's outputs, too.
     min_snr : float, optional
-        Refuse a result whose outputs, on calibration samples held back, have a lower signal-to-noise ratio, in dB, against
-        `model`.
+        Refuse a result whose outputs have a lower signal-to-noise ratio against `model`, in dB, on calibration samples
+        that are held back.
     base_dir : path, optional
-        Where tensors stored outside the file lie; without it such models are refused.
+        The folder of tensors that are stored outside the file; default: the folder of `model`, if that is a path.
     progress : callable, optional
-        Called with the number of samples seen.
+        Called with the number of samples seen and None, then with the number of layers done and of all; more than once
+        where a pass goes through them several times.
+
+    Returns
+    -------
+    onnx.ModelProto
+        `model` in QDQ form. Its metadata says what was done.
 
     Raises
     ------
     ValueError
-        An argument is out of range, the calibration is empty or does not fit the model, or an
-        activation is not finite. `ModelError`, a ValueError, where the model is at fault.
+        If an argument is out of range, the calibration is empty or does not fit the model, or an
+        activation is not finite; `ModelError`, a ValueError, if the model is invalid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> samples = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
+    >>> quantized = pycompress.quantize(model, samples)
+    >>> quantized.ByteSize() < model.ByteSize() / 2
+    True
+    >>> session = pycompress.InferenceSession(quantized)
+    >>> (logits,) = session.run(None, {"input": samples[:1]})
+    >>> logits.shape
+    (1, 4)
     """
-    checked(accumulate)
-    four = FourBits(weights, group_size or None, rounding, zero_points, share, first_last)
+    accumulate = depth_for(target, accumulate)
+    four = Int4Options(weights, group_size or None, rounding, zero_points, share, first_last)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if not isinstance(percentile, numbers.Real) or not 50 < percentile <= 100:
@@ -148,12 +175,14 @@ def quantize(
         read_layer(model, n, correct=bias_correction, x=grids[n.input[0]], moments=seen.moments[n.name])
         for n in targets.weighted
     ]
-    bits = four.choose(part, layers, seen.first[:KEPT])
+    bits = four.choose(part, layers, seen.first[:KEPT], progress)
     eight = [layer for layer in layers if bits[layer.name] == 8]
-    rounded = dict(zip((layer.name for layer in eight), round_layers(part, eight, seen.first[:KEPT], accumulate)))
+    rounded = dict(
+        zip((layer.name for layer in eight), round_layers(part, eight, seen.first[:KEPT], accumulate, None, progress))
+    )
     note(model, eight, list(rounded.values()))
     if len(eight) < len(layers):
-        rounded |= four.round(model, layers, rounded, seen.first)
+        rounded |= four.round(model, layers, rounded, seen.first, progress)
         four.note(model, bits)
     for layer in layers:
         write_layer(model, layer, rounded[layer.name])

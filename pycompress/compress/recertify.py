@@ -1,9 +1,9 @@
-"""recertify: a quantized model in, the same model with weights that the fast integer sums are proven for out."""
+"""recertify: rounds the weights of a quantized model again, so that int16 accumulation cannot overflow."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container
 
 import numpy as np
 import onnx
@@ -15,11 +15,12 @@ from .calibration.blas import one_blas_thread
 from .calibration.computable import computable
 from .calibration.moments import Moments
 from .calibration.observe import observe, up_to
-from .calibration.samples import Samples
+from .calibration.samples import Calibration, Samples
 from .model import graph as g
 from .model.layers import WEIGHTED, is_row, read_layer
 from .model.matrix import bias_of, matrix
 from .model.prepare import check, quantize_constants, readable
+from .progress import Progress
 from .quantization.accumulation import checked, note, round_layers
 from .quantization.qdq import write_layer
 from .quantization.round import PAIRS, Rounded
@@ -27,50 +28,65 @@ from .quantization.targets import Grid
 from .verdict import check_min_snr, conclude
 
 EIGHT_BITS = (TensorProto.INT8, TensorProto.UINT8)
-BLIND = 2  # steps, where what the rounding does cannot be measured
+BLIND = 2  # accumulation depth if the effect of rounding cannot be measured
 
 
 @one_blas_thread
 def recertify(
     model: g.Model,
-    calibration: Iterable | None = None,
+    calibration: Calibration | None = None,
     *,
     accumulate: str | int = "auto",
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> onnx.ModelProto:
-    """`model`, which is quantized already, with weights rounded again so that int16 sums are proven to hold them.
+    """Round the weights of the quantized `model` again, so that int16 accumulation cannot overflow.
 
-    For models from other toolkits, whose weights use their full range and so run on slower kernels
-    here. Grids of activations stay; weights get other codes and a scale per output channel, and
-    biases follow. Layers whose weights pass as they are keep them. The result answers a little
-    differently from `model`, in any runtime.
+    This is for models from other toolkits, whose weights use their full range and therefore run on slower kernels here.
+    Scales and zero points of activations are kept; weights get new codes and a scale per output channel, and biases are
+    adapted. Layers whose weights already meet the bounds keep them. The outputs change a little, in any runtime.
 
     Parameters
     ----------
     model : path, bytes or onnx.ModelProto
         With QuantizeLinear and DequantizeLinear around its operators, or QLinearConv, QLinearMatMul and
-        QGemm; of the latter, those with constant weights come back in the former way. It is not changed.
+        QGemm; those with constant weights are converted to the former. It is not changed.
     calibration : iterable, optional
-        Samples as in `quantize`: with them errors are made to cancel where the inputs are alike, and the
-        mean error goes into the bias.
+        Samples as in `quantize`: with them errors are chosen to cancel where inputs are correlated, and the bias absorbs
+        the mean error.
     accumulate : {"auto", 1, 2, 4, 8}
-        As in `quantize`. "auto" is 2 without calibration, and where the model holds quantized operators
-        that have no float form here.
+        As in `quantize`. "auto" is 2 without calibration, and if the model has quantized operators without a float
+        equivalent here.
     min_snr : float, optional
-        Refuse a result whose outputs, on calibration samples held back, have a lower signal-to-noise ratio, in dB, against
-        `model`. Needs calibration.
+        Refuse a result whose outputs have a lower signal-to-noise ratio against `model`, in dB, on calibration samples
+        that are held back. Needs calibration.
     base_dir, progress
         As in `quantize`.
+
+    Returns
+    -------
+    onnx.ModelProto
+        The quantized model with other weights. Its metadata says what was done.
 
     Raises
     ------
     ValueError
-        As in `quantize`. `ModelError`, a ValueError, if the model is at fault: also where it has no
-        layers with 8-bit weights and activations.
+        As in `quantize`; `ModelError`, a ValueError, if the model is invalid or has no layers with 8-bit weights and
+        activations.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> samples = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
+    >>> full = pycompress.quantize(model, samples, accumulate=0)  # as other toolkits do: weights of full range
+    >>> fast = pycompress.recertify(full)
+    >>> pycompress.verdict(fast).step
+    'recertify'
     """
-    checked(accumulate, least=1)
+    checked(accumulate, minimum=1)
     check_min_snr(min_snr, calibration is not None)
     model = g.as_model(model, base_dir)
     size = model.ByteSize()
@@ -87,7 +103,7 @@ def recertify(
     if not grids:
         why = "; ".join(f"{name!r}: {said}" for name, said in blocked.items())
         why = why or "the model has no layer with constant 8-bit weights and 8-bit activations"
-        raise ModelError(f"nothing to certify: {why}")
+        raise ModelError(f"nothing to recertify: {why}")
     nodes = [n for n in model.graph.node if n.name in grids]
     twin = None
     if able is not None and accumulate == "auto":
@@ -102,7 +118,7 @@ def recertify(
     layers = [read_layer(model, n, correct=correct, x=grids[n.name], moments=met[n.name]) for n in nodes]
     if accumulate == "auto" and twin is None:
         accumulate = BLIND
-    rounded = round_layers(twin or model, layers, first, accumulate, kept)
+    rounded = round_layers(twin or model, layers, first, accumulate, kept, progress)
     for layer, given in zip(layers, rounded):
         write_layer(model, layer, given)
     note(model, layers, rounded)
@@ -113,7 +129,7 @@ def recertify(
 
 
 def _plain_operators(model: onnx.ModelProto, blocked: Container[str]) -> None:
-    """QLinearConv, QLinearMatMul and QGemm with constant weights as their float operators between pairs; not those `blocked`."""
+    """Replaces QLinearConv, QLinearMatMul and QGemm with constant weights by QDQ around float operators, except `blocked` ones."""
     names, values, nodes = g.Names(model), g.constants(model), []
     for node in model.graph.node:
         slots = _SLOTS.get((node.domain, node.op_type))
@@ -146,7 +162,7 @@ def _plain_operators(model: onnx.ModelProto, blocked: Container[str]) -> None:
     g.set_nodes(model, nodes)
 
 
-_SLOTS = {  # where bias and result's scale stand
+_SLOTS = {  # positions of the bias and of the result's scale
     ("", "QLinearConv"): (8, 6),
     ("", "QLinearMatMul"): (99, 6),
     ("com.microsoft", "QGemm"): (6, 7),
@@ -164,16 +180,16 @@ def _array(model: onnx.ModelProto, name: str) -> np.ndarray:
 
 
 def _float_weights(model: onnx.ModelProto, blocked: Container[str]) -> tuple[dict[str, Grid], dict[str, Rounded]]:
-    """Makes weights and biases of the layers that run on integers float constants, but for those `blocked`.
+    """Converts weights and biases of integer layers to float constants, except of `blocked` nodes.
 
-    Returns the grid of each such layer's input, and what its weights were where rows have a scale each.
+    Returns the grid of each such layer's input, and its original weights if they have one scale per row.
     """
     names, values, makers = g.Names(model), g.constants(model), g.producers(model)
     grids: dict[str, Grid] = {}
     kept: dict[str, Rounded] = {}
 
     def constant(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, int] | None:
-        """Codes, scale and zero point of what DequantizeLinear makes of a constant, and the axis."""
+        """(codes, scale, zero point, axis) of a dequantized constant."""
         maker = makers.get(name)
         if maker is None or maker.op_type != "DequantizeLinear" or any(n not in values for n in maker.input):
             return None
@@ -220,7 +236,7 @@ def _float_weights(model: onnx.ModelProto, blocked: Container[str]) -> tuple[dic
 
 
 def _as_it_was(model, node: onnx.NodeProto, codes, scale, zero, axis) -> Rounded | None:
-    """The weights as they were, with the window that is proven for all of them, if any is."""
+    """The original weights, with the accumulation depth that holds for all of them; None if none does."""
     w, segments, groups = matrix(model, node)
     rows = 0 if node.op_type == "Conv" or g.attribute(node, "transB", 0) else 1
     if codes.dtype != np.int8 or zero.any() or scale.size > 1 and axis != rows or g.attribute(node, "alpha", 1.0) != 1:
@@ -236,7 +252,7 @@ def _as_it_was(model, node: onnx.NodeProto, codes, scale, zero, axis) -> Rounded
 
 
 def _float_twin(model: onnx.ModelProto) -> onnx.ModelProto | None:
-    """The model without its rounding: what QuantizeLinear cuts off is cut off still. None where that cannot be."""
+    """The model without rounding, but with the clipping of QuantizeLinear; None if there is no such model."""
     twin = onnx.ModelProto()
     twin.CopyFrom(model)
     values, names, nodes = g.constants(twin), g.Names(twin), []

@@ -1,16 +1,17 @@
-"""How far each layer can be pruned by itself before the model's outputs suffer."""
+"""Measures how far each layer can be pruned on its own before the model's outputs suffer."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from typing import TypedDict
 
 import numpy as np
 
 from .calibration.engine import runner
 from .calibration.output_error import float_outputs
-from .calibration.samples import feeds
+from .calibration.samples import Calibration, feeds
 from .model import graph as g
 from .model.layers import find_layers, float_model
 from .prune import prune
@@ -19,9 +20,17 @@ from .pruning.masks import parse
 SAMPLES = 8
 
 
+class Sensitivity(TypedDict):
+    """What pruning a layer does to the outputs."""
+
+    node: str
+    weights: int
+    errors: dict[float, float]
+
+
 def sensitivity(
     model: g.Model,
-    calibration: Iterable,
+    calibration: Calibration,
     sparsities: Sequence[float] = (0.5, 0.7, 0.9),
     *,
     pattern: str = "unstructured",
@@ -29,17 +38,19 @@ def sensitivity(
     samples: int = SAMPLES,
     base_dir: str | os.PathLike | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[dict]:
+) -> list[Sensitivity]:
     """The error of the model's outputs when one layer at a time is pruned, by magnitude.
 
     Parameters
     ----------
     model, pattern, exclude, base_dir
-        As for ``pycompress.prune``; layers that it would leave alone are not in the result.
+        As in ``pycompress.prune``; layers that it would leave alone are not in the result.
     calibration : iterable of {input name: array}
         As for ``pycompress.quantize``; the first `samples` are used.
     sparsities : sequence of float
         Each in (0, 1).
+    samples : int
+        At least 1.
     progress : callable, optional
         Called with the number of layers done and their total.
 
@@ -52,7 +63,18 @@ def sensitivity(
     Raises
     ------
     ValueError
-        As ``pycompress.prune``; or if the model has no float output.
+        As in ``pycompress.prune``, or if the model has no float output.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> samples = np.random.default_rng(0).standard_normal((2, 3, 32, 32), np.float32)
+    >>> rows = pycompress.sensitivity(model, samples, sparsities=(0.9,))
+    >>> worst = max(rows, key=lambda row: row["errors"][0.9])
+    >>> sorted(worst)
+    ['errors', 'node', 'weights']
     """
     if parse(pattern).keep:
         raise ValueError(f"pattern {pattern} has one sparsity only; take unstructured or blocks")
@@ -72,7 +94,8 @@ def sensitivity(
         run = runner(of)
         return [np.concatenate([y.ravel() for y in ys]).astype(float) for ys in zip(*(run(outputs, x) for x in inputs))]
 
-    wanted, rows = answers(model), []
+    wanted = answers(model)
+    rows: list[Sensitivity] = []
     layers = find_layers(model, exclude, 0.5)[0]
     for layer in layers:
         errors = {}

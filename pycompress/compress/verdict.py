@@ -1,4 +1,4 @@
-"""What a pass did to a model's answers: measured, written into the metadata, and refused where it is too much."""
+"""Measures how a pass changed a model's outputs, records that in the metadata, and refuses the result if asked to."""
 
 from __future__ import annotations
 
@@ -22,33 +22,47 @@ from .model import graph as g
 from .model.layers import WEIGHTED
 
 METADATA = "pycompress.verdict"
-POOR = 10.0  # dB, below which a warning says so
-EXACT = 300.0  # dB, of answers that do not differ
-SHAPES = 2  # different shapes of samples that are judged: each takes a plan
-WATCHED = 2  # samples on which layers are watched
-STILL = 1e-4  # of what a layer's output varied before: less is dead
+POOR = 10.0  # dB; below it there is a warning
+EXACT = 300.0  # dB, for equal outputs
+SHAPES = 2  # how many different shapes of samples are judged; each needs a plan
+WATCHED = 2  # samples for which the outputs of layers are checked
+STILL = 1e-4  # of the previous variation of a layer's output; below it the layer counts as dead
 PACKAGE = str(Path(__file__).resolve().parent.parent)
 
 
 class VerdictWarning(UserWarning):
-    """A pass left little of the model's answers, or of a layer."""
+    """A pass changed the model's outputs a lot, or a layer died.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import pycompress
+    >>> warnings.simplefilter("error", pycompress.VerdictWarning)  # rather an exception than a poor model
+    """
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a pass did to a model.
+    """How a pass changed a model.
 
     Attributes
     ----------
     step : the pass
     samples : how many it was judged by; 0 without calibration, and then `snr` and `agreement` are None
-    held_back : whether these samples were left out of the calibration; there are too few for that below 8
-    snr : signal-to-noise ratio in dB of the worst output, against the model that the pass was given; 300 where they are equal
-    outputs : the same of each output; of the last tensors that the engine computes where it cannot compute an output
-    agreement : the share of equal top-1 classes, where an output looks like the scores of classes
+    held_back : whether these samples were left out of the calibration; below 8 samples none are
+    snr : signal-to-noise ratio in dB of the worst output, against the model that the pass was given; 300 if all are equal
+    outputs : the same for each output; if the engine cannot compute an output, for the last tensors that it computes
+    agreement : the share of equal top-1 classes, if an output looks like class scores
     dead : the layers that died, by name, and how: all weights zero, or an output that never changes
-    left : the nodes that the engine does not compute, by name, and why; what they make was not judged
+    left : the nodes that the engine does not compute, by name, and why; their results were not judged
     bytes_before, bytes_after : of the model
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> given = pycompress.Verdict("prune", samples=8, snr=9.5, agreement=0.75)
+    >>> given.warnings
+    ['prune: the outputs changed a lot: their signal-to-noise ratio is 9.5 dB']
     """
 
     step: str
@@ -64,10 +78,10 @@ class Verdict:
 
     @property
     def warnings(self) -> list[str]:
-        """What a user has to hear."""
+        """The warnings for the user."""
         said = []
         if self.snr is not None and self.snr < POOR:
-            said.append(f"{self.step}: little is left of the answers: their signal-to-noise ratio is {self.snr:.1f} dB")
+            said.append(f"{self.step}: the outputs changed a lot: their signal-to-noise ratio is {self.snr:.1f} dB")
         if self.dead:
             some = ", ".join(f"{name!r} ({how})" for name, how in list(self.dead.items())[:5])
             more = f" and {len(self.dead) - 5} more" if len(self.dead) > 5 else ""
@@ -91,13 +105,30 @@ class Verdict:
 
 
 def verdict(model: g.Model) -> Verdict | None:
-    """The verdict of the last pass that made `model`, from its metadata; None where there is none.
+    """The verdict of the last pass that made `model`, from its metadata.
 
-    Example
+    Parameters
+    ----------
+    model : path, bytes or onnx.ModelProto
+
+    Returns
     -------
-    >>> pruned = pycompress.prune(model, 0.5, calibration=samples)
-    >>> pycompress.verdict(pruned).snr
-    17.2
+    Verdict or None
+        None if no pass of this library made the model.
+
+    Raises
+    ------
+    FileNotFoundError, ModelError
+        If there is no such file, or it is not a model.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> pycompress.verdict(model) is None
+    True
+    >>> print(pycompress.verdict(pycompress.prune(model, 0.5)))
+    answers not measured: no calibration samples, no dead layers, ... bytes
     """
     told = g.metadata(g.as_model(model)).get(METADATA)
     if told is None:
@@ -106,7 +137,7 @@ def verdict(model: g.Model) -> Verdict | None:
 
 
 def check_min_snr(min_snr: float | None, calibrated: bool) -> None:
-    """Refuses what `min_snr` may not be."""
+    """Checks the argument `min_snr`."""
     if min_snr is None:
         return
     if isinstance(min_snr, bool) or not isinstance(min_snr, (int, float, np.number)) or not math.isfinite(min_snr):
@@ -126,20 +157,20 @@ def conclude(
     min_snr: float | None = None,
     found: dict | None = None,
 ) -> Verdict:
-    """Judges `after` against `before`, warns, and writes the verdict into the metadata of `after`.
+    """Compares `after` with `before`, warns, and writes the verdict into the metadata of `after`.
 
     Parameters
     ----------
     size : bytes of the model that the pass was given
-    seen : what calibration found, with the samples to judge by
+    seen : the statistics of calibration, with the samples to judge by
     ends : the tensors to compare
     left : nodes that are not computed here
-    found : what `Judge.compare` found of `after`, where that was asked already
+    found : the result of `Judge.compare` for `after`, if it is known already
 
     Raises
     ------
     ModelError
-        A weight or an answer is not finite where it was; or the worst output's ratio is below `min_snr`.
+        If a weight or an output has become infinite or NaN, or the worst output's ratio is below `min_snr`.
     """
     check_finite(step, before, after)
     dead = _zeroed(before, after)
@@ -149,7 +180,7 @@ def conclude(
         raise ModelError(f"{step}: output {broken[0]!r} would not be finite")
     if found:
         dead = _constant(before, after, feeds[:WATCHED]) | dead
-    held = seen is not None and seen.apart
+    held = seen is not None and seen.held_back
     sizes = {"bytes_before": size, "bytes_after": after.ByteSize()}
     given = Verdict(step, len(feeds), held, **found, dead=dead, left=left or {}, **sizes)
     if min_snr is not None and (given.snr is None or given.snr < min_snr):
@@ -174,7 +205,7 @@ def _outside() -> int:
 
 
 def check_finite(step: str, before: onnx.ModelProto, after: onnx.ModelProto) -> None:
-    """Refuses a float constant that is not finite, unless one of its name was that before."""
+    """Refuses float constants that are not finite, unless the constant of that name was not finite before."""
     known = g.constants(before)
     for tensor in after.graph.initializer:
         if tensor.data_type in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16):
@@ -189,7 +220,7 @@ def check_finite(step: str, before: onnx.ModelProto, after: onnx.ModelProto) -> 
 
 
 class Judge:
-    """A model's answers to the samples that were held back, and how near others come to them."""
+    """Compares models with the outputs of one model on the samples that were held back."""
 
     def __init__(self, model: onnx.ModelProto, seen: Statistics | None, ends: Sequence[str]):
         self.model, self.ends = model, list(ends)
@@ -200,9 +231,9 @@ class Judge:
         return _answers(self.model, self.ends, self.feeds)
 
     def compare(self, after: onnx.ModelProto) -> dict:
-        """Ratio, ratios of each output, and agreement of `after`; {} where nothing can be compared.
+        """Signal-to-noise ratio (worst, and of each output) and agreement of `after`; {} if nothing can be compared.
 
-        The ratio is -`EXACT` where an output is not finite any more.
+        The ratio is -`EXACT` if an output has become infinite or NaN.
         """
         made = {o for n in after.graph.node for o in n.output}
         ends = [name for name in self.ends if name in made]
@@ -212,7 +243,7 @@ class Judge:
         outputs, classes, same = {}, 0, 0
         for name, a in zip(self.ends, zip(*self.wanted)):
             b = got.get(name)
-            if b is None or any(x.shape != y.shape for x, y in zip(a, b)):  # channels of an inner tensor are gone
+            if b is None or any(x.shape != y.shape for x, y in zip(a, b)):  # an inner tensor has lost channels
                 continue
             if any(np.isfinite(x).all() and not np.isfinite(y).all() for x, y in zip(a, b)):
                 outputs[name] = -EXACT
@@ -233,14 +264,14 @@ def _of_few_shapes(feeds: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndar
 
 
 def _scores(x: np.ndarray) -> bool:
-    """Whether `x` looks like scores of classes: a row of them for each sample, or rows that are probabilities."""
+    """Whether `x` looks like class scores: one row per sample, or rows that are probabilities."""
     if x.ndim == 2:
         return x.shape[1] > 1
     return x.ndim > 2 and x.shape[-1] > 1 and x.size > 0 and x.min() >= 0 and bool(np.allclose(x.sum(-1), 1, atol=1e-3))
 
 
 def snr(wanted: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> float:
-    """The ratio of the squares of `wanted` to those of the difference, in dB; at most `EXACT`."""
+    """The signal-to-noise ratio of `got` against `wanted`, in dB; at most `EXACT`."""
     signal = noise = 0.0
     for a, b in zip(wanted, got):
         a, b = np.asarray(a, np.float64).ravel(), np.asarray(b, np.float64).ravel()
@@ -265,7 +296,7 @@ def _layers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
 
 
 def _zeroed(before: onnx.ModelProto, after: onnx.ModelProto) -> dict[str, str]:
-    """The layers all of whose weights are zero now."""
+    """The layers whose weights have all become zero."""
     was, values, found = g.constants(before), g.constants(after), {}
     earlier = _layers(before)
     for name, node in _layers(after).items():
@@ -277,7 +308,7 @@ def _zeroed(before: onnx.ModelProto, after: onnx.ModelProto) -> dict[str, str]:
 
 
 def _constant(before: onnx.ModelProto, after: onnx.ModelProto, feeds) -> dict[str, str]:
-    """The layers whose outputs do not change any more, within a sample or between two, in any channel."""
+    """The layers whose outputs no longer vary in any channel, within a sample or between samples."""
     made = {o for n in after.graph.node for o in n.output}
     types = g.element_types(before)
     watched = {
@@ -291,7 +322,7 @@ def _constant(before: onnx.ModelProto, after: onnx.ModelProto, feeds) -> dict[st
     names = list(watched)
     try:
         wanted, got = (_answers(model, names, feeds) for model in (before, after))
-    except ModelError:  # not all of them are computed here
+    except ModelError:  # the engine does not compute some of them
         return {}
     return {
         watched[name].name: "its output never changes"
@@ -301,7 +332,7 @@ def _constant(before: onnx.ModelProto, after: onnx.ModelProto, feeds) -> dict[st
 
 
 def _spread(arrays: Sequence[np.ndarray], node: onnx.NodeProto) -> float:
-    """How much the channels vary, within `arrays` and between them; 0 where that cannot be said."""
+    """How much the channels vary within and between `arrays`; 0 if that cannot be determined."""
     axis = 1 if node.op_type == "Conv" else -1
     rows = [np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1).astype(float) for x in arrays if x.ndim > 1]
     rows = np.concatenate(rows, 1) if rows and len({len(r) for r in rows}) == 1 else np.zeros((0, 0))

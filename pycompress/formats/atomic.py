@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and the checks that can be made before the work."""
+"""Writes files completely or not at all, and checks beforehand whether they can be written."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write(path: str | os.PathLike, data: bytes | Iterable) -> None:
     if mode is not None and stat.S_ISDIR(mode):
         raise IsADirectoryError(f"{os.fspath(path)} is a folder")
     if mode is not None and not stat.S_ISREG(mode):
-        # without O_NONBLOCK, opening a pipe that nobody reads would wait for ever
+        # without O_NONBLOCK, opening a pipe without reader would block forever
         with open(os.open(path, os.O_WRONLY | os.O_NONBLOCK), "wb") as file:
             os.set_blocking(file.fileno(), True)
             file.writelines(parts)

@@ -1,4 +1,4 @@
-"""Quantized linear weights as compressed-tensors (vLLM's format) stores them, in safetensors."""
+"""Reads and writes quantized linear weights in the compressed-tensors format (vLLM), in safetensors files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KNOWN = {
     "input_zero_point", "weight_g_idx",
 }  # fmt: skip
 _FEW = 8  # codes in an int32
-_COLUMNS = 1 << 16  # at most, as kernels take them
+_COLUMNS = 1 << 16  # the maximum that kernels take
 
 
 def compressed_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str], what: str):
@@ -23,7 +23,7 @@ def compressed_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str,
     Raises
     ------
     ValueError
-        If it is stored otherwise than "pack-quantized" with 4 or "int-quantized" with 8 bits, or its parts do not fit.
+        If it is stored otherwise than "pack-quantized" with 4 or "int-quantized" with 8 bits, or its parts are inconsistent.
     """
     unknown = sorted(set(tensors) - _KNOWN)
     if unknown:
@@ -41,7 +41,7 @@ def compressed_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str,
 
 
 def _group_size(metadata) -> int | None:
-    """The columns of a group, where the file's own metadata says so."""
+    """The columns of a group, if the file's metadata says so; else None."""
     try:
         groups = json.loads(metadata.get("quantization_config", "{}")).get("config_groups", {})
         sizes = {g["weights"].get("group_size") for g in groups.values()}
@@ -84,21 +84,21 @@ def _zero_points(tensors, n: int, groups: int, what: str) -> np.ndarray:
     """weight_zero_point as uint8[n, groups] of 0 to 15: packed along n as int32, or int8 of -8 to 7, one each."""
     if "weight_zero_point" not in tensors:
         return np.full((n, groups), 8, np.uint8)
-    theirs = tensors["weight_zero_point"]
-    if theirs.dtype == np.int32 and theirs.shape == (-(-n // _FEW), groups):
-        return np.ascontiguousarray(unpack(theirs.T, n).T)
-    if theirs.dtype != np.int8 or theirs.shape != (n, groups):
+    given = tensors["weight_zero_point"]
+    if given.dtype == np.int32 and given.shape == (-(-n // _FEW), groups):
+        return np.ascontiguousarray(unpack(given.T, n).T)
+    if given.dtype != np.int8 or given.shape != (n, groups):
         raise ValueError(
             f"{what}: weight_zero_point must be int32[{-(-n // _FEW)}, {groups}] or int8[{n}, {groups}], "
-            f"got {theirs.dtype}{list(theirs.shape)}"
+            f"got {given.dtype}{list(given.shape)}"
         )
-    if theirs.size and (theirs.min() < -8 or theirs.max() > 7):
+    if given.size and (given.min() < -8 or given.max() > 7):
         raise ValueError(f"{what}: a weight_zero_point of 4-bit weights must be from -8 to 7")
-    return (theirs + 8).astype(np.uint8)
+    return (given + 8).astype(np.uint8)
 
 
 def _in_order(tensors, k: int, group: int, what: str) -> None:
-    """Raise unless weight_g_idx, where there is one, gives each column the group in which it stands anyway, or is all -1."""
+    """Raise if there is a weight_g_idx that is neither all -1 nor assigns columns to groups in order."""
     if "weight_g_idx" not in tensors:
         return
     given = np.asarray(tensors["weight_g_idx"])
@@ -119,7 +119,7 @@ def _bytes(tensors, scale: np.ndarray, what: str) -> Q8:
         raise ValueError(f"{what}: weight must be an int8 matrix, got {w.dtype}{list(w.shape)}")
     scale = _per_group(scale, len(w), what)
     if scale.shape[1] != 1:
-        raise ValueError(f"{what}: weights of 8 bits take one scale per row, got weight_scale{list(scale.shape)}")
+        raise ValueError(f"{what}: 8-bit weights take one scale per row, got weight_scale{list(scale.shape)}")
     zero = np.zeros(len(w), np.int32)
     if "weight_zero_point" in tensors:
         given = _int8("weight_zero_point", tensors, what)

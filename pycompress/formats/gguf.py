@@ -1,4 +1,4 @@
-"""Q4_0 matrices of GGUF files."""
+"""Reads Q4_0 matrices of GGUF files."""
 
 from __future__ import annotations
 

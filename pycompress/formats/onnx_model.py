@@ -17,6 +17,8 @@ from ..errors import ModelError
 from .external_data import ExternalData, array_of, folders_of
 from .onnx_structure import all_nodes, densified, inlined, order, subgraphs
 
+ModelSource = str | os.PathLike | bytes | onnx.ModelProto
+
 
 @dataclass(frozen=True)
 class LoadLimits:
@@ -36,7 +38,7 @@ class LoadLimits:
     external_bytes: int = 8 * 2**30  # of all files that hold tensors
 
 
-# Types of 2 and 4 bits, by the type of 8 bits that holds them here.
+# 2- and 4-bit types, by the 8-bit type that stores them here.
 NARROW = {
     getattr(TensorProto, f"{kind}{bits}"): np.dtype(f"{kind.lower()}8")
     for kind in ("INT", "UINT")
@@ -58,13 +60,13 @@ class Model:
     limits: LoadLimits
     legacy: bool = False  # older than opset 7: some operators broadcast differently
     packed: dict = field(default_factory=dict)  # packed weights, shared by all shapes
-    narrow: frozenset[str] = frozenset()  # constants of 2 or 4 bits, held in 8
+    narrow: frozenset[str] = frozenset()  # constants of 2 or 4 bits, stored in 8
     external: ExternalData = NOTHING
     known: dict = field(default_factory=dict)  # values by name that follow from the file alone, since the first plan
 
     @cached_property
     def output_types(self) -> list[int]:
-        """The element type of each output; what the model leaves out as onnx infers it, 0 where it cannot."""
+        """The element type of each output; undeclared types are inferred by onnx, or 0."""
         ports = self.graph.output
         if not all(p.type.tensor_type.elem_type for p in ports):
             try:
@@ -75,7 +77,7 @@ class Model:
 
     @cached_property
     def half(self) -> str:
-        """The type of half floats that its nodes work on, or ""; a Cast of such constants to float32 is none of them."""
+        """ "float16" or "bfloat16" if its nodes compute with that type, else ""; a Cast of constants to float32 does not count."""
         names = (n for node in self.graph.node if node.op_type != "Cast" for n in node.input)
         kinds = (x.dtype.name for n in names if (x := self.constants.get(n)) is not None and x.ndim > 1)
         return next((kind for kind in kinds if kind in ("float16", "bfloat16")), "")
@@ -114,7 +116,7 @@ def load(model, *, base_dir: str | os.PathLike | None = None, limits: LoadLimits
 def self_contained(
     model, base_dir: str | os.PathLike | None = None, limits: LoadLimits = LoadLimits()
 ) -> onnx.ModelProto:
-    """`model` as a ModelProto of the caller's own, in the form that ``load`` gives it, with all external data read into it.
+    """A new ModelProto of `model`, normalized as by ``load``, with all external data read into it.
 
     Raises
     ------
@@ -156,7 +158,7 @@ def _structured(model, base_dir, limits: LoadLimits):
 
 
 def copied(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of one's own."""
+    """A copy of the model."""
     own = onnx.ModelProto()
     own.CopyFrom(proto)
     return own
@@ -191,7 +193,7 @@ def _narrow(graph: onnx.GraphProto):
 
 
 def read(model, limits: LoadLimits = LoadLimits()) -> onnx.ModelProto:
-    """`model`, a path, bytes or ModelProto, parsed and within the limits of size; nothing else of it is checked."""
+    """`model`, a path, bytes or ModelProto, parsed and within the limits of size, without further checks."""
     if isinstance(model, (str, os.PathLike)):
         path = Path(model)
         if not path.is_file():
@@ -307,9 +309,9 @@ def _texts(proto: onnx.ModelProto):
 
 
 def _check_ports(graph: onnx.GraphProto) -> None:
-    """No input stands twice, and every output is made."""
+    """Check that no input is listed twice, and that every output is computed."""
     if len({port.name for port in graph.input}) != len(graph.input):
-        raise ModelError(f"graph inputs {[port.name for port in graph.input]}: a name stands there twice")
+        raise ModelError(f"graph inputs {[port.name for port in graph.input]}: a name is listed twice")
     made = {named.name for named in (*graph.initializer, *graph.input)} | {o for n in graph.node for o in n.output}
     made |= {s.values.name for s in graph.sparse_initializer}
     for port in graph.output:

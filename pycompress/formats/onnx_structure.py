@@ -92,7 +92,7 @@ def inlined(proto: onnx.ModelProto, nodes: int) -> onnx.ModelProto:
 
 
 def densified(sparse: SparseTensorProto, elements: int, to_array) -> np.ndarray:
-    """A sparse tensor as an array; `to_array` reads its parts, `elements` is the most that it may hold."""
+    """A sparse tensor as an array; `to_array` reads its parts, `elements` is the maximum number of elements."""
     name, shape = sparse.values.name, tuple(sparse.dims)
     if any(d < 0 for d in shape) or len(shape) > 8 or int(np.prod(shape, dtype=object)) > elements:
         raise ModelError(f"sparse tensor {name!r}: shape {list(shape)} is not supported")
@@ -120,7 +120,7 @@ def order(graph: onnx.GraphProto, outside: set[str] = frozenset()) -> list[int] 
     Raises
     ------
     ModelError
-        If a tensor that a node needs is made by no node, or by itself.
+        If a tensor that a node needs is made by no node, or depends on itself.
     """
     known = {t.name for t in (*graph.initializer, *graph.input)} | {s.values.name for s in graph.sparse_initializer}
     seen = known | set(outside)

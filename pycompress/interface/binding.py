@@ -1,64 +1,110 @@
-"""IOBinding: inputs and outputs tied to memory, for many runs."""
+"""IOBinding: inputs and outputs bound to memory, for many runs."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..errors import Fail, InvalidArgument
+from .metadata import NodeArg
 from .values import OrtValue, check_device, from_pointer
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+
+class Bindable(Protocol):
+    """What a binding needs of its session."""
+
+    def get_inputs(self) -> list[NodeArg]: ...
+    def get_outputs(self) -> list[NodeArg]: ...
+    def _match(self, input_feed: Mapping[str, object]) -> tuple[Any, list[np.ndarray]]: ...
+    def _run(self, program: Any, arrays: Any, output_names: Any, out: Any) -> list[np.ndarray]: ...
 
 
 class IOBinding:
-    """Which memory a session's inputs are read from, and its outputs written to.
+    """The memory that a session reads its inputs from and writes its outputs to.
 
     ``session.io_binding()`` makes one; ``session.run_with_iobinding(binding)`` runs it.
 
+    Parameters
+    ----------
+    session : InferenceSession
+
     Examples
     --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> session = pycompress.InferenceSession(pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4))
     >>> binding = session.io_binding()
-    >>> binding.bind_cpu_input("x", x)
-    >>> binding.bind_output("y")
+    >>> binding.bind_cpu_input("input", np.zeros((1, 3, 32, 32), np.float32))
+    >>> binding.bind_output("logits")
     >>> session.run_with_iobinding(binding)
-    >>> (y,) = binding.copy_outputs_to_cpu()
+    >>> (logits,) = binding.copy_outputs_to_cpu()
+    >>> logits.shape
+    (1, 4)
     """
 
-    def __init__(self, session):
+    def __init__(self, session: Bindable):
+        """For the inputs and outputs of `session`."""
         self._session = session
         self._inputs: dict[str, object] = {}
         self._outputs: dict[str, np.ndarray | None] = {}  # None: memory is made for each run
         self._results: list[np.ndarray] = []
 
-    def bind_cpu_input(self, name: str, arr_on_cpu) -> None:
-        """Feed this array in each run (what it holds then); ValueError if there is no such input."""
-        self._check("input", name)
-        self._inputs[name] = arr_on_cpu
-
-    def bind_input(self, name: str, device_type: str, device_id: int, element_type, shape, buffer_ptr: int) -> None:
-        """Feed what lies at the address `buffer_ptr`: `shape` elements of `element_type`.
+    def bind_cpu_input(self, name: str, arr_on_cpu: object) -> None:
+        """Feed this array in each run, with its values at that time.
 
         Raises
         ------
         ValueError
-            If there is no such input, the device is not the CPU, or the type is none of a tensor.
+            If there is no such input.
+        """
+        self._check("input", name)
+        self._inputs[name] = arr_on_cpu
+
+    def bind_input(
+        self,
+        name: str,
+        device_type: str,
+        device_id: int,
+        element_type: DTypeLike | int,
+        shape: Sequence[int],
+        buffer_ptr: int,
+    ) -> None:
+        """Feed the memory at the address `buffer_ptr`: `shape` elements of `element_type`.
+
+        Raises
+        ------
+        ValueError
+            If there is no such input, the device is not the CPU, or the type is not that of a tensor.
         """
         check_device(device_type, device_id)
         self._check("input", name)
         self._inputs[name] = from_pointer(element_type, shape, buffer_ptr)
 
     def bind_ortvalue_input(self, name: str, ortvalue: OrtValue) -> None:
-        """Feed this OrtValue in each run."""
+        """Feed this OrtValue in each run; ValueError if there is no such input."""
         self._check("input", name)
         self._inputs[name] = _array(ortvalue)
 
     def bind_output(
-        self, name: str, device_type="cpu", device_id=0, element_type=None, shape=None, buffer_ptr: int | None = None
+        self,
+        name: str,
+        device_type: str = "cpu",
+        device_id: int = 0,
+        element_type: DTypeLike | int | None = None,
+        shape: Sequence[int] | None = None,
+        buffer_ptr: int | None = None,
     ) -> None:
-        """Ask for an output, in new memory for each run or at the address `buffer_ptr`.
+        """Request an output, in new memory for each run or at the address `buffer_ptr`.
 
         Raises
         ------
         ValueError
-            If there is no such output, the device is not the CPU, or `element_type` or `shape` lacks for a pointer.
+            If there is no such output, the device is not the CPU, or a pointer comes without `element_type` or `shape`.
         """
         check_device(device_type, device_id)
         self._check("output", name)
@@ -75,17 +121,17 @@ class IOBinding:
         self._outputs[name] = _array(ortvalue)
 
     def synchronize_inputs(self) -> None:
-        """Nothing is to be done on a CPU."""
+        """Without effect on a CPU."""
 
     def synchronize_outputs(self) -> None:
-        """Nothing is to be done on a CPU."""
+        """Without effect on a CPU."""
 
     def get_outputs(self) -> list[OrtValue]:
         """The outputs of the last run, in the order in which they were bound; [] before the first."""
         return [OrtValue(x) for x in self._results]
 
     def copy_outputs_to_cpu(self) -> list[np.ndarray]:
-        """The outputs of the last run as arrays of their own."""
+        """Copies of the outputs of the last run."""
         return [x.copy() for x in self._results]
 
     def clear_binding_inputs(self) -> None:
@@ -102,7 +148,7 @@ class IOBinding:
         if name not in names:
             raise InvalidArgument(f"there is no {side} {name!r}; the {side}s are {names}")
 
-    def _run(self, session) -> None:
+    def _run(self, session: Bindable) -> None:
         if self._session is not session:
             raise InvalidArgument("this binding belongs to another session")
         if not self._outputs:

@@ -12,10 +12,26 @@ from ..dtypes import BY_NUMPY
 
 
 class NodeArg(NamedTuple):
-    """An input or output: `name`, `shape` (None or a word where it varies) and `type` ("tensor(float)")."""
+    """An input or output of a model.
+
+    Attributes
+    ----------
+    name : str
+    shape : list of int, str or None
+        A name or None for a dimension whose size is open.
+    type : str
+        ONNX's word, such as "tensor(float)".
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> session = pycompress.InferenceSession(pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4))
+    >>> session.get_outputs()[0]
+    NodeArg(name='logits', shape=[1, 4], type='tensor(float)')
+    """
 
     name: str
-    shape: list
+    shape: list[int | str | None]
     type: str
 
 
@@ -26,7 +42,7 @@ def type_word(dtype: np.dtype) -> str:
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """Where a model comes from, and what its author put beside it.
+    """Where a model comes from, and the metadata that its author added.
 
     Attributes
     ----------
@@ -35,6 +51,13 @@ class ModelMetadata:
     producer_name, graph_name, domain, description, graph_description : str
     version : int
         The model's own version.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> session = pycompress.InferenceSession(pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4))
+    >>> session.get_modelmeta().graph_name
+    'mobilenetv1'
     """
 
     producer_name: str = ""

@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 import operator
 import os
+from collections.abc import Sequence
+
+from ..dtypes import check_float_products
 
 PLAN_CACHE_BYTES = 512 * 2**20
 MAX_THREADS = 1024
@@ -12,7 +15,14 @@ MAX_KEY = 1024  # characters of the key of a configuration entry, as in onnxrunt
 
 
 class GraphOptimizationLevel(enum.IntEnum):
-    """How far onnxruntime rewrites a graph; accepted, and without effect here: plans are always optimized."""
+    """How far onnxruntime rewrites a graph; accepted, without effect here: plans are always optimized.
+
+    Examples
+    --------
+    >>> import pycompress.ort as ort
+    >>> options = ort.SessionOptions()
+    >>> options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    """
 
     ORT_DISABLE_ALL = 0
     ORT_ENABLE_BASIC = 1
@@ -22,14 +32,28 @@ class GraphOptimizationLevel(enum.IntEnum):
 
 
 class ExecutionMode(enum.IntEnum):
-    """Whether onnxruntime runs branches of a graph at once; accepted, and without effect here."""
+    """Whether onnxruntime runs branches of a graph in parallel; accepted, without effect here.
+
+    Examples
+    --------
+    >>> import pycompress.ort as ort
+    >>> options = ort.SessionOptions()
+    >>> options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    """
 
     ORT_SEQUENTIAL = 0
     ORT_PARALLEL = 1
 
 
 class ExecutionOrder(enum.IntEnum):
-    """In which order onnxruntime visits nodes; accepted, and without effect here."""
+    """In which order onnxruntime visits nodes; accepted, without effect here.
+
+    Examples
+    --------
+    >>> import pycompress.ort as ort
+    >>> options = ort.SessionOptions()
+    >>> options.execution_order = ort.ExecutionOrder.PRIORITY_BASED
+    """
 
     DEFAULT = 0
     PRIORITY_BASED = 1
@@ -95,9 +119,19 @@ class _Checked:
 
 
 class SessionOptions(_Checked):
-    """Options of a session: onnxruntime's, and ``plan_cache_bytes``.
+    """Options of a session: onnxruntime's, ``plan_cache_bytes`` and ``float_products``.
 
-    A field that does not exist is refused by name (AttributeError), a value of the wrong type with TypeError.
+    Parameters
+    ----------
+    intra_op_num_threads, plan_cache_bytes : int
+        The attributes of these names.
+
+    Raises
+    ------
+    AttributeError
+        If a field does not exist; the message names it and lists the fields.
+    TypeError, ValueError
+        If a value has the wrong type or is out of range.
 
     Attributes
     ----------
@@ -105,7 +139,9 @@ class SessionOptions(_Checked):
         Threads of one run; 0 takes ``pycompress.get_num_threads()``.
     plan_cache_bytes : int
         Of a session on a model: how much memory its plans for different input shapes may take (activations and steps;
-        weights are shared). Beyond, those that ran longest ago are forgotten, and planned again when they are needed.
+        weights are shared). Beyond it, the least recently used plans are dropped, and made again when they are needed.
+    float_products : {"float32", "bfloat16"}
+        Of a session on a model: what the operands of float products are rounded to, as in ``pycompress.compile``.
     enable_profiling : bool
         Record every run, for ``InferenceSession.end_profiling``.
     profile_file_prefix : str
@@ -115,12 +151,13 @@ class SessionOptions(_Checked):
     inter_op_num_threads, execution_mode, execution_order, graph_optimization_level, enable_cpu_mem_arena, \
 enable_mem_pattern, enable_mem_reuse, use_deterministic_compute, use_per_session_threads, logid, \
 log_severity_level, log_verbosity_level
-        Accepted, and without effect: steps run one after the other, plans are always optimized, activations lie in
-        one arena, results are the same for every thread count, each session has its own threads, nothing is logged.
+        Accepted, without effect: steps run one after the other, plans are always optimized, activations share one
+        arena, results are the same for every thread count, each session has its own threads, nothing is logged.
 
     Examples
     --------
-    >>> options = SessionOptions()
+    >>> import pycompress
+    >>> options = pycompress.SessionOptions()
     >>> options.intra_op_num_threads = 2
     >>> options
     SessionOptions(intra_op_num_threads=2)
@@ -147,6 +184,7 @@ log_severity_level, log_verbosity_level
         "log_severity_level": -1,
         "log_verbosity_level": 0,
         "plan_cache_bytes": PLAN_CACHE_BYTES,
+        "float_products": "float32",
     }
     __slots__ = (*FIELDS, "_dimensions")
 
@@ -167,12 +205,20 @@ log_severity_level, log_verbosity_level
     log_severity_level: int
     log_verbosity_level: int
     plan_cache_bytes: int
+    float_products: str
 
-    def __init__(self, intra_op_num_threads: int = 0, plan_cache_bytes: int = PLAN_CACHE_BYTES):
+    def __init__(
+        self,
+        intra_op_num_threads: int = 0,
+        plan_cache_bytes: int = PLAN_CACHE_BYTES,
+        float_products: str = "float32",
+    ):
+        """The default options, but for these three."""
         super().__init__()
         self._dimensions = {}  # {("dim_param" or "denotation", word): size}
         self.intra_op_num_threads = intra_op_num_threads
         self.plan_cache_bytes = plan_cache_bytes
+        self.float_products = float_products
 
     def _checked(self, name: str, value):
         value = super()._checked(name, value)
@@ -180,22 +226,23 @@ log_severity_level, log_verbosity_level
             raise ValueError(f"intra_op_num_threads must be an integer from 0 to {MAX_THREADS}, got {value!r}")
         if name == "plan_cache_bytes" and value < 0:
             raise ValueError(f"plan_cache_bytes must be an integer of at least 0, got {value!r}")
-        return value
+        return check_float_products(value) if name == "float_products" else value
 
     def add_session_config_entry(self, key: str, value: str) -> None:
-        """Keep a configuration entry, as onnxruntime does with every key; a second value replaces the first.
+        """Store a configuration entry, as onnxruntime does with every key; a second value replaces the first.
 
-        ``session.model_external_initializers_file_folder_path`` is where a model given as bytes finds its external data
-        (like ``base_dir``). The others have no effect here.
+        ``session.model_external_initializers_file_folder_path`` is the folder of the external data of a model that is given
+        as bytes (like ``base_dir``). Other keys have no effect here.
 
         Raises
         ------
         TypeError, ValueError
-            If key or value is no str, or the key is empty or longer than 1024 characters.
+            If key or value is not a str, or the key is empty or longer than 1024 characters.
 
         Examples
         --------
-        >>> options = SessionOptions()
+        >>> import pycompress
+        >>> options = pycompress.SessionOptions()
         >>> options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         >>> options.get_session_config_entry("session.intra_op.allow_spinning")
         '0'
@@ -203,15 +250,21 @@ log_severity_level, log_verbosity_level
         self._add("add_session_config_entry", key, value)
 
     def get_session_config_entry(self, key: str) -> str:
-        """The value kept for `key`; RuntimeError if there is none."""
+        """The value stored for `key`; RuntimeError if there is none."""
         return self._get(key)
 
     def add_free_dimension_override_by_name(self, name: str, size: int) -> None:
-        """Give the open dimensions called `name` (``dim_param``) a fixed size; names the model lacks are ignored.
+        """Give the open dimensions called `name` (``dim_param``) a fixed size; names that the model lacks are ignored.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `name` is not a str, or `size` is not an integer of at least 0.
 
         Examples
         --------
-        >>> options = SessionOptions()
+        >>> import pycompress
+        >>> options = pycompress.SessionOptions()
         >>> options.add_free_dimension_override_by_name("batch", 1)
         """
         self._override("dim_param", name, size)
@@ -228,16 +281,16 @@ log_severity_level, log_verbosity_level
         self._dimensions[kind, word] = size
 
     def register_custom_ops_library(self, path: str | os.PathLike) -> None:
-        """Refused (NotImplementedError): operators from shared libraries of onnxruntime's cannot run here."""
+        """Refused (NotImplementedError): onnxruntime's shared libraries of operators cannot run here."""
         raise NotImplementedError(
             f"custom operators of onnxruntime ({os.fspath(path)}) cannot run here; run the model on onnxruntime"
         )
 
-    def add_initializer(self, name: str, value) -> None:
+    def add_initializer(self, name: str, value: object) -> None:
         """Refused (NotImplementedError): put the tensor into the model."""
         raise NotImplementedError(f"add_initializer({name!r}): weights are read from the model; put the tensor into it")
 
-    def add_external_initializers(self, names, values) -> None:
+    def add_external_initializers(self, names: Sequence[str], values: Sequence[object]) -> None:
         """Refused (NotImplementedError): put the tensors into the model."""
         raise NotImplementedError("add_external_initializers: weights are read from the model; put the tensors into it")
 
@@ -251,11 +304,12 @@ class RunOptions(_Checked):
         If True, a run that begins with these options raises ``pycompress.ort.Fail``. A run that has begun is not
         stopped.
     only_execute_path_to_fetches, logid, log_severity_level, log_verbosity_level
-        Accepted, and without effect: the whole graph runs, and nothing is logged.
+        Accepted, without effect: the whole graph runs, and nothing is logged.
 
     Examples
     --------
-    >>> options = RunOptions()
+    >>> import pycompress.ort as ort
+    >>> options = ort.RunOptions()
     >>> options.terminate = True
     """
 
@@ -275,13 +329,13 @@ class RunOptions(_Checked):
     log_verbosity_level: int
 
     def add_run_config_entry(self, key: str, value: str) -> None:
-        """Keep a configuration entry; none has an effect here."""
+        """Store a configuration entry; none has an effect here."""
         self._add("add_run_config_entry", key, value)
 
     def get_run_config_entry(self, key: str) -> str:
-        """The value kept for `key`; RuntimeError if there is none."""
+        """The value stored for `key`; RuntimeError if there is none."""
         return self._get(key)
 
-    def add_active_adapter(self, adapter) -> None:
+    def add_active_adapter(self, adapter: object) -> None:
         """Refused (NotImplementedError): LoRA adapters of onnxruntime's format are not read."""
         raise NotImplementedError("LoRA adapters in onnxruntime's format are not read; merge them into the model")

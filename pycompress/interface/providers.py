@@ -1,4 +1,4 @@
-"""Execution providers: there is one here, the CPU's."""
+"""Execution providers: the only one here is the CPU's."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ CPU = "CPUExecutionProvider"
 
 
 def check_providers(providers, provider_options, stacklevel: int = 3) -> None:
-    """Check what a caller asks for; whatever it is, the CPU runs it, as in onnxruntime's CPU package.
+    """Check the providers that a caller requests; the CPU runs the model in any case, as in onnxruntime's CPU package.
 
     Parameters
     ----------
     providers : sequence of str or (str, dict), or str, or None
-        A provider that does not exist here is passed over with a UserWarning.
+        A provider that does not exist here is skipped with a UserWarning.
     provider_options : sequence of dict, or None
         One per provider; the CPU has none that change anything.
 
@@ -56,15 +56,36 @@ def _check_options(names, providers, options) -> None:
 
 
 def get_available_providers() -> list[str]:
-    """``["CPUExecutionProvider"]``."""
+    """``["CPUExecutionProvider"]``.
+
+    Examples
+    --------
+    >>> import pycompress.ort as ort
+    >>> ort.get_available_providers()
+    ['CPUExecutionProvider']
+    """
     return [CPU]
 
 
 def get_all_providers() -> list[str]:
-    """``["CPUExecutionProvider"]``: there are no others that could be built in."""
+    """``["CPUExecutionProvider"]``: there are no optional others.
+
+    Examples
+    --------
+    >>> import pycompress.ort as ort
+    >>> ort.get_all_providers()
+    ['CPUExecutionProvider']
+    """
     return [CPU]
 
 
 def get_device() -> str:
-    """``"CPU"``."""
+    """``"CPU"``.
+
+    Examples
+    --------
+    >>> import pycompress.ort as ort
+    >>> ort.get_device()
+    'CPU'
+    """
     return "CPU"

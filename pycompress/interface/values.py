@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from .._pcx import ffi
 from ..dtypes import BY_NUMPY, BY_ONNX, numpy_type
 from ..errors import InvalidArgument
 from .metadata import type_word
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 # TensorProto.DataType, which a caller may give in place of a numpy type.
 ELEMENT_TYPES = {
@@ -25,7 +31,7 @@ def check_device(device_type, device_id=0) -> None:
         raise InvalidArgument(f"there is no device {device_type!r} {device_id}: tensors lie in the memory of the CPU")
 
 
-def element_type_of(element_type) -> np.dtype:
+def element_type_of(element_type: DTypeLike | int) -> np.dtype:
     """The numpy type that `element_type` (one, or an ONNX TensorProto code) stands for."""
     if isinstance(element_type, (int, np.integer)) and not isinstance(element_type, bool):
         if element_type not in _BY_CODE:
@@ -53,8 +59,20 @@ def from_pointer(element_type, shape, pointer: int) -> np.ndarray:
 class OrtValue:
     """A tensor on the CPU, as onnxruntime's class of this name.
 
+    Parameters
+    ----------
+    array : numpy.ndarray
+        Of numbers, in the machine's byte order; it is copied only if it is not contiguous.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not such an array.
+
     Examples
     --------
+    >>> import numpy as np
+    >>> from pycompress.ort import OrtValue
     >>> x = OrtValue.ortvalue_from_numpy(np.zeros((1, 3), np.float32))
     >>> x.shape(), x.data_type(), x.device_name()
     ([1, 3], 'tensor(float)', 'cpu')
@@ -64,6 +82,7 @@ class OrtValue:
     """
 
     def __init__(self, array: np.ndarray):
+        """On the memory of `array`."""
         if not isinstance(array, np.ndarray):
             raise TypeError(f"an OrtValue is made of a numpy array, got {type(array).__name__}")
         if array.dtype.name not in BY_NUMPY or not array.dtype.isnative:
@@ -71,20 +90,28 @@ class OrtValue:
         self._array = array if array.flags.c_contiguous and array.flags.aligned else np.array(array, order="C")
 
     @classmethod
-    def ortvalue_from_numpy(cls, numpy_obj: np.ndarray, /, device_type="cpu", device_id=0, vendor_id=-1) -> OrtValue:
-        """An OrtValue on the array's own memory (a copy where the array is not contiguous).
+    def ortvalue_from_numpy(
+        cls, numpy_obj: np.ndarray, /, device_type: str = "cpu", device_id: int = 0, vendor_id: int = -1
+    ) -> OrtValue:
+        """An OrtValue on the array's own memory (on a copy if the array is not contiguous).
 
         Raises
         ------
         ValueError, TypeError
-            If it is no array of numbers, or the device is not the CPU.
+            If it is not an array of numbers, or the device is not the CPU.
         """
         check_device(device_type, device_id)
         return cls(numpy_obj)
 
     @classmethod
     def ortvalue_from_numpy_with_onnx_type(cls, data: np.ndarray, /, onnx_element_type: int) -> OrtValue:
-        """The array's memory read as another type of the same size: bfloat16 from uint16 (16), for example."""
+        """The array's memory read as another type of the same size: bfloat16 (16) from uint16, for example.
+
+        Raises
+        ------
+        ValueError
+            If the type is unknown, or its elements have another size.
+        """
         dtype = element_type_of(onnx_element_type)
         if not isinstance(data, np.ndarray) or data.dtype.itemsize != dtype.itemsize:
             raise InvalidArgument(f"data must be an array of elements of {dtype.itemsize} bytes")
@@ -92,39 +119,50 @@ class OrtValue:
 
     @classmethod
     def ortvalue_from_shape_and_type(
-        cls, shape, element_type, device_type="cpu", device_id=0, vendor_id=-1
+        cls,
+        shape: Sequence[int],
+        element_type: DTypeLike | int,
+        device_type: str = "cpu",
+        device_id: int = 0,
+        vendor_id: int = -1,
     ) -> OrtValue:
-        """An OrtValue with memory of its own, not initialized; `element_type` is numpy's, or ONNX's code."""
+        """An OrtValue with new memory, not initialized; `element_type` is NumPy's, or ONNX's code.
+
+        Raises
+        ------
+        ValueError
+            If the type is unknown, or the device is not the CPU.
+        """
         check_device(device_type, device_id)
         return cls(np.empty(tuple(shape), element_type_of(element_type)))
 
     @classmethod
-    def from_dlpack(cls, data, /) -> OrtValue:
-        """An OrtValue on the memory of a tensor that offers DLPack (torch's, for example)."""
+    def from_dlpack(cls, data: Any, /) -> OrtValue:
+        """An OrtValue on the memory of a tensor that supports DLPack (torch's, for example)."""
         return cls(np.from_dlpack(data))
 
     def numpy(self) -> np.ndarray:
         """The array: the same memory, not a copy."""
         return self._array
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray:
         if dtype is None or np.dtype(dtype) == self._array.dtype:
             return self._array.copy() if copy else self._array
         return self._array.astype(dtype)
 
-    def __dlpack__(self, **how):
+    def __dlpack__(self, **how: Any) -> Any:
         return self._array.__dlpack__(**how)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._array.__dlpack_device__()
 
-    def update_inplace(self, data) -> None:
+    def update_inplace(self, data: np.ndarray | OrtValue) -> None:
         """Copy an array or OrtValue of the same shape and type into this one's memory.
 
         Raises
         ------
         TypeError, ValueError
-            If `data` is neither, or its shape or type differs.
+            If `data` is neither, or has another shape or type.
         """
         source = data.numpy() if isinstance(data, OrtValue) else data
         if not isinstance(source, np.ndarray):
@@ -179,11 +217,18 @@ class OrtValue:
 
 
 class OrtDevice:
-    """Where a tensor lies: the CPU."""
+    """The device of a tensor: the CPU.
+
+    Examples
+    --------
+    >>> from pycompress.ort import OrtDevice
+    >>> OrtDevice.make("cpu").device_type()
+    0
+    """
 
     @staticmethod
     def make(ort_device_name: str, device_id: int = 0, vendor_id: int = -1) -> OrtDevice:
-        """``OrtDevice.make("cpu", 0)``; ValueError for any other device."""
+        """The CPU; ValueError for any other device."""
         check_device(ort_device_name, device_id)
         return OrtDevice()
 

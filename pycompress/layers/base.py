@@ -1,15 +1,20 @@
-"""What all layers share: how they are called, and files."""
+"""The base class of layers: calls and files."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .._pcx import ffi
+from ..formats import atomic
 from ..sparse import checked_out, pointer, straight
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 NONE = np.zeros(2, np.float32)  # parameters of an activation that takes none
 _FLOAT = np.dtype(np.float32)
@@ -17,9 +22,9 @@ _READABLE = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16"
 
 
 class Linear:
-    """y = x W' + bias for weights W, n x k, stored in some way. Calls release the GIL, and may come from several threads."""
+    """y = x W' + bias for weights W, n x k, in some stored form. Calls release the GIL and are safe from several threads."""
 
-    _shape: tuple[int, int]  # what kernels rely on is not to be replaced
+    _shape: tuple[int, int]  # private, because kernels rely on it
     _bias: np.ndarray | None
 
     @property
@@ -41,7 +46,11 @@ class Linear:
         out : float32[..., n], C-contiguous, optional
             Where to write; it must not overlap x.
         num_threads : int, optional
-            By default ``pycompress.get_num_threads()``, or 1 where there is little to do.
+            Default: ``pycompress.get_num_threads()``, or 1 if there is little to do.
+
+        Returns
+        -------
+        float32[..., n]
 
         Raises
         ------
@@ -66,7 +75,7 @@ class Linear:
         raise NotImplementedError
 
 
-def dense_weights(name: str, W) -> np.ndarray:
+def dense_weights(name: str, W: ArrayLike) -> np.ndarray:
     """W as float32[n, k].
 
     Raises
@@ -82,7 +91,7 @@ def dense_weights(name: str, W) -> np.ndarray:
     return W
 
 
-def checked_bias(name: str, bias, n: int) -> np.ndarray | None:
+def checked_bias(name: str, bias: ArrayLike | None, n: int) -> np.ndarray | None:
     """A copy of the bias as float32[n].
 
     Raises
@@ -99,7 +108,7 @@ def checked_bias(name: str, bias, n: int) -> np.ndarray | None:
 
 
 def address(x: np.ndarray | None, kind: str = "float *"):
-    """Where an array lies, for C; NULL for None."""
+    """The address of an array for C; NULL for None."""
     return ffi.NULL if x is None else pointer(kind, x)
 
 
@@ -110,21 +119,21 @@ def unpacked(panels: np.ndarray, rows: int) -> np.ndarray:
 
 
 def write(path: str | os.PathLike, name: str, tensors: Mapping[str, np.ndarray | None], metadata=None) -> None:
-    """A safetensors file of those tensors that are not None, each called `name`.its own name."""
+    """Write the tensors that are not None to a safetensors file, as `name`.key; completely or not at all."""
     prefix = f"{name}." if name else ""
     present = {prefix + key: np.ascontiguousarray(x) for key, x in tensors.items() if x is not None}
-    _safetensors("numpy").save_file(present, os.fspath(path), metadata)
+    atomic.write(path, _safetensors("numpy").save(present, metadata))
 
 
 def read(path: str | os.PathLike, name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The tensors of the module `name` in a safetensors file, by their own names, and the file's metadata.
+    """(tensors of the module `name` in a safetensors file, by their names within it; the file's metadata).
 
     Raises
     ------
     KeyError
         If the file has none.
     ValueError
-        If it is no safetensors file, or a tensor is of a type that layers do not read (float8).
+        If it is no safetensors file, or a tensor has a type that layers do not support (float8).
     """
     prefix, safetensors = f"{name}." if name else "", _safetensors("")
     try:
@@ -136,7 +145,7 @@ def read(path: str | os.PathLike, name: str) -> tuple[dict[str, np.ndarray], dic
         if not keys:
             modules = sorted({key.rpartition(".")[0] for key in file.keys()})
             raise KeyError(f"{os.fspath(path)} has no module {name!r}; it has {', '.join(map(repr, modules[:8]))}")
-        for key in keys:  # NumPy has no type for float8, and what safetensors then raises says nothing
+        for key in keys:  # NumPy has no float8, and the error that safetensors raises then does not say so
             if (stored := file.get_slice(key).get_dtype()) not in _READABLE:
                 raise ValueError(f"{os.fspath(path)}: {key} is stored as {stored}, which is not supported")
         return {key[len(prefix) :]: file.get_tensor(key) for key in keys}, file.metadata() or {}

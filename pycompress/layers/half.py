@@ -1,8 +1,9 @@
-"""HalfLinear: a linear layer with weights of 16 bits."""
+"""HalfLinear: a linear layer with float16 or bfloat16 weights."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,19 +14,42 @@ from ..sparse import run
 from ..weights import Half, rounded
 from .base import NONE, Linear, address, checked_bias, dense_weights, read, unpacked, write
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 TYPES = {"float16": lib.PCX_F16, "bfloat16": lib.PCX_BF16}
 
 
 class HalfLinear(Linear):
     """y = x W' + bias, float32, for weights W, n x k, stored as float16 or bfloat16 (which needs ml_dtypes).
 
-    Weights are widened as they are read, and sums are float32: of a few rows the call takes as long as memory needs to
-    bring the weights, half as long as for float32. Made by `from_dense` or `load`; weights are copied. A call releases
-    the GIL; calls from several threads are safe.
+    Weights are widened when they are read, and sums are float32. With a few rows the time is that of reading the weights
+    from memory, half of what float32 needs. Made by `from_dense` or `load`; weights are copied. A call releases the GIL;
+    calls from several threads are safe.
+
+    Parameters
+    ----------
+    weights : Half
+        Stored weights, float16[n, k] or bfloat16[n, k] (``pycompress.weights``).
+    bias : float[n], optional
+
+    Raises
+    ------
+    ValueError
+        If the weights are not such a matrix, or the bias has another shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pycompress.layers import HalfLinear
+    >>> layer = HalfLinear.from_dense(np.ones((4, 8)), bias=np.zeros(4), dtype="float16")
+    >>> layer(np.ones((2, 8), np.float32))
+    array([[8., 8., 8., 8.],
+           [8., 8., 8., 8.]], dtype=float32)
     """
 
-    def __init__(self, weights: Half, bias=None):
-        """Of weights as they are stored (``pycompress.weights``)."""
+    def __init__(self, weights: Half, bias: ArrayLike | None = None):
+        """Of stored weights; see the class."""
         kind = getattr(weights.w, "dtype", None)
         if weights.w.ndim != 2 or kind.name not in TYPES:
             raise ValueError(f"HalfLinear: weights must be a matrix of {' or '.join(TYPES)}, got {kind}")
@@ -34,14 +58,23 @@ class HalfLinear(Linear):
         self._packed = aligned(packed.shape, packed.dtype, packed)
 
     @classmethod
-    def from_dense(cls, W, bias=None, dtype: str = "float16") -> HalfLinear:
-        """Of an array [n, k], rounded to the nearest.
+    def from_dense(cls, W: ArrayLike, bias: ArrayLike | None = None, dtype: str = "float16") -> HalfLinear:
+        """Of a float array, rounded to the nearest.
+
+        Parameters
+        ----------
+        W : float[n, k]
+        bias : float[n], optional
+        dtype : {"float16", "bfloat16"}
+
+        Returns
+        -------
+        HalfLinear
 
         Raises
         ------
         ValueError
-            If W is not a finite matrix, has a number beyond the range of `dtype`, or `dtype` is neither
-            "float16" nor "bfloat16".
+            If W is not a finite matrix or has a number beyond the range of `dtype`, or `dtype` is neither of these.
         """
         if dtype not in TYPES:
             raise ValueError(f"HalfLinear: dtype must be {' or '.join(TYPES)}, got {dtype!r}")
@@ -53,7 +86,13 @@ class HalfLinear(Linear):
 
     @classmethod
     def load(cls, path: str | os.PathLike, name: str = "") -> HalfLinear:
-        """The module `name` of a safetensors file: `weight`, F16 or BF16, and `bias`, as `save` and torch's layers have them.
+        """The module `name` of a safetensors file: `weight`, F16 or BF16, and `bias`, as `save` and torch's layers write them.
+
+        Parameters
+        ----------
+        path : path
+        name : str
+            What the names of its tensors begin with, without the last dot.
 
         Raises
         ------
@@ -73,7 +112,7 @@ class HalfLinear(Linear):
 
     @property
     def dtype(self) -> str:
-        """How weights are stored: "float16" or "bfloat16"."""
+        """The stored type: "float16" or "bfloat16"."""
         return self._packed.dtype.name
 
     @property
@@ -82,11 +121,11 @@ class HalfLinear(Linear):
         return self._packed.nbytes + (0 if self._bias is None else self._bias.nbytes)
 
     def _weight(self) -> np.ndarray:
-        """The weights [n, k], as they are stored."""
+        """The stored weights [n, k]."""
         return unpacked(self._packed, self.shape[0])
 
     def dense(self) -> np.ndarray:
-        """The weights that are meant, float32[n, k]."""
+        """The weights as float32[n, k]."""
         return self._weight().astype(np.float32)
 
     def __repr__(self):

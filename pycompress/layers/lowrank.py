@@ -1,8 +1,9 @@
-"""LowRankLinear: a linear layer whose weights are the product of two thin factors."""
+"""LowRankLinear: a linear layer whose weights are a low-rank product of two factors."""
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,25 +12,44 @@ from .._pcx import ffi
 from ..sparse import LITTLE, run
 from .base import NONE, Linear, address, checked_bias, dense_weights, read, unpacked, write
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 FEW = 48  # rows, below which threads share the columns of each product instead
 
 
 class LowRankLinear(Linear):
-    """y = (x U') V' + bias in float32, where V U, n x r times r x k, stands for weights W, n x k.
+    """y = (x U') V' + bias in float32, where V U, n x r times r x k, approximates weights W, n x k.
 
-    It holds r (n + k) numbers and multiplies as often for each row of x, which is less than the n k of W while
-    r < n k / (n + k). The rank-r row between the products stays in the cache. Made by `from_dense`, `load` or of the two
+    It stores r (n + k) numbers and needs as many multiplications for each row of x: less than the n k of W if
+    r < n k / (n + k). The r numbers between the products stay in the cache. Made by `from_dense`, by `load` or of the two
     factors, which are copied. A call releases the GIL; calls from several threads are safe.
+
+    Parameters
+    ----------
+    U : float[r, k]
+    V : float[n, r]
+    bias : float[n], optional
+
+    Raises
+    ------
+    ValueError
+        If the factors are not finite matrices, or do not fit each other or the bias.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pycompress.layers import LowRankLinear
+    >>> W = np.outer(np.arange(64.0), np.ones(32))
+    >>> layer = LowRankLinear.from_dense(W, energy=0.99)
+    >>> layer.rank
+    1
+    >>> layer(np.ones((5, 32), np.float32)).shape
+    (5, 64)
     """
 
-    def __init__(self, U, V, bias=None):
-        """Of the factors U [r, k] and V [n, r].
-
-        Raises
-        ------
-        ValueError
-            If they are no finite matrices, or do not fit each other or the bias.
-        """
+    def __init__(self, U: ArrayLike, V: ArrayLike, bias: ArrayLike | None = None):
+        """Of the factors; see the class."""
         U, V = dense_weights("LowRankLinear", U), dense_weights("LowRankLinear", V)
         if V.shape[1] != len(U):
             raise ValueError(f"LowRankLinear: U {U.shape} and V {V.shape} do not multiply")
@@ -39,40 +59,54 @@ class LowRankLinear(Linear):
         self._u, self._v = pack(U), pack(V)
 
     @classmethod
-    def from_dense(cls, W, bias=None, *, rank: int | None = None, energy: float | None = None) -> LowRankLinear:
-        """Of an array [n, k]: the nearest matrix of a rank, by the truncated singular value decomposition.
+    def from_dense(
+        cls, W: ArrayLike, bias: ArrayLike | None = None, *, rank: int | None = None, energy: float | None = None
+    ) -> LowRankLinear:
+        """Of a float array: its best approximation of a rank, by a truncated singular value decomposition.
 
-        Both factors are scaled by the root of the singular values (Eckart and Young, 1936).
+        Both factors are scaled by the square roots of the singular values (Eckart and Young, 1936).
 
         Parameters
         ----------
+        W : float[n, k]
+        bias : float[n], optional
         rank : int, from 1 to min(n, k)
         energy : float, in (0, 1]
-            In place of `rank`: the least rank that keeps this share of the sum of squared weights.
+            Instead of `rank`: take the smallest rank that keeps this share of the sum of squared weights.
+
+        Returns
+        -------
+        LowRankLinear
 
         Raises
         ------
         ValueError
-            If W is not a finite matrix, or not one of rank and energy is given and in its range.
+            If W is not a finite matrix, or if not exactly one of rank and energy is given, within its range.
         """
         W = dense_weights("LowRankLinear", W)
         if (rank is None) == (energy is None):
             raise ValueError("LowRankLinear: give either rank or energy")
-        most = min(W.shape)
-        if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= most):
-            raise ValueError(f"LowRankLinear: rank must be an integer from 1 to {most}, got {rank!r}")
+        full = min(W.shape)
+        if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or not 1 <= rank <= full):
+            raise ValueError(f"LowRankLinear: rank must be an integer from 1 to {full}, got {rank!r}")
         if energy is not None and not 0 < energy <= 1:
             raise ValueError(f"LowRankLinear: energy must be in (0, 1], got {energy!r}")
         left, values, right = np.linalg.svd(W.astype(np.float64), full_matrices=False)
         if rank is None:
             kept = np.cumsum(values**2)
-            rank = min(int(np.searchsorted(kept, energy * kept[-1])) + 1, most) if most else 0
+            rank = min(int(np.searchsorted(kept, energy * kept[-1])) + 1, full) if full else 0
         root = np.sqrt(values[:rank])
         return cls(root[:, None] * right[:rank], left[:, :rank] * root, bias)
 
     @classmethod
     def load(cls, path: str | os.PathLike, name: str = "") -> LowRankLinear:
         """The module `name` of a safetensors file, as `save` writes it.
+
+        Parameters
+        ----------
+        path : path
+        name : str
+            What the names of its tensors begin with, without the last dot.
 
         Raises
         ------

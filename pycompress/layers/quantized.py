@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,27 +18,54 @@ from ..sparse import run
 from ..weights import Q4, Q8
 from .base import NONE, Linear, address, checked_bias, dense_weights, read, write
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 LARGEST_K = 1 << 16  # sums of 8 bits by 8 bits, in int32
-WINDOW = 2  # steps of four whose sum int16 must hold (kernels/qgemm.py); 8 bits lose 0.3 of a bit to that
+DEPTH = 2  # accumulation depth of 8-bit weights in int16 (kernels/qgemm.py); it costs 0.3 of a bit
 GROUP = 32
-LARGEST = 1e37  # of an input's range, so that float32 holds its width
+LARGEST = 1e37  # bound of an input's range, so that float32 holds its width
 
 
 class QuantizedLinear(Linear):
-    """y = x W' + bias for weights W, n x k, of 8 bits with a scale per row or of 4 bits with a scale per group of columns.
+    """y = x W' + bias for weights W, n x k, of 8 bits with a scale per row, or of 4 bits with a scale per group of columns.
 
-    Each row of x is rounded to 8 bits over its own range ("dynamic"), or all over a given one ("static"). Sums of
-    products are exact integers, and results are the same bytes on every CPU and any number of threads. x must be
+    Each row of x is rounded to uint8 over its own range ("dynamic"), or all rows over a given range ("static"). Sums of
+    products are exact integers, and results have the same bytes on every CPU and for any number of threads. x must be
     finite. A call releases the GIL; calls from several threads are safe.
 
     Made by `from_dense`, `load` or `from_gguf`; weights are copied.
+
+    Parameters
+    ----------
+    weights : Q8 or Q4
+        Stored weights, n x k (``pycompress.weights``).
+    bias : float[n], optional
+    input_range : (min, max), optional
+        As in `from_dense`.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, a scale is not finite, or k is more than 65536.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pycompress.layers import QuantizedLinear
+    >>> W = np.random.default_rng(0).standard_normal((64, 256), np.float32)
+    >>> layer = QuantizedLinear.from_dense(W, bits=4, group_size=32)
+    >>> layer(np.ones((3, 256), np.float32)).shape
+    (3, 64)
+    >>> layer
+    QuantizedLinear(64 x 256, 4 bits in groups of 32, dynamic)
     """
 
-    def __init__(self, weights: Q8 | Q4, bias=None, input_range: tuple[float, float] | None = None):
-        """Of weights as they are stored (``pycompress.weights``); `input_range` as in `from_dense`."""
+    def __init__(self, weights: Q8 | Q4, bias: ArrayLike | None = None, input_range: tuple[float, float] | None = None):
+        """Of stored weights; see the class."""
         n, k = weights.w.shape
-        if k > LARGEST_K:
-            raise ValueError(f"QuantizedLinear: at most {LARGEST_K} inputs, got {k}")
+        if k > MAX_K:
+            raise ValueError(f"QuantizedLinear: at most {MAX_K} inputs, got {k}")
         if not np.isfinite(weights.scale).all():
             raise ValueError("QuantizedLinear: scales must be finite")
         self._shape, self._bias = (n, k), checked_bias("QuantizedLinear", bias, n)
@@ -52,26 +80,32 @@ class QuantizedLinear(Linear):
 
     @classmethod
     def from_dense(
-        cls, W, bias=None, *, bits: int = 8, group_size: int | None = None, symmetric: bool = True,
+        cls, W: ArrayLike, bias: ArrayLike | None = None, *, bits: int = 8, group_size: int | None = None, symmetric: bool = True,
         activations: str = "dynamic", input_range: tuple[float, float] | None = None,
     ) -> QuantizedLinear:  # fmt: skip
-        """Of an array [n, k], rounded with the scales of least squared error.
+        """Of a float array, rounded with the scales of the smallest squared error.
 
         Parameters
         ----------
+        W : float[n, k]
+        bias : float[n], optional
         bits : 8 or 4
         group_size : int, optional
-            Columns that share a scale, a multiple of 32; 4 bits only, where it is 32 by default. 0: the whole row.
+            Columns that share a scale, a multiple of 32, for 4 bits only; default 32. 0: the whole row.
         symmetric : bool
-            Zero points of 0 (of 4 bits: 8 of 16); else chosen for each group. Of 8 bits always.
+            Zero points of 0 (for 4 bits: 8 of 16); otherwise one is chosen for each group, for 4 bits only.
         activations : "dynamic" or "static"
-        input_range : (least, greatest), for "static"
-            What x lies in; beyond it is clipped.
+        input_range : (min, max), for "static"
+            The range of x; values beyond it are clipped.
+
+        Returns
+        -------
+        QuantizedLinear
 
         Raises
         ------
         ValueError
-            If W is not a finite matrix, or an argument is none of these.
+            If W is not a finite matrix, or another argument has none of these values.
         """
         W = dense_weights("QuantizedLinear", W)
         if bits not in (4, 8):
@@ -84,7 +118,7 @@ class QuantizedLinear(Linear):
         if bits == 8:
             if group_size or not symmetric:
                 raise ValueError("QuantizedLinear: weights of 8 bits are symmetric, with one scale per row")
-            q, scale = round_weights(W, WINDOW)
+            q, scale = round_weights(W, DEPTH)
             return cls(Q8(q, scale, np.zeros(len(W), np.int32)), bias, input_range)
         group = GROUP if group_size is None else group_size or max(W.shape[1], 1)
         if group_size is not None and (not isinstance(group_size, int) or group_size < 0 or group_size % 32):
@@ -95,6 +129,12 @@ class QuantizedLinear(Linear):
     def load(cls, path: str | os.PathLike, name: str = "") -> QuantizedLinear:
         """The module `name` of a safetensors file, as `save` and compressed-tensors ("pack-quantized", "int-quantized") write it.
 
+        Parameters
+        ----------
+        path : path
+        name : str
+            What the names of its tensors begin with, without the last dot.
+
         Raises
         ------
         KeyError, ValueError
@@ -104,7 +144,7 @@ class QuantizedLinear(Linear):
         return cls(*ct.compressed_tensors(*read(path, name), what))
 
     @classmethod
-    def from_gguf(cls, path: str | os.PathLike, name: str, bias=None) -> QuantizedLinear:
+    def from_gguf(cls, path: str | os.PathLike, name: str, bias: ArrayLike | None = None) -> QuantizedLinear:
         """The Q4_0 tensor `name` of a GGUF file; needs the package gguf.
 
         Raises
@@ -134,7 +174,7 @@ class QuantizedLinear(Linear):
         return sum(x.nbytes for x in held if isinstance(x, np.ndarray))
 
     def dense(self) -> np.ndarray:
-        """The weights that are meant, float32[n, k]."""
+        """The dequantized weights, float32[n, k]."""
         return self._stored().dense()
 
     def _stored(self) -> Q8 | Q4:
@@ -168,7 +208,7 @@ class QuantizedLinear(Linear):
         run("q4gemm", args, num_threads, m * n * k)
 
     def _product8(self, codes, scale, zero, out, num_threads) -> None:
-        """out[m, n] of the codes; scales of rows, and the bias, follow the exact sums."""
+        """out[m, n] from codes; scales of rows and the bias are applied to the exact sums."""
         (m, k), n = codes.shape, self.shape[0]
         args = ffi.new("pcx_qgemm_args *")
         args.m, args.lda, args.k, args.n, args.ldz = m, k, k, n, int(zero.size > 1)
@@ -184,7 +224,7 @@ class QuantizedLinear(Linear):
             out += self._bias
 
     def _prepared(self, args):
-        """What the implementation that will run derives from the weights; made once for each."""
+        """What the selected implementation prepares from the weights, once per implementation."""
         kernel = lib.pcx_kernel_named(b"qgemm")
         impl = lib.pcx_select(kernel, cpu_mask(), args)
         if not impl.prepare:
@@ -220,14 +260,14 @@ class QuantizedLinear(Linear):
 _CODES = np.array([0, 255], np.int32)
 
 
-def _grid(input_range) -> tuple[np.ndarray, np.ndarray]:
+def _grid(input_range: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """The scale float32[1] and the zero point int32[1] of uint8 codes over a range, to which 0 is added."""
     try:
-        least, greatest = (float(x) for x in input_range)
+        low, high = (float(x) for x in input_range)
     except (TypeError, ValueError):
-        least = greatest = np.nan
-    if not -LARGEST <= least <= greatest <= LARGEST:
-        raise ValueError(f"QuantizedLinear: input_range must be (least, greatest), got {input_range!r}")
-    low, high = min(least, 0.0), max(greatest, 0.0)
+        low = high = np.nan
+    if not -LARGEST <= low <= high <= LARGEST:
+        raise ValueError(f"QuantizedLinear: input_range must be (min, max), got {input_range!r}")
+    low, high = min(low, 0.0), max(high, 0.0)
     scale = np.float32((high - low) / 255) or np.float32(1)
     return np.array([scale]), np.array([np.rint(-low / scale)], np.int32)

@@ -1,44 +1,83 @@
-"""SparseLinear: a linear layer most of whose weights are zero."""
+"""SparseLinear: a linear layer with sparse weights."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .. import kernels
 from .._pcx import ffi
-from ..sparse import csr, run
+from ..sparse import CSR, csr, run
 from .base import NONE, Linear, address, checked_bias
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 LARGEST_K = 1 << 16  # columns are 16 bits
 SLICED = 1 << 28  # n * k, beyond which slices are not worth the dense matrix they are made from
 
 
 class SparseLinear(Linear):
-    """y = x W' + bias for float32 weights W, n x k, most of which are zero.
+    """y = x W' + bias for sparse float32 weights W, n x k.
 
-    Made by `from_dense` or `from_scipy`, from copies. A call releases the GIL; calls from several threads are safe.
+    Made by `from_dense` or `from_scipy`; weights are copied. A call releases the GIL; calls from several threads are safe.
+
+    Parameters
+    ----------
+    rows : int32[n + 1] or int64[n + 1]
+    index : int32[nnz] or int64[nnz]
+    w : float32[nnz] or float64[nnz]
+        CSR arrays without duplicates.
+    k : int
+        Columns, at most 65536.
+    bias : float[n], optional
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not the CSR arrays of an n x k matrix, or the bias has another shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pycompress.layers import SparseLinear
+    >>> layer = SparseLinear.from_dense(np.eye(4), bias=np.full(4, 0.5))
+    >>> layer(np.arange(4, dtype=np.float32))
+    array([0.5, 1.5, 2.5, 3.5], dtype=float32)
+    >>> layer.density
+    0.25
     """
 
-    def __init__(self, rows: np.ndarray, index: np.ndarray, w: np.ndarray, k: int, bias=None):
-        """Of CSR arrays without duplicates."""
+    def __init__(self, rows: np.ndarray, index: np.ndarray, w: np.ndarray, k: int, bias: ArrayLike | None = None):
+        """Of CSR arrays; see the class."""
         rows, index, w, (n, k) = csr((np.array(rows), np.array(index), w, (len(rows) - 1, k)))  # copies, then checked
-        if k > LARGEST_K:
-            raise ValueError(f"SparseLinear: at most {LARGEST_K} inputs, got {k}")
+        if k > MAX_K:
+            raise ValueError(f"SparseLinear: at most {MAX_K} inputs, got {k}")
         self._shape, self._bias = (
             (n, k),
             checked_bias("SparseLinear", bias, n),
-        )  # what kernels rely on is not to be replaced
+        )  # private, because kernels rely on them
         self._rows, self._index, self._w = rows, index.astype(np.uint16), w.astype(np.float32)
         self._slices = None
 
     @classmethod
-    def from_scipy(cls, A, bias=None) -> SparseLinear:
-        """Of a scipy.sparse CSR or BSR array n x k, or (indptr, indices, data, shape); duplicates are added up.
+    def from_scipy(cls, A: CSR, bias: ArrayLike | None = None) -> SparseLinear:
+        """Of a sparse matrix, as ``pycompress.spmm`` takes it; duplicates are added up.
+
+        Parameters
+        ----------
+        A : scipy.sparse CSR or BSR array, n x k, or (indptr, indices, data, shape)
+        bias : float[n], optional
+
+        Returns
+        -------
+        SparseLinear
 
         Raises
         ------
         TypeError, ValueError
-            As ``pycompress.spmm``; if k is more than 65536; if the bias is not [n].
+            As ``pycompress.spmm``; or if k is more than 65536, or the bias has another shape.
         """
         indptr, indices, data, (n, k) = csr(A)
         used = int(indptr[-1])
@@ -50,13 +89,22 @@ class SparseLinear(Linear):
         return cls(rows, cell % max(k, 1), w, k, bias)
 
     @classmethod
-    def from_dense(cls, W, bias=None) -> SparseLinear:
-        """Of an array [n, k]; its zeros are left out.
+    def from_dense(cls, W: ArrayLike, bias: ArrayLike | None = None) -> SparseLinear:
+        """Of a float array; its zeros are not stored.
+
+        Parameters
+        ----------
+        W : float[n, k]
+        bias : float[n], optional
+
+        Returns
+        -------
+        SparseLinear
 
         Raises
         ------
         ValueError
-            If W is not a matrix, or as `from_scipy`.
+            If W is not a matrix, or as in `from_scipy`.
         """
         W = np.asarray(W, np.float32)
         if W.ndim != 2:

@@ -1,7 +1,8 @@
-"""From an ONNX model and concrete shapes to steps: one walk over the nodes."""
+"""Lowers an ONNX model with concrete input shapes to steps, in one walk over the nodes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,11 +52,27 @@ Shape = tuple[int | str | None, ...]
 class Preprocess:
     """uint8 NHWC images in place of a float32 NCHW input: x = (image - mean) / std, per channel.
 
-    `mean` and `std` are in the units of the image (0..255), one number or one per channel.
+    Parameters
+    ----------
+    mean, std : float or sequence of float
+        In the units of the image (0..255), one number or one per channel; `std` is positive.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite, or one of `std` is not positive.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> plan = pycompress.compile(model, preprocess=pycompress.Preprocess(mean=127, std=128))
+    >>> pycompress.InferenceSession(plan).get_inputs()[0].type
+    'tensor(uint8)'
     """
 
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
+    mean: float | Sequence[float] = (0.0,)  # both are tuples once it is made
+    std: float | Sequence[float] = (1.0,)
 
     def __post_init__(self):
         for name in ("mean", "std"):
@@ -68,13 +85,13 @@ class Preprocess:
 
 
 def declared_inputs(model: Model) -> dict[str, tuple[str, Shape | None]]:
-    """{name: (dtype, shape)} of the inputs that a caller gives; open dimensions are words or None, an open rank is None."""
+    """{name: (dtype, shape)} of the inputs that a caller gives. An open dimension is a name or None, an open rank None."""
     given = [port for port in model.graph.input if port.name not in model.constants]
     return {port.name: _declared(port, f"graph input {port.name!r}") for port in given}
 
 
 def declared_outputs(model: Model) -> dict[str, tuple[str, Shape | None]]:
-    """{name: (dtype, shape)} of the outputs; what the model leaves out is inferred by onnx."""
+    """{name: (dtype, shape)} of the outputs; onnx infers what the model does not declare."""
     ports = model.graph.output
     if not all(port.type.tensor_type.elem_type for port in ports):
         try:
@@ -96,14 +113,14 @@ def _declared(port: onnx.ValueInfoProto, where: str) -> tuple[str, Shape | None]
 
 
 def _dimension(d) -> int | str | None:
-    """A declared size; None or a word where it is open, as it is where it is negative."""
+    """A declared size; None or a name if it is open. Negative sizes count as open."""
     if d.HasField("dim_value"):
         return d.dim_value if d.dim_value >= 0 else None
     return d.dim_param or None
 
 
 def value_inputs(model: Model) -> set[str]:
-    """Graph inputs that say shapes, axes, pads, bounds or which branch to take: plans are keyed by their value."""
+    """Graph inputs that give shapes, axes, pads, bounds or conditions: plans are keyed by their values."""
     given = {p.name for p in model.graph.input} - set(model.constants)
     return {
         node.input[i]
@@ -136,7 +153,7 @@ def lower(
     Raises
     ------
     ModelError
-        Naming the node and the attribute that cannot be run.
+        If a node cannot be run; names the node and the attribute.
     """
     ctx = Lowering(model, int4_activations)
     for name, data in model.constants.items():
@@ -171,7 +188,7 @@ def _input(ctx: Lowering, index: int, name: str, shape, preprocess: dict[str, Pr
     if any(d < 0 for d in shape):
         raise ModelError(f"graph input {name!r}: shape {shape} has a negative dimension")
     port = Port(name, "u8" if images else dtype, shape)
-    ctx.room(shape, port.dtype)
+    ctx.tensor_bytes(shape, port.dtype)
     array = np.zeros(int(np.prod(shape, dtype=object)), storage(port.dtype))
     ctx.buffers[id(array)] = Buffer(array, ("input", index))
     data = array.reshape(shape)
@@ -206,7 +223,7 @@ def _output(ctx: Lowering, index: int, name: str) -> Port:
             value = Value(half, value.shape, source, False)
     if not value.runtime and value.data is not None:
         value = Value(value.dtype, value.shape, source, False)
-    ctx.room(value.shape, value.dtype)
+    ctx.tensor_bytes(value.shape, value.dtype)
     array = np.zeros(value.size, storage(value.dtype))
     ctx.buffers[id(array)] = Buffer(array, ("output", index))
     target = array.reshape(value.shape)

@@ -1,4 +1,4 @@
-"""Functions of one element."""
+"""Elementwise functions of one tensor."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def gelu(ctx: Lowering, node: Node) -> Value:
 
 
 def clip_codes(ctx: Lowering, node: Node, x: Value, bounds) -> Value:
-    """int8 and uint8 clipped to bounds known when planning: by a table."""
+    """Clip of int8 or uint8 to bounds that are known when planning, by a table."""
     given = [None if b is None else int(b) for b in bounds]
     shift = 128 if x.dtype == "i8" else 0
     low, high = (default if b is None else b for b, default in zip(given, (-shift, 255 - shift)))

@@ -1,4 +1,4 @@
-"""Functions of two and more elements, with broadcasting."""
+"""Elementwise functions of two or more tensors, with broadcasting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMPARE = {
 def binary(ctx: Lowering, node: Node) -> Value:
     if node.input(0, "A").dtype in INTEGERS:
         integers(node, node.input(0), node.input(1, "B"))
-        return combined(ctx, node.input(0), node.input(1), BINARY[node.op])  # of the same code in both kernels
+        return combined(ctx, node.input(0), node.input(1), BINARY[node.op])  # both kernels use the same op numbers
     a, b = ctx.f32(node.input(0, "A")), ctx.f32(node.input(1, "B"))
     return ctx.value(ctx.binary(a, b, BINARY[node.op]))
 
@@ -40,7 +40,7 @@ def several(ctx: Lowering, node: Node) -> Value:
     if node.op in ("Min", "Max") and node.input(0).dtype in INTEGERS:
         values = [node.input(i) for i in range(len(node.inputs))]
         integers(node, *values)
-        return reduce(lambda a, b: combined(ctx, a, b, op), values)  # of the same code in both kernels
+        return reduce(lambda a, b: combined(ctx, a, b, op), values)  # both kernels use the same op numbers
     kind = node.input(0).dtype
     if codes := node.op in ("Min", "Max") and kind in ("u8", "i8"):  # float32 holds them exactly
         if any(v is None or v.dtype != kind for v in node.inputs):
@@ -55,7 +55,7 @@ def several(ctx: Lowering, node: Node) -> Value:
 
 
 def _bounded_codes(ctx: Lowering, node: Node) -> Value | None:
-    """Min or Max of 8-bit codes and one constant, by a table; None for any other."""
+    """Min or Max of 8-bit codes and one constant, by a table; None for other operands."""
     if len(node.inputs) != 2 or node.input(0).dtype not in ("u8", "i8"):
         return None
     x, bound = sorted((node.input(0), node.input(1)), key=lambda v: not v.runtime)

@@ -1,26 +1,26 @@
-"""Whether the images of a batch have nothing to do with each other, so that a run may take them one after another."""
+"""Whether the images of a batch are independent, so that a run may process them one after another."""
 
 from __future__ import annotations
 
 from ..formats.onnx_model import Model
 from .values import Program
 
-# Operators that keep to one index of the first dimension if the shapes on both sides say so; inputs from the
-# second on are constants.
+# Operators whose result at an index of the first dimension depends only on their input at that index, provided the
+# shapes of input and output agree; all inputs but the first are constants.
 ALONE = frozenset(
     "Abs ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Conv ConvTranspose DequantizeLinear Dropout Elu Erf Exp Flatten"
     " Floor Gelu GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity InstanceNormalization IsInf IsNaN LRN LeakyRelu Log"
     " MaxPool Mish Neg Not QLinearConv QuantizeLinear Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Round"
     " Selu Sigmoid Sign Softplus Softsign Sqrt Squeeze Tanh Transpose Unsqueeze".split()
 )
-# The same with several inputs, which are broadcast or stand side by side.
+# The same with several inputs, which are broadcast or concatenated.
 BESIDE = frozenset(
     "Add And Concat Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mod Mul Or PRelu Pow Sub Where Xor".split()
 )
 
 
 class _Shapes:
-    """Tensors of one model lowered for two batches, `n` and `g` images."""
+    """The shapes of one model's tensors, lowered for batches of `n` and of `g` images."""
 
     def __init__(self, whole: Program, part: Program, n: int, g: int):
         self.whole, self.part, self.batch = whole.shapes, part.shapes, (n, g)
@@ -29,7 +29,7 @@ class _Shapes:
         return self.whole[name][1] or self.part[name][1]
 
     def carried(self, name: str) -> bool:
-        """Whether the first dimension is the batch and all others are the same: with n != g no accident does that."""
+        """Whether the first dimension is the batch and all others agree; since n != g, this cannot be a coincidence."""
         pair = self.whole[name][0], self.part[name][0]
         return all(s and s[0] == b for s, b in zip(pair, self.batch)) and pair[0][1:] == pair[1][1:]
 
@@ -43,12 +43,12 @@ class _Shapes:
 
 
 def obstacle(model: Model, whole: Program, part: Program, n: int, g: int) -> str | None:
-    """The first node whose images are not known to be independent; None where all are.
+    """The first node that may mix the images of a batch; None if all keep them independent.
 
     `whole` and `part` are `model` lowered for `n` and for `g` images, n != g.
     """
     shapes = _Shapes(whole, part, n, g)
-    sizes: set[str] = set()  # constants made of shapes that hold the batch
+    sizes: set[str] = set()  # constants computed from shapes that contain the batch
     for proto in model.graph.node:
         given, made = [x for x in proto.input if x], [x for x in proto.output if x and x in whole.shapes]
         if not any(shapes.runtime(x) for x in made):

@@ -1,4 +1,4 @@
-"""What is computed while planning: shapes and the integer arithmetic around them."""
+"""Constant folding: shapes, and the arithmetic on them, are computed while planning."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PLAN_TIME = {
 
 
 def fold(ctx, node: Node) -> list[Value] | None:
-    """The outputs of `node` where they follow from constants alone; None where it must run."""
+    """The outputs of `node` if they depend on constants alone; None if it must run."""
     function = FOLD.get(node.op) if node.domain in ("", "ai.onnx") else None
     if function is None:
         return None
@@ -62,18 +62,18 @@ def fold(ctx, node: Node) -> list[Value] | None:
 
 
 def fits(ctx, node: Node, count: int, itemsize: int) -> None:
-    """Refuse a constant of `count` elements where it is beyond the limits, by itself or with those computed before."""
+    """Refuse a constant of `count` elements if it exceeds the limits, alone or together with those computed before."""
     limits = ctx.model.limits
     if count * itemsize > min(limits.folded_bytes, limits.folded_total_bytes - ctx.folded):
         node.refuse(f"makes a constant of {count} elements, beyond the limits")
 
 
 def _size(node: Node) -> tuple[int, int]:
-    """(how many elements `node` will make in memory, the bytes of each), from its inputs alone; never too few."""
+    """(elements that `node` will allocate, bytes of each), estimated from its inputs; never too few."""
     known = [v for v in node.inputs if v is not None]
     count = max((v.size for v in known), default=0)
     itemsize = max((v.data.itemsize for v in known if v.data is not None), default=8)
-    if node.op in LAZY:  # views; but what repeats in memory is written out where another shape cannot be a view
+    if node.op in LAZY:  # views, except a Reshape of repeated elements, which may need a copy
         x = node.inputs[0].data if node.op == "Reshape" else None
         return (x.size, x.itemsize) if x is not None and 0 in x.strides and not _uniform(x) else (0, 1)
     if node.op == "NonZero":
@@ -85,7 +85,7 @@ def _size(node: Node) -> tuple[int, int]:
     if node.op == "Gather" and len(known) == 2 and known[0].size:
         return known[1].size * (known[0].size // known[0].shape[node.int("axis", 0)]), itemsize
     if node.op == "Range":
-        return 2**24, 1  # bounded by itself
+        return 2**24, 1  # _range checks its own bound
     try:
         count = max(count, math.prod(np.broadcast_shapes(*(v.shape for v in known))))
     except ValueError:
@@ -94,7 +94,7 @@ def _size(node: Node) -> tuple[int, int]:
 
 
 def _uniform(x: np.ndarray) -> bool:
-    """Whether `x` is one element, repeated without taking memory."""
+    """Whether `x` is one repeated element (all strides 0)."""
     return all(s == 0 or d == 1 for s, d in zip(x.strides, x.shape))
 
 
@@ -120,7 +120,7 @@ def _constant_of_shape(node: Node, shape):
     dims = [int(d) for d in shape.data]
     if any(d < 0 for d in dims) or len(dims) > 8:
         node.refuse(f"shape {dims} is not valid")
-    return np.broadcast_to(fill[0], dims)  # lazy: one element, stride 0
+    return np.broadcast_to(fill[0], dims)  # one element with stride 0
 
 
 def _shape(node: Node, x):
@@ -136,7 +136,7 @@ def _cast(node: Node, x):
 
 
 def _axes(node: Node, axes) -> list[int] | None:
-    """`axes` as an attribute (before opset 13) or an input."""
+    """The axes, from an attribute (before opset 13) or an input."""
     if axes is not None:
         return [int(a) for a in axes.data.reshape(-1)]
     return node.ints("axes", None)
@@ -156,7 +156,7 @@ def _gather(node: Node, x, index):
 
 
 def slice_rows(node: Node, shape, parts) -> dict[int, range]:
-    """The rows that a Slice takes, by axis; `parts` are its starts, ends, axes and steps, where given."""
+    """The indices that a Slice takes, by axis; `parts` are its starts, ends, axes and steps, or None."""
     rank = len(shape)
     starts, ends, axes, steps = (None if p is None else np.asarray(p).reshape(-1).tolist() for p in parts)
     axes = list(range(len(starts or ()))) if axes is None else axes
@@ -175,7 +175,7 @@ def slice_rows(node: Node, shape, parts) -> dict[int, range]:
 
 
 def slice_parts(node: Node, given) -> list:
-    """Starts, ends, axes and steps of a Slice: attributes before opset 10, then inputs `given`."""
+    """Starts, ends, axes and steps of a Slice: attributes before opset 10, the inputs `given` since then."""
     if node.opset < 10:
         return [node.ints("starts"), node.ints("ends"), node.ints("axes", None), None]
     return list(given)
@@ -192,7 +192,7 @@ def _slice(node: Node, x, *parts):
 def _reshape(node: Node, x, shape):
     keep_zero = node.int("allowzero", 0)
     dims = [x.shape[i] if d == 0 and not keep_zero else int(d) for i, d in enumerate(shape.data.tolist())]
-    if x.data.size and 0 in x.data.strides:  # a lazy fill stays lazy
+    if x.data.size and 0 in x.data.strides:  # repeated elements stay views
         flat = np.broadcast_to(x.data.reshape(-1)[:1] if x.data.ndim < 2 else x.data[(0,) * x.data.ndim], x.data.size)
         if _uniform(x.data):
             return np.broadcast_to(flat[0], np.empty(x.data.size, np.bool_).reshape(dims).shape)
@@ -214,7 +214,7 @@ def _divide(node: Node, a, b):
         return a.data / b.data
     if (b.data == 0).any():
         node.refuse("divides by zero")
-    quotient = np.abs(a.data) // np.abs(b.data)  # toward zero, as C and ONNX
+    quotient = np.abs(a.data) // np.abs(b.data)  # rounds toward zero, as ONNX does
     return (quotient * np.sign(a.data) * np.sign(b.data)).astype(a.data.dtype)
 
 
@@ -351,6 +351,6 @@ LAZY = (
 
 
 def onnx_type(code: int) -> str:
-    """The dtype word of an ONNX element type code; half floats are float32 here."""
+    """The dtype word of an ONNX element type code; float16 and bfloat16 are float32 here."""
     word = WORD[helper.tensor_dtype_to_np_dtype(code).name]
     return "f32" if word in HALVES else word

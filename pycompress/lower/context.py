@@ -1,4 +1,4 @@
-"""The state of one lowering, and the moves that operators share."""
+"""The state of one lowering, and the helpers that operators share."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ ACT = {
     "tanh": 8,
 }
 NO_PARAMS = np.zeros(2, np.float32)
-SIGN_FLIP = np.arange(256, dtype=np.uint8)[None] ^ 0x80  # int8 <-> uint8 storage, 128 higher
-DIMS = 6  # of the kernels over strided dimensions
+SIGN_FLIP = np.arange(256, dtype=np.uint8)[None] ^ 0x80  # int8 <-> its storage as uint8 + 128
+DIMS = 6  # dimensions of the strided kernels
 
 
 class Lowering:
-    """Steps and buffers of one program in the making."""
+    """The steps and buffers of one program while it is built."""
 
     def __init__(self, model: Model, int4_activations: str = "file"):
         self.model, self.int4_activations = model, int4_activations
@@ -38,13 +38,13 @@ class Lowering:
         self.buffers: dict[int, Buffer] = {}
         self.env: dict[str, Value] = {}
         self.node: Node | None = None
-        self.depth = 0  # of the If nodes whose branches are being lowered
-        self.joined: dict[int, tuple] = {}  # by id of the buffer's array: codes, the parts they were joined of, axis
+        self.depth = 0  # of nested If nodes
+        self.joined: dict[int, tuple] = {}  # by id of the buffer's array: joined codes, their parts, the axis
         self.coded: dict[int, Coded] = {}
         self.quantized: dict[int, Quant] = {}
-        self.turned: dict[int, tuple[Value, Value]] = {}  # codes of images, channels last, by id of their value
+        self.turned: dict[int, tuple[Value, Value]] = {}  # codes of images in channel-last order, by id of their value
         self.rounded: dict[tuple, tuple] = {}  # float activations as codes, by id of their value and operator
-        self.in_float: dict[str, str] = {}  # why weights of integers are not used as such, by node
+        self.in_float: dict[str, str] = {}  # by node: why its integer weights run as floats
         self._floats: dict[int, np.ndarray] = {}
         self._bytes = 0
         self.folded = 0  # bytes of the constants computed so far
@@ -52,17 +52,17 @@ class Lowering:
     # ---- steps and memory ----
 
     def step(self, kernel: str, *, reason: str = "", **args) -> None:
-        """Append one kernel call on behalf of the current node."""
+        """Append a call of `kernel` for the current node."""
         node = self.node
         if len(self.steps) >= self.model.limits.steps:
             raise ModelError(f"{self.where()}: the plan would have more than {self.model.limits.steps} steps")
         self.steps.append(Step(kernel, args, node.name if node else "", node.op if node else "", reason))
 
     def new(self, shape, dtype: str = "f32", like: np.ndarray | None = None) -> np.ndarray:
-        """A fresh run-time array; with `like`, its dimensions lie in memory in the order of like's."""
+        """A new run-time array; with `like`, its dimensions have the same memory order."""
         shape = tuple(int(d) for d in shape)
         kind = storage(dtype)
-        self._bytes += self.room(shape, dtype)
+        self._bytes += self.tensor_bytes(shape, dtype)
         if self._bytes > 64 * self.model.limits.arena_bytes:
             raise ModelError(f"{self.where()}: the tensors together are beyond the limits")
         array = np.empty(math.prod(shape), kind)  # never touched
@@ -72,21 +72,23 @@ class Lowering:
         order = memory_order(like)
         return array.reshape([shape[i] for i in order]).transpose(np.argsort(order))
 
-    def room(self, shape, dtype) -> int:
-        """The bytes of a tensor; it is refused where it goes beyond the limits."""
+    def tensor_bytes(self, shape, dtype) -> int:
+        """The bytes of a tensor; a tensor beyond the limits is refused."""
         each = storage(dtype).itemsize
-        extent = math.prod(d or 1 for d in shape)  # numpy holds no shape whose other dimensions are too many
+        extent = math.prod(
+            d or 1 for d in shape
+        )  # without zeros: numpy limits the product of the other dimensions, too
         if len(shape) > self.model.limits.rank or extent * each > self.model.limits.arena_bytes:
             raise ModelError(f"{self.where()}: a tensor of shape {tuple(shape)} is beyond the limits")
         return math.prod(shape) * each
 
     def rows_fit(self, count: int) -> None:
-        """Refuse to list more rows of one axis than the limits allow."""
+        """Refuse more indices along one axis than the limits allow."""
         if count > self.model.limits.rows:
             raise ModelError(f"{self.where()}: {count} rows of one axis are beyond the limits")
 
     def where(self) -> str:
-        """The current node, for messages."""
+        """A description of the current node for messages."""
         return f"node {self.node.name!r} ({self.node.op})" if self.node else "the graph"
 
     def is_runtime(self, x: np.ndarray) -> bool:
@@ -96,17 +98,17 @@ class Lowering:
     # ---- values ----
 
     def value(self, data: np.ndarray, dtype: str | None = None, quant: Quant | None = None) -> Value:
-        """A run-time value for `data`; `dtype` where it differs from the storage (i8)."""
+        """A run-time value for `data`; `dtype` is needed only where it differs from the storage (i8)."""
         return Value(dtype or word(data.dtype), data.shape, data, True, quant)
 
     def data(self, value: Value) -> np.ndarray:
-        """The data of `value`, in the type it is stored in; dequantized first where only codes exist."""
+        """The data of `value` in its storage type; dequantized first if only codes exist."""
         if value.data is not None:
             return value.data
         key = id(value)
         if key not in self._floats:
             self._floats[key] = self._dequantize(value)
-            self._floats[-key] = value  # keeps `value` alive, so that its id stays its own
+            self._floats[-key] = value  # keeps `value` alive, so that its id is not reused
         return self._floats[key]
 
     def f32(self, value: Value) -> np.ndarray:
@@ -116,7 +118,7 @@ class Lowering:
         return self.data(value)
 
     def codes(self, value: Value) -> np.ndarray:
-        """The data of a u8 or i8 value as uint8: i8 is 128 higher."""
+        """The data of a u8 or i8 value as uint8; i8 is stored with 128 added."""
         if value.dtype not in ("u8", "i8"):
             self.node.refuse(f"works on uint8 or int8, got {value.dtype}")
         data = self.data(value)
@@ -146,7 +148,7 @@ class Lowering:
         return self.dequantized(codes, zero, q.scale, q.axis)
 
     def dequantized(self, codes: np.ndarray, zero: np.ndarray, scale: np.ndarray, axis: int) -> np.ndarray:
-        """The step from stored codes to float32; zero points i32[count] as stored, scales f32[count] along `axis`."""
+        """Dequantize stored codes to float32; zero points i32[count] are as stored, scales f32[count] lie along `axis`."""
         out = self.new(codes.shape, "f32", like=codes)
         source, target = self.blocks(codes, axis, len(scale)), self.blocks(out, axis, len(scale))
         if source is None or target is None:
@@ -157,7 +159,7 @@ class Lowering:
         return out
 
     def blocks(self, x: np.ndarray, axis: int, count: int) -> np.ndarray | None:
-        """`x` as dense [outer,c,inner] with c along `axis` (1 where count is 1); None where memory does not allow it."""
+        """`x` as dense [outer,c,inner] with c along `axis` (1 if count is 1); None if its strides do not allow it."""
         order = memory_order(x)
         dense = x.transpose(order)
         if not dense.flags.c_contiguous:
@@ -176,7 +178,7 @@ class Lowering:
             self.step("permute", x=s, out=t, reason="copy into another order")
 
     def contiguous(self, x: np.ndarray) -> np.ndarray:
-        """`x` in C order: itself, or a copy."""
+        """`x` in C order: `x` itself or a copy."""
         if x.flags.c_contiguous:
             return x
         if not self.is_runtime(x):
@@ -189,7 +191,7 @@ class Lowering:
         return self.new(x.shape, word(x.dtype))
 
     def nhwc(self, x: np.ndarray) -> np.ndarray:
-        """A logical NCHW array as [n,h,w:ld,c] with dense channels: itself, or a copy."""
+        """A logical NCHW array as [n,h,w:ld,c] with dense channels: a view or a copy."""
         x = x.transpose(0, 2, 3, 1)
         n, h, w, c = x.shape
         size = x.dtype.itemsize
@@ -201,18 +203,18 @@ class Lowering:
             and (n == 1 or x.strides[0] == pixel * w * h)
             and pixel >= c * size
         )
-        if dense and x.size:  # say the strides of dimensions of extent 1 as the kernel wants them
+        if dense and x.size:  # set the strides of dimensions of extent 1 as the kernel expects them
             return _at(x, 0, x.shape, (pixel * w * h, pixel * w, pixel, size))
         return self.contiguous(x)
 
     def image(self, shape, dtype: str = "f32") -> tuple[np.ndarray, np.ndarray]:
-        """A fresh NHWC array for a logical NCHW `shape`: ([n,h,w,c], its NCHW view)."""
+        """A new NHWC array for a logical NCHW `shape`: ([n,h,w,c], its NCHW view)."""
         n, c, h, w = shape
         out = self.new((n, h, w, c), dtype)
         return out, out.transpose(0, 3, 1, 2)
 
     def rows(self, x: np.ndarray) -> np.ndarray:
-        """`x[..., n]` as [m:ld,n]: itself, or a copy."""
+        """`x[..., n]` as [m:ld,n]: a view or a copy."""
         flat = reshaped(x, (-1, x.shape[-1]) if x.size else (int(np.prod(x.shape[:-1])), x.shape[-1]))
         if flat is not None and (flat.shape[1] == 1 or flat.strides[1] == flat.itemsize):
             return flat
@@ -222,7 +224,7 @@ class Lowering:
     # ---- elementwise ----
 
     def flat_pair(self, x: np.ndarray, dtype: str = "f32") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(x as [m:ld,n], a fresh output as [m,n], that output in x's shape) for elementwise kernels."""
+        """(x as [m:ld,n], a new output as [m,n], that output in x's shape) for elementwise kernels."""
         order = memory_order(x)
         dense = x.transpose(order)
         if dense.ndim == 0:
@@ -263,11 +265,11 @@ def memory_order(x: np.ndarray) -> tuple[int, ...]:
     if x.flags.c_contiguous and x.size and 1 not in x.shape:
         return tuple(range(x.ndim))
     ranks = [-abs(s) if d > 1 else -math.inf for s, d in zip(x.strides, x.shape)]
-    return tuple(sorted(range(x.ndim), key=ranks.__getitem__))  # stable: among equals the first comes first
+    return tuple(sorted(range(x.ndim), key=ranks.__getitem__))  # stable: equal ranks keep their order
 
 
 def reshaped(x: np.ndarray, shape) -> np.ndarray | None:
-    """`x` in another shape without moving data, or None where its strides do not allow it."""
+    """`x` in another shape without copying, or None if its strides do not allow it."""
     try:
         return np.reshape(x, shape, copy=False)
     except ValueError:
@@ -282,15 +284,16 @@ def axis_shape(scale: np.ndarray, shape, axis: int) -> tuple[int, ...]:
 
 
 def together(arrays: list[np.ndarray], keep_last: bool = False):
-    """Arrays of the last one's shape, or broadcast to it, dimensions sorted as its and merged, as six dimensions each.
+    """The arrays, broadcast to the shape of the last one, as sets of views with six dimensions each.
 
-    With `keep_last` the last dimension stays innermost and stands beside the six.  What does not
-    fit into six dimensions is cut into several sets, along the shortest dimensions: that makes the fewest.
+    Dimensions are sorted into the memory order of the last array, and merged where possible. With `keep_last` the last
+    dimension stays innermost, in addition to the six. If more than six dimensions remain, the arrays are split into
+    several sets along the shortest dimensions, which gives the fewest sets.
     """
     shape = arrays[-1].shape
     if 0 in shape:
         return
-    if not keep_last and _alike(arrays):  # most are, and this is the short way to the same
+    if not keep_last and _alike(arrays):  # the common case, with the same result
         count = (1,) * (DIMS - 1) + (arrays[-1].size,)
         yield [_at(x, 0, count, (0,) * (DIMS - 1) + (0 if x.size == 1 else x.itemsize,)) for x in arrays]
         return
@@ -319,7 +322,7 @@ def together(arrays: list[np.ndarray], keep_last: bool = False):
 
 
 def _alike(arrays: list[np.ndarray]) -> bool:
-    """Whether the last array is more than one element, without gaps, and the others lie as it does or are one element."""
+    """Whether the last array has several elements without gaps, and each other one has its layout or is one element."""
     target = arrays[-1]
     if target.size == 1 or not target.transpose(memory_order(target)).flags.c_contiguous:
         return False
@@ -327,7 +330,7 @@ def _alike(arrays: list[np.ndarray]) -> bool:
 
 
 def _steps(x: np.ndarray) -> list[int]:
-    """Elements from one to the next in each dimension that has several."""
+    """The strides, in elements, of the dimensions longer than 1."""
     return [s // x.itemsize for s, d in zip(x.strides, x.shape) if d > 1]
 
 
@@ -342,7 +345,7 @@ def _spread(x: np.ndarray, shape) -> tuple[int, ...]:
 def _at(x: np.ndarray, start: int, shape, strides) -> np.ndarray:
     """A view of the memory of `x`, `start` bytes after its first element."""
     inside = x if x.flags.c_contiguous else x.transpose(memory_order(x))
-    if inside.flags.c_contiguous and x.size:  # as below, at a tenth of the time
+    if inside.flags.c_contiguous and x.size:  # as below, ten times faster
         return np.ndarray(shape, x.dtype, inside, start, strides)
     moved = x
     if start:

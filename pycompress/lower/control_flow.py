@@ -1,4 +1,4 @@
-"""If, where its condition is known when planning: the branch that is taken, in place of the node."""
+"""If with a condition that is known when planning: lowers the branch that is taken."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .registry import operator
 from .values import Value
 from .walk import walk
 
-DEEPEST = 16  # of If nodes in branches of If nodes
+MAX_DEPTH = 16  # of nested If nodes
 
 
 @operator("If")
@@ -26,8 +26,8 @@ def if_(ctx: Lowering, node: Node) -> list[Value]:
     if attribute is None or attribute.type != AttributeProto.GRAPH:
         node.refuse("must be a graph", taken)
     graph = attribute.g
-    if ctx.depth >= DEEPEST:
-        node.refuse(f"lies in more than {DEEPEST} branches")
+    if ctx.depth >= MAX_DEPTH:
+        node.refuse(f"lies in more than {MAX_DEPTH} branches")
     outside, here = ctx.env, ctx.node
     ctx.env = outside | {
         n: Value.constant(x) for n, x in constants_of(graph, ctx.model.external, ctx.model.limits).items()

@@ -1,4 +1,4 @@
-"""ConvTranspose: zeros between the pixels, then a convolution with the weights turned around."""
+"""ConvTranspose: zeros between the pixels, then a convolution with the weights rotated by 180 degrees."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def conv_transpose(ctx: Lowering, node: Node) -> Value:
     image, pads = _spread(
         ctx, ctx.nhwc(lift(ctx.f32(x))), strides, [d * (k - 1) - p for d, k, p in zip(dilations, kernel, before)]
     )
-    win = Window(*kernel, 1, 1, *dilations, *pads, 0, 0)  # what lies below and to the right follows from the output
+    win = Window(*kernel, 1, 1, *dilations, *pads, 0, 0)  # the output's size determines the padding at the end
     out, logical = ctx.image((n, outputs, *sizes))
-    conv_steps(ctx, image, _turned(ctx, ctx.f32(w), groups), offset, win, groups, out)
+    conv_steps(ctx, image, _rotated(ctx, ctx.f32(w), groups), offset, win, groups, out)
     return ctx.value(logical.reshape(n, outputs, sizes[1]) if len(x.shape) == 3 else logical)
 
 
 def _geometry(node: Node, kernel, image):
-    """(strides, dilations, pads at the start, output extents), each for two dimensions."""
+    """(strides, dilations, pads at the start, output sizes), each for two dimensions."""
     rank = len(image)
     one = [1] * (2 - rank)
-    strides = node.ints("strides", [1] * rank, length=rank, least=1)
-    dilations = node.ints("dilations", [1] * rank, length=rank, least=1)
-    extra = node.ints("output_padding", [0] * rank, length=rank, least=0)
-    pads = node.ints("pads", [0] * 2 * rank, length=2 * rank, least=0)
+    strides = node.ints("strides", [1] * rank, length=rank, minimum=1)
+    dilations = node.ints("dilations", [1] * rank, length=rank, minimum=1)
+    extra = node.ints("output_padding", [0] * rank, length=rank, minimum=0)
+    pads = node.ints("pads", [0] * 2 * rank, length=2 * rank, minimum=0)
     wanted = node.ints("output_shape", None)
     auto = node.string("auto_pad", "NOTSET", allowed=("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"))
     if wanted is not None and len(wanted) not in (rank, rank + 2):
@@ -67,11 +67,11 @@ def _geometry(node: Node, kernel, image):
 
 
 def _spread(ctx: Lowering, x: np.ndarray, strides, pads) -> tuple[np.ndarray, list[int]]:
-    """`x` [n,h,w,c] with its pixels `strides` apart, zeros between; negative `pads` cut into it instead."""
+    """`x` [n,h,w,c] with its pixels spaced by `strides`, zeros between, and padded; negative `pads` crop it."""
     if all(s == 1 for s in strides) and all(p >= 0 for p in pads):
         return x, pads
     cut = [max(0, -p) for p in pads]
-    first = [-(-a // s) for a, s in zip(cut, strides)]  # the first pixel that is left
+    first = [-(-a // s) for a, s in zip(cut, strides)]  # the first pixel that is kept
     extents = [max(0, (d - 1) * s + 1 - a) for d, s, a in zip(x.shape[1:3], strides, cut)]
     out = ctx.new((x.shape[0], *extents, x.shape[3]))
     fill(ctx, out, 0)
@@ -82,8 +82,8 @@ def _spread(ctx: Lowering, x: np.ndarray, strides, pads) -> tuple[np.ndarray, li
     return out, [max(0, p) for p in pads]
 
 
-def _turned(ctx: Lowering, w: np.ndarray, groups: int) -> np.ndarray:
-    """Weights [c,outputs/groups,kh,kw] as those of a convolution, [outputs,c/groups,kh,kw], turned by 180 degrees."""
+def _rotated(ctx: Lowering, w: np.ndarray, groups: int) -> np.ndarray:
+    """Weights [c,outputs/groups,kh,kw] as those of a convolution, [outputs,c/groups,kh,kw], rotated by 180 degrees."""
     c, per_group, kh, kw = lift(w).shape
     w = lift(w)
     if ctx.is_runtime(w):

@@ -17,7 +17,7 @@ from .values import Value
 
 @dataclass(frozen=True)
 class Window:
-    """The geometry of a 2-D window: extents, strides, dilations, pads (top, left, bottom, right)."""
+    """The geometry of a 2-D convolution or pool: kernel size, strides, dilations, pads (top, left, bottom, right)."""
 
     kh: int
     kw: int
@@ -36,7 +36,7 @@ class Window:
 
     @property
     def pointwise(self) -> bool:
-        """Whether each output cell reads the one input cell that stands where it does."""
+        """Whether each output pixel reads only the input pixel at the same position."""
         return self.kh == self.kw == self.sh == self.sw == 1 and not any((self.pt, self.pl, self.pb, self.pr))
 
     def out(self, h: int, w: int, ceil: bool = False) -> tuple[int, int]:
@@ -48,24 +48,24 @@ class Window:
 
 
 def extent(size: int, kernel: int, stride: int, dilation: int, before: int, after: int, ceil: bool) -> int:
-    """Windows along one dimension; with `ceil` also one that starts inside and ends outside."""
-    room = size + before + after - dilation * (kernel - 1) - 1
-    if room < 0:
+    """The number of windows along one dimension; `ceil` counts a last one that ends outside, too."""
+    last = size + before + after - dilation * (kernel - 1) - 1  # the last position where a window fits
+    if last < 0:
         return 0
-    count = -(-room // stride) + 1 if ceil else room // stride + 1
-    if ceil and (count - 1) * stride >= size + before:  # it would start in the padding after the end
+    count = -(-last // stride) + 1 if ceil else last // stride + 1
+    if ceil and (count - 1) * stride >= size + before:  # the last window would start in the padding after the end
         count -= 1
     return count
 
 
 def window(node: Node, kernel: tuple[int, int], h: int, w: int) -> Window:
-    """The window of a node with strides, dilations, pads and auto_pad; one spatial dimension has h = 1."""
+    """The window of a node, from strides, dilations, pads and auto_pad; with one spatial dimension, h is 1."""
     rank = len(node.input(0).shape) - 2
     lift = [1] if rank == 1 else []
-    strides = lift + node.ints("strides", [1] * rank, length=rank, least=1)
-    dilations = lift + node.ints("dilations", [1] * rank, length=rank, least=1)
+    strides = lift + node.ints("strides", [1] * rank, length=rank, minimum=1)
+    dilations = lift + node.ints("dilations", [1] * rank, length=rank, minimum=1)
     auto = node.string("auto_pad", "NOTSET", allowed=("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"))
-    pads = node.ints("pads", [0] * 2 * rank, length=2 * rank, least=0)
+    pads = node.ints("pads", [0] * 2 * rank, length=2 * rank, minimum=0)
     if rank == 1:
         pads = [0, pads[0], 0, pads[1]]
     if auto == "VALID":
@@ -103,7 +103,7 @@ def conv(ctx: Lowering, node: Node) -> Value:
     if bias is not None and bias.shape != (outputs,):
         node.refuse(f"bias {bias.shape} does not fit {outputs} outputs")
     out, logical = ctx.image((n, outputs, oh, ow))
-    four = int4.four_bits(ctx, x, w, bias, pixels=groups == 1 and win.pointwise)
+    four = int4.int4_weights(ctx, x, w, bias, pixels=groups == 1 and win.pointwise)
     if four is not None:
         rows, flat = lambda data: ctx.nhwc(lift(data)).reshape(-1, c, copy=False), out.reshape(-1, outputs)
         int4.q4_product(ctx, x, rows, four, bias, flat, "1x1 convolution")
@@ -118,18 +118,18 @@ def conv(ctx: Lowering, node: Node) -> Value:
 
 
 def kernel_shape(node: Node, x: Value, w: Value) -> tuple[int, int]:
-    """The window's extents, from the weights; a kernel_shape attribute must agree."""
+    """The kernel's height and width, from the weights; a kernel_shape attribute must agree."""
     if len(w.shape) != len(x.shape) or 0 in w.shape:
         node.refuse(f"weights {w.shape} do not fit an input {x.shape}")
     kernel = list(w.shape[2:])
-    given = node.ints("kernel_shape", kernel, length=len(kernel), least=1)
+    given = node.ints("kernel_shape", kernel, length=len(kernel), minimum=1)
     if given != kernel:
         node.refuse(f"= {given} does not fit weights {w.shape}", "kernel_shape")
     return tuple([1] * (2 - len(kernel)) + kernel)
 
 
 def check_groups(node: Node, groups: int, channels: int, w: Value) -> None:
-    """Refuse groups that do not divide the channels as the weights do."""
+    """Refuse a number of groups that does not fit the channels and the weights."""
     if groups < 1 or channels != w.shape[1] * groups or w.shape[0] % groups:
         node.refuse(f"= {groups} does not fit {channels} channels and weights {w.shape}", "group")
 
@@ -146,7 +146,7 @@ def conv_steps(ctx: Lowering, x, w, bias, win: Window, groups: int, out) -> None
     tail = {"bias": bias, "act": 0, "act_params": NO_PARAMS, "residual": None}
     if per_group == 1 and groups == c:
         multiplier = outputs // c
-        if multiplier > 1:  # each channel as often as it has outputs
+        if multiplier > 1:  # repeat each channel once per output
             wide_x = ctx.new((n, h, wide, c, multiplier), "f32")
             ctx.copy(np.broadcast_to(x[..., None], wide_x.shape), wide_x)
             x = wide_x.reshape(n, h, wide, outputs)
@@ -171,7 +171,7 @@ def conv_steps(ctx: Lowering, x, w, bias, win: Window, groups: int, out) -> None
 
 
 def float_weights(ctx: Lowering, w: np.ndarray):
-    """Constant weights to be packed later, or run-time weights packed by a step; w is [n,...]."""
+    """Weights [n,...]: constants are packed later, run-time weights by a step."""
     if not ctx.is_runtime(w):
         return Dense(w)
     n, k = w.shape

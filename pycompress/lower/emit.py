@@ -1,4 +1,4 @@
-"""Moves along one axis, and conversions, that several operators share."""
+"""Steps that several operators emit: gathers along an axis, fills and conversions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .values import Quant, Value
 
 
 def moved(ctx: Lowering, value: Value, data_of, axis_of=None) -> Value:
-    """`value` with its data moved by `data_of`; codes are moved, not their float form.
+    """`value` with its data rearranged by `data_of`; of a quantized value the codes are rearranged, not the floats.
 
-    `axis_of` maps the quantization axis; it gives None, or is None, where the move does not keep that axis apart.
+    `axis_of` maps the quantization axis; it returns None, or is None, where that axis does not remain an axis.
     """
     q = value.quant
     single = q is not None and q.scale.size == 1 and not q.block
@@ -27,12 +27,12 @@ def moved(ctx: Lowering, value: Value, data_of, axis_of=None) -> Value:
 
 
 def stored(ctx: Lowering, value: Value) -> np.ndarray:
-    """The data of `value` as run-time memory holds it: int8 is uint8, 128 higher."""
+    """The data of `value` in its run-time storage: int8 is stored as uint8 with 128 added."""
     return ctx.codes(value) if value.dtype == "i8" else ctx.data(value)
 
 
 def to_shape(ctx: Lowering, x: np.ndarray, shape) -> np.ndarray:
-    """`x` in another shape: a view where its memory allows it, else a copy that keeps the order of its axes."""
+    """`x` in another shape: a view if its strides allow it, else a copy that keeps the memory order of its axes."""
     view = reshaped(x, shape)
     if view is not None:
         return view
@@ -48,7 +48,7 @@ def to_shape(ctx: Lowering, x: np.ndarray, shape) -> np.ndarray:
 
 
 def _blocks(old, new) -> list[tuple[list[int], list[int]]]:
-    """The smallest runs of axes of `old` and of `new` that hold the same elements, from the first axis on."""
+    """The smallest groups of consecutive axes of `old` and `new` that hold the same elements, in order."""
     blocks, i, j = [], 0, 0
     while i < len(old) or j < len(new):
         a, b, first, second = 1, 1, [], []
@@ -63,7 +63,7 @@ def _blocks(old, new) -> list[tuple[list[int], list[int]]]:
                 j += 1
             else:
                 break
-        if not first or not second:  # extents of 1 are left over: they join the last block
+        if not first or not second:  # axes of extent 1 are left over; they join the last block
             if blocks:
                 blocks[-1][0].extend(first)
                 blocks[-1][1].extend(second)
@@ -73,12 +73,12 @@ def _blocks(old, new) -> list[tuple[list[int], list[int]]]:
 
 
 def dense(ctx: Lowering, x: np.ndarray) -> np.ndarray:
-    """`x` without gaps in its memory, in whatever order of axes: itself, or a copy."""
+    """`x` without gaps in memory, in any order of axes: `x` itself or a copy."""
     return x if x.transpose(memory_order(x)).flags.c_contiguous else ctx.contiguous(x)
 
 
 def along(ctx: Lowering, x: np.ndarray, axis: int, count: int):
-    """(x as [outer,extent,inner], a fresh array of `count` along `axis` as [outer,count,inner], the same in x's shape).
+    """(x as [outer,extent,inner], a new array with `count` along `axis` as [outer,count,inner], the same in x's shape).
 
     The memory order of `x` is kept.
     """
@@ -93,7 +93,7 @@ def along(ctx: Lowering, x: np.ndarray, axis: int, count: int):
 
 
 def pick(ctx: Lowering, x: np.ndarray, axis: int, index) -> np.ndarray:
-    """The rows `index` of `x` along `axis`: a view where they are evenly spaced, else a copy."""
+    """The rows `index` of `x` along `axis`: a view if they are evenly spaced, else a copy."""
     index = np.asarray(index, np.int64)
     steps = np.diff(index)
     if index.size and (steps == (steps[0] if steps.size else 1)).all() and (not steps.size or steps[0] > 0):
@@ -111,7 +111,7 @@ def pick(ctx: Lowering, x: np.ndarray, axis: int, index) -> np.ndarray:
 
 
 def fill(ctx: Lowering, target: np.ndarray, value) -> None:
-    """Write one value over all of `target`."""
+    """Fill `target` with one value."""
     element = np.full(1, value, target.dtype).view(np.uint8)
     for (part,) in together([target]):
         ctx.step("fill", value=element, out=part[..., None].view(np.uint8), reason=f"filled with {value}")
@@ -139,7 +139,7 @@ def cast(ctx: Lowering, value: Value, dtype: str) -> Value:
 
 
 def flip(ctx: Lowering, x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """int8 bytes from their storage 128 higher, or back; `x` is flat."""
+    """Convert int8 to its storage with 128 added, or back; `x` is flat."""
     out = ctx.new(x.shape, "u8") if out is None else out
     ctx.step("lut", x=x.reshape(1, -1), table=SIGN_FLIP, out=out.reshape(1, -1), reason="int8 is stored 128 higher")
     return out

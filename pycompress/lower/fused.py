@@ -1,4 +1,4 @@
-"""What ONNX Runtime's optimizer writes into the files it saves: operators of com.microsoft that are several in one."""
+"""Fused operators of com.microsoft, which ONNX Runtime's optimizer writes into the files it saves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GELU, GELU_TANH, SWISH = 19, 20, 29  # as in kernels/unary.py
 
 
 def activated(ctx: Lowering, node: Node, x: np.ndarray, params: list[float]) -> Value:
-    """`x` after the node's attribute `activation`, if it has one."""
+    """Apply the node's attribute `activation`, if it has one, to `x`."""
     name = node.string("activation", "")
     if not name:
         return ctx.value(x)
@@ -65,14 +65,14 @@ def fused_matmul(ctx: Lowering, node: Node) -> Value:
 
 
 def _turned(ctx: Lowering, node: Node, x: Value, side: str) -> Value:
-    """The factor `x` as MatMul takes it: the first axis behind the batch, the last two the other way round."""
-    for name, least, turn in (
+    """The factor `x` as MatMul takes it: undoes transBatch (first axis after the batch) and trans (last two swapped)."""
+    for name, rank, turn in (
         (f"transBatch{side}", 3, lambda v: np.moveaxis(v, 0, -2)),
         (f"trans{side}", 2, lambda v: v.swapaxes(-1, -2)),
     ):
         if node.int(name, 0):
-            if len(x.shape) < least:
-                node.refuse(f"needs at least {least} dimensions, got {x.shape}", name)
+            if len(x.shape) < rank:
+                node.refuse(f"needs at least {rank} dimensions, got {x.shape}", name)
             data = turn(ctx.f32(x))
             x = Value(x.dtype, data.shape, data, x.runtime)
     return x

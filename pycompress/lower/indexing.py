@@ -1,4 +1,4 @@
-"""Operators that pick elements by indices, and put them there."""
+"""Operators that read or write elements at indices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .whole_numbers import ADD, AND, EQUAL, LESS, MIN, MUL, OR, chosen, combined
 
 
 def known(node: Node, index: np.ndarray, size: int, what: str) -> np.ndarray:
-    """Indices that are known when planning, each in [0, size)."""
+    """Constant indices, normalized to [0, size)."""
     if index.dtype.kind not in "iu":
         node.refuse(f"indices must be integers, got {index.dtype.name}")
     index = index.astype(np.int64)
@@ -24,14 +24,14 @@ def known(node: Node, index: np.ndarray, size: int, what: str) -> np.ndarray:
 
 
 def computed(ctx: Lowering, node: Node, value: Value) -> Value:
-    """Indices that are computed at run time, in a type that the kernel takes."""
+    """Run-time indices, in a type that the kernel accepts."""
     if value.dtype not in ("u8", "i8", "u16", "i16", "u32", "i32", "i64"):
         node.refuse(f"indices must be integers, got {value.dtype}")
     return cast(ctx, value, "i64" if value.dtype in ("u32", "i64") else "i32")
 
 
 def looked_up(ctx: Lowering, x: Value, axis: int, index: np.ndarray) -> np.ndarray:
-    """The rows of `x` along `axis` at run-time indices; what is outside gives NaN, or -1 of integers."""
+    """The rows of `x` along `axis` at run-time indices; an index outside gives NaN, for integers -1."""
     source, target, out = along(ctx, stored(ctx, x), axis, index.size)
     if target.size:
         flat = ctx.contiguous(index).reshape(-1)
@@ -39,9 +39,9 @@ def looked_up(ctx: Lowering, x: Value, axis: int, index: np.ndarray) -> np.ndarr
             "lookup", x=source.view(np.uint8), index=flat, out=target.view(np.uint8),
             reason=f"rows of axis {axis}, by an index computed at run time",
         )  # fmt: skip
-    if x.dtype == "bool":  # what is outside is true
-        least = ctx.elementwise("ibinary", {"a": out.view(np.uint8), "b": np.ones((), np.uint8)}, "u8", op=MIN)
-        return least.view(np.bool_)
+    if x.dtype == "bool":  # an index outside gives 255, which becomes 1
+        bits = ctx.elementwise("ibinary", {"a": out.view(np.uint8), "b": np.ones((), np.uint8)}, "u8", op=MIN)
+        return bits.view(np.bool_)
     return out
 
 
@@ -64,13 +64,15 @@ def gather(ctx: Lowering, node: Node) -> Value:
 
 
 def flat_index(ctx: Lowering, indices: list[Value], extents, steps, base: np.ndarray, total: int) -> np.ndarray:
-    """Run-time indices along several axes as one: base + sum of index * step; `total`, outside, where any is outside."""
+    """Combine run-time indices along several axes: base + sum of index * step, or `total` (outside) if any is outside."""
     at, inside = Value.constant(base), None
     for index, extent, step in zip(indices, extents, steps):
         index = cast(ctx, index, "i64")
         below = compared(ctx, index, constant(index, 0), LESS)
         index = chosen(ctx, below, combined(ctx, index, constant(index, extent), ADD), index)
-        unsigned = Value("u64", index.shape, index.data.view(np.uint64), True)  # one comparison for both ends
+        unsigned = Value(
+            "u64", index.shape, index.data.view(np.uint64), True
+        )  # so that one comparison checks both ends
         fits = compared(ctx, unsigned, constant(unsigned, extent), LESS)
         inside = fits if inside is None else combined(ctx, inside, fits, AND)
         at = combined(ctx, at, combined(ctx, index, constant(index, step), MUL), ADD)
@@ -78,7 +80,7 @@ def flat_index(ctx: Lowering, indices: list[Value], extents, steps, base: np.nda
 
 
 def _steps(extents) -> list[int]:
-    """How far apart neighbours along each axis are in an array of `extents`."""
+    """The distance between neighbours along each axis in a dense array of `extents`."""
     return [int(np.prod(extents[i + 1 :], dtype=object)) for i in range(len(extents))]
 
 
@@ -88,7 +90,7 @@ def _along(count: int, axis: int, rank: int) -> np.ndarray:
 
 
 def picked(ctx: Lowering, x: Value, lead: int, index: np.ndarray, shape) -> Value:
-    """The rows `index` of `x`, whose first `lead` axes count as one, in `shape`; `index` is known, or run-time data."""
+    """The rows `index` of `x` in `shape`, with the first `lead` axes of `x` as one; `index` is constant or run-time data."""
     rows = (int(np.prod(x.shape[:lead], dtype=object)), *x.shape[lead:])
     if ctx.is_runtime(index):
         flat = moved(ctx, Value(x.dtype, x.shape, ctx.data(x), x.runtime), lambda d: to_shape(ctx, d, rows))
@@ -111,7 +113,7 @@ def gather_elements(ctx: Lowering, node: Node) -> Value:
 
 
 def _element_grid(node: Node, shape, indices, axis: int) -> tuple[np.ndarray, int]:
-    """Where each index's row begins in a flat array of `shape`, and how far apart neighbours along `axis` are there."""
+    """(where the row of each index begins in a flat array of `shape`, the distance of neighbours along `axis` there)."""
     if len(indices) != len(shape) or any(i > d for k, (i, d) in enumerate(zip(indices, shape)) if k != axis):
         node.refuse(f"indices of shape {indices} do not fit shape {shape} along axis {axis}")
     steps, rank = _steps(shape), len(shape)
@@ -144,7 +146,7 @@ def gather_nd(ctx: Lowering, node: Node) -> Value:
 
 
 def _placed(ctx: Lowering, x: Value, lead: int, at: np.ndarray, updates: Value) -> Value:
-    """`x`, whose first `lead` axes count as rows, with the rows `at` replaced; the last of equal ones counts."""
+    """`x` with its rows `at` replaced, the first `lead` axes being the rows; of equal indices the last one counts."""
     rest = x.shape[lead:]
     rows = int(np.prod(x.shape[:lead], dtype=object))
     if not x.size or not updates.size:
@@ -200,11 +202,13 @@ def one_hot(ctx: Lowering, node: Node) -> Value:
         node.refuse(f"axis {axis}, depth {depth} and values of shape {values.shape} do not fit indices {index.shape}")
     axis %= rank
     shape = (*index.shape[:axis], depth, *index.shape[axis:])
-    ctx.room(shape, "i64")
+    ctx.tensor_bytes(shape, "i64")
     index = cast(ctx, index, "i64")
     index = Value("i64", shape, np.broadcast_to(np.expand_dims(index.data, axis), shape), index.runtime)
     place = _along(depth, axis, rank)
-    there = [compared(ctx, index, Value.constant(p), EQUAL) for p in (place, place - depth)]  # from either end
+    there = [
+        compared(ctx, index, Value.constant(p), EQUAL) for p in (place, place - depth)
+    ]  # counted from the start and from the end
     data = ctx.data(values)
     off, on = (Value(values.dtype, (), data[k : k + 1].reshape(()), values.runtime) for k in range(2))
     return chosen(ctx, combined(ctx, *there, OR), on, off)

@@ -1,4 +1,4 @@
-"""Matrix products with constant weights of 4 bits; activations are codes already, or are made so row by row."""
+"""Matrix products with constant 4-bit weights; float activations are quantized row by row."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import numpy as np
 
 from ..weights import Q4
 from .context import NO_PARAMS, Lowering, axis_shape
-from .integer import LARGEST_K, zero_point
+from .integer import MAX_K, zero_point
 from .values import Quant, Value
 
-ACTIVATIONS = ("file", "dynamic", "float")  # what weights of 4 bits make of float activations
-SMALL = 8192  # weights with one scale per output, up to which qgemm's speed is worth more than half the memory
-LEAST = 32  # a group is all columns, or a multiple of so many
-LARGEST = 2.0**90  # of a scale: sums of codes are less than 2**28, and so all stays far from infinity
+ACTIVATIONS = ("file", "dynamic", "float")  # how float activations meet 4-bit weights
+SMALL = 8192  # weights; up to here, with one scale per output, qgemm's speed is worth twice the memory
+GROUP_MULTIPLE = 32  # a group has a multiple of this many columns, or all
+MAX_SCALE = 2.0**90  # sums of codes are below 2**28, so no result comes near infinity
 INT8 = 4  # accuracy_level of MatMulNBits: the activations may be rounded to int8
 
 
-def four_bits(ctx: Lowering, x: Value, w: Value, bias: Value | None, level: int = 0, pixels: bool = True) -> Q4 | None:
-    """The weights w [n,k] or [n,k,1,1] as q4gemm multiplies x by them.
+def int4_weights(
+    ctx: Lowering, x: Value, w: Value, bias: Value | None, level: int = 0, pixels: bool = True
+) -> Q4 | None:
+    """The weights w [n,k] or [n,k,1,1] for q4gemm.
 
-    None where it cannot, or must not round x; then ``ctx.in_float`` holds why.  `level` is the file's accuracy_level,
-    `pixels` is False for convolutions that are no products of each pixel.
+    None if q4gemm cannot take them, or must not round x; then ``ctx.in_float`` holds the reason. `level` is the file's
+    accuracy_level; `pixels` is False for convolutions that are not 1x1.
     """
     q = w.quant
     if q is None or q.bits != 4 or q.value.runtime or 0 in w.shape:
@@ -43,27 +45,27 @@ def four_bits(ctx: Lowering, x: Value, w: Value, bias: Value | None, level: int 
 
 
 def _unfit(x: Value, w: Value, bias: Value | None, pixels: bool) -> str:
-    """What of the weights or the bias q4gemm does not take."""
+    """Why q4gemm does not take the weights or the bias; "" if it does."""
     q, k = w.quant, w.shape[1]
     if not pixels:
         return "such convolutions have no kernel for them"
     if q.block and q.axis != 1:
         return "its blocks lie along another axis than the sum's"
-    if q.block and q.block < k and q.block % LEAST:
-        return f"its blocks have {q.block} weights, which is no multiple of {LEAST}"
+    if q.block and q.block < k and q.block % GROUP_MULTIPLE:
+        return f"its blocks have {q.block} weights, which is no multiple of {GROUP_MULTIPLE}"
     if not q.block and q.scale.size > 1 and q.axis != 0:
         return "its scales lie along another axis than the outputs'"
-    if k > LARGEST_K:
-        return f"it sums over more than {LARGEST_K} products"
+    if k > MAX_K:
+        return f"it sums over more than {MAX_K} products"
     if bias is not None and bias.runtime:
         return "its bias is computed at run time"
-    if np.abs(q.scale).max(initial=0) * (float(x.quant.scale[0]) if static(x) else 1.0) > LARGEST:
+    if np.abs(q.scale).max(initial=0) * (float(x.quant.scale[0]) if static(x) else 1.0) > MAX_SCALE:
         return "its scales are too large"
     return ""
 
 
 def _too_exact(ctx: Lowering, x: Value, level: int) -> str:
-    """Why the activations x must stay float."""
+    """Why the activations x must stay float; "" if they need not."""
     wish = ctx.int4_activations
     if static(x) or wish == "dynamic" or (wish == "file" and level == INT8):
         return ""
@@ -73,13 +75,13 @@ def _too_exact(ctx: Lowering, x: Value, level: int) -> str:
 
 
 def static(x: Value) -> bool:
-    """Whether x stands for 8-bit codes with one scale."""
+    """Whether x is dequantized from 8-bit codes with one scale."""
     q = x.quant
     return q is not None and q.value.dtype in ("u8", "i8") and q.scale.size == 1 and not q.block
 
 
 def widened(w: Value) -> Value:
-    """`w` for the kernels of 8 bits: constants of 4 without blocks become int8, without zero points, at positive scales."""
+    """`w` for the 8-bit kernels: 4-bit constants without blocks become int8 with zero points 0 and positive scales."""
     q = w.quant
     if q is None or q.bits != 4 or q.block or q.value.runtime:
         return w
@@ -91,7 +93,7 @@ def widened(w: Value) -> Value:
 
 
 def q4_product(ctx: Lowering, x: Value, rows, w: Q4, bias: Value | None, out: np.ndarray, reason: str) -> None:
-    """out[m,n] = x . w' + bias; `rows` makes of the data of x, codes or floats, an array [m,k]."""
+    """out[m,n] = x . w' + bias; `rows` reshapes the data of x, codes or floats, to [m,k]."""
     m, k = len(out), w.w.shape[1]
     if static(x):
         a, scale = rows(ctx.codes(x.quant.value)), x.quant.scale.astype(np.float64)
@@ -107,20 +109,20 @@ def q4_product(ctx: Lowering, x: Value, rows, w: Q4, bias: Value | None, out: np
 
 
 def _rounded(ctx: Lowering, x: Value, rows, m: int, k: int) -> dict[str, np.ndarray]:
-    """The float activations x as codes, each row over its own range: once for all products of one kind that read it."""
+    """The float activations x quantized row by row, once for all products of one kind that read x."""
     key = (id(x), ctx.node.op)
     if key not in ctx.rounded:
         given = {"a": ctx.new((m, k), "u8"), "azp": ctx.new((m,), "i32"), "ascale": ctx.new((m,))}
         ctx.step(
             "dynquant", x=rows(ctx.f32(x)), out=given["a"], out_scale=given["ascale"], out_zero=given["azp"],
-            reason="rows of activations to uint8, for weights of 4 bits",
+            reason="rows of activations to uint8, for 4-bit weights",
         )  # fmt: skip
-        ctx.rounded[key] = x, given  # x, so that its id stays its own
+        ctx.rounded[key] = x, given  # x is kept alive, so that its id is not reused
     return ctx.rounded[key][1]
 
 
 def _bias(bias: Value | None) -> np.ndarray | None:
-    """A constant bias, f64[n]: in float64 until packing, so that fusing rounds once."""
+    """A constant bias as f64[n]; it stays float64 until packing, so that fusion rounds only once."""
     if bias is None:
         return None
     q = bias.quant

@@ -1,4 +1,4 @@
-"""What convolutions and matrix products on integers share."""
+"""Helpers shared by integer convolutions and matrix products."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ..weights import Q8
 from .context import NO_PARAMS, Lowering
 from .values import Quant, Value
 
-LARGEST_K = 65536  # of qgemm: 255 * 128 * 65536 < 2**31
+MAX_K = 65536  # of qgemm: 255 * 128 * 65536 < 2**31
 
 
 def integer_ready(x: Value, w: Value, bias: Value | None) -> bool:
-    """Whether a product of x and w [n,...] can be summed in int32 without overflow, from codes on both sides."""
+    """Whether x and w [n,...] are codes whose product sums fit int32."""
     if x.quant is None or w.quant is None or x.quant.block or w.quant.block or not (bias is None or not bias.runtime):
         return False
     xq, wq = x.quant, w.quant
@@ -20,7 +20,7 @@ def integer_ready(x: Value, w: Value, bias: Value | None) -> bool:
     if not eight or xq.scale.size != 1 or not (wq.scale.size == 1 or wq.axis == 0) or 0 in w.shape:
         return False
     k = w.size // w.shape[0]
-    if k > LARGEST_K:
+    if k > MAX_K:
         return False
     if wq.value.runtime:
         return bias is None and k * 255 * 255 < 2**31
@@ -35,18 +35,18 @@ def integer_ready(x: Value, w: Value, bias: Value | None) -> bool:
 
 
 def product_scale(xq: Quant, wq: Quant) -> np.ndarray:
-    """The scale of the sum, f64[n]: in float64 until packing, so that fusing rounds once."""
+    """The scale of the sum, f64[n]; it stays float64 until packing, so that fusion rounds only once."""
     n = wq.value.shape[0]
     return np.broadcast_to(xq.scale.astype(np.float64) * wq.scale.astype(np.float64), n).copy()
 
 
 def zero_point(quant: Quant) -> np.ndarray:
-    """The zero point of run-time codes as they are stored, i32[1]."""
+    """The zero point of run-time codes in their storage, i32[1]."""
     return (quant.zero + (128 if quant.value.dtype == "i8" else 0)).astype(np.int32).reshape(1)
 
 
 def integer_bias(bias: Value | None, scale: np.ndarray) -> np.ndarray | None:
-    """The bias in units of `scale` (input times weight), rounded, i32[n]."""
+    """The bias in units of `scale` (input scale times weight scale), rounded, i32[n]."""
     if bias is None:
         return None
     q = bias.quant
@@ -63,7 +63,7 @@ def float_tail(xq: Quant, wq: Quant, bias: Value | None) -> dict[str, object]:
 
 
 def integer_tail(bias: np.ndarray | None = None, scale: np.ndarray | None = None) -> dict[str, object]:
-    """The arguments of an integer kernel after its weights, the output excepted."""
+    """The arguments of an integer kernel between its weights and its output."""
     return {
         "bias": bias, "scale": scale, "clamp": None, "lut": None, "add_scale": None, "add_zero": None,
         "residual": None, "act": 0, "act_params": NO_PARAMS, "prepared": None,
@@ -73,8 +73,8 @@ def integer_tail(bias: np.ndarray | None = None, scale: np.ndarray | None = None
 def weights(ctx: Lowering, wq: Quant, order, rows: slice = slice(None)) -> dict[str, object]:
     """The arguments w, colsum and wzp for the integer weights `wq` [n,...], of which a kernel takes `rows`.
 
-    `order` maps the logical array to [n,k] (qgemm), [n,kh,kw,c] (qconv) or [c,kh,kw] (qdwconv).  Constants are packed when
-    all fusing is over, run-time weights by a step.
+    `order` maps the logical array to [n,k] (qgemm), [n,kh,kw,c] (qconv) or [c,kh,kw] (qdwconv). Constants are packed
+    after all passes, run-time weights by a step.
     """
     value = wq.value
     n = value.shape[0]

@@ -28,8 +28,8 @@ def matmul(ctx: Lowering, node: Node) -> Value:
     a, b = node.input(0, "A"), node.input(1, "B")
     sa, sb, shape, final = matmul_shapes(node, a, b)
     out = ctx.new(shape)
-    turned = _turned(Value(b.dtype, sb, None, b.runtime, b.quant))
-    four = int4.four_bits(ctx, a, turned, None) if len(b.shape) <= 2 else None
+    turned = _transposed(Value(b.dtype, sb, None, b.runtime, b.quant))
+    four = int4.int4_weights(ctx, a, turned, None) if len(b.shape) <= 2 else None
     if four is not None:
         flat = out.reshape(int(np.prod(shape[:-1], dtype=int)), shape[-1])
         int4.q4_product(ctx, a, lambda x: ctx.rows(x.reshape(sa)), four, None, flat, "matrix product")
@@ -48,14 +48,14 @@ def matmul(ctx: Lowering, node: Node) -> Value:
     return ctx.value(out.reshape(final))
 
 
-MANY = 32  # matrices from which on one step multiplies them all, a thread each
-SMALL = 1 << 18  # elements of the right factor up to which a thread packs it for itself
+MANY = 32  # matrices; from here on one step multiplies them all, each on one thread
+SMALL = 1 << 18  # elements of the right factor; up to here each thread packs its own
 
 
 def batch(ctx: Lowering, x: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
     """out[...,m,n] = x[...,m,k] . w[...,k,n], float32, matrix by matrix."""
     outer, k = out.shape[:-2], x.shape[-1]
-    enough = MANY if ctx.is_runtime(w) else 16 * MANY  # constants are packed while planning, so long as it is not long
+    enough = MANY if ctx.is_runtime(w) else 16 * MANY  # constants are packed while planning, unless there are very many
     if math.prod(outer) < enough or not out.size or not k or w.shape[-1] * k > SMALL:
         for i in np.ndindex(outer):
             product(ctx, x[i], w[i].T, out[i], reason="one matrix product of a batch")
@@ -70,12 +70,12 @@ def batch(ctx: Lowering, x: np.ndarray, w: np.ndarray, out: np.ndarray) -> None:
 
 
 def _stack(x: np.ndarray) -> np.ndarray | None:
-    """x[...,m,n] as [g,m,n] without a copy; None where its memory does not allow it."""
+    """x[...,m,n] as [g,m,n] without a copy; None if its strides do not allow it."""
     return reshaped(x, (math.prod(x.shape[:-2]), *x.shape[-2:]))
 
 
 def matmul_shapes(node: Node, a: Value, b: Value) -> tuple[tuple[int, ...], ...]:
-    """The shapes of both factors as matrices, of their product and of what the node makes of it."""
+    """The shapes of both factors as matrices, of their product, and of the node's output."""
     if not a.shape or not b.shape:
         node.refuse("works on at least one dimension")
     sa, sb = a.shape if len(a.shape) > 1 else (1, *a.shape), b.shape if len(b.shape) > 1 else (*b.shape, 1)
@@ -87,8 +87,8 @@ def matmul_shapes(node: Node, a: Value, b: Value) -> tuple[tuple[int, ...], ...]
     return sa, sb, shape, final
 
 
-def _turned(w: Value) -> Value:
-    """Weights [...,k,n] as [n,k,...]; only what the integer path looks at."""
+def _transposed(w: Value) -> Value:
+    """Weights [...,k,n] as [n,k,...], with only the fields that the integer path reads."""
     q = w.quant
     if q is None or q.value.data is None:
         return Value(w.dtype, w.shape[::-1], None, w.runtime)
@@ -131,10 +131,10 @@ def gemm(ctx: Lowering, node: Node) -> Value:
     n, k2 = b.shape if trans_b else b.shape[::-1]
     if k != k2:
         node.refuse(f"shapes {a.shape} and {b.shape} do not multiply")
-    turned = b if trans_b else _turned(b)
+    turned = b if trans_b else _transposed(b)
     row_like = c is None or c.shape in ((n,), (1, n))
     plain = alpha == beta == 1 and not trans_a and row_like
-    four = int4.four_bits(ctx, a, turned, c) if plain else None
+    four = int4.int4_weights(ctx, a, turned, c) if plain else None
     if four is not None:
         out = ctx.new((m, n))
         int4.q4_product(ctx, a, ctx.rows, four, c, out, "matrix product")

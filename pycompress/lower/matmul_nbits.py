@@ -1,11 +1,11 @@
-"""MatMulNBits of ONNX Runtime's domain: a matrix product with blocks of weights of 2, 4 or 8 bits."""
+"""MatMulNBits of com.microsoft: a matrix product with blocks of 2-, 4- or 8-bit weights."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from .context import Lowering
-from .int4 import four_bits, q4_product
+from .int4 import int4_weights, q4_product
 from .matmul import product
 from .node import Node
 from .registry import MICROSOFT, operator
@@ -24,7 +24,7 @@ def matmul_nbits(ctx: Lowering, node: Node) -> Value:
     later = bias if bias is not None and bias.runtime else None
     bias = None if later is not None else bias
     level = node.int("accuracy_level", 0, allowed=range(5))
-    four = None if w.quant is None else four_bits(ctx, x, w, bias, level)
+    four = None if w.quant is None else int4_weights(ctx, x, w, bias, level)
     out = ctx.new((*x.shape[:-1], n))
     flat = out.reshape(-1, n) if out.size else out.reshape(int(np.prod(x.shape[:-1], dtype=int)), n)
     if four is not None:
@@ -36,7 +36,7 @@ def matmul_nbits(ctx: Lowering, node: Node) -> Value:
 
 
 def _blocks_of(ctx: Lowering, node: Node) -> Value:
-    """The weights of MatMulNBits, [N,K]: blocks of 4-bit codes, or floats where no kernel takes them as they are."""
+    """The weights of MatMulNBits, [N,K]: blocks of 4-bit codes, or floats if no integer kernel takes them."""
     bits = node.int("bits", 4, allowed=(2, 4, 8))
     n, k, block = (node.int(name) for name in ("N", "K", "block_size"))
     if block < 16 or block & (block - 1):
@@ -47,9 +47,9 @@ def _blocks_of(ctx: Lowering, node: Node) -> Value:
     codes, scale, zero, of = (node.plan_time(i, name) for i, name in enumerate(names, 1))
     blocks, size = -(-k // block), block * bits // 8
     if codes is None or codes.dtype != np.uint8 or codes.shape != (n, blocks, size):
-        node.refuse(f"B must be uint8 of shape {(n, blocks, size)}, got {_told(codes)}")
+        node.refuse(f"B must be uint8 of shape {(n, blocks, size)}, got {_described(codes)}")
     if scale is None or scale.dtype not in (np.float32, np.float16) or scale.size != n * blocks:
-        node.refuse(f"scales must be float of {n * blocks} elements, got {_told(scale)}")
+        node.refuse(f"scales must be float of {n * blocks} elements, got {_described(scale)}")
     scale = scale.reshape(n, blocks).astype(np.float32)
     if not np.isfinite(scale).all():
         node.refuse("scales must be finite")
@@ -62,23 +62,23 @@ def _blocks_of(ctx: Lowering, node: Node) -> Value:
         )
     of = np.arange(k) // block if of is None else of.reshape(-1)
     if of.dtype.kind not in "iu" or of.shape != (k,) or k and (of.min() < 0 or of.max() >= blocks):
-        node.refuse(f"g_idx must be {k} integers from 0 to {blocks - 1}, got {_told(of)}")
+        node.refuse(f"g_idx must be {k} integers from 0 to {blocks - 1}, got {_described(of)}")
     why = "8 bits in blocks" if bits == 8 else "g_idx" if node.optional(4) is not None else "float zero points"
     ctx.in_float[node.name] = f"no integer kernel for weights with {why}"
     return Value.constant((whole.astype(np.float32) - zero[:, of].astype(np.float32)) * scale[:, of])
 
 
 def _zero_points(node: Node, zero: np.ndarray | None, bits: int, n: int, blocks: int) -> np.ndarray:
-    """Zero points [n, blocks]: codes, or float32 where they are no whole numbers in the range of codes."""
+    """Zero points [n, blocks]: codes, or float32 if they are not integers in the range of codes."""
     if zero is None:
         return np.full((n, blocks), 1 << (bits - 1), np.uint8)
     if zero.dtype == np.uint8:
         packed = -(-blocks * bits // 8)
         if zero.size != n * packed:
-            node.refuse(f"zero_points must have {n * packed} elements, got {_told(zero)}")
+            node.refuse(f"zero_points must have {n * packed} elements, got {_described(zero)}")
         return _unpacked(zero.reshape(n, -1), bits)[:, :blocks]
     if zero.dtype not in (np.float32, np.float16) or zero.size != n * blocks:
-        node.refuse(f"zero_points must be packed uint8, or {n * blocks} floats, got {_told(zero)}")
+        node.refuse(f"zero_points must be packed uint8, or {n * blocks} floats, got {_described(zero)}")
     zero = zero.reshape(n, blocks).astype(np.float32)
     if not np.isfinite(zero).all():
         node.refuse("zero_points must be finite")
@@ -86,11 +86,11 @@ def _zero_points(node: Node, zero: np.ndarray | None, bits: int, n: int, blocks:
     return zero.astype(np.uint8) if whole else zero
 
 
-def _told(x: np.ndarray | None) -> str:
+def _described(x: np.ndarray | None) -> str:
     return "none" if x is None else f"{x.dtype.name} {x.shape}"
 
 
 def _unpacked(x: np.ndarray, bits: int) -> np.ndarray:
-    """u8[n,b] as the codes of `bits` bits in it, the lowest of each byte first: u8[n, 8 b / bits]."""
+    """The codes of `bits` bits packed in u8[n,b], low bits first: u8[n, 8 b / bits]."""
     parts = [x >> shift & (1 << bits) - 1 for shift in range(0, 8, bits)]
     return np.stack(parts, -1).reshape(len(x), -1)

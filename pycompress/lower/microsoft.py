@@ -1,4 +1,4 @@
-"""The integer operators of ONNX Runtime's domain, com.microsoft: each its float operator between codes."""
+"""The integer operators of com.microsoft: each is lowered as DequantizeLinear, the float operator, QuantizeLinear."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PLAN_TIME |= {
 
 
 def as_float(ctx: Lowering, node: Node, op: str, inputs: list[Value | None], without=()) -> Value:
-    """What the ONNX operator `op` makes of `inputs`, with this node's attributes."""
+    """The result of the ONNX operator `op` on `inputs`, with this node's attributes."""
     return OPERATORS["", op](ctx, node.become(op, inputs, ctx.model.opsets.get("", 21), without))
 
 

@@ -1,4 +1,4 @@
-"""Operators that move data: most cost nothing, since values are views."""
+"""Operators that rearrange data; most emit no step, since values are views."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def reshape(ctx: Lowering, node: Node) -> Value:
 
 
 def kept_axis(x: Value, dims):
-    """The map of `x`'s quantization axis into the shape `dims`: where that axis stays one of its own."""
+    """A function that maps the quantization axis of `x` into the shape `dims`; it gives None if that axis is split or merged."""
     if x.quant is None or x.quant.block:
         return None
 
@@ -154,7 +154,7 @@ def _all_codes(parts: list[Value]) -> bool:
 
 
 def _joined_codes(ctx: Lowering, parts: list[Value], axis: int) -> Value:
-    """The codes of all parts in one tensor, with a scale per index of `axis` where theirs differ."""
+    """The codes of all parts in one tensor; if their scales differ, with one scale per index of `axis`."""
     quants = [p.quant for p in parts]
     codes = joined(ctx, [q.value for q in quants], axis)
     ctx.joined[id(root(codes.data))] = codes, quants, axis
@@ -166,7 +166,7 @@ def _joined_codes(ctx: Lowering, parts: list[Value], axis: int) -> Value:
 
 
 def joined(ctx: Lowering, parts: list[Value], axis: int) -> Value:
-    """Values of one type side by side along `axis`, in a tensor of their own."""
+    """Values of one type concatenated along `axis` into a new tensor."""
     data = [stored(ctx, p) for p in parts]
     shape = list(parts[0].shape)
     shape[axis] = sum(p.shape[axis] for p in parts)
@@ -235,7 +235,7 @@ def tile(ctx: Lowering, node: Node) -> Value:
     if len(repeats) != len(x.shape) or any(r < 0 for r in repeats):
         node.refuse(f"repeats {repeats} do not fit shape {x.shape}")
     shape = [d * r for d, r in zip(x.shape, repeats)]
-    ctx.room(shape, x.dtype)
+    ctx.tensor_bytes(shape, x.dtype)
     pairs = [n for d, r in zip(x.shape, repeats) for n in (r, d)]
 
     def tiled(data: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One ONNX node, as the operators' lowering sees it."""
+"""One ONNX node as lowering functions see it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REQUIRED = object()
 
 
 class Node:
-    """A node with its input values.  Attributes that nobody asked for are refused afterwards."""
+    """A node with its input values. Attributes that the lowering does not read are refused by ``finish``."""
 
     def __init__(self, proto: onnx.NodeProto, inputs: list[Value | None], opset: int):
         self.proto, self.inputs, self.opset = proto, inputs, opset
@@ -31,7 +31,7 @@ class Node:
         self._asked: set[str] = set()
 
     def become(self, op: str, inputs: list[Value | None], opset: int | None = None, without=()) -> Node:
-        """This node as another operator on other inputs; the attributes `without` are its own business."""
+        """This node as another operator on other inputs, without the attributes `without`."""
         other = copy(self)
         other.op, other.inputs, other.domain, other.opset = op, inputs, "", opset or self.opset
         other._attributes = {k: a for k, a in self._attributes.items() if k not in without}
@@ -43,7 +43,7 @@ class Node:
         raise ModelError(f"node {self.name!r} ({self.op}): {what}{why}")
 
     def input(self, index: int, name: str = "") -> Value:
-        """Input `index`, which must be there."""
+        """Input `index`, which must be present."""
         value = self.inputs[index] if index < len(self.inputs) else None
         if value is None:
             self.refuse(f"input {index} {name and repr(name)} is missing")
@@ -63,11 +63,11 @@ class Node:
             self.refuse(f"cannot broadcast shapes {[tuple(s) for s in shapes]}")
 
     def has_output(self, index: int) -> bool:
-        """Whether output `index` is asked for."""
+        """Whether output `index` is used."""
         return index < len(self.proto.output) and bool(self.proto.output[index])
 
     def plan_time(self, index: int, name: str, required: bool = False) -> np.ndarray | None:
-        """The constant value of input `index`, or None where it is absent and not `required`."""
+        """The constant value of input `index`, or None if it is absent and not `required`."""
         value = self.input(index, name) if required else self.optional(index)
         if value is None:
             return None
@@ -110,16 +110,16 @@ class Node:
             self.refuse(f"= {value!r} is not supported (only {list(allowed)})", name)
         return value
 
-    def ints(self, name: str, default=_REQUIRED, length: int | None = None, least: int | None = None) -> list[int]:
-        """A list of integers, of `length`, each at least `least`."""
+    def ints(self, name: str, default=_REQUIRED, length: int | None = None, minimum: int | None = None) -> list[int]:
+        """A list of integers, with `length` elements, each at least `minimum`."""
         a = self._take(name, AttributeProto.INTS, default)
         values = default if a is None else list(a.ints)
         if values is None:
             return None
         if length is not None and len(values) != length:
             self.refuse(f"= {values} must have {length} values", name)
-        if least is not None and any(v < least or v > 2**31 - 1 for v in values):
-            self.refuse(f"= {values} must be at least {least} each", name)
+        if minimum is not None and any(v < minimum or v > 2**31 - 1 for v in values):
+            self.refuse(f"= {values} must be at least {minimum} each", name)
         return values
 
     def floats(self, name: str, default=_REQUIRED) -> list[float]:
@@ -133,11 +133,11 @@ class Node:
         return self._attributes.get(name)
 
     def ignore(self, *names: str) -> None:
-        """Attributes that do not change the result."""
+        """Accept attributes that do not change the result."""
         self._asked.update(names)
 
     def finish(self) -> None:
-        """Refuse attributes that the lowering did not ask for."""
+        """Refuse attributes that the lowering did not read."""
         for name in self._attributes:
             if name not in self._asked:
                 self.refuse("is not supported", name)

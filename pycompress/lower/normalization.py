@@ -1,4 +1,4 @@
-"""Normalizations: over the batch (folded into constants), a layer, an instance, a group, a neighbourhood."""
+"""Normalizations: batch (folded into constants), layer, instance, group and local response."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .reduction import reduced
 from .registry import operator
 from .values import Value
 
-MEAN, L1, L2, SQRT, RECIPROCAL = 1, 5, 6, 10, 17  # of kernels/reduce.py and kernels/unary.py
+MEAN, L1, L2, SQRT, RECIPROCAL = 1, 5, 6, 10, 17  # as in kernels/reduce.py and kernels/unary.py
 
 
 @operator("BatchNormalization")
@@ -42,7 +42,7 @@ def batch_normalization(ctx: Lowering, node: Node) -> Value:
 
 
 def normalized(ctx: Lowering, x: np.ndarray, axis: int, epsilon: float, scale=None, bias=None, rms: int = 0):
-    """`x` normalized over its axes from `axis` on; `scale` and `bias`, of that many elements, are applied."""
+    """`x` normalized over its axes from `axis` on, then times `scale` plus `bias`, which have that many elements."""
     x = ctx.contiguous(x)
     out = ctx.new(x.shape)
     shape = (int(np.prod(x.shape[:axis], dtype=int)), int(np.prod(x.shape[axis:], dtype=int)))
@@ -106,8 +106,8 @@ def lp_normalization(ctx: Lowering, node: Node) -> Value:
     x = ctx.f32(node.input(0))
     axis = axis_of(node, x.ndim, -1)
     norm = reduced(ctx, x, [axis], L1 if node.int("p", 2, allowed=(1, 2)) == 1 else L2)
-    least = np.full((), np.finfo(np.float32).tiny, np.float32)  # where the norm is 0, the result is 0
-    return ctx.value(ctx.binary(x, ctx.binary(norm, least, MAX), DIV))
+    tiny = np.full((), np.finfo(np.float32).tiny, np.float32)  # so that a norm of 0 gives 0
+    return ctx.value(ctx.binary(x, ctx.binary(norm, tiny, MAX), DIV))
 
 
 @operator("LRN")

@@ -1,4 +1,4 @@
-"""Pad: borders of a constant, of the edge, or of the image itself."""
+"""Pad: with a constant, with the edge, or with a reflection or repetition of the image."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pad(ctx: Lowering, node: Node) -> Value:
     shape = [b + d + a for b, d, a in zip(before, x.shape, after)]
     if any(d < 0 for d in shape):
         node.refuse(f"pads {pads} take away more than shape {x.shape} has")
-    ctx.room(shape, x.dtype)
+    ctx.tensor_bytes(shape, x.dtype)
     crop = tuple(slice(max(0, -b), d - max(0, -a)) for b, d, a in zip(before, x.shape, after))
     own_axis = None if x.quant is None or x.quant.block else lambda a: None if before[a] or after[a] else a
     if mode != "constant":
@@ -52,7 +52,7 @@ def pad(ctx: Lowering, node: Node) -> Value:
     if q is not None and x.data is None:
         if value != 0 or q.block or q.scale.size > 1 and own_axis(q.axis) is None:
             x, q = Value(x.dtype, x.shape, ctx.data(x), x.runtime), None
-        else:  # the code of 0.0; where scales differ, of each index of their axis
+        else:  # the code of 0.0; per index of the axis if scales differ
             value = q.zero + (128 if q.value.biased else 0)
             value = int(value[0]) if q.scale.size == 1 else value.reshape(axis_shape(value, x.shape, q.axis))
 
@@ -78,7 +78,7 @@ def pad(ctx: Lowering, node: Node) -> Value:
 
 
 def _mirrored(ctx: Lowering, data: np.ndarray, before, after, mode: str) -> np.ndarray:
-    """`data` with borders taken from itself, axis by axis."""
+    """`data` padded with its own rows, axis by axis."""
     for axis, (b, a) in enumerate(zip(before, after)):
         b, a = max(0, b), max(0, a)
         if b or a:

@@ -1,4 +1,4 @@
-"""Pools over windows of the image, and over all of it."""
+"""Pools over windows of the image, and over the whole image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pool(ctx: Lowering, node: Node) -> Value:
     x = node.input(0)
     n, c, h, w = spatial(node, x)
     rank = len(x.shape) - 2
-    kernel = tuple([1] * (2 - rank) + node.ints("kernel_shape", length=rank, least=1))
+    kernel = tuple([1] * (2 - rank) + node.ints("kernel_shape", length=rank, minimum=1))
     ceil = node.int("ceil_mode", 0, allowed=(0, 1))
     mode = MAX
     if node.op == "AveragePool":
@@ -50,7 +50,7 @@ def pool(ctx: Lowering, node: Node) -> Value:
         and (q.scale.size == 1 or q.axis == 1)
         and q.value.dtype in ("u8", "i8")
     ):
-        # the greatest code is the greatest value
+        # the maximum code is the code of the maximum, since scales are positive
         codes = _max_of_codes(ctx, q.value, win, oh, ow).reshape(shape)
         return Value("f32", shape, None, True, Quant(ctx.value(codes, q.value.dtype), q.scale, q.zero, q.axis))
     if mode == MAX and x.dtype in ("u8", "i8"):
@@ -64,11 +64,11 @@ def pool(ctx: Lowering, node: Node) -> Value:
 
 
 def _max_of_codes(ctx: Lowering, x: Value, win: Window, oh: int, ow: int) -> np.ndarray:
-    """The greatest uint8 of each window; int8 is stored 128 higher, which keeps the order."""
+    """The maximum of each window; int8 is stored with 128 added, which keeps the order."""
     image = ctx.nhwc(lift(ctx.codes(x)))
     out, logical = ctx.image((image.shape[0], image.shape[3], oh, ow), "u8")
     ctx.step(
         "qpool", x=image, mode=MAX, **win.sizes(), pb=win.pb, pr=win.pr, xzp=np.zeros(1, np.int32),
-        scale=np.ones(1, np.float32), clamp=np.array([0, 0, 255], np.int32), out=out, reason="greatest code per window",
+        scale=np.ones(1, np.float32), clamp=np.array([0, 0, 255], np.int32), out=out, reason="maximum of codes",
     )  # fmt: skip
     return logical

@@ -1,7 +1,7 @@
 """ONNX's integer operators: QLinear*, *Integer, DynamicQuantizeLinear.
 
-A QLinear operator is its float operator between DequantizeLinear and QuantizeLinear; lowered as
-that, it meets the integer kernels by the same road as a QDQ model.
+A QLinear operator is lowered as its float operator between DequantizeLinear and QuantizeLinear, so that it reaches
+the integer kernels in the same way as a QDQ model.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from . import convolution, matmul
 from .context import Lowering
 from .emit import cast
-from .integer import LARGEST_K, integer_conv, integer_tail
+from .integer import MAX_K, integer_conv, integer_tail
 from .node import Node
 from .quantize_linear import alive, codes, grid, requantize
 from .registry import operator
@@ -21,13 +21,13 @@ ONE = np.ones(1, np.float32)
 
 
 def dequantized(ctx: Lowering, node: Node, index: int, axis: int | None = None) -> Value:
-    """The float value of the 8-bit codes that a node takes as inputs `index` to `index + 2`."""
+    """The float value of the 8-bit codes, scale and zero point in a node's inputs `index` to `index + 2`."""
     x = eight_bits(node, index)
     return codes(ctx, x, grid(ctx, node, x.shape, x.dtype, index + 1, axis))
 
 
 def weights(ctx: Lowering, node: Node, index: int, axis: int) -> tuple[Value, np.ndarray]:
-    """As ``dequantized``, for weights, some of whose scales may be 0; and the scales as the file has them."""
+    """As ``dequantized``, for weights, whose scales may be 0; also returns the scales as in the file."""
     x = eight_bits(node, index)
     g = grid(ctx, node, x.shape, x.dtype, index + 1, axis, dead=not x.runtime)
     given = g.scale
@@ -45,7 +45,7 @@ def eight_bits(node: Node, index: int) -> Value:
 
 
 def quantized(ctx: Lowering, node: Node, y: Value, first: int, default: str | None = None) -> Value:
-    """The value `y` as codes on the grid of a node's inputs `first` (scale) and `first + 1` (zero point)."""
+    """The value `y` quantized with a node's inputs `first` (scale) and `first + 1` (zero point)."""
     zero = node.optional(first + 1)
     dtype = zero.dtype if zero is not None else default
     if dtype not in ("u8", "i8"):
@@ -54,7 +54,7 @@ def quantized(ctx: Lowering, node: Node, y: Value, first: int, default: str | No
 
 
 def sum_bias(node: Node, index: int, x: Value, w: Value, given: np.ndarray) -> Value | None:
-    """An int32 bias in units of the product of the scales of x and w; `given` are the latter as the file has them."""
+    """An int32 bias in units of the scale of x times that of w; `given` are the scales of w as in the file."""
     bias = node.optional(index)
     if bias is None:
         return None
@@ -82,7 +82,7 @@ def qlinear_matmul(ctx: Lowering, node: Node) -> Value:
 
 
 def zero_points(ctx: Lowering, node: Node, index: int, x: Value) -> np.ndarray:
-    """The zero points of `x` as its codes are stored, i32[count], constant or computed at run time."""
+    """The zero points of `x` in its storage, i32[count], constant or computed at run time."""
     zero = node.optional(index)
     if zero is None:
         return np.full(1, 128 if x.dtype == "i8" else 0, np.int32)
@@ -95,7 +95,7 @@ def zero_points(ctx: Lowering, node: Node, index: int, x: Value) -> np.ndarray:
 
 
 def weight_codes(node: Node, index: int, w: Value, columns: int) -> Quant:
-    """Integer weights of input `index` with the zero points of input `index + 2`, their scale 1."""
+    """Integer weights of input `index` with the zero points of input `index + 2` and scale 1."""
     zero = node.plan_time(index + 2, "zero point")
     if zero is None:
         zero = np.zeros(1, np.int32)
@@ -130,8 +130,8 @@ def conv_integer(ctx: Lowering, node: Node) -> Value:
 def matmul_integer(ctx: Lowering, node: Node) -> Value:
     a, b = eight_bits(node, 0), eight_bits(node, 1)
     sa, sb, shape, final = matmul.matmul_shapes(node, a, b)
-    if sa[-1] > LARGEST_K:
-        node.refuse(f"sums over more than {LARGEST_K} products are not supported")
+    if sa[-1] > MAX_K:
+        node.refuse(f"sums over more than {MAX_K} products are not supported")
     azp = zero_points(ctx, node, 2, a)
     if azp.size not in (1, sa[-2]):
         node.refuse(f"zero point {node.proto.input[2]!r} must have 1 or {sa[-2]} elements, got {azp.size}")

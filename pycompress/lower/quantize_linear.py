@@ -1,4 +1,4 @@
-"""QuantizeLinear and DequantizeLinear; codes stay codes until somebody needs floats."""
+"""QuantizeLinear and DequantizeLinear; codes stay codes until an operator needs floats."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RANGE = {"u8": (0, 255), "i8": (-128, 127), "i16": (-32768, 32767), "u16": (0, 6
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Checked parameters of a quantized tensor: one scale and zero point, or one per index of `axis`.
+    """Validated parameters of a quantized tensor: one scale and zero point, or one per index of `axis`.
 
     With `block`, scale and zero have the rank of the tensor: one per `block` elements along `axis`.
     """
@@ -37,8 +37,8 @@ def grid(
 ) -> Grid:  # fmt: skip
     """The parameters given by a node's inputs `first` (scale) and `first + 1` (zero point) for codes of `dtype`.
 
-    `axis` is the attribute that per-axis scales run along; None where only one scale is allowed. Scales are above zero,
-    unless they may be negative (`signed`) or zero (`dead`: of what was always zero).
+    `axis` is the attribute that gives the axis of several scales; None if only one scale is allowed. Scales must be
+    positive, unless they may be negative (`signed`) or zero (`dead`: for channels that are always zero).
     """
     node.input(first, "scale")
     scale = node.plan_time(first, "scale")
@@ -46,7 +46,9 @@ def grid(
     name = node.proto.input[first]
     if scale.dtype != np.float32:
         node.refuse(f"scale {name!r} must be float32, got {scale.dtype.name}")
-    scale = np.where(np.abs(scale) < np.finfo(np.float32).tiny, np.float32(0), scale)  # as runs take it
+    scale = np.where(
+        np.abs(scale) < np.finfo(np.float32).tiny, np.float32(0), scale
+    )  # sessions flush denormals to zero
     if not np.isfinite(scale).all() or not signed and (scale < 0).any() or not dead and (scale == 0).any():
         said = {(True, False): " and not zero", (False, True): " and not negative", (False, False): " and positive"}
         node.refuse(f"scale {name!r} must be finite{said.get((signed, dead), '')}")
@@ -80,7 +82,7 @@ def _blocked(node: Node, shape, scale, zero, axis: int, block: int) -> Grid:
 
 
 def _whole(g: Grid, shape) -> Grid:
-    """`g`, or a scale per index of the one other axis where a block is all along its own."""
+    """`g`; if a block spans its whole axis, as scales per index of the other axis."""
     others = [i for i, d in enumerate(shape) if d != 1 and i != g.axis]
     if not g.block or g.block < shape[g.axis] or len(others) > 1:
         return g
@@ -93,7 +95,7 @@ def _at_run_time(node: Node) -> bool:
 
 
 def _run_time_grid(ctx: Lowering, node: Node, shape, dtype: str, axis: int, block: int) -> Grid:
-    """Parameters that only the kernels see; zero points as the codes are stored."""
+    """Run-time parameters; zero points are in the storage of the codes."""
     scale, zero = ctx.f32(node.input(1, "scale")), node.optional(2)
     if block:
         node.refuse("needs scales that are known when planning", "block_size")
@@ -104,20 +106,20 @@ def _run_time_grid(ctx: Lowering, node: Node, shape, dtype: str, axis: int, bloc
     if zero is None or not zero.runtime:
         stored = np.zeros(scale.size, np.int32) if zero is None else zero.data.reshape(-1).astype(np.int32)
         stored = stored + (128 if dtype == "i8" else 0)
-    else:  # int8 is stored 128 higher, as its codes are
+    else:  # zero points of int8 are stored with 128 added, as the codes are
         plain = Value("u8", zero.shape, ctx.data(zero), True) if dtype == "i8" else zero
         stored = ctx.contiguous(ctx.data(cast(ctx, plain, "i32"))).reshape(-1)
     return Grid(ctx.contiguous(scale).reshape(-1), stored, axis % max(len(shape), 1) if scale.size > 1 else 0)
 
 
 def codes(ctx: Lowering, x: Value, g: Grid, bits: int = 8) -> Value:
-    """The float value that the codes `x` stand for, computed only where somebody asks for it."""
+    """The float value of the codes `x`, computed only if an operator needs it."""
     if x.runtime and x.dtype in ("u8", "i8"):
         if id(x) not in ctx.turned:
             ctx.turned[id(x)] = (
                 x,
                 ctx.value(_channels_last(ctx, ctx.data(x)), x.dtype),
-            )  # x, so that its id stays its own
+            )  # x is kept alive, so that its id is not reused
         x = ctx.turned[id(x)][1]
     return Value("f32", x.shape, None, x.runtime, Quant(x, g.scale, g.zero, g.axis, g.block, bits))
 
@@ -149,7 +151,7 @@ def dequantize_linear(ctx: Lowering, node: Node) -> Value:
 
 
 def _with_dead(ctx: Lowering, x: Value, g: Grid, bits: int) -> Value:
-    """Codes some of whose scales are 0: these stand for zeros whatever they are."""
+    """The value of codes some of whose scales are 0: the value is 0 there, whatever the code."""
     if not g.scale.any():
         return Value.constant(np.broadcast_to(np.float32(0), x.shape))
     if x.runtime:
@@ -159,7 +161,7 @@ def _with_dead(ctx: Lowering, x: Value, g: Grid, bits: int) -> Value:
 
 
 def alive(x: Value, g: Grid) -> tuple[Value, Grid]:
-    """Constant codes and their grid, with zeros of some other scale in place of codes whose scale is 0."""
+    """Constant codes and their grid, with codes whose scale is 0 replaced by zeros at another scale."""
     dead = g.scale == 0
     shape = g.scale.shape if g.block else axis_shape(g.scale, x.shape, g.axis)
     mask, zero = (v.reshape(shape) for v in (dead, g.zero))
@@ -216,7 +218,7 @@ def _target(ctx: Lowering, node: Node) -> str:
 
 
 def _blocks(ctx: Lowering, node: Node, x: np.ndarray, g: Grid) -> tuple[np.ndarray, Grid]:
-    """`x` as dense [1,c,block] for blocked parameters, and those as c vectors."""
+    """`x` as dense [1,c,block] for blocked parameters, and those parameters as vectors of c elements."""
     size = x.shape[g.axis]
     if size % g.block:
         node.refuse(f"= {g.block} must divide the {size} elements along the axis", "block_size")
@@ -232,7 +234,7 @@ def _unblocked(ctx: Lowering, x: np.ndarray, shape, axis: int) -> np.ndarray:
 
 
 def rounded(x: np.ndarray, scale, zero, dtype: str) -> np.ndarray:
-    """QuantizeLinear of constants: divided and rounded to even in float32, saturated."""
+    """QuantizeLinear of constants: division and round half to even in float32, then saturation."""
     low, high = RANGE[dtype]
     with np.errstate(all="ignore"):
         y = np.rint(x.astype(np.float32) / scale).astype(np.float64) + zero
@@ -240,7 +242,7 @@ def rounded(x: np.ndarray, scale, zero, dtype: str) -> np.ndarray:
 
 
 def requantize(ctx: Lowering, x: Value, dtype: str, g: Grid) -> Value:
-    """`x` as codes of `dtype` on the grid `g`: its own codes where they are that already."""
+    """`x` as codes of `dtype` on the grid `g`; its own codes are kept if they match."""
     q = x.quant
     if q is not None and same_grid(q, dtype, g):
         return q.value
@@ -253,12 +255,12 @@ def requantize(ctx: Lowering, x: Value, dtype: str, g: Grid) -> Value:
 
 
 def stored(g: Grid, dtype: str) -> Grid:
-    """The grid of codes as they are stored: int8 is 128 higher."""
+    """The grid of codes in their storage: for int8, 128 is added to the zero point."""
     return Grid(g.scale, g.zero + (128 if dtype == "i8" else 0), g.axis, g.block)
 
 
 def same_grid(q: Quant, dtype: str, g: Grid) -> bool:
-    """Whether the codes of `q` are of `dtype` and lie on `g`."""
+    """Whether the codes of `q` have type `dtype` and the grid `g`."""
     return (
         q.value.dtype == dtype and np.array_equal(q.scale, g.scale) and np.array_equal(q.zero, g.zero)
         and (q.scale.size == 1 or q.axis == g.axis)
@@ -266,7 +268,7 @@ def same_grid(q: Quant, dtype: str, g: Grid) -> bool:
 
 
 def quantize(ctx: Lowering, x: np.ndarray, dtype: str, g: Grid) -> Value:
-    """The step that rounds float32 to codes of `dtype`; the grid's zero points are those of stored codes."""
+    """Emit the step that rounds float32 to codes of `dtype`; the grid's zero points are those of stored codes."""
     out = ctx.new(x.shape, dtype, like=x)
     source, target = ctx.blocks(x, g.axis, g.scale.size), ctx.blocks(out, g.axis, g.scale.size)
     if source is None or target is None:
@@ -277,7 +279,7 @@ def quantize(ctx: Lowering, x: np.ndarray, dtype: str, g: Grid) -> Value:
 
 
 def _channels_last(ctx: Lowering, x: np.ndarray) -> np.ndarray:
-    """Images as the integer kernels read them: once turned here, sums and pools of them need no further copy."""
+    """Images in channel-last order, as the integer kernels read them; converted once here, later steps need no copy."""
     if x.ndim != 4 or memory_order(x) != (0, 1, 2, 3) or x.shape[1] < 2 or x.shape[2] * x.shape[3] < 2:
         return x
     return ctx.nhwc(x).transpose(0, 3, 1, 2)
@@ -293,13 +295,13 @@ def _quantize_step(ctx: Lowering, x: np.ndarray, g: Grid, dtype: str, out: np.nd
 
 
 def _recoded(ctx: Lowering, q: Quant, dtype: str, g: Grid) -> Value:
-    """8-bit codes on another grid: a table per run of equal parameters, or per part of a joined tensor."""
+    """8-bit codes on another grid: one table per range of equal parameters, or per part of a joined tensor."""
     if 1 < q.scale.size and 1 < g.scale.size and q.axis != g.axis:
         return quantize(ctx, ctx.f32(Value("f32", q.value.shape, None, True, q)), dtype, stored(g, dtype))
     x = ctx.codes(q.value)
     out = ctx.new(x.shape, dtype, like=x)
     whole, parts, axis = ctx.joined.get(id(root(x)), (None, (), 0))
-    if whole is q.value and g.scale.size == 1:  # straight from the parts: nobody reads the joined codes then
+    if whole is q.value and g.scale.size == 1:  # convert the parts directly; the joined codes are then unused
         at = 0
         for part in parts:
             count = part.value.shape[axis]
@@ -322,14 +324,14 @@ def _recode(ctx: Lowering, x: np.ndarray, q: Quant, dtype: str, g: Grid, out: np
 
 
 def _table(before: str, after: str, scale, zero, new_scale, new_zero) -> np.ndarray:
-    """uint8 storage of `before` codes to that of `after` codes on another grid, u8[256]."""
+    """The table u8[256] from stored codes of type `before` to stored codes of type `after` on another grid."""
     code = np.arange(256, dtype=np.int32) - (128 if before == "i8" else 0)
     real = (code - zero).astype(np.float32) * scale
     return (rounded(real, new_scale, new_zero, after).astype(np.int32) + (128 if after == "i8" else 0)).astype(np.uint8)
 
 
 def lut(ctx: Lowering, x: np.ndarray, table: np.ndarray, out: np.ndarray, reason: str = "another scale") -> None:
-    """out = table[x]; where the memory of both does not allow rows, through a copy."""
+    """out = table[x]; through a copy if the strides of x and out do not allow rows."""
     order = memory_order(out)
     source, target = x.transpose(order), out.transpose(order)
     width = target.shape[-1] if target.ndim else 1

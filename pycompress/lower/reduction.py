@@ -17,15 +17,15 @@ REDUCE = {"ReduceSum": 0, "ReduceMean": 1, "ReduceMax": 2, "ReduceMin": 3, "Redu
           "ReduceL2": 6, "ReduceSumSquare": 7, "ReduceLogSum": 8, "ReduceLogSumExp": 9}  # fmt: skip
 INTEGER = {"ReduceSum": 0, "ReduceMean": 1, "ReduceMax": 2, "ReduceMin": 3, "ReduceProd": 4, "ReduceL1": 5,
            "ReduceSumSquare": 6}  # fmt: skip
-OF_NOTHING = (0, np.nan, -np.inf, np.inf, 1, 0, 0, 0, -np.inf, -np.inf)  # by mode
+OF_NOTHING = (0, np.nan, -np.inf, np.inf, 1, 0, 0, 0, -np.inf, -np.inf)  # results of empty reductions, by mode
 
 
 def reduced(
     ctx: Lowering, x: np.ndarray, axes, mode: int, kernel: str = "reduce", dtype: str = "f32", nothing=None, **how
 ) -> np.ndarray:
-    """`x` reduced over `axes`, which stay with extent 1; `mode` as in the kernel's page.
+    """`x` reduced over `axes`, which are kept with extent 1; `mode` is that of the kernel.
 
-    `dtype` is the result's, `nothing` what no elements give, `how` more arguments of the kernel.
+    `dtype` is the result's, `nothing` is the result of an empty reduction, `how` are more arguments of the kernel.
     """
     axes = set(axes)
     shape = [1 if i in axes else d for i, d in enumerate(x.shape)]
@@ -37,7 +37,7 @@ def reduced(
     x = dense(ctx, x)
     order = memory_order(x)
     at = [i for i, a in enumerate(order) if a in axes and x.shape[a] > 1] or [0]
-    if at[-1] - at[0] >= len(at):  # other axes lie between them in memory: the reduced ones go last
+    if at[-1] - at[0] >= len(at):  # other axes lie between them in memory: copy so that the reduced ones come last
         order = tuple(i for i in range(x.ndim) if i not in axes) + tuple(sorted(axes))
         x = ctx.contiguous(x.transpose(order)).transpose(np.argsort(order))
         at = [x.ndim - len(axes), x.ndim - 1]
@@ -56,7 +56,7 @@ def reduced(
 
 
 def _of_integers(ctx: Lowering, node: Node, x: Value, axes) -> Value:
-    """A reduction of integers, or of bool, exact modulo their size."""
+    """A reduction of integers or bool; exact, wrapping around."""
     if node.op not in INTEGER:
         node.refuse(f"works on float32, got {x.dtype}")
     mode = INTEGER[node.op]
@@ -94,7 +94,7 @@ def arg_extreme(ctx: Lowering, node: Node) -> Value:
     if x.shape[axis] == 0:
         node.refuse(f"axis {axis} of shape {x.shape} has no elements")
     if x.dtype == "i8":
-        data = ctx.codes(x)  # as they are stored: their order is the same
+        data = ctx.codes(x)  # stored codes have the same order
     else:
         data = operand(ctx, x) if x.dtype in INTEGERS else ctx.f32(x)
     out = reduced(ctx, data, [axis], int(node.op == "ArgMin"), "argreduce", "i64", last=last)
@@ -123,7 +123,7 @@ def softmax(ctx: Lowering, node: Node) -> Value:
     x = ctx.f32(node.input(0))
     axis = axis_of(node, x.ndim, -1 if node.opset >= 13 else 1)
     log = int(node.op == "LogSoftmax")
-    if node.opset < 13:  # all axes from this one on count as one
+    if node.opset < 13:  # all axes from this one on are flattened to one
         x = ctx.contiguous(x)
         out = ctx.new(x.shape)
         shape = (int(np.prod(x.shape[:axis], dtype=int)), int(np.prod(x.shape[axis:], dtype=int)), 1)

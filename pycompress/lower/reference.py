@@ -1,4 +1,4 @@
-"""Operators that are rare while planning: small constants go through the reference implementations of onnx."""
+"""Constant folding of rare operators: small constants go through the reference implementations of onnx."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from .node import Node
 
-LARGEST = 2**16  # elements of an input or output: these implementations are loops in Python
+MAX_ELEMENTS = 2**16  # of an input or output: these implementations are loops in Python
 OPERATORS = (
     "ArgMax", "ArgMin", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Compress", "CumSum",
     "GatherElements", "GatherND", "IsInf", "IsNaN", "OneHot", "ReduceL1", "ReduceLogSum", "ReduceLogSumExp",
@@ -18,14 +18,14 @@ OPERATORS = (
 
 
 def referred(node: Node, *inputs) -> list[np.ndarray] | None:
-    """The outputs of `node`, one of ``OPERATORS``, for constant inputs; None where they are too large for it.
+    """The outputs of `node`, one of ``OPERATORS``, for constant inputs; None if they are too large.
 
     Raises
     ------
     ModelError
-        Where the values do not fit the operator.
+        If the values do not fit the operator.
     """
-    if _largest(node, inputs) > LARGEST:
+    if _largest(node, inputs) > MAX_ELEMENTS:
         return None
     from onnx.reference import ReferenceEvaluator
 
@@ -38,13 +38,13 @@ def referred(node: Node, *inputs) -> list[np.ndarray] | None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", node.opset)])
     try:
         found = dict(zip(made, ReferenceEvaluator(model).run(None, given)))
-    except Exception as error:  # of many kinds, where values do not fit
+    except Exception as error:  # onnx raises many types when values do not fit
         node.refuse(f"cannot be computed while planning: {error or type(error).__name__}")
     return [np.asarray(found[name]) if name else np.zeros(0, np.bool_) for name in node.proto.output]
 
 
 def _largest(node: Node, inputs) -> int:
-    """The elements of the largest input or output, before anything is computed; never too few."""
+    """The number of elements of the largest input or output, estimated from the inputs; never too few."""
     sizes = [v.size for v in inputs if v is not None]
     if node.op == "OneHot" and len(sizes) > 1 and sizes[1] == 1:
         sizes.append(sizes[0] * max(0, int(inputs[1].data.reshape(()))))

@@ -1,4 +1,4 @@
-"""Operators by (domain, name).  A lowering takes (ctx, node) and returns a value or a list of them."""
+"""Lowering functions by (domain, operator). Each takes (ctx, node) and returns a value or a list of values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MICROSOFT = "com.microsoft"
 
 
 def operator(*names: str, domain: str = ""):
-    """Declare the function as the lowering of the operators `names`."""
+    """Register the decorated function as the lowering of the operators `names`."""
 
     def add(function):
         for name in names:

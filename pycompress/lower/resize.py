@@ -1,4 +1,4 @@
-"""Resize and Upsample, axis by axis: rows picked (nearest) or weighted sums of rows (linear, cubic)."""
+"""Resize and Upsample, axis by axis: single rows (nearest) or weighted sums of rows (linear, cubic)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis to be resized: `roi` is the part of it that tf_crop_and_resize looks at."""
+    """One axis to be resized; `roi` is the part of it that tf_crop_and_resize reads."""
 
     axis: int
     size: int
@@ -31,7 +31,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Filter:
-    """How output rows follow from input rows."""
+    """How output rows are computed from input rows."""
 
     mode: str  # nearest, linear, cubic
     coordinates: str
@@ -129,7 +129,7 @@ def _resized(ctx: Lowering, x: Value, axes: list[Axis], how: Filter) -> Value:
 
         return moved(ctx, x, rows)
     data = ctx.f32(x)
-    for a in sorted(axes, key=lambda a: a.out / a.size):  # what shrinks first leaves less to do
+    for a in sorted(axes, key=lambda a: a.out / a.size):  # shrink first: it leaves less to do
         index, weight = _taps(a, how)
         outside = _outside(a, how)
         weight = np.where(outside[:, None], 0, weight)
@@ -146,9 +146,9 @@ def _resized(ctx: Lowering, x: Value, axes: list[Axis], how: Filter) -> Value:
 
 
 def _coordinates(a: Axis, how: Filter, dtype=np.float64) -> np.ndarray:
-    """Where each output row lies among the input rows."""
+    """The position of each output row among the input rows."""
     y = np.arange(a.out, dtype=dtype)
-    length = a.scale * a.size  # not rounded: scales need not fit the size
+    length = a.scale * a.size  # not rounded: scales need not give whole sizes
     match how.coordinates:
         case "asymmetric":
             return y / a.scale
@@ -169,7 +169,7 @@ def _coordinates(a: Axis, how: Filter, dtype=np.float64) -> np.ndarray:
 
 
 def _outside(a: Axis, how: Filter) -> np.ndarray:
-    """Which output rows lie beyond the image and take the extrapolation value."""
+    """Which output rows lie outside the image and take the extrapolation value."""
     if how.coordinates != "tf_crop_and_resize":
         return np.zeros(a.out, bool)
     x = _coordinates(a, how)
@@ -177,7 +177,7 @@ def _outside(a: Axis, how: Filter) -> np.ndarray:
 
 
 def _nearest(a: Axis, how: Filter) -> np.ndarray:
-    x = _coordinates(a, how, np.float32)  # ties as in other runtimes, which compute in float32
+    x = _coordinates(a, how, np.float32)  # float32 as in other runtimes, so that ties agree
     if how.nearest == "simple":  # before opset 11
         index = np.ceil(x) if a.scale < 1 else np.floor(x)
     elif how.nearest == "round_prefer_floor":
@@ -198,7 +198,7 @@ def _taps(a: Axis, how: Filter) -> tuple[np.ndarray, np.ndarray]:
     stretch = min(a.scale, 1.0) if how.antialias else 1.0
     first = math.floor(-reach / stretch) + 1
     taps = 2 - 2 * first
-    start = np.ceil(x).astype(np.int64) - 1 + first  # an integer x counts as the right end of its cell
+    start = np.ceil(x).astype(np.int64) - 1 + first  # an integer x belongs to the cell on its left
     index = start[:, None] + np.arange(taps)
     weight = _kernel(np.abs(index - x[:, None]) * stretch, how)
     if how.antialias:

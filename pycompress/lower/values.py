@@ -1,8 +1,8 @@
-"""What lowering knows about a tensor.
+"""Values, steps and programs: the intermediate representation between ONNX and plans.
 
 Run-time tensors are described by numpy arrays that are never read: a ``Buffer`` owns an array of
-untouched memory, and a value is a view of it.  So transposing, slicing, reshaping and
-broadcasting cost no step, and numpy itself keeps shape, strides and offset.
+untouched memory, and a value is a view of it. So transposing, slicing, reshaping and
+broadcasting need no step, and numpy keeps shape, strides and offset.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ..dtypes import NUMPY, word
 from ..kernels import spec
 from ..weights import Facts
 
-HALVES = ("f16", "bf16")  # float32 here, everywhere between a program's inputs and outputs
+HALVES = ("f16", "bf16")  # float32 everywhere between a program's inputs and outputs
 
 
 @dataclass(eq=False)
 class Buffer:
-    """Memory of a plan.  `place` is ("arena", None), ("input", i) or ("output", i)."""
+    """Memory of a plan. `place` is ("arena", None), ("input", i) or ("output", i)."""
 
     array: np.ndarray  # 1-D, never touched
     place: tuple[str, int | None] = ("arena", None)
@@ -35,7 +35,7 @@ class Buffer:
 class Quant:
     """real = (value - zero) * scale, `scale` and `zero` of one element or one per index of `axis`.
 
-    With `block`, which constants alone have, both have the rank of the tensor: one per `block` elements along `axis`.
+    With `block`, which only constants have, both have the rank of the tensor: one per `block` elements along `axis`.
     """
 
     value: Value
@@ -43,16 +43,16 @@ class Quant:
     zero: np.ndarray  # i32[1] or i32[c], in the range of value.dtype
     axis: int = 0
     block: int = 0
-    bits: int = 8  # of constants: 4 where the file stores no more
+    bits: int = 8  # 4 for constants that the file stores in 4 bits
 
 
 @dataclass(frozen=True, eq=False)
 class Value:
     """A tensor with a concrete shape.
 
-    `data` has the logical (ONNX) shape: constant data, or a view of a Buffer where `runtime`.
-    A run-time int8 tensor is stored as uint8, 128 higher, so `data` is uint8 where `dtype` is
-    "i8".  `data` is None where only `quant` is there: the float form is computed when asked for.
+    `data` has the logical (ONNX) shape: constant data, or a view of a Buffer if `runtime`.
+    A run-time int8 tensor is stored as uint8 with 128 added, so `data` is uint8 if `dtype` is
+    "i8". `data` is None if only `quant` exists: the floats are computed when they are needed.
     """
 
     dtype: str
@@ -70,7 +70,7 @@ class Value:
 
     @property
     def biased(self) -> bool:
-        """Whether the run-time data is stored 128 higher than it means."""
+        """Whether the run-time data is stored with 128 added."""
         return self.runtime and self.dtype == "i8"
 
     @property
@@ -80,7 +80,7 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Coded:
-    """A float constant that stands for 8-bit codes: both dense, `codes` and `zero` as they would be stored."""
+    """A float constant dequantized from 8-bit codes: both dense, `codes` and `zero` as they would be stored."""
 
     real: np.ndarray
     codes: np.ndarray
@@ -90,7 +90,7 @@ class Coded:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One kernel call.  Arguments by contract name: arrays (constants or views), weights, ints, None."""
+    """One kernel call. Arguments by contract name: arrays (constants or views), weights, ints, None."""
 
     kernel: str
     args: dict[str, object]
@@ -105,7 +105,7 @@ class Step:
 
     @cached_property
     def read(self) -> tuple[int, ...]:
-        """The ids of the arrays that own the memory it reads, constants among them."""
+        """The ids of the arrays that own the memory it reads, including constants."""
         out = spec(self.kernel).outputs
         return tuple(id(root(x)) for n, x in self.args.items() if isinstance(x, np.ndarray) and n not in out)
 
@@ -134,12 +134,14 @@ class Program:
     names: dict[str, np.ndarray] = field(default_factory=dict)  # run-time data by ONNX tensor name
     host: str = ""
     shapes: dict[str, tuple[tuple[int, ...], bool]] = field(default_factory=dict)  # of all tensors; whether run-time
-    times: int = 1  # the steps are for one of so many parts of each input and output, cut along the first dimension
+    times: int = (
+        1  # how often the steps run, each time on the next part of each input and output along the first dimension
+    )
     batch: str = ""  # how a batch of images is run, and why
     coded: dict[int, Coded] = field(default_factory=dict)  # by id of their float array
-    half: str = ""  # "float16" or "bfloat16", where the model multiplies by weights of that type
-    quantized: dict[int, Quant] = field(default_factory=dict)  # what float constants were dequantized from, likewise
-    in_float: dict[str, str] = field(default_factory=dict)  # why weights of integers are not used as such, by node
+    half: str = ""  # "float16" or "bfloat16" if the model multiplies by weights of that type
+    quantized: dict[int, Quant] = field(default_factory=dict)  # by id of a float constant: what it was dequantized from
+    in_float: dict[str, str] = field(default_factory=dict)  # by node: why its integer weights run as floats
     facts: Facts = field(default_factory=Facts)  # about constants, shared by the programs of a model
 
     def buffer(self, x: np.ndarray) -> Buffer | None:
@@ -148,11 +150,11 @@ class Program:
 
 
 def root(x):
-    """The array that owns the memory of `x`, or the outermost one where something else owns it."""
+    """The array that owns the memory of `x`, or the outermost array if something else owns it."""
     array = x
     while type(x) is np.ndarray:
         array, x = x, x.base
-    while x is not None:  # what is no array owns it, or passes it on
+    while x is not None:  # an owner that is no array may itself have a base
         array, x = x if isinstance(x, np.ndarray) else array, getattr(x, "base", None)
     return array
 

@@ -1,4 +1,4 @@
-"""Nodes to steps, one after the other."""
+"""Lowers nodes one after the other."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .values import Value
 
 
 def walk(ctx: Lowering, nodes: Iterable[onnx.NodeProto]) -> None:
-    """Lower `nodes`, in topological order: what they make stands in `ctx.env` afterwards."""
+    """Lower `nodes`, in topological order; their outputs are put into `ctx.env`."""
     for proto in nodes:
         _lower_node(ctx, proto)
 
 
-KEPT = 1 << 16  # bytes of a result up to which a model keeps it between plans
+KEPT = 1 << 16  # bytes; results up to this size are kept for the model's next plan
 
 
 def _remember(ctx: Lowering, proto: onnx.NodeProto, results: list[Value]) -> None:
-    """What follows from the file alone, not from the shapes of inputs, is computed for the first plan only."""
+    """Keep results that depend on the file alone, not on input shapes, so that later plans need not compute them."""
     known = ctx.model.known
     if ctx.depth or not all(n in known for n in proto.input if n) or len(results) != len(proto.output):
         return
@@ -48,7 +48,7 @@ def _lower_node(ctx: Lowering, proto: onnx.NodeProto) -> None:
             results = lowering(ctx, node)
     except ModelError:
         raise
-    except Exception as error:  # whatever hostile shapes, types and attributes lead to
+    except Exception as error:  # hostile shapes, types and attributes may lead to any
         raise ModelError(f"{ctx.where()}: it cannot be planned: {error or type(error).__name__}") from error
     node.finish()
     results = results if isinstance(results, (list, tuple)) else [results]

@@ -1,4 +1,4 @@
-"""Elementwise arithmetic of integers and of bool that are computed at run time: exact, and wrapping around."""
+"""Elementwise arithmetic of run-time integers and bool: exact, wrapping around."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .values import Value
 
 ADD, SUB, MUL, DIV, POW, MIN, MAX, MOD, FMOD, AND, OR, XOR, SHL, SHR = range(14)  # as in kernels/ibinary.py
 EQUAL, LESS, LESS_OR_EQUAL, GREATER, GREATER_OR_EQUAL, NOT_EQUAL = range(6)  # as in kernels/compare.py
-WIDER = {"i8": "i32", "i16": "i32", "u16": "i32"}  # computed as such, and wrapped to their size afterwards
+WIDER = {"i8": "i32", "i16": "i32", "u16": "i32"}  # types in which they are computed, then wrapped to their size
 SIGNED = ("i8", "i16", "i32", "i64")
 UNSIGNED = ("u8", "u16", "u32", "u64")
 INTEGERS = SIGNED + UNSIGNED
 
 
 def integers(node: Node, *values: Value) -> str:
-    """The one integer type of `values`; anything else is refused."""
+    """The common integer type of `values`; other or mixed types are refused."""
     types = {v.dtype for v in values}
     if len(types) > 1 or types - set(INTEGERS):
         node.refuse(f"works on integers of one type, got {', '.join(v.dtype for v in values)}")
@@ -28,7 +28,7 @@ def integers(node: Node, *values: Value) -> str:
 
 
 def operand(ctx: Lowering, value: Value) -> np.ndarray:
-    """The data of integers or bool in a type that the integer kernels take."""
+    """The data of integers or bool in a type that the integer kernels accept."""
     if value.dtype == "bool":
         return ctx.data(value).view(np.uint8)
     return ctx.data(cast(ctx, value, WIDER.get(value.dtype, value.dtype)))
@@ -36,7 +36,7 @@ def operand(ctx: Lowering, value: Value) -> np.ndarray:
 
 def combined(ctx: Lowering, a: Value, b: Value, op: int) -> Value:
     """`a` op `b`, integers of one type or bool."""
-    if a.dtype == "i8" and op in (MIN, MAX):  # as they are stored: their order is the same
+    if a.dtype == "i8" and op in (MIN, MAX):  # stored codes have the same order
         return ctx.value(_ibinary(ctx, ctx.codes(a), ctx.codes(b), op), "i8")
     out = _ibinary(ctx, operand(ctx, a), operand(ctx, b), op)
     if a.dtype == "bool":
@@ -54,7 +54,7 @@ def constant(like: Value, number) -> Value:
 
 
 def compared(ctx: Lowering, a: Value, b: Value, op: int) -> Value:
-    """Float32, integers of one type or bool, compared."""
+    """Compare float32, integers of one type, or bool."""
     if a.dtype == "i8":
         x, y = ctx.codes(a), ctx.codes(b)
     elif a.dtype == "f32":
@@ -65,7 +65,7 @@ def compared(ctx: Lowering, a: Value, b: Value, op: int) -> Value:
 
 
 def chosen(ctx: Lowering, condition: Value, a: Value, b: Value) -> Value:
-    """`a` where the condition holds, `b` elsewhere; both of one type, whatever it is."""
+    """`a` where the condition holds, `b` elsewhere; both of the same type."""
     x, y = stored(ctx, a), stored(ctx, b)
     bits = np.dtype(f"u{x.itemsize}")
     parts = {"cond": ctx.data(condition), "a": x.view(bits), "b": y.view(bits)}
@@ -79,7 +79,7 @@ def negated(ctx: Lowering, x: Value) -> Value:
 
 
 def absolute(ctx: Lowering, x: Value) -> Value:
-    """Without its sign; the least number of a type stays as it is."""
+    """|x|; the minimum of a type stays as it is."""
     return combined(ctx, x, negated(ctx, x), MAX) if x.dtype in SIGNED else x
 
 
@@ -105,7 +105,7 @@ def unary(ctx: Lowering, node: Node, x: Value) -> Value:
 
 
 def clip(ctx: Lowering, node: Node, x: Value, low: Value | None, high: Value | None) -> Value:
-    """`x` within bounds of its own type; the upper one wins."""
+    """`x` clipped to bounds of its own type; if they cross, the upper bound wins."""
     for bound, op in ((low, MAX), (high, MIN)):
         if bound is None or bound.size == 0:
             continue
@@ -117,14 +117,14 @@ def clip(ctx: Lowering, node: Node, x: Value, low: Value | None, high: Value | N
 
 
 def power(ctx: Lowering, node: Node, x: Value, exponent: Value) -> Value:
-    """`x` to whole powers; negative ones rounded toward zero."""
+    """`x` to integer powers; results of negative powers are rounded toward zero."""
     if exponent.dtype == "f32" and not exponent.runtime:
         data = ctx.data(exponent)
         if not (np.isfinite(data) & (np.trunc(data) == data) & (abs(data) < 2**31)).all():
-            node.refuse("an integer to a power that is not whole is not supported")
+            node.refuse("an integer to a power that is not an integer is not supported")
         exponent = Value.constant(data.astype(np.int64))
     if any(v.dtype not in ("i32", "i64") for v in (x, exponent)):
-        node.refuse(f"works on int32 and int64 to whole powers, got {x.dtype} and {exponent.dtype}")
+        node.refuse(f"works on int32 and int64 to integer powers, got {x.dtype} and {exponent.dtype}")
     wide = "i64" if "i64" in (x.dtype, exponent.dtype) else "i32"
     return cast(ctx, combined(ctx, cast(ctx, x, wide), cast(ctx, exponent, wide), POW), x.dtype)
 
@@ -172,7 +172,7 @@ def trilu(ctx: Lowering, node: Node) -> Value:
     if len(x.shape) < 2:
         node.refuse(f"works on at least two dimensions, got shape {x.shape}")
     rows, columns = x.shape[-2:]
-    ctx.room((rows, columns), "i64")
+    ctx.tensor_bytes((rows, columns), "i64")
     away = np.arange(columns) - np.arange(rows)[:, None]
     kept = Value.constant(away >= offset if upper else away <= offset)
     return chosen(ctx, kept, x, constant(x, 0))

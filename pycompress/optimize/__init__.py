@@ -1,4 +1,4 @@
-"""Passes over a Program: fuse steps, select kernels, choose layouts, tile, place buffers in one arena."""
+"""Passes over a Program: fuse steps, select kernels, choose layouts, cut into tiles, place buffers in one arena."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 
 from ..lower.values import Program
 from .arena import place
+from .bfloat16 import use_bfloat16_products
 from .costs import Costs
 from .fuse import fuse, join_factors
 from .half import use_half_weights
@@ -24,15 +25,20 @@ def optimize(
     costs: Callable[[], Costs | None] | None = None,
     sparse: bool | str = "auto",
     after: Callable[[Program], None] = lambda program: None,
+    float_products: str = "float32",
 ) -> None:
-    """Fuse steps, drop those nobody reads, select sparse kernels (if given costs), choose layouts, cut into tiles.
+    """Fuse steps, drop unused ones, select sparse kernels (if costs are given), choose layouts, cut into tiles.
 
-    The two factors of a low-rank pair are joined last, when it is known that neither is sparse or of 16 bits.
-    `after` is called after each pass; tests give ``verify``.
+    Float products that have no sparse kernel then get their operands rounded to `float_products`. The two factors of a
+    low-rank pair are joined after that: only then is it known that neither runs on a sparse or a 16-bit kernel. `after`
+    is called after each pass; tests pass ``verify``.
     """
-    passes = [fuse, use_half_weights, join_factors, choose_layout, tile]
+    passes = [fuse]
     if costs is not None:
-        passes.insert(1, partial(select_kernels, costs=costs, sparse=sparse))
+        passes.append(partial(select_kernels, costs=costs, sparse=sparse))
+    if float_products == "bfloat16":
+        passes.append(use_bfloat16_products)
+    passes += [use_half_weights, join_factors, choose_layout, tile]
     for each in passes:
         each(program)
         after(program)

@@ -1,4 +1,4 @@
-"""Where each buffer lies in the arena: greedy by size, over lifetimes in steps (Pisarchyk and Lee 2020)."""
+"""Assigns each buffer an offset in the arena: greedy by size, over lifetimes in steps (Pisarchyk and Lee 2020)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the forms of a layer cost: a table measured once for an instruction set, or on the user's machine.
+"""The cost table: how long each kernel takes for a product, measured once per instruction set or on the user's machine.
 
-A *form* is the kernel that a product runs on: "sgemm", "spmm" ...; "qgemm.4" is qgemm with windows of four steps.
-`pycompress advise MODEL --save FILE` measures a table of the shapes of MODEL.
+Its kernels are "sgemm", "spmm" ...; "qgemm.4" is qgemm with accumulation depth 4.
+`pycompress advise MODEL --save FILE` measures a table for the shapes of MODEL.
 """
 
 from __future__ import annotations
@@ -14,12 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import kernels
 from .._pcx import ffi, lib
-from ..cpu import cpu_mask
+from ..cpu import ISAS, cpu_mask
 from ..formats import atomic
 
-FORMAT = 1
-MARGIN = 0.9  # of the dense form's time, that a sparse one must stay below: what a table says of a step in a network is as uncertain
+FORMAT = 2
+_DENSE = {name: kernels.spec(name).traits.dense for name in kernels.NAMES}  # of each sparse kernel
+LISTED = tuple(
+    sorted({*filter(None, _DENSE.values()), *(name for name, dense in _DENSE.items() if dense)})
+)  # in a table
+RATES = {  # of dense kernels, multiply-accumulates a cycle: what the execution ports allow, at accumulation depth 1 on AVX2
+    "sgemm": {"avx2": 16, "avx512": 32},
+    "qgemm": {"avx2": 32, "avxvnni": 64, "avx512vnni": 128, "avx512vbmi": 128, "amx": 1024},
+}
+MARGIN = 0.9  # of the dense kernel's time: a sparse kernel must stay below it, since a table's times are about 10 % uncertain
 Shape = tuple[int, int, int]  # m, k, n: rows, inputs, outputs
 
 
@@ -29,28 +38,36 @@ class Costs:
 
     Attributes
     ----------
-    isa, host : str
-        The instruction set that ran, and the CPU.
-    times : {form: {(m, k, n): (densities, seconds)}}
-        Densities, the share of blocks that are not zero, ascend; a dense form has but 1.
+    isas : {kernel: str}
+        The instruction set on which each kernel ran.
+    host : str
+        The CPU.
+    times : {kernel: {(m, k, n): (densities, seconds)}}
+        A density is the share of blocks that are not zero. Densities ascend; a dense kernel has only density 1.
     """
 
-    isa: str
+    isas: dict[str, str]
     host: str
     times: dict[str, dict[Shape, tuple[np.ndarray, np.ndarray]]]
 
-    def seconds(self, form: str, m: int, k: int, n: int, density: float = 1.0) -> float | None:
-        """What `form` takes for m rows, k inputs and n outputs; None if the table does not know the form.
+    @property
+    def isa(self) -> str:
+        """The instruction sets in words, best first."""
+        words = [word for word in (*reversed(ISAS), "scalar") if word in self.isas.values()]
+        return " and ".join(words)
 
-        Exact for shapes and densities that were measured. Between densities linear; for other shapes the time of
-        a multiply-accumulate is the mean of those of measured shapes, weighted by how near they are.
+    def seconds(self, kernel: str, m: int, k: int, n: int, density: float = 1.0) -> float | None:
+        """The time of `kernel` for m rows, k inputs and n outputs; None if the table does not list the kernel.
+
+        Measured shapes and densities give the measured time. Between densities the time is interpolated linearly. For
+        other shapes the time per multiply-accumulate is the mean over the measured shapes, weighted by nearness.
         """
-        found = self._seconds(form, m, k, n, np.array([density]))
+        found = self._seconds(kernel, m, k, n, np.array([density]))
         return None if found is None else float(found[0])
 
-    def _seconds(self, form: str, m: int, k: int, n: int, densities: np.ndarray) -> np.ndarray | None:
+    def _seconds(self, kernel: str, m: int, k: int, n: int, densities: np.ndarray) -> np.ndarray | None:
         """As ``seconds``, for several densities."""
-        known = self.times.get(form)
+        known = self.times.get(kernel)
         if not known:
             return None
         shapes = np.array(list(known), float)
@@ -58,10 +75,10 @@ class Costs:
         times = np.stack([np.interp(densities, *curve) for curve in known.values()])
         return (weights / shapes.prod(1)) @ times / weights.sum() * m * k * n
 
-    def wins_from(self, form: str, dense: str, m: int, k: int, n: int) -> float | None:
-        """The least sparsity, in steps of 0.01, from which on `form` beats `dense` by `MARGIN`; None where it never does."""
+    def wins_from(self, kernel: str, dense: str, m: int, k: int, n: int) -> float | None:
+        """The minimum sparsity, in steps of 0.01, at which `kernel` beats `dense` by `MARGIN`; None where it never does."""
         percents = np.arange(99, -1, -1)
-        limit, sparse = self.seconds(dense, m, k, n), self._seconds(form, m, k, n, 1 - percents / 100)
+        limit, sparse = self.seconds(dense, m, k, n), self._seconds(kernel, m, k, n, 1 - percents / 100)
         if limit is None or sparse is None:
             return None
         loses = np.flatnonzero(sparse >= MARGIN * limit)
@@ -69,21 +86,21 @@ class Costs:
         return float(percents[wins - 1]) / 100 if wins else None
 
     def save(self, path: str | os.PathLike, **about: str) -> None:
-        """Write the table as JSON; `about` says where it comes from."""
+        """Write the table as JSON, with the entries of `about`, which say where it comes from."""
         rows = {
-            form: [
+            kernel: [
                 [*shape, round(float(d), 6), round(float(s) * 1e6, 3)]
                 for shape, pairs in shapes.items()
                 for d, s in zip(*pairs)
             ]
-            for form, shapes in self.times.items()
+            for kernel, shapes in self.times.items()
         }
-        head = {"pycompress.costs": FORMAT, "isa": self.isa, "host": self.host, **about}
+        head = {"pycompress.costs": FORMAT, "isas": self.isas, "host": self.host, **about}
         lines = ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in head.items())
-        forms = ",\n".join(
+        lists = ",\n".join(
             f"  {json.dumps(k)}: [\n" + ",\n".join(f"   {json.dumps(row)}" for row in v) + "]" for k, v in rows.items()
         )
-        atomic.write(path, f'{{\n{lines},\n "rows": {{\n{forms}\n}}}}\n'.encode())
+        atomic.write(path, f'{{\n{lines},\n "rows": {{\n{lists}\n}}}}\n'.encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Costs:
@@ -98,21 +115,30 @@ class Costs:
             table = json.loads(Path(path).read_text("utf-8"))
             if table["pycompress.costs"] != FORMAT:
                 raise ValueError(f"format {table['pycompress.costs']!r}, this version reads {FORMAT}")
-            return cls(str(table["isa"]), str(table["host"]), {f: _curves(rows) for f, rows in table["rows"].items()})
+            return cls(
+                _isas(table["isas"]), str(table["host"]), {f: _curves(rows) for f, rows in table["rows"].items()}
+            )
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{os.fspath(path)}: not a cost table: {type(error).__name__}: {error}") from None
 
 
 def curves(rows) -> dict[Shape, tuple[np.ndarray, np.ndarray]]:
-    """Measurements (m, k, n, density, seconds) by shape, densities ascending."""
+    """Group measurements (m, k, n, density, seconds) by shape, with densities ascending."""
     by_shape: dict[Shape, list[tuple[float, float]]] = {}
     for m, k, n, density, seconds in rows:
         by_shape.setdefault((m, k, n), []).append((density, seconds))
     return {shape: tuple(np.array(column) for column in zip(*sorted(pairs))) for shape, pairs in by_shape.items()}
 
 
+def _isas(table) -> dict[str, str]:
+    """The instruction sets of a file, checked."""
+    if sorted(table) != sorted(LISTED) or not all(word in (*ISAS, "scalar") for word in table.values()):
+        raise ValueError(f"isas {table}")
+    return dict(table)
+
+
 def _curves(rows):
-    """Rows of a file, in microseconds, checked."""
+    """As ``curves``, for the rows of a file: checks them; their times are in microseconds."""
     for m, k, n, density, us in rows:
         if not all(isinstance(x, int) and 0 < x < 2**31 for x in (m, k, n)) or not 0 <= density <= 1 or not us > 0:
             raise ValueError(f"row {[m, k, n, density, us]}")
@@ -120,19 +146,44 @@ def _curves(rows):
 
 
 def costs_of(given: Costs | str | os.PathLike | None, cpu: str | None = None) -> Costs | None:
-    """`given`, a table or its file; without one the table shipped for what `cpu`, or this CPU, runs sparse forms on."""
+    """The table `given` (or read from that file); by default the one shipped for the kernels that run on `cpu`."""
     if given is None:
-        return shipped(isa(cpu))
+        return shipped(tuple(selected_isas(cpu).items()))
     return given if isinstance(given, Costs) else Costs.load(given)
 
 
-def isa(cpu: str | None = None) -> str:
-    """The instruction set that sparse products use, at most `cpu`."""
-    return ffi.string(lib.pcx_select(lib.pcx_kernel_named(b"spmm"), cpu_mask(cpu), ffi.NULL).isa).decode()
+def selected_isas(cpu: str | None = None) -> dict[str, str]:
+    """The instruction set of each kernel of a table on this CPU, limited to `cpu`."""
+    rows = {name: lib.pcx_select(lib.pcx_kernel_named(name.encode()), cpu_mask(cpu), ffi.NULL) for name in LISTED}
+    return {name: ffi.string(row.isa).decode() for name, row in rows.items()}
 
 
 @cache
-def shipped(isa: str) -> Costs | None:
-    """The table that comes with the package for an instruction set."""
-    path = Path(__file__).with_name(f"costs_{isa}.json")
-    return Costs.load(path) if path.exists() else None
+def shipped(isas: tuple[tuple[str, str], ...]) -> Costs | None:
+    """The table that comes with the package for these instruction sets of the kernels, or one made from that for AVX2.
+
+    Where no table was measured for them, dense kernels count as so much faster than on AVX2 as the execution ports
+    allow (`RATES`) and sparse kernels as no faster: a sparse kernel is chosen only where it wins all the same.
+    """
+    wanted = dict(isas)
+    tables = [Costs.load(path) for path in sorted(Path(__file__).parent.glob("costs_*.json"))]
+    exact = [table for table in tables if table.isas == wanted]
+    if exact:
+        return exact[0]
+    known = [table for table in tables if all(_faster(table, wanted, name) for name in RATES)]
+    return _for_isas(known[0], wanted) if known else None
+
+
+def _faster(table: Costs, wanted: dict[str, str], name: str) -> float | None:
+    """How many times as fast a dense kernel can be on the wanted instruction set; None if that is not known."""
+    before, after = (RATES[name].get(isa) for isa in (table.isas[name], wanted[name]))
+    return after / before if before and after and after >= before else None
+
+
+def _for_isas(table: Costs, wanted: dict[str, str]) -> Costs:
+    factors = {name: _faster(table, wanted, name) for name in RATES}
+    times = {}
+    for name, shapes in table.times.items():
+        factor = factors.get(name.partition(".")[0], 1.0)
+        times[name] = {shape: (densities, seconds / factor) for shape, (densities, seconds) in shapes.items()}
+    return Costs(table.isas, f"{table.host}, dense kernels as fast as {Costs(wanted, '', {}).isa} allows", times)

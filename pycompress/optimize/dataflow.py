@@ -1,4 +1,4 @@
-"""Who writes and who reads what."""
+"""Which steps write and read each buffer, and helpers for views of buffers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..lower.values import Program, Step, root
 
 
 def on(*kernels: str):
-    """Mark a rule of fusing as one about steps of these kernels: it is asked about no others."""
+    """Mark a fusion rule as one for steps of these kernels; it is not called for others."""
 
     def marked(rule):
         rule.kernels = frozenset(kernels)
@@ -27,7 +27,7 @@ def writes(step: Step) -> list[np.ndarray]:
 
 
 def reads(step: Step) -> list[np.ndarray]:
-    """The arrays that `step` reads, constants among them."""
+    """The arrays that `step` reads, including constants."""
     out = spec(step.kernel).outputs
     return [x for name, x in step.args.items() if isinstance(x, np.ndarray) and name not in out]
 
@@ -38,9 +38,9 @@ class Uses:
     Attributes
     ----------
     asked : set of int or str
-        What somebody asked for, who may empty it: ids of arrays, for their writers or readers; kernels, for steps of them.
+        What was asked for: ids of arrays whose writers or readers were, and names of kernels. The caller may clear it.
     changed : set of int or str
-        What of these is different since, be it the order of an array's writers or readers.
+        Ids and names for which the answer has changed, including the order of writers or readers. The caller may clear it.
     """
 
     def __init__(self, program: Program):
@@ -56,7 +56,7 @@ class Uses:
         self.changed.clear()
 
     def add(self, step: Step) -> None:
-        """Take `step` into account, as the last one."""
+        """Add `step` after all others."""
         for found, keys in ((self._writers, step.written), (self._readers, step.read)):
             for key in keys:
                 found.setdefault(key, []).append(step)
@@ -74,12 +74,12 @@ class Uses:
         self.changed.add(step.kernel)
 
     def has(self, kernel: str) -> bool:
-        """Whether there is any step of that kernel."""
+        """Whether any step runs that kernel."""
         self.asked.add(kernel)
         return self._kernels[kernel] > 0
 
     def sort(self, keys: set[int | str], place: dict[Step, int]) -> None:
-        """Put the writers and readers of the arrays `keys` into the order in which the steps run."""
+        """Sort the writers and readers of the arrays `keys` into the order in which the steps run."""
         for found in (self._writers, self._readers):
             for key in keys:
                 steps = found.get(key, ())
@@ -92,11 +92,11 @@ class Uses:
         return self._asked(self._writers, self._owner(x))
 
     def readers(self, x: np.ndarray) -> list[Step]:
-        """The steps that read the buffer of `x`, in order; a step that reads it twice stands there twice."""
+        """The steps that read the buffer of `x`, in order; a step that reads it twice is listed twice."""
         return self._asked(self._readers, self._owner(x))
 
     def _owner(self, x: np.ndarray) -> int:
-        """id(root(x)), which rules ask for again and again."""
+        """id(root(x)), cached because rules ask for it often."""
         found = self._owners.get(id(x))
         if found is None:
             found = self._owners[id(x)] = x, id(root(x))
@@ -107,7 +107,7 @@ class Uses:
         return found.get(key, [])
 
     def unread(self, step: Step) -> bool:
-        """Whether nobody but `step` itself reads what it writes, and no output of the program is among it."""
+        """Whether no other step reads what `step` writes, and `step` writes no output of the program."""
         buffers = self.program.buffers
         return not any(
             buffers[key].place[0] == "output" or any(s is not step for s in self._readers.get(key, ()))
@@ -123,11 +123,11 @@ class Uses:
         return isinstance(x, np.ndarray) and self._owner(x) in self.program.buffers
 
     def is_output(self, x: np.ndarray) -> bool:
-        """Whether `x` lies in an output of the program, which the caller sees."""
+        """Whether `x` lies in an output of the program."""
         return self.program.buffers[self._owner(x)].place[0] == "output"
 
     def producer(self, x: np.ndarray) -> Step | None:
-        """The one step that writes all of the buffer of `x`; None where there are none or several."""
+        """The only step that writes the buffer of `x`, if it writes all of it; else None."""
         found = self.writers(x)
         if len(found) != 1 or self.is_output(x):
             return None
@@ -135,7 +135,7 @@ class Uses:
         return found[0] if covers(target) else None
 
     def channel_producers(self, x: np.ndarray) -> list[tuple[Step, int]]:
-        """[(step, its first channel)]: the products that make the whole buffer `x`, each a range of channels."""
+        """[(step, its first channel)]: the products that together write the buffer `x`, each a range of its channels."""
         found = self.writers(x)
         if self.is_output(x) or any("out" not in s.args for s in found):
             return []
@@ -148,7 +148,7 @@ class Uses:
         return list(zip(found, firsts))
 
     def only_reader(self, x: np.ndarray) -> bool:
-        """Whether one step alone reads the buffer of `x`, and that once."""
+        """Whether exactly one step reads the buffer of `x`, exactly once."""
         return len(self.readers(x)) == 1
 
 
@@ -163,7 +163,7 @@ def _is_column(y: np.ndarray, first: int, channels: int) -> bool:
 
 
 def covers(x: np.ndarray) -> bool:
-    """Whether `x` is the whole of its buffer, in some order of dimensions."""
+    """Whether `x` covers its whole buffer, in any order of dimensions."""
     return x.nbytes == root(x).nbytes
 
 
@@ -174,7 +174,7 @@ def address(x: np.ndarray) -> int:
 
 def offset(x: np.ndarray, start: np.ndarray) -> int:
     """Bytes from the first element of the dense `start` to that of `x`, a view of its memory."""
-    if x.flags.c_contiguous and x.nbytes == start.nbytes:  # all of it; NumPy takes long to tell addresses
+    if x.flags.c_contiguous and x.nbytes == start.nbytes:  # all of it; asking NumPy for addresses is slow
         return 0
     return address(x) - address(start)
 
@@ -185,7 +185,7 @@ def dense(x: np.ndarray) -> bool:
 
 
 def twin(view: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The cells of `target` that stand where those of `view` stand in `source`.
+    """The view of `target` at the positions that `view` has in `source`.
 
     `source` and `target` are dense and of one size; `view` is any view of the memory of `source`.
     """

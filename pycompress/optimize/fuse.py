@@ -1,7 +1,7 @@
-"""Neighbours into one step.
+"""Fuses neighbouring steps into one.
 
-A rule takes a step and who makes and reads what; it returns (the step or steps to put in its place,
-the steps that go), or None.  Rules see whole buffers only, which are written once.
+A rule takes a step and the uses of all buffers. It returns None, or (the step or steps that replace it, the other
+steps to remove). Rules work on whole buffers only, which are written once.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from .dataflow import Uses
 
 Rule = Callable[[Step, Uses], "tuple[Step | list[Step], list[Step]] | None"]
 RULES: list[Rule] = [*fuse_integer.RULES, *fuse_tables.RULES, *fuse_float.RULES]
-LAST: list[Rule] = [*fuse_integer.LAST, *fuse_float.LAST]  # where results go: parts of buffers fuse no more
+LAST: list[Rule] = [
+    *fuse_integer.LAST,
+    *fuse_float.LAST,
+]  # change where results are written; parts of buffers do not fuse
 
 
 def fuse(program: Program) -> None:
-    """Apply every rule until none applies, then drop steps whose results nobody reads."""
+    """Apply every rule until none applies, then drop the steps whose results are not read."""
     fusing = Fusing(program)
     for rules in (RULES, LAST):
         fusing.until_done(rules)
@@ -26,7 +29,7 @@ def fuse(program: Program) -> None:
 
 
 def join_factors(program: Program) -> None:
-    """Two thin products in a row into one step, once nothing else can join either; then what follows may join that."""
+    """Fuse the two products of each low-rank pair into one step; if there are any, fuse what follows into those."""
     if Fusing(program).once(fuse_lowrank.RULES):
         fuse(program)
 
@@ -37,20 +40,22 @@ def _concerns(rule: Rule, step: Step) -> bool:
 
 
 class Fusing:
-    """Rules applied to a program, in sweeps over its steps that visit only those for which something may have changed.
+    """Applies rules to a program, in sweeps that visit only the steps for which something may have changed.
 
-    What a rule says of a step follows from the step and from the writers and readers that the rule asks `Uses` for.
-    So a rule that did not apply is asked again only when one of those has changed: the result is that of asking
-    every rule for every step, over and over.
+    The result of a rule depends only on the step and on the writers and readers that the rule asks `Uses` for. So a
+    rule that did not apply is tried again only when one of those has changed. The result is the same as trying every
+    rule on every step until none applies.
     """
 
     def __init__(self, program: Program):
         self.program = program
         self.uses = Uses(program)
         self.alive = set(program.steps)
-        self.suspects = list(program.steps)  # steps whose results perhaps nobody reads
-        self.due: dict[Rule, set[Step]] = {}  # the steps that a rule has not seen as they are now
-        self.waiting: dict[int | str, set[tuple[Rule, Step]]] = {}  # who asked `Uses` for what
+        self.suspects = list(program.steps)  # steps whose results may be unused
+        self.due: dict[Rule, set[Step]] = {}  # steps that each rule has yet to be tried on
+        self.waiting: dict[
+            int | str, set[tuple[Rule, Step]]
+        ] = {}  # by what was asked for: who is tried again if it changes
 
     def until_done(self, rules: list[Rule]) -> None:
         """Apply the `rules` in turn until none applies."""
@@ -59,7 +64,7 @@ class Fusing:
             pass
 
     def once(self, rules: list[Rule]) -> bool:
-        """Apply each of the `rules` once to each step; True where one did anything."""
+        """Apply each of the `rules` once to each step; return whether any applied."""
         self._expect(rules)
         return any([self._sweep(rule) for rule in rules])
 
@@ -69,7 +74,7 @@ class Fusing:
         self.waiting.clear()
 
     def _sweep(self, rule: Rule) -> bool:
-        """Apply `rule` to each step in order that it has not seen as it is; True where it did anything."""
+        """Apply `rule` to each due step, in order; return whether it applied to any."""
         self.drop_dead()
         due = self.due[rule]
         replaced: dict[Step, list[Step]] = {}
@@ -115,14 +120,14 @@ class Fusing:
         self.alive.discard(step)
 
     def _wake(self) -> None:
-        """Those who asked for what has changed are due again."""
+        """Make the rules and steps that asked for what has changed due again."""
         for key in self.uses.changed:
             for rule, step in self.waiting.pop(key, ()):
                 self.due[rule].add(step)
         self.uses.changed.clear()
 
     def drop_dead(self) -> None:
-        """Drop the steps whose results nobody reads."""
+        """Drop the steps whose results are not read."""
         before = len(self.alive)
         while self.suspects:
             step = self.suspects.pop()

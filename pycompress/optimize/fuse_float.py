@@ -20,28 +20,28 @@ ADD, SUB, MUL, DIV = range(4)
 
 
 def whole(x) -> bool:
-    """Whether `x` is a run-time buffer, all of it, in the order of memory."""
+    """Whether `x` is a whole buffer in memory order."""
     return isinstance(x, np.ndarray) and covers(x) and bool(x.flags.c_contiguous)
 
 
 def producer(uses: Uses, x, kernels: tuple[str, ...]) -> Step | None:
-    """The step of one of `kernels` that alone makes the buffer `x`, whole; else None."""
+    """The only step that writes the buffer `x`, if it writes all of it and runs one of `kernels`; else None."""
     made = uses.producer(x) if whole(x) and uses.is_buffer(x) else None
     return made if made is not None and made.kernel in kernels else None
 
 
 def sole(step: Step, uses: Uses, x, kernels: tuple[str, ...]) -> Step | None:
-    """As ``producer``, where `step` is the only one to read `x`."""
+    """As ``producer``, if `step` is the only reader of `x`."""
     return producer(uses, x, kernels) if uses.only_reader(x) else None
 
 
 def in_shape_of(target: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """The whole buffer of `target` in the shape of `like`, cell by cell."""
+    """The whole buffer of `target`, reshaped to the shape of `like`."""
     return root(target).reshape(like.shape)
 
 
 def columns(step: Step, uses: Uses, x, kernels: tuple[str, ...]) -> list[tuple[Step, int]]:
-    """[(step, its first column)]: steps of `kernels`, no activation yet, that make `x`, which `step` alone reads."""
+    """[(step, its first column)]: the steps that write `x`, if all run one of `kernels` without activation and only `step` reads `x`."""
     if not (whole(x) and uses.is_buffer(x) and uses.only_reader(x)):
         return []
     made = uses.channel_producers(x)
@@ -49,14 +49,14 @@ def columns(step: Step, uses: Uses, x, kernels: tuple[str, ...]) -> list[tuple[S
 
 
 def part(buffer: np.ndarray, like: np.ndarray, first: int, made: list[tuple[Step, int]]) -> np.ndarray:
-    """The columns of the whole `buffer` from `first` on, in the shape of `like`, for one of the steps `made`."""
+    """The view of `buffer` that one of the steps `made` writes: columns from `first` on, in the shape of `like`."""
     width = sum(m.args["out"].shape[-1] for m, _ in made)
     return root(buffer).reshape(*like.shape[:-1], width)[..., first : first + like.shape[-1]]
 
 
 @on("unary")
 def activation(step: Step, uses: Uses):
-    """A unary activation joins the epilogue of the products or the sum before it."""
+    """Fuse a unary activation into the epilogue of the products or the sum before it."""
     if step.args["op"] >= len(ACT) or not whole(step.args["out"]):
         return None
     made = columns(step, uses, step.args["x"], ACTIVATED)
@@ -72,7 +72,7 @@ def activation(step: Step, uses: Uses):
 
 @on("binary")
 def residual(step: Step, uses: Uses):
-    """product + tensor: the sum joins the product's epilogue, before its activation."""
+    """product + tensor: fuse the sum into the product's epilogue, before its activation."""
     if step.args["op"] != ADD or not whole(step.args["out"]):
         return None
     for own, other in ((step.args["a"], step.args["b"]), (step.args["b"], step.args["a"])):
@@ -94,7 +94,7 @@ def residual(step: Step, uses: Uses):
 
 
 def per_channel(x, channels: int) -> np.ndarray | None:
-    """A constant operand of ``binary`` as one number per channel, channels innermost; None for any other."""
+    """A constant operand of ``binary`` as one number per channel (the last dimension); None if it varies along others."""
     row = _row(x)
     if row is None or len(row) == channels:
         return row
@@ -102,16 +102,16 @@ def per_channel(x, channels: int) -> np.ndarray | None:
 
 
 def _row(x) -> np.ndarray | None:
-    """A constant operand of ``binary`` along its last dimension, one number where that repeats it; None where others vary."""
+    """A constant operand of ``binary`` along its last dimension (one number if it repeats); None if it varies along others."""
     if any(s for s, d in zip(x.strides[:-1], x.shape[:-1]) if d > 1):
         return None
     row = x[(0,) * (x.ndim - 1)]
-    return row[:1].astype(np.float32) if x.strides[-1] == 0 else row  # not all of what may be a whole image
+    return row[:1].astype(np.float32) if x.strides[-1] == 0 else row  # one number: the row may be as long as an image
 
 
 @on("binary")
 def constant(step: Step, uses: Uses):
-    """product * constant + constant, per channel (BatchNormalization): into the weights and the bias."""
+    """product * constant + constant, per channel (BatchNormalization): fold them into the weights and the bias."""
     if step.args["op"] not in (ADD, SUB, MUL, DIV) or not whole(step.args["out"]):
         return None
     a, b, op = step.args["a"], step.args["b"], step.args["op"]
@@ -161,7 +161,7 @@ def _folded(m: Step, op: int, constant: np.ndarray) -> Step:
 
 @on("binary")
 def affine(step: Step, uses: Uses):
-    """x * constant + constant per channel, where no product takes them in: one pass, as a depthwise 1x1 window."""
+    """x * constant + constant per channel, if they cannot be folded into a product: one depthwise 1x1 convolution."""
     if step.args["op"] not in (ADD, SUB) or not whole(step.args["out"]):
         return None
     sign = 1 if step.args["op"] == ADD else -1
@@ -187,7 +187,7 @@ def affine(step: Step, uses: Uses):
 
 @on(*PADDED)
 def padded(step: Step, uses: Uses):
-    """zeros around an image -> convolution: the convolution's own padding."""
+    """zero padding -> convolution: use the convolution's own padding."""
     if not whole(step.args["x"]) or not uses.is_buffer(step.args["x"]):
         return None
     x = step.args["x"]
@@ -212,14 +212,14 @@ def padded(step: Step, uses: Uses):
 
 
 def _place(offset: int, x: np.ndarray) -> tuple[int, int, int]:
-    """The row, column and remaining bytes of a byte of the first image of `x`, [n,h,w,c] without gaps."""
+    """(row, column, bytes within the pixel) of the byte at `offset` in the first image of `x`, which is [n,h,w,c] and dense."""
     pixel = x.shape[3] * x.itemsize
     return offset // (x.shape[2] * pixel), offset // pixel % x.shape[2], offset % pixel
 
 
 @on("binary")
 def decomposed(step: Step, uses: Uses):
-    """x * sigmoid(x), x * hardsigmoid(x) and x * clip(x + 3, 0, 6) / 6 in its orders, as exporters spell them."""
+    """x * sigmoid(x), x * hardsigmoid(x), and x * clip(x + 3, 0, 6) / 6 in any order, as exporters write them."""
     if step.args["op"] not in (MUL, DIV) or step.args["act"] or not whole(step.args["out"]):
         return None
     a, b = step.args["a"], step.args["b"]
@@ -242,11 +242,11 @@ def decomposed(step: Step, uses: Uses):
         "x": root(x).reshape(1, -1), "op": ACT[name], "params": np.zeros(2, np.float32),
         "out": root(step.args["out"]).reshape(1, -1),
     }  # fmt: skip
-    return Step("unary", args, step.node, name, "spelled out in the model"), gone
+    return Step("unary", args, step.node, name, "decomposed in the model"), gone
 
 
 def _gated(step: Step, uses: Uses, x, gate):
-    """(activation, x, steps it replaces) where `gate` is a function of `x` alone and `step` is x * gate."""
+    """(activation, x, steps that it replaces) if `step` is x * gate and `gate` is a known function of `x`; else None."""
     made = sole(step, uses, gate, ("unary", "binary"))
     if made is None or step.args["op"] != MUL or not whole(x):
         return None
@@ -267,14 +267,14 @@ def _gated(step: Step, uses: Uses, x, gate):
 
 
 def _is_sixth(step: Step, constant) -> bool:
-    """Whether `step` divides by six, or multiplies by a sixth, everywhere."""
+    """Whether `step` divides by 6 or multiplies by 1/6 everywhere."""
     wanted = {DIV: 6, MUL: 1 / 6}.get(step.args["op"])
     value = _row(constant) if wanted is not None else None
     return value is not None and bool((np.abs(value.astype(np.float64) - wanted) <= 1e-6 * wanted).all())
 
 
 def _relu6_gate(step: Step, uses: Uses, gate, x):
-    """(steps it replaces, x) where `gate` is clip(x + 3, 0, 6) and only `step` reads it."""
+    """(steps that it replaces, x) if `gate` is clip(x + 3, 0, 6) and only `step` reads it; else None."""
     clip = sole(step, uses, gate, ("unary", "binary"))
     if clip is None or not whole(x):
         return None
@@ -296,7 +296,7 @@ def _relu6_gate(step: Step, uses: Uses, gate, x):
 
 @on("permute")
 def output(step: Step, uses: Uses):
-    """A copy into a program's output, in the same order: whoever makes the data writes it there."""
+    """A plain copy into a program's output: let the step that makes the data write it there."""
     if not whole(step.args["out"]) or not uses.is_output(step.args["out"]):
         return None
     x = step.args["x"]

@@ -1,7 +1,7 @@
-"""Rules that keep quantized tensors in integers, from one kernel to the next.
+"""Rules that keep quantized tensors in integers from one kernel to the next.
 
-A product and its QuantizeLinear round once, and so do an average or a sum; every other rounding of
-the model stays as it is.
+A product and its QuantizeLinear round once, and so do an average or a sum and its QuantizeLinear. Every other rounding
+of the model is kept.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def planned(step: Step, uses: Uses) -> bool:
 
 
 def writers(step: Step, uses: Uses, x: np.ndarray) -> list[Step]:
-    """The steps that together write the buffer of `x`, which is all of it and read by `step` alone; else none."""
+    """The steps that together write the buffer of `x`, if `x` is all of it and only `step` reads it; else none."""
     if not uses.is_buffer(x) or uses.is_output(x) or not covers(x) or not x.size or not uses.only_reader(x):
         return []
     made = uses.writers(x)
@@ -40,7 +40,7 @@ def writers(step: Step, uses: Uses, x: np.ndarray) -> list[Step]:
 
 
 def sole(step: Step, uses: Uses, x: np.ndarray, kernels: tuple[str, ...]) -> Step | None:
-    """The one step that writes all of `x`, of one of the `kernels`, where `step` alone reads it."""
+    """The only step that writes `x`, if it runs one of the `kernels` and only `step` reads `x`; else None."""
     made = writers(step, uses, x)
     return made[0] if len(made) == 1 and made[0].kernel in kernels and dense(made[0].args["out"]) else None
 
@@ -50,19 +50,19 @@ def _f32(x) -> np.ndarray:
 
 
 def _limits(quantize: Step, act: int, params) -> np.ndarray:
-    """The zero point and the limits of `quantize` after an activation that is a clip: both are monotone."""
+    """The zero point and limits of `quantize` after a clip as activation: both are monotone, so limits of codes suffice."""
     zero, (low, high) = int(quantize.args["zero"][0]), quantize.args["clamp"].tolist()
     if act != ACT["none"]:
         bounds = (0, np.inf) if act == ACT["relu"] else params
         scale = quantize.args["scale"]
-        least, greatest = (int(tables.quantized(_f32(b), scale, zero, (low, high))[0]) for b in bounds)
-        low, high = min(least, greatest), greatest
+        first, last = (int(tables.quantized(_f32(b), scale, zero, (low, high))[0]) for b in bounds)
+        low, high = min(first, last), last
     return np.array([zero, low, high], np.int32)
 
 
 @on("quantize")
 def clip(step: Step, uses: Uses):
-    """unary (relu, clip) -> quantize: the bounds become those of the codes."""
+    """unary (relu, clip) -> quantize: the bounds become limits of the codes."""
     if not per_tensor(step, "quantize", uses):
         return None
     made = uses.producer(step.args["x"])
@@ -97,7 +97,7 @@ def product(step: Step, uses: Uses):
 
 
 def _in_steps(step: Step, size: np.float64) -> dict[str, np.ndarray | None] | None:
-    """The arguments of a product that let it count in steps of `size`; None where float32 does not hold them."""
+    """The arguments that make a product's results multiples of `size`; None if they overflow float32."""
     given = {n: step.args[n] for n in spec(step.kernel).traits.units if step.args[n] is not None}
     made = {
         n: np.broadcast_to(_f32(x[:1] / size), x.shape) if x.strides == (0,) else _f32(x / size)
@@ -116,7 +116,7 @@ def _requantizable(step: Step, uses: Uses) -> bool:
 
 
 def _of_dequantize(x: np.ndarray, uses: Uses):
-    """(codes, scale, zero) behind the float view `x`, computed or constant; None where it is not a dequantized tensor."""
+    """(codes, scale, zero) of the dequantized tensor `x`, a buffer or a constant; None if `x` is no dequantized tensor."""
     constant = uses.program.coded.get(id(root(x)))
     if constant is not None and dense(constant.real):
         return twin(x, constant.real, constant.codes), np.float64(constant.scale), constant.zero
@@ -183,8 +183,8 @@ def pool(step: Step, uses: Uses):
 
 
 @on("quantize")
-def greatest(step: Step, uses: Uses):
-    """greatest of windows -> quantize: the other way round, since rounding keeps the order; codes are moved, not floats."""
+def max_pool(step: Step, uses: Uses):
+    """max pool -> quantize: quantize first, then pool codes. Rounding keeps the order, so results are the same."""
     if not per_tensor(step, "quantize", uses):
         return None
     made = sole(step, uses, step.args["x"], ("pool",))
@@ -208,11 +208,11 @@ def greatest(step: Step, uses: Uses):
 
 @on("binary")
 def scaled(step: Step, uses: Uses):
-    """integer product -> cast -> times a scale, per channel (dynamic quantization): float32 output."""
+    """integer product -> cast -> * scale per channel (dynamic quantization): the product writes float32."""
     if not uses.has("cast") or step.args["op"] != MUL or not step.args["out"].size or not dense(step.args["out"]):
         return None
-    for mine, other in (("a", "b"), ("b", "a")):
-        x, factor = step.args[mine], tables.last_axis(step.args[other])
+    for own, other in (("a", "b"), ("b", "a")):
+        x, factor = step.args[own], tables.last_axis(step.args[other])
         convert = sole(step, uses, x, ("cast",)) if dense(x) else None
         if convert is None or factor is None or convert.args["x"].dtype != np.int32:
             continue
@@ -228,7 +228,7 @@ def scaled(step: Step, uses: Uses):
 
 
 def _row(step: Step, uses: Uses, x: np.ndarray, count: int) -> tuple[list[Step], np.ndarray]:
-    """(steps that make it, `x` as a dense row of `count`)."""
+    """(steps that compute it, `x` repeated to a dense row of `count` numbers)."""
     if not uses.is_buffer(x):
         return [], np.ascontiguousarray(np.broadcast_to(x, count))
     if x.size == count:
@@ -242,12 +242,12 @@ def _row(step: Step, uses: Uses, x: np.ndarray, count: int) -> tuple[list[Step],
 
 @on("qbinary")
 def residual(step: Step, uses: Uses):
-    """integer product -> qbinary add: the add joins the product's epilogue, both roundings stay."""
+    """integer product -> qbinary add: fuse the add into the product's epilogue; both roundings are kept."""
     if step.args["op"] != 0 or not dense(step.args["out"]):
         return None
     zero, scale = step.args["zero"], step.args["scale"]
-    for mine, theirs, i in (("a", "b", 0), ("b", "a", 1)):
-        x, other = step.args[mine], step.args[theirs]
+    for own, summand, i in (("a", "b", 0), ("b", "a", 1)):
+        x, other = step.args[own], step.args[summand]
         made = sole(step, uses, x, PRODUCTS)
         if made is None or made.args["out"].dtype != np.uint8 or made.args["residual"] is not None or not dense(x):
             continue
@@ -264,7 +264,7 @@ def residual(step: Step, uses: Uses):
 
 
 def placed(out: np.ndarray, target: np.ndarray) -> np.ndarray | None:
-    """`target` in the shape of the dense `out`, cell by cell: whole, or rows in a wider array; None where it is neither."""
+    """`target`, which is dense or rows of a wider array, in the shape of the dense `out`; None if it is neither."""
     width = out.shape[-1]
     rows, like = reshaped(target, (-1, width)), reshaped(target, out.shape)
     if rows is None or like is None or (width > 1 and rows.strides[1] != rows.itemsize):
@@ -274,7 +274,7 @@ def placed(out: np.ndarray, target: np.ndarray) -> np.ndarray | None:
 
 @on("permute")
 def copied(step: Step, uses: Uses):
-    """kernel -> copy into rows of a wider array (Concat): the kernel writes them there."""
+    """kernel -> copy into rows of a wider array (Concat): the kernel writes its result there."""
     if not dense(step.args["x"]):
         return None
     made = sole(step, uses, step.args["x"], SPREAD)
@@ -291,5 +291,5 @@ def copied(step: Step, uses: Uses):
     return made.replace(x=x.reshape(rows.shape), out=rows, reason=reason), [made]
 
 
-RULES = [clip, scaled, greatest, product, elementwise, pool, residual]
+RULES = [clip, scaled, max_pool, product, elementwise, pool, residual]
 LAST = [copied]

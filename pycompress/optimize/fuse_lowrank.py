@@ -1,7 +1,7 @@
-"""Rules for low-rank pairs: two matrix products in a row, the first with few outputs that nobody else reads.
+"""Rules for low-rank pairs: two matrix products in a row, the first with few outputs that only the second reads.
 
-A projection and the expansion after it, where inverted bottlenecks meet without a sum, is such a pair, too; its depthwise
-convolution then takes the expansion in tiles, which is worth more.
+In a row of inverted bottlenecks without residual sums, a projection and the expansion after it are such a pair, too.
+They are left alone: tiling the expansion together with its depthwise convolution gains more.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from .dataflow import Uses, on, twin
 from .fuse_float import sole
 from .tiling import DEPTHWISE
 
-LEAST_M = 48  # rows; with fewer, threads would have too little to share
-LARGEST_R = 256  # up to which one pass was measured to be no slower than two
+MIN_M = 48  # rows; fewer do not occupy several threads
+MAX_R = 256  # the largest rank for which one pass was measured to be no slower than two
 
 
 def pair(step: Step, uses: Uses, kernel: str) -> Step | None:
-    """The step of `kernel` before the matrix product `step`, if both are the factors of one thin product."""
+    """The step of `kernel` before the matrix product `step`, if the two are a low-rank pair."""
     if step.kernel != "sgemm" or not isinstance(step.args["w"], Dense):
         return None
     a, n = step.args["a"], step.args["out"].shape[-1]
@@ -29,19 +29,19 @@ def pair(step: Step, uses: Uses, kernel: str) -> Step | None:
     if made is None or made.args["out"].shape != a.shape or made.args["residual"] is not None:
         return None
     (m, r), k = a.shape, made.args["a"].shape[1]
-    pays = m >= LEAST_M and 0 < r <= LARGEST_R and r * (k + n) < k * n
-    banded = any(s.kernel in DEPTHWISE for s in uses.readers(step.args["out"]))
-    return made if pays and not banded else None
+    pays = m >= MIN_M and 0 < r <= MAX_R and r * (k + n) < k * n
+    tiled = any(s.kernel in DEPTHWISE for s in uses.readers(step.args["out"]))
+    return made if pays and not tiled else None
 
 
 @on("sgemm")
 def lowrank(step: Step, uses: Uses):
-    """sgemm -> sgemm: lowrank, to the byte the same."""
+    """sgemm -> sgemm: lowrank, with the same bytes as result."""
     made = pair(step, uses, "sgemm")
     if made is None or not isinstance(made.args["w"], Dense):
         return None
     u, v = made.args["w"].w, step.args["w"].w
-    if not (u.strides[0] and v.strides[0]):  # one row repeated: panels would have to be written out
+    if not (u.strides[0] and v.strides[0]):  # one row repeated, whose panels are not stored in full
         return None
     end = {name: step.args[name] for name in ("bias", "act", "act_params", "residual", "out")}
     args = {
@@ -54,10 +54,10 @@ def lowrank(step: Step, uses: Uses):
 
 @on("sgemm")
 def qlowrank(step: Step, uses: Uses):
-    """qgemm to float -> sgemm whose weights were int8: qlowrank, if the file has nothing between them.
+    """qgemm to float -> sgemm with weights that are int8 in the file: qlowrank, if nothing lies between them.
 
-    What stands between is rounded to 16 bits, with one scale for all columns: that at which the largest sum that the
-    weights admit is 32767. The output is off by at most half of it times sum |v|, in units of v's scale.
+    The intermediate result is rounded to 16 bits with one scale for all columns, chosen so that the largest sum that
+    the weights admit is 32767. The error of the output is at most half that scale times sum |v|.
     """
     made = pair(step, uses, "qgemm")
     if made is None or made.args["act"] or made.args["out"].dtype != np.float32 or step.args["residual"] is not None:
@@ -70,13 +70,13 @@ def qlowrank(step: Step, uses: Uses):
     if codes is None or (azp != azp[0]).any():
         return None
     largest = _largest(w.w.reshape(len(w.w), -1).astype(np.int64), int(azp[0]), bias) * np.abs(np.float64(scale))
-    unit = largest.max(initial=0) / module("qlowrank").MOST
+    unit = largest.max(initial=0) / module("qlowrank").MAX_MID
     v, v_scale = codes
     end = unit * v_scale.astype(np.float64)
     if not (np.isfinite(end).all() and (end > 0).all()):
         return None
     total = np.zeros(len(v)) if own_bias is None else np.rint(own_bias / end)
-    if (np.abs(total) + module("qlowrank").MOST * np.abs(v.astype(np.int64)).sum(1) >= 2**31).any():
+    if (np.abs(total) + module("qlowrank").MAX_MID * np.abs(v.astype(np.int64)).sum(1) >= 2**31).any():
         return None
     args = {
         "a": made.args["a"], "azp": np.ascontiguousarray(azp[:1]), "w": w, "colsum": None, "mid_bias": bias,
@@ -94,13 +94,13 @@ def qlowrank(step: Step, uses: Uses):
 
 def _largest(w: np.ndarray, zero: int, bias: np.ndarray | None) -> np.ndarray:
     """The largest absolute value of each sum (a - zero) w + bias, for a from 0 to 255."""
-    least, most = np.minimum(w * -zero, w * (255 - zero)).sum(1), np.maximum(w * -zero, w * (255 - zero)).sum(1)
+    low, high = np.minimum(w * -zero, w * (255 - zero)).sum(1), np.maximum(w * -zero, w * (255 - zero)).sum(1)
     own = 0 if bias is None else bias.astype(np.int64)
-    return np.maximum(np.abs(least + own), np.abs(most + own))
+    return np.maximum(np.abs(low + own), np.abs(high + own))
 
 
 def quantized(program: Program, w: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """(codes int8[n,k], scale f32[n]) of which the float constant `w` [n,k] was made, symmetric; else None."""
+    """(codes int8[n,k], scale f32[n]) from which the float constant `w` [n,k] was dequantized; None if not, or if not symmetric."""
     source = program.quantized.get(id(root(w)))
     if source is None or source.value.dtype not in ("u8", "i8") or w.ndim != 2:
         return None

@@ -1,4 +1,4 @@
-"""Rules for functions of one 8-bit tensor: tables, and what takes them in."""
+"""Rules for functions of one 8-bit tensor: they become tables, and tables are fused into other kernels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IDENTITY = np.arange(256)
 
 @on("quantize")
 def table(step: Step, uses: Uses):
-    """dequantize -> functions of one element -> quantize: a table."""
+    """dequantize -> elementwise functions -> quantize: one table."""
     if step.args["out"].dtype != np.uint8 or not step.args["x"].size:
         return None
     if not planned(step, uses):
@@ -27,14 +27,14 @@ def table(step: Step, uses: Uses):
         return None
     codes, real = found
     count = max(len(real), scale.size)
-    if count > tables.MOST_TABLES or any(len(v) not in (1, count) for v in (real, scale)):
+    if count > tables.MAX_TABLES or any(len(v) not in (1, count) for v in (real, scale)):
         return None
     entries = tables.quantized(real, scale[:, None], step.args["zero"][:, None], step.args["clamp"].tolist())
     return _lut(step, codes, np.broadcast_to(entries, (count, 256)), step.args["out"], "function of the codes"), []
 
 
 def _lut(step: Step, codes: np.ndarray, entries: np.ndarray, out: np.ndarray, reason: str) -> Step:
-    """The step that looks the flat `codes` up in one table, or in one per channel of the last axis."""
+    """The step that looks up the flat `codes` in one table, or in one table per channel of the last axis."""
     entries = np.ascontiguousarray(entries, np.uint8)
     if (entries == entries[0]).all():
         entries = entries[:1]
@@ -46,7 +46,7 @@ def _lut(step: Step, codes: np.ndarray, entries: np.ndarray, out: np.ndarray, re
 
 @on("lut")
 def epilogue_table(step: Step, uses: Uses):
-    """integer products, qbinary or qpool -> lut: into the limits where the table only clips, else the epilogue's table."""
+    """integer products, qbinary or qpool -> lut: a table that only clips becomes limits, any other the epilogue's table."""
     if len(step.args["table"]) != 1 or not dense(step.args["x"]):
         return None
     made = writers(step, uses, step.args["x"])
@@ -59,7 +59,7 @@ def epilogue_table(step: Step, uses: Uses):
 
 
 def _with_table(made: Step, step: Step, alone: bool) -> Step | None:
-    """`made`, which writes what the lut `step` reads, with the table in it; None where it has no place for that."""
+    """`made`, which writes what the lut `step` reads, with the table fused; None if its kernel cannot take the table."""
     x, entries, target = step.args["x"], step.args["table"][0], step.args["out"]
     if dense(target):
         out = twin(made.args["out"], x, target)
@@ -77,16 +77,16 @@ def _with_table(made: Step, step: Step, alone: bool) -> Step | None:
 
 
 def _clipped(made: Step, entries: np.ndarray) -> dict[str, np.ndarray] | None:
-    """New limits for `made` where `entries` does nothing but clip what it can answer; None otherwise."""
+    """New limits for `made` if `entries` only clips its possible results; else None."""
     name = {"qbinary": "zero", "qpool": "clamp"}.get(
         made.kernel, "clamp" if made.args.get("residual") is None else "add_zero"
     )
     if name == "clamp" and (made.args.get("lut") is not None or made.args.get("mode") == 0):
         return None
     zero = made.args[name]
-    least, greatest = int(zero[-2]), int(zero[-1])
-    low, high = int(entries[least]), int(entries[greatest])
-    if not np.array_equal(entries[least : greatest + 1], IDENTITY[least : greatest + 1].clip(low, high)):
+    first, last = int(zero[-2]), int(zero[-1])
+    low, high = int(entries[first]), int(entries[last])
+    if not np.array_equal(entries[first : last + 1], IDENTITY[first : last + 1].clip(low, high)):
         return None
     return {name: np.array([*zero[:-2], low, high], np.int32)}
 
@@ -107,7 +107,7 @@ def compose(step: Step, uses: Uses):
 def _composed(step: Step, found, uses: Uses):
     before, entries = found[1], step.args["table"]
     count = max(len(before), len(entries))
-    if any(len(v) not in (1, count) for v in (before, entries)) or count > tables.MOST_TABLES:
+    if any(len(v) not in (1, count) for v in (before, entries)) or count > tables.MAX_TABLES:
         return None
     after = np.broadcast_to(entries, (count, 256))
     made = np.take_along_axis(after, np.broadcast_to(before, (count, 256)), 1)
@@ -116,7 +116,7 @@ def _composed(step: Step, found, uses: Uses):
 
 @on("qbinary")
 def self_product(step: Step, uses: Uses):
-    """qbinary on two functions of the same codes, or with a constant: a table."""
+    """qbinary of two functions of the same codes, or of one and a constant: one table."""
     if not step.args["out"].size or not dense(step.args["out"]):
         return None
     a, b = (_factor(step, name, uses) for name in ("a", "b"))
@@ -125,7 +125,7 @@ def self_product(step: Step, uses: Uses):
     if a[0] is not None and b[0] is not None and not tables.same_memory(a[0].reshape(-1), b[0].reshape(-1)):
         return None
     count = max(len(a[1]), len(b[1]))
-    if any(len(v[1]) not in (1, count) for v in (a, b)) or count > tables.MOST_TABLES:
+    if any(len(v[1]) not in (1, count) for v in (a, b)) or count > tables.MAX_TABLES:
         return None
     made = tables.combined(a[1], b[1], step.args["op"], step.args["zero"], step.args["scale"])
     codes = a[0] if a[0] is not None else b[0]
@@ -133,7 +133,7 @@ def self_product(step: Step, uses: Uses):
 
 
 def _codes(x: np.ndarray, uses: Uses) -> tuple[np.ndarray, np.ndarray] | None:
-    """(codes, table[t,256]) where the dense `x` is a table of the dense codes: of itself where no lut made it."""
+    """(codes, table[t,256]) with `x` = table[codes], both dense; `x` itself and the identity if no lut made it."""
     if not dense(x):
         return None
     made = uses.producer(x) if covers(x) else None
@@ -151,7 +151,7 @@ def _factor(step: Step, name: str, uses: Uses):
 
 
 def identity(step: Step, uses: Uses):
-    """identity lut -> anything: reads the codes themselves."""
+    """identity lut -> any step: the step reads the codes instead."""
     if not uses.has("lut"):
         return None
     changed = {}

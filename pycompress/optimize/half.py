@@ -1,4 +1,4 @@
-"""Stores weights that float16 or bfloat16 holds exactly in 16 bits; the kernel widens them as it reads them."""
+"""Stores weights that float16 or bfloat16 represents exactly in 16 bits; the kernel widens them as it reads them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ..weights import Dense, Facts, halved, rounded
 
 
 def use_half_weights(program: Program) -> None:
-    """Give matrix products of float weights that are float16 or bfloat16 numbers the kernel that reads those.
+    """Run matrix products whose weights are float16 or bfloat16 numbers on the kernel that reads such weights.
 
-    It is the values that count, not how the model holds them: float16 initializers, Cast after them, transposes, and
-    float32 initializers that were rounded before. Results are the same bytes.
+    The values decide, not how the model stores them: float16 initializers, Cast after them, transposes, and
+    float32 initializers that were rounded before all qualify. Results are the same bytes.
 
-    In a model that works on half floats all weights are such; those that took in a factor (batch norm) are rounded again.
+    In a float16 or bfloat16 model all weights qualify; those into which a factor was folded (batch norm) are rounded again.
     """
     program.steps = [_halved(step, program.half, program.facts) for step in program.steps]
 
@@ -30,5 +30,7 @@ def _halved(step: Step, typed: str, facts: Facts) -> Step:
         return step
     kind = half.w.dtype.name
     if not traits.half:
-        return step.replace(reason=f"{step.reason}; {kind} weights as float32: windows have no kernel for 16 bits")
+        return step.replace(
+            reason=f"{step.reason}; {kind} weights as float32: convolutions of more than one cell have no 16-bit kernel"
+        )
     return step.replace(traits.half, w=half, reason="; ".join(filter(None, (step.reason, f"{kind} weights{again}"))))

@@ -1,8 +1,8 @@
 """Chooses the layout of images: channel-first (CHW) between sparse products and large depthwise convolutions.
 
-A sparse product multiplies one weight with many pixels of a channel, so it needs CHW, and transposes images
-that lie pixel by pixel (HWC) on the way in and out. A tensor that only sparse products and large depthwise convolutions
-write and read lies in CHW throughout instead.
+A sparse product multiplies one weight with many pixels of a channel, so it needs CHW; it transposes images that are
+channel-last (HWC) as it reads and writes them. A tensor that only sparse products and large depthwise convolutions
+write and read is stored in CHW instead, which saves the transposition.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from ..lower.values import Buffer, Program, Step, root
 from .dataflow import Uses, covers, dense, reads, writes
 
 LINE = 16  # floats of a cache line
-LARGE = 2048  # pixels, below which a depthwise convolution was measured to lose more in CHW than products gain
+LARGE = 2048  # pixels; smaller depthwise convolutions were measured to lose more in CHW than the products gain
 _TRAITS = {name: spec(name).traits for name in NAMES}
 FREE = {
     name: t.chw for name, t in _TRAITS.items() if isinstance(t.chw, tuple) and t.chw
-}  # slots that may lie either way
-TWINS = {name: t.chw for name, t in _TRAITS.items() if isinstance(t.chw, str)}  # kernels with one for CHW
+}  # slots that may have either layout
+TWINS = {name: t.chw for name, t in _TRAITS.items() if isinstance(t.chw, str)}  # kernels, and their CHW counterparts
 
 
 def choose_layout(program: Program) -> None:
-    """Lay the images between sparse products, through depthwise convolutions too, out in CHW."""
+    """Store the images between sparse products, and between those and depthwise convolutions, in CHW."""
     if not any(step.kernel in FREE for step in program.steps):
         return
     found = _closed(program, _candidates(program, Uses(program)))
@@ -40,7 +40,7 @@ def _pitch(m: int) -> int:
 
 
 def _images(step: Step) -> dict[str, np.ndarray]:
-    """The step's images that may lie in CHW."""
+    """The step's images that may be in CHW."""
     names = ("x", "out") if step.kernel in TWINS else FREE.get(step.kernel, ())
     return {name: step.args[name] for name in names if step.args[name] is not None}
 
@@ -55,7 +55,7 @@ def _able(step: Step) -> bool:
 
 
 def _candidates(program: Program, uses: Uses) -> dict[int, tuple[int, int]]:
-    """{id of a buffer's array: (pixels, channels)} where every access is the whole image, by a step that supports CHW."""
+    """{id of a buffer's array: (pixels, channels)} for buffers whose every access is a whole image by a step that supports CHW."""
     found: dict[int, tuple[int, int]] = {}
     refused = {id(b.array) for b in program.buffers.values() if b.place[0] != "arena"}
     for step in program.steps:
@@ -72,7 +72,7 @@ def _candidates(program: Program, uses: Uses) -> dict[int, tuple[int, int]]:
 
 
 def _closed(program: Program, found: dict[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
-    """`found` without those that a step would have to mix with images in HWC."""
+    """`found` without the buffers that some step uses together with images in HWC."""
     changed = True
     while changed:
         changed = False

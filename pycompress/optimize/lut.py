@@ -11,24 +11,24 @@ from .dataflow import Uses, covers, dense
 CODES = np.arange(256)
 BINARY = (np.add, np.subtract, np.multiply, np.divide, np.power, np.minimum, np.maximum,
           lambda a, b: np.where(a < 0, a * b, a), np.fmod)  # fmt: skip
-MOST_TABLES = 4096
+MAX_TABLES = 4096
 
 
 def quantized(x: np.ndarray, scale, zero, clamp) -> np.ndarray:
-    """What the quantize kernel makes of float32 `x`, in int64."""
+    """The result of the quantize kernel for float32 `x`, in int64."""
     with np.errstate(all="ignore"):
         y = np.rint((x.astype(np.float32) / scale).astype(np.float64)) + zero
     return np.where(y > clamp[0], np.minimum(y, clamp[1]), clamp[0]).astype(np.int64)
 
 
-def rounded(x: np.ndarray, zero: int, least: int, greatest: int) -> np.ndarray:
-    """clamp(round_half_even(x) + zero, least, greatest), clamped in float first: the integer kernels' last step."""
-    low, high = np.float32(least - zero), np.float32(greatest - zero)
-    return np.rint(np.maximum(np.minimum(x, high), low)).astype(np.int64) + zero
+def rounded(x: np.ndarray, zero: int, low: int, high: int) -> np.ndarray:
+    """clamp(round_half_even(x) + zero, low, high), clamped in float first: the last step of integer kernels."""
+    lower, upper = np.float32(low - zero), np.float32(high - zero)
+    return np.rint(np.maximum(np.minimum(x, upper), lower)).astype(np.int64) + zero
 
 
 def combined(a: np.ndarray, b: np.ndarray, op: int, zero, scale) -> np.ndarray:
-    """What the qbinary kernel makes of the codes a and b, in int64."""
+    """The result of the qbinary kernel for the codes a and b, in int64."""
     za, zb, *rest = (int(z) for z in zero)
     a, b = a.astype(np.int64) - za, b.astype(np.int64) - zb
     if op == 1:
@@ -37,7 +37,7 @@ def combined(a: np.ndarray, b: np.ndarray, op: int, zero, scale) -> np.ndarray:
 
 
 def of_codes(x: np.ndarray, uses: Uses, depth: int = 0) -> tuple[np.ndarray, np.ndarray] | None:
-    """(codes u8[N], table f32[t,256]) where cell i of the whole buffer `x` is table[i % t, codes[i]]; else None."""
+    """(codes u8[N], table f32[t,256]) if element i of the whole buffer `x` is table[i % t, codes[i]]; else None."""
     if depth > 64 or not covers(x) or not dense(x):
         return None
     step = uses.producer(x)
@@ -73,7 +73,7 @@ def _of_unary(step: Step, uses: Uses, depth: int):
 
 
 def _function(table: np.ndarray, op: int, params) -> np.ndarray:
-    """One float function of each entry; scalar code, so that a plan does not depend on who made it."""
+    """One float function of each entry, by the scalar kernel, so that a plan does not depend on the CPU that makes it."""
     values, index = np.unique(table.astype(np.float32), return_inverse=True)
     out = np.empty((1, values.size), np.float32)
     native.unary(values.reshape(1, -1), op, params, out, isa="scalar")
@@ -88,7 +88,7 @@ def _of_binary(step: Step, uses: Uses, depth: int):
     if a[0] is not None and b[0] is not None and not same_memory(a[0], b[0]):
         return None
     tables = max(len(a[1]), len(b[1]))
-    if tables > MOST_TABLES or any(len(t) not in (1, tables) for _, t in (a, b)):
+    if tables > MAX_TABLES or any(len(t) not in (1, tables) for _, t in (a, b)):
         return None
     with np.errstate(all="ignore"):
         table = BINARY[step.args["op"]](a[1], b[1]).astype(np.float32)
@@ -109,7 +109,7 @@ def _operand(step: Step, name: str, uses: Uses, depth: int):
 
 
 def last_axis(x: np.ndarray) -> np.ndarray | None:
-    """A broadcast constant as one value, or one per index of its last axis; None where it varies elsewhere."""
+    """A broadcast constant as one value, or as one per index of its last axis; None if it varies along other axes."""
     if any(s and d > 1 for s, d in zip(x.strides[:-1], x.shape[:-1])) or x.size == 0:
         return None
     row = x[(0,) * (x.ndim - 1)]
@@ -117,12 +117,12 @@ def last_axis(x: np.ndarray) -> np.ndarray | None:
 
 
 def same_strides(x: np.ndarray, y: np.ndarray) -> bool:
-    """Whether two arrays of one shape and type walk their memory alike."""
+    """Whether two arrays of one shape and type have the same strides."""
     return all(a == b or d <= 1 for a, b, d in zip(x.strides, y.strides, x.shape))
 
 
 def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays are the same cells in the same order."""
+    """Whether two arrays are the same memory in the same order."""
     return (
         a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
         and a.shape == b.shape

@@ -1,4 +1,4 @@
-"""Which nodes carry compressed weights and would not use them as such."""
+"""Lists the nodes whose weights are stored compressed but would run as floats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..formats.onnx_structure import name_of
 from ..kernels import having
 from ..lower.values import Program
 
-FLOAT_PRODUCTS = having(lambda spec: spec.traits.sums == "float")
+FLOAT_KERNELS = having(lambda spec: spec.traits.sums == "float")
 WEIGHTED = (
     "Conv",
     "ConvTranspose",
@@ -28,7 +28,7 @@ CODES = (TensorProto.UINT8, TensorProto.INT8, TensorProto.INT16, TensorProto.UIN
 
 def uncompressed(program: Program, model: Model) -> list[str]:
     """The names of nodes whose weights are integers in `model` but which `program` runs in float."""
-    floats = {step.node for step in program.steps if step.kernel in FLOAT_PRODUCTS}
+    floats = {step.node for step in program.steps if step.kernel in FLOAT_KERNELS}
     return [name for name in compressed(model) if name in floats]
 
 

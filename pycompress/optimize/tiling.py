@@ -1,4 +1,4 @@
-"""Cuts runs of steps on large images into tiles: a few lines go through all steps before the next lines do.
+"""Cuts runs of steps on large images into tiles: a few lines pass through all steps before the next lines do.
 
 What a step writes is then still in the cache when the next one reads it. Results are the same bytes: each output
 is computed by the same kernel from the same inputs; only the order changes.
@@ -15,12 +15,12 @@ from .dataflow import Uses, covers, dense
 PRODUCTS = having(lambda spec: spec.traits.tile == "rows")
 DEPTHWISE = having(lambda spec: spec.traits.tile == "window")
 CHW = having(lambda spec: spec.traits.layout == "chw")
-LARGE = 2 << 20  # bytes between two steps from which on tiles pay: a core's cache does not hold them
+LARGE = 2 << 20  # bytes passed from step to step; from here on a core's cache does not hold them, and tiles are faster
 TILE = 3 << 18  # bytes of one tile; each tile costs one more barrier per step
 
 
 def tile(program: Program) -> None:
-    """Cut product -> depthwise (-> product) on large images into tiling."""
+    """Cut product -> depthwise (-> product) on large images into tiles."""
     uses, steps, i = Uses(program), [], 0
     while i < len(program.steps):
         run = _run(program.steps, i, uses)
@@ -46,7 +46,7 @@ def _run(steps: list[Step], i: int, uses: Uses) -> list[Step]:
 
 
 def _hands_on(before: Step, after: Step, uses: Uses) -> bool:
-    """Whether `before` makes all of what `after`, and nobody else, reads, pixel by pixel."""
+    """Whether `before` writes the image that `after` reads, pixel by pixel, and no other step reads or writes it."""
     out, x = before.args["out"], _source(after)
     image, matrix = (x, out) if after.kernel in DEPTHWISE else (out, x)
     chw = before.kernel in CHW or after.kernel in CHW
@@ -65,7 +65,7 @@ def _source(step: Step) -> np.ndarray:
 
 
 def _cut(run: list[Step]) -> list[Step]:
-    """The run's steps, tile by tile: each for the lines that the later steps need next."""
+    """The steps of the run, tile by tile: each for the lines that the following steps need next."""
     middle = next(step for step in run if step.kernel in DEPTHWISE)
     x, out = middle.args["x"], middle.args["out"]
     lines = [s.args["out"].shape[1] if s is middle else (x if s is run[0] else out).shape[1] for s in run]
@@ -85,7 +85,7 @@ def _cut(run: list[Step]) -> list[Step]:
 
 
 def _reach(step: Step, end: int) -> int:
-    """How many lines of its input a depthwise convolution has met after `end` lines of its output."""
+    """How many lines of its input a depthwise convolution needs for the first `end` lines of its output."""
     a = step.args
     return max(0, min((end - 1) * a["sh"] - a["pt"] + (a["kh"] - 1) * a.get("dh", 1) + 1, a["x"].shape[1]))
 

@@ -1,4 +1,4 @@
-"""What holds of a Program between any two passes.  Tests ask for it; planning does not, for the plan reader checks again."""
+"""Checks the invariants of a Program between passes. Only tests use it; for plans, the plan reader checks them again."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from .dataflow import address, reads, writes
 def verify(program: Program, offsets: dict[int, int] | None = None) -> None:
     """Check the invariants of a program.
 
-    * Every step has the arguments of its kernel's contract, and they fit it; weights that are not packed yet fit as arrays
-      of numbers do, by being there.
-    * It writes into buffers alone, not into the program's inputs, and not into what it reads unless the kernel may.
-    * What it reads of a buffer was written before, every byte; no byte of a buffer is written twice.
-    * The outputs of the program are written, every byte.
-    * Buffers that are needed at the same time lie apart in the arena, where `offsets` says where they lie.
+    * Every step has the arguments of its kernel's contract, and they match it. While weights are not yet packed, only
+      the names are checked.
+    * A step writes only into buffers, never into the program's inputs.
+    * Every byte that a step reads of a buffer was written before; no byte of a buffer is written twice.
+    * Every byte of the program's outputs is written.
+    * If `offsets` is given, buffers that are needed at the same time do not overlap in the arena.
 
     Raises
     ------
     AssertionError
-        Naming the step, and what does not hold.
+        If an invariant does not hold; names the step.
 
     Examples
     --------
@@ -42,14 +42,14 @@ def verify(program: Program, offsets: dict[int, int] | None = None) -> None:
         if buffer.place[0] == "output":
             assert written[key].all(), f"output {program.outputs[buffer.place[1]].name!r} is not written everywhere"
     if offsets is not None:
-        _apart(program, offsets)
+        _disjoint(program, offsets)
 
 
 def _fits(step: Step) -> None:
-    """The arguments are those of the contract; where none is still to be packed or rounded, they fit it."""
+    """Check the arguments against the contract: their names, and all else once none remains to be packed or rounded."""
     contract = spec(step.kernel)
     if set(step.args) != set(contract.by_name):
-        raise ValueError(f"has arguments {sorted(step.args)}, wants {sorted(contract.by_name)}")
+        raise ValueError(f"has arguments {sorted(step.args)}, needs {sorted(contract.by_name)}")
     late = any(isinstance(x, (Dense, Half, Q4, Q8)) for x in step.args.values()) or any(
         isinstance(x, np.ndarray) and x.dtype == np.float64 for x in step.args.values()
     )
@@ -58,7 +58,7 @@ def _fits(step: Step) -> None:
 
 
 def _bytes(x: np.ndarray, size: int) -> slice | np.ndarray:
-    """The places of all bytes of `x` in its buffer of `size` bytes: a slice where they are neighbours, each once."""
+    """The positions of the bytes of `x` in its buffer of `size` bytes: a slice if they are contiguous."""
     start = address(x) - address(root(x))
     order = sorted(range(x.ndim), key=lambda i: -x.strides[i])
     if x.transpose(order).flags.c_contiguous:
@@ -95,19 +95,19 @@ def _writes(program: Program, place: int, written: dict[int, np.ndarray]) -> Non
             continue
         at, done = _bytes(x, buffer.bytes), written[id(buffer.array)]
         if not isinstance(at, slice) and (len(at) < x.nbytes or len(np.unique(at)) < len(at)):
-            raise ValueError("writes a byte twice by itself")
+            raise ValueError("writes a byte twice")
         if done[at].any() and not _over_fill(program.steps[:place], x):
             raise ValueError(f"writes what is written already: {x.dtype.name}{list(x.shape)}")
         done[at] = True
 
 
 def _over_fill(before: list[Step], x: np.ndarray) -> bool:
-    """Whether only fills wrote there before: a border is filled with its inside, which comes later."""
+    """Whether only fills wrote there before: padding fills the whole image first, then its inside is written."""
     return all(s.kernel == "fill" for s in before if id(root(x)) in s.written)
 
 
-def _apart(program: Program, offsets: dict[int, int]) -> None:
-    """Of two buffers whose bytes meet in the arena, one is not needed any more when the other is first."""
+def _disjoint(program: Program, offsets: dict[int, int]) -> None:
+    """Check that two buffers that overlap in the arena are never needed at the same time."""
     life: dict[int, list[int]] = {}
     for i, step in enumerate(program.steps):
         for key in (*step.read, *step.written):

@@ -67,15 +67,23 @@ SessionIOBinding = IOBinding
 
 
 def get_version_string() -> str:
-    """The version of onnxruntime whose interface this is, as ``__version__``."""
+    """The version of onnxruntime whose interface this is, as ``__version__``.
+
+    Examples
+    --------
+    >>> import pycompress.ort as ort
+    >>> ort.get_version_string() == ort.__version__
+    True
+    """
     return __version__
 
 
 def get_build_info() -> str:
-    """Which engine this is: ``"pycompress 0.1.0"``.
+    """The engine and its version: ``"pycompress 0.1.0"``.
 
     Examples
     --------
+    >>> import pycompress.ort as ort
     >>> "pycompress" in ort.get_build_info()
     True
     """
@@ -85,10 +93,21 @@ def get_build_info() -> str:
 
 
 def set_default_logger_severity(severity: int) -> None:
-    """Accept 0 to 4, without effect: nothing is logged; ValueError for other numbers.
+    """Accepted, without effect: nothing is logged.
+
+    Parameters
+    ----------
+    severity : int
+        From 0 (verbose) to 4 (fatal).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not such an integer.
 
     Examples
     --------
+    >>> import pycompress.ort as ort
     >>> ort.set_default_logger_severity(3)
     """
     if not 0 <= operator.index(severity) <= 4:
@@ -96,18 +115,60 @@ def set_default_logger_severity(severity: int) -> None:
 
 
 def set_default_logger_verbosity(verbosity: int) -> None:
-    """Accept an integer, without effect: nothing is logged."""
+    """Accepted, without effect: nothing is logged.
+
+    Parameters
+    ----------
+    verbosity : int
+
+    Raises
+    ------
+    TypeError
+        If it is not an integer.
+
+    Examples
+    --------
+    >>> import pycompress.ort as ort
+    >>> ort.set_default_logger_verbosity(1)
+    """
     operator.index(verbosity)
 
 
 def set_seed(seed: int) -> None:
-    """Accept an integer, without effect: no operator here draws random numbers when it runs."""
+    """Accepted, without effect: no operator here draws random numbers when it runs.
+
+    Parameters
+    ----------
+    seed : int
+
+    Raises
+    ------
+    TypeError
+        If it is not an integer.
+
+    Examples
+    --------
+    >>> import pycompress.ort as ort
+    >>> ort.set_seed(0)
+    """
     operator.index(seed)
 
 
 def enable_telemetry_events() -> None:
-    """Without effect: there is no telemetry."""
+    """Without effect: there is no telemetry.
+
+    Examples
+    --------
+    >>> import pycompress.ort as ort
+    >>> ort.enable_telemetry_events()
+    """
 
 
 def disable_telemetry_events() -> None:
-    """Without effect: there is no telemetry."""
+    """Without effect: there is no telemetry.
+
+    Examples
+    --------
+    >>> import pycompress.ort as ort
+    >>> ort.disable_telemetry_events()
+    """

@@ -1,10 +1,10 @@
-"""Engines behind one interface, ours among them: what the others do in the same run, on the same model.
+"""Engines behind one interface, including ours, to compare them on the same model in the same run.
 
 An engine is a module of this package, named as on the command line, with ``version()``, which raises
 ModuleNotFoundError where the engine is not installed, and ``load(model, threads)``, which returns a
 runner: ``runner.inputs`` is {name: (dtype, shape)} and ``runner.run({name: array})`` the list of outputs.
-A runner whose engine wants its input in a form of its own (NHWC, a type of its own) has also
-``prepare(feed)`` and ``run_prepared(prepared)``; `call` uses them, so that no engine's time holds the change.
+A runner whose engine needs its input in another layout or type also has ``prepare(feed)`` and
+``run_prepared(prepared)``; `call` uses them, so that the conversion is not part of any engine's time.
 An engine that reads no .onnx files has ``convert(model, folder)``, which writes what `load` reads; given an
 .onnx file, its `load` converts it.  It raises NotImplementedError for a model that cannot be converted.
 The peers' modules import nothing of ours unless they convert, so that their memory can be measured without us.
@@ -53,7 +53,7 @@ def installed() -> dict[str, str | None]:
 
 
 def call(runner, feed):
-    """A function of no arguments that runs `feed`, brought beforehand into the engine's own form."""
+    """A function without arguments that runs `feed`, which is converted for the engine beforehand."""
     if hasattr(runner, "prepare"):
         prepared = runner.prepare(feed)
         return lambda: runner.run_prepared(prepared)

@@ -1,8 +1,8 @@
-"""Timing several engines in one run, in turns, because only then do their times compare.
+"""Times several engines in turns within one run, because only such times are comparable.
 
-Machines are shared and clocks move by a third between runs, so every engine gets a block of runs in
-every round.  Each block is preceded by a rest, since the threads of the engine before may go on
-spinning for a while, and by runs that are not counted.
+Machines are shared and clocks vary by a third between runs, so every engine gets a block of runs in
+every round.  Each block is preceded by a rest, since the threads of the previous engine may continue to
+spin for a while, and by runs that are not counted.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def interleave(
     gc.disable()
     try:
         for i in range(rounds):
-            for name in names[i % len(names) :] + names[: i % len(names)]:  # nobody always follows the same one
+            for name in (
+                names[i % len(names) :] + names[: i % len(names)]
+            ):  # so that no engine always follows the same one
                 taken[name].append(_block(calls[name], per_round, warmup, rest))
                 tick()
     finally:
@@ -88,5 +90,5 @@ def _block(call, runs: int, warmup: int, rest: float) -> tuple[float, ...]:
 
 
 def times_faster(a: Timing, b: Timing) -> float:
-    """How many times as fast as `b` is `a`: the median over the rounds of their fastest runs' ratio."""
+    """How many times as fast as `b` `a` is: the median over the rounds of the ratio of their fastest runs."""
     return median(min(y) / min(x) for x, y in zip(a.rounds, b.rounds))

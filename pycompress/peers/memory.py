@@ -13,7 +13,7 @@ _START = "import runpy, sys; runpy.run_path(sys.argv.pop(1), run_name='__main__'
 
 
 def peak_memory(engine: str | None, model="", threads: int = 1, runs: int = 3) -> int:
-    """Bytes that a fresh process needed at its highest, to load the file `model` and run it `runs` times.
+    """The peak memory, in bytes, of a new process that loads the file `model` and runs it `runs` times.
 
     With `engine` None, of a process that imports numpy and does nothing: what to subtract.
     """
@@ -33,8 +33,8 @@ def _peak() -> int:
     except (OSError, StopIteration):
         import resource
 
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most * 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _adapter(name: str):

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx
 
 from .efficientnet import efficientnet_b0, efficientnet_lite0
@@ -16,35 +18,69 @@ _BUILDERS = {
     f.__name__: f
     for f in (mobilenetv1, mobilenetv2, mobilenetv3_large, mobilenetv3_small, efficientnet_b0, efficientnet_lite0)
 }
-__all__ = ["build", "labels", "names", *_BUILDERS]
+__all__ = [
+    "build",
+    "efficientnet_b0",
+    "efficientnet_lite0",
+    "labels",
+    "mobilenetv1",
+    "mobilenetv2",
+    "mobilenetv3_large",
+    "mobilenetv3_small",
+    "names",
+]
 
 
 def names() -> tuple[str, ...]:
-    """What `build` knows."""
+    """The networks that `build` knows.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> pycompress.zoo.names()[0]
+    'mobilenetv1'
+    """
     return tuple(_BUILDERS)
 
 
-def build(name: str, **options) -> onnx.ModelProto:
+def build(name: str, **options: Any) -> onnx.ModelProto:
     """The network called `name`: float32 ``input`` [batch, 3, height, width] to ``logits`` [batch, classes].
 
     Parameters
     ----------
     name : str
         One of `names()`.
-    width : float
-        Factor on the channels, default 1.
-    resolution : int or None
-        Height and width, default 224; None leaves both open.
-    batch : int or None
-        Images per run, default 1; None leaves it open.
-    classes : int
-        Default 1000.
-    batchnorm : bool
-        Default True: BatchNormalization nodes as exporters write them; False folds them.
-    seed, opset : int
-        Of the random weights, default 0; of the model, default 17.
-    pretrained : bool
-        EfficientNet-Lite0 only.
+    **options
+        ``width`` (float): factor on the channels, default 1.
+        ``resolution`` (int or None): height and width, default 224; None leaves both open.
+        ``batch`` (int or None): images per run, default 1; None leaves it open.
+        ``classes`` (int): default 1000.
+        ``batchnorm`` (bool): default True, with BatchNormalization nodes as exporters write them; False folds them.
+        ``seed`` (int): of the random weights, default 0.
+        ``opset`` (int): of the model, default 17.
+        ``pretrained`` (bool): only EfficientNet-Lite0 has trained weights.
+
+    Returns
+    -------
+    onnx.ModelProto
+
+    Raises
+    ------
+    ValueError
+        If there is no such network, or a number is out of range.
+    TypeError
+        If there is no such option.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.build("mobilenetv2", width=0.5, resolution=64, classes=10)
+    >>> model.graph.input[0].name
+    'input'
     """
     if name not in _BUILDERS:
         raise ValueError(f"zoo has no network {name!r}; it has {', '.join(_BUILDERS)}")

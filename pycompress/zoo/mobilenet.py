@@ -7,8 +7,35 @@ import onnx
 from .builder import Builder, Tensor, make_divisible
 
 
-def mobilenetv1(*, width: float = 1.0, classes: int = 1000, **options) -> onnx.ModelProto:
-    """MobileNetV1: depthwise and pointwise convolutions in turn; ReLU6."""
+def mobilenetv1(*, width: float = 1.0, classes: int = 1000, **options: int | bool | None) -> onnx.ModelProto:
+    """MobileNetV1: depthwise and pointwise convolutions in turn; ReLU6.
+
+    Parameters
+    ----------
+    width : float
+        Factor on the channels.
+    classes : int
+    **options
+        ``resolution``, ``batch``, ``batchnorm``, ``seed`` and ``opset``, as for ``zoo.build``.
+
+    Returns
+    -------
+    onnx.ModelProto
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    TypeError
+        If there is no such option.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.5, resolution=64, classes=10)
+    >>> model.graph.output[0].name
+    'logits'
+    """
     b = Builder("mobilenetv1", **options)
     x = b.conv(b.input(), "stem", make_divisible(32 * width), 3, 2, act="relu6")
     layers = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
@@ -35,8 +62,35 @@ def inverted_residual(
     return b.add(x, y, f"{name}.add") if residual and stride == 1 and out == x.channels else y
 
 
-def mobilenetv2(*, width: float = 1.0, classes: int = 1000, **options) -> onnx.ModelProto:
-    """MobileNetV2: inverted residuals; ReLU6."""
+def mobilenetv2(*, width: float = 1.0, classes: int = 1000, **options: int | bool | None) -> onnx.ModelProto:
+    """MobileNetV2: inverted residuals; ReLU6.
+
+    Parameters
+    ----------
+    width : float
+        Factor on the channels.
+    classes : int
+    **options
+        ``resolution``, ``batch``, ``batchnorm``, ``seed`` and ``opset``, as for ``zoo.build``.
+
+    Returns
+    -------
+    onnx.ModelProto
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    TypeError
+        If there is no such option.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv2(width=0.5, resolution=64, classes=10)
+    >>> model.graph.output[0].name
+    'logits'
+    """
     b = Builder("mobilenetv2", **options)
     x = b.conv(b.input(), "stem", make_divisible(32 * width), 3, 2, act="relu6")
     stages = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
@@ -93,11 +147,65 @@ def _mobilenetv3(name: str, layers, head: int, hidden: int, width, classes, **op
     return b.model(b.linear(x, "classifier", classes, last=True))
 
 
-def mobilenetv3_large(*, width: float = 1.0, classes: int = 1000, **options) -> onnx.ModelProto:
-    """MobileNetV3-Large: squeeze-excite and hard swish."""
+def mobilenetv3_large(*, width: float = 1.0, classes: int = 1000, **options: int | bool | None) -> onnx.ModelProto:
+    """MobileNetV3-Large: squeeze-excite and hard swish.
+
+    Parameters
+    ----------
+    width : float
+        Factor on the channels.
+    classes : int
+    **options
+        ``resolution``, ``batch``, ``batchnorm``, ``seed`` and ``opset``, as for ``zoo.build``.
+
+    Returns
+    -------
+    onnx.ModelProto
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    TypeError
+        If there is no such option.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv3_large(width=0.5, resolution=64, classes=10)
+    >>> model.graph.output[0].name
+    'logits'
+    """
     return _mobilenetv3("mobilenetv3_large", LARGE, 960, 1280, width, classes, **options)
 
 
-def mobilenetv3_small(*, width: float = 1.0, classes: int = 1000, **options) -> onnx.ModelProto:
-    """MobileNetV3-Small: squeeze-excite and hard swish."""
+def mobilenetv3_small(*, width: float = 1.0, classes: int = 1000, **options: int | bool | None) -> onnx.ModelProto:
+    """MobileNetV3-Small: squeeze-excite and hard swish.
+
+    Parameters
+    ----------
+    width : float
+        Factor on the channels.
+    classes : int
+    **options
+        ``resolution``, ``batch``, ``batchnorm``, ``seed`` and ``opset``, as for ``zoo.build``.
+
+    Returns
+    -------
+    onnx.ModelProto
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    TypeError
+        If there is no such option.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv3_small(width=0.5, resolution=64, classes=10)
+    >>> model.graph.output[0].name
+    'logits'
+    """
     return _mobilenetv3("mobilenetv3_small", SMALL, 576, 1024, width, classes, **options)

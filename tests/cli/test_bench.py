@@ -26,6 +26,36 @@ def test_an_unknown_engine_is_refused(files, refused):
     assert "unknown engine 'tvm'" in refused("bench", files / "net.onnx", "--against", "tvm")
 
 
+def test_engines_are_named_once_and_are_others(files, refused):
+    assert "pycompress is measured in any case" in refused("bench", files / "net.onnx", "--against", "pycompress")
+    assert "unknown engine ''" in refused("bench", files / "net.onnx", "--against", "")
+
+
+def test_an_engine_that_does_not_load_the_model_is_left_out(files, command, monkeypatch):
+    class Fail(Exception):
+        """As engines raise them: of no kind that we know."""
+
+    def fail(model, threads):
+        raise Fail("no such\noperator")
+
+    monkeypatch.setattr("pycompress.peers.onnxruntime.load", fail)
+    r = command("bench", files / "net.onnx", "--against", "onnxruntime", "--runs", 2, "--json")
+    assert r["missing"] == {"onnxruntime": "it cannot load this model: no such operator"}
+
+
+def test_a_trace_is_refused_before_the_runs(files, tmp_path, refused, monkeypatch):
+    monkeypatch.setattr("pycompress.cli.models.Source.session", None)
+    assert "no such folder" in refused("profile", files / "net.onnx", "--trace", tmp_path / "none" / "t.json")
+    assert "is what is read" in refused("profile", files / "net.onnx", "--trace", files / "net.onnx")
+    assert "--seed is for" in refused("profile", files / "net.onnx", "--input", files / "x.npy", "--seed", "1")
+
+
+def test_rows_are_sorted_by_time_also_as_json(files, command):
+    rows = command("profile", files / "net.plan.safetensors", "--runs", 2, "--sort", "time", "--json")["steps"]
+    times = [row["seconds"] for row in rows]
+    assert times == sorted(times, reverse=True) and sorted(row["step"] for row in rows) == list(range(len(rows)))
+
+
 def test_a_plan_runs_here_only(files, command, refused):
     r = command("bench", files / "net.plan.safetensors", "--runs", 5, "--json")
     assert list(r["engines"]) == ["pycompress"]

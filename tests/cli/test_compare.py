@@ -30,6 +30,19 @@ def test_models_of_different_inputs_are_refused(files, refused):
     assert "inputs differ" in refused("compare", files / "net.onnx", files / "images.plan.safetensors")
 
 
+def test_options_of_random_inputs_do_not_stand_beside_files(files, refused):
+    words = (files / "net.onnx", files / "int8.onnx", "--input", files / "x.npy")
+    assert "--samples is for random inputs" in refused("compare", *words, "--samples", 2)
+    assert "--seed is for random inputs" in refused("compare", *words, "--seed", 2)
+    assert "--mean is for images" in refused("compare", *words, "--mean", "127")
+    assert "--mean is for images" in refused("compare", *words[:2], "--mean", "127")
+
+
+def test_models_are_compared_on_an_image(files, command):
+    words = (files / "net.onnx", files / "int8.onnx", "--input", files / "cat.png", "--mean", "127", "--std", "128")
+    assert command("compare", *words, "--json")["outputs"]["logits"]["cosine"] > 0.9
+
+
 def test_differences_add_up_over_samples():
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, 5, 7))

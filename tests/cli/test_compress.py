@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 
 import numpy as np
@@ -6,6 +7,7 @@ import onnx
 import pytest
 
 import pycompress
+from pycompress.cli.compress import change
 
 IMAGES = ("--mean", "127", "--std", "128")
 
@@ -46,6 +48,12 @@ def test_recertify_a_quantized_model_with_and_without_data(files, tmp_path, comm
     assert set(json.loads(told).values()) == {4}
     command("compress", tmp_path / "full.onnx", out, "--recertify", "--calibration", tmp_path / "c.npz")
     assert quantized(out) > 10
+
+
+def test_a_file_that_grows_is_said_to_be_larger(files, tmp_path, command):
+    text = command("compress", files / "net.onnx", tmp_path / "p.onnx", "--prune", "0.5", "--scope", "layer")
+    assert re.search(r"\d times (smaller|larger)$", text.strip())
+    assert change(300, 100) == "3.00 times smaller" and change(100, 120) == "1.20 times larger"
 
 
 def test_prune_and_say_what_was_pruned_and_what_not(files, tmp_path, command):
@@ -173,7 +181,7 @@ def test_what_cannot_end_is_refused_before_the_work(files, tmp_path, refused, mo
     def begun(*_):
         raise AssertionError("a step began")
 
-    monkeypatch.setattr("pycompress.cli.compress.STEP", dict.fromkeys(("prune", "factorize", "quantize"), begun))
+    monkeypatch.setattr("pycompress.cli.steps.take", begun)
     data = ("--calibration", files / "x.npy")
     for flag in (("--prune", "0.5"), ("--factorize", "0.9"), ("--quantize", *data)):
         assert "quantized already" in refused("compress", files / "int8.onnx", tmp_path / "q.onnx", *flag)
@@ -206,3 +214,26 @@ def test_out_is_never_what_is_read(files, tmp_path, refused):
 )
 def test_a_flag_that_would_do_nothing_is_refused(idle, flags, files, tmp_path, refused):
     assert idle in refused("compress", files / "net.onnx", tmp_path / "o.onnx", *flags)
+
+
+def test_a_plan_of_products_rounded_to_bfloat16(files, tmp_path, command, refused):
+    plan = tmp_path / "b.plan.safetensors"
+    command("compress", files / "net.onnx", plan, "--float-products", "bfloat16")
+    session = pycompress.InferenceSession(plan)
+    reasons = [r["reason"] for r in session.explain() if r["kernel"] in ("bgemm", "bconv")]
+    assert reasons and all("rounded to bfloat16, as asked" in reason for reason in reasons)
+    assert command("info", plan, "--json")["provenance"]["float_products"] == "bfloat16"
+    command("compress", files / "net.onnx", plan, "--float-products", "float32")
+    assert not {"bgemm", "bconv"} & {r["kernel"] for r in pycompress.InferenceSession(plan).explain()}
+    assert "--float-products is for plans" in refused(
+        "compress", files / "net.onnx", tmp_path / "b.onnx", "--cast", "float16", "--float-products", "bfloat16"
+    )
+
+
+def test_other_float_products_are_refused_with_those_that_are_not(files, tmp_path, capsys):
+    from pycompress.cli import main
+
+    with pytest.raises(SystemExit):
+        main(["compress", str(files / "net.onnx"), str(tmp_path / "b.plan.safetensors"), "--float-products", "int8"])
+    said = capsys.readouterr().err
+    assert "float32" in said and "bfloat16" in said

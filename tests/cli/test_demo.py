@@ -1,3 +1,5 @@
+import shlex
+
 import pytest
 
 import pycompress
@@ -49,3 +51,34 @@ def test_its_files_are_kept_where_asked(demo):
         assert path.startswith(str(folder))
     plan = pycompress.InferenceSession(r["files"]["int8 plan"])
     assert plan.get_inputs()[0].type == "tensor(uint8)" and len(plan.labels) == 1000
+
+
+def test_it_ends_in_size_speed_agreement_and_the_next_step(demo):
+    from pycompress.cli import demo as command
+    from pycompress.cli import parser
+
+    _, r = demo
+    assert 0 < r["agreement"]["same"] <= r["agreement"]["crops"] == command.COMPARED
+    figures = {"file_bytes": 50, "times_faster_than_float": 2.06}
+    told = {
+        "agreement": {"same": 23, "crops": 24},
+        "engines": {command.FLOAT: {"file_bytes": 186}, command.INT8: figures},
+    }
+    assert command.summary(told) == (
+        "EfficientNet-Lite0 in int8 is 3.7 times smaller and 2.1 times as fast as in float, "
+        "with the same answer on 23 of 24 photo crops."
+    )
+    assert r["summary"] == command.summary(r)
+    words = shlex.split(r["next"])
+    assert words[0] == "pycompress" and parser().parse_args(words[1:]).quantize
+
+
+def test_its_last_lines_are_the_sentence_and_the_command_to_go_on_with(demo, capsys):
+    from pycompress.cli import demo as command
+    from pycompress.cli.output import Output
+
+    command._print(demo[1], Output())
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        demo[1]["summary"],
+        f"Next, with the mean and std of your model: {command.NEXT}",
+    ]

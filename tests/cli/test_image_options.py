@@ -68,6 +68,20 @@ def test_a_folder_is_run_image_by_image(tmp_path, command):
     assert [r["input"][-5:] for r in runs] == ["a.png", "b.png"]
 
 
+def test_images_to_calibrate_on_are_named_one_by_one_or_by_their_folder(files, tmp_path, command, refused):
+    (tmp_path / "photos").mkdir()
+    for name in "ab":
+        blocks().save(tmp_path / "photos" / f"{name}.png")
+    words = ("compress", files / "net.onnx", tmp_path / "o.onnx", "--cast", "float16", "--mean", "127", "--std", "128")
+    a, b, folder = (tmp_path / "photos" / name for name in ("a.png", "b.png", ""))
+    counts = []
+    for data in ([a], [a, b], [folder], [folder, a]):
+        flags = [word for each in data for word in ("--calibration", each)]
+        counts.append(command(*words, *flags, "--json")["verdicts"]["cast"]["samples"])
+    assert counts == [1, 2, 2, 3]
+    assert "no such calibration data" in refused(*words, "--calibration", a, "--calibration", tmp_path / "c.png")
+
+
 def test_mean_and_std_that_do_not_fit_the_range_get_a_warning():
     assert "--scale 1/255" in images.doubtful((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert not images.doubtful((127,), (128,)) and not images.doubtful((0,), (255,))

@@ -36,7 +36,28 @@ def test_a_model_that_cannot_be_planned_is_still_described(tmp_path, command):
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
     r = command("info", tmp_path / "m.onnx", "--json")
     assert r["macs"] is None and "NonZero" in r["macs_unknown"]
-    assert "unknown (" in command("info", tmp_path / "m.onnx")
+    assert r["unsupported"] == [{"node": "nz", "op": "NonZero", "why": "operator 'NonZero' is not supported"}]
+    text = command("info", tmp_path / "m.onnx")
+    assert "unknown (" in text and "node that is not supported" in text
+
+
+def test_models_with_subgraphs_are_described_with_all_that_they_hold(tmp_path, command):
+    helper = onnx.helper
+    port = helper.make_tensor_value_info("x", 1, [4])
+    weights = onnx.numpy_helper.from_array(np.zeros(4, np.float32), "w")
+    branch = helper.make_graph([helper.make_node("Add", ["x", "w"], ["b"])], "b", [],
+                               [helper.make_tensor_value_info("b", 1, [4])], [weights])  # fmt: skip
+    node = helper.make_node("If", ["c"], ["y"], "if", then_branch=branch, else_branch=branch)
+    inputs = [helper.make_tensor_value_info("c", 9, [1]), port]
+    outputs = [helper.make_tensor_value_info("y", 1, None), helper.make_tensor_sequence_value_info("q", 1, None)]
+    nodes = [node, helper.make_node("SplitToSequence", ["x"], ["q"], "split")]
+    graph = helper.make_graph(nodes, "g", inputs, outputs)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
+    r = command("info", tmp_path / "m.onnx", "--json")
+    assert r["operators"] == {"Add": 2, "If": 1, "SplitToSequence": 1} and r["weights"]["float32"]["elements"] == 8
+    assert [(x["node"], x["op"]) for x in r["unsupported"]] == [("split", "SplitToSequence")]
+    assert r["outputs"][1] == {"name": "q", "dtype": "sequence", "shape": None}
+    assert "output y: float32[...]" in command("info", tmp_path / "m.onnx")
 
 
 def test_a_plan_s_programs_kernels_and_labels(files, command):
@@ -49,6 +70,16 @@ def test_a_plan_s_programs_kernels_and_labels(files, command):
     assert r["weights"]["f32"]["bytes"] > 0
     text = command("info", files / "images.plan.safetensors")
     assert "program 0" in text and "10 names" in text
+
+
+def test_shape_selects_programs_of_a_plan(tmp_path, command, refused):
+    model = pycompress.zoo.mobilenetv1(width=0.25, resolution=None, classes=4)
+    shapes = [(1, 3, 32, 32), (1, 3, 64, 64)]
+    pycompress.compile(model, input_shapes=shapes).save(tmp_path / "p.plan.safetensors")
+    assert len(command("info", tmp_path / "p.plan.safetensors", "--json")["programs"]) == 2
+    (one,) = command("info", tmp_path / "p.plan.safetensors", "--shape", "1x3x64x64", "--json")["programs"]
+    assert one["inputs"][0]["shape"] == [1, 3, 64, 64]
+    assert "no program for" in refused("info", tmp_path / "p.plan.safetensors", "--shape", "3x3x32x32")
 
 
 def test_open_dimensions_come_from_shape(command):

@@ -31,6 +31,20 @@ def test_the_command_line_starts_without_onnx_numba_and_peers():
     assert not {"onnx", "numba", "onnxruntime", "openvino", "rich", "PIL"} & {m.split(".")[0] for m in loaded}
 
 
+@pytest.mark.parametrize("flag", ["--cflags", "--libs"])
+def test_flags_of_builds_stand_alone(flag, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([flag, "doctor"])
+    assert stop.value.code == 2 and "stand alone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag, value", [("--threads", "0"), ("--threads", "5000"), ("--seed", "-1"), ("--runs", "x")])
+def test_numbers_out_of_range_are_named_by_their_flag(flag, value, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", "model.onnx", flag, value])
+    assert stop.value.code == 2 and f"argument {flag}" in capsys.readouterr().err
+
+
 def test_a_missing_model_is_one_line_and_exit_code_2(refused):
     assert refused("info", "nowhere.onnx") == "pycompress info: no such model: nowhere.onnx"
 
@@ -44,12 +58,6 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, refused):
 def test_an_unknown_network_of_the_zoo_is_refused(refused):
     assert "zoo has no network 'lenet'" in refused("info", "zoo:lenet")
     assert "width" in refused("info", "zoo:mobilenetv1,width")
-
-
-def test_no_progress_where_stderr_is_not_a_terminal(capsys):
-    with Output().progress("working", 3) as tick:
-        tick()
-    assert capsys.readouterr().err == ""
 
 
 def test_tables_align_numbers_to_the_right(capsys):

@@ -1,4 +1,5 @@
 import numpy as np
+import onnx
 import pytest
 
 import pycompress
@@ -56,6 +57,35 @@ def test_what_does_not_fit_is_refused(files, tmp_path, refused):
     (tmp_path / "bad.npy").write_bytes(b"nonsense")
     assert "not a .npy" in refused("run", files / "net.onnx", tmp_path / "bad.npy")
     assert "--out" in refused("run", files / "net.onnx", files / "x.npy", "--out", tmp_path / "y.txt")
+
+
+def test_the_best_classes_of_a_model_without_names_are_numbers(files, command, refused):
+    words = ("run", files / "net.onnx", files / "x.npy")
+    assert "top" not in command(*words, "--json")["outputs"]["logits"]
+    (best,) = command(*words, "--json", "--top", 2)["outputs"]["logits"]["top"]
+    logits = answer(files, "net.onnx", np.load(files / "x.npy"))[0]
+    assert [c["class"] for c in best] == list(np.argsort(-logits)[:2]) and best[0]["name"] is None
+
+
+def test_what_cannot_be_written_or_ranked_is_refused_before_the_run(files, tmp_path, refused, monkeypatch):
+    def ran(*_):
+        raise AssertionError("it ran")
+
+    monkeypatch.setattr("pycompress.cli.run._run", ran)
+    words = ("run", files / "net.onnx", files / "x.npy")
+    assert "no such folder" in refused(*words, "--out", tmp_path / "none" / "y.npy")
+    assert "is what is read" in refused(*words, "--out", files / "x.npy")
+    assert "--crop is for images" in refused(*words, "--crop", "0.5")
+    assert "declared as 1x3x48x48" in refused(*words, "--shape", "1x3x50x50")
+    model = onnx.load(files / "net.onnx")
+    del model.graph.output[:]
+    for name in ("features", "again"):
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, 1, [1, 3, 48, 48]))
+        model.graph.node.append(onnx.helper.make_node("Identity", ["input"], [name]))
+    onnx.save(model, tmp_path / "two.onnx")
+    words = ("run", tmp_path / "two.onnx", files / "x.npy")
+    assert "write 2 outputs to a .npz" in refused(*words, "--out", tmp_path / "y.npy")
+    assert "--top is for the scores of classes" in refused(*words, "--top", "3")
 
 
 def test_a_pickled_array_is_never_loaded(files, tmp_path, refused):

@@ -52,8 +52,8 @@ def test_weights_are_stored_at_16_bits_and_cast_to_float(dtype):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_other_runtimes_open_it(dtype):
     cast, x = pc.cast(wide(), dtype), image()
-    (theirs,) = onnxruntime.InferenceSession(cast.SerializeToString()).run(None, {"x": x})
-    np.testing.assert_allclose(run(cast, x), theirs, rtol=1e-4, atol=1e-5 * abs(theirs).max())
+    (ort_outputs,) = onnxruntime.InferenceSession(cast.SerializeToString()).run(None, {"x": x})
+    np.testing.assert_allclose(run(cast, x), ort_outputs, rtol=1e-4, atol=1e-5 * abs(ort_outputs).max())
 
 
 def test_products_read_the_16_bits():

@@ -244,8 +244,8 @@ def test_networks_stay_valid_and_answer_alike_in_both_engines(method):
         assert model.SerializeToString(deterministic=True) == before
         onnx.checker.check_model(found, full_check=True)
         assert found.graph.input == model.graph.input and found.graph.output == model.graph.output
-        x, theirs = images(2), answer(found, images(2))
-        np.testing.assert_allclose(ours(found, x), theirs, atol=2e-5 * np.abs(theirs).max() + 1e-6, rtol=1e-4)
+        x, ort_outputs = images(2), answer(found, images(2))
+        np.testing.assert_allclose(ours(found, x), ort_outputs, atol=2e-5 * np.abs(ort_outputs).max() + 1e-6, rtol=1e-4)
         layers = told(found)["layers"]
         assert layers and {f"{name}/u" for name in layers} <= {n.name for n in found.graph.node}
 

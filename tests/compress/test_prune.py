@@ -29,8 +29,8 @@ def test_pruned_networks_are_valid_and_answer_alike_in_both_engines(name, patter
     assert signature(pruned) == signature(model)
     x = images(2)
     ours = pycompress.InferenceSession(pruned).run(None, {"input": x})[0]
-    theirs = answer(pruned, x)
-    np.testing.assert_allclose(ours, theirs, atol=2e-5 * np.abs(theirs).max() + 1e-6, rtol=1e-4)
+    ort_outputs = answer(pruned, x)
+    np.testing.assert_allclose(ours, ort_outputs, atol=2e-5 * np.abs(ort_outputs).max() + 1e-6, rtol=1e-4)
     constants = {t.name: numpy_helper.to_array(t) for t in pruned.graph.initializer}
     rows = {r["node"]: r for r in sparse_layers(pruned, constants)}
     large = {n: s for n, s in told(pruned)["layers"].items() if layer(pruned, n).size > 1000}
@@ -174,7 +174,7 @@ def test_quantize_and_recertify_keep_the_zeros(pattern, sparsity, accumulate):
         ({"sparsity": {"wide": 0.5}, "exclude": ["wide"]}, "'wide' cannot be pruned: asked for"),
         ({"pattern": "8x8"}, "pattern must be unstructured"),
         ({"pattern": "4:2"}, "0 < N < M"),
-        ({"pattern": "2:4", "sparsity": 0.6}, "2:4 is 0.5 sparse, got 0.6"),
+        ({"pattern": "2:4", "sparsity": 0.6}, "2:4 has sparsity 0.5, got 0.6"),
         ({"scope": "all"}, "scope must be one of global"),
         ({"exclude": ["nothing"]}, "exclude: the model has no node 'nothing'"),
         ({"exclude": "wide"}, "exclude must be names"),

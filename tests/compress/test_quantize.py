@@ -86,7 +86,7 @@ def test_scales_of_activations_are_scalars_so_that_other_runtimes_fuse_them(tmp_
 
 
 @pytest.mark.parametrize("T", [0, 1, 2, 4, 8])
-def test_every_weight_is_proven_for_the_window_asked_for(T):
+def test_every_weight_meets_the_bounds_of_the_depth_asked_for(T):
     model = quantize(zoo.mobilenetv2(width=0.25, resolution=SIZE, classes=20), samples(2), accumulate=T)
     values, made = g.constants(model), g.producers(model)
     for node in model.graph.node:
@@ -239,6 +239,8 @@ def test_models_come_as_path_bytes_or_proto(tmp_path):
     [
         ({"accumulate": 3}, "accumulate must be"),
         ({"accumulate": True}, "accumulate must be"),
+        ({"target": "sparc"}, "target must be one of portable, .*got 'sparc'"),
+        ({"target": "vnni", "accumulate": 8}, "target 'vnni' means accumulate=0"),
         ({"method": "kl"}, "method must be one of mse"),
         ({"percentile": 20}, r"percentile must be in \(50, 100\]"),
         ({"operators": ["Softmax"]}, "cannot quantize Softmax"),
@@ -284,3 +286,21 @@ def test_dead_channels_and_constant_activations_do_no_harm():
     got = answer(quantize(model, data), data[:1])
     assert np.isfinite(got).all()
     np.testing.assert_allclose(got[0, 3], -1e6, rtol=0.01)
+
+
+def test_a_target_with_dot_products_keeps_the_full_range_of_the_weights():
+    model = zoo.mobilenetv2(width=0.25, resolution=SIZE, classes=20)
+    portable, vnni, plain = (
+        quantize(model, samples(2), **options) for options in ({}, {"target": "vnni"}, {"accumulate": 0})
+    )
+    assert vnni.graph.SerializeToString() == plain.graph.SerializeToString()
+
+    def largest(m):
+        return [
+            np.abs(numpy_helper.to_array(t).astype(int)).max()
+            for t in m.graph.initializer
+            if t.data_type == TensorProto.INT8 and len(t.dims) > 1
+        ]
+
+    assert min(largest(vnni)) >= 127 > min(largest(portable))
+    assert quantize(model, samples(2), target="avx2").graph.SerializeToString() == portable.graph.SerializeToString()

@@ -162,7 +162,7 @@ def test_no_layer_of_a_network_runs_in_float(group, zero_points):
     assert {"q4gemm", "qgemm", "qdwconv"} <= kernels and not kernels & {"sgemm", "hgemm", "sconv", "dwconv"}
 
 
-def test_mixed_gives_four_bits_to_the_layers_that_are_felt_least():
+def test_mixed_gives_four_bits_to_the_layers_whose_rounding_matters_least():
     model, data = chain(4)
     tensors = g.constants(model)
     w0, w1 = (numpy_helper.to_array(tensors[name]).copy() for name in ("w0", "w1"))

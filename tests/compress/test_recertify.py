@@ -31,7 +31,7 @@ class Reader(ort_quant.CalibrationDataReader):
         return None if x is None else {"input": x}
 
 
-def theirs(tmp_path, model, form="QDQ", **options):
+def ort_quantized(tmp_path, model, form="QDQ", **options):
     """`model` quantized by ONNX Runtime."""
     source, target = tmp_path / "float.onnx", tmp_path / "int8.onnx"
     onnx.save(model, source)
@@ -57,8 +57,8 @@ def distance(model, other):
     return np.sqrt(np.square(got - wanted).mean() / wanted.var())
 
 
-def windows(model):
-    """The window proven for each layer, by node."""
+def depths(model):
+    """The accumulation depth of each layer, by node."""
     model = g.as_model(model)
     values, made, found = g.constants(model), g.producers(model), {}
     for node in model.graph.node:
@@ -86,31 +86,31 @@ def grids(model):
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2", "mobilenetv3_large"])
-def test_weights_of_another_toolkit_are_proven_and_answers_stay(tmp_path, name):
+def test_weights_of_another_toolkit_get_a_depth_and_answers_stay(tmp_path, name):
     model = network(name)
-    quantized = theirs(tmp_path, model)
+    quantized = ort_quantized(tmp_path, model)
     given = pc.recertify(quantized, samples(8))
     assert grids(given) == grids(quantized)
     assert len(given.SerializeToString()) < 1.1 * len(quantized.SerializeToString())
     chosen = json.loads(g.metadata(given)["pycompress.accumulate"])
-    assert 0 in windows(quantized).values() and chosen
-    for node, T in windows(given).items():
+    assert 0 in depths(quantized).values() and chosen
+    for node, T in depths(given).items():
         assert T >= chosen.get(node, PAIRS)
     assert distance(given, model) < 1.1 * distance(quantized, model) + 0.01
 
 
 @pytest.mark.parametrize("T", [1, 4, 8])
-def test_the_window_can_be_told_and_needs_no_samples(tmp_path, T):
+def test_the_depth_can_be_given_and_needs_no_samples(tmp_path, T):
     model = network()
-    quantized = theirs(tmp_path, model)
+    quantized = ort_quantized(tmp_path, model)
     given = pc.recertify(quantized, accumulate=T)
-    assert min(windows(given).values()) >= min(T, PAIRS)
+    assert min(depths(given).values()) >= min(T, PAIRS)
     assert distance(given, quantized) < 0.3
     assert json.loads(g.metadata(given)["pycompress.accumulate"])["head.conv"] == T
 
 
-def test_without_samples_windows_are_of_two_steps(tmp_path):
-    chosen = json.loads(g.metadata(pc.recertify(theirs(tmp_path, network())))["pycompress.accumulate"])
+def test_without_samples_the_depth_is_two(tmp_path):
+    chosen = json.loads(g.metadata(pc.recertify(ort_quantized(tmp_path, network())))["pycompress.accumulate"])
     assert set(chosen.values()) == {2}
 
 
@@ -124,37 +124,37 @@ def test_weights_that_pass_are_kept_to_the_byte():
 @pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize("weight_type", ["QInt8", "QUInt8"])
 def test_weights_of_all_kinds_are_read(tmp_path, per_channel, weight_type):
-    quantized = theirs(
+    quantized = ort_quantized(
         tmp_path, network(), per_channel=per_channel, weight_type=ort_quant.QuantType[weight_type],
         activation_type=ort_quant.QuantType[weight_type],
     )  # fmt: skip
     given = pc.recertify(quantized, samples(2), accumulate=2)
-    assert min(windows(given).values()) >= 2
+    assert min(depths(given).values()) >= 2
     assert distance(given, quantized) < 0.3
 
 
 def test_operators_on_codes_come_back_as_pairs(tmp_path):
-    quantized = theirs(tmp_path, network(), "QOperator")
+    quantized = ort_quantized(tmp_path, network(), "QOperator")
     before = [n.op_type for n in quantized.graph.node]
     given = pc.recertify(quantized, samples(2))
     after = [n.op_type for n in given.graph.node]
     assert "QLinearConv" in before and not {"QLinearConv", "QGemm"} & set(after)
-    assert min(windows(given).values()) >= 2
+    assert min(depths(given).values()) >= 2
     assert distance(given, quantized) < 0.3
     x = samples(1, 1, photos.EVALUATION)[0]
     ours = pc.InferenceSession(given).run(None, {"input": x})[0]
     np.testing.assert_allclose(ours, answer(given, x), atol=0.1 * np.abs(ours).max())
 
 
-def test_what_cannot_be_certified_is_said():
-    with pytest.raises(pc.ModelError, match="nothing to certify"):
+def test_what_cannot_be_recertified_is_said():
+    with pytest.raises(pc.ModelError, match="nothing to recertify"):
         pc.recertify(network())
     with pytest.raises(ValueError, match="accumulate must be 'auto', 1, 2, 4 or 8, got 0"):
         pc.recertify(network(), accumulate=0)
 
 
 def test_the_model_is_not_changed(tmp_path):
-    quantized = theirs(tmp_path, network())
+    quantized = ort_quantized(tmp_path, network())
     before = quantized.SerializeToString(deterministic=True)
     pc.recertify(quantized, samples(1))
     assert quantized.SerializeToString(deterministic=True) == before
@@ -210,7 +210,7 @@ def test_a_gemm_whose_sum_is_no_bias_of_its_columns_is_left_alone(shape, taken):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
     if not taken:
-        with pytest.raises(pc.ModelError, match="nothing to certify"):
+        with pytest.raises(pc.ModelError, match="nothing to recertify"):
             pc.recertify(model)
         return
     x = rng.standard_normal((6, 40), np.float32)

@@ -122,7 +122,7 @@ def judged(model, other):
 
 def test_little_left_of_the_answers_is_a_warning_where_the_pass_was_called():
     model = deep()
-    with pytest.warns(pc.VerdictWarning, match=r"little is left of the answers: .* is -?[0-9.]+ dB") as caught:
+    with pytest.warns(pc.VerdictWarning, match=r"the outputs changed a lot: .* is -?[0-9.]+ dB") as caught:
         judged(model, changed(model, "c", 0.1))
     assert caught[0].filename == __file__
 

@@ -5,7 +5,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import pycompress as pc
-from oracle import as_model, floats, theirs
+from oracle import as_model, floats, ort_outputs
 from pycompress.errors import ModelError
 from pycompress.lower import LoadLimits, load
 
@@ -206,4 +206,4 @@ def test_open_dimensions_may_be_declared_negative_or_not_at_all():
             np.testing.assert_array_equal(session.run(None, {"x": X[:rows]})[0], np.maximum(X[:rows], 0))
     with pytest.raises(ModelError, match="input 'x': its shape is not declared; give input_shapes"):
         pc.compile(model)
-    np.testing.assert_array_equal(theirs(model, {"x": X})[0], run(pc.compile(model, input_shapes=(2, 3)))[0])
+    np.testing.assert_array_equal(ort_outputs(model, {"x": X})[0], run(pc.compile(model, input_shapes=(2, 3)))[0])

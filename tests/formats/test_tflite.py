@@ -140,7 +140,7 @@ def test_converted_networks_answer_as_ours_do_float_and_int8(name):
     samples = rng.standard_normal((8, 1, 3, 32, 32)).astype(np.float32)
     feed = {"input": samples[0]}
     for proto, bound in ((model, 1e-4), (pycompress.quantize(model, iter(samples)), 0.1)):
-        ours, theirs = (m.load(proto.SerializeToString(), 1) for m in (peers.engine("pycompress"), litert))
-        wanted, (got,) = ours.run(feed)[0], theirs.run(feed)
+        ours, lite = (m.load(proto.SerializeToString(), 1) for m in (peers.engine("pycompress"), litert))
+        wanted, (got,) = ours.run(feed)[0], lite.run(feed)
         assert got.shape == wanted.shape
         assert np.abs(got - wanted).max() <= bound * np.ptp(wanted)

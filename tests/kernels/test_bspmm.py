@@ -139,10 +139,10 @@ def test_starts_in_any_order_stay_inside_the_blocks(isa):
 def test_nothing_beside_the_output_is_written(isa):
     for n in (7, 16, 24, 27):
         values = example(8, n, 5)
-        room = np.full((8, n + 5), 7, np.float32)
-        values[-1] = room[:, :n]
+        wide = np.full((8, n + 5), 7, np.float32)
+        values[-1] = wide[:, :n]
         native.bspmm(*values, isa=isa)
-        assert (room[:, n:] == 7).all() and not (room[:, :n] == 7).any()
+        assert (wide[:, n:] == 7).all() and not (wide[:, :n] == 7).any()
 
 
 @isas("bspmm")

@@ -48,7 +48,7 @@ def test_every_half_comes_back(isa, dtype):
 
 @isas("cast")
 def test_ties_and_limits(isa):
-    small = np.arange(1 << 12) * 2.0**-26  # quarters of the least half
+    small = np.arange(1 << 12) * 2.0**-26  # quarters of the smallest float16
     large = np.array([2.0**63, -(2.0**63), 2.0**64, 2.0**53 + 2, 1 + 2.0**-11, 1 + 3 * 2.0**-11, 255.9, -0.9, -128.9])
     values = np.concatenate([small, -small, large])
     for dtype in ("float16", "bfloat16", "float32", "int64", "uint64", "uint8", "int8"):

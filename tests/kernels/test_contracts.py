@@ -33,6 +33,7 @@ def test_struct_has_the_contract_s_slots(name):
         "i32": "int32_t",
         "i64": "int64_t",
         "bool": "uint8_t",
+        "bf16": "uint16_t",
     }
     fields = list(flat(ffi.typeof(f"pcx_{name}_args")))
     assert ffi.sizeof(f"pcx_{name}_args") == 8 * len(kernel.spec.slots)

@@ -77,12 +77,12 @@ def test_rows_and_columns_of_x_may_be_far_apart(isa, dtype):
     rows, index, w, x, out = example(20, 30, 9, 0.5, dtype)
     wide = np.zeros((60, 27), dtype)
     wide[::2, ::3] = x
-    room = np.full((20, 14), 7, dtype)
+    target = np.full((20, 14), 7, dtype)
     for view in (wide[::2, ::3], np.asfortranarray(wide)[::2, ::3], np.pad(x, ((0, 0), (0, 7)))[:, :9]):
-        room[:] = 7
-        check("csrmm", [rows, index, w, view, room[:, :9]], isa, close(1e-5, 1e-5))
-        native.csrmm(rows, index, w, view, room[:, :9], isa=isa)
-        assert (room[:, 9:] == 7).all() and not (room[:, :9] == 7).any()
+        target[:] = 7
+        check("csrmm", [rows, index, w, view, target[:, :9]], isa, close(1e-5, 1e-5))
+        native.csrmm(rows, index, w, view, target[:, :9], isa=isa)
+        assert (target[:, 9:] == 7).all() and not (target[:, :9] == 7).any()
 
 
 @isas("csrmm")
@@ -107,10 +107,10 @@ def test_a_single_column_meets_rows_of_any_length(isa, dtype):
     rng = np.random.default_rng(0)
     index = rng.integers(0, 9, rows[-1]).astype(np.int32)
     w, x = rng.standard_normal(rows[-1]).astype(dtype), rng.standard_normal((9, 2)).astype(dtype)
-    room = np.full((len(lengths), 3), 7, dtype)
+    target = np.full((len(lengths), 3), 7, dtype)
     for column in (np.ascontiguousarray(x[:, :1]), x[:, :1]):
         check("csrmm", [rows, index, w, column, np.empty((len(lengths), 1), dtype)], isa, close(1e-5, 1e-5))
-        check("csrmm", [rows, index, w, column, room[:, :1]], isa, close(1e-5, 1e-5))
+        check("csrmm", [rows, index, w, column, target[:, :1]], isa, close(1e-5, 1e-5))
     column = np.zeros((2**22 + 1, 1), dtype)  # more than a panel holds
     column[-1] = 3
     values = [

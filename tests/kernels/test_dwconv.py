@@ -33,8 +33,8 @@ def in_float64(x, w, kh, kw, sh, sw, dh, dw, pt, pl, shape):
     """The convolution and the sum of its absolute products, by shifted views."""
     b, oh, ow, c = shape
     ih, iw = x.shape[1:3]
-    room = ((0, 0), (pt, max(0, oh * sh + kh * dh - ih)), (pl, max(0, ow * sw + kw * dw - iw)), (0, 0))
-    padded = np.pad(x.astype(np.float64), room)
+    pads = ((0, 0), (pt, max(0, oh * sh + kh * dh - ih)), (pl, max(0, ow * sw + kw * dw - iw)), (0, 0))
+    padded = np.pad(x.astype(np.float64), pads)
     total, bound = np.zeros(shape), np.zeros(shape)
     for ky in range(kh):
         for kx in range(kw):
@@ -128,7 +128,7 @@ def test_nothing_beside_the_output_is_written(isa):
     for size in EPILOGUES:
         values = example(size)
         n = values[-1].shape[-1]
-        room = np.full((*values[-1].shape[:3], n + 3), 7, np.float32)
-        values[-1] = room[..., :n]
+        wide = np.full((*values[-1].shape[:3], n + 3), 7, np.float32)
+        values[-1] = wide[..., :n]
         native.dwconv(*values, isa=isa)
-        assert (room[..., n:] == 7).all() and not (room[..., :n] == 7).any()
+        assert (wide[..., n:] == 7).all() and not (wide[..., :n] == 7).any()

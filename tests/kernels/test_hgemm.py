@@ -11,7 +11,10 @@ from pycompress.kernels._act import ACTS
 
 ref = module("hgemm")
 SIZES = [(1, 1, 1), (2, 16, 4), (5, 15, 3), (6, 17, 5), (7, 40, 64), (13, 33, 7), (64, 16, 33), (65, 31, 130)]
-TILES = [(m, n, 5) for m in (1, 2, 3, 4, 5, 6, 7, 11, 13, 24, 25, 97, 102) for n in (8, 16, 24, 56, 64, 72, 129)]
+NARROW = [(m, n, 21) for m in (1, 26) for n in range(1, 9)]
+TILES = NARROW + [
+    (m, n, 5) for m in (1, 2, 3, 4, 5, 6, 7, 11, 13, 24, 25, 97, 102) for n in (8, 16, 24, 56, 64, 72, 129)
+]
 EMPTY = [(0, 5, 3), (3, 0, 3), (3, 17, 0), (9, 17, 0), (25, 17, 0), (0, 0, 0)]
 kinds = pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 
@@ -111,10 +114,10 @@ def test_rows_may_be_far_apart_and_panels_the_same_memory(isa, dtype):
 def test_nothing_beside_the_output_is_written(isa, m):
     for n in (7, 16, 24, 27, 61):
         values = example(m, n, 5)
-        room = np.full((m, n + 5), 7, np.float32)
-        values[-1] = room[:, :n]
+        wide = np.full((m, n + 5), 7, np.float32)
+        values[-1] = wide[:, :n]
         native.hgemm(*values, isa=isa)
-        assert (room[:, n:] == 7).all() and not (room[:, :n] == 7).any()
+        assert (wide[:, n:] == 7).all() and not (wide[:, :n] == 7).any()
 
 
 @isas("hgemm")

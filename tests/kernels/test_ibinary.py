@@ -32,9 +32,9 @@ def test_a_long_row_is_cut_into_units(isa):
 @isas("ibinary")
 @pytest.mark.parametrize("dtype", ["int32", "int64"])
 def test_no_division_traps(isa, dtype):
-    least = int(np.iinfo(dtype).min)
-    a, b = [least, least, 7, -7, 0, 7], [-1, 0, 0, -1, 0, -2]
-    assert of("div", a, b, dtype, isa) == [least, 0, 0, 7, 0, -3]
+    low = int(np.iinfo(dtype).min)
+    a, b = [low, low, 7, -7, 0, 7], [-1, 0, 0, -1, 0, -2]
+    assert of("div", a, b, dtype, isa) == [low, 0, 0, 7, 0, -3]
     assert of("mod", a, b, dtype, isa) == [0, 0, 0, 0, 0, -1]
     assert of("fmod", a, b, dtype, isa) == [0, 0, 0, 0, 0, 1]
 

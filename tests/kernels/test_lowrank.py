@@ -89,10 +89,10 @@ def test_rows_may_be_far_apart(isa):
 def test_nothing_beside_the_output_is_written(isa):
     for n in (7, 16, 24, 27):
         values = example(50, n, 5, 3)
-        room = np.full((50, n + 5), 7, np.float32)
-        values[-1] = room[:, :n]
+        wide = np.full((50, n + 5), 7, np.float32)
+        values[-1] = wide[:, :n]
         native.lowrank(*values, isa=isa)
-        assert (room[:, n:] == 7).all() and not (room[:, :n] == 7).any()
+        assert (wide[:, n:] == 7).all() and not (wide[:, :n] == 7).any()
 
 
 @isas("lowrank")

@@ -45,7 +45,7 @@ def test_windows_far_outside_are_empty(isa):
 
 @isas("pool")
 @pytest.mark.parametrize("k", [1, 2, 3])
-def test_a_nan_is_the_greatest_wherever_it_stands(isa, k):
+def test_a_nan_is_the_maximum_wherever_it_is(isa, k):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((1, 6, 6, 41)).astype(np.float32)
     x[rng.random(x.shape) < 0.1] = np.nan

@@ -36,6 +36,12 @@ def test_equals_reference(isa, m, n, k, group, symmetric):
 
 
 @isas("q4gemm")
+@pytest.mark.parametrize("m,n,k,group", [(33, 48, 250, 96), (16, 20, 184, 192), (49, 16, 320, 160), (70, 33, 130, 128)])
+def test_many_rows_and_groups_of_any_length_equal_reference(isa, m, n, k, group):
+    check("q4gemm", example(m, n, k, group=group, symmetric=False), isa)
+
+
+@isas("q4gemm")
 @pytest.mark.parametrize("kind,lut,residual", [("u8", 0, 0), ("u8", 1, 0), ("u8", 0, 1), ("u8", 1, 1), ("f32", 0, 0)])
 @pytest.mark.parametrize("m,n,k", [(1, 3, 40), (5, 16, 40), (7, 16, 70), (13, 35, 64)])
 @pytest.mark.parametrize("by_row", (True, False))
@@ -61,7 +67,7 @@ def test_every_activation_equals_scalar(isa, act):
 @pytest.mark.parametrize("m", (2, 9))
 @pytest.mark.parametrize("symmetric", (True, False))
 def test_extremes_do_not_overflow(isa, m, symmetric):
-    """Every product of a window at its greatest, both ways."""
+    """Every product of a chunk at its maximum, and at its minimum."""
     for a in (0, 255):
         for code in (0, 15):
             args = example(m, 16, 256, group=128, symmetric=symmetric, half=False)

@@ -20,6 +20,7 @@ SIZES = [  # b, ih, iw, c, n, kernel, stride, dilation, pads
     (1, 3, 3, 2, 8, (3, 3), (3, 2), (7, 9), (20, 20, 20, 20)),  # a dilation beyond the image
     (1, 6, 40, 12, 16, (2, 2), (1, 1), (1, 1), (0, 0, 0, 0)),
     (1, 5, 33, 8, 77, (3, 2), (1, 1), (1, 1), (1, 0, 1, 0)),
+    (1, 5, 60, 68, 20, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),  # lines of four tiles, all of channels in two
 ]
 sizes = pytest.mark.parametrize("size", SIZES, ids=str)
 
@@ -45,8 +46,8 @@ def test_reference_means_convolution(size):
     c = x.shape[3]
     dense = w.transpose(0, 3, 1, 2, 4).reshape(-1, kh, kw, w.shape[2] * 4)[:n, :, :, :c].astype(int)
     np.testing.assert_array_equal(colsum, dense.sum((1, 2, 3)))
-    room = ((0, 0), (pt, oh * sh + kh * dh), (pl, ow * sw + kw * dw), (0, 0))
-    padded = np.pad(x.astype(int) - zero, room)
+    pads = ((0, 0), (pt, oh * sh + kh * dh), (pl, ow * sw + kw * dw), (0, 0))
+    padded = np.pad(x.astype(int) - zero, pads)
     total = np.zeros(out.shape, int) + args[13]
     for ky in range(kh):
         for kx in range(kw):
@@ -91,6 +92,15 @@ def test_pixels_of_any_stride(isa, ldx):
     args = ref.example(np.random.default_rng(3), 1, 12, 14, 5, 20)
     flat = fenced_all([np.random.default_rng(4).integers(0, 256, (12 * 14 - 1) * ldx + 5).astype(np.uint8)])[0]
     args[0] = np.lib.stride_tricks.as_strided(flat, (1, 12, 14, 5), (12 * 14 * ldx, 14 * ldx, ldx, 1))
+    native.qconv(*args, isa=isa)
+    np.testing.assert_array_equal(args[-1], expected([args[0].copy(), *args[1:]]))
+
+
+@isas
+def test_three_channels_of_pixels_of_four_bytes(isa):
+    args = ref.example(np.random.default_rng(5), 1, 9, 97, 3, 33, (3, 3), (2, 2))
+    flat = fenced_all([np.random.default_rng(6).integers(0, 256, 4 * 9 * 97 - 1).astype(np.uint8)])[0]
+    args[0] = np.lib.stride_tricks.as_strided(flat, (1, 9, 97, 3), (4 * 9 * 97, 4 * 97, 4, 1))
     native.qconv(*args, isa=isa)
     np.testing.assert_array_equal(args[-1], expected([args[0].copy(), *args[1:]]))
 

@@ -21,6 +21,14 @@ SIZES = [  # b, ih, iw, c, kernel, stride, dilation, pads
     (1, 3, 3, 40, (7, 7), (1, 1), (1, 1), (6, 6, 6, 6)),  # pads larger than the image
     (1, 3, 3, 31, (3, 3), (3, 2), (7, 9), (20, 20, 20, 20)),  # a dilation beyond the image
     (1, 60, 5, 3, (1, 9), (1, 1), (1, 1), (0, 4, 0, 4)),
+    # groups of 64, 32 and 16 channels: 64 + 16; 16; 64 + 32; 32 + 16; 64 + 64 + 64 that overlap; strips of 28 pixels
+    (1, 7, 30, 80, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+    (1, 4, 57, 16, (3, 3), (1, 1), (1, 1), (0, 1, 1, 1)),
+    (1, 9, 31, 96, (5, 5), (2, 2), (1, 1), (2, 2, 2, 2)),
+    (1, 5, 33, 48, (5, 5), (1, 1), (1, 1), (2, 2, 2, 2)),
+    (2, 8, 8, 176, (3, 3), (2, 2), (1, 1), (1, 1, 1, 1)),
+    (1, 12, 9, 48, (3, 3), (2, 1), (2, 1), (2, 1, 2, 1)),  # lines of output as far apart as rows of the kernel
+    (1, 9, 8, 24, (3, 3), (2, 1), (1, 1), (1, 1, 1, 1)),
 ]
 sizes = pytest.mark.parametrize("size", SIZES, ids=str)
 
@@ -87,13 +95,13 @@ def test_sums_of_any_size_and_every_clamp(isa, k, bias, clamp, scale):
 
 @isas
 @pytest.mark.parametrize("kind,lut,residual", [("u8", 0, 1), ("u8", 1, 1), ("f32", 0, 0), ("i32", 0, 0)])
-@pytest.mark.parametrize("c", (3, 50))
-@pytest.mark.parametrize("least", (None, -128, -100000))
-def test_every_epilogue_and_zero_points_of_weights(isa, kind, lut, residual, c, least):
+@pytest.mark.parametrize("c", (3, 50, 80))
+@pytest.mark.parametrize("low", (None, -128, -100000))
+def test_every_epilogue_and_zero_points_of_weights(isa, kind, lut, residual, c, low):
     rng = np.random.default_rng(c)
     args = ref.example(rng, 2, 9, 17, c, kind=kind, lut=lut, residual=residual)
-    if least:
-        args[12] = rng.integers(least, 128, c).astype(np.int32)
+    if low:
+        args[12] = rng.integers(low, 128, c).astype(np.int32)
     np.testing.assert_array_equal(run(isa, args), expected(args))
 
 
@@ -139,7 +147,7 @@ def test_full_range_weights_are_exact(isa):
 
 
 @isas
-@pytest.mark.parametrize("ldx", (0, 1, 7, 90))
+@pytest.mark.parametrize("ldx", (0, 1, 7, 16, 32, 90))
 @pytest.mark.parametrize("c", (5, 40))
 def test_pixels_of_any_stride(isa, ldx, c):
     args = ref.example(np.random.default_rng(3), 1, 12, 14, c)

@@ -9,7 +9,7 @@ from pycompress.kernels import module
 
 ref = module("qgemm")
 isas = pytest.mark.parametrize("isa", native.qgemm.impls())
-windows = pytest.mark.parametrize("T", (0, 1, 2, 4, 8))
+depths = pytest.mark.parametrize("T", (0, 1, 2, 4, 8))
 SIZES = [(1, 1, 1), (2, 16, 4), (5, 15, 3), (6, 17, 5), (7, 40, 64), (13, 33, 7), (49, 16, 33), (101, 31, 130)]
 SIZES += [(19, 64, 12), (20, 77, 9)]
 
@@ -43,7 +43,7 @@ def test_reference_means_matmul():
 
 
 @isas
-@windows
+@depths
 @pytest.mark.parametrize("m,n,k", SIZES)
 def test_equals_reference(isa, m, n, k, T):
     args = ref.example(np.random.default_rng(m), m, n, k, T)
@@ -77,6 +77,15 @@ def test_any_number_of_rows_equals_reference(isa, n):
 
 
 @isas
+@pytest.mark.parametrize(
+    "m,n,k", [(17, 48, 64), (33, 33, 68), (48, 16, 184), (65, 80, 96), (31, 20, 67), (35, 40, 53), (8, 31, 260)]
+)
+def test_rows_and_k_of_more_than_one_tile_equal_reference(isa, m, n, k):
+    args = ref.example(np.random.default_rng(m), m, n, k)
+    np.testing.assert_array_equal(run(isa, args), expected(args))
+
+
+@isas
 @pytest.mark.parametrize("clamp", ([0, 0, 255], [100, 0, 255], [0, 3, 250], [255, 20, 10]))
 @pytest.mark.parametrize("m,n", [(5, 16), (3, 24), (2, 64)])
 def test_scales_of_any_size_round_and_saturate_as_in_scalar(isa, clamp, m, n):
@@ -100,7 +109,7 @@ def test_activations_of_float_outputs_equal_scalar(isa, act, m, n):
 
 
 @isas
-@windows
+@depths
 @pytest.mark.parametrize("by_row", (False, True))
 @pytest.mark.parametrize("m,n", [(15, 18), (26, 10), (8, 55)])
 def test_zero_points_of_rows_and_columns(isa, by_row, T, m, n):
@@ -113,19 +122,19 @@ def test_zero_points_of_rows_and_columns(isa, by_row, T, m, n):
 
 
 def extremes(w):
-    """Per row of w the inputs u8 that take its sum to its most and to its least."""
+    """The u8 inputs that give each row of w its maximum and its minimum sum."""
     return np.concatenate([np.where(w > 0, 255, 0), np.where(w < 0, 255, 0), np.full((1, w.shape[1]), 255)]).astype(
         np.uint8
     )
 
 
 def at_the_bound(T, k):
-    """Weights int8[rows,k] whose pairs sum to 128, or -128, or both nearly, and windows of whose lanes to 256."""
+    """Weights int8[rows,k] whose pairs sum to 128 or -128, or nearly, and whose chunks sum to 256 in each lane."""
     within = np.arange(k) % (4 * T)
     rows = []
     for first, second in ((127, 1), (-128, 0), (64, 64), (-64, -64), (127, -128), (-1, -127)):
         row = np.where(np.arange(k) % 2, second, first)
-        full = 4 * T if T == 1 else 4 if first * second < -128 else 8  # so many k fill a window
+        full = 4 * T if T == 1 else 4 if first * second < -128 else 8  # so many k fill a chunk
         rows += [np.where(within < full, row, 0), np.where(within >= 4 * T - full, row, 0)]
     return np.array(rows, np.int8)
 
@@ -144,7 +153,7 @@ def test_weights_at_the_bound_stay_exact_at_every_extreme(isa, T, k):
 
 
 @isas
-def test_one_more_than_the_bound_is_not_proven(isa):
+def test_one_more_than_the_bound_is_beyond_the_depth(isa):
     for T in (1, 2, 4, 8):
         w = np.zeros((2, 4 * T), np.int8)
         w[:, :2] = (64, 65) if T == 1 else (64, 64)
@@ -160,7 +169,7 @@ def test_one_more_than_the_bound_is_not_proven(isa):
 @pytest.mark.parametrize("sigma", (20, 28, 36, 44, 80))
 @pytest.mark.parametrize("m,k", ((1, 64), (2, 97), (6, 640), (13, 30), (20, 300)))
 def test_weights_of_which_some_fit_no_window_stay_exact_at_every_extreme(isa, sigma, m, k):
-    """What is too much for a window is summed on its own."""
+    """What exceeds the bounds of a chunk is summed separately."""
     rng = np.random.default_rng(sigma)
     w = np.clip(np.rint(rng.normal(0, sigma, (21, k))), -128, 127).astype(np.int8)
     a = np.concatenate([extremes(w), rng.integers(0, 256, (m, k)).astype(np.uint8)])
@@ -229,19 +238,19 @@ def test_strided_rows_and_shared_rows():
             np.testing.assert_array_equal(args[-1], a.astype(int) @ w.T.astype(int))
 
 
-@windows
-def test_certify_and_windows_agree_with_the_definition(T):
+@depths
+def test_accumulation_depths_agree_with_the_definition(T):
     rng = np.random.default_rng(5)
     for k, segments in ((1, 1), (30, 1), (27, 9), (64, 4)):
         w = ref.weights_for(rng, 12, k, T, segments)
         w[::3] = rng.integers(-60, 60, w[::3].shape)
         for t in (1, 2, 4, 8):
-            window, lane = ref.int16_sums(k, t, segments)
+            chunk, lane = ref.int16_sums(k, t, segments)
             pair = ref.int16_sums(k, 1, segments)
             ok = []
             for row in w.astype(int):
                 P, N = np.zeros((2, k, 2), int)
-                np.add.at(P, (window, lane), np.maximum(row, 0)), np.add.at(N, (window, lane), np.maximum(-row, 0))
+                np.add.at(P, (chunk, lane), np.maximum(row, 0)), np.add.at(N, (chunk, lane), np.maximum(-row, 0))
                 p, n = np.zeros((2, k, 2), int)
                 np.add.at(p, pair, np.maximum(row, 0)), np.add.at(n, pair, np.maximum(-row, 0))
                 ok.append(max(p.max(), n.max()) <= 128 and (t == 1 or (P + N).max() <= 256))

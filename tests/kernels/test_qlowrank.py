@@ -133,10 +133,10 @@ def test_strided_and_shared_rows(isa):
 def test_nothing_beside_the_output_is_written(isa):
     for n in (7, 16, 24, 27):
         args = ref.example(np.random.default_rng(n), 50, n, 21, 9)
-        room = np.full((50, n + 5), 251, np.uint8)  # above the clamp
-        args[-1] = room[:, :n]
+        wide = np.full((50, n + 5), 251, np.uint8)  # above the clamp
+        args[-1] = wide[:, :n]
         native.qlowrank(*args, isa=isa)
-        assert (room[:, n:] == 251).all() and not (room[:, :n] == 251).any()
+        assert (wide[:, n:] == 251).all() and not (wide[:, :n] == 251).any()
 
 
 @isas

@@ -49,14 +49,14 @@ def by_units(isa, args, order):
 
 
 def exact(isa, a, w, azp=0):
-    """Sums of dense w are right, with its windows proven and without."""
+    """Sums of dense w are right, with and without int16 accumulation."""
     want = (a.astype(int) - azp) @ w.T.astype(int)
     np.testing.assert_array_equal(run(isa, plain(a, w, azp)), want)
     np.testing.assert_array_equal(by_units(isa, plain(a, w, azp), np.arange), want)
 
 
 def extremes(w):
-    """Per row of w the inputs u8 that take its sum to its most and to its least."""
+    """The u8 inputs that give each row of w its maximum and its minimum sum."""
     return np.concatenate([np.where(w > 0, 255, 0), np.where(w < 0, 255, 0), np.full((1, w.shape[1]), 255)]).astype(
         np.uint8
     )

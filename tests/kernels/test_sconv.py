@@ -17,6 +17,8 @@ SIZES = [  # b, ih, iw, c, n, kernel, stride, dilation, pads
     (2, 5, 6, 5, 7, (1, 1), (2, 2), (1, 1), (0, 0, 0, 0)),
     (1, 9, 13, 2, 40, (3, 2), (1, 2), (2, 3), (2, 1, 3, 4)),
     (1, 2, 3, 4, 17, (5, 5), (1, 1), (1, 1), (4, 4, 4, 4)),  # pads larger than the image
+    (1, 8, 9, 3, 1, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+    (1, 6, 7, 70, 3, (3, 3), (1, 1), (2, 1), (2, 1, 2, 1)),  # more runs than are summed at once
     (1, 3, 3, 2, 8, (3, 3), (3, 2), (7, 9), (20, 20, 20, 20)),  # a dilation beyond the image
 ]
 EPILOGUES = [SIZES[1], SIZES[2], SIZES[4], (1, 6, 5, 2, 24, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1))]
@@ -28,8 +30,8 @@ def in_float64(x, w, kh, kw, sh, sw, dh, dw, pt, pl, shape):
     b, oh, ow, n = shape
     ih, iw, c = x.shape[1:]
     dense = w.transpose(0, 2, 1).reshape(-1, kh, kw, c)[:n].astype(np.float64)
-    room = ((0, 0), (pt, max(0, oh * sh + kh * dh - ih)), (pl, max(0, ow * sw + kw * dw - iw)), (0, 0))
-    padded = np.pad(x.astype(np.float64), room)
+    pads = ((0, 0), (pt, max(0, oh * sh + kh * dh - ih)), (pl, max(0, ow * sw + kw * dw - iw)), (0, 0))
+    padded = np.pad(x.astype(np.float64), pads)
     total, bound = np.zeros(shape), np.zeros(shape)
     for ky in range(kh):
         for kx in range(kw):
@@ -129,7 +131,7 @@ def test_nothing_beside_the_output_is_written(isa):
     for size in EPILOGUES:
         values = example(size)
         n = values[-1].shape[-1]
-        room = np.full((*values[-1].shape[:3], n + 3), 7, np.float32)
-        values[-1] = room[..., :n]
+        wide = np.full((*values[-1].shape[:3], n + 3), 7, np.float32)
+        values[-1] = wide[..., :n]
         native.sconv(*values, isa=isa)
-        assert (room[..., n:] == 7).all() and not (room[..., :n] == 7).any()
+        assert (wide[..., n:] == 7).all() and not (wide[..., :n] == 7).any()

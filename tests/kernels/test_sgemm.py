@@ -11,6 +11,7 @@ from pycompress.kernels._act import ACTS
 ref = module("sgemm")
 SIZES = [(1, 1, 1), (2, 16, 4), (5, 15, 3), (6, 17, 5), (7, 40, 64), (13, 33, 7), (64, 16, 33), (65, 31, 130)]
 TILES = [(m, n, 5) for m in (1, 2, 3, 4, 5, 6, 7, 11, 97) for n in (8, 16, 24, 56, 64, 72, 129)]
+NARROW = [(m, n, k) for n in range(1, 9) for m, k in ((3, 5), (26, 8), (100, 29), (9, 1030))]
 EMPTY = [(0, 5, 3), (3, 0, 3), (3, 17, 0), (0, 0, 0)]
 
 
@@ -38,7 +39,7 @@ def test_equals_float64_within_its_bound(isa, m, n, k):
 
 
 @isas("sgemm")
-@pytest.mark.parametrize("m,n,k", SIZES + TILES + EMPTY)
+@pytest.mark.parametrize("m,n,k", SIZES + TILES + NARROW + EMPTY)
 def test_equals_reference_whole_and_in_pieces(isa, m, n, k):
     check("sgemm", example(m, n, k), isa, close(1e-5, 1e-5))
 
@@ -47,8 +48,18 @@ def test_equals_reference_whole_and_in_pieces(isa, m, n, k):
 @pytest.mark.parametrize("bias", (False, True))
 @pytest.mark.parametrize("act", range(len(ACTS)), ids=ACTS)
 def test_every_epilogue_equals_reference(isa, act, bias):
-    for n in (16, 21, 24):
+    for n in (1, 2, 3, 7, 12, 16, 21, 24):
         check("sgemm", example(7, n, 9, act, bias, not bias), isa, close(1e-5, 1e-5))
+
+
+@isas("sgemm")
+@pytest.mark.parametrize("n", (1, 2, 3, 4, 6, 8, 13, 16, 40, 72))
+def test_a_row_has_the_same_bytes_whatever_rows_are_beside_it(isa, n):
+    a, w, bias, act, params, residual, out = example(31, n, 19)
+    (want,) = run("sgemm", [a, w, bias, act, params, residual, out], isa)
+    for m in (1, 2, 3, 5, 13):
+        (some,) = run("sgemm", [a[:m], w, bias, act, params, residual[:m], out[:m].copy()], isa)
+        assert some.tobytes() == want[:m].tobytes()
 
 
 @isas("sgemm")
@@ -71,12 +82,12 @@ def test_rows_may_be_far_apart_and_panels_the_same_memory(isa):
 
 @isas("sgemm")
 def test_nothing_beside_the_output_is_written(isa):
-    for n in (7, 16, 24, 27):
+    for n in (1, 2, 3, 4, 7, 13, 16, 24, 27):
         values = example(8, n, 5)
-        room = np.full((8, n + 5), 7, np.float32)
-        values[-1] = room[:, :n]
+        wide = np.full((8, n + 5), 7, np.float32)
+        values[-1] = wide[:, :n]
         native.sgemm(*values, isa=isa)
-        assert (room[:, n:] == 7).all() and not (room[:, :n] == 7).any()
+        assert (wide[:, n:] == 7).all() and not (wide[:, :n] == 7).any()
 
 
 @isas("sgemm")
@@ -92,7 +103,7 @@ def test_nan_and_infinity_pass(isa, act):
 
 
 @pytest.mark.parametrize("name", ["sgemm", "hgemm"])
-@pytest.mark.parametrize("m, n", [(1, 16), (1, 70), (3, 40), (7, 33), (30, 24)])
+@pytest.mark.parametrize("m, n", [(1, 16), (1, 70), (3, 40), (5, 3), (7, 33), (30, 24)])
 @pytest.mark.parametrize("k", [4095, 4096, 4097, 8192, 3 * 4096 + 5])
 def test_long_sums_are_made_of_parts(name, m, n, k):
     rng = np.random.default_rng(k)
@@ -109,12 +120,13 @@ def test_long_sums_are_made_of_parts(name, m, n, k):
 @pytest.mark.parametrize("name", ["sgemm", "hgemm"])
 def test_a_million_products_keep_six_digits(name):
     rng = np.random.default_rng(0)
-    a, W = rng.random((2, 1 << 20), np.float32), rng.random((17, 1 << 20), np.float32)
-    W = W.astype(np.float16) if name == "hgemm" else W
+    a, all_w = rng.random((2, 1 << 20), np.float32), rng.random((17, 1 << 20), np.float32)
+    all_w = all_w.astype(np.float16) if name == "hgemm" else all_w
     for isa in getattr(native, name).impls():
-        out = np.empty((2, 17), np.float32)
-        getattr(native, name)(a, module(name).pack(W), None, 0, np.zeros(2, np.float32), None, out, isa=isa)
-        np.testing.assert_allclose(out, a.astype(np.float64) @ W.astype(np.float64).T, 5e-6)
+        for W in (all_w, all_w[:2]):
+            out = np.empty((2, len(W)), np.float32)
+            getattr(native, name)(a, module(name).pack(W), None, 0, np.zeros(2, np.float32), None, out, isa=isa)
+            np.testing.assert_allclose(out, a.astype(np.float64) @ W.astype(np.float64).T, 5e-6)
 
 
 def test_windows_of_many_channels_are_summed_in_parts():

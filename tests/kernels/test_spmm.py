@@ -131,10 +131,10 @@ def test_rows_of_pixels_may_be_far_apart(isa):
 def test_nothing_beside_the_output_is_written(isa):
     for m, n in ((8, 7), (8, 16), (3, 24), (1, 27)):
         values = example(m, n, 5)
-        room = np.full((m, n + 5), 7, np.float32)
-        values[-1] = room[:, :n]
+        wide = np.full((m, n + 5), 7, np.float32)
+        values[-1] = wide[:, :n]
         native.spmm(*values, isa=isa)
-        assert (room[:, n:] == 7).all() and not (room[:, :n] == 7).any()
+        assert (wide[:, n:] == 7).all() and not (wide[:, :n] == 7).any()
 
 
 @isas("spmm")

@@ -96,10 +96,10 @@ def test_what_was_given_may_change_afterwards():
     layer = HalfLinear.from_dense(W, bias)
     half = Half(W.astype(bfloat16))
     other = HalfLinear(half)
-    before, theirs = layer(x), other(x)
+    before, other_before = layer(x), other(x)
     W[:], bias[:], half.w[:] = 0, 0, 0
     layer.bias[:] = 7
-    assert layer(x).tobytes() == before.tobytes() and other(x).tobytes() == theirs.tobytes()
+    assert layer(x).tobytes() == before.tobytes() and other(x).tobytes() == other_before.tobytes()
 
 
 def test_calls_from_several_threads():

@@ -47,7 +47,7 @@ def test_the_rank_s_best_approximation(rank):
 
 
 @pytest.mark.parametrize("energy", (1e-9, 0.5, 0.9, 0.99, 1.0))
-def test_the_least_rank_of_an_energy(energy):
+def test_the_minimum_rank_of_an_energy(energy):
     W, values = weights()
     kept = np.cumsum(np.linalg.svd(W.astype(np.float64), compute_uv=False) ** 2)
     rank = LowRankLinear.from_dense(W, energy=energy).rank

@@ -1,4 +1,4 @@
-"""Models of half floats: half in, half out, float32 between, weights half as long as a kernel reads them so."""
+"""float16 and bfloat16 models: such inputs and outputs, float32 between, 16-bit weights if a kernel reads them."""
 
 import ml_dtypes
 import numpy as np
@@ -72,7 +72,7 @@ def test_a_plan_keeps_weights_at_16_bits(kind, tmp_path):
     held = [t for n, t in plan._tensors.items() if n in ("gemm.w", "matmul.w", "point.w")]
     assert len(held) == 3 and kind in {t.dtype.name for t in held} and {t.itemsize for t in held} == {2}
     assert [row["reason"] for row in plan.notes[0] if row["node"] == "point"][0].endswith("weights, rounded again")
-    assert any("windows have no kernel" in row["reason"] for row in plan.notes[0])
+    assert any("have no 16-bit kernel" in row["reason"] for row in plan.notes[0])
 
 
 def test_weights_that_a_factor_puts_beyond_float16_stay_float32():
@@ -122,8 +122,8 @@ def test_mixed_models_cast_where_they_say_and_at_their_edges():
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     x = np.float32([[1, 2, 3], [-1, 0.5, 2]])
     ours = pc.InferenceSession(model).run(None, {"x": x})
-    theirs = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
-    for a, b in zip(ours, theirs):
+    ort_outputs = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    for a, b in zip(ours, ort_outputs):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a.astype(np.float64), b.astype(np.float64), rtol=2e-3, atol=2e-3)
     np.testing.assert_array_equal(ours[3], numpy_helper.to_array(w))

@@ -6,7 +6,7 @@ from onnx import TensorProto, numpy_helper
 
 import pycompress as pc
 from int4_models import FORMS, XS, YS, Graph, everywhere, expected, floats, product, run, tolerance
-from oracle import theirs
+from oracle import ort_outputs
 from pycompress.kernels import module
 
 
@@ -29,7 +29,7 @@ def test_onnxruntime_answers_the_same(form):
     g = Graph(np.random.default_rng(2))
     x = floats(g.rng, 5, 96)
     model = g.model(x.shape, product(g, "Gemm", g.qdq("x"), 100, 96, form))
-    np.testing.assert_allclose(run(model, x)[0], theirs(model, {"x": x})[0], 1e-4, tolerance(form))
+    np.testing.assert_allclose(run(model, x)[0], ort_outputs(model, {"x": x})[0], 1e-4, tolerance(form))
 
 
 def contract(a, za, sa, q4, bias, sy, zy):

@@ -6,7 +6,7 @@ from onnx import helper, numpy_helper
 
 import pycompress as pc
 from int4_models import Graph, everywhere, floats, run
-from oracle import theirs
+from oracle import ort_outputs
 
 
 def nbits(g, x, n, k, block=32, zeros=False, bias=False, half=False, **attributes):
@@ -28,7 +28,7 @@ def test_matmulnbits_is_onnxruntimes(block, zeros, bias):
     g = Graph(np.random.default_rng(13))
     x = floats(g.rng, 2, 5, 96)
     model = g.model(x.shape, nbits(g, "x", 40, 96, block, zeros, bias))
-    want = theirs(model, {"x": x})[0]
+    want = ort_outputs(model, {"x": x})[0]
     got, kernels, reasons = run(model, x)
     assert kernels == {"sgemm"} and "weights have 4 bits" in reasons
     np.testing.assert_allclose(got, want, 1e-4, 1e-4)
@@ -42,7 +42,7 @@ def test_accuracy_level_4_allows_integers():
     g = Graph(np.random.default_rng(14))
     x = floats(g.rng, 33, 100)
     model = g.model(x.shape, nbits(g, "x", 40, 100, 64, zeros=True, accuracy_level=4))
-    want = theirs(model, {"x": x})[0]
+    want = ort_outputs(model, {"x": x})[0]
     got, kernels, reasons = everywhere(model, x, strict=True)
     assert kernels == {"q4gemm"} and "group 64" in reasons
     assert np.abs(got - want).max() < 0.03 * np.abs(want).max()
@@ -55,7 +55,7 @@ def test_matmulnbits_on_codes_that_the_file_has():
     model = g.model(x.shape, nbits(g, g.qdq("x"), 40, 64))
     got, kernels, _ = everywhere(model, x, strict=True)
     assert kernels == {"q4gemm"}
-    np.testing.assert_allclose(got, theirs(model, {"x": x})[0], 1e-4, 1e-4)
+    np.testing.assert_allclose(got, ort_outputs(model, {"x": x})[0], 1e-4, 1e-4)
 
 
 def test_a_bias_computed_at_run_time_is_added():
@@ -65,7 +65,7 @@ def test_a_bias_computed_at_run_time_is_added():
     model.graph.node[0].input.extend(["", "", "flat"])
     model.graph.node.insert(0, helper.make_node("Reshape", ["x", "s"], ["flat"]))
     model.graph.initializer.append(numpy_helper.from_array(np.array([64]), "s"))
-    np.testing.assert_allclose(run(model, x)[0], theirs(model, {"x": x})[0], 1e-4, 1e-4)
+    np.testing.assert_allclose(run(model, x)[0], ort_outputs(model, {"x": x})[0], 1e-4, 1e-4)
 
 
 def changed(**attributes):

@@ -5,7 +5,7 @@ import pytest
 from onnx import helper
 
 import pycompress as pc
-from oracle import as_model, floats, theirs
+from oracle import as_model, floats, ort_outputs
 
 RNG = np.random.default_rng(0)
 
@@ -33,7 +33,7 @@ def test_the_border_of_two_joined_scales_is_zero(dtype, axis, pads):
                  "p": np.array(pads)}  # fmt: skip
     x = RNG.uniform(-1, 1, (1, 2, 3, 4)).astype(np.float32)
     model = as_model(nodes, {"x": x} | constants, ["y"], list(constants), opset=13)
-    np.testing.assert_allclose(run(model, {"x": x})[0], theirs(model, {"x": x})[0], atol=1e-6)
+    np.testing.assert_allclose(run(model, {"x": x})[0], ort_outputs(model, {"x": x})[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype,low,high", [(np.int8, -8, 7), (np.int8, -2, 1), (np.uint8, 0, 15)])
@@ -46,7 +46,7 @@ def test_codes_clipped_to_fewer_bits_stay_codes(dtype, low, high, op):
     constants = {"s": np.float32(0.1), "z": dtype(0), "lo": dtype(low), "hi": dtype(high)}
     x = floats(RNG, 3, 40)
     model = as_model(nodes, {"x": x} | constants, ["y"], list(constants), opset=13)
-    np.testing.assert_allclose(run(model, {"x": x})[0], theirs(model, {"x": x})[0], atol=1e-6)
+    np.testing.assert_allclose(run(model, {"x": x})[0], ort_outputs(model, {"x": x})[0], atol=1e-6)
 
 
 def test_a_dead_channel_of_scale_zero_gives_its_bias_and_others_are_as_they_were():
@@ -88,7 +88,7 @@ def test_weights_with_a_scale_per_output_stay_integers_behind_moves(form):
     x = floats(RNG, 1, 4, 6, 6)
     model = as_model(nodes, {"x": x} | constants, ["y"], list(constants), opset=13)
     got, rows = run(model, {"x": x})
-    np.testing.assert_allclose(got, theirs(model, {"x": x})[0], atol=1e-3)
+    np.testing.assert_allclose(got, ort_outputs(model, {"x": x})[0], atol=1e-3)
     assert all(r["kernel"].startswith("q") for r in rows if r["macs"])
 
 
@@ -140,7 +140,7 @@ def test_gelus_of_onnxruntime(op):
     x, b = floats(RNG, 3, 16), floats(RNG, 16)
     inputs = {"x": x} | ({} if op == "QuickGelu" else {"b": b})
     model = as_model([node(op, list(inputs), ["y"], domain="com.microsoft")], inputs, ["y"], ["b"], opset=17)
-    np.testing.assert_allclose(run(model, {"x": x})[0], theirs(model, {"x": x})[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(run(model, {"x": x})[0], ort_outputs(model, {"x": x})[0], rtol=1e-4, atol=1e-5)
 
 
 def test_skip_layer_normalization():
@@ -149,7 +149,7 @@ def test_skip_layer_normalization():
     model = as_model([node("SkipLayerNormalization", list(inputs), ["y"], domain="com.microsoft", epsilon=1e-5)], inputs,
                      ["y"], ["g", "b"], opset=17)  # fmt: skip
     feed = {"x": x, "s": skip}
-    np.testing.assert_allclose(run(model, feed)[0], theirs(model, feed)[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(run(model, feed)[0], ort_outputs(model, feed)[0], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
@@ -166,7 +166,7 @@ def test_codes_are_bounded_by_several_values_or_one_per_column(dtype, op, names)
     constants = {n: c for n, c in constants.items() if n in {i for m in nodes for i in m.input}}
     x = floats(RNG, 7, 5)
     model = as_model(nodes, {"x": x} | constants, ["y"], list(constants), opset=13)
-    np.testing.assert_array_equal(run(model, {"x": x})[0], theirs(model, {"x": x})[0])
+    np.testing.assert_array_equal(run(model, {"x": x})[0], ort_outputs(model, {"x": x})[0])
 
 
 @pytest.mark.parametrize("scale", [[0.1, 0, 0.02, 0.3], [0, 0, 0, 0]])
@@ -185,7 +185,7 @@ def test_dead_channels_of_integer_operators_give_what_onnxruntime_gives(op, scal
         ["y"],
         list(constants),
     )
-    got, want = run(model, {"x": x})[0], theirs(model, {"x": x})[0]
+    got, want = run(model, {"x": x})[0], ort_outputs(model, {"x": x})[0]
     assert got.dtype == want.dtype
     np.testing.assert_allclose(got.astype(int), want.astype(int), rtol=0, atol=1)
     dead = np.array(scale) == 0
@@ -226,4 +226,4 @@ def test_two_joined_scales_stay_apart_through_every_move(what, dtype, zeros):
                   node("DequantizeLinear", [f"q{i}", f"s{i}", f"z{i}"], [f"a{i}"])]  # fmt: skip
     nodes += [node("Concat", ["a0", "a1"], ["c"], axis=1), *moves]
     model = as_model(nodes, inputs | constants, ["y"], list(constants), opset=18)
-    np.testing.assert_allclose(run(model, inputs)[0], theirs(model, inputs)[0], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(run(model, inputs)[0], ort_outputs(model, inputs)[0], rtol=0, atol=1e-5)

@@ -13,10 +13,10 @@ few = settings(max_examples=40, deadline=None, derandomize=True)
 
 def every_window_sees_the_image(size, k, stride, dilation, before, after, ceil):
     """Implementations differ on windows that lie in the padding altogether."""
-    room = size + before + after - dilation * (k - 1) - 1
-    if room < 0:
+    last = size + before + after - dilation * (k - 1) - 1
+    if last < 0:
         return False
-    starts = [i * stride - before for i in range((-(-room // stride) if ceil else room // stride) + 1)]
+    starts = [i * stride - before for i in range((-(-last // stride) if ceil else last // stride) + 1)]
     return all(any(0 <= s + dilation * j < size for j in range(k)) for s in starts if s < size or not ceil)
 
 

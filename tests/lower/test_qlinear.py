@@ -6,7 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import pycompress as pc
 from interpret import interpret
-from oracle import as_model, floats, one_node, ours, theirs
+from oracle import as_model, floats, one_node, ort_outputs, ours
 
 MICROSOFT = "com.microsoft"
 PAIRS = [("uint8", "uint8"), ("uint8", "int8"), ("int8", "int8")]
@@ -34,7 +34,7 @@ def check(op, inputs, runtime=(), steps=0, outputs=1, **options):
     model = one_node(op, inputs, constants, outputs=outputs, **options)
     feed = {n: inputs[n] for n in runtime}
     got, program = ours(model, feed)
-    for a, b in zip(got, theirs(model, feed), strict=True):
+    for a, b in zip(got, ort_outputs(model, feed), strict=True):
         assert a.dtype == b.dtype and a.shape == b.shape, (a.dtype, a.shape, b.dtype, b.shape)
         assert np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0) <= steps
     return program
@@ -131,7 +131,7 @@ def test_dynamic_quantization_is_one_product_with_a_scale_of_its_own(per_channel
     x = floats(rng, 3, 20)
     model = as_model(nodes, {"x": x} | constants, ["y"], list(constants))
     (got,), program = interpret(model, {"x": x})
-    np.testing.assert_allclose(got, theirs(model, {"x": x})[0], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(got, ort_outputs(model, {"x": x})[0], rtol=1e-6, atol=1e-6)
     product = next(s for s in program.steps if s.kernel == "qgemm")
     assert product.args["out"].dtype == np.float32 and product.args["scale"] is not None
 
@@ -175,7 +175,7 @@ def test_softmax(dtype):
     nodes = [helper.make_node("QLinearSoftmax", list(inputs), ["y"], domain=MICROSOFT, axis=-1, opset=13)]
     model = as_model(nodes, inputs, ["y"], [n for n in inputs if n != "x"])
     (got,), _ = ours(model, {"x": inputs["x"]})
-    assert np.abs(got.astype(int) - theirs(model, {"x": inputs["x"]})[0].astype(int)).max() <= 1
+    assert np.abs(got.astype(int) - ort_outputs(model, {"x": inputs["x"]})[0].astype(int)).max() <= 1
 
 
 @types
@@ -295,7 +295,7 @@ def test_float_weights_between_quantize_and_dequantize_become_codes():
     x = floats(rng, 1, 4, 6, 6)
     model = as_model(nodes, {"x": x} | constants, ["y"], list(constants))
     (got,), program = ours(model, {"x": x})
-    np.testing.assert_allclose(got, theirs(model, {"x": x})[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(got, ort_outputs(model, {"x": x})[0], rtol=1e-4, atol=1e-4)
     assert "qconv" in kernels(program)
 
 

@@ -5,15 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from pycompress.optimize.costs import FORMAT, Costs, curves, shipped
+from pycompress.optimize.costs import FORMAT, LISTED, Costs, costs_of, curves, shipped
 
 US = 1e-6
+AVX2 = dict.fromkeys(LISTED, "avx2")
 
 
-def table(**forms):
-    """A table of (m, k, n, density, microseconds) by form."""
+def table(**times):
+    """A table of (m, k, n, density, microseconds) by kernel."""
     return Costs(
-        "avx2", "a test", {f: curves((m, k, n, d, t * US) for m, k, n, d, t in rows) for f, rows in forms.items()}
+        AVX2, "a test", {f: curves((m, k, n, d, t * US) for m, k, n, d, t in rows) for f, rows in times.items()}
     )
 
 
@@ -35,7 +36,7 @@ def test_other_shapes_take_the_time_of_their_neighbours_per_product():
     assert 30 * US < costs.seconds("sgemm", 100, 256, 128) < 9000 * US
 
 
-def test_a_form_wins_from_where_it_stays_well_below_dense():
+def test_a_sparse_kernel_wins_from_where_it_stays_well_below_dense():
     costs = table(spmm=[(9, 9, 9, 0.0, 0), (9, 9, 9, 1.0, 100)], sgemm=[(9, 9, 9, 1.0, 39.5)])
     assert costs.wins_from("spmm", "sgemm", 9, 9, 9) == 0.65
     never = table(spmm=[(9, 9, 9, 1.0, 100)], sgemm=[(9, 9, 9, 1.0, 50)])
@@ -47,16 +48,16 @@ def test_a_saved_table_comes_back(tmp_path):
     costs = table(spmm=[(100, 64, 32, 0.5, 40.125), (100, 64, 32, 0.1, 10)], sgemm=[(100, 64, 32, 1.0, 30)])
     costs.save(tmp_path / "costs.json", date="2026-11-26")
     again = Costs.load(tmp_path / "costs.json")
-    assert (again.isa, again.host) == ("avx2", "a test")
+    assert (again.isas, again.host) == (AVX2, "a test")
     assert json.loads((tmp_path / "costs.json").read_text())["date"] == "2026-11-26"
-    for form, shapes in costs.times.items():
+    for kernel, shapes in costs.times.items():
         for shape, (densities, seconds) in shapes.items():
-            np.testing.assert_allclose(again.times[form][shape], (densities, seconds), rtol=1e-9)
+            np.testing.assert_allclose(again.times[kernel][shape], (densities, seconds), rtol=1e-9)
 
 
 @pytest.mark.parametrize("text", [
-    "", "[]", "{}", '{"pycompress.costs": 99, "isa": "avx2", "host": "", "rows": {}}',
-    *(json.dumps({"pycompress.costs": FORMAT, "isa": "avx2", "host": "", "rows": rows}) for rows in (
+    "", "[]", "{}", '{"pycompress.costs": 99, "isas": {}, "host": "", "rows": {}}',
+    *(json.dumps({"pycompress.costs": FORMAT, "isas": AVX2, "host": "", "rows": rows}) for rows in (
         [], {"spmm": [[1, 2, 3, 0.5]]}, {"spmm": [[0, 2, 3, 0.5, 1]]}, {"spmm": [[1, 2, 3, 1.5, 1]]},
         {"spmm": [[1, 2, 3, 0.5, 0]]}, {"spmm": [[1.5, 2, 3, 0.5, 1]]}, {"spmm": 3},
     )),
@@ -68,14 +69,39 @@ def test_what_is_no_table_is_refused_by_name(tmp_path, text):
 
 
 @pytest.mark.parametrize("isa", ["avx2", "scalar"])
-def test_tables_are_shipped_and_know_every_form(isa):
-    costs = shipped(isa)
+def test_tables_are_shipped_and_list_every_kernel(isa):
+    costs = shipped(tuple(dict.fromkeys(LISTED, isa).items()))
     assert costs.isa == isa and costs.host
-    for form in ("sgemm", "spmm", "bspmm", "qspmm", *(f"qgemm.{T}" for T in (0, 1, 2, 4, 8))):
-        assert costs.seconds(form, 196, 512, 512, 0.2) > 0
+    for kernel in ("sgemm", "spmm", "bspmm", "qspmm", *(f"qgemm.{T}" for T in (0, 1, 2, 4, 8))):
+        assert costs.seconds(kernel, 196, 512, 512, 0.2) > 0
 
 
 def test_a_file_nested_too_deeply_is_no_cost_table(tmp_path):
     (tmp_path / "costs.json").write_text("[" * 100000)
     with pytest.raises(ValueError, match="costs.json: not a cost table"):
         Costs.load(tmp_path / "costs.json")
+
+
+@pytest.mark.parametrize("isas, float_factor, int8_factor", [
+    ({"sgemm": "avx512", "spmm": "avx512", "qgemm": "avx512vnni"}, 2, 4), ({"qgemm": "avxvnni"}, 1, 2),
+    ({"sgemm": "avx512", "qgemm": "amx"}, 2, 32),
+])  # fmt: skip
+def test_without_a_table_for_an_isa_dense_kernels_count_as_fast_as_its_ports_allow(isas, float_factor, int8_factor):
+    here, other = shipped(tuple(AVX2.items())), shipped(tuple((AVX2 | isas).items()))
+    size = 196, 512, 512
+    assert other.seconds("sgemm", *size) == pytest.approx(here.seconds("sgemm", *size) / float_factor)
+    assert other.seconds("qgemm.4", *size) == pytest.approx(here.seconds("qgemm.4", *size) / int8_factor)
+    for name in ("spmm", "bspmm", "qspmm"):
+        assert other.seconds(name, *size, 0.2) == here.seconds(name, *size, 0.2)
+    assert "dense kernels as fast as" in other.host
+
+
+def test_dense_int8_on_amx_is_not_beaten_by_sparse_kernels():
+    amx = shipped(tuple((AVX2 | {"sgemm": "avx512", "qgemm": "amx"}).items()))
+    assert amx.wins_from("qspmm", "qgemm.4", 784, 256, 256) is None
+    assert shipped((("sgemm", "neon"), ("qgemm", "neon"), ("spmm", "neon"))) is None
+
+
+def test_the_table_is_that_of_the_kernels_that_run(monkeypatch):
+    monkeypatch.setenv("PYCOMPRESS_CPU", "scalar")
+    assert costs_of(None).isa == "scalar"

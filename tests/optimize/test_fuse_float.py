@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from oracle import as_model, floats, ours, same, theirs
+from oracle import as_model, floats, ort_outputs, ours, same
 
 
 class Net:
@@ -40,7 +40,7 @@ class Net:
         plain, _ = ours(model, feed, optimized=False)
         fused, program = ours(model, feed)
         same(fused, plain, 1e-4, 1e-4)
-        same(fused, theirs(model, feed), 1e-4, 1e-4)
+        same(fused, ort_outputs(model, feed), 1e-4, 1e-4)
         return [s.kernel for s in program.steps if s.kernel != "permute"]
 
 
@@ -128,7 +128,7 @@ def test_batches_of_a_matrix_product_are_no_groups():
 
 @pytest.mark.parametrize("form", range(8))
 @pytest.mark.parametrize("after", ["sgemm", "dwconv", None])
-def test_activations_spelled_out_become_one(form, after):
+def test_decomposed_activations_become_one(form, after):
     net = Net(2, 6, 5, 4)
     x = product(net, after) if after else "x"
     six, three, zero = np.float32(6), np.float32(3), np.float32(0)

@@ -282,7 +282,7 @@ def test_uncompressed_names_the_nodes_whose_integer_weights_run_in_float():
 
 @pytest.mark.parametrize("pads", [0, 1])
 @pytest.mark.parametrize("after", [None, "Relu"])
-def test_the_greatest_of_a_product_is_taken_from_codes(pads, after):
+def test_the_max_pool_of_a_product_is_taken_from_codes(pads, after):
     rng = np.random.default_rng(11)
     g = Builder(rng)
     w = g.codes(codes(rng, np.int8, (8, 3, 3, 3)), 0.01, np.int8(0))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pycompress.cpu import cpu_info
 from pycompress.peers.interleave import Timing
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
@@ -64,17 +65,34 @@ def test_unknown_engines_and_networks_are_refused():
     assert done.returncode == 2 and "unknown engine 'tvm'" in done.stderr
 
 
-def test_the_cpu_seems_to_have_avx2_and_nothing_newer():
+@pytest.fixture(scope="module")
+def as_cpu():
     if sys.platform != "linux" or platform.machine() != "x86_64" or not shutil.which("cc"):
         pytest.skip("needs Linux on x86-64 and a C compiler")
-    spec = importlib.util.spec_from_file_location("as_avx2", BENCH / "as_avx2.py")
-    as_avx2 = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(as_avx2)
-    code = "from pycompress.cpu import cpu_info; print(cpu_info()['isas'])"
-    command = [sys.executable, str(BENCH / "as_avx2.py"), sys.executable, "-c", code]
+    spec = importlib.util.spec_from_file_location("as_cpu", BENCH / "as_cpu.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("level", ["avx2", "avxvnni", "avx512", "avx512vnni", "amx"])
+def test_a_level_hides_all_that_lies_beyond_it(as_cpu, level):
+    code = "from pycompress.cpu import cpu_info; print(*cpu_info()['isas'])"
+    command = [sys.executable, str(BENCH / "as_cpu.py"), level, sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True)
     if "cannot make CPUID fault" in done.stderr:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() in ("['avx2']", "['scalar']")
-    assert not as_avx2.active()
+    wanted = as_cpu.LEVELS[level] | as_cpu.BEYOND.get(level, set())
+    assert set(done.stdout.split()) == (set(cpu_info()["isas"]) & wanted or {"scalar"})
+    assert not as_cpu.active()
+
+
+def test_a_level_that_the_cpu_lacks_is_refused(as_cpu, monkeypatch):
+    monkeypatch.setenv("LD_PRELOAD", "as_cpu.so")
+    monkeypatch.setenv("AS_CPU", "amx")
+    monkeypatch.setattr("pycompress.cpu.cpu_info", lambda: {"isas": ["avx2"]})
+    with pytest.raises(RuntimeError, match="this CPU has no amxint8, avx512, avx512vnni: it cannot be seen as amx"):
+        as_cpu.check()
+    monkeypatch.setenv("AS_CPU", "avx2")
+    as_cpu.check()

@@ -1,4 +1,4 @@
-"""The C library by itself: built by CMake, installed, found, and running plans without Python."""
+"""The C library on its own: built by CMake, installed, found, and running plans without Python."""
 
 import os
 import re

@@ -146,8 +146,8 @@ def test_a_pool_whose_threads_cannot_all_start_works_with_those_it_has():
         pool = lib.pcx_threads_new(64)
         args, want = example()
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        room = pages * resource.getpagesize() + (40 << 20)  # for the stacks of a few threads
-        resource.setrlimit(resource.RLIMIT_AS, (room, room))
+        limit = pages * resource.getpagesize() + (40 << 20)  # for the stacks of a few threads
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         args[-1][...] = np.nan
         run(args, pool)
         started = len(os.listdir("/proc/self/task"))

@@ -38,11 +38,11 @@ def run_directly(name, values, isa, in_pieces):
     slots, keep = kernel.pack(dict(zip(kernel.spec.by_name, values)))
     impl = kernel.impl(isa)
     assert not impl.prepare
-    room = -(-impl.scratch(slots) // 64) * 64 if impl.scratch else 0
-    scratch = fenced(np.full(room, 255, np.uint8))  # as floats: NaN
+    size = -(-impl.scratch(slots) // 64) * 64 if impl.scratch else 0
+    scratch = fenced(np.full(size, 255, np.uint8))  # as floats: NaN
     units = impl.units(slots)
     for unit, end in [(i, i + 1) for i in reversed(range(units))] if in_pieces else [(0, units)]:
-        impl.run(slots, unit, end, native.ffi.from_buffer(scratch) if room else native.ffi.NULL)
+        impl.run(slots, unit, end, native.ffi.from_buffer(scratch) if size else native.ffi.NULL)
     del keep
     return outputs(name, values)
 

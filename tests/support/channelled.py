@@ -17,7 +17,7 @@ SIZE = 64
 RNG = np.random.default_rng
 
 
-def theirs(model, feed):
+def ort_outputs(model, feed):
     options = ort.SessionOptions()
     options.log_severity_level = 3
     return ort.InferenceSession(model.SerializeToString(), options).run(None, feed)
@@ -88,7 +88,7 @@ def takes_any_half(model, feed, seed=0):
     assert gone
     pruned, whole = take_away(model, deps, gone), masked(model, deps, gone)
     onnx.checker.check_model(pruned, full_check=True)
-    wanted = theirs(whole, feed)
-    agree(wanted, theirs(pruned, feed))
+    wanted = ort_outputs(whole, feed)
+    agree(wanted, ort_outputs(pruned, feed))
     agree(wanted, ours(pruned, feed))
     return pruned

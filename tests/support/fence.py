@@ -13,12 +13,12 @@ def fenced(x):
     if not isinstance(x, np.ndarray) or x.size == 0:
         return x
     page = mmap.PAGESIZE
-    room = -(-x.nbytes // page) * page
-    pages = mmap.mmap(-1, room + page)
+    space = -(-x.nbytes // page) * page
+    pages = mmap.mmap(-1, space + page)
     start = ctypes.addressof(ctypes.c_char.from_buffer(pages))
-    if _libc.mprotect(ctypes.c_void_p(start + room), ctypes.c_size_t(page), 0):
+    if _libc.mprotect(ctypes.c_void_p(start + space), ctypes.c_size_t(page), 0):
         raise OSError(ctypes.get_errno(), "mprotect")
-    y = np.frombuffer(pages, x.dtype, x.size, room - x.nbytes).reshape(x.shape)
+    y = np.frombuffer(pages, x.dtype, x.size, space - x.nbytes).reshape(x.shape)
     y[...] = x
     return y
 

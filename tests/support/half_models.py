@@ -1,4 +1,4 @@
-"""A small network, and float models turned into models of half floats, as onnxconverter-common and torch's exporter make them."""
+"""A small network, and float models converted to float16 or bfloat16, as onnxconverter-common and torch's exporter make them."""
 
 import numpy as np
 import onnx

@@ -79,7 +79,7 @@ def exact(model, inputs):
     return model, inputs
 
 
-def theirs(model, inputs):
+def ort_outputs(model, inputs):
     """Outputs by onnxruntime, its graph optimizations off, with exact integer sums."""
     model, inputs = exact(model, inputs)
     options = onnxruntime.SessionOptions()
@@ -105,7 +105,7 @@ def check(op, inputs, constants=(), rtol=1e-5, atol=1e-5, **options):
     model = one_node(op, inputs, constants, **options)
     feed = {n: x for n, x in inputs.items() if x is not None and n not in constants}
     got, program = ours(model, feed)
-    same(got, theirs(model, feed), rtol, atol)
+    same(got, ort_outputs(model, feed), rtol, atol)
     return program
 
 

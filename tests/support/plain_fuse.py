@@ -1,4 +1,4 @@
-"""Fusing in its plainest form: every rule over every step, who uses what found anew each time, until nothing changes.
+"""The simplest fusion: every rule on every step, with all uses computed anew each time, until nothing changes.
 
 ``pycompress.optimize.fuse`` visits only what may have changed; its programs must be these, step by step.
 """

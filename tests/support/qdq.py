@@ -126,7 +126,7 @@ class Real:
     bounds: tuple = (-np.inf, np.inf)
 
     def moved(self, f) -> Real:
-        """Moved, or the greatest of some: `f` commutes with rounding."""
+        """Rearranged, or the maximum of some: `f` commutes with rounding."""
         codes = self.codes and (f(self.codes[0]), *self.codes[1:])
         later = self.requantize and (lambda s: f(self.requantize(s)))
         return Real(f(self.f64), f(self.f32), codes, requantize=later, bounds=self.bounds)

@@ -7,6 +7,7 @@ import numpy as np
 
 REGISTERS = "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
 NONE, P66, PF3, PF2 = range(4)  # prefixes, as VEX encodes them
+LENGTHS = 5, 6, 7, 9, 10  # of an instruction: with an index, a displacement of one byte or four
 ROWS, ROW_BYTES = 16, 64
 DTYPES = {NONE: ("u1", "u1"), P66: ("u1", "i1"), PF3: ("i1", "u1"), PF2: ("i1", "i1")}  # of A and B, by prefix
 
@@ -19,23 +20,23 @@ class Tiles:
         self.data = np.zeros((8, ROWS, ROW_BYTES), np.uint8)
         self.count: dict[str, int] = {}
 
-    def step(self, cpu, state) -> bool:
-        """Do the instruction at ``rip`` and go on behind it, if it is one of AMX."""
-        code = ctypes.string_at(state.rip, 15)
-        if code[0] != 0xC4 or code[1] & 0x1F != 2 or code[2] & 0x84:  # VEX of three bytes, map 0F38, W0, 128 bits
-            return False
-        prefix, opcode, modrm = code[2] & 3, code[3], code[4]
-        other = ~code[2] >> 3 & 15
-        reg, rm = modrm >> 3 & 7, modrm & 7
-        length, address, stride = 5, 0, 0
-        if modrm >> 6 != 3:
-            length, address, stride = self._operand(code, state)
-        name = self._do(prefix, opcode, modrm, reg, rm, other, address, stride)
-        if not name:
-            return False
-        self.count[name] = self.count.get(name, 0) + 1
-        cpu.rip = state.rip + length
-        return True
+    def step(self, state) -> bool:
+        """Do the instruction that ends at ``rip``, where Bochs stands when it refuses one, if it is one of AMX."""
+        for length in LENGTHS:
+            code = ctypes.string_at(state.rip - length, length)
+            if code[0] != 0xC4 or code[1] & 0x1F != 2 or code[2] & 0x84:  # VEX of three bytes, map 0F38, W0, 128 bits
+                continue
+            prefix, opcode, modrm = code[2] & 3, code[3], code[4]
+            other = ~code[2] >> 3 & 15
+            reg, rm = modrm >> 3 & 7, modrm & 7
+            whole, address, stride = 5, 0, 0
+            if modrm >> 6 != 3:
+                whole, address, stride = self._operand(code + bytes(15), state)
+            name = whole == length and self._do(prefix, opcode, modrm, reg, rm, other, address, stride)
+            if name:
+                self.count[name] = self.count.get(name, 0) + 1
+                return True
+        return False
 
     def shape(self, tile: int) -> tuple[int, int]:
         """Rows and bytes per row that are configured."""
@@ -114,10 +115,11 @@ class Tiles:
         to, left, right = self._operands(c, a, b)
         x, w = _floats(left), _floats(right)
         w = w.reshape(w.shape[0], -1, 2).transpose(0, 2, 1).reshape(2 * w.shape[0], -1)
-        total = np.ascontiguousarray(to).view("f4").copy()
-        for k in range(x.shape[1]):
-            total += x[:, k, None] * w[k]
-        to[...] = total.view(np.uint8)
+        sums = np.zeros((2, x.shape[0], w.shape[1]), np.float32)
+        with np.errstate(all="ignore"):
+            for k in range(x.shape[1]):
+                sums[k % 2] += x[:, k, None] * w[k]
+            to[...] = (np.ascontiguousarray(to).view("f4") + (sums[0] + sums[1])).view(np.uint8)
         return "tdpbf16ps"
 
     def _operand(self, code, state) -> tuple[int, int, int]:
@@ -134,7 +136,7 @@ class Tiles:
         if base == 5 and mode == 0:
             value = struct.unpack_from("<i", code, at)[0]
             at += 4
-            value += state.rip + at if modrm & 7 == 5 else 0
+            value += state.rip if modrm & 7 == 5 else 0
         else:
             value = getattr(state, REGISTERS[base | base_bit])
             if mode == 1:
@@ -151,4 +153,6 @@ def _signed(x: int) -> int:
 
 def _floats(tile: np.ndarray) -> np.ndarray:
     half = np.ascontiguousarray(tile).view("u2").astype(np.uint32)
-    return (half << 16).view("f4")
+    return (
+        np.where(half & 0x7F80, half << 16, half << 16 & 0x80000000).astype(np.uint32).view("f4")
+    )  # no subnormal ones

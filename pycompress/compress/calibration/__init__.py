@@ -1,1 +1,1 @@
-"""What calibration samples say: ranges, moments, and the error of the outputs."""
+"""Statistics of calibration samples: ranges, moments, and the error of the outputs."""

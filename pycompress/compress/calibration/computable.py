@@ -1,4 +1,4 @@
-"""Which part of a model the engine computes: calibration and measurements are of that part, the rest stays as it is."""
+"""Finds the part of a model that the engine computes; passes calibrate and change that part only."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from onnx import TensorProto, helper
 
 from ... import lower as lowering
 from ...errors import ModelError
-from ...lower.constants import FOLD
-from ...lower.registry import OPERATORS
+from ...lower.support import is_known
 from ..model import graph as g
 from .observe import up_to
 from .output_error import float_outputs
 
-ATTEMPTS = 16  # nodes that are found one by one; what comes after the last is left alone as a whole
+ATTEMPTS = 16  # how many unsupported nodes are found one by one; all nodes after the last are left alone
 
 
 @dataclass(frozen=True, eq=False)
 class Computable:
-    """What the engine computes of a model.
+    """The part of a model that the engine computes.
 
     Attributes
     ----------
     part : the model up to the tensors `ends`
-    ends : where errors are measured: its float outputs, and the last float tensors before what cannot be computed
+    ends : where errors are measured: its float outputs, and the last float tensors before nodes that cannot be computed
     why : the nodes that it does not compute, by name, and why
     """
 
@@ -37,7 +36,7 @@ class Computable:
 
 
 def computable(model: onnx.ModelProto, sample: Mapping[str, np.ndarray]) -> Computable:
-    """Tries to lower `model` for a sample's shapes; where that fails, finds the nodes that are to blame."""
+    """Tries to lower `model` for a sample's shapes; if that fails, finds the nodes that cannot be lowered."""
     blocked = {} if _lowers(model, sample) is None else _blocked(model, sample)
     ends = _ends(model, blocked)
     whole = not blocked and ends == float_outputs(model)
@@ -57,10 +56,10 @@ def _lowers(model: onnx.ModelProto, sample) -> str | None:
 
 
 def _blocked(model: onnx.ModelProto, sample) -> dict[str, str]:
-    """The nodes that are not computed and why: those that cannot be lowered, and what comes after them."""
+    """The nodes that are not computed, and why: those that cannot be lowered, and the nodes after them."""
     blocked: dict[str, str] = {}
     for node in model.graph.node:
-        if _foreign(node):
+        if not is_known(node):
             domain = f" of domain {node.domain!r}" if node.domain else ""
             blocked[node.name] = f"operator {node.op_type!r}{domain} is not supported"
     for _ in range(ATTEMPTS):
@@ -79,13 +78,8 @@ def _blocked(model: onnx.ModelProto, sample) -> dict[str, str]:
     return blocked | _after(model, blocked)
 
 
-def _foreign(node: onnx.NodeProto) -> bool:
-    domain = "" if node.domain == "ai.onnx" else node.domain
-    return (domain, node.op_type) not in OPERATORS and not (domain == "" and node.op_type in FOLD)
-
-
 def _after(model: onnx.ModelProto, blocked: Mapping[str, str]) -> dict[str, str]:
-    """The nodes that read what `blocked` ones make."""
+    """The nodes that depend on `blocked` ones, with the reason."""
     made: dict[str, str] = {}
     found = {}
     for node in model.graph.node:
@@ -98,7 +92,7 @@ def _after(model: onnx.ModelProto, blocked: Mapping[str, str]) -> dict[str, str]
 
 
 def _prefix(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> onnx.ModelProto:
-    """The model of `nodes` alone, its outputs what none of them reads."""
+    """The model of `nodes` alone; its outputs are the tensors that none of them reads."""
     read = {x for n in nodes for x in g.inputs_of(n)}
     part = up_to(model, [])
     part.graph.output.extend(
@@ -114,7 +108,7 @@ def _prefix(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> onnx.ModelPr
 
 
 def _ends(model: onnx.ModelProto, blocked: Mapping[str, str]) -> list[str]:
-    """Where outputs are compared: float outputs; where there are none, or nodes are `blocked`, the last float tensors."""
+    """The tensors to compare: float outputs; without them, or with `blocked` nodes, the last float tensors."""
     types, makers, values = g.element_types(model), g.producers(model), g.constants(model)
     float_outputs = [o.name for o in model.graph.output if types.get(o.name) == TensorProto.FLOAT]
     able = {o for n in model.graph.node if n.name not in blocked for o in n.output}
@@ -123,7 +117,7 @@ def _ends(model: onnx.ModelProto, blocked: Mapping[str, str]) -> list[str]:
     if not found:
         waiting += [o.name for o in model.graph.output]
     seen = set()
-    while waiting:  # back to float tensors
+    while waiting:  # walk back to float tensors
         name = waiting.pop()
         if name in seen or name in values or name not in makers:
             continue

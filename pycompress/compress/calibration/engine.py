@@ -1,4 +1,4 @@
-"""Models as the passes run them: planned once for each shape, without a search for sparse kernels."""
+"""Runs models for the passes: planned once for each shape, without a search for sparse kernels."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ RECENT = 4  # shapes whose plans are kept
 
 
 def runner(model: onnx.ModelProto) -> Run:
-    """A function of output names, or None for all, and inputs.
+    """A function of output names (None for all) and inputs that runs `model`.
 
-    A pass plans a network many times, pruned a little further each time: which kernel is the fastest for its zeros is not
-    worth a search then.
+    A pass plans a network many times, pruned a little further each time; searching the fastest kernel for its zeros
+    would cost more than it gains.
 
     Raises
     ------
     ModelError
-        The engine does not load the model; when called, does not plan it.
+        If the engine cannot load the model or, when called, cannot plan it.
     """
     loaded = lowering.load(model)
     if lowering.value_inputs(loaded):  # their values belong to the plan

@@ -1,4 +1,4 @@
-"""Ranges of activations: a histogram that is filled in one pass, and the clipping that suits it best."""
+"""Ranges of activations: a histogram that is filled in one pass, and the best range to clip to."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ CLIPPED = 4.0
 class Histogram:
     """Counts of values in at most `BINS` bins whose width is a power of two.
 
-    Bin i holds [i w, (i + 1) w). When values fall outside what the bins can reach, the width doubles
-    and neighbours merge, which is exact; so the data are seen once and need not be kept.
+    Bin i covers [i w, (i + 1) w). When values lie outside all bins, the width doubles and neighbouring bins merge, which
+    is exact. So the data are read once and need not be stored.
     """
 
     def __init__(self):
@@ -22,7 +22,7 @@ class Histogram:
         self.counts = np.zeros(0)
 
     def add(self, x: np.ndarray, low: float, high: float) -> None:
-        """Counts the values `x`, flat float32; `low` and `high` are the extremes of all, also those not in `x`."""
+        """Counts the values `x`, flat float32; `low` and `high` are the extremes of all values, including those not in `x`."""
         self.low, self.high = min(self.low, low), max(self.high, high)
         reach = max(abs(self.low), abs(self.high))
         if reach == 0:
@@ -38,7 +38,7 @@ class Histogram:
         self.counts += np.bincount(index, minlength=len(self.counts))
 
     def _reach(self) -> tuple[int, int]:
-        """First and last bin that the extremes and the counts so far need."""
+        """The first and last bin needed for the extremes and the counts so far."""
         first, last = int(np.floor(self.low / self.width)), int(np.floor(self.high / self.width))
         if len(self.counts):
             first, last = min(first, self.first), max(last, self.first + len(self.counts) - 1)
@@ -62,11 +62,11 @@ class Histogram:
         return (self.first + np.arange(len(self.counts)) + 0.5) * self.width
 
     def minmax(self) -> tuple[float, float]:
-        """The extremes, and zero."""
+        """The range of the extremes, extended to include zero."""
         return min(self.low, 0.0), max(self.high, 0.0)
 
     def percentile(self, share: float) -> tuple[float, float]:
-        """The range that leaves out 100 - `share` percent of the values, half of them on each side."""
+        """The range that excludes 100 - `share` percent of the values, half of them on each side."""
         low, high = self.minmax()
         total = self.counts.sum()
         if not total:
@@ -79,7 +79,7 @@ class Histogram:
         return max(low, min(edges[0], 0.0)), min(high, max(edges[1], 0.0))
 
     def mse(self, levels: int = 255, symmetric: bool = False) -> tuple[float, float]:
-        """The range with the least mean squared error when it is divided into `levels` steps (see `_error`)."""
+        """The range with the minimum mean squared error when it is divided into `levels` steps (see `_error`)."""
         low, high = self.minmax()
         used = np.flatnonzero(self.counts)
         if not len(used):
@@ -95,7 +95,7 @@ class Histogram:
 
         down = up = min(_SHRINK, key=lambda s: error(s, s))
         if low < 0 < high:
-            for _ in range(2):  # one side at a time, from where both together were best
+            for _ in range(2):  # one side at a time, starting from the best common factor
                 down = min(_SHRINK, key=lambda s: error(s, up))
                 up = min(_SHRINK, key=lambda s: error(down, s))
         return low * down, high * up

@@ -1,4 +1,4 @@
-"""What the weights of a node meet: mean and covariance of the inputs of one output."""
+"""Mean and covariance of the inputs that the weights of a node are multiplied with."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import onnx
 
 from ..model import graph as g
 
-POSITIONS = 128  # outputs per sample whose inputs are counted; a quarter of that in many small groups
-REACH = 2.0**30  # sums of float32 products hold inputs of 1 / REACH to REACH
-MOST_PRODUCTS = 1 << 23  # entries of the covariances of one node; beyond it only their diagonals are kept
+POSITIONS = 128  # outputs per sample whose inputs are counted; a quarter of it for many small groups
+REACH = 2.0**30  # float32 sums of products work for inputs from 1 / REACH to REACH
+MAX_PRODUCTS = 1 << 23  # entries of the covariances of one node; beyond it only their diagonals are kept
 
 
 class Moments:
-    """Statistics of the inputs that meet the weights of a node, per group of channels.
+    """Statistics of the inputs of a node's weights, per group of channels.
 
-    k runs over kernel cells, then channels, as in `encode.matrix`. Where the image ends, the
-    convolution's zeros count like any other value.
+    k runs over kernel cells, then channels, as in `matrix`. The zeros of a convolution's padding count like other values.
     """
 
     def __init__(self, node: onnx.NodeProto, shape: tuple[int, ...]):
@@ -35,8 +34,8 @@ class Moments:
             self.auto = g.attribute(node, "auto_pad", b"NOTSET").decode()
         else:
             self.k = shape[1] if g.attribute(node, "transB", 0) else shape[0]
-        self.full = self.groups * self.k**2 <= MOST_PRODUCTS
-        self.outputs = 0  # all of them, also those not counted
+        self.full = self.groups * self.k**2 <= MAX_PRODUCTS
+        self.outputs = 0  # number of all outputs, including those not counted
         self.samples = 0
         self.unit = 1.0  # products are of inputs times this power of two
         self.shift: np.ndarray | None = (
@@ -45,24 +44,24 @@ class Moments:
         self.halves = [_Sums(self.groups, self.k, self.full) for _ in range(2)]
 
     def add(self, x: np.ndarray, rng: np.random.Generator) -> None:
-        """Counts the patches of `x` at some outputs."""
+        """Counts the inputs of some outputs in `x`."""
         self.count(self.sampled(x, rng))
 
     def sampled(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The patches [groups, outputs, k] of `x` at some outputs; the same ones for equal shapes and states of `rng`."""
-        p = self._conv_patches(x, rng) if self.conv else x.reshape(1, -1, self.k)
+        """The inputs [groups, outputs, k] of some outputs; the same outputs for equal shapes and states of `rng`."""
+        p = self._conv_inputs(x, rng) if self.conv else x.reshape(1, -1, self.k)
         self.outputs += 0 if self.conv else p.shape[1]
         if p.shape[1] > POSITIONS:
             p = p[:, rng.integers(p.shape[1], size=POSITIONS)]
         return p
 
     def count(self, p: np.ndarray) -> None:
-        """Counts the patches `p` of one sample."""
+        """Counts the inputs `p` of some outputs of one sample."""
         self.halves[self.samples % 2].add(self.centered(p))
         self.samples += 1
 
     def centered(self, p: np.ndarray) -> np.ndarray:
-        """`p` less `shift`, times `unit`: what is summed."""
+        """`p` minus `shift`, times `unit`: the values that are summed."""
         if self.shift is None and p.shape[1]:
             self.shift = p.mean(1, dtype=float, keepdims=True).astype(np.float32)
         p = p - self._shift
@@ -78,7 +77,7 @@ class Moments:
     def _shift(self) -> np.ndarray:
         return np.zeros((self.groups, 1, self.k), np.float32) if self.shift is None else self.shift
 
-    def _conv_patches(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def _conv_inputs(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """[groups, outputs, k] of `x` [batch, channels, *size]."""
         size = x.shape[2:]
         reach = [(n - 1) * d + 1 for n, d in zip(self.kernel, self.dilations)]
@@ -102,7 +101,7 @@ class Moments:
         return np.ascontiguousarray(p.reshape(self.groups, count, self.k))
 
     def _frame(self, size, reach) -> tuple[list[int], list[int]]:
-        """How far before the image the first window begins, and how many outputs there are, per dimension."""
+        """(how far before the image the first window begins, number of outputs), per dimension."""
         if not self.auto.startswith("SAME"):
             pads = self.pads if self.auto == "NOTSET" else [0] * len(self.pads)
             n = len(size)
@@ -115,12 +114,12 @@ class Moments:
 
     @property
     def all(self) -> _Sums:
-        """Of all samples."""
+        """The sums over all samples."""
         return self.halves[0] + self.halves[1]
 
     @property
     def mean(self) -> np.ndarray:
-        """[groups, k]."""
+        """The mean, [groups, k]."""
         return self._shift[:, 0] + self.all.mean / self.unit
 
     def second(self, sums: _Sums, about_zero: bool) -> np.ndarray:
@@ -130,11 +129,10 @@ class Moments:
     def covariance(self, about_zero: bool) -> np.ndarray:
         """[groups, k, k], or [groups, k] where that would be too large; about the mean or about zero.
 
-        In units of 1 / `unit`², which is 1 unless squares of the inputs would leave float32's range.
-        Shrunk toward equal variances and no correlation by the share that is least in expected squared
-        error (Ledoit and Wolf, 2004), with the variance of the estimate taken from how much every other
-        sample differs from the rest. Rounding that relies on correlations which only calibration has
-        is worse than rounding that ignores them.
+        In units of 1 / `unit`², which is 1 unless squares of the inputs would exceed float32's range.
+        Shrunk toward equal variances and no correlation by the share that minimizes the expected squared error (Ledoit
+        and Wolf, 2004); the variance of the estimate is computed from the difference between even and odd samples.
+        Without shrinkage, rounding would rely on correlations that only the calibration samples have.
         """
         c = self.second(self.all, about_zero)
         if not self.full or not c.size:
@@ -145,7 +143,7 @@ class Moments:
         return c.astype(np.float32)
 
     def shrinkage(self, about_zero: bool) -> tuple[float, np.ndarray]:
-        """By what share the full covariance is shrunk, and the mean variance [groups] that it is shrunk toward."""
+        """(the share by which the full covariance is shrunk, the mean variance [groups] toward which it is shrunk)."""
         return self._shrinkage(self.second(self.all, about_zero), about_zero)
 
     def _shrinkage(self, c: np.ndarray, about_zero: bool) -> tuple[float, np.ndarray]:
@@ -154,12 +152,12 @@ class Moments:
             return 0.5, level
         first, second = (self.second(half, about_zero) for half in self.halves)
         first -= second
-        spread = np.vdot(c, c) - self.k * np.square(level).sum()  # of all that is not `level` on the diagonal
+        spread = np.vdot(c, c) - self.k * np.square(level).sum()  # squared distance from `level` on the diagonal
         return float(min(np.vdot(first, first) / 4 / spread, 1.0)) if spread > 0 else 1.0, level
 
 
 class _Sums:
-    """Sums of centered patches [groups, outputs, k], and of their products, all or only the squares."""
+    """Sums of centered inputs [groups, outputs, k], and of their products (all, or only the squares)."""
 
     def __init__(self, groups: int, k: int, full: bool):
         self.count, self.full = 0, full
@@ -186,7 +184,7 @@ class _Sums:
         return self.sum / max(self.count, 1)
 
     def covariance(self, shift: np.ndarray | None) -> np.ndarray:
-        """float64; about the mean, or, where the `shift` [groups, k] of the patches is given, about zero."""
+        """The covariance in float64, about the mean; about zero if the `shift` [groups, k] of the inputs is given."""
         mean = self.mean
         c = self.products.astype(float)
         c /= max(self.count, 1)

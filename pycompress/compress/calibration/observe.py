@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,35 +10,36 @@ import onnx
 from onnx import TensorProto, helper
 
 from ..model import graph as g
+from ..progress import Progress
 from .engine import runner
 from .histogram import Histogram
 from .moments import Moments
 from .samples import Samples
 
 KEPT = 4  # samples
-COUNTED = 1 << 14  # values per tensor and sample that go into a histogram; the extremes are of all
-EVERY = 8  # samples, of which the last is held back
-HELD = 8  # samples, at most
+COUNTED = 1 << 14  # values per tensor and sample that go into a histogram; the extremes are taken over all values
+EVERY = 8  # one sample of this many is held back
+HELD = 8  # maximum number of samples held back
 
 
 @dataclass
 class Statistics:
-    """What calibration samples say.
+    """Statistics of calibration samples.
 
     Attributes
     ----------
-    histograms : of each observed tensor
-    moments : of what the weights of each node meet, by its name
+    histograms : by observed tensor
+    moments : by name of a node, of the inputs of its weights
     first : the first samples
-    held : samples that are in none of that, to judge the result by; some of the first where there are too few
-    apart : whether the former is so
+    held : samples to judge the result by; they are not part of the statistics, unless there are too few samples
+    held_back : whether `held` is not part of the statistics
     """
 
     histograms: dict[str, Histogram] = field(default_factory=dict)
     moments: dict[str, Moments] = field(default_factory=dict)
     first: list[dict[str, np.ndarray]] = field(default_factory=list)
     held: list[dict[str, np.ndarray]] = field(default_factory=list)
-    apart: bool = True
+    held_back: bool = True
 
 
 def observe(
@@ -46,12 +47,12 @@ def observe(
     samples: Samples | Iterable,
     tensors: list[str],
     weighted: list[onnx.NodeProto],
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
     keep: int | None = KEPT,
 ) -> Statistics:
-    """Statistics of `tensors` over the samples, and of what the nodes `weighted` meet, in one pass.
+    """Statistics of `tensors`, and of the inputs of the nodes `weighted`, in one pass over the samples.
 
-    The first `keep` samples are kept, all where it is None. One in `EVERY`, up to `HELD`, is held back.
+    The first `keep` samples are kept, or all if it is None. One in `EVERY`, up to `HELD`, is held back.
     """
     samples = samples if isinstance(samples, Samples) else Samples(model, samples)
     inputs = {i.name for i in model.graph.input}
@@ -69,25 +70,25 @@ def observe(
                 seen.first.append(_copied(feed))
             count += 1
         if progress:
-            progress(index + 1)
+            progress(index + 1, None)
     if not seen.held:
-        seen.held, seen.apart = seen.first[:HELD], False
+        seen.held, seen.held_back = seen.first[:HELD], False
     return seen
 
 
 def _copied(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: x.copy() for name, x in feed.items()}  # callers may use a buffer again
+    return {name: x.copy() for name, x in feed.items()}  # callers may reuse their buffers
 
 
 def _count(seen: Statistics, weighted, values: dict[str, np.ndarray], count: int, index: int, rng) -> None:
-    """Adds the `values` of tensors in one sample."""
+    """Adds the `values` of tensors for one sample."""
     for name, histogram in seen.histograms.items():
         x = values[name]
         low, high = (float(x.min()), float(x.max())) if x.size else (0.0, 0.0)
         if not np.isfinite([low, high]).all():
             raise ValueError(f"calibration: tensor {name!r} is not finite in sample {index}")
         flat = x.reshape(-1)
-        stride = max(1, flat.size // COUNTED) | 1  # odd: meets every channel of an even layout
+        stride = max(1, flat.size // COUNTED) | 1  # odd, so that it reaches every channel if their number is even
         histogram.add(flat[count % stride :: stride], low, high)
         for node in weighted:
             if node.input[0] == name:
@@ -95,7 +96,7 @@ def _count(seen: Statistics, weighted, values: dict[str, np.ndarray], count: int
 
 
 def up_to(model: onnx.ModelProto, tensors: list[str]) -> onnx.ModelProto:
-    """The part of `model` that computes `tensors`, its outputs."""
+    """The part of `model` that computes `tensors`, with these as outputs."""
     part = onnx.ModelProto()
     part.CopyFrom(model)
     del part.graph.output[:]

@@ -1,4 +1,4 @@
-"""What other weights of a layer do to the outputs of the whole model: measured."""
+"""Measures how a change of a layer's weights changes the outputs of the whole model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .engine import runner
 
 
 class Probe:
-    """The float model with weights that can be exchanged, and its answers to a few samples."""
+    """The float model with exchangeable weights, and its outputs for a few samples."""
 
     def __init__(self, model: onnx.ModelProto, layers: list[Layer], samples: list[dict[str, np.ndarray]]):
         probe = onnx.ModelProto()
@@ -41,7 +41,7 @@ class Probe:
 
     @staticmethod
     def _arrays(model, layer: Layer, w: np.ndarray, bias: np.ndarray | None) -> list[np.ndarray]:
-        """Weights and bias as the node takes them."""
+        """Weights and bias in the shapes that the node uses."""
         shape = g.constants(model)[layer.node.input[1]].dims
         arrays = [unmatrix(w, layer.node, shape)[0]]
         if layer.node.op_type != "MatMul":
@@ -49,10 +49,10 @@ class Probe:
         return [np.ascontiguousarray(a, np.float32) for a in arrays]
 
     def gain(self, layer: Layer, step: np.ndarray) -> float:
-        """What an error of the layer's outputs, expected and squared, becomes at the model's, relative to their variance.
+        """The factor from the expected squared error of the layer's outputs to that of the model's, relative to their variance.
 
-        Measured with random errors of the weights of up to half a `step` [n]: those of rounding are
-        fitted to the calibration samples and vanish on them.
+        It is measured with random weight errors of up to half a `step` [n]: actual rounding errors are fitted to the
+        calibration samples, on which they nearly vanish.
         """
         off = np.random.default_rng(0).uniform(-0.5, 0.5, layer.w.shape) * step[:, None]
         error, shift = layer.error(off)
@@ -64,9 +64,9 @@ class Probe:
         arrays = self._arrays(self.model, layer, w, bias)
         got = self.answer(self.values | dict(zip(self.inputs[layer.node.name], arrays)))
         total = 0.0
-        for ours, theirs in zip(zip(*got), zip(*self.wanted)):
-            ours, theirs = (np.concatenate([x.ravel() for x in xs]).astype(float) for xs in (ours, theirs))
-            total += np.square(ours - theirs).mean() / max(theirs.var(), 1e-30) if theirs.size else 0.0
+        for new, wanted in zip(zip(*got), zip(*self.wanted)):
+            new, wanted = (np.concatenate([x.ravel() for x in xs]).astype(float) for xs in (new, wanted))
+            total += np.square(new - wanted).mean() / max(wanted.var(), 1e-30) if wanted.size else 0.0
         return float(total)
 
 

@@ -1,10 +1,11 @@
-"""Calibration samples as callers give them: checked, and handed out one by one."""
+"""Checks calibration samples, in any of the ways callers may give them, and yields them one by one."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -15,6 +16,15 @@ from ..model import graph as g
 SPENT = "a generator or an iterator gives its samples once: make a new one for each pass, or give a list"
 
 
+class Reader(Protocol):
+    """As onnxruntime's CalibrationDataReader."""
+
+    def get_next(self) -> Mapping[str, np.ndarray] | None: ...
+
+
+Calibration = Iterable[object] | Reader  # what callers may give; see `feeds`
+
+
 class Samples:
     """Calibration samples of a model: an iterator of {input name: array}.
 
@@ -23,8 +33,8 @@ class Samples:
     sample : the first of them
     """
 
-    def __init__(self, model: onnx.ModelProto, calibration: Iterable):
-        """Raises ValueError where `calibration` is no iterable of samples, or has none."""
+    def __init__(self, model: onnx.ModelProto, calibration: Calibration):
+        """Raises ValueError if `calibration` is no iterable of samples, or has none."""
         self._rest = feeds(model, calibration)
         self.sample = next(self._rest, None)
         if self.sample is None:
@@ -35,21 +45,21 @@ class Samples:
         return chain([self.sample], self._rest)
 
 
-def feeds(model: onnx.ModelProto, calibration: Iterable) -> Iterator[dict[str, np.ndarray]]:
+def feeds(model: onnx.ModelProto, calibration: Calibration) -> Iterator[dict[str, np.ndarray]]:
     """The samples as {input name: array}, checked against the model's inputs.
 
     Parameters
     ----------
     calibration : iterable of samples
-        A sample is a dict of arrays by input name; for a model with one input an array, with or without the axis of the batch.
-        One array, or a dict of arrays, holds the samples along its first axis. An object with ``get_next``, such as
-        onnxruntime's CalibrationDataReader, is asked until it gives None. Of pairs (inputs, label), as a DataLoader of
-        torch gives them, the label is left out; a batch larger than the model's own is taken apart.
+        A sample is a dict of arrays by input name; for a model with one input it may be an array, with or without batch
+        axis. A single array, or a dict of arrays, contains the samples along its first axis. An object with ``get_next``,
+        such as onnxruntime's CalibrationDataReader, is read until it returns None. Of pairs (inputs, label), as torch's
+        DataLoader yields them, the label is dropped. A batch larger than the model's is split.
 
     Raises
     ------
     ValueError
-        `calibration` is none of that, or a sample does not fit; it names the input and the sample.
+        If `calibration` is none of these, or a sample does not fit; names the input and the sample.
     """
     infos = {i.name: i for i in g.graph_inputs(model)}
     count = 0
@@ -60,7 +70,7 @@ def feeds(model: onnx.ModelProto, calibration: Iterable) -> Iterator[dict[str, n
 
 
 def _each(infos: Mapping[str, onnx.ValueInfoProto], calibration) -> Iterable:
-    """The samples, whatever holds them."""
+    """The samples, from any supported container."""
     if hasattr(calibration, "get_next") and not isinstance(calibration, Mapping):
         return iter(calibration.get_next, None)
     if inspect.isgenerator(calibration) and inspect.getgeneratorstate(calibration) == inspect.GEN_CLOSED:
@@ -99,7 +109,7 @@ def _stacked(infos, arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndar
 
 
 def _named(infos, sample, count: int) -> dict[str, np.ndarray]:
-    """A sample as arrays by input name; without its label."""
+    """A sample as arrays by input name, without its label."""
     if isinstance(sample, (tuple, list)) and any(map(_is_input, sample)) and not _is_rows(infos, sample):
         if len(sample) == 2 and isinstance(sample[0], (Mapping, tuple, list)):
             return _named(infos, sample[0], count)
@@ -117,27 +127,27 @@ def _named(infos, sample, count: int) -> dict[str, np.ndarray]:
     arrays = {}
     for name, x in sample.items():
         kind, shape = _dtype(infos[name]), shape_of(infos[name])
-        x = np.asarray(x) if hasattr(x, "dtype") else np.asarray(x, kind)  # numbers of Python have no type of their own
+        x = np.asarray(x) if hasattr(x, "dtype") else np.asarray(x, kind)  # Python numbers have no dtype
         arrays[name] = x[None] if len(infos) == 1 and shape is not None and x.ndim == len(shape) - 1 else x
     return arrays
 
 
 def _is_input(x) -> bool:
-    """Whether `x` is an array, of NumPy or of torch, or holds some."""
+    """Whether `x` is an array of NumPy or torch, or a container of arrays."""
     if isinstance(x, (Mapping, tuple, list)):
         return any(map(_is_input, x.values() if isinstance(x, Mapping) else x))
     return hasattr(x, "dtype") and len(getattr(x, "shape", ())) > 0
 
 
 def _is_rows(infos, sample) -> bool:
-    """Whether `sample` is the one input's array, as a list of the arrays along its first axis."""
+    """Whether `sample` is a list of arrays that form the single input along its first axis."""
     shape = shape_of(next(iter(infos.values()))) if len(infos) == 1 else None
     shapes = {tuple(getattr(x, "shape", ())) for x in sample}
     return shape is not None and len(sample) == shape[0] and shapes == {tuple(shape[1:])}
 
 
 def _split(infos, arrays: dict[str, np.ndarray], count: int) -> Iterator[dict[str, np.ndarray]]:
-    """The batches of the model's own size in those of a sample, checked."""
+    """Splits a sample into batches of the model's size, and checks them."""
     if len(infos) == 1:
         ((name, x),) = arrays.items()
         shape = shape_of(infos[name])
@@ -153,7 +163,7 @@ def _dtype(info: onnx.ValueInfoProto) -> np.dtype:
 
 
 def shape_of(info: onnx.ValueInfoProto) -> list[int] | None:
-    """The dimensions of an input, 0 where they are open; None if not even their number is known."""
+    """The dimensions of an input, 0 for open ones; None if the rank is unknown."""
     kind = info.type.tensor_type
     return [d.dim_value for d in kind.shape.dim] if kind.HasField("shape") else None
 

@@ -1,6 +1,6 @@
-"""Layers fitted in order: each to the outputs that it has in the whole network, for the inputs that it meets now.
+"""Fits layers in order: each to its outputs in the original network, given its inputs in the changed network.
 
-So a layer makes up for the errors of the layers before it, too.
+So a layer also compensates for the errors of the layers before it.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from .engine import runner
 from .moments import Moments
 from .observe import up_to
 
-RIDGE = 1e-3  # of the inputs' mean variance, added to each: what calibration has not seen may still happen
-FLOOR = 1e-12  # of the mean variance: the least that an input counts for
-STEPS = 60  # of conjugate gradients, at most
-CLOSE = 1e-5  # of its first gradient, which ends them
-LEAST = 1e-60  # cost of a weight that is not zero: those cost nothing that are
+RIDGE = 1e-3  # of the inputs' mean variance, added to each because calibration does not show all inputs
+FLOOR = 1e-12  # of the mean variance: the minimum variance that an input is given
+STEPS = 60  # maximum number of conjugate gradient steps
+CLOSE = 1e-5  # of the first gradient: at this size the iteration ends
+MIN_COST = 1e-60  # cost of a weight that is not zero; zeros cost nothing
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What a layer is fitted to: the weights `w` [n,k] are best, and errors d of a row cost d' h d.
+    """The least-squares problem of a layer: the weights `w` [n,k] are optimal, and an error d of a row costs d' h d.
 
     Attributes
     ----------
-    h : float32[k,k], or [k] where a full one would be too large
-    offset : float[n], the mean of the outputs that are wanted, without bias; None where there can be no bias
+    h : float32[k,k], or [k] if a full matrix would be too large
+    offset : float[n], the mean of the wanted outputs, without bias; None if there can be no bias
     mean : float[k], of the inputs
-    level : the mean variance of the inputs, by which `h` is divided: so it stays within float32
+    level : the mean variance of the inputs, by which `h` is divided so that it stays within float32
     """
 
     w: np.ndarray
@@ -43,7 +43,7 @@ class Problem:
     level: float = 1.0
 
     def importance(self, refit: bool) -> np.ndarray:
-        """What each weight costs, [n,k]: above zero where it is not zero."""
+        """The cost of removing each weight, [n,k]: positive unless the weight is zero."""
         if self.h.ndim == 1:
             costs = self.h
         elif refit:
@@ -51,34 +51,34 @@ class Problem:
             costs = np.square(deviation) / np.linalg.inv(unit).diagonal()
         else:
             costs = self.h.diagonal()
-        return np.where(self.w != 0, np.maximum(np.square(self.w) * costs, LEAST) * self.level, 0.0)
+        return np.where(self.w != 0, np.maximum(np.square(self.w) * costs, MIN_COST) * self.level, 0.0)
 
     def fitted(self, mask: np.ndarray, plain: np.ndarray) -> np.ndarray:
-        """The best weights that are zero outside `mask`; rows of `plain` where those are no worse."""
+        """The best weights that are zero outside `mask`; a row of `plain` is kept if it is as good."""
         if self.h.ndim == 1:
             return np.where(mask, self.w, 0.0)
         v = least_squares(self.w, mask, self.h)
-        better = self.errors(v) < self.errors(plain)  # false where v is not finite
+        better = self.errors(v) < self.errors(plain)  # false if v is not finite
         return np.where(better[:, None], v, plain)
 
     def errors(self, v: np.ndarray) -> np.ndarray:
-        """What the weights `v` [n,k] cost, float64[n]."""
+        """The costs of the weights `v` [n,k], float64[n]."""
         off, h = v - self.w, self.h.astype(float)
         return np.einsum("nk,nk->n", off * h if h.ndim == 1 else off @ h, off)
 
     def bias(self, layer: Layer, w: np.ndarray) -> np.ndarray | None:
-        """The bias with which `w` has the mean outputs that are wanted."""
+        """The bias with which `w` gives the wanted mean outputs."""
         if self.offset is None:
             return None
         return self.offset - w @ self.mean + (0 if layer.bias is None else layer.bias)
 
 
 def problem(layer: Layer, met: Moments, dense: Moments | None = None, products: np.ndarray | None = None) -> Problem:
-    """Of `layer` whose inputs are `met`: to have the outputs that it had, or those that it had for inputs `dense`.
+    """The problem of `layer` with inputs `met`: to keep its outputs, or to have those that it had for inputs `dense`.
 
-    Covariances are shrunk toward equal variances, and damped: weights of inputs that hardly vary stay near what they were.
+    Covariances are shrunk toward equal variances, and damped: weights of inputs that hardly vary change little.
 
-    `products` : [k,k], sums of those inputs times these, both as `Moments.centered` gives them.
+    `products` : [k,k], sums of the inputs of `dense` times those of `met`, both as `Moments.centered` gives them.
     """
     zero = not layer.correct
     mean, before = (np.zeros(met.k) if zero else p.mean[0] for p in (met, dense or met))
@@ -110,9 +110,9 @@ def unit_diagonal(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def least_squares(w: np.ndarray, mask: np.ndarray, h: np.ndarray) -> np.ndarray:
-    """For each row the v, zero outside `mask`, with the least (v - w)' h (v - w), by conjugate gradients, all rows at once.
+    """For each row the v, zero outside `mask`, that minimizes (v - w)' h (v - w), by conjugate gradients on all rows at once.
 
-    In float64, and with variances scaled to 1: where they differ by many decades float32 loses that `h` is definite.
+    Computed in float64 with variances scaled to 1: if they differ by many decades, `h` is no longer definite in float32.
     """
     h, deviation = unit_diagonal(h)
     w = w * deviation
@@ -134,7 +134,7 @@ def least_squares(w: np.ndarray, mask: np.ndarray, h: np.ndarray) -> np.ndarray:
 
 
 def following(layer: Layer, whole: onnx.ModelProto, pruned: onnx.ModelProto, samples: list[dict]) -> Problem:
-    """What `layer` is to be fitted to after the layers that are pruned before it."""
+    """The problem of `layer` after the layers before it were pruned."""
     shape = tuple(g.constants(whole)[layer.node.input[1]].dims)
     met, dense = (Moments(layer.node, shape) for _ in range(2))
     products = np.zeros((met.k, met.k)) if met.full else None
@@ -143,7 +143,7 @@ def following(layer: Layer, whole: onnx.ModelProto, pruned: onnx.ModelProto, sam
         x, y = (p.sampled(f(sample), np.random.default_rng(i)) for p, f in ((dense, before), (met, now)))
         met.count(y)
         dense.count(x)
-        if met.full:  # in units of 1, which samples may not have in common
+        if met.full:  # in units of 1, since the units may differ
             products += (dense.centered(x)[0].T @ met.centered(y)[0]).astype(float) / (dense.unit * met.unit)
     return problem(layer, met, dense, products)
 

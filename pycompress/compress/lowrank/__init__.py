@@ -1,1 +1,1 @@
-"""Weights as products of thin factors."""
+"""Low-rank factors of weights."""

@@ -1,9 +1,9 @@
-"""Weights as chains of thin products: how much each rank keeps, and the factors that keep it.
+"""Low-rank factors of weights, and how much of the output each rank keeps.
 
-A layer computes W x, W [n,k] with k over kernel cells, then channels. With the second moments H of its inputs the
-expected squared error of weights V is tr (V - W) H (V - W)'; without calibration H is the identity. With L L' = H that is
-the squared error of V L, and if P holds the leading left singular vectors of W L, then P P' W is the best V of
-that rank. It takes no inverse of H, so inputs that never vary do no harm, and full rank gives W back.
+A layer computes W x, W [n,k] with k over kernel cells, then channels. With the second moments H of its inputs, the
+expected squared error of weights V is tr (V - W) H (V - W)'; without calibration H is the identity. With L L' = H this
+is the squared error of V L. If P contains the leading left singular vectors of W L, then P P' W is the best V of that
+rank. H is not inverted, so inputs that never vary are harmless, and full rank reproduces W.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ STAGES = {"svd": "uv", "channel": "uv", "spatial": "uv", "tucker": ("u", "core",
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """`stages`, the weights of each product as a Conv or, without kernel, as [n,k]; `w` [n,k], what they are together."""
+    """`stages`: the weights of each product, as a Conv or, without kernel, as [n,k]; `w` [n,k]: their product."""
 
     stages: list[np.ndarray]
     w: np.ndarray
 
 
 def spectra(kind: str, w: np.ndarray, c: int, kernel: tuple[int, ...], h: np.ndarray | None) -> list[np.ndarray]:
-    """For each rank that `kind` has, the share of the squared output that ranks 0, 1, ... lose.
+    """For each rank of `kind`, the shares of the squared output that ranks 0, 1, ... lose.
 
-    Of a Tucker decomposition, and with `h` of a spatial one too, these are estimates: `factor` and `lost` say what is.
+    For a Tucker decomposition, and with `h` for a spatial one, these are estimates; `factor` and `lost` give exact values.
     """
-    views = [(w, h)] if kind != "tucker" else [_cells_apart(w, c, h), (w, h)]
+    views = [(w, h)] if kind != "tucker" else [_by_cells(w, c, h), (w, h)]
     if kind == "spatial":
-        views = [_columns_apart(w, c, kernel, h)]
+        views = [_by_columns(w, c, kernel, h)]
     return [_tails(_leading(*view)[1]) for view in views]
 
 
@@ -48,7 +48,7 @@ def factor(
     """
     n = len(w)
     if kind == "tucker":
-        rows = _cells_apart(w, c, h)
+        rows = _by_cells(w, c, h)
         u = _leading(*rows)[0][:, : ranks[0]].T @ rows[0]  # [r0, c]
         basis = np.kron(np.eye(w.shape[1] // c), u)
         inner = _fit(w, h, basis)
@@ -60,7 +60,7 @@ def factor(
         return Factors([_conv(u, c, kernel, ()), _conv(core, len(u), kernel), _conv(v, len(core), kernel, ())], whole)
     if kind == "spatial":
         (height, width), (r,) = kernel, ranks
-        rows = _columns_apart(w, c, kernel, h)
+        rows = _by_columns(w, c, kernel, h)
         u = _leading(*rows)[0][:, :r].T @ rows[0]  # [r, height * c]
         cells = u.reshape(-1, height, c)
         basis = np.einsum("wv,rxa->wrxva", np.eye(width), cells).reshape(-1, w.shape[1])
@@ -88,7 +88,7 @@ def _times(w: np.ndarray, h: np.ndarray | None) -> np.ndarray:
 
 
 def _leading(w: np.ndarray, h: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The left singular vectors and the squared singular values of w L, L L' = h."""
+    """The left singular vectors and the squared singular values of w L, where L L' = h."""
     if h is not None and h.ndim == 2:
         values, vectors = np.linalg.eigh(h)
         root = vectors * np.sqrt(np.maximum(values, 0))
@@ -99,31 +99,31 @@ def _leading(w: np.ndarray, h: np.ndarray | None) -> tuple[np.ndarray, np.ndarra
 
 
 def _tails(squares: np.ndarray) -> np.ndarray:
-    """The share of `squares` that is left out when the first 0, 1, ... are kept; exactly 0 when all are."""
+    """The share of `squares` that is lost when the first 0, 1, ... are kept; exactly 0 when all are kept."""
     left = np.append(np.cumsum(squares[::-1])[::-1], 0.0)
     return left / (left[0] or 1.0)
 
 
 def _pair(w, h, r: int) -> tuple[np.ndarray, np.ndarray]:
-    """u [r,k] and v [n,r], the best of rank r."""
+    """The best factors of rank r: u [r,k] and v [n,r]."""
     v = _leading(w, h)[0][:, :r]
     return v.T @ w, v
 
 
 def _fit(w: np.ndarray, h: np.ndarray | None, basis: np.ndarray) -> np.ndarray:
-    """The x for which x basis is nearest to `w`."""
+    """The x that minimizes the error of x basis against `w`."""
     right = _times(basis, h).T
     return (w @ right) @ np.linalg.pinv(basis @ right, rcond=1e-12, hermitian=True)
 
 
 def _balanced(u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of u and columns of v of equal norms, the product unchanged: kinder to what rounds them later."""
+    """Gives rows of u and columns of v equal norms without changing the product, so that later rounding loses less."""
     a, b = np.linalg.norm(u, axis=1), np.linalg.norm(v, axis=0)
     scale = np.sqrt(np.divide(b, a, out=np.ones_like(a), where=(a > 0) & (b > 0)))
     return u * scale[:, None], v / scale
 
 
-def _cells_apart(w, c: int, h):
+def _by_cells(w, c: int, h):
     """The weights as [n * cells, c], and the mean second moments of the channels."""
     cells = w.shape[1] // c
     if h is not None:
@@ -131,7 +131,7 @@ def _cells_apart(w, c: int, h):
     return w.reshape(-1, c), h
 
 
-def _columns_apart(w, c: int, kernel, h):
+def _by_columns(w, c: int, kernel, h):
     """The weights as [n * width, height * c], and the mean second moments of a column of the kernel."""
     y, x = kernel
     m = w.reshape(len(w), y, x, c).transpose(0, 2, 1, 3).reshape(-1, y * c)
@@ -143,6 +143,6 @@ def _columns_apart(w, c: int, kernel, h):
 
 
 def _conv(w: np.ndarray, c: int, kernel: tuple[int, ...], cells: tuple[int, ...] | None = None) -> np.ndarray:
-    """The weights [n,k] as those of a Conv; with `cells` of (), of one whose kernel is a single cell."""
+    """The weights [n,k] in the shape of a Conv; with `cells` = (), of a Conv with a 1x1 kernel."""
     kernel = (1,) * len(kernel) if cells == () else kernel
     return w.reshape(len(w), -1, c).transpose(0, 2, 1).reshape(len(w), c, *kernel)

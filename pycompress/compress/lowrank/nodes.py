@@ -1,4 +1,4 @@
-"""Factors as nodes of a model: their sizes, how they are written, and how long they take."""
+"""Low-rank factors as nodes of a model: sizes, nodes, and measured times."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..model import graph as g
 from .decompose import STAGES
 from .ranks import Geometry
 
-RUNS = 9  # of which the median counts
+RUNS = 9  # the median is used
 
 
 def geometry(model: onnx.ModelProto, input_shapes=None) -> Callable[[onnx.NodeProto], Geometry]:
-    """A function that gives the sizes of a node with constant weights, as far as shape inference knows them."""
+    """A function that returns the sizes of a node with constant weights, as shape inference gives them."""
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
     inputs = {i.name: i for i in g.graph_inputs(sized)}
@@ -38,7 +38,7 @@ def geometry(model: onnx.ModelProto, input_shapes=None) -> Callable[[onnx.NodePr
                 d.dim_value = int(given[name][i])
             elif i == 0 and not d.HasField("dim_value"):
                 d.dim_value = 1
-    del sized.graph.value_info[:]  # what they say of a batch of any size would stand against that
+    del sized.graph.value_info[:]  # recorded shapes of another batch size would contradict it
     for o in sized.graph.output:
         o.type.tensor_type.ClearField("shape")
     inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
@@ -60,10 +60,10 @@ def geometry(model: onnx.ModelProto, input_shapes=None) -> Callable[[onnx.NodePr
     return of
 
 
-def chain(
+def stage_nodes(
     node: onnx.NodeProto, kind: str, stages: Sequence[np.ndarray], bias: np.ndarray | None, fresh: Callable[[str], str]
 ) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
-    """The nodes that compute what `node` does with the weights `stages`, and their constants."""
+    """The nodes that replace `node` by products with the weights `stages`, and their constants."""
     nodes, constants, x = [], {}, node.input[0]
     for i, (part, w) in enumerate(zip(STAGES[kind], stages)):
         last = i == len(stages) - 1
@@ -80,7 +80,7 @@ def chain(
 
 
 def _attributes(node: onnx.NodeProto, kind: str, stage: int, w: np.ndarray) -> dict:
-    """Those of a Conv's stage: the kernel's own go where the kernel is, of spatial factors dimension by dimension."""
+    """The attributes of one stage of a Conv: those of the kernel go to the stage with the kernel, for spatial factors per axis."""
     if node.op_type != "Conv":
         return {}
     kernel, d = list(w.shape[2:]), w.ndim - 2
@@ -101,15 +101,15 @@ def _attributes(node: onnx.NodeProto, kind: str, stage: int, w: np.ndarray) -> d
 
 
 def insert(model: onnx.ModelProto, node: onnx.NodeProto, kind: str, stages, bias: np.ndarray | None) -> None:
-    """Puts the chain in the place of the node of that name, in place."""
-    nodes, constants = chain(node, kind, stages, bias, g.Names(model).fresh)
+    """Replaces the node of that name by the nodes of the factors, in place."""
+    nodes, constants = stage_nodes(node, kind, stages, bias, g.Names(model).fresh)
     for name, value in constants.items():
         g.add_constant(model, name, value)
     g.set_nodes(model, [x for old in list(model.graph.node) for x in (nodes if old.name == node.name else [old])])
 
 
-class Chains:
-    """How long a layer takes on one thread, as it is and as factors: of a model of its own, with random weights."""
+class Stopwatch:
+    """Measures how long a layer takes on one thread, as it is or as factors, in a model of its own with random weights."""
 
     def __init__(self, model: onnx.ModelProto, node: onnx.NodeProto, kind: str, sizes: Geometry):
         self.node, self.kind, self.sizes = node, kind, sizes
@@ -118,7 +118,7 @@ class Chains:
         self.shape = (s.batch, s.c, *s.inside) if node.op_type == "Conv" else (s.batch, s.c)
 
     def seconds(self, ranks: tuple[int, ...]) -> float:
-        """Of one run: the products' own steps, without those that turn inputs and outputs around."""
+        """The time of one run: of the products alone, without steps that transpose inputs and outputs."""
         node, constants = onnx.NodeProto(), {}
         node.CopyFrom(self.node)
         node.input[:] = ["x", "w"]
@@ -127,7 +127,7 @@ class Chains:
         shapes = self._shapes(ranks)
         arrays = [rng.standard_normal(shape, np.float32) for shape in shapes]
         if ranks:
-            nodes, constants = chain(node, self.kind, arrays, None, lambda name: name)
+            nodes, constants = stage_nodes(node, self.kind, arrays, None, lambda name: name)
         else:
             turned = node.op_type == "MatMul" or node.op_type == "Gemm" and not g.attribute(node, "transB", 0)
             nodes, constants = [node], {"w": np.ascontiguousarray(arrays[0].T if turned else arrays[0])}

@@ -1,1 +1,1 @@
-"""Finding one's way in an ONNX model: its graph, its layers with weights, weights as matrices."""
+"""Access to an ONNX model: its graph, its layers with weights, weights as matrices."""

@@ -1,33 +1,43 @@
-"""What compression passes share: reading models, and finding one's way in `onnx.ModelProto`.
+"""Helpers of all passes: reading models, and access to the parts of an `onnx.ModelProto`.
 
-Passes never change the model they are given: `as_model` copies.
+Passes never change the model they are given: `as_model` copies it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from ...errors import ModelError
-from ...formats.onnx_model import self_contained
+from ...formats.onnx_model import ModelSource, self_contained
 
-Model = str | os.PathLike | bytes | onnx.ModelProto
+Model = ModelSource
+
+
+class OptionsAreFine(Exception):
+    """What a pass raises that was given `OPTIONS_ONLY`."""
+
+
+OPTIONS_ONLY: Any = object()  # in place of a model: the pass checks its options, and does nothing else
 
 
 def as_model(model: Model, base_dir: str | os.PathLike | None = None) -> onnx.ModelProto:
-    """`model`, a path, bytes or `onnx.ModelProto`, as a ModelProto of the caller's own.
+    """A new ModelProto of `model`, which is a path, bytes or an `onnx.ModelProto`.
 
-    Tensors stored outside the file are read from the model's folder, or from `base_dir` where it is given.
+    Tensors stored outside the file are read from `base_dir`, by default from the model's folder.
 
     Raises
     ------
     FileNotFoundError, ModelError
-        No such file; not a model; or its external data cannot be read.
+        If there is no such file, it is no model, or its external data cannot be read.
     """
+    if model is OPTIONS_ONLY:
+        raise OptionsAreFine
     return self_contained(model, base_dir)
 
 
@@ -39,7 +49,7 @@ def copied(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def opset(model: onnx.ModelProto) -> int:
-    """The version of the standard operators that `model` uses."""
+    """The opset of ONNX's standard operators that `model` imports."""
     versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
     if not versions:
         raise ModelError("the model names no version of ONNX's operators")
@@ -55,7 +65,7 @@ def attribute(node: onnx.NodeProto, name: str, default=None):
 
 
 def inputs_of(node: onnx.NodeProto) -> list[str]:
-    """Every tensor `node` reads, those that its subgraphs take from outside included."""
+    """All tensors that `node` reads, including those that its subgraphs read from outside."""
     names = [n for n in node.input if n]
     for a in node.attribute:
         for inner in [*a.graphs, *([a.g] if a.HasField("g") else [])]:
@@ -66,12 +76,12 @@ def inputs_of(node: onnx.NodeProto) -> list[str]:
 
 
 def producers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
-    """Which node makes each tensor."""
+    """The node that makes each tensor."""
     return {o: n for n in model.graph.node for o in n.output if o}
 
 
 def consumers(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
-    """Which nodes read each tensor."""
+    """The nodes that read each tensor."""
     found: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
         for name in dict.fromkeys(inputs_of(node)):
@@ -95,13 +105,13 @@ def metadata(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """The inputs that a caller has to give: old models list their weights, too."""
+    """The inputs that a caller has to give; old models list their weights as inputs, too."""
     known = {t.name for t in model.graph.initializer}
     return [i for i in model.graph.input if i.name not in known]
 
 
 def element_types(model: onnx.ModelProto) -> dict[str, int]:
-    """The element type of each tensor, as far as ONNX's shape inference knows it."""
+    """The element type of each tensor that ONNX's shape inference can determine."""
     try:
         inferred = onnx.shape_inference.infer_shapes(model).graph
     except (RuntimeError, ValueError, onnx.shape_inference.InferenceError) as error:
@@ -111,7 +121,7 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
 
 
 class Names:
-    """Hands out names that nothing in the model has."""
+    """Creates names that are not used in the model."""
 
     def __init__(self, model: onnx.ModelProto):
         graph = model.graph
@@ -127,7 +137,7 @@ class Names:
 
 
 def set_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> None:
-    """Replaces the model's nodes by `nodes`, which are in order."""
+    """Replaces the model's nodes by `nodes`, which are in topological order."""
     nodes = [n for n in nodes]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -140,7 +150,7 @@ def add_constant(model: onnx.ModelProto, name: str, value: np.ndarray) -> str:
 
 
 def rename_input(node: onnx.NodeProto, old: str, new: str) -> None:
-    """Makes `node` read `new` where it read `old`, in its subgraphs too."""
+    """Makes `node` and its subgraphs read `new` instead of `old`."""
     for i, name in enumerate(node.input):
         if name == old:
             node.input[i] = new
@@ -151,14 +161,14 @@ def rename_input(node: onnx.NodeProto, old: str, new: str) -> None:
 
 
 def drop_unused(model: onnx.ModelProto) -> None:
-    """Removes initializers that nothing reads, and shapes noted for tensors that are gone."""
+    """Removes initializers that are not read, and recorded shapes of tensors that no longer exist."""
     graph = model.graph
     used = {n for node in graph.node for n in inputs_of(node)} | outputs(model)
     for field in (graph.initializer, graph.input):
         given = {t.name for t in graph.initializer}
         keep = [t for t in field if t.name in used or (field is graph.input and t.name not in given)]
         if len(keep) != len(field):
-            if field is graph.initializer:  # an unused weight that is listed as input goes from both lists
+            if field is graph.initializer:  # an unused weight that is also listed as input is removed from both lists
                 gone = given - {t.name for t in keep}
                 for i in [i for i in graph.input if i.name in gone]:
                     graph.input.remove(i)
@@ -171,12 +181,12 @@ def drop_unused(model: onnx.ModelProto) -> None:
 
 
 def excluded(exclude: Iterable[str] | None) -> set[str] | None:
-    """The names that an argument `exclude` holds, which may be a generator; None for None.
+    """The names in an argument `exclude`, which may be a generator; None for None.
 
     Raises
     ------
     ValueError
-        If it holds anything but texts, or is one.
+        If it is a string, or holds anything but strings.
     """
     if exclude is None:
         return None
@@ -187,7 +197,7 @@ def excluded(exclude: Iterable[str] | None) -> set[str] | None:
 
 
 def ends(model: onnx.ModelProto, weighted: set[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Convolutions that no weights come before, and nodes that none come after."""
+    """(convolutions that no weights precede, nodes that no weights follow)."""
     first, last = {}, {}
     after: set[str] = set()
     for node in model.graph.node:

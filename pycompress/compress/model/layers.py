@@ -1,4 +1,4 @@
-"""The weights that pruning may change: found, read as matrices, and written back."""
+"""Finds the weights that passes may change, reads them as matrices, and writes them back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnx import TensorProto
 from ...errors import ModelError
 from . import graph as g
 from .matrix import bias_of, matrix, unmatrix
-from .prepare import prepare
+from .prepare import prepare, quantized_node
 
 if TYPE_CHECKING:  # calibration and quantization fill in what they find
     from ..calibration.moments import Moments
@@ -25,17 +25,17 @@ WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """The weights of a node as one matrix; of several nodes, where they share one tensor.
+    """The weights of a node, or of several nodes that share one tensor, as one matrix.
 
     Attributes
     ----------
     w : float64[n,k], k runs over `segments` kernel cells, then channels
     bias : float64[n] of the first node, or None
-    groups : of channels; n holds them one after the other
+    groups : number of channel groups; n contains them one after the other
     kernel : (kh, kw) of a depthwise convolution, else None
-    correct : whether a mean error of the outputs may go into the bias
-    x : the grid of the input, where that is quantized
-    moments : those of the inputs, where calibration samples were seen
+    correct : whether the bias may absorb the mean error of the outputs
+    x : the grid of the input, if it is quantized
+    moments : the moments of the inputs, if there is calibration
     """
 
     nodes: list[onnx.NodeProto]
@@ -58,11 +58,11 @@ class Layer:
 
     @cached_property
     def covariance(self) -> np.ndarray:
-        """Of the inputs, about zero where the bias takes up no mean."""
+        """The covariance of the inputs; about zero if the bias may not absorb the mean."""
         return self.moments.covariance(about_zero=not self.correct)
 
     def error(self, off: np.ndarray) -> tuple[float, np.ndarray | None]:
-        """What errors [n,k] of the weights do to the outputs: expected square, summed; and mean [n], if that is corrected."""
+        """The effect of weight errors [n,k] on the outputs: (expected squared error, summed; mean [n] if it is corrected)."""
         off = off.reshape(self.groups, -1, self.w.shape[1])
         small, c = off.astype(np.float32), self.covariance
         square = float(np.einsum("gnk,gnk->", small @ c if c.ndim == 3 else small * c[:, None], small))
@@ -70,7 +70,7 @@ class Layer:
 
 
 def read_layer(model: onnx.ModelProto, *nodes: onnx.NodeProto, correct: bool = True, **seen) -> Layer:
-    """The layer of `nodes`; `seen`: what calibration found, attributes of `Layer`."""
+    """The layer of `nodes`; `seen` are attributes of `Layer` that come from calibration."""
     node = nodes[0]
     w, segments, groups = matrix(model, node)
     dims = g.constants(model)[node.input[1]].dims
@@ -80,10 +80,10 @@ def read_layer(model: onnx.ModelProto, *nodes: onnx.NodeProto, correct: bool = T
 
 
 def float_model(model: onnx.ModelProto, verb: str = "prune") -> onnx.ModelProto:
-    """`model`, which may change, ready for its weights to: they are initializers, batch norm folded; refused if quantized."""
-    for node in model.graph.node:
-        if "QLinear" in node.op_type or node.op_type.endswith(("Integer", "QuantizeLinear", "DequantizeLinear")):
-            raise ModelError(f"node {node.name or node.output[0]!r}: the model is quantized already; {verb} it before")
+    """Prepares `model`, in place, for changing weights: makes them initializers, folds batch norm; refuses quantized models."""
+    if (node := quantized_node(model)) is not None:
+        where = f"node {node.name or node.output[0]!r} ({node.op_type})"
+        raise ModelError(f"{where}: the model is quantized already; {verb} it before")
     return prepare(model)
 
 
@@ -93,7 +93,7 @@ def find_layers(
     sparsity: float | dict[str, float],
     blocked: Mapping[str, str] | None = None,
 ) -> tuple[list[Layer], dict[str, str]]:
-    """The layers to prune, in order, and why the others with weights are left alone.
+    """The layers to prune, in order, and by name why others with weights are left alone.
 
     `blocked`: nodes that cannot be calibrated, and why.
     """
@@ -143,7 +143,7 @@ def weighted_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def computed_weights(model: onnx.ModelProto) -> dict[str, str]:
-    """The convolutions and Gemms whose weights are no constants, and what is said of them."""
+    """The convolutions and Gemms whose weights are not constant, with the reason to report."""
     values = g.constants(model)
     nodes = [n for n in model.graph.node if n.op_type in ("Conv", "Gemm") and n.domain in ("", "ai.onnx")]
     return {n.name: "its weights are computed when it runs" for n in nodes if n.input[1] not in values}
@@ -161,7 +161,7 @@ def _use(node: onnx.NodeProto) -> tuple:
 
 
 def write(model: onnx.ModelProto, layer: Layer, w: np.ndarray, bias: np.ndarray | None = None) -> None:
-    """Gives the layer's nodes the weights `w` [n,k]; and a new `bias` [n]."""
+    """Sets the weights of the layer's nodes to `w` [n,k], and their bias to `bias` [n] if it is given."""
     node, values, names = layer.node, g.constants(model), g.Names(model)
     tensor = values[node.input[1]]
     value, _ = unmatrix(_narrowed(w, node) + np.float32(0), node, tensor.dims)  # no negative zeros
@@ -177,11 +177,11 @@ def write(model: onnx.ModelProto, layer: Layer, w: np.ndarray, bias: np.ndarray 
     for each in layer.nodes:
         for a in each.attribute:
             if each.op_type == "Gemm" and (a.name == "alpha" or a.name == "beta" and bias is not None):
-                a.f = 1.0  # `matrix` and `bias_of` took it in
+                a.f = 1.0  # `matrix` and `bias_of` have applied it
 
 
 def _narrowed(x: np.ndarray, node: onnx.NodeProto) -> np.ndarray:
-    """`x` as float32; refused where it is not finite."""
+    """`x` as float32; refused if it is not finite."""
     with np.errstate(over="ignore"):
         x = x.astype(np.float32)
     if not np.isfinite(x).all():
@@ -190,7 +190,7 @@ def _narrowed(x: np.ndarray, node: onnx.NodeProto) -> np.ndarray:
 
 
 def has_constant_weights(node: onnx.NodeProto, values) -> bool:
-    """Whether `node` is a product whose weights, and bias if it has one, are float32 constants."""
+    """Whether `node` is a product with float32 constants as weights and bias (if any)."""
     rest = [n for n in node.input[1:] if n]
     if not rest or any(n not in values or values[n].data_type != TensorProto.FLOAT for n in rest):
         return False
@@ -202,5 +202,5 @@ def has_constant_weights(node: onnx.NodeProto, values) -> bool:
 
 
 def is_row(dims: list[int], n: int) -> bool:
-    """Whether a Gemm's C of these dimensions is one bias for each of `n` columns, or one for all."""
+    """Whether a Gemm's C of these dimensions is one bias per column, for `n` columns, or one for all."""
     return int(np.prod(dims)) == 1 or dims in ([n], [1, n])

@@ -1,4 +1,4 @@
-"""The weights of a node as one matrix, and back."""
+"""Converts the weights of a node to one matrix and back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def matrix(model: onnx.ModelProto, node: onnx.NodeProto) -> tuple[np.ndarray, in
 
 
 def unmatrix(q: np.ndarray, node: onnx.NodeProto, shape: Sequence[int]) -> tuple[np.ndarray, int]:
-    """Codes or weights [n,k] in the shape that `node` has them in, and the axis of the output channel."""
+    """(codes or weights [n,k] in the shape that `node` uses, the axis of the output channels)."""
     if node.op_type == "Conv":
         shape = tuple(shape)
         return q.reshape(shape[0], -1, shape[1]).transpose(0, 2, 1).reshape(shape), 0

@@ -1,4 +1,4 @@
-"""A model made ready for the passes: one form for what exporters write in many."""
+"""Normalizes models for the passes: exporters write the same thing in different ways."""
 
 from __future__ import annotations
 
@@ -15,55 +15,61 @@ from ...lower.node import Node
 from ...lower.values import Value
 from . import graph as g
 
-SMALL = 1 << 16  # bytes that any constant may have
-MOVES = ("Transpose", "Identity", "Reshape", "Squeeze", "Unsqueeze")
-GROWTH = 4  # times the bytes that it is made of, as an int8 number that becomes a float32: more are fills
+SMALL = 1 << 16  # bytes; constants up to this size are folded in any case
+REARRANGES = ("Transpose", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+GROWTH = 4  # maximum growth in bytes by folding (int8 becoming float32 grows by 4; fills grow by more)
 
 
-def prepare(model: onnx.ModelProto, least: int = 13) -> onnx.ModelProto:
-    """`model` at opset `least` or newer, constants as initializers, batch norm folded.
+def prepare(model: onnx.ModelProto, minimum: int = 13) -> onnx.ModelProto:
+    """`model` at opset `minimum` or newer, constants as initializers, batch norm folded.
 
     Raises
     ------
     ModelError
-        It is not valid ONNX, cannot be converted, or is quantized already.
+        If it is not valid ONNX, cannot be converted, or is quantized already.
     """
-    if any(n.op_type in ("QuantizeLinear", "DequantizeLinear") for n in model.graph.node):
-        raise ModelError("the model is quantized already")
-    model = readable(model, least)
+    if (node := quantized_node(model)) is not None:
+        raise ModelError(f"node {node.name or node.output[0]!r} ({node.op_type}): the model is quantized already")
+    model = readable(model, minimum)
     fold_batchnorm(model)
     return model
 
 
-def readable(model: onnx.ModelProto, least: int = 13, widen: bool = True) -> onnx.ModelProto:
-    """`model`, which may change, at opset `least` or newer, with what follows from constants as initializers.
+def quantized_node(model: onnx.ModelProto) -> onnx.NodeProto | None:
+    """The first node that works on 8-bit codes; None in a float model."""
+    ends = ("Integer", "QuantizeLinear", "DequantizeLinear", "QGemm")
+    return next((n for n in model.graph.node if n.op_type.endswith(ends) or "QLinear" in n.op_type), None)
 
-    `widen`: whether Cast of a half float is computed, too.
+
+def readable(model: onnx.ModelProto, minimum: int = 13, widen: bool = True) -> onnx.ModelProto:
+    """`model`, changed in place, at opset `minimum` or newer, with constant subexpressions as initializers.
+
+    `widen`: whether Cast of a float16 or bfloat16 constant is folded, too.
     """
     check(model)
-    model = at_least_opset(model, least)
+    model = at_least_opset(model, minimum)
     fold_constants(model, widen)
     tidy(model)
     return model
 
 
-def at_least_opset(model: onnx.ModelProto, least: int) -> onnx.ModelProto:
-    """`model`, converted to opset `least` if it is older."""
-    if g.opset(model) >= least:
+def at_least_opset(model: onnx.ModelProto, minimum: int) -> onnx.ModelProto:
+    """`model`, converted to opset `minimum` if it is older."""
+    if g.opset(model) >= minimum:
         return model
     told = g.metadata(model)
     try:
-        converted = onnx.version_converter.convert_version(model, least)
+        converted = onnx.version_converter.convert_version(model, minimum)
     except (RuntimeError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"opset {g.opset(model)} cannot be converted to {least}: {error}") from error
-    converted.ir_version = max(converted.ir_version, helper.find_min_ir_version_for([helper.make_opsetid("", least)]))
-    if told:  # which the converter drops
+        raise ModelError(f"opset {g.opset(model)} cannot be converted to {minimum}: {error}") from error
+    converted.ir_version = max(converted.ir_version, helper.find_min_ir_version_for([helper.make_opsetid("", minimum)]))
+    if told:  # the converter drops it
         helper.set_model_props(converted, told)
     return converted
 
 
 def check(model: onnx.ModelProto) -> None:
-    """Raises ModelError where `model` is not valid ONNX; a tensor whose shape is not declared is."""
+    """Raises ModelError if `model` is not valid ONNX; tensors without declared shape are accepted."""
     graph = model.graph
     kinds = [
         v.type.tensor_type for v in [*graph.input, *graph.output, *graph.value_info] if v.type.HasField("tensor_type")
@@ -81,9 +87,9 @@ def check(model: onnx.ModelProto) -> None:
 
 
 def fold_constants(model: onnx.ModelProto, widen: bool = True) -> None:
-    """Turns what nodes make of constants alone into initializers, as far as they grow little.
+    """Replaces constant subexpressions by initializers, unless they would grow much.
 
-    So weights are seen behind Transpose, Reshape, Cast, the products of weight normalization and the like. `widen`: as for
+    So passes find weights behind Transpose, Reshape, Cast, weight normalization and the like. `widen` as in
     ``readable``.
     """
     arrays = {t.name: t for t in model.graph.initializer}
@@ -112,10 +118,10 @@ def fold_constants(model: onnx.ModelProto, widen: bool = True) -> None:
 
 
 def quantize_constants(model: onnx.ModelProto) -> None:
-    """Brings quantized weights into the form that DequantizeLinear reads them as constants, and their layer what it makes.
+    """Rewrites quantized weights so that DequantizeLinear reads constant codes and the layer reads its result.
 
-    QuantizeLinear of constants is computed; where Transpose, Reshape and the like stand between DequantizeLinear and the
-    layer, they are computed of the codes.
+    QuantizeLinear of constants is folded. Transpose, Reshape and the like between DequantizeLinear and the layer are
+    applied to the codes.
     """
     out, version, kept = g.outputs(model), g.opset(model), []
     arrays, makers = g.constants(model), {}
@@ -135,14 +141,14 @@ def quantize_constants(model: onnx.ModelProto) -> None:
 
 
 def _as_codes(node: onnx.NodeProto, arrays, makers, version: int) -> tuple[TensorProto | None, onnx.NodeProto | None]:
-    """A new constant, or None, and the node that stays or takes the place of `node`, or None."""
+    """(a new constant or None, the node that replaces `node` or None)."""
     given = [arrays.get(n) if n else None for n in node.input]
     if node.op_type == "QuantizeLinear" and all(t is not None for t in given):
         tensor = _codes(node, *map(numpy_helper.to_array, given))
         if tensor is not None:
             tensor.name = node.output[0]
         return tensor, node if tensor is None else None
-    before = makers.get(node.input[0]) if node.op_type in MOVES else None
+    before = makers.get(node.input[0]) if node.op_type in REARRANGES else None
     axis = _moved_axis(node, before, arrays) if before is not None and all(t is not None for t in given[1:]) else None
     if axis is None:
         return None, node
@@ -155,7 +161,7 @@ def _as_codes(node: onnx.NodeProto, arrays, makers, version: int) -> tuple[Tenso
 
 
 def _codes(node: onnx.NodeProto, x: np.ndarray, scale: np.ndarray, zero: np.ndarray | None = None):
-    """What QuantizeLinear makes of a constant; None where it is not of 8 bits, or has a scale per block."""
+    """The result of QuantizeLinear on a constant; None if it has not 8 bits, or one scale per block."""
     zero = np.zeros((), np.uint8) if zero is None else zero
     axis = g.attribute(node, "axis", 1)
     blocked = g.attribute(node, "block_size", 0) or g.attribute(node, "output_dtype", 0)
@@ -168,7 +174,7 @@ def _codes(node: onnx.NodeProto, x: np.ndarray, scale: np.ndarray, zero: np.ndar
 
 
 def _moved_axis(node: onnx.NodeProto, before: onnx.NodeProto, arrays) -> int | None:
-    """The axis of the scales of `before`, a DequantizeLinear, once `node` has moved its codes; None where there is none."""
+    """The axis of the scales of `before`, a DequantizeLinear, after `node` rearranged its codes; None if it is lost."""
     if g.attribute(before, "block_size", 0):
         return None
     axis, rank = g.attribute(before, "axis", 1), len(arrays[before.input[0]].dims)
@@ -181,7 +187,7 @@ def _moved_axis(node: onnx.NodeProto, before: onnx.NodeProto, arrays) -> int | N
 
 
 def _folded(node: onnx.NodeProto, given: list[TensorProto | None], version: int) -> list[TensorProto | None]:
-    """What `node` makes of constants; [None] where the engine does not compute it, or it would grow too much."""
+    """The outputs of `node` on constants; [None] if the engine does not compute it, or it would grow too much."""
     ctx = SimpleNamespace(model=SimpleNamespace(limits=LoadLimits()), folded=0)
     try:
         arrays = [None if t is None else numpy_helper.to_array(t) for t in given]
@@ -195,7 +201,9 @@ def _folded(node: onnx.NodeProto, given: list[TensorProto | None], version: int)
     results = []
     for value in made:
         x = value.data
-        if narrow and x.dtype == np.float32 and node.op_type != "Cast":  # the engine holds half floats as float32
+        if (
+            narrow and x.dtype == np.float32 and node.op_type != "Cast"
+        ):  # the engine computes float16 and bfloat16 as float32
             x = x.astype(min(narrow, key=str))
         if x.size * x.itemsize > max(SMALL, GROWTH * held):
             return [None]
@@ -218,9 +226,9 @@ def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
 
 
 def fold_batchnorm(model: onnx.ModelProto) -> int:
-    """Folds BatchNormalization into the Conv before it, in place; returns how many.
+    """Folds each BatchNormalization into the Conv before it, in place; returns how many.
 
-    Left alone: a convolution whose result something else reads too, and parameters that are not constant.
+    Convolutions whose result is also read elsewhere, and parameters that are not constant, are left alone.
     """
     values, readers, made, out = g.constants(model), g.consumers(model), g.producers(model), g.outputs(model)
     names, gone = g.Names(model), []
@@ -256,7 +264,7 @@ def _without(nodes, gone) -> list[onnx.NodeProto]:
 
 
 def tidy(model: onnx.ModelProto) -> None:
-    """Takes weights out of the list of inputs, and gives each node a name of its own."""
+    """Removes weights from the list of inputs, and gives each node a unique name."""
     given = {i.name for i in g.graph_inputs(model)}
     kept = [i for i in model.graph.input if i.name in given]
     del model.graph.input[:]

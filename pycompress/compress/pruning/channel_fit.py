@@ -1,11 +1,11 @@
-"""Which channels to take, and what the others' weights become, by what calibration samples say.
+"""Chooses the channels to remove, and re-fits the weights of the others, with calibration samples.
 
-A layer that reads channels computes W x; without some of them the rest can reproduce it up to an error
-that depends on the covariance of x only. Channels go from a group one after the other, always what adds
-least to the error of all that read the group, relative to the variance of their outputs, with the rest
-re-fitted (optimal brain surgeon: Hassibi and Stork, 1993; for channels: ThiNet, Luo et al., 2017; He et
-al., 2017). How much a layer's error hurts the answer is measured: a few samples run through the network
-with a part of one group gone.
+A layer that reads channels computes W x. Without some channels, the others can reproduce this up to an error
+that depends only on the covariance of x. Channels are removed from a group one after the other: always the one
+that adds the least to the errors of all layers that read the group, relative to the variance of their outputs,
+with the remaining weights re-fitted (optimal brain surgeon: Hassibi and Stork, 1993; for channels: ThiNet, Luo
+et al., 2017; He et al., 2017). The effect of a group on the model's outputs is measured by running a few samples
+with part of the group removed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from ..calibration.samples import Samples
 from ..calibration.sequential import unit_diagonal
 from ..model import graph as g
 from ..model.matrix import bias_of, matrix, unmatrix
+from ..progress import Progress, counted
 from .channel_graph import Dependencies, Edge, Group
 
-RIDGE = 1e-3  # of the inputs' mean variance, added to each of them
-STEPS = 64  # channels that go at once: of those that are left, this part
-PARTS = (1 / 8, 1 / 4, 1 / 2, 3 / 4)  # of a group that are gone where the answer's error is measured
+RIDGE = 1e-3  # of the inputs' mean variance, added to each
+STEPS = 64  # 1 / STEPS of the remaining channels are removed at once
+PARTS = (1 / 8, 1 / 4, 1 / 2, 3 / 4)  # of a group that are removed to measure the error of the outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Reader:
     ----------
     w : float64[n,k], k runs over kernel cells, then channels
     roots : int[k], the channel that each column reads
-    mean, covariance : [k], and [k,k], or [k] where that would be too large; about zero where there can be no bias
+    mean, covariance : [k], and [k,k], or [k] if that would be too large; about zero if there can be no bias
     scale : the variance of all its outputs
     """
 
@@ -54,7 +55,7 @@ class Reader:
 
 
 class ChannelFit:
-    """The readers of the channels of `model`, with what they meet in the calibration samples."""
+    """The readers of the channels of `model`, with the statistics of their inputs in the calibration samples."""
 
     def __init__(self, model: onnx.ModelProto, able: Computable, deps: Dependencies, samples: Samples, progress=None):
         self.model, self.deps, self.able = model, deps, able
@@ -64,14 +65,14 @@ class ChannelFit:
         self.readers = [_read(deps, e, self.seen.moments[e.node.name]) for e in edges]
 
     def _fits(self, edge: Edge) -> bool:
-        """Whether the weights of `edge` can be fitted: they are the node's own, their columns read channels, and it is computed."""
+        """Whether the weights of `edge` can be fitted: not shared, their columns read channels, and the node is computed."""
         known = edge.node.name not in self.able.why and edge.node.op_type in ("Conv", "Gemm", "MatMul")
         return known and len(self.deps.uses[edge.weight]) == 1
 
     def orders(self, groups: list[Group], orders: list[list[int]], losses: list[np.ndarray]):
-        """The free channels of each group in the order in which they go, and the loss that each adds.
+        """The free channels of each group in the order of removal, and the loss that each adds.
 
-        `orders` and `losses` are taken for groups that a layer reads which cannot be fitted.
+        `orders` and `losses` are used for groups that are read by a layer that cannot be fitted.
         """
         unfit = [e for e in self.deps.readers if not self._fits(e)]
         unfit = {r for e in unfit for r in self.deps.roots(e.ids).tolist()}
@@ -88,18 +89,20 @@ class ChannelFit:
             for table in tables:
                 for root, x in table.losses(left).items():
                     loss[root] += x
-            least = sorted(left, key=lambda r: (loss[r], r))[: max(1, len(left) // STEPS)]
-            gone += least
-            losses += [max(loss[r], 0.0) for r in least]
-            left -= set(least)
+            cheapest = sorted(left, key=lambda r: (loss[r], r))[: max(1, len(left) // STEPS)]
+            gone += cheapest
+            losses += [max(loss[r], 0.0) for r in cheapest]
+            left -= set(cheapest)
             for table in tables:
-                table.take(set(least))
+                table.take(set(cheapest))
         return gone, np.array(losses)
 
-    def measured(self, groups: list[Group], orders, losses, take_away: Callable) -> list[np.ndarray]:
-        """`losses` such that their sums are the error of the model's outputs, for each group alone."""
+    def measured(
+        self, groups: list[Group], orders, losses, take_away: Callable, progress: Progress | None = None
+    ) -> list[np.ndarray]:
+        """`losses`, scaled so that their sums are the error of the model's outputs when one group alone is pruned."""
         wanted, found = self._answers(self.model), []
-        for group, order, loss in zip(groups, orders, losses):
+        for group, order, loss in counted(zip(groups, orders, losses), progress):
             total = np.concatenate([[0], np.cumsum(loss)])
             counts = sorted({min(max(1, round(part * len(order))), group.total - 1) for part in PARTS})
             errors = []
@@ -108,7 +111,7 @@ class ChannelFit:
                 trial = take_away(self.model, self.deps, gone)
                 self.refit(trial, gone)
                 errors.append(_difference(wanted, self._answers(trial)))
-                if errors[-1] > 1:  # nothing is left of the answer
+                if errors[-1] > 1:  # the error exceeds the outputs' variance
                     break
             counts = counts[: len(errors)]
             errors = np.maximum.accumulate([0.0, *errors])
@@ -119,14 +122,14 @@ class ChannelFit:
         return found
 
     def _answers(self, model: onnx.ModelProto) -> list[list[np.ndarray]]:
-        """What `model` makes of the first samples, where its error is measured."""
+        """The outputs of `model`, where its error is measured, for the first samples."""
         if not self.able.ends:
             return []
         run = runner(up_to(model, self.able.ends))
         return [[np.asarray(y, float) for y in run(self.able.ends, feed)] for feed in self.seen.first]
 
     def refit(self, pruned: onnx.ModelProto, gone: set[int]) -> None:
-        """Gives what reads channels that are `gone` the weights that reproduce its outputs best without them, in place."""
+        """Re-fits, in place, the layers that read channels which are `gone`, so that they best reproduce their outputs."""
         nodes = {n.name: n for n in pruned.graph.node}
         names, tensors = g.Names(pruned), g.constants(pruned)
         makers = {edge.node.name: edge for edge in self.deps.makers}
@@ -149,14 +152,14 @@ class ChannelFit:
                 bias = r.bias[rows] + w @ r.mean - fitted @ r.mean[stays]
                 name = g.add_constant(pruned, names.fresh(f"{node.name}.refitted_bias"), bias.astype(kind))
                 node.input[:] = [*node.input[:2], name]
-            for a in node.attribute:  # in the weights and the bias
+            for a in node.attribute:  # the weights and the bias contain them
                 if node.op_type == "Gemm" and a.name in ("alpha", "beta"):
                     a.f = 1.0
         g.drop_unused(pruned)
 
 
 def _read(deps: Dependencies, edge: Edge, met: Moments) -> Reader:
-    """`edge` with the statistics of what its weights meet."""
+    """`edge` with the statistics of its inputs."""
     w, cells, _ = matrix(deps.model, edge.node)
     about_zero = edge.node.op_type == "MatMul"
     bias = None if about_zero else bias_of(deps.model, edge.node, len(w))
@@ -172,7 +175,7 @@ def _read(deps: Dependencies, edge: Edge, met: Moments) -> Reader:
 
 
 class _Elimination:
-    """Takes channels out of one reader's inputs, the others re-fitted each time."""
+    """Removes channels from one reader's inputs, re-fitting the others each time."""
 
     def __init__(self, reader: Reader):
         self.full = reader.covariance.ndim == 2
@@ -180,7 +183,7 @@ class _Elimination:
         self.inverse = np.linalg.inv(reader.covariance) if self.full else reader.covariance
 
     def losses(self, wanted: set[int]) -> dict[int, float]:
-        """What the outputs lose, in squared error relative to their variance, without each channel."""
+        """For each channel, the squared error of the outputs without it, relative to their variance."""
         if not self.full:
             each = np.square(self.w).sum(0) * self.inverse / self.scale
             found = dict.fromkeys(set(self.roots.tolist()) & wanted, 0.0)
@@ -216,7 +219,7 @@ def _difference(wanted: list[list[np.ndarray]], got: list[list[np.ndarray]]) -> 
     """The squared error of all outputs relative to their variance, the mean over the outputs."""
     errors = []
     for a, b in zip(zip(*wanted), zip(*got)):
-        if any(x.shape != y.shape for x, y in zip(a, b)):  # channels of an inner tensor are gone
+        if any(x.shape != y.shape for x, y in zip(a, b)):  # an inner tensor has lost channels
             continue
         a, b = (np.concatenate([y.ravel() for y in ys]) for ys in (a, b))
         errors.append(np.square(a - b).mean() / (a.var() or 1.0))

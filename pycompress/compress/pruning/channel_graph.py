@@ -1,10 +1,10 @@
-"""Which channels of a network belong together: what has to go from every tensor when one channel goes.
+"""Finds coupled channels: the channels of all tensors that must be removed together with one channel.
 
 One walk over the nodes gives each tensor at most one tracked axis, with an id for each position on it
-(`Label`). Operators that keep channels apart hand the ids on or unite them (union-find); products with
-constant weights end them and begin new ones. What is not understood pins the channels it meets: they stay.
-So a channel leaves its coupled set only through columns of constant weights, and taking it away everywhere
-equals zeroing these columns, whatever activations do to zero.
+(`Label`). Operators that do not mix channels pass the ids on or unite them (union-find); products with
+constant weights consume them and create new ones. An operator that is not understood pins the channels that
+it reads: they stay. So a channel influences others only through columns of constant weights, and removing it
+everywhere is the same as zeroing these columns, whatever activations make of zero.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Label:
 
 @dataclass(frozen=True, eq=False)
 class Edge:
-    """The channels that a node makes or reads with its weights, as positions on an axis of them."""
+    """The channels that a node makes or reads with its weights, as positions on an axis of the weights."""
 
     node: onnx.NodeProto
     weight: str
@@ -45,8 +45,8 @@ class Group:
     Attributes
     ----------
     layers : names of the nodes with weights that make them
-    free : the sets of coupled channels that may go, by the root of their ids
-    pinned : why the others stay, by their roots
+    free : the sets of coupled channels that may be removed, by the root of their ids
+    pinned : by root, why the others stay
     """
 
     layers: list[str] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Group:
 
 
 class Pin(Exception):
-    """A node is not understood: its channels stay."""
+    """Raised for a node that is not understood: its channels stay."""
 
 
 class Dependencies:
@@ -68,11 +68,11 @@ class Dependencies:
     Attributes
     ----------
     labels : the tracked axis of each tensor that has one
-    makers, readers : edges by weights; a depthwise convolution is a maker only
-    slices : {constant: {axis: ids}}, what goes from constants
-    counts : (node, attribute, ids) and (node, position, ids): an attribute, or an entry of the shape that is
-        input 1, which is the number of channels
-    refused : why channels do not pass a node with weights, by its name
+    makers, readers : edges by weights; a depthwise convolution is only a maker
+    slices : {constant: {axis: ids}}, what to remove from constants
+    counts : (node, attribute, ids) and (node, position, ids): an attribute, or an entry of the shape in input 1,
+        that is the number of channels
+    refused : by name of a node with weights, why its channels cannot be followed
     """
 
     def __init__(self, model: onnx.ModelProto):
@@ -91,7 +91,7 @@ class Dependencies:
     # union-find
 
     def fresh(self, count: int) -> np.ndarray:
-        """Ids of `count` new channels; a single one stays."""
+        """Ids of `count` new channels; a single channel is pinned."""
         ids = np.arange(len(self.parent), len(self.parent) + count)
         self.parent.extend(ids.tolist())
         if count == 1:
@@ -107,7 +107,7 @@ class Dependencies:
         return np.array([self.root(i) for i in ids.tolist()], int)
 
     def unite(self, a: np.ndarray, b: np.ndarray) -> None:
-        """What `a` and `b` name is the same, position by position."""
+        """Unites the channels `a` and `b`, position by position."""
         for i, j in zip(self.roots(a).tolist(), self.roots(b).tolist()):
             i, j = self.root(i), self.root(j)
             if i != j:
@@ -116,14 +116,14 @@ class Dependencies:
                     self.reasons.setdefault(i, self.reasons.pop(j))
 
     def pin(self, ids: np.ndarray, why: str) -> None:
-        """Channels `ids` stay."""
+        """Marks the channels `ids` as not removable."""
         for i in self.roots(ids).tolist():
             self.reasons.setdefault(i, why)
 
-    # what rules call
+    # the functions that rules call
 
     def use(self, name: str, axes: dict[int, np.ndarray], why: str) -> None:
-        """A node reads constant `name`, whose `axes` run over channels; the others stay as they are."""
+        """Records that a node reads the constant `name`, whose `axes` run over channels; other axes stay as they are."""
         shape = self.constants[name].dims
         for axis, ids in axes.items():
             if shape[axis] != len(ids):
@@ -136,19 +136,19 @@ class Dependencies:
         return len(self.dims[name])
 
     def value(self, name: str) -> np.ndarray:
-        """Constant `name`."""
+        """The value of the constant `name`."""
         if name not in self.constants:
             raise Pin(f"{name!r} is not constant")
         return numpy_helper.to_array(self.constants[name])
 
     def weight(self, node: onnx.NodeProto) -> Sequence[int]:
-        """The shape of the constant weights, input 1 of `node`."""
+        """The shape of the constant weights in input 1 of `node`."""
         if len(node.input) < 2 or node.input[1] not in self.constants:
             raise Pin("its weights are not constant")
         return tuple(self.constants[node.input[1]].dims)
 
     def label(self, name: str, axis: int) -> np.ndarray | None:
-        """The ids of `name` on `axis`; None, and what is tracked elsewhere stays, where that is not the tracked axis."""
+        """The ids of `name` on `axis`; if another axis is tracked, pins its channels and returns None."""
         found = self.labels.get(name)
         if found is not None and found.axis != axis:
             self.pin(found.ids, f"{name!r} is read along another axis")
@@ -156,19 +156,19 @@ class Dependencies:
         return None if found is None else found.ids
 
     def make(self, node: onnx.NodeProto, axis: int, ids: np.ndarray, weight_axis: int) -> None:
-        """`node` makes channels `ids` on `axis` of its output."""
+        """Records that `node` makes the channels `ids` on `axis` of its output."""
         self.labels[node.output[0]] = Label(axis, ids)
         self.makers.append(Edge(node, node.input[1], weight_axis, ids))
 
     def fix(self, name: str, why: str) -> None:
-        """Tensor or constant `name` stays as it is."""
+        """Pins all channels of the tensor or constant `name`."""
         if name in self.labels:
             self.pin(self.labels[name].ids, why)
         elif name in self.constants:
             self.uses.setdefault(name, []).append(({}, why))
 
     def finish(self, exclude: Iterable[str]) -> None:
-        """After the walk: what leaves the model stays, and what nodes `exclude` make."""
+        """After the walk: pins the channels of the model's outputs, and those that the nodes `exclude` make."""
         for name in g.outputs(self.model):
             self.fix(name, f"graph output {name!r}")
         exclude = set(exclude)
@@ -179,7 +179,7 @@ class Dependencies:
         self._reconcile()
 
     def _reconcile(self) -> None:
-        """What goes from each constant. Where several nodes read one, their channels are the same."""
+        """Determines what to remove from each constant. If several nodes read it, their channels are united."""
         for name, uses in self.uses.items():
             for axis in {a for axes, _ in uses for a in axes}:
                 found = [axes[axis] for axes, _ in uses if axis in axes]
@@ -191,7 +191,7 @@ class Dependencies:
                 self.slices.setdefault(name, {})[axis] = found[0]
 
     def groups(self) -> list[Group]:
-        """The channels by the nodes that make them, in the order of the nodes."""
+        """The channels, grouped by the nodes that make them, in the order of the nodes."""
         joined: dict[int, int] = {}
 
         def find(i):
@@ -219,7 +219,7 @@ class Dependencies:
 
 
 def _dimensions(model: onnx.ModelProto) -> dict[str, list[int | str]]:
-    """The dimensions of each tensor whose rank is known; a word, of its own if unnamed, where one is open."""
+    """The dimensions of each tensor of known rank; an open dimension is its name, or a unique word if it has none."""
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except (RuntimeError, ValueError, onnx.shape_inference.InferenceError) as error:

@@ -1,6 +1,6 @@
-"""How each operator handles channels: a rule for each, which hands on, unites, ends or begins their ids.
+"""How each operator handles channels: its rule passes ids on, unites, consumes or creates them.
 
-A rule raises `Pin` where it does not understand its node.
+A rule raises `Pin` if it does not understand its node.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def follow(model: onnx.ModelProto, exclude: Iterable[str] = ()) -> Dependencies:
-    """The coupled channels of `model`, whose constants are initializers; what nodes `exclude` make stays."""
+    """The coupled channels of `model`, whose constants are initializers; channels that the nodes `exclude` make stay."""
     deps = Dependencies(model)
     for node in model.graph.node:
         known = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
@@ -97,7 +97,7 @@ def _matmul(deps: Dependencies, node: onnx.NodeProto) -> None:
 
 
 def _product(deps, node, axis: int, given, k_axis: int, out, n_axis: int) -> None:
-    """`node` reads channels `given`, if tracked, with axis `k_axis` of its weights, and makes `out` with `n_axis`."""
+    """Rule for products: `node` reads channels `given` (if tracked) with axis `k_axis` of its weights, makes `out` with `n_axis`."""
     axes = {n_axis: out} if given is None else {n_axis: out, k_axis: given}
     deps.use(node.input[1], axes, _name(node))
     if given is not None:
@@ -120,7 +120,7 @@ def _bias(deps: Dependencies, node: onnx.NodeProto, out: np.ndarray) -> None:
 
 
 def _fixed(deps: Dependencies, count: int) -> np.ndarray:
-    """Ids for channels that nothing is known of."""
+    """Pinned ids for channels of which nothing is known."""
     ids = deps.fresh(count)
     deps.pin(ids, "made by what is not understood")
     return ids
@@ -163,7 +163,7 @@ def _elementwise(deps: Dependencies, node: onnx.NodeProto) -> None:
         raise Pin("none of its inputs is tracked")
     if len(back) > 1:
         raise Pin("its inputs have their channels on different axes")
-    back = back.pop()  # the axis, counted from the last
+    back = back.pop()  # the axis, counted from the end
     ids = max((t.ids for t in tracked), key=len)
     for name in node.input:
         own = deps.rank(name) + back
@@ -227,7 +227,7 @@ def _tracked(deps: Dependencies, node: onnx.NodeProto) -> Label:
 
 
 def _axes(deps: Dependencies, node: onnx.NodeProto, index: int, rank: int) -> list[int] | None:
-    """`axes`, input `index` or an attribute, from the first; None if not given."""
+    """The axes, from input `index` or an attribute, counted from the front; None if not given."""
     given = len(node.input) > index and node.input[index]
     axes = deps.value(node.input[index]).reshape(-1).tolist() if given else g.attribute(node, "axes")
     return None if axes is None else [a % rank for a in axes]
@@ -306,7 +306,7 @@ def _flatten(deps: Dependencies, node: onnx.NodeProto) -> None:
 
 @rule("Shape")
 def _shape(deps: Dependencies, node: onnx.NodeProto) -> None:
-    """Harmless where nobody looks at the number of channels."""
+    """Shape is allowed as long as the number of channels is not read."""
     x = _tracked(deps, node)
     for reader in g.consumers(deps.model).get(node.output[0], []):
         index = deps.value(reader.input[1]).reshape(-1) if reader.op_type == "Gather" else None
@@ -356,7 +356,7 @@ def _reshape(deps: Dependencies, node: onnx.NodeProto) -> None:
 
 
 def _shape_of(deps: Dependencies, name: str) -> list[int | str]:
-    """The entries of the shape `name`, made of constants and entries of shapes."""
+    """The entries of the shape `name`, which is made of constants and entries of shapes."""
     if name in deps.constants:
         return deps.value(name).reshape(-1).tolist()
     maker = deps.producers.get(name)
@@ -376,7 +376,7 @@ def _product_of(dims) -> tuple[int, list[str]]:
 
 
 def _quotient(dims, others) -> int | str:
-    """What remains of the product of `dims` without `others`."""
+    """The product of `dims` divided by that of `others`."""
     whole, words = _product_of(dims)
     part, known = _product_of(others)
     for word in known:

@@ -1,11 +1,11 @@
-"""prune_channels: float ONNX in, the same network with fewer channels out."""
+"""prune_channels: removes whole channels from a float ONNX model."""
 
 from __future__ import annotations
 
 import heapq
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import onnx
@@ -17,15 +17,16 @@ from ..calibration.blas import one_blas_thread
 from ..calibration.computable import computable
 from ..calibration.samples import Samples
 from ..model import graph as g
-from ..model.prepare import check, prepare
+from ..model.layers import float_model
+from ..model.prepare import check
+from ..progress import Progress
 from ..verdict import check_min_snr, conclude
 from .channel_fit import ChannelFit
 from .channel_graph import Dependencies, Group
 from .channel_rules import follow
 
 METADATA = "pycompress.prune"
-LEAST = 1 / 8  # of its channels, a group keeps at least
-QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
+MIN_SHARE = 1 / 8  # of its channels that a group keeps
 
 
 @one_blas_thread
@@ -39,68 +40,67 @@ def prune_channels(
     multiple: int = 8,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> onnx.ModelProto:
-    """`model` with fewer channels: smaller in every runtime, and faster without sparse kernels.
+    """Remove channels from `model`: the result is smaller in every runtime, and faster without sparse kernels.
 
-    A channel goes from everything that depends on it: the layers that make it, depthwise convolutions,
-    the other summands of a residual sum, the gates of squeeze-excite, and the weights that read it. What
-    the walk over the graph does not understand keeps its channels, as do inputs and outputs. The result
-    is run once, and must answer as the whole network does with zeros for the weights that read what went.
+    A channel is removed from everything that depends on it: the layers that make it, depthwise convolutions, the other
+    summands of a residual sum, the gates of squeeze-excite, and the weights that read it. Inputs, outputs and operators
+    that are not understood keep their channels. The result is run once; its outputs must equal those of the original
+    network with zeros for the weights that read removed channels.
 
-    Without `calibration`, channels with small weights go: the L2 norms of all that makes a channel, each
-    relative to its layer (Li et al., 2016). That needs fine-tuning afterwards. With `calibration`, what adds
-    least to the error of the layers that read it goes, and these layers are re-fitted by least squares
-    (`channel_fit`); "global" also measures for each group of channels how much the answer suffers.
+    Without `calibration`, channels with small weights are removed: the L2 norm of all weights that make a channel, each
+    relative to its layer (Li et al., 2016). That needs fine-tuning afterwards. With `calibration`, channels are removed
+    that add the least to the error of the layers that read them, and these layers are re-fitted by least squares
+    (`channel_fit`); "global" also measures how much each group affects the model's outputs.
 
     Parameters
     ----------
     model : path, bytes or onnx.ModelProto
         A float model; it is not changed. Batch norm is folded.
     sparsity : float in [0, 1)
-        The share of channels that go, of each group ("layer"), or of all that may go ("global"). At least an
-        eighth of a group stays.
+        The share of channels to remove, of each group ("layer"), or of all that may be removed ("global"). Each group
+        keeps at least an eighth.
     scope : {"global", "layer"}
     exclude : iterable of str, optional
         Names of nodes whose outputs keep all channels. By default the first convolutions: those that read
         the model's inputs.
     calibration : iterable of {input name: array}, optional
-        As in `quantize`. Consumed once and never held whole.
+        As in `quantize`. It is read once, and never held in memory as a whole.
     multiple : int
-        What stays of a group is a multiple of it, as kernels like it, or the whole group.
+        A group keeps a multiple of so many channels, which kernels run best, or stays whole.
     min_snr : float, optional
-        Refuse a result whose outputs, on calibration samples held back, have a lower signal-to-noise ratio, in dB, against
-        `model`. Needs calibration.
+        Refuse a result whose outputs have a lower signal-to-noise ratio against `model`, in dB, on calibration samples
+        that are held back. Needs calibration.
     base_dir : path, optional
-        Where tensors stored outside the file lie; without it such models are refused.
+        The folder of tensors that are stored outside the file; default: the folder of `model`, if that is a path.
     progress : callable, optional
-        Called with the number of calibration samples seen.
+        Called with the number of samples seen and None, then with the number of layers done and of all; more than once
+        where a pass goes through them several times.
 
     Returns
     -------
     onnx.ModelProto
-        Its metadata "pycompress.prune" says what went and what stayed, why, as JSON.
+        Its metadata "pycompress.prune" lists, as JSON, what was removed, and what stayed and why.
 
     Raises
     ------
     ValueError
-        An argument is out of range, or the calibration does not fit the model. `ModelError`, a ValueError,
-        where the model is quantized or otherwise at fault, or none of its channels may go.
+        If an argument is out of range, or the calibration does not fit the model; `ModelError`, a ValueError,
+        if the model is invalid or quantized, or none of its channels may be removed.
     """
-    if not 0 <= sparsity < 1:
-        raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
+    if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float, np.number)) or not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity of channels must be a number in [0, 1), got {sparsity!r}")
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got {scope!r}")
     if isinstance(multiple, bool) or not isinstance(multiple, (int, np.integer)) or multiple < 1:
         raise ValueError(f"multiple must be a positive integer, got {multiple!r}")
+    exclude = g.excluded(exclude)
     check_min_snr(min_snr, calibration is not None)
     model = g.as_model(model, base_dir)
     size = model.ByteSize()
-    for node in model.graph.node:
-        if node.op_type in QUANTIZED:
-            raise ModelError(f"node {node.name!r} ({node.op_type}): the model is quantized; prune it before")
     known = {n.name for n in model.graph.node}
-    model = prepare(model)
+    model = float_model(model)
     deps = follow(model, _excluded(model, exclude, known))
     all_groups = deps.groups()
     groups = [group for group in all_groups if group.free]
@@ -117,7 +117,7 @@ def prune_channels(
         seen = fit.seen
         orders, losses = fit.orders(groups, *by_norms(deps, groups))
         if scope == "global":
-            losses = fit.measured(groups, orders, losses, take_away)
+            losses = fit.measured(groups, orders, losses, take_away, progress)
     counts = _of_all(groups, losses, sparsity, multiple) if scope == "global" else _of_each(groups, sparsity, multiple)
     gone = {root for order, count in zip(orders, counts) for root in order[:count]}
     pruned = take_away(model, deps, gone)
@@ -130,33 +130,32 @@ def prune_channels(
     return pruned
 
 
-def _excluded(model: onnx.ModelProto, exclude: Iterable[str] | None, known: set[str]) -> set[str]:
-    """`exclude`, whose names must be those of nodes or be `known`; by default the first convolutions."""
+def _excluded(model: onnx.ModelProto, exclude: set[str] | None, known: set[str]) -> set[str]:
+    """The set of `exclude`, whose names must be nodes or `known`; by default the first convolutions."""
     if exclude is None:
         given = {i.name for i in model.graph.input}
         return {n.name for n in model.graph.node if n.op_type == "Conv" and n.input[0] in given}
-    exclude = {exclude} if isinstance(exclude, str) else set(exclude)
     if unknown := exclude - known - {n.name for n in model.graph.node}:
         raise ValueError(f"exclude: the model has no node {sorted(unknown)[0]!r}")
     return exclude
 
 
 def _cuts(free: int, total: int, multiple: int) -> list[int]:
-    """How many of `total` channels may go, ascending: what stays is a multiple of `multiple`, and not too little."""
-    least = max(total - free, min(multiple, total), int(np.ceil(LEAST * total)), 1)
-    return [0] + [total - kept for kept in range(total - 1, least - 1, -1) if kept % multiple == 0]
+    """The numbers of `total` channels that may be removed, ascending: the rest is a multiple of `multiple`, and not too small."""
+    minimum = max(total - free, min(multiple, total), int(np.ceil(MIN_SHARE * total)), 1)
+    return [0] + [total - kept for kept in range(total - 1, minimum - 1, -1) if kept % multiple == 0]
 
 
 def _of_each(groups: list[Group], sparsity: float, multiple: int) -> list[int]:
-    """How many channels go from each group: as near to the ratio as `multiple` lets it be."""
+    """How many channels to remove from each group: as near to the ratio as `multiple` allows."""
     cuts = [_cuts(len(group.free), group.total, multiple) for group in groups]
     return [min(cut, key=lambda n: abs(n - sparsity * group.total)) for cut, group in zip(cuts, groups)]
 
 
 def _of_all(groups: list[Group], losses: list[np.ndarray], sparsity: float, multiple: int) -> list[int]:
-    """How many channels go from each group so that `sparsity` of all go and the loss is small.
+    """How many channels to remove from each group, so that `sparsity` of all are removed and the loss is small.
 
-    `losses` [channels] of each group are what each further channel costs, in the order in which they go.
+    `losses` [channels] of each group are the costs of each further channel, in the order of removal.
     """
     cuts = [_cuts(len(group.free), group.total, multiple) for group in groups]
     wanted, gone, at = round(sparsity * sum(len(group.free) for group in groups)), 0, [0] * len(groups)
@@ -178,10 +177,10 @@ def _of_all(groups: list[Group], losses: list[np.ndarray], sparsity: float, mult
 
 
 def by_norms(deps: Dependencies, groups: list[Group]) -> tuple[list[list[int]], list[np.ndarray]]:
-    """The free channels of each group, what matters least first, and how much they matter.
+    """The free channels of each group, the least important first, and their importance.
 
-    A channel matters as much as the L2 norms of the weights that make it (Li et al., 2016), relative to
-    the root mean square of the layer's, summed over the layers.
+    The importance of a channel is the L2 norm of the weights that make it (Li et al., 2016), relative to the root mean
+    square of the norms in its layer, summed over the layers.
     """
     matter: dict[int, float] = {}
     for edge in deps.makers:
@@ -225,7 +224,7 @@ def take_away(model: onnx.ModelProto, deps: Dependencies, gone: set[int]) -> onn
 
 
 def masked(model: onnx.ModelProto, deps: Dependencies, gone: set[int]) -> onnx.ModelProto:
-    """`model` with zeros for the weights that read channels whose roots are `gone`: the same function as `take_away`'s."""
+    """`model` with zeros for the weights that read channels whose roots are `gone`; computes the same as `take_away`."""
     dense = g.copied(model)
     tensors = g.constants(dense)
     for edge in deps.readers:
@@ -237,7 +236,7 @@ def masked(model: onnx.ModelProto, deps: Dependencies, gone: set[int]) -> onnx.M
 
 
 def _verify(pruned: onnx.ModelProto, whole: onnx.ModelProto) -> str:
-    """Runs both; "run" if they answer alike, else why that cannot be said."""
+    """Runs both models; returns "run" if their outputs agree, or why they could not be compared."""
     check(pruned)
     try:
         onnx.shape_inference.infer_shapes(pruned, check_type=True, strict_mode=True, data_prop=True)
@@ -247,7 +246,7 @@ def _verify(pruned: onnx.ModelProto, whole: onnx.ModelProto) -> str:
         session = InferenceSession(whole)
         feed = _any_feed(session)
         wanted = session.run(None, feed)
-    except (ModelError, ValueError) as error:  # what this engine does not run may still be pruned
+    except (ModelError, ValueError) as error:  # a model that this engine does not run may still be pruned
         return f"not run: {error}"
     for port, a, b in zip(pruned.graph.output, wanted, InferenceSession(pruned).run(None, feed)):
         if a.dtype.kind == "f" and not np.allclose(
@@ -274,7 +273,7 @@ def _any_feed(session: InferenceSession) -> dict[str, np.ndarray]:
 def _note(
     pruned, deps: Dependencies, groups: list[Group], gone: set[int], scope, sparsity, multiple, verified: str
 ) -> None:
-    """Says in the model's metadata what went, what stayed, and why."""
+    """Writes into the model's metadata what was removed, and what stayed and why."""
     rows, pinned = [], []
     for group in groups:
         kept = group.total - len(gone.intersection(group.free))

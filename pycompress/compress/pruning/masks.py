@@ -1,8 +1,8 @@
-"""Which weights go: patterns of zeros, and the choice of the least important blocks.
+"""Chooses the weights to remove: patterns of zeros, and the choice of the least important blocks.
 
-Weights are [n,k] as in `encode.matrix`: rows are output channels, k runs over kernel cells ("segments"),
-then channels. A block never spans two cells. Where the channels end within a block, the block is
-smaller: blocks are ranked by their mean square, which for whole ones is the order of their L2 norms.
+Weights are [n,k] as in `matrix`: rows are output channels, k runs over kernel cells ("segments"), then channels.
+A block never spans two cells. If the channels end within a block, the block is smaller. Blocks are ranked by
+their mean square, which for whole blocks is the order of their L2 norms.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 
 BLOCKS = {"unstructured": (1, 1), "1x4": (1, 4), "4x1": (4, 1), "16x1": (16, 1)}
-ALIKE = 0.9  # of the zeros must lie in whole blocks for them to be called a pattern; rounding to int8 adds others
+ALIKE = 0.9  # share of the zeros that must form whole blocks to be a pattern; rounding to int8 adds other zeros
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """How zeros may lie.
+    """A pattern of zeros.
 
     Attributes
     ----------
-    rows, cols : of a block that goes or stays as one, along outputs and along k
-    keep : the most that may stay of `cols` consecutive weights (N of N:M); 0: blocks go where they matter least
+    rows, cols : size of a block that is removed or kept as a whole, along outputs and along k
+    keep : the maximum number of weights to keep of `cols` consecutive ones (N of N:M); 0: whole blocks are removed
     """
 
     name: str
@@ -34,7 +34,7 @@ class Pattern:
 
     @property
     def sparsity(self) -> float | None:
-        """The share of zeros, where the pattern has one of its own."""
+        """The share of zeros, if the pattern determines it; else None."""
         return 1 - self.keep / self.cols if self.keep else None
 
 
@@ -44,9 +44,9 @@ def parse(text: str) -> Pattern:
     Raises
     ------
     ValueError
-        There is none of that name, or N:M without 0 < N < M.
+        If there is no such pattern, or N:M without 0 < N < M.
     """
-    if text in BLOCKS:
+    if isinstance(text, str) and text in BLOCKS:
         return Pattern(text, *BLOCKS[text])
     found = re.fullmatch(r"(\d+):(\d+)", text) if isinstance(text, str) else None
     if not found:
@@ -78,7 +78,7 @@ def spread(kept: np.ndarray, shape: tuple[int, int], pattern: Pattern, segments:
 
 
 def strongest(squares: np.ndarray, pattern: Pattern, segments: int) -> np.ndarray:
-    """The mask of N:M: of each M weights along k the N most important, and whatever a shorter last group holds of them."""
+    """The mask of N:M: of each M weights along k the N most important ones; of a shorter last group at most N."""
     n, k = squares.shape
     run = k // segments
     wide = -(-run // pattern.cols)
@@ -94,11 +94,10 @@ def strongest(squares: np.ndarray, pattern: Pattern, segments: int) -> np.ndarra
 def choose_masks(
     squares: Sequence[np.ndarray], segments: Sequence[int], pattern: Pattern, sparsity: float | Sequence[float]
 ) -> list[np.ndarray]:
-    """What stays of each layer, bool[n,k], given the importance of each weight, squared.
+    """The masks bool[n,k] of weights to keep in each layer, given the squared importance of each weight.
 
-    One `sparsity` is reached by one threshold over all layers; several are one for each layer. Blocks
-    of nothing but zeros go whatever the sparsity; the most important block of a layer always stays, so that no layer
-    is cut off.
+    One `sparsity` is reached by one threshold over all layers; several are one for each layer. Blocks of zeros are
+    always removed; the most important block of a layer always stays, so that no layer is disconnected.
     """
     if pattern.keep:
         ratios = [sparsity] * len(squares) if isinstance(sparsity, (int, float)) else sparsity
@@ -124,7 +123,7 @@ def choose_masks(
 
 
 def _above(rank: np.ndarray, size: np.ndarray, sparsity: float) -> np.ndarray:
-    """Which blocks stay when those of least rank go until their share of the weights is as near `sparsity` as it gets."""
+    """The mask of blocks to keep: blocks are removed by ascending rank until their share of the weights is nearest to `sparsity`."""
     order = np.argsort(rank, kind="stable")
     gone = np.cumsum(size[order]) - size[order] / 2 <= sparsity * size.sum()
     stay = np.ones(len(rank), bool)
@@ -133,10 +132,10 @@ def _above(rank: np.ndarray, size: np.ndarray, sparsity: float) -> np.ndarray:
 
 
 def found(w: np.ndarray, segments: int) -> str | None:
-    """The name of the pattern in which the zeros of `w` [n,k] lie; None: it has none.
+    """The name of the pattern that the zeros of `w` [n,k] form; None if they form none.
 
-    A block pattern is one if the zeros lie in whole blocks far more often than chance would have
-    it, and N:M if no group has more than N and most have exactly N.
+    They form a block pattern if far more of them lie in whole blocks than by chance, and N:M if no group has more than N
+    weights and most have exactly N.
     """
     zero = w == 0
     share = zero.mean() if w.size else 0.0
@@ -154,7 +153,7 @@ def found(w: np.ndarray, segments: int) -> str | None:
     for of in (2, 4, 8, 16):
         sums, sizes = blocks(~zero, Pattern("", 1, of), segments)
         full = sums[sizes == of]
-        most = int(full.max(initial=0))
-        if len(full) and 0 < most < of and (full == most).mean() >= ALIKE:
-            return f"{most}:{of}"
+        kept = int(full.max(initial=0))
+        if len(full) and 0 < kept < of and (full == kept).mean() >= ALIKE:
+            return f"{kept}:{of}"
     return "unstructured"

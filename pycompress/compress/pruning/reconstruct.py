@@ -1,19 +1,19 @@
-"""Pruning by what calibration samples say: which weights matter, and what the others become without them.
+"""Pruning with calibration samples: chooses the weights to remove, and re-fits the others.
 
-A layer computes W x. With the covariance H of its inputs, taking one weight w_k away and letting the
-rest of its row make up for it costs w_k^2 / [H^-1]_kk (optimal brain surgeon: Hassibi and Stork, 1993; for
-large layers: SparseGPT, arXiv:2301.00774). What costs least goes; then the rest is fitted exactly: the V
-with these zeros for which (V - W) H (V - W)' is least. Without re-fitting it costs w_k^2 H_kk, as in Wanda
-(arXiv:2306.11695), but about the mean: the bias takes that up.
+A layer computes W x. With the covariance H of its inputs, removing one weight w_k while the rest of its row
+compensates costs w_k^2 / [H^-1]_kk (optimal brain surgeon: Hassibi and Stork, 1993; for large layers: SparseGPT,
+arXiv:2301.00774). The cheapest weights are removed; then the others are fitted exactly: V with these zeros
+minimizes (V - W) H (V - W)'. Without re-fitting the cost is w_k^2 H_kk, as in Wanda (arXiv:2306.11695), but with H
+about the mean, which the bias absorbs.
 
-Layers are taken in order, and each is fitted to the outputs that it has in the whole network while
-its inputs are those of the network pruned so far: so it makes up for the errors before it, too. In
-EfficientNet-Lite0 that counts for more than how the weights are chosen.
+Layers are processed in order. Each is fitted to its outputs in the original network, while its inputs are those of
+the network pruned so far; so it also compensates for the errors before it. For EfficientNet-Lite0 that matters more
+than the choice of the weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -22,14 +22,15 @@ from ..calibration.computable import Computable
 from ..calibration.observe import Statistics, observe
 from ..calibration.output_error import Probe, float_outputs
 from ..calibration.samples import Samples
-from ..calibration.sequential import LEAST, Problem, following, problem
+from ..calibration.sequential import MIN_COST, Problem, following, problem
 from ..model import graph as g
 from ..model.layers import Layer, write
+from ..progress import Progress, counted
 from .masks import Pattern, choose_masks
 
-PROBED = 8  # samples that run through the network for each layer whose part in the error is measured
-TRIED = 0.5  # the sparsity for that, or what is asked for if it is less: beyond, nothing is left of some answers
-SOFT = 0.6  # exponent of a layer's part in the error: later layers make up for some of what it does alone
+PROBED = 8  # samples that are run to measure the effect of each layer on the error
+TRIED = 0.5  # the maximum sparsity of that measurement: beyond it, the outputs of some models are useless
+SOFT = 0.6  # exponent of that effect: later layers compensate for some of it
 
 
 def prune_on_data(
@@ -40,14 +41,14 @@ def prune_on_data(
     sparsity: float | Sequence[float],
     calibration: Samples,
     refit: bool,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[list[np.ndarray], dict[str, str], Statistics]:
-    """Prunes `layers` of `model`, in place; one `sparsity` is for all together, several are one for each.
+    """Prunes `layers` of `model`, in place; one `sparsity` applies to all together, several to one layer each.
 
     Returns
     -------
-    (weights, plain, seen) : what the weights of each layer are now; the layers that were not re-fitted, and why; and what
-        calibration found.
+    (weights, plain, seen) : the new weights of each layer; the layers that were not re-fitted, and why; the statistics of
+        calibration.
     """
     nodes = [layer.node for layer in layers]
     tensors = list(dict.fromkeys(n.input[0] for n in nodes))
@@ -58,7 +59,7 @@ def prune_on_data(
     segments = [layer.segments for layer in layers]
     if isinstance(sparsity, float) and not pattern.keep:
         some = samples[:: max(1, len(samples) // PROBED)][:PROBED]
-        parts = gains(able.part, layers, problems, costs, pattern, min(sparsity, TRIED), some, refit)
+        parts = gains(able.part, layers, problems, costs, pattern, min(sparsity, TRIED), some, refit, progress)
         masks = choose_masks([c * x**SOFT for c, x in zip(costs, parts)], segments, pattern, sparsity)
         ratios = [1 - float(mask.mean()) for mask in masks]
     else:
@@ -70,7 +71,7 @@ def prune_on_data(
             write(model, layer, w, p.bias(layer, w) if len(layer.nodes) == 1 else None)
         return weights, {}, seen
     whole, weights, plain = g.copied(model), [], {}
-    for layer, ratio in zip(layers, ratios):
+    for layer, ratio in counted(zip(layers, ratios), progress):
         p = following(layer, whole, model, samples)
         (mask,) = choose_masks([p.importance(True)], [layer.segments], pattern, [ratio])
         mask &= layer.w != 0
@@ -95,24 +96,25 @@ def gains(
     sparsity: float,
     samples: list[dict[str, np.ndarray]],
     refit: bool,
+    progress: Progress | None = None,
 ) -> list[float]:
-    """How much a cost of each layer's weights adds to the error of the model's outputs: measured, each layer alone.
+    """How much a cost of each layer's weights adds to the error of the model's outputs, measured one layer at a time.
 
-    Where no output is a float number, relative to what all of the layer's weights cost.
+    Without float outputs, relative to the total cost of the layer's weights.
     """
     if not float_outputs(model):
-        return [max(float(c.sum()), LEAST) ** (-1 / SOFT) for c in costs]
+        return [max(float(c.sum()), MIN_COST) ** (-1 / SOFT) for c in costs]
     probe, found = Probe(model, layers, samples), []
-    for layer, p, c in zip(layers, problems, costs):
+    for layer, p, c in counted(zip(layers, problems, costs), progress):
         w, bias, mask = trial(layer, p, c, pattern, sparsity, refit)
         gone = float(c[~mask].sum())
         found.append(probe.error(layer, w, bias) / gone if gone else np.inf)
-    most = max((x for x in found if np.isfinite(x)), default=0.0) or 1.0
-    return [max(x, 1e-9 * most) if np.isfinite(x) else most for x in found]
+    largest = max((x for x in found if np.isfinite(x)), default=0.0) or 1.0
+    return [max(x, 1e-9 * largest) if np.isfinite(x) else largest for x in found]
 
 
 def trial(layer: Layer, p: Problem, costs: np.ndarray, pattern: Pattern, sparsity: float, refit: bool):
-    """Weights, bias and mask of `layer` if it alone is pruned."""
+    """Weights, bias and mask of `layer` when it alone is pruned."""
     (mask,) = choose_masks([costs], [layer.segments], pattern, [sparsity])
     w = np.where(mask, layer.w, 0.0)
     w = p.fitted(mask, w) if refit else w

@@ -1,4 +1,4 @@
-"""The zeros that a model's weights have, layer by layer, float or int8."""
+"""Finds the zeros among the float or int8 weights of a model, layer by layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...rounding import SPARSE
 from ..model import graph as g
 from .masks import found
 
-_WEIGHTS = {  # where weights and their zero point stand
+_WEIGHTS = {  # inputs that are weights and their zero point
     "Conv": (1, None),
     "Gemm": (1, None),
     "MatMul": (1, None),
@@ -24,7 +24,7 @@ _WEIGHTS = {  # where weights and their zero point stand
 
 
 def sparse_layers(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -> list[dict]:
-    """A row for each node of whose weights at least `SPARSE` are zero; `constants` are the initializers.
+    """A row for each node with a share of at least `SPARSE` zeros in its weights; `constants` are the initializers.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def sparse_layers(model: onnx.ModelProto, constants: Mapping[str, np.ndarray]) -
 
 
 def _constant(name: str, made, constants) -> np.ndarray | None:
-    """The constant `name`, or the codes that it is dequantized from, less their zero point."""
+    """The constant `name`, or the codes that it is dequantized from, minus their zero point."""
     if name in constants:
         return np.asarray(constants[name])
     node = made.get(name)
@@ -77,14 +77,14 @@ def _constant(name: str, made, constants) -> np.ndarray | None:
 
 def _less(codes: np.ndarray, zero: np.ndarray, axis: int) -> np.ndarray:
     if zero.size not in (1, codes.shape[axis]):
-        return codes  # a zero point per block: what is zero is anyone's guess
+        return codes  # a zero point per block is not supported: codes are taken as they are
     shape = [1] * codes.ndim
     shape[axis] = zero.size
     return codes.astype(np.int32) - zero.astype(np.int32).reshape(shape)
 
 
 def _rows(node: onnx.NodeProto, w: np.ndarray) -> tuple[np.ndarray, int]:
-    """[n,k] and segments, as `encode.matrix` has them."""
+    """The weights as [n,k], and the segments, as in `matrix`."""
     if "Conv" in node.op_type:
         cells = int(np.prod(w.shape[2:]))
         return w.reshape(*w.shape[:2], cells).transpose(0, 2, 1).reshape(len(w), -1), cells

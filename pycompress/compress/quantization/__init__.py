@@ -1,1 +1,1 @@
-"""Which tensors become integers, on which grids, and how weights are rounded."""
+"""Chooses the tensors that become integers and their grids, and rounds weights."""

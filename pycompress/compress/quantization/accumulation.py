@@ -1,8 +1,8 @@
-"""How many steps share an int16 lane, layer by layer: as many as the model's outputs bear.
+"""Chooses the int16 accumulation depth of each layer: as large as the model's outputs tolerate.
 
-Wider windows are faster and leave the weights less room (kernels/qgemm.py). What a layer's rounding
-does to the outputs is measured, not guessed from the layer: in one network it differs a hundredfold
-between layers whose own outputs are equally exact.
+A larger depth is faster and limits the weights more (kernels/qgemm.py). The effect of a layer's rounding on the
+model's outputs is measured: in one network it differs a hundredfold between layers whose own outputs are equally
+exact.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ..calibration.output_error import Probe, float_outputs
 from ..choice import Choice, cheapest
 from ..model import graph as g
 from ..model.layers import Layer
+from ..progress import Progress, counted
 from .round import Rounded, round_layer
 
 METADATA = "pycompress.accumulate"
@@ -25,19 +26,23 @@ COST = {
     8: 0.72,
     4: 0.84,
     2: 1.0,
-}  # of a product by its steps per window, on AVX2; 1 is no faster than 2 nor more precise
-BUDGET = 1e-3  # of the variance of the outputs: what windows of more than two steps may add to their error, together
+}  # relative time of a product by accumulation depth, on AVX2; 1 is neither faster than 2 nor more precise
+TARGETS = {  # by CPU, the accumulation depth that weights are rounded for; 0: none, they keep their full range
+    "portable": "auto", "avx2": "auto", "neon": "auto", "avxvnni": 0, "avx512vnni": 0, "vnni": 0, "amx": 0, "dotprod": 0,
+    "arm": 0,
+}  # fmt: skip
+BUDGET = 1e-3  # of the outputs' variance: the error that all depths above 2 together may add
 
 
 def macs(layer: Layer) -> int:
-    """The multiplications that choosing its window makes faster, for all samples that were seen."""
+    """The multiplications that its accumulation depth makes faster, for all calibration samples."""
     return 0 if layer.kernel else layer.moments.outputs * layer.w.size
 
 
 def choices(probe: Probe, layer: Layer, kept: Rounded | None = None) -> list[Choice]:
-    """The ways to round `layer`, dearest and most precise first.
+    """The ways to round `layer`, the slowest and most precise first.
 
-    `kept`: weights that are proven for some window already, and add nothing where they are kept.
+    `kept`: weights that meet the bounds of some depth already, and add no error if they are kept.
     """
     if layer.kernel:
         return [Choice(kept or round_layer(layer, next(iter(COST))), 0.0, 0.0)]
@@ -53,29 +58,44 @@ def round_layers(
     samples: list[dict[str, np.ndarray]],
     accumulate: str | int,
     kept: Mapping[str, Rounded] | None = None,
+    progress: Progress | None = None,
 ) -> list[Rounded]:
-    """All layers of the float `model`, rounded for windows of `accumulate` steps; see `quantize` for "auto"."""
+    """All layers of the float `model`, rounded for accumulation depth `accumulate`; see `quantize` for "auto"."""
     found = [(kept or {}).get(layer.node.name) for layer in layers]
     if accumulate != "auto":
         return [
             was if was is not None and (layer.kernel or was.T >= accumulate) else round_layer(layer, accumulate)
-            for layer, was in zip(layers, found)
+            for layer, was in counted(zip(layers, found), progress)
         ]
     if not float_outputs(model):
-        return round_layers(model, layers, samples, min(COST), kept)
+        return round_layers(model, layers, samples, min(COST), kept, progress)
     probe = Probe(model, layers, samples)
-    options = [choices(probe, layer, was) for layer, was in zip(layers, found)]
+    options = [choices(probe, layer, was) for layer, was in counted(zip(layers, found), progress)]
     return [taken.value for taken in cheapest(options, BUDGET)]
 
 
-def checked(accumulate: str | int, least: int = 0) -> None:
-    """Refuses what `accumulate` may not be."""
-    allowed = [T for T in (0, 1, 2, 4, 8) if T >= least]
+def depth_for(target: str, accumulate: str | int | None) -> str | int:
+    """The accumulation depth: `accumulate` or, where that is None, what `target` needs."""
+    if target not in TARGETS:
+        raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
+    if accumulate is None:
+        return TARGETS[target]
+    checked(accumulate)
+    if target != "portable" and accumulate != TARGETS[target]:
+        raise ValueError(
+            f"target {target!r} means accumulate={TARGETS[target]!r}; give one of the two, got {accumulate!r}"
+        )
+    return accumulate
+
+
+def checked(accumulate: str | int, minimum: int = 0) -> None:
+    """Checks the argument `accumulate`."""
+    allowed = [T for T in (0, 1, 2, 4, 8) if T >= minimum]
     if accumulate not in ("auto", *allowed) or isinstance(accumulate, bool):
         raise ValueError(f"accumulate must be 'auto', {', '.join(map(str, allowed[:-1]))} or 8, got {accumulate!r}")
 
 
 def note(model: onnx.ModelProto, layers: list[Layer], rounded: list[Rounded]) -> None:
-    """Writes the steps per window of each layer, depthwise ones excepted, into the model's metadata."""
+    """Writes the accumulation depth of each layer, except depthwise ones, into the model's metadata."""
     steps = {layer.node.name: given.T for layer, given in zip(layers, rounded) if not layer.kernel}
     helper.set_model_props(model, g.metadata(model) | {METADATA: json.dumps(steps)})

@@ -1,4 +1,4 @@
-"""Weights of 4 bits: which layers get them, and how they are rounded."""
+"""4-bit weights: chooses the layers that get them, and rounds them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..calibration.output_error import Probe, float_outputs
 from ..calibration.sequential import following
 from ..model import graph as g
 from ..model.layers import Layer, write
+from ..progress import Progress, counted
 from .round import Grouped, Rounded, nearest4
 
 METADATA = "pycompress.weights"
@@ -22,8 +23,8 @@ ROUNDINGS = ("gptq", "plain")
 
 
 @dataclass(frozen=True)
-class FourBits:
-    """What was asked for; the arguments of `quantize` of these names."""
+class Int4Options:
+    """The arguments of `quantize` for 4-bit weights."""
 
     weights: int | str | Mapping[str, int]
     group_size: int | None
@@ -51,11 +52,13 @@ class FourBits:
 
     @property
     def refits(self) -> bool:
-        """Whether the samples are needed again."""
+        """Whether rounding needs the samples again."""
         return self.weights != 8 and self.rounding == "gptq"
 
-    def choose(self, model: onnx.ModelProto, layers: list[Layer], samples: list[dict]) -> dict[str, int]:
-        """The bits of each layer, by its name."""
+    def choose(
+        self, model: onnx.ModelProto, layers: list[Layer], samples: list[dict], progress: Progress | None = None
+    ) -> dict[str, int]:
+        """The bits of each layer, by name."""
         bits = dict.fromkeys((layer.name for layer in layers), 8)
         if self.weights == 8:
             return bits
@@ -75,32 +78,37 @@ class FourBits:
                 f"weights: no layer can have 4 bits: {'; '.join(f'{n!r}: {said}' for n, said in why.items())}"
             )
         if self.weights == "mixed":
-            able = self._least_damage(model, able, samples)
+            able = self._most_robust(model, able, samples, progress)
         return bits | {layer.name: 4 for layer in able}
 
-    def _least_damage(self, model: onnx.ModelProto, layers: list[Layer], samples: list[dict]) -> list[Layer]:
-        """The `share` of `layers` that the model's outputs feel least.
+    def _most_robust(self, model: onnx.ModelProto, layers: list[Layer], samples: list[dict], progress) -> list[Layer]:
+        """The `share` of `layers` whose rounding changes the model's outputs the least.
 
-        Judged by nearest rounding: errors that are fitted to the calibration samples are small on them.
+        Measured with rounding to nearest: fitted errors are too small on the calibration samples to compare.
         """
         if not float_outputs(model):
             raise ValueError("weights='mixed': the model has no float output to measure damage by")
         probe, damage = Probe(model, layers, samples), {}
-        for layer in layers:
+        for layer in counted(layers, progress):
             given = self._nearest(layer)
             damage[layer.name] = probe.error(layer, given.dense(), given.bias)
         order = sorted(layers, key=lambda layer: damage[layer.name])
         return order[: max(1, round(self.share * len(order)))]
 
     def round(
-        self, model: onnx.ModelProto, layers: list[Layer], rounded: Mapping[str, Rounded], samples: list[dict]
+        self,
+        model: onnx.ModelProto,
+        layers: list[Layer],
+        rounded: Mapping[str, Rounded],
+        samples: list[dict],
+        progress: Progress | None = None,
     ) -> dict[str, Grouped]:
-        """The layers that are not among `rounded`, in 4 bits; for "gptq" the float `model` gets all of these weights."""
+        """The layers that are not in `rounded`, in 4 bits; for "gptq" the float `model` gets all rounded weights."""
         if not self.refits:
             return {layer.name: self._nearest(layer) for layer in layers if layer.name not in rounded}
         whole, found = onnx.ModelProto(), {}
         whole.CopyFrom(model)
-        for layer in layers:
+        for layer in counted(layers, progress):
             given = rounded.get(layer.name)
             if given is None:
                 p = following(layer, whole, model, samples)
@@ -117,7 +125,7 @@ class FourBits:
         return self.group_size or layer.w.shape[1]
 
     def note(self, model: onnx.ModelProto, bits: Mapping[str, int]) -> None:
-        """Writes what was done into the model's metadata."""
+        """Writes a report into the model's metadata."""
         told = {"group_size": self.group_size, "rounding": self.rounding, "bits": dict(bits)}
         helper.set_model_props(model, g.metadata(model) | {METADATA: json.dumps(told)})
 

@@ -17,7 +17,7 @@ from .targets import Grid, Targets
 
 
 def write_layer(model: onnx.ModelProto, layer: Layer, rounded: Rounded | Grouped) -> None:
-    """Gives the layer's node int8 weights and an int32 bias, behind DequantizeLinear nodes; or int4 weights and a float bias."""
+    """Gives the layer's node int8 weights and an int32 bias with DequantizeLinear, or int4 weights and a float bias."""
     node, bias = layer.node, rounded.bias
     names, shape = g.Names(model), g.constants(model)[node.input[1]].dims
     if isinstance(rounded, Grouped):
@@ -26,7 +26,7 @@ def write_layer(model: onnx.ModelProto, layer: Layer, rounded: Rounded | Grouped
         codes, axis = unmatrix(rounded.q, node, shape)
         nodes = [_dequantized(model, names, f"{node.name}.weight", codes, rounded.scale, axis)]
     inputs = [node.input[0], nodes[-1].output[0]]
-    if bias is not None and isinstance(rounded, Grouped):  # groups have no scale of the product in common
+    if bias is not None and isinstance(rounded, Grouped):  # groups have different scales
         inputs.append(g.add_constant(model, names.fresh(f"{node.name}.bias.f32"), bias.astype(np.float32)))
     elif bias is not None:
         step = layer.x.scale * rounded.scale
@@ -34,7 +34,7 @@ def write_layer(model: onnx.ModelProto, layer: Layer, rounded: Rounded | Grouped
         nodes.append(_dequantized(model, names, f"{node.name}.bias", whole, step, 0))
         inputs.append(nodes[-1].output[0])
     node.input[:] = inputs
-    for a in node.attribute:  # folded into weights and bias
+    for a in node.attribute:  # already folded into weights and bias
         if node.op_type == "Gemm" and a.name in ("alpha", "beta"):
             a.f = 1.0
     at = next(i for i, n in enumerate(model.graph.node) if n.name == node.name)
@@ -54,9 +54,9 @@ def _dequantized(model, names: g.Names, stem: str, codes: np.ndarray, scale: np.
 
 
 def _in_groups(model, names: g.Names, node: onnx.NodeProto, shape: Sequence[int], q: Q4) -> list[onnx.NodeProto]:
-    """The nodes that make float weights of 4-bit codes.
+    """The nodes that dequantize 4-bit weights.
 
-    float16 scales are widened before they meet the codes: each product is exact then.
+    float16 scales are widened before they are multiplied with the codes, so that each product is exact.
     """
     stem, (n, groups) = f"{node.name}.weight", q.scale.shape
     codes, axis = unmatrix(q.w, node, shape)
@@ -85,7 +85,7 @@ def _in_groups(model, names: g.Names, node: onnx.NodeProto, shape: Sequence[int]
 
 
 def _nibbles(model: onnx.ModelProto, name: str, codes: np.ndarray, kind: int) -> str:
-    """Adds an initializer of 4-bit codes, two in a byte; returns its name.  Less 8 is the same as ^ 8 in four bits."""
+    """Adds an initializer of 4-bit codes, two in a byte; returns its name. In 4 bits, - 8 is the same as ^ 8."""
     flat = codes.ravel()
     flat = np.append(flat, np.zeros(len(flat) % 2, np.uint8)).reshape(-1, 2)
     raw = (flat[:, 0] | flat[:, 1] << 4).astype(np.uint8).tobytes()
@@ -94,9 +94,9 @@ def _nibbles(model: onnx.ModelProto, name: str, codes: np.ndarray, kind: int) ->
 
 
 def insert_pairs(model: onnx.ModelProto, targets: Targets, grids: Mapping[str, Grid], with_outputs: bool) -> None:
-    """Puts QuantizeLinear and DequantizeLinear behind each tensor that has a grid, and moves its readers behind them.
+    """Inserts QuantizeLinear and DequantizeLinear after each tensor that has a grid, and before its readers.
 
-    Nodes that stay float read the rounded values too, unless a node that stays float computed them.
+    Nodes that stay float read the rounded values, too, unless a node that stays float made them.
     """
     names, out, readers = g.Names(model), g.outputs(model), g.consumers(model)
     makers = g.producers(model)

@@ -1,4 +1,4 @@
-"""Weights of a layer as int8 or int4 codes, with scales, and the bias that goes with them."""
+"""Rounds the weights of a layer to int8 or int4 codes with scales, and adapts its bias."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ...weights import Q4
 from ..model.layers import Layer
 
 LARGEST_BIAS = 2.0**30
-PAIRS = 7  # of taps in a window of a depthwise convolution: the widest costs nothing worth mentioning
+PAIRS = 7  # accumulation depth of depthwise convolutions, in pairs of taps: the maximum costs almost no precision
 
 
 @dataclass(frozen=True, eq=False)
 class Rounded:
-    """int8 weights [n,k] with a scale for each row, the bias [n] that goes with them, and what is proven.
+    """int8 weights [n,k] with a scale for each row, the matching bias [n], and their accumulation depth.
 
     Attributes
     ----------
-    T : steps per window (kernels/qgemm.py), or pairs of taps of a depthwise convolution; 0: nothing is proven
-    error : the expected squared error of the outputs, about the mean where that is corrected, summed over channels
+    T : accumulation depth in steps (kernels/qgemm.py), or in pairs of taps of a depthwise convolution; 0: none
+    error : the expected squared error of the outputs (about the mean, if that is corrected), summed over channels
     """
 
     q: np.ndarray
@@ -31,41 +31,41 @@ class Rounded:
     error: float
 
     def dense(self) -> np.ndarray:
-        """The weights they stand for, float64[n,k]."""
+        """The dequantized weights, float64[n,k]."""
         return self.q * self.scale.astype(float)[:, None]
 
 
 @dataclass(frozen=True, eq=False)
 class Grouped:
-    """4-bit weights, and the bias [n] that goes with them."""
+    """4-bit weights, and the matching bias [n]."""
 
     weights: Q4
     bias: np.ndarray | None
 
     def dense(self) -> np.ndarray:
-        """The weights they stand for, float32[n,k]."""
+        """The dequantized weights, float32[n,k]."""
         return self.weights.dense()
 
 
 def round_layer(layer: Layer, T: int) -> Rounded:
-    """`layer` with weights proven for windows of `T` steps, or of `PAIRS` pairs of taps where it is depthwise."""
+    """`layer` with weights for accumulation depth `T`, or `PAIRS` pairs of taps if it is depthwise."""
     w, bias, groups = layer.w, layer.bias, layer.groups
     covariance = layer.covariance
-    least = np.zeros(len(w)) if bias is None else np.abs(bias) / (float(layer.x.scale) * LARGEST_BIAS)
+    min_scale = np.zeros(len(w)) if bias is None else np.abs(bias) / (float(layer.x.scale) * LARGEST_BIAS)
     if layer.kernel:
         T = PAIRS if T else 0
         each = np.repeat(covariance, len(w) // groups, 0) if covariance.ndim == 3 else None
-        q, scale = round_weights(w, T, layer.segments, each, least, layer.kernel)
+        q, scale = round_weights(w, T, layer.segments, each, min_scale, layer.kernel)
     else:
         q, scale = np.zeros(w.shape, np.int8), np.zeros(len(w), np.float32)
         for rows, c in zip(np.split(np.arange(len(w)), groups), covariance):
-            q[rows], scale[rows] = round_weights(w[rows], T, layer.segments, c, least[rows])
+            q[rows], scale[rows] = round_weights(w[rows], T, layer.segments, c, min_scale[rows])
     error, shift = layer.error(q * scale.astype(float)[:, None] - w)
     return Rounded(q, scale, _less(bias, shift), T, error)
 
 
 def nearest4(layer: Layer, group: int, symmetric: bool) -> Grouped:
-    """`layer` with weights of 4 bits, each rounded by itself."""
+    """`layer` with 4-bit weights, each rounded to nearest."""
     q = round_groups(layer.w, group, symmetric)
     return Grouped(q, _less(layer.bias, layer.error(q.dense() - layer.w)[1]))
 

@@ -1,4 +1,4 @@
-"""What of a model can run on integers, and the grids of its activations."""
+"""Chooses the nodes of a model that run on integers, and the grids of activations."""
 
 from __future__ import annotations
 
@@ -16,22 +16,33 @@ from ..model.layers import WEIGHTED, has_constant_weights
 BINARY = ("Add", "Mul")
 POOLS = ("AveragePool", "GlobalAveragePool")
 UNARY = ("Relu", "Clip", "LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Elu", "Softplus", "Gelu", "Swish")
-MOVES = ("MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Identity", "Dropout")
-MOVES += ("Concat", "DepthToSpace", "SpaceToDepth")  # the result has the codes of the input: one grid for both
-SMALLEST = 1e-28  # scale of an activation: its products with those of weights are still normal numbers
-OPERATORS = (*WEIGHTED, *BINARY, *POOLS, *UNARY, *MOVES)
+REARRANGES = (
+    "MaxPool",
+    "Flatten",
+    "Reshape",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "Slice",
+    "Split",
+    "Identity",
+    "Dropout",
+)
+REARRANGES += ("Concat", "DepthToSpace", "SpaceToDepth")  # the result has the codes of the input, so both have one grid
+MIN_SCALE = 1e-28  # of an activation: its products with scales of weights are still normal numbers
+OPERATORS = (*WEIGHTED, *BINARY, *POOLS, *UNARY, *REARRANGES)
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What is to be quantized.
+    """The nodes and tensors to quantize.
 
     Attributes
     ----------
     nodes : names of the nodes that run on integers
-    weighted : those of them that have constant weights
+    weighted : those of them with constant weights
     tensors : the activations that get a grid, in order
-    made : the tensors that these nodes, and the activations they absorb, compute
+    made : the tensors that these nodes, and the activation functions fused into them, compute
     groups : tensors that must share a grid
     """
 
@@ -43,10 +54,10 @@ class Targets:
 
 
 def choose_targets(model: onnx.ModelProto, operators: set[str], exclude: set[str], with_outputs: bool) -> Targets:
-    """Which nodes run on integers.
+    """Chooses the nodes that run on integers.
 
-    Nodes with constant weights do; the others where their result feeds one that does. A Relu or Clip
-    right after such a node belongs to it: its rounding to uint8 does the work.
+    These are nodes with constant weights, and others whose result is read by such a node. A Relu or Clip
+    right after such a node becomes part of its rounding to uint8.
     """
     values, types = g.constants(model), g.element_types(model)
     readers, makers, out = g.consumers(model), g.producers(model), g.outputs(model)
@@ -85,7 +96,7 @@ def choose_targets(model: onnx.ModelProto, operators: set[str], exclude: set[str
     for node in model.graph.node:
         if node.name in nodes:
             tensors |= dict.fromkeys(data_inputs(node))
-            if node.op_type in MOVES:
+            if node.op_type in REARRANGES:
                 groups.append({*data_inputs(node), *filter(None, node.output)})
         if with_outputs:
             tensors |= dict.fromkeys(o for o in node.output if o in out and o in made)
@@ -94,7 +105,7 @@ def choose_targets(model: onnx.ModelProto, operators: set[str], exclude: set[str
 
 
 def data_inputs(node: onnx.NodeProto) -> list[str]:
-    """The activations that `node` computes with."""
+    """The activations that `node` reads."""
     if node.op_type in (*BINARY, "Concat"):
         return list(dict.fromkeys(node.input))
     return [node.input[0]] if node.input and node.input[0] else []
@@ -102,26 +113,26 @@ def data_inputs(node: onnx.NodeProto) -> list[str]:
 
 @dataclass(frozen=True)
 class Grid:
-    """Scale and zero point of an activation: 256 codes, one of them for zero."""
+    """Scale and zero point of an activation: 256 codes, one of which is exactly 0."""
 
     scale: np.float32
     zero: int
 
 
 def grid(low: float, high: float, symmetric: bool = False) -> Grid:
-    """The grid over [low, high], widened to hold zero."""
+    """The grid over [low, high], widened to contain zero."""
     low, high = min(low, 0.0), max(high, 0.0)
-    least = SMALLEST if high > low else 1e-12
+    minimum = MIN_SCALE if high > low else 1e-12
     if symmetric and low < 0:
-        return Grid(np.float32(max(-low / 128, high / 127, least)), 128)
-    scale = np.float32(max((high - low) / 255, least))
+        return Grid(np.float32(max(-low / 128, high / 127, minimum)), 128)
+    scale = np.float32(max((high - low) / 255, minimum))
     return Grid(scale, int(np.clip(np.rint(-low / scale), 0, 255)))
 
 
 def choose_grids(
     targets: Targets, seen: Mapping[str, Histogram], method: str, percentile: float, symmetric: bool
 ) -> dict[str, Grid]:
-    """The grid of each tensor; tensors of one group get the widest range among them."""
+    """The grid of each tensor; tensors of one group share the union of their ranges."""
     ranges: dict[str, tuple[float, float]] = {}
     for name in targets.tensors:
         h = seen[name]

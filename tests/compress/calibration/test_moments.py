@@ -60,10 +60,10 @@ def test_few_samples_are_not_believed_and_many_are():
     rng = np.random.default_rng(0)
     mix = np.eye(40) + 0.3 * rng.standard_normal((40, 40))
     true = mix.T @ mix
-    for count, most in ((1, 0.95), (12, 0.75), (4000, 1.02)):
+    for count, bound in ((1, 0.95), (12, 0.75), (4000, 1.02)):
         p = covariance_seen(rng, count, mix)
         plain, shrunk = p.second(p.all, True)[0], p.covariance(True)[0]
-        assert np.linalg.norm(shrunk - true) < most * np.linalg.norm(plain - true)
+        assert np.linalg.norm(shrunk - true) < bound * np.linalg.norm(plain - true)
         np.testing.assert_allclose(np.trace(shrunk), np.trace(plain), rtol=1e-4)
 
 

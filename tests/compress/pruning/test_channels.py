@@ -12,12 +12,12 @@ from channelled import (
     kept,
     network,
     node,
+    ort_outputs,
     ours,
     pinned,
     report,
     shape,
     takes_any_half,
-    theirs,
 )
 from pycompress import zoo
 from pycompress.compress.model import graph as g
@@ -53,7 +53,7 @@ def test_nothing_goes_at_sparsity_0():
     model = zoo.mobilenetv3_small(width=0.5, resolution=SIZE, classes=20)
     pruned = prune_channels(model, 0)
     assert all(group["kept"] == group["total"] for group in report(pruned)["groups"])
-    agree(theirs(model, image()), theirs(pruned, image()))
+    agree(ort_outputs(model, image()), ort_outputs(pruned, image()))
 
 
 def test_groups_that_cannot_stay_a_multiple_stay_whole_and_others_keep_one_at_least():
@@ -213,7 +213,7 @@ def test_what_is_not_understood_pins_its_channels(mixes):
     model = network(nodes, w0=(8, 3, 1, 1), w1=(8, 8, 1, 1), m=(16, 4), w2=(4, 16, 1, 1), **constants)
     pruned = prune_channels(model, 0.5, exclude=(), multiple=1)
     assert kept(pruned) == {"w": 4} and "x" in pinned(pruned)
-    theirs(pruned, image(1, 3, 16, 16))
+    ort_outputs(pruned, image(1, 3, 16, 16))
 
 
 PASSAGES = {

@@ -26,7 +26,7 @@ def test_blocks_stay_or_go_as_a_whole_and_never_span_cells(n, k, segments, patte
 
 
 @pytest.mark.parametrize("n, k, segments", SHAPES)
-def test_the_blocks_that_go_are_those_of_least_norm(n, k, segments):
+def test_the_removed_blocks_are_those_of_smallest_norm(n, k, segments):
     x = weights(n, k) ** 2
     for name in ("unstructured", "1x4", "16x1"):
         pattern = parse(name)
@@ -47,8 +47,8 @@ def test_of_each_m_weights_the_n_largest_stay(n, k, segments, pattern, keep, of)
     for j in range(0, mask.shape[2], of):
         m, v = mask[..., j : j + of], x[..., j : j + of]
         assert (m.sum(2) == min(keep, m.shape[2])).all()
-        least_kept = np.where(m, v, np.inf).min(2)
-        assert (np.where(m, -np.inf, v).max(2) <= least_kept).all()
+        min_kept = np.where(m, v, np.inf).min(2)
+        assert (np.where(m, -np.inf, v).max(2) <= min_kept).all()
 
 
 def test_one_threshold_spans_layers_and_a_ratio_each_does_not():

@@ -160,11 +160,11 @@ def test_patterns_hold_with_data_and_both_engines_agree(pattern, reconstruct):
     values = {t.name: numpy_helper.to_array(t) for t in pruned.graph.initializer}
     assert [r["pattern"] for r in sparse_layers(pruned, values)] == [pattern] * 2
     x = images(3, 1)
-    theirs = answer(pruned, x)
+    ort_outputs = answer(pruned, x)
     np.testing.assert_allclose(
-        pycompress.InferenceSession(pruned).run(None, {"input": x})[0], theirs, rtol=1e-4, atol=1e-4
+        pycompress.InferenceSession(pruned).run(None, {"input": x})[0], ort_outputs, rtol=1e-4, atol=1e-4
     )
-    spread = np.square(theirs - answer(model, x)).mean() / answer(model, x).var()
+    spread = np.square(ort_outputs - answer(model, x)).mean() / answer(model, x).var()
     assert spread < (0.5 if reconstruct else 2)
 
 
@@ -223,10 +223,11 @@ def test_zeros_that_are_there_stay():
         assert not layer(again, name)[layer(once, name) == 0].any()
 
 
-def test_progress_counts_samples_and_the_report_is_json():
+def test_progress_counts_samples_then_layers_and_the_report_is_json():
     seen = []
-    pruned = prune(small(), 0.5, calibration=images(3), progress=seen.append)
-    assert seen == [1, 2, 3]
+    pruned = prune(small(), 0.5, calibration=images(3), progress=lambda *args: seen.append(args))
+    layers = seen[3:]
+    assert seen[:3] == [(1, None), (2, None), (3, None)] and layers[-1][0] == layers[-1][1] > 0
     json.loads(g.metadata(pruned)["pycompress.prune"])
 
 

@@ -9,7 +9,7 @@ from pycompress import zoo
 from pycompress.compress.calibration.moments import Moments
 from pycompress.compress.model import graph as g
 from pycompress.compress.model.layers import read_layer
-from pycompress.compress.quantization import accumulation as windows
+from pycompress.compress.quantization import accumulation
 from pycompress.compress.quantization.round import round_layer
 from pycompress.compress.quantization.targets import Grid
 from pycompress.compress.quantize import quantize
@@ -53,30 +53,30 @@ def layers(model):
 def test_gain_is_what_an_error_of_a_layer_becomes_at_the_outputs():
     model = two_layers(loud=3)
     a, b = layers(model)
-    probe = windows.Probe(model, [a, b], data(4))
+    probe = accumulation.Probe(model, [a, b], data(4))
     variance = np.concatenate([x.ravel() for (x,) in probe.wanted]).var()
     step = np.full(16, 1e-3)  # outputs are averages over 16 channels of errors summed over them
     for layer in (a, b):
         np.testing.assert_allclose(probe.gain(layer, step), 1 / 16 / variance, rtol=0.2)
 
 
-def test_larger_budgets_give_wider_windows():
+def test_larger_budgets_give_larger_depths():
     model, seen = two_layers(), []
-    probe = windows.Probe(model, layers(model), data(4))
-    options = [windows.choices(probe, layer) for layer in layers(model)]
+    probe = accumulation.Probe(model, layers(model), data(4))
+    options = [accumulation.choices(probe, layer) for layer in layers(model)]
     for budget in (0.0, 1e-6, 1e-5, 1e-4, 1.0):
-        taken = windows.cheapest(options, budget)
+        taken = accumulation.cheapest(options, budget)
         assert sum(c.added for c in taken) <= budget
         seen.append(sum(c.cost for c in taken))
     assert seen == sorted(seen, reverse=True)
     assert seen[0] == sum(own[0].cost for own in options) and seen[-1] == sum(own[-1].cost for own in options)
 
 
-def test_what_is_added_is_measured_from_windows_of_two_steps():
+def test_what_is_added_is_measured_from_depth_two():
     model = two_layers()
     a, _ = layers(model)
-    probe = windows.Probe(model, layers(model), data(4))
-    two, four, eight = windows.choices(probe, a)
+    probe = accumulation.Probe(model, layers(model), data(4))
+    two, four, eight = accumulation.choices(probe, a)
     assert (two.value.T, four.value.T, eight.value.T) == (2, 4, 8)
     assert two.added == 0 < four.added < eight.added and two.cost > four.cost > eight.cost
     gain = probe.gain(a, eight.value.scale)
@@ -85,17 +85,17 @@ def test_what_is_added_is_measured_from_windows_of_two_steps():
 
 def test_the_budget_goes_where_it_saves_most():
     def layer(*choices):
-        return [windows.Choice(None, cost, added) for cost, added in choices]
+        return [accumulation.Choice(None, cost, added) for cost, added in choices]
 
     loud, quiet = layer((10.0, 0.0), (8.0, 5.0), (7.0, 9.0)), layer((10.0, 0.0), (8.0, 0.5), (7.0, 1.0))
-    taken = windows.cheapest([loud, quiet], 1.5)
+    taken = accumulation.cheapest([loud, quiet], 1.5)
     assert [(c.cost, c.added) for c in taken] == [(10.0, 0.0), (7.0, 1.0)]
-    assert [c.cost for c in windows.cheapest([loud, quiet], 0.0)] == [10.0, 10.0]
-    assert [c.cost for c in windows.cheapest([loud, quiet], 10.0)] == [7.0, 7.0]
+    assert [c.cost for c in accumulation.cheapest([loud, quiet], 0.0)] == [10.0, 10.0]
+    assert [c.cost for c in accumulation.cheapest([loud, quiet], 10.0)] == [7.0, 7.0]
 
 
-def test_layers_whose_errors_matter_more_get_smaller_windows(monkeypatch):
-    monkeypatch.setattr(windows, "BUDGET", 1e-4)
+def test_layers_whose_errors_matter_more_get_smaller_depths(monkeypatch):
+    monkeypatch.setattr(accumulation, "BUDGET", 1e-4)
     chosen = json.loads(g.metadata(quantize(two_layers(loud=30), data()))["pycompress.accumulate"])
     assert chosen["a"] < chosen["b"]
 

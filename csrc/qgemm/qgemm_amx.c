@@ -1,0 +1,366 @@
+/*
+ * qgemm_amx.c - AMX: tdpbusd adds to a tile of 16 x 16 int32 the products of 16 rows and 16 columns over up to 64 k,
+ * modulo 2^32, without saturation.  Weights are read as they are packed: 16 steps of a panel are a tile.  Rows are read
+ * where they stand if their distances are equal.
+ *
+ * Up to 64 k: tiles of the weights of four panels stay for all rows of the block.  Beyond: 2 x 2 tiles of sums.  Both
+ * turn the sums of the tiles before into outputs between the products: that takes as long as the products do.
+ */
+#include "qgemm.h"
+
+#include "../common/amx.h"
+#include "../common/qepilogue_avx512.h"
+#include "qgemm_start_avx512.h"
+
+#if PCX_X86
+PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,amx-tile,amx-int8")
+
+enum { QGEMM_AMX_PANELS = 4, QGEMM_AMX_SUMS = 4 * AMX_ROWS * QGEMM_NR }; /* of four tiles */
+
+/* The scratch. */
+typedef struct {
+    amx_tiles tiles;
+    _Alignas(64) int32_t start[4 * AMX_ROWS][QGEMM_NR]; /* where sums start: [row][panel], or [panel] */
+    int32_t sum[2][QGEMM_AMX_SUMS];                     /* [row][panel], of the tiles before and of these */
+    uint8_t staged[2][AMX_ROWS][AMX_ROW_BYTES];
+    amx_chunks chunks;
+    size_t count;     /* chunks of a row */
+    ptrdiff_t at[][2]; /* [count]: where each begins in a row that stands alone, and by the block's table */
+} qgemm_amx_space;
+
+static size_t qgemm_amx_scratch(size_t steps) { return sizeof(qgemm_amx_space) + steps * sizeof(ptrdiff_t[2]); }
+
+static void qgemm_amx_enter(const qgemm_block *b)
+{
+    qgemm_amx_space *s = (qgemm_amx_space *)(void *)b->scratch;
+    amx_enter(&s->tiles);
+    s->chunks = amx_chunks_make(b->together);
+    s->count = 0;
+    for (size_t first = 0; first < b->steps; first += b->together)
+        for (size_t step = first; step < first + b->together; step += s->chunks.steps) {
+            s->at[s->count][0] = (ptrdiff_t)(4 * step);
+            s->at[s->count++][1] = b->table ? b->table[step] : 0;
+        }
+}
+
+static void qgemm_amx_leave(const qgemm_block *b) { amx_leave(&((qgemm_amx_space *)(void *)b->scratch)->tiles); }
+
+/* All of k in one tile: the weights' tiles stay. */
+static int qgemm_amx_stays(size_t chunks) { return chunks == 1; }
+
+static size_t qgemm_amx_group(size_t steps) { return steps && steps <= AMX_STEPS ? QGEMM_AMX_PANELS : 2; }
+
+/* The block's rows in tiles: those of the table, or any. */
+static amx_split qgemm_amx_split(const qgemm_block *b, size_t together)
+{
+    const size_t count = ceil_div(b->rows, b->mr);
+    return b->table ? (amx_split){ b->mr, (count - 1) * b->mr, count } : amx_split_make(b->rows, together);
+}
+
+/* A tile's rows of `a`. */
+typedef struct {
+    const uint8_t *const *row;
+    size_t rows;
+    ptrdiff_t stride;   /* from row to row, if all are as far apart */
+    int even, in_place; /* are they; where the block's table says */
+} qgemm_amx_tile;
+
+static qgemm_amx_tile qgemm_amx_tile_make(const qgemm_block *b, size_t r, size_t rows)
+{
+    const uint8_t *const *row = b->row + r;
+    qgemm_amx_tile t = { .row = row, .rows = rows, .even = 1, .in_place = b->table && b->in_place[r / b->mr] };
+    t.stride = rows > 1 ? (ptrdiff_t)((uintptr_t)row[1] - (uintptr_t)row[0]) : 0;
+    for (size_t x = 1; x < rows; x += 8) {
+        const __mmask8 some = (__mmask8)(0xff >> (8 - min_size(8, rows - x)));
+        const __m512i before = _mm512_maskz_loadu_epi64(some, row + x - 1);
+        const __m512i apart = _mm512_sub_epi64(_mm512_maskz_loadu_epi64(some, row + x), before);
+        t.even &= !_mm512_mask_cmpneq_epi64_mask(some, apart, _mm512_set1_epi64(t.stride));
+    }
+    return t;
+}
+
+/* Of chunk i the first row, and where the next one is: where they stand or, if not even, in a copy. */
+PCX_INLINE const uint8_t *qgemm_amx_rows(const qgemm_amx_tile *t, const ptrdiff_t at[2], size_t steps,
+                                         uint8_t staged[][AMX_ROW_BYTES], ptrdiff_t *stride)
+{
+    const ptrdiff_t from = at[t->in_place];
+    *stride = t->stride;
+    if (PCX_LIKELY(t->even))
+        return t->row[0] + from;
+    const __mmask16 some = (__mmask16)((1u << steps) - 1);
+    for (size_t x = 0; x < t->rows; x++)
+        _mm512_storeu_si512(staged[x], _mm512_maskz_loadu_epi32(some, t->row[x] + from));
+    *stride = AMX_ROW_BYTES;
+    return staged[0];
+}
+
+/* Sums on their way to outputs: rows [r, rows) are still to be done. */
+typedef struct {
+    qepilogue_avx512_columns tail;
+    size_t i, r, rows; /* row 0 is i of the output */
+    size_t lds, ldo;   /* sums, and bytes of the output, from row to row */
+    const int32_t *sum;
+    uint8_t *out;
+} qgemm_amx_output;
+
+/* The next `count` rows, a multiple of `per`, if there are so many. */
+PCX_INLINE void qgemm_amx_finish(qgemm_amx_output *o, size_t count)
+{
+    const size_t r = o->r;
+    if (r == o->rows)
+        return;
+    count = min_size(count, o->rows - r);
+    o->r += count;
+    qepilogue_avx512_rows(&o->tail, o->i + r, count, o->sum + r * o->lds, o->lds, o->out + r * o->ldo, o->ldo);
+}
+
+/* What a group of panels needs for all its tiles. */
+typedef struct {
+    const qgemm_block *b;
+    qgemm_amx_space *space;
+    const int8_t *w;
+    size_t panel; /* bytes of a panel of w */
+    size_t panels;
+    ptrdiff_t by_row; /* from a row's starts to the next one's, in bytes; 0: all rows start alike */
+    qgemm_avx512_columns columns[QGEMM_AMX_PANELS];
+    qgemm_amx_output output;
+} qgemm_amx_work;
+
+static void qgemm_amx_work_make(const qgemm_block *b, size_t panel, size_t panels, qgemm_amx_work *k)
+{
+    k->b = b;
+    k->space = (qgemm_amx_space *)(void *)b->scratch;
+    k->panel = b->steps * QGEMM_STEP;
+    k->w = b->w + panel * k->panel;
+    k->panels = panels;
+    k->by_row = b->zero || b->row_sum ? (ptrdiff_t)(panels * sizeof k->space->start[0]) : 0;
+    const size_t first = panel * QGEMM_NR, all = min_size(panels * QGEMM_NR, b->n - first);
+    k->output = (qgemm_amx_output){ .tail = qepilogue_avx512_columns_make(b->tail, first, all, 1),
+                                    .lds = panels * QGEMM_NR, .ldo = b->ldo * b->tail->bytes };
+    for (size_t p = 0; p < panels; p++) {
+        const size_t j = first + p * QGEMM_NR;
+        k->columns[p] = qgemm_avx512_columns_make(b, j, min_size(QGEMM_NR, b->n - j));
+    }
+    qgemm_avx512_start(b, 0, 1, k->columns, panels, k->space->start);
+}
+
+/* Before the tiles of rows [r, r + rows): where their sums start. */
+static void qgemm_amx_start(qgemm_amx_work *k, size_t r, size_t rows)
+{
+    if (k->by_row)
+        qgemm_avx512_start(k->b, r, rows, k->columns, k->panels, k->space->start);
+}
+
+/* After them: their sums are next. */
+static void qgemm_amx_next(qgemm_amx_work *k, size_t r, size_t rows, const int32_t *sum)
+{
+    const qgemm_block *b = k->b;
+    qgemm_amx_output *o = &k->output;
+    o->out = (uint8_t *)b->out + ((b->i + r) * b->ldo + o->tail.j) * b->tail->bytes;
+    o->i = b->i + r;
+    o->r = 0;
+    o->rows = rows;
+    o->sum = sum;
+}
+
+/* One panel's sums of 16 rows of one tile of k, in tile c with the weights in tile w. */
+#define PANEL(p, c, w) \
+    if (p < panels) { \
+        PCX_TILE_LOAD(c, s->start[p], k.by_row); \
+        PCX_TILE_DOT(us, c, 0, w); \
+        PCX_TILE_STORE(c, sum + p * QGEMM_NR, 4 * o->lds); \
+        qgemm_amx_finish(o, some); \
+    }
+
+/* Up to four panels whose tiles of weights stay. */
+static void qgemm_amx_staying(const qgemm_block *b, size_t panel, const size_t panels)
+{
+    qgemm_amx_work k;
+    qgemm_amx_work_make(b, panel, panels, &k);
+    qgemm_amx_space *const s = k.space;
+    qgemm_amx_output *const o = &k.output;
+    const amx_split split = qgemm_amx_split(b, 1);
+    amx_config config = { 0 };
+    for (size_t x = 0; x < 4; x++) {
+        amx_config_tile(&config, x, split.rows, x ? AMX_ROW_BYTES : 4 * b->steps);
+        amx_config_tile(&config, 4 + x, b->steps, AMX_ROW_BYTES);
+    }
+    amx_configure(&s->tiles, &config);
+    PCX_TILE_LOAD(4, k.w, 64);
+    if (panels > 1)
+        PCX_TILE_LOAD(5, k.w + k.panel, 64);
+    if (panels > 2)
+        PCX_TILE_LOAD(6, k.w + 2 * k.panel, 64);
+    if (panels > 3)
+        PCX_TILE_LOAD(7, k.w + 3 * k.panel, 64);
+    const size_t some = round_up(ceil_div(split.rows, panels), (size_t)o->tail.per);
+    for (size_t t = 0; t < split.count; t++) {
+        const size_t r = min_size(t * split.rows, split.last);
+        const qgemm_amx_tile tile = qgemm_amx_tile_make(b, r, split.rows);
+        int32_t *const sum = s->sum[t % 2];
+        ptrdiff_t stride;
+        const uint8_t *a = qgemm_amx_rows(&tile, s->at[0], b->steps, s->staged[0], &stride);
+        qgemm_amx_start(&k, r, split.rows);
+        PCX_TILE_LOAD(0, a, stride);
+        PANEL(0, 1, 4)
+        PANEL(1, 2, 5)
+        PANEL(2, 3, 6)
+        PANEL(3, 1, 7)
+        qgemm_amx_finish(o, AMX_ROWS);
+        qgemm_amx_next(&k, r, min_size(split.rows, b->rows - r), sum);
+    }
+    qgemm_amx_finish(o, AMX_ROWS);
+}
+#undef PANEL
+
+/* Two tiles of rows times two panels, or one: tiles 0 to 3 are the sums, a row of tiles after the other. */
+typedef struct {
+    qgemm_amx_tile tile[2];
+    const int8_t *w0, *w1;
+    size_t some; /* rows to finish after each product */
+} qgemm_amx_two;
+
+#define ROWS(x, to, steps) \
+    do { \
+        ptrdiff_t stride_; \
+        const uint8_t *rows_ = qgemm_amx_rows(z->tile + x, s->at[i], steps, s->staged[x], &stride_); \
+        PCX_TILE_LOAD(to, rows_, stride_); \
+    } while (0)
+#define WEIGHTS(x, to) PCX_TILE_LOAD(to, z->w##x + 16 * s->at[i][0], 64)
+#define SUMS(c, a, w) \
+    do { \
+        PCX_TILE_DOT(us, c, a, w); \
+        qgemm_amx_finish(o, z->some); \
+    } while (0)
+
+/* All chunks are alike. */
+PCX_INLINE void qgemm_amx_alike(const int panels, qgemm_amx_space *s, const qgemm_amx_two *z, qgemm_amx_output *o)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        ROWS(0, 4, s->chunks.steps);
+        WEIGHTS(0, 6);
+        SUMS(0, 4, 6);
+        if (panels > 1) {
+            WEIGHTS(1, 7);
+            SUMS(1, 4, 7);
+        }
+        ROWS(1, 5, s->chunks.steps);
+        SUMS(2, 5, 6);
+        if (panels > 1)
+            SUMS(3, 5, 7);
+    }
+}
+
+/* One chunk, rows in tile a, weights in w. */
+#define CHUNK(a, w, steps) \
+    do { \
+        ROWS(0, a, steps); \
+        WEIGHTS(0, w); \
+        SUMS(0, a, w); \
+        if (panels > 1) { \
+            WEIGHTS(1, w); \
+            SUMS(1, a, w); \
+            ROWS(1, a, steps); \
+            SUMS(3, a, w); \
+            WEIGHTS(0, w); \
+            SUMS(2, a, w); \
+        } else { \
+            ROWS(1, a, steps); \
+            SUMS(2, a, w); \
+        } \
+        i++; \
+    } while (0)
+
+/* Whole chunks in tiles 4 and 5, the shorter last one of each stretch of k in 6 and 7. */
+PCX_INLINE void qgemm_amx_unlike(const int panels, qgemm_amx_space *s, const qgemm_amx_two *z, qgemm_amx_output *o)
+{
+    for (size_t i = 0; i < s->count;) {
+        for (size_t x = 0; x < s->chunks.count; x++)
+            CHUNK(4, 5, AMX_STEPS);
+        CHUNK(6, 7, s->chunks.rest);
+    }
+}
+#undef ROWS
+#undef WEIGHTS
+#undef SUMS
+#undef CHUNK
+
+#define PRODUCTS(panels) \
+    static PCX_NOINLINE void qgemm_amx_products_##panels(qgemm_amx_space *s, const qgemm_amx_two *z, \
+                                                         qgemm_amx_output *o) \
+    { \
+        if (s->chunks.rest) \
+            qgemm_amx_unlike(panels, s, z, o); \
+        else \
+            qgemm_amx_alike(panels, s, z, o); \
+    }
+PRODUCTS(1) PRODUCTS(2)
+#undef PRODUCTS
+
+static void qgemm_amx_configure_two(qgemm_amx_space *s, size_t rows)
+{
+    const size_t steps = s->chunks.steps, rest = s->chunks.rest;
+    amx_config config = { 0 };
+    for (size_t x = 0; x < 4; x++)
+        amx_config_tile(&config, x, rows, AMX_ROW_BYTES);
+    amx_config_tile(&config, 4, rows, 4 * steps);
+    amx_config_tile(&config, rest ? 5 : 6, steps, AMX_ROW_BYTES);
+    amx_config_tile(&config, rest ? 6 : 5, rows, 4 * (rest ? rest : steps));
+    amx_config_tile(&config, 7, rest ? rest : steps, AMX_ROW_BYTES);
+    amx_configure(&s->tiles, &config);
+}
+
+static void qgemm_amx_pair(const qgemm_block *b, size_t panel, size_t panels)
+{
+    enum { EACH = 2 * AMX_ROWS };
+    qgemm_amx_work k;
+    qgemm_amx_work_make(b, panel, panels, &k);
+    qgemm_amx_space *const s = k.space;
+    const amx_split split = qgemm_amx_split(b, 2);
+    qgemm_amx_two z = { .w0 = k.w, .w1 = k.w + (panels > 1 ? k.panel : 0) };
+    z.some = round_up(ceil_div(EACH, max_size(2 * panels * s->count, 1)), (size_t)k.output.tail.per);
+    qgemm_amx_configure_two(s, split.rows);
+    for (size_t t = 0; t < split.count; t += 2) {
+        const size_t r = min_size(t * split.rows, split.last), second = min_size(r + split.rows, split.last) - r;
+        const size_t below = k.by_row ? second * panels : 0;
+        int32_t *const sum = s->sum[t / 2 % 2], *const lower = sum + second * k.output.lds;
+        for (size_t x = 0; x < 2; x++)
+            z.tile[x] = qgemm_amx_tile_make(b, r + x * second, split.rows);
+        qgemm_amx_start(&k, r, second + split.rows);
+        PCX_TILE_LOAD(0, s->start[0], k.by_row);
+        PCX_TILE_LOAD(2, s->start[below], k.by_row);
+        if (panels > 1) {
+            PCX_TILE_LOAD(1, s->start[1], k.by_row);
+            PCX_TILE_LOAD(3, s->start[1 + below], k.by_row);
+        }
+        (panels > 1 ? qgemm_amx_products_2 : qgemm_amx_products_1)(s, &z, &k.output);
+        qgemm_amx_finish(&k.output, EACH);
+        PCX_TILE_STORE(0, sum, 4 * k.output.lds);
+        PCX_TILE_STORE(2, lower, 4 * k.output.lds);
+        if (panels > 1) {
+            PCX_TILE_STORE(1, sum + QGEMM_NR, 4 * k.output.lds);
+            PCX_TILE_STORE(3, lower + QGEMM_NR, 4 * k.output.lds);
+        }
+        qgemm_amx_next(&k, r, min_size(second + split.rows, b->rows - r), sum);
+    }
+    qgemm_amx_finish(&k.output, EACH);
+}
+
+static void qgemm_amx_run(const qgemm_block *b, size_t panel, size_t count)
+{
+    if (qgemm_amx_stays(((qgemm_amx_space *)(void *)b->scratch)->count)) {
+        qgemm_amx_staying(b, panel, count);
+        return;
+    }
+    for (size_t x = 0; x < count; x += 2)
+        qgemm_amx_pair(b, panel + x, min_size(2, count - x));
+}
+
+PCX_HIDDEN extern const qgemm_micro qgemm_micro_amx;
+const qgemm_micro qgemm_micro_amx = { .mr = AMX_ROWS, .panels = QGEMM_AMX_PANELS, .scratch = qgemm_amx_scratch,
+                                      .run = qgemm_amx_run, .rows = 2 * AMX_ROWS, .near = 524288,
+                                      .group = qgemm_amx_group, .lines = 1,
+                                      .enter = qgemm_amx_enter, .leave = qgemm_amx_leave };
+
+PCX_TARGET_END
+#endif

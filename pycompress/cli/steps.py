@@ -1,0 +1,187 @@
+"""The steps of ``compress``: checked before the first begins, then taken one after the other."""
+
+from __future__ import annotations
+
+import inspect
+
+from ..errors import ModelError
+from . import calibration, images, models
+from .recipe import DATA, PLANNED, SAMPLES, Steps
+
+NOT_OPTIONS = ("model", "calibration", "base_dir", "progress")  # of a pass: no recipe says them
+
+
+def check(steps: Steps, source: models.Source, shapes: dict, planned: bool, warn) -> None:
+    """Refuse, before any work, a chain of steps that cannot be completed, and options without effect.
+
+    Parameters
+    ----------
+    shapes : of the inputs, as --shape gives them
+    planned : whether the result is compiled into a plan
+    warn : called with warnings
+
+    Raises
+    ------
+    ValueError
+        It names the step and the option.
+    """
+    for name, options in steps.items():
+        _check_options(name, options)
+    _check_chain(steps, source, shapes)
+    for name, options in steps.items():
+        _check_data(name, options, source, shapes, planned)
+        images.fit({key: options.get(key) for key in images.OPTIONS}, warn)
+    if shapes and not planned and not any("calibration" in o or name == "factorize" for name, o in steps.items()):
+        raise ValueError("--shape is for calibration data, --factorize and plans, and there is none of them")
+    if shapes:
+        source.ports(shapes, partly=True)
+    if "factorize" in steps and steps.get("prune", {"pattern": "channel"}).get("pattern") != "channel":
+        warn(
+            "factorize replaces the weights that prune has set to zero by dense factors in the layers that it factorizes"
+        )
+
+
+def take(name: str, proto, options: dict, source: models.Source, shapes: dict, tick):
+    """Apply the step `name` to `proto`; `tick` shows its progress."""
+    import pycompress
+
+    return getattr(pycompress, name)(
+        proto,
+        calibration=_feeds(options, source, shapes),
+        progress=lambda done, total: tick(done, total, "layer" if total else "sample"),
+        **_own(name, options, shapes),
+    )
+
+
+def _own(name: str, options: dict, shapes: dict) -> dict:
+    """The options of the pass itself."""
+    own = {key: value for key, value in options.items() if key not in DATA}
+    if name == "prune":
+        own.setdefault("sparsity", None)  # a pattern such as 2:4 determines it
+    if name == "factorize" and shapes:
+        if "input_shapes" in own:
+            raise ValueError("--shape and the recipe's input_shapes of factorize: give one of them")
+        own["input_shapes"] = shapes[""] if set(shapes) == {""} else shapes
+    return own
+
+
+def _feeds(options: dict, source: models.Source, shapes: dict):
+    """The calibration samples of a step, or None."""
+    if "calibration" not in options:
+        return None
+    how = images.fit({key: options.get(key) for key in images.OPTIONS})
+    count = options.get("samples", SAMPLES)
+    return calibration.samples(options["calibration"], source.ports(shapes, partly=True), count, how)
+
+
+def _check_options(name: str, options: dict) -> None:
+    """Refuse unknown options of a step, and invalid values."""
+    import pycompress
+
+    from ..compress.model.graph import OPTIONS_ONLY, OptionsAreFine
+
+    function = getattr(pycompress, name)
+    known = {key: p for key, p in inspect.signature(function).parameters.items() if key not in NOT_OPTIONS}
+    own = _own(name, options, {})
+    if unknown := set(own) - set(known):
+        raise ValueError(f"{name}: there is no option {min(unknown)!r}; there are {', '.join([*known, *DATA])}")
+    for key, value in own.items():
+        if "bool" in str(known[key].annotation) and not isinstance(value, bool):
+            raise ValueError(f"{name}: {key} must be true or false, got {value!r}")
+    if name == "prune" and "scope" in own and (":" in str(own.get("pattern")) or isinstance(own["sparsity"], dict)):
+        raise ValueError("prune: scope has no effect: a pattern N:M, or a sparsity for each layer, leaves no choice")
+    if name == "quantize":
+        _check_idle(own)
+    data = options.get("calibration")
+    try:
+        function(OPTIONS_ONLY, calibration=data, **own)
+    except OptionsAreFine:
+        return
+    except TypeError as error:  # a value of a type that no check expects
+        raise ValueError(f"{name}: {error}") from None
+
+
+FOUR_BITS = ("group_size", "rounding", "zero_points", "share", "first_last")
+
+
+def _check_idle(own: dict) -> None:
+    """Refuse options of ``quantize`` that have no effect with the others."""
+    bits = own.get("weights", 8)
+    if bits == 8 and (idle := [key for key in FOUR_BITS if key in own]):
+        raise ValueError(f"quantize: {idle[0]} is for weights of 4 bits")
+    if bits != "mixed" and "share" in own:
+        raise ValueError('quantize: share is for weights = "mixed"')
+    if "percentile" in own and own.get("method") != "percentile":
+        raise ValueError('quantize: percentile is for method = "percentile"')
+
+
+def _check_data(name: str, options: dict, source: models.Source, shapes: dict, planned: bool) -> None:
+    """Refuse data that is missing or does not fit the model, and image options without effect."""
+    data, count = options.get("calibration"), options.get("samples", SAMPLES)
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"{name}: samples must be an integer of at least 1, got {count!r}")
+    how = [key for key in images.OPTIONS if key in options and not (planned and key in PLANNED)]
+    if data is None:
+        if name == "quantize":
+            raise ValueError("quantize: it needs calibration data")
+        if idle := ["samples"] * ("samples" in options) + how:
+            raise ValueError(f"{name}: {idle[0]} is for calibration data, and there is none")
+        return
+    if not calibration.named(data):
+        raise ValueError(f"{name}: calibration must name a file or folder, or several, got {data!r}")
+    if idle := set(how) - set(calibration.image_options(data)):
+        raise ValueError(
+            f"{name}: {min(idle)} has no effect on the calibration data {', '.join(calibration.named(data))}"
+        )
+    from ..compress.calibration.samples import Samples
+
+    for text in calibration.named(data):
+        Samples(source.proto, _feeds({**options, "calibration": text, "samples": 1}, source, shapes))
+
+
+def _check_chain(steps: Steps, source: models.Source, shapes: dict) -> None:
+    """Refuse steps that leave nothing to do for a later one, or that the model does not allow."""
+    from ..compress.cast import castable
+    from ..compress.factorize import check_sizes
+    from ..compress.model.prepare import quantized_node
+    from ..compress.quantization.targets import OPERATORS
+
+    coded = quantized_node(source.proto)
+    if "factorize" in steps and coded is None:
+        try:
+            check_sizes(source.proto, _own("factorize", steps["factorize"], shapes).get("input_shapes"))
+        except ModelError as error:
+            raise ModelError(f"factorize: {error}".replace("give input_shapes", "give --shape")) from None
+    if "recertify" in steps and "quantize" in steps:
+        raise ValueError("recertify is for models that are quantized already; quantize needs no help")
+    if "recertify" in steps and coded is None:
+        raise ModelError(
+            f"{source.text}: nothing to certify: recertify is for quantized models, and this has no quantized layer"
+        )
+    if coded is not None and (late := [name for name in ("prune", "factorize", "quantize") if name in steps]):
+        raise ModelError(
+            f"{source.text} is quantized already ({coded.op_type}): it cannot {late[0]} any more; start from the float model"
+        )
+    _check_names(steps, source)
+    if "cast" in steps and len(steps) > 1:
+        before = steps.get("quantize")
+        gone = set(before.get("operators", OPERATORS)) if before is not None else set()
+        if not castable(source.proto, gone, set((before or {}).get("exclude", ()))):
+            done = "quantize leaves" if before is not None else "there are"
+            raise ModelError(f"cast: {done} no float32 weights to cast: leave one of the steps out")
+
+
+def _check_names(steps: Steps, source: models.Source) -> None:
+    """Refuse names that no node has; after factorize, new nodes may have any name."""
+    from ..compress.model import graph as g
+    from ..compress.model.prepare import readable
+
+    proto = source.proto
+    known = {node.name for model in (proto, readable(g.copied(proto))) for node in model.graph.node}
+    for name, options in steps.items():
+        for key in ("exclude", "sparsity", "rank", "weights"):
+            value = options.get(key)
+            if isinstance(value, (list, dict)) and (unknown := [node for node in value if node not in known]):
+                raise ValueError(f"{name}: {key}: the model has no node {unknown[0]!r}")
+        if name == "factorize":
+            return
