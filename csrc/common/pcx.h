@@ -39,7 +39,7 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #  define PCX_TARGET_END _Pragma("GCC pop_options")
 #endif
 
-/* What AVX-512 kernels are compiled for.  Clang prefers vectors of 512 bits as it is, and does not know the last word. */
+/* What AVX-512 kernels are compiled for.  Clang prefers vectors of 512 bits anyhow, and does not know the last word. */
 #if defined(__clang__)
 #  define PCX_TARGET_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
 #else
@@ -129,6 +129,7 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 /* sum += four products u8 x i8 by int32, 512 bits; as PCX_FMADD, sum stays in its register. */
 #if PCX_X86
 #  define PCX_DPBUSD(sum, a, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(w))
+#  define PCX_DPWSSD(sum, a, b) __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b)) /* two of i16 x i16 */
 #endif
 #if PCX_X86
 #  define PCX_PAUSE() __builtin_ia32_pause()
