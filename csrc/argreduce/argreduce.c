@@ -65,7 +65,7 @@ static size_t argreduce_units(const void *args)
     return p->outer * ceil_div(p->inner, ARGREDUCE_LANES);
 }
 
-PCX_LOOPS_PORTABLE(argreduce)
+PCX_LOOPS_SMALL(argreduce)
 
 const pcx_kernel pcx_argreduce = {
     "argreduce", 1,

@@ -50,8 +50,8 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
  * For kernels whose loops compilers vectorise: `name`_run(args, begin, end), inlined, compiled for each ISA, and
  * `name`_impls, the table of them.  `name`_units stands before.  PCX_LOOPS_512 is for those that compute much with
  * each element, or stand in most networks: every ISA adds its code to the library.  On x86-64 nearly every CPU has
- * AVX2, so the scalar row is compiled to be small.  PCX_LOOPS_PORTABLE has one row, of the ISA every CPU has: for integers
- * of many types, mostly indices, of which there are few.
+ * AVX2, so the scalar row is compiled to be small.  PCX_LOOPS_SMALL has that row alone: for integers of many types, which
+ * are indices and masks, of which there are few.
  */
 #define PCX_LOOPS_FOR(name, isa, attribute)                                                              \
     attribute static void name##_##isa(const void *args, size_t begin, size_t end, void *scratch)        \
@@ -59,9 +59,10 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
         (void)scratch;                                                                                   \
         name##_run(args, begin, end);                                                                    \
     }
-#define PCX_LOOPS_PORTABLE(name)                                                                         \
-    PCX_LOOPS_FOR(name, scalar, )                                                                        \
+#define PCX_LOOPS_ONE(name, attribute)                                                                   \
+    PCX_LOOPS_FOR(name, scalar, attribute)                                                               \
     static const pcx_impl name##_impls[] = { PCX_LOOPS_ROW(name, scalar, 0) };
+#define PCX_LOOPS_SMALL(name) PCX_LOOPS_ONE(name, __attribute__((cold)))
 #define PCX_LOOPS_ROW(name, isa, needs) { #isa, needs, name##_units, name##_##isa, NULL, NULL, NULL, NULL }
 #if PCX_X86
 #  define PCX_LOOPS(name)                                                                                \
@@ -81,8 +82,8 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
           PCX_LOOPS_ROW(name, scalar, 0),                                                                \
       };
 #else
-#  define PCX_LOOPS(name)     PCX_LOOPS_PORTABLE(name)
-#  define PCX_LOOPS_512(name) PCX_LOOPS_PORTABLE(name)
+#  define PCX_LOOPS(name)     PCX_LOOPS_ONE(name, )
+#  define PCX_LOOPS_512(name) PCX_LOOPS_ONE(name, )
 #endif
 
 /*

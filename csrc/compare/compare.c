@@ -76,7 +76,7 @@ static size_t compare_units(const void *args)
     return walk_units(&w);
 }
 
-PCX_LOOPS_PORTABLE(compare)
+PCX_LOOPS_SMALL(compare)
 
 const pcx_kernel pcx_compare = {
     "compare", 2,

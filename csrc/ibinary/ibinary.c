@@ -61,7 +61,7 @@ static size_t ibinary_units(const void *args)
     return walk_units(&w);
 }
 
-PCX_LOOPS_PORTABLE(ibinary)
+PCX_LOOPS_SMALL(ibinary)
 
 const pcx_kernel pcx_ibinary = {
     "ibinary", 1,

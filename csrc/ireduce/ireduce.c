@@ -72,7 +72,7 @@ static size_t ireduce_units(const void *args)
     return p->outer * ceil_div(p->inner, IREDUCE_LANES);
 }
 
-PCX_LOOPS_PORTABLE(ireduce)
+PCX_LOOPS_SMALL(ireduce)
 
 const pcx_kernel pcx_ireduce = {
     "ireduce", 1,
