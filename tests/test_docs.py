@@ -51,6 +51,7 @@ def test_the_examples_run_by_themselves(name, tmp_path, monkeypatch):
     texts = {name: inspect.getdoc(thing)}
     texts |= {where: inspect.getdoc(f) for where, f in members(thing)} if isinstance(thing, type) else {}
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pycompress.cpu._threads", [])  # examples may set it
     runner, told = doctest.DocTestRunner(optionflags=FLAGS, verbose=False), []
     for where, text in texts.items():
         test = doctest.DocTestParser().get_doctest(text or "", {}, where, None, 0)
