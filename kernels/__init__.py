@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Reference:  # for type checkers: the names are bou
 
 
 def module(name: str) -> ModuleType:
-    """The page of kernel `name`: its reference, ``example`` and, where it has one, ``pack``."""
+    """The module of kernel `name`: its reference, ``example`` and, if there is one, ``pack``."""
     return _PAGES[name]
 
 

@@ -110,7 +110,7 @@ def cpu_info() -> CpuInfo:
 
 
 def _selected(mask: int) -> Iterator[tuple[str, str]]:
-    """Each kernel with the instruction set of the implementation that a CPU of these PCX_* bits runs."""
+    """Each kernel with the instruction set of its first implementation that a CPU of these PCX_* bits can run."""
     table, i = lib.pcx_kernels(), 0
     while table[i] != ffi.NULL:
         yield ffi.string(table[i].name).decode(), ffi.string(lib.pcx_select(table[i], mask, ffi.NULL).isa).decode()

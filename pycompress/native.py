@@ -244,12 +244,15 @@ OTHER = 7  # of a size that is not among them
 
 
 def example_sizes(name: str, sizes: Mapping[str, int] = SIZES, other: int = OTHER) -> dict[str, int]:
-    """Sizes for the function ``example`` of the kernel `name`: those it needs, and others of `sizes` that it has."""
+    """Sizes for the function ``example`` of the kernel `name`, within its contract: those it needs, and others of `sizes`."""
     parameters = list(inspect.signature(kernels.module(name).example).parameters.values())[1:]
     kinds = inspect.Parameter
     needed = [p.name for p in parameters if p.default is kinds.empty and p.kind is not kinds.VAR_KEYWORD]
     found = {key: sizes.get(key, other) for key in needed}
-    return found | {p.name: sizes[p.name] for p in parameters if p.name in sizes and isinstance(p.default, int)}
+    found |= {p.name: sizes[p.name] for p in parameters if p.name in sizes and isinstance(p.default, int)}
+    bounds = (condition.partition("<") for condition in kernels.spec(name).where)
+    below = {key: int(bound) for key, _, bound in bounds if bound.isdigit()}
+    return {key: min(size, below.get(key, size + 1) - 1) for key, size in found.items()}
 
 
 @cache

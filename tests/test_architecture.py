@@ -27,6 +27,7 @@ LAYERS = [  # a module may import those of its own line and of the lines above i
     {"compiler"},
     {"interface"},
     {"runner"},
+    {"sources"},
     {"session"},
     {"ort"},
     {"advice"},

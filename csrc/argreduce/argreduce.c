@@ -1,4 +1,4 @@
-/* argreduce.c - loops, compiled once for each ISA.  Up to ARGREDUCE_LANES neighbours of the inner axis at a time. */
+/* argreduce.c - loops, compiled once for all ISAs.  Up to ARGREDUCE_LANES neighbours of the inner axis at a time. */
 #include "../common/pcx.h"
 
 enum { ARGREDUCE_LANES = 64 };
@@ -65,7 +65,7 @@ static size_t argreduce_units(const void *args)
     return p->outer * ceil_div(p->inner, ARGREDUCE_LANES);
 }
 
-PCX_LOOPS(argreduce)
+PCX_LOOPS_SMALL(argreduce)
 
 const pcx_kernel pcx_argreduce = {
     "argreduce", 1,

@@ -22,7 +22,7 @@ static void bconv_pixel(const pcx_bconv_args *p, size_t i, const uint16_t *w, fl
                 continue;
             const float *x = p->x + ((line / p->oh * p->ih + iy) * p->iw + ix) * p->ldx;
             for (size_t c = 0, q = (ky * p->kw + kx) * p->c; c < p->c; c++, q++, done++) {
-                const float a = half_to_nearest_bf16(x[c]);
+                const float a = half_bf16_rounded(x[c]);
                 if (done && done % SGEMM_DEEP == 0)
                     sgemm_deposit(sum, total);
                 for (size_t v = 0; v < SGEMM_NR; v++)
@@ -51,6 +51,14 @@ static void bconv_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 #if PCX_X86
+/* A product of tiles takes as long for seven rows as for ten. */
+static int bconv_suits_amx(const void *args)
+{
+    const pcx_bconv_args *p = args;
+    return p->b * p->oh * p->ow >= 8;
+}
+
+PCX_DRIVER(bconv, rows, bgemm, amx)
 PCX_DRIVER(bconv, rows, bgemm, avx512bf16)
 PCX_DRIVER(bconv, rows, bgemm, avx512)
 PCX_DRIVER(bconv, rows, bgemm, avx2)
@@ -58,8 +66,10 @@ PCX_DRIVER(bconv, rows, bgemm, avx2)
 
 static const pcx_impl bconv_impls[] = {
 #if PCX_X86
-    { "avx512bf16", PCX_AVX512BF16, PCX_DRIVEN(bconv, avx512bf16), NULL, NULL, NULL },
-    { "avx512", PCX_AVX512, PCX_DRIVEN(bconv, avx512), NULL, NULL, NULL },
+    { "amx", PCX_AVX2 | PCX_AVX512 | PCX_AVX512BF16 | PCX_AMXBF16, PCX_DRIVEN(bconv, amx), NULL, NULL,
+      bconv_suits_amx },
+    { "avx512bf16", PCX_AVX2 | PCX_AVX512 | PCX_AVX512BF16, PCX_DRIVEN(bconv, avx512bf16), NULL, NULL, NULL },
+    { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(bconv, avx512), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(bconv, avx2), NULL, NULL, NULL },
 #endif
     { "scalar", 0, bconv_units, bconv_scalar, NULL, NULL, NULL, NULL },

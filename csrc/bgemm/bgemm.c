@@ -18,7 +18,7 @@ static void bgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
             if (tail->bias)
                 memcpy(sum, tail->bias + j, columns * sizeof *sum);
             for (size_t q = 0; q < p->k; q++) {
-                const float a = half_to_nearest_bf16(p->a[i * p->lda + q]);
+                const float a = half_bf16_rounded(p->a[i * p->lda + q]);
                 if (q && q % SGEMM_DEEP == 0)
                     sgemm_deposit(sum, total);
                 for (size_t v = 0; v < SGEMM_NR; v++)
@@ -32,6 +32,14 @@ static void bgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
 }
 
 #if PCX_X86
+/* A product of tiles takes as long for seven rows as for ten. */
+static int bgemm_suits_amx(const void *args)
+{
+    const pcx_bgemm_args *p = args;
+    return p->m >= 8;
+}
+
+PCX_DRIVER(bgemm, rows, bgemm, amx)
 PCX_DRIVER(bgemm, rows, bgemm, avx512bf16)
 PCX_DRIVER(bgemm, rows, bgemm, avx512)
 PCX_DRIVER(bgemm, rows, bgemm, avx2)
@@ -39,8 +47,10 @@ PCX_DRIVER(bgemm, rows, bgemm, avx2)
 
 static const pcx_impl bgemm_impls[] = {
 #if PCX_X86
-    { "avx512bf16", PCX_AVX512BF16, PCX_DRIVEN(bgemm, avx512bf16), NULL, NULL, NULL },
-    { "avx512", PCX_AVX512, PCX_DRIVEN(bgemm, avx512), NULL, NULL, NULL },
+    { "amx", PCX_AVX2 | PCX_AVX512 | PCX_AVX512BF16 | PCX_AMXBF16, PCX_DRIVEN(bgemm, amx), NULL, NULL,
+      bgemm_suits_amx },
+    { "avx512bf16", PCX_AVX2 | PCX_AVX512 | PCX_AVX512BF16, PCX_DRIVEN(bgemm, avx512bf16), NULL, NULL, NULL },
+    { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(bgemm, avx512), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(bgemm, avx2), NULL, NULL, NULL },
 #endif
     { "scalar", 0, bgemm_units, bgemm_scalar, NULL, NULL, NULL, NULL },

@@ -5,10 +5,10 @@
 #include "../sgemm/sgemm.h"
 
 enum {
-    BGEMM_PAIRS = 2 * SGEMM_NR,       /* numbers in a step of a panel: a pair for each of its columns */
-    BGEMM_DEEP = SGEMM_DEEP / 2,      /* steps that are summed at once; see sgemm.h */
-    BGEMM_WIDE = 4,                   /* panels of a tile, at most */
-    BGEMM_SUMS = 24 * SGEMM_NR        /* sums of a tile, at most */
+    BGEMM_PAIRS = 2 * SGEMM_NR,  /* numbers in a step of a panel: a pair for each of its columns */
+    BGEMM_DEEP = SGEMM_DEEP / 2, /* steps that are summed at once; see sgemm.h */
+    BGEMM_WIDE = 4,              /* panels of a tile, at most */
+    BGEMM_SUMS = 24 * SGEMM_NR   /* sums of a tile, at most */
 };
 
 /* Numbers to round: `windows` of `lines` of `count` neighbours, steps in floats.  A matrix has a line in each. */
@@ -73,5 +73,11 @@ PCX_HIDDEN void bgemm_tiles(const bgemm_rows *rows, const bgemm_target *to, size
 
 /* Where the sums of `wide` panels from `panel` on start: the bias, zero beyond n. */
 PCX_HIDDEN void bgemm_start(const bgemm_target *to, size_t panel, size_t wide, float *start);
+
+#if PCX_X86
+/* For all ISAs of 512 bits, and for those with bfloat16. */
+PCX_HIDDEN bgemm_finish bgemm_avx512_finish;
+PCX_HIDDEN void bgemm_avx512bf16_round(const bgemm_source *source, char *to, size_t lda);
+#endif
 
 #endif

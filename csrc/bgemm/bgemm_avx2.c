@@ -1,6 +1,6 @@
 /*
- * bgemm_avx2.c - bfloat16 without instructions for it: a number is the upper half of a float, so that a shift and a mask
- * make floats of a pair.  12 sums, 2 weights, a broadcast and the mask fill the 16 registers.
+ * bgemm_avx2.c - bfloat16 without instructions for it: a number is the upper half of a float, so that a shift and a
+ * mask make floats of a pair.  12 sums, 2 weights, a broadcast and the mask fill the 16 registers.
  */
 #include "bgemm.h"
 
@@ -12,7 +12,8 @@ PCX_TARGET("avx2,fma")
 
 PCX_INLINE __m256i bgemm_avx2_rounded(__m256i bits)
 {
-    const __m256i infinity = _mm256_set1_epi32(0x7f800000), size = _mm256_and_si256(bits, _mm256_set1_epi32(0x7fffffff));
+    const __m256i infinity = _mm256_set1_epi32(0x7f800000);
+    const __m256i size = _mm256_and_si256(bits, _mm256_set1_epi32(0x7fffffff));
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     const __m256i up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
     const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));

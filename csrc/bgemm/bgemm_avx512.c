@@ -20,7 +20,8 @@ void bgemm_avx512_finish(const bgemm_rows *r, size_t first, size_t count, const 
 
 PCX_INLINE __m512i bgemm_avx512_rounded(__m512i bits)
 {
-    const __m512i infinity = _mm512_set1_epi32(0x7f800000), size = _mm512_and_epi32(bits, _mm512_set1_epi32(0x7fffffff));
+    const __m512i infinity = _mm512_set1_epi32(0x7f800000);
+    const __m512i size = _mm512_and_epi32(bits, _mm512_set1_epi32(0x7fffffff));
     const __m512i odd = _mm512_and_epi32(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     const __m512i up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
     const __mmask16 nan = _mm512_cmpgt_epi32_mask(size, infinity);

@@ -1,6 +1,6 @@
 /*
- * bgemm_avx512bf16.c - vdpbf16ps adds both products of a pair to a float: a step of a panel is one register.  It rounds to
- * nearest even and takes subnormal numbers for zero, whatever the float mode, and so does the conversion.
+ * bgemm_avx512bf16.c - vdpbf16ps adds both products of a pair to a float: a step of a panel is one register.  It rounds
+ * to nearest even and takes subnormal numbers for zero, whatever the float mode, and so does the conversion.
  */
 #include "bgemm_tile_avx512.h"
 

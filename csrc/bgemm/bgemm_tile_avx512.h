@@ -11,11 +11,6 @@
 
 enum { BGEMM_TILE_TALL = 12 };
 
-/* bgemm_avx512.c: finishes tiles of all ISAs of 512 bits. */
-PCX_HIDDEN bgemm_finish bgemm_avx512_finish;
-/* bgemm_avx512bf16.c: rounds to pairs. */
-PCX_HIDDEN void bgemm_avx512bf16_round(const bgemm_source *source, char *to, size_t lda);
-
 /* Groups of panels as equal as can be: 5 are 3 + 2. */
 static size_t bgemm_tile_wide(size_t count, size_t panels)
 {

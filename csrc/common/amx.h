@@ -51,6 +51,18 @@ static inline void amx_leave(const amx_tiles *t)
         PCX_TILES_RELEASE();
 }
 
+/* Rows in tiles as equal as can be: tile t begins at row min(t * rows, last).  The last ones may overlap. */
+typedef struct {
+    size_t rows, last, count;
+} amx_split;
+
+/* `count` is a multiple of `together`. */
+static inline amx_split amx_split_make(size_t rows, size_t together)
+{
+    const size_t count = round_up(ceil_div(rows, AMX_ROWS), together), each = ceil_div(rows, count);
+    return (amx_split){ each, rows - each, count };
+}
+
 /* Steps that stand side by side, in chunks that a tile holds: `count` of `steps`, and one of `rest` steps unless 0. */
 typedef struct {
     size_t steps, count, rest;

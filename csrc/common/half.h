@@ -57,7 +57,7 @@ static inline uint16_t half_bf16_from_float(float v)
 }
 
 /* v rounded to bfloat16, to nearest, ties to even; subnormal numbers become zero. */
-static inline float half_to_nearest_bf16(float v)
+static inline float half_bf16_rounded(float v)
 {
     const float tiny = 0x1p-126f;
     return v < tiny && v > -tiny ? 0 : half_bf16_to_float(half_bf16_from_float(v));

@@ -39,7 +39,7 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #  define PCX_TARGET_END _Pragma("GCC pop_options")
 #endif
 
-/* What AVX-512 kernels are compiled for.  Clang prefers vectors of 512 bits as it is, and does not know the last word. */
+/* What AVX-512 kernels are compiled for.  Clang prefers vectors of 512 bits anyhow, and does not know the last word. */
 #if defined(__clang__)
 #  define PCX_TARGET_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c"
 #else
@@ -50,7 +50,8 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
  * For kernels whose loops compilers vectorise: `name`_run(args, begin, end), inlined, compiled for each ISA, and
  * `name`_impls, the table of them.  `name`_units stands before.  PCX_LOOPS_512 is for those that compute much with
  * each element, or stand in most networks: every ISA adds its code to the library.  On x86-64 nearly every CPU has
- * AVX2, so the scalar row is compiled to be small.
+ * AVX2, so the scalar row is compiled to be small.  PCX_LOOPS_SMALL has that row alone: for integers of many types, which
+ * are indices and masks, of which there are few.
  */
 #define PCX_LOOPS_FOR(name, isa, attribute)                                                              \
     attribute static void name##_##isa(const void *args, size_t begin, size_t end, void *scratch)        \
@@ -58,6 +59,10 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
         (void)scratch;                                                                                   \
         name##_run(args, begin, end);                                                                    \
     }
+#define PCX_LOOPS_ONE(name, attribute)                                                                   \
+    PCX_LOOPS_FOR(name, scalar, attribute)                                                               \
+    static const pcx_impl name##_impls[] = { PCX_LOOPS_ROW(name, scalar, 0) };
+#define PCX_LOOPS_SMALL(name) PCX_LOOPS_ONE(name, __attribute__((cold)))
 #define PCX_LOOPS_ROW(name, isa, needs) { #isa, needs, name##_units, name##_##isa, NULL, NULL, NULL, NULL }
 #if PCX_X86
 #  define PCX_LOOPS(name)                                                                                \
@@ -77,10 +82,8 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
           PCX_LOOPS_ROW(name, scalar, 0),                                                                \
       };
 #else
-#  define PCX_LOOPS(name)                                                                                \
-      PCX_LOOPS_FOR(name, scalar, )                                                                      \
-      static const pcx_impl name##_impls[] = { PCX_LOOPS_ROW(name, scalar, 0) };
-#  define PCX_LOOPS_512(name) PCX_LOOPS(name)
+#  define PCX_LOOPS(name)     PCX_LOOPS_ONE(name, )
+#  define PCX_LOOPS_512(name) PCX_LOOPS_ONE(name, )
 #endif
 
 /*
@@ -120,13 +123,14 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #  define PCX_FMADD(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
 #  define PCX_FMADD_MEMORY(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "m"(b))
 #endif
+/* sum += the products of each pair of bfloat16 of a and b; likewise. */
+#if PCX_X86
+#  define PCX_DPBF16(sum, a, b) __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
+#endif
 /* sum += four products u8 x i8 by int32, 512 bits; as PCX_FMADD, sum stays in its register. */
 #if PCX_X86
 #  define PCX_DPBUSD(sum, a, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(w))
-#endif
-/* sum += the products of each pair of bfloat16 of a and b, the odd ones first; likewise. */
-#if PCX_X86
-#  define PCX_DPBF16(sum, a, b) __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b))
+#  define PCX_DPWSSD(sum, a, b) __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b)) /* two of i16 x i16 */
 #endif
 #if PCX_X86
 #  define PCX_PAUSE() __builtin_ia32_pause()
@@ -198,17 +202,20 @@ static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
 
 /*
  * AMX.  Compilers' own intrinsics name too little of the memory that they touch.  A tile's number is a digit; rows of a
- * tile stand `stride` bytes apart, 0: one row for all.  PCX_TILE_DOT: c += a b, of u8 and i8 (us) or i8 and i8 (ss).
+ * tile stand `stride` bytes apart, 0: one row for all.  PCX_TILE_DOT: c += a b, of u8 and i8 (us) or i8 and i8 (ss);
+ * PCX_TILE_DOT_BF16: of pairs of bfloat16, those of even k and those of odd k apart, then both added to c.
  */
 #if PCX_X86
 #  define PCX_TILES_FOUND(config) __asm__ volatile("sttilecfg %0" : "=m"(*(config)))
 #  define PCX_TILES_CONFIGURE(config) __asm__ volatile("ldtilecfg %0" : : "m"(*(config)))
 #  define PCX_TILES_RELEASE() __asm__ volatile("tilerelease")
+#  define PCX_TILE_ZERO(tile) __asm__ volatile("tilezero %tmm" #tile)
 #  define PCX_TILE_LOAD(tile, at, stride) \
       __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile : : "r"(at), "r"((ptrdiff_t)(stride)) : "memory")
 #  define PCX_TILE_STORE(tile, at, stride) \
       __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" : : "r"(at), "r"((ptrdiff_t)(stride)) : "memory")
 #  define PCX_TILE_DOT(kinds, c, a, b) __asm__ volatile("tdpb" #kinds "d %tmm" #b ", %tmm" #a ", %tmm" #c)
+#  define PCX_TILE_DOT_BF16(c, a, b) __asm__ volatile("tdpbf16ps %tmm" #b ", %tmm" #a ", %tmm" #c)
 #endif
 
 #define PCX_MUL_OVERFLOW(a, b, out) __builtin_mul_overflow(a, b, out)

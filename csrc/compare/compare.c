@@ -1,4 +1,4 @@
-/* compare.c - loops, compiled once for each ISA. */
+/* compare.c - loops, compiled once for all ISAs. */
 #include "../common/walk.h"
 
 PCX_INLINE walk compare_walk(const void *args)
@@ -76,7 +76,7 @@ static size_t compare_units(const void *args)
     return walk_units(&w);
 }
 
-PCX_LOOPS(compare)
+PCX_LOOPS_SMALL(compare)
 
 const pcx_kernel pcx_compare = {
     "compare", 2,

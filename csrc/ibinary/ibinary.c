@@ -1,4 +1,4 @@
-/* ibinary.c - loops, compiled once for each ISA; ibinary_row.h holds them for one type. */
+/* ibinary.c - loops, compiled once for all ISAs; ibinary_row.h holds them for one type. */
 #include "../common/walk.h"
 
 #define IBINARY(name) ibinary_u8_##name
@@ -61,7 +61,7 @@ static size_t ibinary_units(const void *args)
     return walk_units(&w);
 }
 
-PCX_LOOPS(ibinary)
+PCX_LOOPS_SMALL(ibinary)
 
 const pcx_kernel pcx_ibinary = {
     "ibinary", 1,

@@ -1,4 +1,4 @@
-/* ireduce.c - loops, compiled once for each ISA.  Up to IREDUCE_LANES neighbours of the inner axis at a time. */
+/* ireduce.c - loops, compiled once for all ISAs.  Up to IREDUCE_LANES neighbours of the inner axis at a time. */
 #include "../common/pcx.h"
 
 enum { IREDUCE_SUM, IREDUCE_MEAN, IREDUCE_MAX, IREDUCE_MIN, IREDUCE_PROD, IREDUCE_L1, IREDUCE_SUMSQUARE };
@@ -72,7 +72,7 @@ static size_t ireduce_units(const void *args)
     return p->outer * ceil_div(p->inner, IREDUCE_LANES);
 }
 
-PCX_LOOPS(ireduce)
+PCX_LOOPS_SMALL(ireduce)
 
 const pcx_kernel pcx_ireduce = {
     "ireduce", 1,

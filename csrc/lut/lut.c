@@ -1,16 +1,5 @@
-/* lut.c - one load per element; a table of 256 does not fit vector registers. */
-#include "../common/walk.h"
-
-static walk lut_walk(const void *args)
-{
-    const pcx_lut_args *p = args;
-    walk w = { .operands = 3,
-               .rank = 2,
-               .count = { p->m, p->n },
-               .stride = { { p->ldx, 1 }, { 0, p->tables > 1 && p->tables >= p->n ? 256 : 0 }, { p->ldo, 1 } } };
-    walk_finish(&w);
-    return w;
-}
+/* lut.c - scalar, one load per element, and the table. */
+#include "lut.h"
 
 static size_t lut_units(const void *args)
 {
@@ -20,24 +9,15 @@ static size_t lut_units(const void *args)
 
 static void lut_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
-    const pcx_lut_args *p = args;
-    const walk w = lut_walk(args);
-    const size_t sx = walk_step(&w, 0), st = walk_step(&w, 1), so = walk_step(&w, 2);
     (void)scratch;
-    walk_at at = walk_range(begin, end);
-    while (walk_next(&at, &w)) {
-        const uint8_t *x = p->x + at.offset[0], *table = p->table + at.offset[1];
-        uint8_t *out = p->out + at.offset[2];
-        if (sx == 1 && st == 0 && so == 1)
-            for (size_t j = 0; j < at.n; j++)
-                out[j] = table[x[j]];
-        else
-            for (size_t j = 0; j < at.n; j++)
-                out[j * so] = table[j * st + x[j * sx]];
-    }
+    lut_run(args, begin, end, lut_row);
 }
 
 static const pcx_impl lut_impls[] = {
+#if PCX_X86
+    { "avx512vbmi", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VBMI, lut_units, lut_avx512vbmi, NULL, NULL, NULL, NULL },
+    { "avx512", PCX_AVX2 | PCX_AVX512, lut_units, lut_avx512, NULL, NULL, NULL, NULL },
+#endif
     { "scalar", 0, lut_units, lut_scalar, NULL, NULL, NULL, NULL },
 };
 

@@ -1,9 +1,9 @@
 /* q4gemm.c - scalar and the table. */
 #include "q4gemm.h"
 
-size_t q4gemm_units(const void *args)
+static size_t q4gemm_units(const void *args)
 {
-    const q4gemm_grid g = q4gemm_split(args);
+    const q4gemm_grid g = q4gemm_split(args, 1);
     return g.blocks * g.panels;
 }
 
@@ -34,7 +34,7 @@ static void q4gemm_dot(const pcx_q4gemm_args *p, size_t i, size_t panel, float v
 static void q4gemm_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_q4gemm_args *p = args;
-    const q4gemm_grid g = q4gemm_split(p);
+    const q4gemm_grid g = q4gemm_split(p, 1);
     const qepilogue tail = qepilogue_make_floats(&p->output, p->ot);
     (void)scratch;
     for (size_t u = begin; u < end; u++) {
@@ -53,9 +53,22 @@ static void q4gemm_scalar(const void *args, size_t begin, size_t end, void *scra
     }
 }
 
+#if PCX_X86
+/* With fewer rows most of the time goes into unpacking weights. */
+static int q4gemm_suits_amx(const void *args) { return ((const pcx_q4gemm_args *)args)->m >= 16; }
+
+PCX_DRIVER(q4gemm, rows, q4gemm, avx512vnni)
+PCX_DRIVER(q4gemm, rows, q4gemm, avxvnni)
+PCX_DRIVER(q4gemm, rows, q4gemm, avx2)
+#endif
+
 static const pcx_impl q4gemm_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, q4gemm_units, q4gemm_avx2, q4gemm_avx2_scratch, NULL, NULL, NULL },
+    { "amx", PCX_AVX2 | PCX_AVX512 | PCX_AMXINT8, q4gemm_amx_units, q4gemm_amx, q4gemm_amx_scratch, NULL, NULL,
+      q4gemm_suits_amx },
+    { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(q4gemm, avx512vnni), NULL, NULL, NULL },
+    { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(q4gemm, avxvnni), NULL, NULL, NULL },
+    { "avx2", PCX_AVX2, PCX_DRIVEN(q4gemm, avx2), NULL, NULL, NULL },
 #endif
     { "scalar", 0, q4gemm_units, q4gemm_scalar, NULL, NULL, NULL, NULL },
 };

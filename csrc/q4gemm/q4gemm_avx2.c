@@ -1,49 +1,14 @@
 /*
- * q4gemm_avx2.c - few rows: weights are unpacked into registers, unsigned, and multiplied with rows whose codes were
- * made signed.  Many rows: a panel is unpacked into scratch, signed, and multiplied with the original rows.  In both
- * cases the start values of a chunk's lanes correct this to products of (a - 128) and (w - zero), whose sums fit int16.
+ * q4gemm_avx2.c - parts are chunks, whose products int16 holds: their lanes start at what makes of them products of
+ * (a - 128) and (w - zero).
  */
 #include "q4gemm.h"
 
 #include "../qgemm/qgemm_step_avx2.h"
-#include "q4gemm_tail.h"
 
 #if PCX_X86
 
 PCX_TARGET("avx2,fma,f16c")
-
-/* What a thread needs, cut from its scratch. */
-typedef struct {
-    const uint8_t **row; /* of a block, to whole tiles */
-    uint8_t *copy;       /* rows of whole chunks */
-    int16_t *lane;       /* few rows: for each row and chunk, the sums of its two lanes */
-    int8_t *w;           /* many: a panel, [steps][16][4] */
-    int16_t *start;      /* of its chunks, [chunks][16][2] */
-    float *scale;        /* [groups][16] */
-} q4gemm_workspace;
-
-static int q4gemm_avx2_is_direct(const pcx_q4gemm_args *p) { return p->m <= Q4_DIRECT; }
-
-/* Whether rows are read in place: if whole steps of them lie in `a`, and many rows are multiplied. */
-static int q4gemm_avx2_in_place(const pcx_q4gemm_args *p) { return !q4gemm_avx2_is_direct(p) && p->k % 4 == 0; }
-
-static size_t q4gemm_avx2_workspace_make(const pcx_q4gemm_args *p, char *scratch, q4gemm_workspace *r)
-{
-    const size_t rows = round_up(q4gemm_split(p).rows, Q4_MR), steps = ceil_div(p->k, 4);
-    const size_t chunks = ceil_div(steps, Q4_CHUNK), groups = p->k ? ceil_div(p->k, p->group) : 0;
-    const int direct = q4gemm_avx2_is_direct(p);
-    const size_t copy = round_up(rows * sizeof *r->row, 64);
-    const size_t lane = copy + (q4gemm_avx2_in_place(p) ? 0 : round_up(rows * chunks * 32, 64));
-    const size_t w = lane + (direct ? round_up(rows * chunks * 4, 64) : 0);
-    const size_t start = w + (direct ? 0 : chunks * Q4_CHUNK * 64);
-    const size_t scale = start + (direct ? 0 : chunks * 64);
-    if (scratch)
-        *r = (q4gemm_workspace){ (const uint8_t **)scratch, (uint8_t *)scratch + copy, (int16_t *)(scratch + lane),
-                     (int8_t *)scratch + w, (int16_t *)(scratch + start), (float *)(scratch + scale) };
-    return scale + groups * 64;
-}
-
-size_t q4gemm_avx2_scratch(const void *args) { return q4gemm_avx2_workspace_make(args, NULL, NULL); }
 
 PCX_INLINE void q4gemm_avx2_load_scales(const pcx_q4gemm_args *p, size_t at, __m256 scale[2])
 {
@@ -74,12 +39,6 @@ PCX_INLINE void q4gemm_avx2_unpack(__m256i both, __m256i codes[2])
     codes[1] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
 }
 
-/* The end of group g, in steps; the last group, which may be the only one, includes all remaining steps. */
-PCX_INLINE size_t q4gemm_avx2_group_end(const pcx_q4gemm_args *p, size_t g, size_t groups, size_t steps)
-{
-    return g + 1 < groups ? (g + 1) * (p->group / 4) : steps;
-}
-
 /* ---- many rows ---- */
 
 /* A step minus its zero points, to `to`; subtracts 128 times it from `sum`, lane by lane. */
@@ -95,16 +54,17 @@ PCX_INLINE void q4gemm_avx2_unpack_step(const uint8_t *from, const __m256i zero[
     }
 }
 
-/* Unpacks panel `panel`: weights minus zero points; -128 times their sums, lane by lane, as start values; scales. */
-static void q4gemm_avx2_unpack_panel(const pcx_q4gemm_args *p, size_t panel, const q4gemm_workspace *r)
+/* Panel `panel` less its zero points; -128 times their sums, lane by lane, as starts of chunks; scales. */
+static void q4gemm_avx2_unpack_panel(const pcx_q4gemm_args *p, const q4gemm_workspace *r, size_t panel, size_t count)
 {
-    const size_t steps = ceil_div(p->k, 4), groups = p->k ? ceil_div(p->k, p->group) : 0;
+    (void)count; /* one */
+    const size_t steps = ceil_div(p->k, 4), groups = q4gemm_groups(p);
     const uint8_t *from = p->w + panel * steps * Q4_STEP;
     int16_t *start = r->start;
     int8_t *to = r->w;
     size_t s = 0;
     for (size_t g = 0; g < groups; g++) {
-        const size_t at = (panel * groups + g) * Q4_NR, end = q4gemm_avx2_group_end(p, g, groups, steps);
+        const size_t at = (panel * groups + g) * Q4_NR, end = q4gemm_group_end(p, g, groups, steps);
         const __m256i zero[2] = { q4gemm_avx2_load_zeros(p, at), q4gemm_avx2_load_zeros(p, at + 8) };
         __m256 scale[2];
         q4gemm_avx2_load_scales(p, at, scale);
@@ -144,7 +104,7 @@ PCX_INLINE void q4gemm_avx2_tile(const int mr, const int single, const pcx_q4gem
 {
     static const _Alignas(32) int32_t none[Q4_MR][Q4_NR];
     const __m256i ones = _mm256_set1_epi16(1);
-    const size_t steps = ceil_div(p->k, 4), groups = p->k ? ceil_div(p->k, p->group) : 0;
+    const size_t steps = ceil_div(p->k, 4), groups = q4gemm_groups(p);
     _Alignas(32) int32_t sum[Q4_MR][Q4_NR];
     const uint8_t *row[Q4_MR];
     const int16_t *start = m->start;
@@ -158,7 +118,7 @@ PCX_INLINE void q4gemm_avx2_tile(const int mr, const int single, const pcx_q4gem
         _mm256_store_ps(v[r] + 8, _mm256_setzero_ps());
     }
     for (size_t g = 0; g < groups; g++, scale += Q4_NR) {
-        const size_t end = q4gemm_avx2_group_end(p, g, groups, steps);
+        const size_t end = q4gemm_group_end(p, g, groups, steps);
         const int32_t(*from)[Q4_NR] = none; /* sums of the group's chunks before */
         do {
             __m256i acc[Q4_MR][2];
@@ -204,13 +164,13 @@ PCX_INLINE void q4gemm_avx2_tile(const int mr, const int single, const pcx_q4gem
 
 /* ---- few rows ---- */
 
-/* Row i, signed and zero beyond k, and its lane sums for start values: times -8, or times -1 for later zero points. */
-static void q4gemm_avx2_sign_row(const pcx_q4gemm_args *p, size_t i, uint8_t *copy, int16_t *lane)
+/* Lanes start at the sums of a chunk's signed codes times -8, or -1 to be multiplied by zero points. */
+static void q4gemm_avx2_sign(const pcx_q4gemm_args *p, const q4gemm_workspace *m, size_t r)
 {
-    const size_t chunks = ceil_div(p->k, 32);
+    const size_t chunks = m->parts;
     const int16_t times = p->zero ? -1 : -8;
-    memcpy(copy, p->a + i * p->lda, p->k);
-    memset(copy + p->k, 128, chunks * 32 - p->k);
+    uint8_t *copy = m->copy + r * m->copy_step;
+    int16_t *lane = (int16_t *)m->sums + 2 * r * chunks;
     for (size_t x = 0; x < chunks; x++) {
         const __m256i signed_ = _mm256_xor_si256(qgemm_load(copy + 32 * x), _mm256_set1_epi8((char)128));
         qgemm_store(copy + 32 * x, signed_);
@@ -246,7 +206,7 @@ PCX_INLINE void q4gemm_avx2_direct(const int mr, const int single, const pcx_q4g
 {
     enum { AHEAD = 2048 }; /* bytes */
     const __m256i ones = _mm256_set1_epi16(1);
-    const size_t steps = ceil_div(p->k, 4), groups = p->k ? ceil_div(p->k, p->group) : 0;
+    const size_t steps = ceil_div(p->k, 4), groups = q4gemm_groups(p);
     const uint8_t *w = p->w + panel * steps * Q4_STEP, *row[Q4_MR];
     const int16_t *lane[Q4_MR];
     __m256 total[Q4_MR][2];
@@ -254,11 +214,11 @@ PCX_INLINE void q4gemm_avx2_direct(const int mr, const int single, const pcx_q4g
     PCX_UNROLL
     for (int r = 0; r < mr; r++) {
         row[r] = m->row[r];
-        lane[r] = m->lane + (size_t)(m->row[r] - m->copy) / 16;
+        lane[r] = (const int16_t *)m->sums + (size_t)(m->row[r] - m->copy) / 16;
         total[r][0] = total[r][1] = _mm256_setzero_ps();
     }
     for (size_t g = 0; g < groups; g++) {
-        const size_t end = q4gemm_avx2_group_end(p, g, groups, steps), at = (panel * groups + g) * Q4_NR;
+        const size_t end = q4gemm_group_end(p, g, groups, steps), at = (panel * groups + g) * Q4_NR;
         __m256i zero[2], sum[Q4_MR][2];
         __m256 scale[2];
         q4gemm_avx2_load_scales(p, at, scale);
@@ -340,53 +300,23 @@ static void (*const direct_of[])(const pcx_q4gemm_args *, size_t, const q4gemm_w
     q4gemm_avx2_direct_4, q4gemm_avx2_direct_6, q4gemm_avx2_direct_6,
 };
 
-/* Rows [i, i + rows), rounded up to whole tiles; beyond them the last row is repeated. */
-static void q4gemm_avx2_rows_make(const pcx_q4gemm_args *p, size_t i, size_t rows, q4gemm_workspace *m)
+static void q4gemm_avx2_run_few(const pcx_q4gemm_args *p, const q4gemm_workspace *m, size_t rows, size_t panel,
+                                size_t count, q4gemm_sums v)
 {
-    const size_t chunks = ceil_div(p->k, 32);
-    for (size_t r = 0; r < rows; r++) {
-        uint8_t *copy = m->copy + r * chunks * 32;
-        m->row[r] = q4gemm_avx2_in_place(p) ? p->a + (i + r) * p->lda : copy;
-        if (q4gemm_avx2_is_direct(p)) {
-            q4gemm_avx2_sign_row(p, i + r, copy, m->lane + r * chunks * 2);
-        } else if (!q4gemm_avx2_in_place(p)) {
-            memcpy(copy, p->a + (i + r) * p->lda, p->k);
-            memset(copy + p->k, 0, chunks * 32 - p->k);
-        }
-    }
-    for (size_t r = rows; r < round_up(rows, Q4_MR); r++)
-        m->row[r] = m->row[rows - 1];
+    (void)count; /* one */
+    direct_of[rows](p, panel, m, v);
 }
 
-void q4gemm_avx2(const void *args, size_t begin, size_t end, void *scratch)
+static void q4gemm_avx2_run_many(const pcx_q4gemm_args *p, const q4gemm_workspace *m, const uint8_t *const *row,
+                                 size_t rows, size_t count, q4gemm_sums v)
 {
-    const pcx_q4gemm_args *p = args;
-    const q4gemm_grid g = q4gemm_split(p);
-    const qepilogue tail = qepilogue_make_floats(&p->output, p->ot);
-    _Alignas(32) float v[Q4_MR][Q4_NR];
-    q4gemm_workspace m = { 0 };
-    if (begin >= end)
-        return;
-    q4gemm_avx2_workspace_make(p, scratch, &m);
-    for (size_t u = begin; u < end; u++) {
-        const size_t panel = u % g.panels, i = u / g.panels * g.rows, rows = min_size(g.rows, p->m - i);
-        const ending e = q4gemm_ending_make(p, &tail, panel * Q4_NR);
-        char *out = (char *)p->out + (i * p->ldo + panel * Q4_NR) * tail.bytes;
-        if (u == begin || panel == 0)
-            q4gemm_avx2_rows_make(p, i, rows, &m);
-        if (q4gemm_avx2_is_direct(p)) {
-            direct_of[rows](p, panel, &m, v);
-            q4gemm_finish(p, &e, i, rows, v, out);
-            continue;
-        }
-        q4gemm_avx2_unpack_panel(p, panel, &m);
-        for (size_t r = 0; r < rows; r += Q4_MR) {
-            const size_t count = min_size(Q4_MR, rows - r);
-            tile_of[count](p, &m, m.row + r, v);
-            q4gemm_finish(p, &e, i + r, count, v, out + r * p->ldo * tail.bytes);
-        }
-    }
+    (void)count; /* one */
+    tile_of[rows](p, m, row, v);
 }
+
+PCX_HIDDEN extern const q4gemm_micro q4gemm_micro_avx2;
+const q4gemm_micro q4gemm_micro_avx2 = { 1, 1, 0, q4gemm_avx2_sign, q4gemm_avx2_run_few, q4gemm_avx2_unpack_panel,
+                                         q4gemm_avx2_run_many, q4gemm_tail_avx2 };
 
 PCX_TARGET_END
 #endif

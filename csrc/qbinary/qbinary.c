@@ -15,6 +15,7 @@ static void qbinary_scalar(const void *args, size_t begin, size_t end, void *scr
 
 static const pcx_impl qbinary_impls[] = {
 #if PCX_X86
+    { "avx512", PCX_AVX2 | PCX_AVX512, qbinary_units, qbinary_avx512, qbinary_avx512_scratch, NULL, NULL, NULL },
     { "avx2", PCX_AVX2, qbinary_units, qbinary_avx2, qbinary_avx2_scratch, NULL, NULL, NULL },
 #endif
     { "scalar", 0, qbinary_units, qbinary_scalar, NULL, NULL, NULL, NULL },

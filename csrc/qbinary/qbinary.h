@@ -5,8 +5,8 @@
 #include "../common/qepilogue.h"
 #include "../common/walk.h"
 
-PCX_HIDDEN pcx_run_fn qbinary_avx2;
-PCX_HIDDEN pcx_size_fn qbinary_avx2_scratch;
+PCX_HIDDEN pcx_run_fn qbinary_avx512, qbinary_avx2;
+PCX_HIDDEN pcx_size_fn qbinary_avx512_scratch, qbinary_avx2_scratch;
 
 PCX_INLINE walk qbinary_walk(const void *args)
 {
@@ -30,6 +30,30 @@ PCX_INLINE qbinary_op qbinary_make(const pcx_qbinary_args *p)
 {
     return (qbinary_op){ p->op == 1, (uint32_t)p->zero[0], (uint32_t)p->zero[1],
                          p->scale[0], p->scale[1],         qepilogue_clamp_make(p->zero + 2) };
+}
+
+/* Zero points of bytes: |product| <= 255 * 255 then, and products of floats are the same as those of integers. */
+static inline int qbinary_usual(const qbinary_op *q) { return q->za <= UINT8_MAX && q->zb <= UINT8_MAX; }
+
+/* Whether no result leaves int32, where that is so: then it needs no clamping before the conversion. */
+static inline int qbinary_small(const qbinary_op *q)
+{
+    return q->sa < 16384 && q->sa > -16384 && (q->mul || (q->sb < 16384 && q->sb > -16384));
+}
+
+/*
+ * Rows times one row, as the scales of channels are: its length if b's rows are all the same, as far as the sizes say,
+ * and at least `min` long; else 0.
+ */
+static inline size_t qbinary_factors(const walk *w, size_t min)
+{
+    if (w->rank < 2 || w->stride[1][w->rank - 2])
+        return 0;
+    const size_t n = w->count[w->rank - 1];
+    for (size_t k = 0; k < 3; k++)
+        if (walk_step(w, k) != 1)
+            return 0;
+    return n >= min && n <= WALK_CHUNK ? n : 0;
 }
 
 PCX_INLINE uint8_t qbinary_one(const qbinary_op *q, int mul, uint8_t a, uint8_t b)

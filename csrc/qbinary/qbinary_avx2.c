@@ -15,8 +15,6 @@ typedef struct {
     int small; /* no result leaves int32: see qepilogue_avx2_bytes */
 } common;
 
-static int qbinary_avx2_below(float x, float limit) { return x < limit && x > -limit; }
-
 static common qbinary_avx2_common_make(const qbinary_op *q)
 {
     return (common) { .za = _mm256_set1_epi32((int32_t)q->za),
@@ -24,11 +22,8 @@ static common qbinary_avx2_common_make(const qbinary_op *q)
                       .sa = _mm256_set1_ps(q->sa),
                       .sb = _mm256_set1_ps(q->sb),
                       .clamp = qepilogue_avx2_clamp_make(&q->clamp),
-                      .small = qbinary_avx2_below(q->sa, 16384) && (q->mul || qbinary_avx2_below(q->sb, 16384)) };
+                      .small = qbinary_small(q) };
 }
-
-/* Zero points of bytes: |product| <= 255 * 255 then, and products of floats are the same as those of integers. */
-static int qbinary_avx2_usual(const qbinary_op *q) { return q->za <= UINT8_MAX && q->zb <= UINT8_MAX; }
 
 /* 32 bytes minus their zero point, as quarters of each 128-bit half, in the order that qepilogue_avx2_bytes expects. */
 PCX_INLINE void qbinary_avx2_widen(const uint8_t *x, __m256i zero, __m256 v[4])
@@ -72,7 +67,7 @@ PCX_INLINE void qbinary_avx2_row_vectors(const qbinary_op *q, int mul, int one, 
 PCX_INLINE void qbinary_avx2_row(const qbinary_op *q, size_t n, const uint8_t *a, size_t sa, const uint8_t *b,
                                  size_t sb, uint8_t *out, size_t so)
 {
-    if (n < STEP || sa != 1 || sb > 1 || so != 1 || !qbinary_avx2_usual(q))
+    if (n < STEP || sa != 1 || sb > 1 || so != 1 || !qbinary_usual(q))
         qbinary_row(q, n, a, sa, b, sb, out, so);
     else if (q->mul && sb)
         qbinary_avx2_row_vectors(q, 1, 0, n, a, b, out);
@@ -86,18 +81,6 @@ PCX_INLINE void qbinary_avx2_row(const qbinary_op *q, size_t n, const uint8_t *a
 
 /* ---- rows times one row: the scale of each channel ---- */
 
-/* The length of the rows if b's are all the same, as far as the sizes say; else 0. */
-static size_t qbinary_avx2_factors(const walk *w)
-{
-    if (w->rank < 2 || w->stride[1][w->rank - 2])
-        return 0;
-    const size_t n = w->count[w->rank - 1];
-    for (size_t k = 0; k < 3; k++)
-        if (walk_step(w, k) != 1)
-            return 0;
-    return n >= STEP && n <= WALK_CHUNK ? n : 0;
-}
-
 /* What a block of 32 channels is multiplied by, and less how much, in the order of `widen`. */
 typedef struct {
     __m256 factor[4], less[4];
@@ -106,7 +89,7 @@ typedef struct {
 size_t qbinary_avx2_scratch(const void *args)
 {
     const walk w = qbinary_walk(args);
-    return ceil_div(qbinary_avx2_factors(&w), STEP) * sizeof(column_block);
+    return ceil_div(qbinary_factors(&w, STEP), STEP) * sizeof(column_block);
 }
 
 /* (a - za) v = a v - za v: integers below 2^24 all of them, so the FMA rounds nothing. */
@@ -142,8 +125,8 @@ void qbinary_avx2(const void *args, size_t begin, size_t end, void *scratch)
     const pcx_qbinary_args *p = args;
     const walk w = qbinary_walk(p);
     const qbinary_op q = qbinary_make(p);
-    const size_t n = qbinary_avx2_factors(&w);
-    if (!n || !q.mul || !qbinary_avx2_usual(&q)) {
+    const size_t n = qbinary_factors(&w, STEP);
+    if (!n || !q.mul || !qbinary_usual(&q)) {
         qbinary_run(args, begin, end, qbinary_avx2_row);
         return;
     }

@@ -50,19 +50,11 @@ static int qgemm_amx_stays(size_t chunks) { return chunks == 1; }
 
 static size_t qgemm_amx_group(size_t steps) { return steps && steps <= AMX_STEPS ? QGEMM_AMX_PANELS : 2; }
 
-/* The block's rows in tiles: tile t begins at row min(t * rows, last).  Those of a matrix may overlap. */
-typedef struct {
-    size_t rows, last, count;
-} qgemm_amx_split;
-
-static qgemm_amx_split qgemm_amx_split_make(const qgemm_block *b, size_t together)
+/* The block's rows in tiles: those of the table, or any. */
+static amx_split qgemm_amx_split(const qgemm_block *b, size_t together)
 {
-    if (b->table) {
-        const size_t count = ceil_div(b->rows, b->mr);
-        return (qgemm_amx_split){ b->mr, (count - 1) * b->mr, count };
-    }
-    const size_t count = round_up(ceil_div(b->rows, AMX_ROWS), together), rows = ceil_div(b->rows, count);
-    return (qgemm_amx_split){ rows, b->rows - rows, count };
+    const size_t count = ceil_div(b->rows, b->mr);
+    return b->table ? (amx_split){ b->mr, (count - 1) * b->mr, count } : amx_split_make(b->rows, together);
 }
 
 /* A tile's rows of `a`. */
@@ -187,7 +179,7 @@ static void qgemm_amx_staying(const qgemm_block *b, size_t panel, const size_t p
     qgemm_amx_work_make(b, panel, panels, &k);
     qgemm_amx_space *const s = k.space;
     qgemm_amx_output *const o = &k.output;
-    const qgemm_amx_split split = qgemm_amx_split_make(b, 1);
+    const amx_split split = qgemm_amx_split(b, 1);
     amx_config config = { 0 };
     for (size_t x = 0; x < 4; x++) {
         amx_config_tile(&config, x, split.rows, x ? AMX_ROW_BYTES : 4 * b->steps);
@@ -324,7 +316,7 @@ static void qgemm_amx_pair(const qgemm_block *b, size_t panel, size_t panels)
     qgemm_amx_work k;
     qgemm_amx_work_make(b, panel, panels, &k);
     qgemm_amx_space *const s = k.space;
-    const qgemm_amx_split split = qgemm_amx_split_make(b, 2);
+    const amx_split split = qgemm_amx_split(b, 2);
     qgemm_amx_two z = { .w0 = k.w, .w1 = k.w + (panels > 1 ? k.panel : 0) };
     z.some = round_up(ceil_div(EACH, max_size(2 * panels * s->count, 1)), (size_t)k.output.tail.per);
     qgemm_amx_configure_two(s, split.rows);
@@ -366,7 +358,7 @@ static void qgemm_amx_run(const qgemm_block *b, size_t panel, size_t count)
 
 PCX_HIDDEN extern const qgemm_micro qgemm_micro_amx;
 const qgemm_micro qgemm_micro_amx = { .mr = AMX_ROWS, .panels = QGEMM_AMX_PANELS, .scratch = qgemm_amx_scratch,
-                                      .run = qgemm_amx_run, .rows = 2 * AMX_ROWS, .near = 262144,
+                                      .run = qgemm_amx_run, .rows = 2 * AMX_ROWS, .near = 524288,
                                       .group = qgemm_amx_group, .lines = 1,
                                       .enter = qgemm_amx_enter, .leave = qgemm_amx_leave };
 

@@ -48,9 +48,20 @@ static void qlowrank_scalar(const void *args, size_t begin, size_t end, void *sc
     }
 }
 
+#if PCX_X86
+PCX_DRIVER(qlowrank, rows, qlowrank, avx512vbmi)
+PCX_DRIVER(qlowrank, rows, qlowrank, avx512vnni)
+PCX_DRIVER(qlowrank, rows, qlowrank, avxvnni)
+PCX_DRIVER(qlowrank, rows, qlowrank, avx2)
+#endif
+
 static const pcx_impl qlowrank_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, qlowrank_units, qlowrank_avx2, qlowrank_scratch_avx2, qlowrank_prepared, qlowrank_prepare, NULL },
+    { "avx512vbmi", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI | PCX_AVX512VBMI, PCX_DRIVEN(qlowrank, avx512vbmi),
+      NULL, NULL, NULL },
+    { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(qlowrank, avx512vnni), NULL, NULL, NULL },
+    { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qlowrank, avxvnni), NULL, NULL, NULL },
+    { "avx2", PCX_AVX2, PCX_DRIVEN(qlowrank, avx2), qlowrank_rows_prepared, qlowrank_rows_prepare, NULL },
 #endif
     { "scalar", 0, qlowrank_units, qlowrank_scalar, qlowrank_scratch, NULL, NULL, NULL },
 };

@@ -1,6 +1,6 @@
 /*
- * qlowrank_avx2.c - block by block of rows: qgemm to int32, rounded to int16, times v in tiles of 6 rows x 16
- * columns.  vpmaddwd takes two of r at a time; the panel of v is widened once for all rows of the block.
+ * qlowrank_avx2.c - the second product in tiles of 6 rows x 16 columns: vpmaddwd takes two of r at a time; the panel of
+ * v is widened once for all rows of the block.
  */
 #include "../common/qepilogue_avx2.h"
 #include "qlowrank.h"
@@ -8,54 +8,15 @@
 #if PCX_X86
 PCX_TARGET("avx2,fma")
 
-PCX_HIDDEN extern const qgemm_micro qgemm_micro_avx2;
-
 enum { MR = 6 };
 
 static inline __m256i qlowrank_avx2_load(const void *at) { return _mm256_loadu_si256((const __m256i *)at); }
 static inline void qlowrank_avx2_store(void *at, __m256i v) { _mm256_storeu_si256((__m256i *)at, v); }
 
-/* What a thread needs for a block, cut from its scratch. */
-typedef struct {
-    int32_t *sum;  /* [rows, width]: of the first product */
-    int16_t *h;    /* [rows, width] */
-    int16_t *wide; /* a panel of v */
-    char *first;   /* qgemm's own */
-} qlowrank_workspace;
-
-/* r in whole panels, so that rounding and the last pair of r need no end of their own. */
-static size_t qlowrank_avx2_width_of(const pcx_qlowrank_args *p) { return round_up(p->r, QGEMM_NR); }
-
-/* The first product, of at most `rows` rows from row i on. */
-static pcx_qgemm_args qlowrank_avx2_first_of(const pcx_qlowrank_args *p, size_t i, size_t rows, int32_t *sum)
-{
-    return (pcx_qgemm_args){ .m = min_size(rows, p->m - i), .lda = p->lda, .k = p->k, .a = p->a + i * p->lda,
-                             .azp = p->azp, .n = p->r, .w = p->w, .colsum = p->colsum,
-                             .tail = { .bias = p->mid_bias }, .prepared = p->prepared, .ldo = qlowrank_avx2_width_of(p),
-                             .ot = PCX_I32, .out = sum };
-}
-
-/* The bytes of a workspace; with `scratch`, also the workspace. */
-static size_t qlowrank_avx2_workspace(const pcx_qlowrank_args *p, char *scratch, qlowrank_workspace *r)
-{
-    const size_t rows = lowrank_block(p->m), width = qlowrank_avx2_width_of(p);
-    const size_t h = round_up(rows * width * sizeof *r->sum, 64), wide = h + round_up(rows * width * sizeof *r->h, 64);
-    const size_t first = wide + round_up(ceil_div(p->r, 2) * QLOWRANK_STEP * sizeof *r->wide, 64);
-    if (scratch)
-        *r = (qlowrank_workspace){ (int32_t *)(void *)scratch, (int16_t *)(void *)(scratch + h),
-                                    (int16_t *)(void *)(scratch + wide),
-                     scratch + first };
-    const pcx_qgemm_args product = qlowrank_avx2_first_of(p, 0, rows, NULL);
-    return first + qgemm_rows_scratch(&product, &qgemm_micro_avx2);
-}
-
-size_t qlowrank_scratch_avx2(const void *args) { return qlowrank_avx2_workspace(args, NULL, NULL); }
-
-/* h = round(clamp(sum * scale)), 16 columns at a time; what lies beyond r becomes zero. */
 static void qlowrank_avx2_halve(const pcx_qlowrank_args *p, const qlowrank_workspace *r, size_t rows)
 {
     const __m256 low = _mm256_set1_ps(-QLOWRANK_MOST), high = _mm256_set1_ps(QLOWRANK_MOST);
-    const size_t width = qlowrank_avx2_width_of(p);
+    const size_t width = qlowrank_width(p);
     for (size_t j = 0; j < width; j += QGEMM_NR) {
         const size_t columns = min_size(QGEMM_NR, p->r - j);
         float scale[QGEMM_NR] = { 0 };
@@ -140,11 +101,12 @@ static PCX_NOINLINE void qlowrank_avx2_sweep(const columns *c, const int16_t *h,
 ROWS(1) ROWS(2)
 #undef ROWS
 
-/* One panel of v, for `rows` rows of h that are rows i and so on of the output. */
-static void qlowrank_avx2_panel(const pcx_qlowrank_args *p, const qepilogue *tail, const qlowrank_workspace *r,
-                                size_t i, size_t rows, size_t j)
+static void qlowrank_avx2_second(const pcx_qlowrank_args *p, const qepilogue *tail, const qlowrank_workspace *r,
+                                 size_t i, size_t rows, size_t panel, size_t count)
 {
-    const size_t some = min_size(QGEMM_NR, p->n - j), steps = ceil_div(p->r, 2), width = qlowrank_avx2_width_of(p);
+    (void)count; /* one */
+    const size_t j = panel * QGEMM_NR, some = min_size(QGEMM_NR, p->n - j);
+    const size_t steps = ceil_div(p->r, 2), width = qlowrank_width(p);
     const qepilogue_avx2_columns end = qepilogue_avx2_columns_make(tail, j, some);
     const int8_t *v = p->v + j / QGEMM_NR * steps * QLOWRANK_STEP;
     columns c = { .width = width, .steps = steps, .ldo = p->ldo * tail->bytes, .v = r->wide, .end = &end };
@@ -161,38 +123,11 @@ static void qlowrank_avx2_panel(const pcx_qlowrank_args *p, const qepilogue *tai
         qlowrank_avx2_rows_1(&c, r->h + x * width, i + x, out + x * c.ldo);
 }
 
-void qlowrank_avx2(const void *args, size_t begin, size_t end, void *scratch)
-{
-    const pcx_qlowrank_args *p = args;
-    const qepilogue tail = qepilogue_make(&p->tail, p->ot);
-    const size_t block = lowrank_block(p->m);
-    qlowrank_workspace r = { 0 };
-    qlowrank_avx2_workspace(p, scratch, &r);
-    for (size_t i = begin * block; i < min_size(end * block, p->m); i += block) {
-        const pcx_qgemm_args first = qlowrank_avx2_first_of(p, i, block, r.sum);
-        qgemm_rows_run(&first, 0, ceil_div(p->r, QGEMM_NR), r.first, &qgemm_micro_avx2); /* rows so few are one block */
-        qlowrank_avx2_halve(p, &r, first.m);
-        for (size_t j = 0; j < p->n; j += QGEMM_NR)
-            qlowrank_avx2_panel(p, &tail, &r, i, first.m, j);
-    }
-}
-
-static pcx_qgemm_args qlowrank_avx2_weights_of(const pcx_qlowrank_args *p)
-{
-    return (pcx_qgemm_args){ .k = p->k, .n = p->r, .w = p->w };
-}
-
-size_t qlowrank_prepared(const void *args)
-{
-    const pcx_qgemm_args first = qlowrank_avx2_weights_of(args);
-    return qgemm_rows_prepared(&first);
-}
-
-void qlowrank_prepare(const void *args, void *prepared)
-{
-    const pcx_qgemm_args first = qlowrank_avx2_weights_of(args);
-    qgemm_rows_prepare(&first, prepared);
-}
+/* With 256-bit VNNI the first product gains; the second one is the same. */
+PCX_HIDDEN extern const qgemm_micro qgemm_micro_avx2, qgemm_micro_avxvnni;
+PCX_HIDDEN extern const qlowrank_micro qlowrank_micro_avx2, qlowrank_micro_avxvnni;
+const qlowrank_micro qlowrank_micro_avx2 = { &qgemm_micro_avx2, 1, qlowrank_avx2_halve, qlowrank_avx2_second };
+const qlowrank_micro qlowrank_micro_avxvnni = { &qgemm_micro_avxvnni, 1, qlowrank_avx2_halve, qlowrank_avx2_second };
 
 PCX_TARGET_END
 #endif

@@ -15,6 +15,7 @@ static void qpool_scalar(const void *args, size_t begin, size_t end, void *scrat
 
 static const pcx_impl qpool_impls[] = {
 #if PCX_X86
+    { "avx512", PCX_AVX2 | PCX_AVX512, qpool_units, qpool_avx512, NULL, NULL, NULL, NULL },
     { "avx2", PCX_AVX2, qpool_units, qpool_avx2, NULL, NULL, NULL, NULL },
 #endif
     { "scalar", 0, qpool_units, qpool_scalar, NULL, NULL, NULL, NULL },

@@ -15,7 +15,7 @@ from .output import Output
 SIZES = (
     native.SIZES,
     {"m": 13, "n": 35, "k": 29, "b": 2, "ih": 9, "iw": 7, "c": 19, "op": 1, "mode": 1},
-    {"m": 1, "n": 5, "k": 3, "b": 1, "ih": 5, "iw": 5, "c": 3, "op": 1, "mode": 2},
+    {"m": 1, "n": 5, "k": 3, "b": 1, "ih": 5, "iw": 5, "c": 3, "op": 1, "mode": 1},
 )
 TOLERANCE = 1e-4  # of the largest value, for floats: sums of a few hundred products in another order
 

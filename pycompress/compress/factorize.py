@@ -169,15 +169,17 @@ def factorize(
         tensors = list(dict.fromkeys(x.node.input[0] for x in layers))
         seen = observe(whole, samples, tensors, [x.node for x in layers], progress, keep=None if refit else PROBED)
         problems = [problem(x, seen.moments[x.name]) for x in layers]
-    thin = []
+    candidates = []
     for (layer, kind, sizes), p in counted(zip(found, problems), progress):
         tails = spectra(kind, layer.w, sizes.c, sizes.kernel, None if calibration is None else p.h)
         seconds = Stopwatch(whole, layer.node, kind, sizes).seconds if budget == "time" else None
         ways = rk.options(kind, sizes, tails, budget, seconds)
         candidates.append(Candidate(layer, kind, sizes, p, calibration is not None, tails, ways))
     if ratio is not None:
-        parts = _parts(able.part, thin, seen.first, progress) if calibration is not None else [1.0] * len(thin)
-        weighed = [[replace(o, cost=o.cost * part**SOFT) for o in t.options] for t, part in zip(thin, parts)]
+        parts = (
+            _parts(able.part, candidates, seen.first, progress) if calibration is not None else [1.0] * len(candidates)
+        )
+        weighed = [[replace(o, cost=o.cost * part**SOFT) for o in t.options] for t, part in zip(candidates, parts)]
         chosen = [o.value for o in rk.within(weighed, ratio)]
         left |= {
             t.layer.name: "within the budget it is best kept as it is"
@@ -187,7 +189,7 @@ def factorize(
     else:
         chosen = [_ranks(t, energy, rank, budget, left) for t in candidates]
     rows = {}
-    for t, ranks in counted(zip(thin, chosen), progress):
+    for t, ranks in counted(zip(candidates, chosen), progress):
         if not ranks:
             continue
         p = following(t.layer, whole, model, seen.first) if refit else t.problem
@@ -223,9 +225,7 @@ def _check(energy, rank, ratio, calibration, method, budget, reconstruct, input_
     if rank is not None and not isinstance(rank, Mapping) and not _whole(rank):
         raise ValueError(f"rank must be an integer of at least 1, or a dict, got {rank!r}")
     if isinstance(rank, Mapping) and not (rank and all(isinstance(n, str) and _is_rank(r) for n, r in rank.items())):
-        raise ValueError(
-            f"rank must be names of nodes, each with an integer of at least 1 or two of them, got {rank!r}"
-        )
+        raise ValueError(f"rank must name nodes, each with an integer of at least 1 or a pair of them, got {rank!r}")
     shapes = (
         list(input_shapes.values())
         if isinstance(input_shapes, Mapping)
@@ -322,13 +322,13 @@ def _ranks(t: Candidate, energy, rank, budget: str, left: dict[str, str]) -> tup
     return ()
 
 
-def _parts(model, thin: list[Thin], samples: list[dict], progress: Progress | None) -> list[float]:
+def _parts(model, candidates: list[Candidate], samples: list[dict], progress: Progress | None) -> list[float]:
     """How much a squared error of each layer's outputs adds to the model's squared error, measured one layer at a time."""
     if not float_outputs(model):
         return [1.0] * len(candidates)
     some = samples[:: max(1, len(samples) // PROBED)][:PROBED]
-    probe, found = Probe(model, [t.layer for t in thin], some), []
-    for t in counted(thin, progress):
+    probe, found = Probe(model, [t.layer for t in candidates], some), []
+    for t in counted(candidates, progress):
         ways = [o for o in t.options if o.value]
         if not ways:
             found.append(1.0)

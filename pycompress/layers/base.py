@@ -16,7 +16,7 @@ from ..sparse import checked_out, pointer, straight
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-NONE = np.zeros(2, np.float32)  # parameters of an activation that takes none
+NONE = np.zeros(2, np.float32)  # parameters of an activation without parameters
 _FLOAT = np.dtype(np.float32)
 _READABLE = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64"}
 
@@ -119,7 +119,7 @@ def unpacked(panels: np.ndarray, rows: int) -> np.ndarray:
 
 
 def write(path: str | os.PathLike, name: str, tensors: Mapping[str, np.ndarray | None], metadata=None) -> None:
-    """Write the tensors that are not None to a safetensors file, as `name`.key; completely or not at all."""
+    """Write a safetensors file of the tensors that are not None, each called `name`.its own name; completely or not at all."""
     prefix = f"{name}." if name else ""
     present = {prefix + key: np.ascontiguousarray(x) for key, x in tensors.items() if x is not None}
     atomic.write(path, _safetensors("numpy").save(present, metadata))

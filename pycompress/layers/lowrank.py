@@ -15,7 +15,7 @@ from .base import NONE, Linear, address, checked_bias, dense_weights, read, unpa
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-FEW = 48  # rows, below which threads share the columns of each product instead
+FEW = 48  # rows; with fewer, threads split the columns of each product instead
 
 
 class LowRankLinear(Linear):

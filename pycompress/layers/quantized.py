@@ -21,10 +21,10 @@ from .base import NONE, Linear, address, checked_bias, dense_weights, read, writ
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-LARGEST_K = 1 << 16  # sums of 8 bits by 8 bits, in int32
+MAX_K = 1 << 16  # sums of 8 bits by 8 bits, in int32
 DEPTH = 2  # accumulation depth of 8-bit weights in int16 (kernels/qgemm.py); it costs 0.3 of a bit
 GROUP = 32
-LARGEST = 1e37  # bound of an input's range, so that float32 holds its width
+MAX_RANGE = 1e37  # bound of an input's range, so that float32 holds its width
 
 
 class QuantizedLinear(Linear):
@@ -117,7 +117,7 @@ class QuantizedLinear(Linear):
             )
         if bits == 8:
             if group_size or not symmetric:
-                raise ValueError("QuantizedLinear: weights of 8 bits are symmetric, with one scale per row")
+                raise ValueError("QuantizedLinear: 8-bit weights are symmetric, with one scale per row")
             q, scale = round_weights(W, DEPTH)
             return cls(Q8(q, scale, np.zeros(len(W), np.int32)), bias, input_range)
         group = GROUP if group_size is None else group_size or max(W.shape[1], 1)
@@ -266,7 +266,7 @@ def _grid(input_range: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
         low, high = (float(x) for x in input_range)
     except (TypeError, ValueError):
         low = high = np.nan
-    if not -LARGEST <= low <= high <= LARGEST:
+    if not -MAX_RANGE <= low <= high <= MAX_RANGE:
         raise ValueError(f"QuantizedLinear: input_range must be (min, max), got {input_range!r}")
     low, high = min(low, 0.0), max(high, 0.0)
     scale = np.float32((high - low) / 255) or np.float32(1)

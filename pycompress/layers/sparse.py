@@ -14,8 +14,8 @@ from .base import NONE, Linear, address, checked_bias
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-LARGEST_K = 1 << 16  # columns are 16 bits
-SLICED = 1 << 28  # n * k, beyond which slices are not worth the dense matrix they are made from
+MAX_K = 1 << 16  # columns are 16 bits
+SLICED = 1 << 28  # n * k; beyond it, no slices are made, since that needs the dense matrix
 
 
 class SparseLinear(Linear):

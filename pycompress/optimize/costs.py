@@ -14,12 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import kernels
 from .._pcx import ffi, lib
 from ..cpu import ISAS, cpu_mask
 from ..formats import atomic
 
 FORMAT = 2
-LISTED = ("sgemm", "qgemm", "spmm", "bspmm", "qspmm")  # the kernels of a table
+_DENSE = {name: kernels.spec(name).traits.dense for name in kernels.NAMES}  # of each sparse kernel
+LISTED = tuple(
+    sorted({*filter(None, _DENSE.values()), *(name for name, dense in _DENSE.items() if dense)})
+)  # in a table
 RATES = {  # of dense kernels, multiply-accumulates a cycle: what the execution ports allow, at accumulation depth 1 on AVX2
     "sgemm": {"avx2": 16, "avx512": 32},
     "qgemm": {"avx2": 32, "avxvnni": 64, "avx512vnni": 128, "avx512vbmi": 128, "amx": 1024},

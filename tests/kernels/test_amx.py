@@ -18,8 +18,7 @@ pytestmark = pytest.mark.skipif(
     platform.machine() != "x86_64" or sys.platform != "linux" or not shutil.which("cc"),
     reason="needs x86-64 Linux and a C compiler",
 )
-ROWS = {"qgemm": native.qgemm.rows(), "qconv": native.qconv.rows()}
-ALL = 0xFF  # the bundles of x86
+ROWS = {name: getattr(native, name).rows() for name in ("qgemm", "qconv", "q4gemm")}
 TILES = """
 void configure(const void *config) { __asm__ volatile("ldtilecfg %0" : : "m"(*(const char (*)[64])config)); }
 void found(void *config) { __asm__ volatile("sttilecfg %0" : "=m"(*(char (*)[64])config)); }
@@ -66,8 +65,20 @@ def qgemm_example(m=64, n=32, k=64):
     return module("qgemm").example(np.random.default_rng(0), m, n, k)
 
 
+def q4gemm_example(m=64):
+    return module("q4gemm").example(np.random.default_rng(0), m, 20, 70)
+
+
 def qconv_example(c=16, image=(9, 12)):
     return module("qconv").example(np.random.default_rng(0), 1, *image, c, 8)
+
+
+def bgemm_example(m=40, k=70):
+    return module("bgemm").example(np.random.default_rng(0), m, 40, k)
+
+
+def bconv_example():
+    return module("bconv").example(np.random.default_rng(0), 1, 9, 12, 16, 8)
 
 
 @pytest.fixture
@@ -87,7 +98,7 @@ def tiles(tmp_path):
 
 @pytest.mark.parametrize("isa", [isa for isa in native.qgemm.impls() if isa == "amx"])
 @pytest.mark.parametrize("rows", (0, 3))
-@pytest.mark.parametrize("example", (qgemm_example, qconv_example))
+@pytest.mark.parametrize("example", (qgemm_example, qconv_example, q4gemm_example, bgemm_example, bconv_example))
 def test_tiles_stay_configured_as_they_were(tiles, isa, rows, example):
     found, after = native.aligned(64, np.uint8, 0), native.aligned(64, np.uint8, 77)
     if rows:
@@ -120,6 +131,11 @@ def test_who_is_refused_tiles_gets_the_next_row(tmp_path):
 def test_few_rows_and_little_k_do_not_suit_tiles(m, k, suits):
     slots, _ = slots_of("qgemm", qgemm_example(m, 20, k))
     assert ROWS["qgemm"]["amx"].suits(slots) == suits
+
+
+@pytest.mark.parametrize("m,suits", [(15, 0), (16, 1)])
+def test_few_rows_times_weights_of_four_bits_do_not_suit_tiles(m, suits):
+    assert ROWS["q4gemm"]["amx"].suits(slots_of("q4gemm", q4gemm_example(m))[0]) == suits
 
 
 def test_zero_points_of_rows_and_of_weights_do_not_suit_tiles():

@@ -65,7 +65,7 @@ def test_every_kind_of_operand_is_rounded_right(isa, m):
     x = np.concatenate([bits | low for low in (0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF)]).view(np.float32)
     x = np.resize(x, (-(-x.size // m), m)).T
     one, none = ref.pack(np.ones((1, 1), np.float32)), np.zeros(2, np.float32)
-    for column in x.T[:: max(1, x.shape[1] // 300)]:
+    for column in x.T[:: max(1, x.shape[1] // 60)]:
         a, out = np.ascontiguousarray(column).reshape(m, 1), np.zeros((m, 1), np.float32)
         native.bgemm(a, one, None, 0, none, None, out, isa=isa)
         np.testing.assert_array_equal(out, ref.rounded(a))
@@ -184,3 +184,10 @@ def test_other_types_of_weights_are_refused():
     values[1] = values[1].view(np.float16)
     with pytest.raises(ValueError, match=r"bgemm: w must be bf16\["):
         native.bgemm(*values)
+
+
+@pytest.mark.skipif("amx" not in native.bgemm.rows(), reason="tiles are x86's")
+@pytest.mark.parametrize("m,suits", [(0, 0), (1, 0), (7, 0), (8, 1), (100, 1)])
+def test_few_rows_do_not_suit_tiles(m, suits):
+    slots, _ = native.bgemm.pack(dict(zip(native.bgemm.spec.by_name, example(m, 20, 9))))
+    assert native.bgemm.rows()["amx"].suits(slots) == suits

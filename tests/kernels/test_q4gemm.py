@@ -17,6 +17,9 @@ SIZES = [
     (7, 40, 70),
     (13, 16, 100),
     (101, 31, 130),
+    (1, 130, 96),
+    (2, 60, 70),
+    (50, 70, 36),
 ]
 
 
@@ -30,6 +33,15 @@ def example(m, n, k, **given):
 @pytest.mark.parametrize("m,n,k", SIZES)
 def test_equals_reference(isa, m, n, k, group, symmetric):
     check("q4gemm", example(m, n, k, group=group, symmetric=symmetric), isa)
+
+
+@isas("q4gemm")
+@pytest.mark.parametrize(
+    "m,n,k,group",
+    [(33, 48, 250, 96), (16, 20, 184, 192), (49, 16, 320, 160), (70, 33, 130, 128), (390, 33, 70, 64)],
+)
+def test_many_rows_and_groups_of_any_length_equal_reference(isa, m, n, k, group):
+    check("q4gemm", example(m, n, k, group=group, symmetric=False), isa)
 
 
 @isas("q4gemm")
@@ -75,6 +87,14 @@ def test_rows_may_lie_apart_and_without_bias(isa, m):
     wide = np.full((m, 80), 200, np.uint8)
     wide[:, :65] = args[0]
     args[0], args[8] = wide[:, :65], None
+    check("q4gemm", args, isa)
+
+
+@isas("q4gemm")
+@pytest.mark.parametrize("m", (3, 8))
+def test_codes_beyond_k_do_not_count(isa, m):
+    args = example(m, 20, 65, group=32, symmetric=False)
+    args[3][:, -1, :, 1:] = 255 - args[3][:, -1, :, 1:]
     check("q4gemm", args, isa)
 
 

@@ -1,6 +1,7 @@
 """Float products of operands rounded to bfloat16: what has them, what is said of it, and how far off the answers are."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from onnx import helper
 
 import pycompress as pc
 from half_models import network, to_half
+from interpret import interpret
 from oracle import as_model
-from pycompress import zoo
-from pycompress.cpu import cpu_info
+from pycompress import native, zoo
+from pycompress._pcx import lib
+from pycompress.cpu import LEVELS
 from pycompress.lower import load, lower
 from pycompress.optimize import optimize, place, verify
 from pycompress.pack import pack
@@ -33,13 +36,34 @@ def run(model, x, cpu=None, **options):
     return session.run(None, {session.get_inputs()[0].name: x})[0], session.explain()
 
 
-@pytest.mark.parametrize("cpu", ["scalar", *cpu_info()["isas"]])
+@pytest.mark.parametrize("cpu", [level for level, bits in LEVELS.items() if not bits & ~lib.pcx_cpu()])
 def test_a_network_s_logits_are_within_3_percent_of_their_range(mobilenet, cpu):
     model, x, expected = mobilenet
     got, rows = run(model, x, cpu, float_products="bfloat16")
     assert 0 < abs(got - expected).max() <= 0.03 * np.ptp(expected)
     kernels = {row["kernel"] for row in rows}
     assert {"bgemm", "bconv", "dwconv"} <= kernels and not kernels & {"sgemm", "sconv"}
+
+
+class On:
+    """The kernels, those of rounded operands on one instruction set."""
+
+    def __init__(self, isa):
+        self.isa = isa
+
+    def __getattr__(self, name):
+        kernel = getattr(native, name)
+        return partial(kernel, isa=self.isa) if name in ("bgemm", "bconv") else kernel
+
+
+@pytest.mark.parametrize("isa", native.bgemm.impls())
+def test_every_instruction_set_s_products_give_such_logits(isa):
+    model = zoo.mobilenetv2(width=0.35, resolution=32, classes=50)
+    x = np.random.default_rng(2).integers(0, 256, (1, 3, 32, 32)).astype(np.float32) / 128 - 1
+    expected = run(model, x)[0]
+    (got,), program = interpret(model, {"input": x}, kernels=On(isa), float_products="bfloat16")
+    assert {"bgemm", "bconv"} <= {step.kernel for step in program.steps}
+    assert 0 < abs(got - expected).max() <= 0.03 * np.ptp(expected)
 
 
 def test_explain_says_what_was_rounded_and_why_other_products_were_not(mobilenet):

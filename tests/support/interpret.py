@@ -10,15 +10,15 @@ from pycompress.optimize import optimize, place, verify
 from pycompress.pack import pack
 
 
-def interpret(model, inputs: dict[str, np.ndarray], *, isa=None, optimized=True, kernels=native):
-    """Outputs of `model` (anything `lower.load` reads) for `inputs`, and the program."""
+def interpret(model, inputs: dict[str, np.ndarray], *, isa=None, optimized=True, kernels=native, **options):
+    """Outputs of `model` (anything `lower.load` reads) for `inputs`, and the program; `options` are optimize's."""
     loaded = load(model)
     values = {n: x for n, x in inputs.items() if n in value_inputs(loaded)}
     shapes = {n: inputs[n].shape for n in declared_inputs(loaded) if n not in values}
     program = lower(loaded, shapes, values)
     verify(program)
     if optimized:
-        optimize(program, after=verify)
+        optimize(program, after=verify, **options)
     pack(program, loaded.packed)
     verify(program, place(program)[0])
     buffers = {b.place: b.array for b in program.buffers.values() if b.place[1] is not None}

@@ -115,10 +115,11 @@ class Tiles:
         to, left, right = self._operands(c, a, b)
         x, w = _floats(left), _floats(right)
         w = w.reshape(w.shape[0], -1, 2).transpose(0, 2, 1).reshape(2 * w.shape[0], -1)
-        total = np.ascontiguousarray(to).view("f4").copy()
-        for k in range(x.shape[1]):
-            total += x[:, k, None] * w[k]
-        to[...] = total.view(np.uint8)
+        sums = np.zeros((2, x.shape[0], w.shape[1]), np.float32)
+        with np.errstate(all="ignore"):
+            for k in range(x.shape[1]):
+                sums[k % 2] += x[:, k, None] * w[k]
+            to[...] = (np.ascontiguousarray(to).view("f4") + (sums[0] + sums[1])).view(np.uint8)
         return "tdpbf16ps"
 
     def _operand(self, code, state) -> tuple[int, int, int]:
@@ -152,4 +153,6 @@ def _signed(x: int) -> int:
 
 def _floats(tile: np.ndarray) -> np.ndarray:
     half = np.ascontiguousarray(tile).view("u2").astype(np.uint32)
-    return (half << 16).view("f4")
+    return (
+        np.where(half & 0x7F80, half << 16, half << 16 & 0x80000000).astype(np.uint32).view("f4")
+    )  # no subnormal ones

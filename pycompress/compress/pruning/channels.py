@@ -90,7 +90,7 @@ def prune_channels(
         if the model is invalid or quantized, or none of its channels may be removed.
     """
     if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float, np.number)) or not 0 <= sparsity < 1:
-        raise ValueError(f"sparsity of channels must be a number in [0, 1), got {sparsity!r}")
+        raise ValueError(f"sparsity must be in [0, 1) for channels, got {sparsity!r}")
     if scope not in ("global", "layer"):
         raise ValueError(f"scope must be 'global' or 'layer', got {scope!r}")
     if isinstance(multiple, bool) or not isinstance(multiple, (int, np.integer)) or multiple < 1:

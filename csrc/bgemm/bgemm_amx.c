@@ -1,0 +1,192 @@
+/*
+ * bgemm_amx.c - AMX: tdpbf16ps adds to a tile of 16 x 16 floats the products of 16 rows and 16 columns over up to 32 k;
+ * it rounds to nearest even and takes subnormal numbers for zero.  Weights are read as they are packed: 16 steps of a
+ * panel are a tile.  2 x 2 tiles of sums, or 1 x 2 of few rows; between their products the sums of the tiles before
+ * become outputs.
+ */
+#include "bgemm.h"
+
+#include "../common/amx.h"
+
+#if PCX_X86
+PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,amx-tile,amx-bf16")
+
+enum { BGEMM_AMX_TALL = 2 * AMX_ROWS, BGEMM_AMX_WIDE = 2 };
+
+/* Sums on their way to outputs: rows [done, count) of those from `first` on are still to be done. */
+typedef struct {
+    const bgemm_rows *r;
+    const bgemm_target *to;
+    size_t column, width, first, done, count;
+    float *sum;
+} bgemm_amx_output;
+
+PCX_INLINE void bgemm_amx_finish(bgemm_amx_output *o, size_t some)
+{
+    some = min_size(some, o->count - o->done);
+    if (!some)
+        return;
+    bgemm_avx512_finish(o->r, o->first + o->done, some, o->to, o->column, o->sum + o->done * o->width, o->width);
+    o->done += some;
+}
+
+/* Two tiles of rows times two panels, or one of either: tiles 0 to 3 are the sums, a row of tiles after the other. */
+typedef struct {
+    const char *a0, *a1;
+    const uint16_t *w0, *w1;
+    size_t lda;
+    amx_chunks chunks;
+    size_t some; /* rows to finish after each product */
+} bgemm_amx_two;
+
+#define SUMS(c, a, w)                 \
+    do {                              \
+        PCX_TILE_DOT_BF16(c, a, w);   \
+        bgemm_amx_finish(o, z->some); \
+    } while (0)
+
+/* All chunks are alike. */
+PCX_INLINE void bgemm_amx_alike(const int rows, const int panels, const bgemm_amx_two *z, bgemm_amx_output *o)
+{
+    size_t a = 0, w = 0;
+    for (size_t i = 0; i < z->chunks.count; i++, a += z->chunks.steps * 4, w += z->chunks.steps * BGEMM_PAIRS) {
+        PCX_TILE_LOAD(4, z->a0 + a, z->lda);
+        PCX_TILE_LOAD(6, z->w0 + w, 64);
+        SUMS(0, 4, 6);
+        if (panels > 1) {
+            PCX_TILE_LOAD(7, z->w1 + w, 64);
+            SUMS(1, 4, 7);
+        }
+        if (rows > 1) {
+            PCX_TILE_LOAD(5, z->a1 + a, z->lda);
+            SUMS(2, 5, 6);
+            if (panels > 1)
+                SUMS(3, 5, 7);
+        }
+    }
+}
+
+/* One chunk, rows in tile x, weights in y. */
+#define CHUNK(x, y)                              \
+    do {                                         \
+        PCX_TILE_LOAD(x, z->a0 + a, z->lda);     \
+        PCX_TILE_LOAD(y, z->w0 + w, 64);         \
+        SUMS(0, x, y);                           \
+        if (panels > 1) {                        \
+            PCX_TILE_LOAD(y, z->w1 + w, 64);     \
+            SUMS(1, x, y);                       \
+        }                                        \
+        if (rows > 1) {                          \
+            PCX_TILE_LOAD(x, z->a1 + a, z->lda); \
+            if (panels > 1) {                    \
+                SUMS(3, x, y);                   \
+                PCX_TILE_LOAD(y, z->w0 + w, 64); \
+            }                                    \
+            SUMS(2, x, y);                       \
+        }                                        \
+    } while (0)
+
+/* Whole chunks in tiles 4 and 5, the shorter last one in 6 and 7. */
+PCX_INLINE void bgemm_amx_unlike(const int rows, const int panels, const bgemm_amx_two *z, bgemm_amx_output *o)
+{
+    size_t a = 0, w = 0;
+    for (size_t i = 0; i < z->chunks.count; i++, a += AMX_ROW_BYTES, w += AMX_STEPS * BGEMM_PAIRS)
+        CHUNK(4, 5);
+    CHUNK(6, 7);
+}
+#undef CHUNK
+#undef SUMS
+
+/* From where the sums start to where they are stored. */
+PCX_INLINE void bgemm_amx_products(const int rows, const int panels, const bgemm_amx_two *z, const float *start,
+                                   size_t each, float *sum, bgemm_amx_output *o)
+{
+    const size_t width = (size_t)panels * SGEMM_NR, stride = width * sizeof(float);
+    float *const lower = sum + each * width;
+    PCX_TILE_LOAD(0, start, 0);
+    if (panels > 1)
+        PCX_TILE_LOAD(1, start + SGEMM_NR, 0);
+    if (rows > 1) {
+        PCX_TILE_LOAD(2, start, 0);
+        if (panels > 1)
+            PCX_TILE_LOAD(3, start + SGEMM_NR, 0);
+    }
+    if (z->chunks.rest)
+        bgemm_amx_unlike(rows, panels, z, o);
+    else
+        bgemm_amx_alike(rows, panels, z, o);
+    bgemm_amx_finish(o, BGEMM_AMX_TALL);
+    PCX_TILE_STORE(0, sum, stride);
+    if (panels > 1)
+        PCX_TILE_STORE(1, sum + SGEMM_NR, stride);
+    if (rows > 1) {
+        PCX_TILE_STORE(2, lower, stride);
+        if (panels > 1)
+            PCX_TILE_STORE(3, lower + SGEMM_NR, stride);
+    }
+}
+
+typedef void bgemm_amx_products_of(const bgemm_amx_two *z, const float *start, size_t each, float *sum,
+                                   bgemm_amx_output *o);
+#define PRODUCTS(rows, panels)                                                                                      \
+    static PCX_NOINLINE void bgemm_amx_products_##rows##x##panels(const bgemm_amx_two *z, const float *start,       \
+                                                                  size_t each, float *sum, bgemm_amx_output *o)     \
+    {                                                                                                               \
+        bgemm_amx_products(rows, panels, z, start, each, sum, o);                                                   \
+    }
+PRODUCTS(1, 1) PRODUCTS(1, 2) PRODUCTS(2, 1) PRODUCTS(2, 2)
+#undef PRODUCTS
+static bgemm_amx_products_of *const bgemm_amx_by_size[2][2] = { /* [rows - 1][panels - 1] */
+    { bgemm_amx_products_1x1, bgemm_amx_products_1x2 }, { bgemm_amx_products_2x1, bgemm_amx_products_2x2 }
+};
+
+static void bgemm_amx_configure(amx_tiles *tiles, size_t rows, const amx_chunks *chunks)
+{
+    const size_t steps = chunks->steps, rest = chunks->rest;
+    amx_config config = { 0 };
+    for (size_t x = 0; x < 4; x++)
+        amx_config_tile(&config, x, rows, AMX_ROW_BYTES);
+    amx_config_tile(&config, 4, rows, 4 * steps);
+    amx_config_tile(&config, rest ? 5 : 6, steps, AMX_ROW_BYTES);
+    amx_config_tile(&config, rest ? 6 : 5, rows, 4 * (rest ? rest : steps));
+    amx_config_tile(&config, 7, rest ? rest : steps, AMX_ROW_BYTES);
+    amx_configure(tiles, &config);
+}
+
+/*
+ * Tiles of rows are as equal as can be, in twos: 49 rows are 4 x 13.  The last tile's rows beyond the block's are
+ * nonsense in scratch, and so are their sums, which nobody reads.
+ */
+static void bgemm_amx_run(const bgemm_rows *r, const bgemm_target *to, size_t begin, size_t end)
+{
+    _Alignas(64) float start[BGEMM_AMX_WIDE * SGEMM_NR], sum[2][BGEMM_AMX_TALL * BGEMM_AMX_WIDE * SGEMM_NR];
+    const size_t count = r->at.count, two = count > AMX_ROWS ? 2 : 1, bytes = r->lda;
+    const size_t pairs = ceil_div(count, BGEMM_AMX_TALL), each = count ? ceil_div(count, two * pairs) : 1;
+    bgemm_amx_two z = { .lda = bytes, .chunks = amx_chunks_make(r->steps) };
+    bgemm_amx_output o = { .r = r, .to = to };
+    amx_tiles tiles;
+    amx_enter(&tiles);
+    bgemm_amx_configure(&tiles, each, &z.chunks);
+    for (size_t panel = begin, wide, turn = 0; panel < end; panel += wide) {
+        wide = min_size(BGEMM_AMX_WIDE, end - panel);
+        z.w0 = to->w + panel * to->ldw;
+        z.w1 = z.w0 + (wide > 1 ? to->ldw : 0);
+        z.some = ceil_div(two * each, max_size(1, two * wide * (z.chunks.count + (z.chunks.rest > 0))));
+        bgemm_start(to, panel, wide, start);
+        for (size_t i = 0; i < count; i += two * each, turn++) {
+            z.a0 = r->a + i * bytes;
+            z.a1 = z.a0 + each * bytes;
+            bgemm_amx_by_size[two - 1][wide - 1](&z, start, each, sum[turn % 2], &o);
+            o = (bgemm_amx_output){ r, to, panel * SGEMM_NR, wide * SGEMM_NR, i, 0, min_size(two * each, count - i),
+                                    sum[turn % 2] };
+        }
+    }
+    bgemm_amx_finish(&o, BGEMM_AMX_TALL);
+    amx_leave(&tiles);
+}
+
+PCX_HIDDEN extern const bgemm_micro bgemm_micro_amx;
+const bgemm_micro bgemm_micro_amx = { BGEMM_AMX_TALL, sizeof(uint16_t), bgemm_avx512bf16_round, bgemm_amx_run };
+
+PCX_TARGET_END
+#endif
