@@ -9,11 +9,11 @@ PCX_TARGET("avx2,fma,f16c")
 
 enum { AHEAD = 2048 }; /* bytes from where weights are read to where they are fetched; beyond a panel the next begins */
 
-PCX_INLINE void hgemm_avx2_fetch(const uint16_t *w) { _mm_prefetch((const char *)w + AHEAD, _MM_HINT_T0); }
+PCX_INLINE void hgemm_avx2_fetch(const char *w) { _mm_prefetch(w + AHEAD, _MM_HINT_T0); }
 
-PCX_INLINE __m256 hgemm_avx2_widened(const uint16_t *w, const int brain)
+PCX_INLINE __m256 hgemm_avx2_widened(const char *w, const int brain)
 {
-    const __m128i bits = _mm_loadu_si128((const __m128i *)w);
+    const __m128i bits = _mm_loadu_si128((const __m128i *)(const void *)w);
     return brain ? _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16)) : _mm256_cvtph_ps(bits);
 }
 
@@ -43,16 +43,21 @@ PCX_INLINE void hgemm_avx2_tile(const sgemm_rows *r, size_t first, const sgemm_t
         for (int i = 0; i < mr; i++)
             sum[i][v] = _mm256_loadu_ps(bias + v * LANES);
     }
-    for (size_t q = 0, stop = min_size(k, SGEMM_DEEP);; stop = min_size(k, stop + SGEMM_DEEP)) {
-        for (; q < stop; q++) {
-            PCX_OPAQUE(q); /* one index and fixed rows and panels, not a pointer for each */
+    const char *panel[MAX / 2];
+    PCX_UNROLL
+    for (int v = 0; v < nv; v += 2)
+        panel[v / 2] = (const char *)(w + (size_t)(v / 2) * ldw);
+    for (size_t q = 0, at = 0, stop = min_size(k, SGEMM_DEEP);; stop = min_size(k, stop + SGEMM_DEEP)) {
+        for (; q < stop; q++, at += SGEMM_NR * sizeof *w) {
+            PCX_OPAQUE(q); /* an index and fixed rows, another and fixed panels, not a pointer for each */
+            PCX_OPAQUE(at);
             __m256 b[MAX];
             PCX_UNROLL
             for (int v = 0; v < nv; v += 2)
-                hgemm_avx2_fetch(w + v / 2 * ldw + q * SGEMM_NR);
+                hgemm_avx2_fetch(panel[v / 2] + at);
             PCX_UNROLL
             for (int v = 0; v < nv; v++)
-                b[v] = hgemm_avx2_widened(w + v / 2 * ldw + q * SGEMM_NR + v % 2 * LANES, brain);
+                b[v] = hgemm_avx2_widened(panel[v / 2] + at + v % 2 * LANES * sizeof *w, brain);
             PCX_UNROLL
             for (int i = 0; i < mr; i++) {
                 const __m256 x = _mm256_broadcast_ss(a[i] + q);
@@ -99,7 +104,7 @@ PCX_INLINE void hgemm_avx2_tile(const sgemm_rows *r, size_t first, const sgemm_t
         else \
             hgemm_avx2_tile(r, first, to, w, ldw, column, mr, nv, 0); \
     }
-TILE(1, 8) TILE(1, 4) TILE(2, 4) TILE(3, 4)
+TILE(1, 8) TILE(1, 4) TILE(2, 4)
 TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2)
 
 typedef void tile_fn(const sgemm_rows *r, size_t first, const sgemm_target *to, const uint16_t *w, size_t ldw,
@@ -109,7 +114,7 @@ static tile_fn *const tiles[][3] = {
     { NULL, NULL, NULL },
     { hgemm_avx2_tile_1x2, hgemm_avx2_tile_1x4, hgemm_avx2_tile_1x8 },
     { hgemm_avx2_tile_2x2, hgemm_avx2_tile_2x4, NULL },
-    { hgemm_avx2_tile_3x2, hgemm_avx2_tile_3x4, NULL },
+    { hgemm_avx2_tile_3x2, NULL, NULL },
     { hgemm_avx2_tile_4x2, NULL, NULL },
     { hgemm_avx2_tile_5x2, NULL, NULL },
     { hgemm_avx2_tile_6x2, NULL, NULL },
@@ -135,10 +140,12 @@ static void hgemm_avx2_stream(const pcx_hgemm_args *p, const sgemm_rows *r, size
 static void hgemm_avx2_widen(const uint16_t *w, float *out, size_t count, int brain)
 {
     for (size_t i = 0; i < count; i += SGEMM_NR) {
-        hgemm_avx2_fetch(w + i);
+        hgemm_avx2_fetch((const char *)(w + i));
         PCX_UNROLL
-        for (size_t v = i; v < i + SGEMM_NR; v += LANES)
-            _mm256_store_ps(out + v, brain ? hgemm_avx2_widened(w + v, 1) : hgemm_avx2_widened(w + v, 0));
+        for (size_t v = i; v < i + SGEMM_NR; v += LANES) {
+            const char *from = (const char *)(w + v);
+            _mm256_store_ps(out + v, brain ? hgemm_avx2_widened(from, 1) : hgemm_avx2_widened(from, 0));
+        }
     }
 }
 
