@@ -23,9 +23,15 @@ static void bspmm_scalar(const void *args, size_t begin, size_t end, void *scrat
         }
 }
 
+#if PCX_X86
+PCX_DRIVER(bspmm, rows, bspmm, avx512)
+PCX_DRIVER(bspmm, rows, bspmm, avx2)
+#endif
+
 static const pcx_impl bspmm_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, bspmm_units_avx2, bspmm_avx2, NULL, NULL, NULL, NULL },
+    { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(bspmm, avx512), NULL, NULL, NULL },
+    { "avx2", PCX_AVX2, PCX_DRIVEN(bspmm, avx2), NULL, NULL, NULL },
 #endif
     { "scalar", 0, bspmm_units, bspmm_scalar, NULL, NULL, NULL, NULL },
 };

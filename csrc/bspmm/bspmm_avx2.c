@@ -7,8 +7,6 @@
 
 PCX_TARGET("avx2,fma")
 
-static size_t bspmm_avx2_blocks_of(const int32_t *rows) { return rows[1] > rows[0] ? (size_t)(rows[1] - rows[0]) : 0; }
-
 /* `count` blocks: the numbers of mr rows at the k that `index` lists times nv vectors of weights each. */
 PCX_INLINE void bspmm_avx2_steps(const float *const *a, const uint16_t *index, const float *w, __m256 sum[][MAX],
                                  const int count, const int mr, const int nv)
@@ -46,7 +44,7 @@ PCX_INLINE void bspmm_avx2_strip(const pcx_bspmm_args *p, const sgemm_rows *r, s
         a[i] = r->a[first + i];
     for (size_t panel = begin; panel < end; panel++) {
         const size_t column = panel * SGEMM_NR, block = (size_t)p->rows[panel];
-        const uint16_t *index = p->index + block, *stop = index + bspmm_avx2_blocks_of(p->rows + panel);
+        const uint16_t *index = p->index + block, *stop = index + bspmm_blocks(p->rows + panel);
         const float *w = p->w + block * SGEMM_NR, *bias = tail.bias ? tail.bias + column : zeros;
         if (!PCX_LIKELY(column + width <= p->n) && tail.bias) {
             memset(part, 0, sizeof part);
@@ -102,64 +100,14 @@ static strip_fn *const strips[][1 + SGEMM_TALL] = {
       bspmm_avx2_strip_5x1, bspmm_avx2_strip_6x1 }, /* the last panel's first half */
 };
 
-/* All rows times the panels [begin, end), in tiles as equal as can be, as sgemm does it. */
-static void bspmm_avx2_columns(const pcx_bspmm_args *p, const sgemm_rows *r, size_t begin, size_t end, int half)
+static void bspmm_avx2_run(const pcx_bspmm_args *p, const sgemm_rows *r, size_t first, size_t count, size_t begin,
+                           size_t end, int half)
 {
-    const size_t count = ceil_div(r->count, SGEMM_TALL), less = count ? r->count / count : 0;
-    for (size_t i = 0, more = r->count - less * count; i < r->count;) {
-        const size_t rows = less + (more > 0);
-        strips[half][rows](p, r, i, begin, end);
-        i += rows;
-        more -= more > 0;
-    }
+    strips[half][count](p, r, first, begin, end);
 }
 
-/* The panels [begin, end) of all rows, as many panels at a time as fit the L1 cache. */
-static void bspmm_avx2_panels(const pcx_bspmm_args *p, const sgemm_rows *r, size_t begin, size_t end)
-{
-    enum { CACHED = 384 }; /* blocks, 24 KiB */
-    const size_t whole = ceil_div(p->n, LANES) % 2 ? ceil_div(p->n, SGEMM_NR) - 1 : SIZE_MAX;
-    for (size_t panel = begin; panel < end;) {
-        const int half = panel == whole;
-        size_t next = panel + 1, blocks = bspmm_avx2_blocks_of(p->rows + panel);
-        while (next < end && next != whole && (blocks += bspmm_avx2_blocks_of(p->rows + next)) <= CACHED)
-            next++;
-        bspmm_avx2_columns(p, r, panel, next, half);
-        panel = next;
-    }
-}
-
-static sgemm_split bspmm_avx2_split_of(const pcx_bspmm_args *p)
-{
-    return sgemm_split_of(p->m, p->n, p->blocks / max_size(1, ceil_div(p->n, SGEMM_NR)), SGEMM_MB, SGEMM_TALL);
-}
-
-size_t bspmm_units_avx2(const void *args)
-{
-    const sgemm_split s = bspmm_avx2_split_of(args);
-    return s.blocks * s.groups;
-}
-
-void bspmm_avx2(const void *args, size_t begin, size_t end, void *scratch)
-{
-    const pcx_bspmm_args *p = args;
-    const sgemm_split s = bspmm_avx2_split_of(p);
-    sgemm_rows rows;
-    (void)scratch;
-    for (size_t unit = begin; unit < end; unit++) {
-        const size_t first = unit / s.groups * s.rows, panel = unit % s.groups * s.panels;
-        if (unit == begin || !panel) {
-            rows.count = min_size(s.rows, p->m - first);
-            for (size_t i = 0; i < rows.count; i++) {
-                rows.a[i] = p->a + (first + i) * p->lda;
-                rows.out[i] = p->out + (first + i) * p->ldo;
-            }
-            for (size_t i = 0; p->tail.residual && i < rows.count; i++)
-                rows.residual[i] = p->tail.residual + (first + i) * p->tail.ldr;
-        }
-        bspmm_avx2_panels(p, &rows, panel, min_size(panel + s.panels, ceil_div(p->n, SGEMM_NR)));
-    }
-}
+PCX_HIDDEN extern const bspmm_micro bspmm_micro_avx2;
+const bspmm_micro bspmm_micro_avx2 = { SGEMM_TALL, bspmm_avx2_run };
 
 PCX_TARGET_END
 #endif

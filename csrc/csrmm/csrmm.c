@@ -34,9 +34,15 @@ void csrmm_scalar(const void *args, size_t begin, size_t end, void *scratch)
         csrmm_rows_double(p, begin, end);
 }
 
+#if PCX_X86
+PCX_DRIVER(csrmm, panels, csrmm, avx512)
+PCX_DRIVER(csrmm, panels, csrmm, avx2)
+#endif
+
 static const pcx_impl csrmm_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, csrmm_units_avx2, csrmm_avx2, csrmm_scratch_avx2, NULL, NULL, NULL },
+    { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(csrmm, avx512), NULL, NULL, NULL },
+    { "avx2", PCX_AVX2, PCX_DRIVEN(csrmm, avx2), NULL, NULL, NULL },
 #endif
     { "scalar", 0, csrmm_units, csrmm_scalar, NULL, NULL, NULL, NULL },
 };

@@ -3,6 +3,7 @@
  *
  *   PANEL_FILL, PANEL_ROWS   names of the functions, and PANEL_ROWS_OF of one behind it
  *   PANEL_STORE, PANEL_ZERO  what stores a vector, and makes one of zeros
+ *   PANEL_VECTORS            vectors of a panel, at most: 4 or 8
  *   TILE...                  as for spmm_tile.h, but for TILE_INDEX
  *
  * The vectors of a panel lie where spmm_back() puts them: where there are as many columns as a vector is long, none is
@@ -10,10 +11,11 @@
  */
 #define PANEL_LANES (sizeof(TILE_VECTOR) / sizeof(TILE_REAL))
 
-/* panel[q][v] = x[q][column + spmm_back(v)]; columns that a lone vector holds beyond the last are zero. */
-static void PANEL_FILL(const pcx_csrmm_args *p, size_t column, size_t columns, TILE_REAL *panel)
+/* to[q][v] = x[q][column + spmm_back(v)]; columns that a lone vector holds beyond the last are zero. */
+static void PANEL_FILL(const pcx_csrmm_args *p, size_t column, size_t columns, void *to)
 {
     const TILE_REAL *x = (const TILE_REAL *)p->x + column * p->incx;
+    TILE_REAL *panel = to;
     const size_t width = round_up(columns, PANEL_LANES);
     for (size_t q = 0; q < p->k; q++, x += p->ldx, panel += width) {
         if (p->incx == 1 && columns >= PANEL_LANES) {
@@ -37,7 +39,7 @@ PCX_INLINE void PANEL_ROWS_OF(const pcx_csrmm_args *p, size_t first, size_t last
     const TILE_REAL *w = p->w;
     int32_t index[CSRMM_CHUNK];
     for (size_t r = first; r < last; r++, out += p->ldo) {
-        TILE_VECTOR sum[CSRMM_VECTORS];
+        TILE_VECTOR sum[PANEL_VECTORS];
         PCX_UNROLL
         for (int v = 0; v < nv; v++)
             sum[v] = PANEL_ZERO();
@@ -59,18 +61,19 @@ PCX_INLINE void PANEL_ROWS_OF(const pcx_csrmm_args *p, size_t first, size_t last
     }
 }
 
-static void PANEL_ROWS(const pcx_csrmm_args *p, size_t first, size_t last, const TILE_REAL *panel, TILE_REAL *out,
-                       size_t columns)
+static void PANEL_ROWS(const pcx_csrmm_args *p, size_t first, size_t last, const void *panel, void *out, size_t columns)
 {
     switch (ceil_div(columns, PANEL_LANES)) {
     case 1: PANEL_ROWS_OF(p, first, last, panel, out, columns, 1); break;
     case 2: PANEL_ROWS_OF(p, first, last, panel, out, columns, 2); break;
     case 3: PANEL_ROWS_OF(p, first, last, panel, out, columns, 3); break;
     case 4: PANEL_ROWS_OF(p, first, last, panel, out, columns, 4); break;
+#if PANEL_VECTORS > 4
     case 5: PANEL_ROWS_OF(p, first, last, panel, out, columns, 5); break;
     case 6: PANEL_ROWS_OF(p, first, last, panel, out, columns, 6); break;
     case 7: PANEL_ROWS_OF(p, first, last, panel, out, columns, 7); break;
     case 8: PANEL_ROWS_OF(p, first, last, panel, out, columns, 8); break;
+#endif
     }
 }
 

@@ -15,6 +15,7 @@ static void pool_scalar(const void *args, size_t begin, size_t end, void *scratc
 
 static const pcx_impl pool_impls[] = {
 #if PCX_X86
+    { "avx512", PCX_AVX2 | PCX_AVX512, pool_units, pool_avx512, NULL, NULL, NULL, NULL },
     { "avx2", PCX_AVX2, pool_units, pool_avx2, NULL, NULL, NULL, NULL },
 #endif
     { "scalar", 0, pool_units, pool_scalar, NULL, NULL, NULL, NULL },

@@ -8,7 +8,7 @@
 
 enum { POOL_LANES = 32 };
 
-PCX_HIDDEN pcx_run_fn pool_avx2;
+PCX_HIDDEN pcx_run_fn pool_avx2, pool_avx512;
 
 typedef struct {
     const float *x; /* the window's first cell inside the image */

@@ -10,7 +10,7 @@ from pycompress.kernels import module
 
 ref = module("csrmm")
 TYPES = pytest.mark.parametrize("dtype", (np.float32, np.float64))
-COLUMNS = [(21, 11, m) for m in (1, 2, 3, 4, 5, 7, 8, 9, 16, 31, 32, 33, 49, 63, 64, 65, 72, 130)]
+COLUMNS = [(21, 11, m) for m in (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 49, 63, 64, 65, 72, 130)]
 SIZES = [(n, k, 10) for n, k in ((1, 1), (2, 9), (9, 1), (64, 7), (65, 8), (130, 100))]
 EMPTY = [(0, 3, 5), (3, 0, 5), (3, 17, 0), (0, 0, 0)]
 
