@@ -62,6 +62,11 @@ def add_options(parser) -> None:
     parser.add_argument(
         "--accumulate", choices=DEPTHS, help="accumulation depth in int16: larger is faster and less exact"
     )  # fmt: skip
+    parser.add_argument(
+        "--target",
+        metavar="CPU",
+        help="what --quantize rounds weights for: portable, vnni, amx, arm ...; the result runs on all",
+    )
 
 
 def steps_of(args) -> Steps:
@@ -95,10 +100,12 @@ def flags(args) -> Steps:
             steps[name] = {"accumulate": accumulate}
     if accumulate is not None and not steps.keys() & {"quantize", "recertify"}:
         raise ValueError("--accumulate is for --quantize and --recertify")
+    if args.target is not None and "quantize" not in steps:
+        raise ValueError("--target is for --quantize")
     four = {key: getattr(args, key) for key in ("weights", "group_size", "rounding")}
     four["weights"] = int(args.weights) if args.weights in ("4", "8") else args.weights
     if "quantize" in steps:
-        steps["quantize"] |= four
+        steps["quantize"] |= four | {"target": args.target}
     elif any(value is not None for value in four.values()):
         raise ValueError("--weights, --group-size and --rounding are for --quantize")
     if four["weights"] in (None, 8) and (four["group_size"] is not None or four["rounding"] is not None):
@@ -118,7 +125,7 @@ def flags(args) -> Steps:
 
 def read(path: Path, args) -> Steps:
     """The steps of a recipe file; relative paths in it are relative to its folder."""
-    flags = (*STEPS, *DATA, "pattern", "scope", "rank", "weights", "group_size", "rounding", "accumulate")
+    flags = (*STEPS, *DATA, "pattern", "scope", "rank", "weights", "group_size", "rounding", "accumulate", "target")
     for key in flags:  # --mean, --std and --scale may say what a plan's images are
         value = getattr(args, key)
         if value is not None and value is not False and not (key in PLANNED and is_plan(args)):

@@ -206,6 +206,11 @@ def test_out_is_never_what_is_read(files, tmp_path, refused):
         ("mean", ("--prune", "0.5", "--mean", "1")),
         ("--resize", ("--cast", "float16", "--resize", "pad")),
         ("--accumulate", ("--cast", "float16", "--accumulate", "4")),
+        ("--target is for --quantize", ("--cast", "float16", "--target", "vnni")),
+        (
+            "target 'vnni' means accumulate=0",
+            ("--quantize", "--target", "vnni", "--accumulate", "8", "--calibration", "photos"),
+        ),
         ("--labels", ("--cast", "float16", "--labels", __file__)),
         ("--costs", ("--cast", "float16", "--costs", __file__)),
         ("--rounding", ("--quantize", "--calibration", "photos", "--rounding", "gptq")),
