@@ -7,9 +7,8 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 
 def pytest_addoption(parser):
-    parser.addoption(
-        "--emulate", action="store_true", help="run what needs an ISA that this CPU lacks, emulated, and nothing else"
-    )
+    text = "run what needs an ISA that this CPU lacks, emulated, and nothing else; with N, every N-th of these tests"
+    parser.addoption("--emulate", nargs="?", const=1, default=0, type=int, metavar="N", help=text)
 
 
 def pytest_configure(config):
@@ -20,10 +19,13 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--emulate"):
+    every = config.getoption("--emulate")
+    if every:
         import emulated
 
         lacking = emulated.missing_isas()
         keep = [i for i in items if hasattr(i, "callspec") and lacking & set(map(str, i.callspec.params.values()))]
-        config.hook.pytest_deselected(items=[i for i in items if i not in set(keep)])
+        keep = keep[::every]
+        kept = set(keep)
+        config.hook.pytest_deselected(items=[i for i in items if i not in kept])
         items[:] = keep

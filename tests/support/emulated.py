@@ -1,4 +1,4 @@
-"""``pytest --emulate``: tests of kernels run the implementations that this CPU lacks, in the emulator, and those alone."""
+"""``pytest tests/kernels --emulate``: tests of kernels run the implementations that this CPU lacks, in the emulator, and those alone."""
 
 import numpy as np
 from emulator import emulator
