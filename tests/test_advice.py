@@ -48,6 +48,6 @@ def test_the_command_saves_a_table_that_plans_are_made_by(tmp_path, monkeypatch,
     assert len(printed["layers"]) == 14 and Costs.load(file).host == printed["host"]
     assert main(["compress", network, str(plan), "--costs", str(file), "--quiet"]) == 0
     assert main(["advise", network, "--quiet"]) == 0
-    assert "without a sparse form: 13 x dwconv" in capsys.readouterr().out.replace("1 x sconv, ", "")
+    assert "without a sparse kernel: 13 x dwconv" in capsys.readouterr().out.replace("1 x sconv, ", "")
     assert main(["compress", network, str(tmp_path / "a.onnx"), "--costs", str(file)]) == 2
     assert main(["advise", str(plan)]) == 2

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def test_mypy_knows_the_types_of_a_user_s_program_and_its_mistakes(tmp_path):
     pytest.importorskip("mypy")
     site = tmp_path / "site" / "pycompress"  # as a wheel lays it out
-    shutil.copytree(ROOT / "pycompress", site, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.a"))
+    shutil.copytree(ROOT / "pycompress", site, ignore=shutil.ignore_patterns("__pycache__", "*.so", "*.a", "kernels"))
     shutil.copytree(ROOT / "kernels", site / "kernels", ignore=shutil.ignore_patterns("__pycache__"))
     words = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir", tmp_path / "cache"]
     done = subprocess.run(

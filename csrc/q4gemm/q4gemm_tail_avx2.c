@@ -14,7 +14,7 @@ typedef struct {
     float low, high, plus; /* plus what makes a -0 of relu 0 */
 } q4gemm_tail_ending;
 
-static q4gemm_tail_ending q4gemm_tail_ending_make(const pcx_q4gemm_args *p, const qepilogue *tail, size_t j)
+static q4gemm_tail_ending q4gemm_tail_avx2_ending_make(const pcx_q4gemm_args *p, const qepilogue *tail, size_t j)
 {
     const size_t cols = min_size(Q4_NR, p->n - j);
     q4gemm_tail_ending e = { .columns = qepilogue_avx2_columns_make(tail, j, cols) };
@@ -31,7 +31,7 @@ static q4gemm_tail_ending q4gemm_tail_ending_make(const pcx_q4gemm_args *p, cons
 }
 
 /* Columns h to h + 8 of row i: sums to steps of the output, still without its bias. */
-PCX_INLINE __m256 q4gemm_tail_scaled(const int by_row, const pcx_q4gemm_args *p, const q4gemm_tail_ending *e, size_t i,
+PCX_INLINE __m256 q4gemm_tail_avx2_scaled(const int by_row, const pcx_q4gemm_args *p, const q4gemm_tail_ending *e, size_t i,
                                      const float *v, size_t h)
 {
     const __m256 scale = _mm256_broadcast_ss(p->ascale + i * p->lds);
@@ -43,7 +43,7 @@ PCX_INLINE __m256 q4gemm_tail_scaled(const int by_row, const pcx_q4gemm_args *p,
 }
 
 /* Rows [i, i + rows) of v to bytes. */
-PCX_INLINE void q4gemm_tail_bytes(const int by_row, const pcx_q4gemm_args *p, const q4gemm_tail_ending *e, size_t i,
+PCX_INLINE void q4gemm_tail_avx2_bytes(const int by_row, const pcx_q4gemm_args *p, const q4gemm_tail_ending *e, size_t i,
                                   size_t rows, q4gemm_sums v, uint8_t *out)
 {
     const qepilogue_avx2_columns *const c = &e->columns;
@@ -56,7 +56,7 @@ PCX_INLINE void q4gemm_tail_bytes(const int by_row, const pcx_q4gemm_args *p, co
         PCX_UNROLL
         for (size_t x = 0; x < 4; x++) {
             const size_t at = r + (x / 2 && two);
-            y[x] = _mm256_add_ps(q4gemm_tail_scaled(by_row, p, e, i + at, v[at], x % 2 * 8), bias[x % 2]);
+            y[x] = _mm256_add_ps(q4gemm_tail_avx2_scaled(by_row, p, e, i + at, v[at], x % 2 * 8), bias[x % 2]);
         }
         const __m256i bytes = qepilogue_avx2_in_order(qepilogue_avx2_bytes(y, &c->clamp, c->skips));
         qepilogue_avx2_put(c, bytes, residual, (int)two, out + r * p->ldo, p->ldo);
@@ -68,19 +68,19 @@ PCX_INLINE void q4gemm_tail_bytes(const int by_row, const pcx_q4gemm_args *p, co
 void q4gemm_tail_avx2(const pcx_q4gemm_args *p, const qepilogue *tail, size_t panel, size_t i, size_t rows,
                       q4gemm_sums v)
 {
-    const q4gemm_tail_ending e = q4gemm_tail_ending_make(p, tail, panel * Q4_NR);
+    const q4gemm_tail_ending e = q4gemm_tail_avx2_ending_make(p, tail, panel * Q4_NR);
     char *out = (char *)p->out + (i * p->ldo + panel * Q4_NR) * tail->bytes;
     if (e.columns.plain) {
         if (p->ldz)
-            q4gemm_tail_bytes(1, p, &e, i, rows, v, (uint8_t *)out);
+            q4gemm_tail_avx2_bytes(1, p, &e, i, rows, v, (uint8_t *)out);
         else
-            q4gemm_tail_bytes(0, p, &e, i, rows, v, (uint8_t *)out);
+            q4gemm_tail_avx2_bytes(0, p, &e, i, rows, v, (uint8_t *)out);
         return;
     }
     for (size_t r = 0; r < rows; r++, out += p->ldo * tail->bytes) {
         PCX_UNROLL
         for (size_t h = 0; h < 16; h += 8) {
-            __m256 y = q4gemm_tail_scaled(1, p, &e, i + r, v[r], h);
+            __m256 y = q4gemm_tail_avx2_scaled(1, p, &e, i + r, v[r], h);
             y = p->bias ? _mm256_add_ps(y, _mm256_load_ps(e.bias + h)) : y;
             if (e.bounds) { /* max and min return their second argument if one is NaN */
                 y = _mm256_min_ps(_mm256_set1_ps(e.high), _mm256_max_ps(_mm256_set1_ps(e.low), y));

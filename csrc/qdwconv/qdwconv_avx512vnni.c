@@ -78,14 +78,14 @@ static void qdwconv_avx512vnni_run(const qdwconv_layer *l, const qdwconv_line *l
     qdwconv_quad_run(l, line, begin, end, qdwconv_avx512vnni_after);
 }
 
-static void qdwconv_avx512vbmi_run(const qdwconv_layer *l, const qdwconv_line *line, size_t begin, size_t end)
+static void qdwconv_avx512vnni_run_vbmi(const qdwconv_layer *l, const qdwconv_line *line, size_t begin, size_t end)
 {
     qdwconv_quad_run(l, line, begin, end, qdwconv_avx512vbmi_after);
 }
 
 PCX_HIDDEN extern const qdwconv_micro qdwconv_micro_avx512vnni, qdwconv_micro_avx512vbmi, qdwconv_micro_avx2;
 const qdwconv_micro qdwconv_micro_avx512vnni = QDWCONV_QUAD_MICRO(qdwconv_avx512vnni_run);
-const qdwconv_micro qdwconv_micro_avx512vbmi = QDWCONV_QUAD_MICRO(qdwconv_avx512vbmi_run);
+const qdwconv_micro qdwconv_micro_avx512vbmi = QDWCONV_QUAD_MICRO(qdwconv_avx512vnni_run_vbmi);
 
 PCX_TARGET_END
 #endif

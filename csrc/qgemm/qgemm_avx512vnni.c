@@ -146,14 +146,14 @@ static void qgemm_avx512vnni_run(const qgemm_block *b, size_t panel, size_t coun
     qgemm_avx512vnni_block(b, panel, count, 0);
 }
 
-static void qgemm_avx512vbmi_run(const qgemm_block *b, size_t panel, size_t count)
+static void qgemm_avx512vnni_run_vbmi(const qgemm_block *b, size_t panel, size_t count)
 {
     qgemm_avx512vnni_block(b, panel, count, 1);
 }
 
 PCX_HIDDEN extern const qgemm_micro qgemm_micro_avx512vnni, qgemm_micro_avx512vbmi;
 const qgemm_micro qgemm_micro_avx512vnni = { .mr = QGEMM_V_MR, .panels = QGEMM_V_PANELS, .run = qgemm_avx512vnni_run };
-const qgemm_micro qgemm_micro_avx512vbmi = { .mr = QGEMM_V_MR, .panels = QGEMM_V_PANELS, .run = qgemm_avx512vbmi_run };
+const qgemm_micro qgemm_micro_avx512vbmi = { .mr = QGEMM_V_MR, .panels = QGEMM_V_PANELS, .run = qgemm_avx512vnni_run_vbmi };
 
 PCX_TARGET_END
 #endif

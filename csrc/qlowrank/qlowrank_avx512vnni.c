@@ -104,7 +104,7 @@ static void qlowrank_avx512vnni_second(const pcx_qlowrank_args *p, const qepilog
     qlowrank_avx512vnni_panels(p, tail, r, i, rows, panel, count, 0);
 }
 
-static void qlowrank_avx512vbmi_second(const pcx_qlowrank_args *p, const qepilogue *tail, const qlowrank_workspace *r,
+static void qlowrank_avx512vnni_second_vbmi(const pcx_qlowrank_args *p, const qepilogue *tail, const qlowrank_workspace *r,
                                        size_t i, size_t rows, size_t panel, size_t count)
 {
     qlowrank_avx512vnni_panels(p, tail, r, i, rows, panel, count, 1);
@@ -115,7 +115,7 @@ PCX_HIDDEN extern const qlowrank_micro qlowrank_micro_avx512vnni, qlowrank_micro
 const qlowrank_micro qlowrank_micro_avx512vnni = { &qgemm_micro_avx512vnni, QLOWRANK_PANELS, qlowrank_avx512vnni_halve,
                                                    qlowrank_avx512vnni_second };
 const qlowrank_micro qlowrank_micro_avx512vbmi = { &qgemm_micro_avx512vnni, QLOWRANK_PANELS, qlowrank_avx512vnni_halve,
-                                                   qlowrank_avx512vbmi_second };
+                                                   qlowrank_avx512vnni_second_vbmi };
 
 PCX_TARGET_END
 #endif

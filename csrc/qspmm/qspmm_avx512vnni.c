@@ -98,7 +98,7 @@ static void qspmm_avx512vnni_finish(const pcx_qspmm_args *p, const qepilogue *ta
     qspmm_avx512vnni_put(p, tail, j, cols, r, sums, 0);
 }
 
-static void qspmm_avx512vbmi_finish(const pcx_qspmm_args *p, const qepilogue *tail, size_t j, size_t cols,
+static void qspmm_avx512vnni_finish_vbmi(const pcx_qspmm_args *p, const qepilogue *tail, size_t j, size_t cols,
                                     const qspmm_workspace *r, const uint8_t *sums)
 {
     qspmm_avx512vnni_put(p, tail, j, cols, r, sums, 1);
@@ -109,7 +109,7 @@ PCX_HIDDEN extern const qspmm_micro qspmm_micro_avx512vnni, qspmm_micro_avx512vb
 const qspmm_micro qspmm_micro_avx512vnni = { QSPMM_PX, 4, QSPMM_VECTORS, QSPMM_ORDER, qspmm_avx512vnni_gather,
                                              qspmm_avx512vnni_multiply, qspmm_avx512vnni_finish };
 const qspmm_micro qspmm_micro_avx512vbmi = { QSPMM_PX, 4, QSPMM_VECTORS, QSPMM_ORDER, qspmm_avx512vnni_gather,
-                                             qspmm_avx512vnni_multiply, qspmm_avx512vbmi_finish };
+                                             qspmm_avx512vnni_multiply, qspmm_avx512vnni_finish_vbmi };
 
 PCX_TARGET_END
 #endif

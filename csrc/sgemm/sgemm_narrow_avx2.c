@@ -31,10 +31,10 @@ typedef struct {
 } sgemm_narrow_tail;
 
 /* n rounded up to a power of two. */
-PCX_INLINE size_t sgemm_narrow_width(size_t n) { return n > FOUR ? LANES : n > 2 ? FOUR : n; }
+PCX_INLINE size_t sgemm_narrow_avx2_width(size_t n) { return n > FOUR ? LANES : n > 2 ? FOUR : n; }
 
 /* Row k of the panel, its first eight columns. */
-PCX_INLINE __m256 sgemm_narrow_weights(const void *w, size_t k, const sgemm_weights type)
+PCX_INLINE __m256 sgemm_narrow_avx2_weights(const void *w, size_t k, const sgemm_weights type)
 {
     const uint16_t *const half = (const uint16_t *)w + k * SGEMM_NR;
     if (type == SGEMM_F32)
@@ -45,11 +45,11 @@ PCX_INLINE __m256 sgemm_narrow_weights(const void *w, size_t k, const sgemm_weig
 }
 
 /* to[c][i] = weight of column c < n at k + i, zero from i = count on. */
-PCX_INLINE void sgemm_narrow_turn(const void *w, size_t k, size_t count, size_t n, float *to, const sgemm_weights type)
+PCX_INLINE void sgemm_narrow_avx2_turn(const void *w, size_t k, size_t count, size_t n, float *to, const sgemm_weights type)
 {
     __m256 y[LANES], x[LANES];
     PCX_UNROLL for (size_t i = 0; i < LANES; i++)
-        y[i] = i < count ? sgemm_narrow_weights(w, k + i, type) : _mm256_setzero_ps();
+        y[i] = i < count ? sgemm_narrow_avx2_weights(w, k + i, type) : _mm256_setzero_ps();
     PCX_UNROLL for (int i = 0; i < LANES; i += 2) { /* two rows: columns 0 0 1 1 | 4 4 5 5, then 2 2 3 3 | 6 6 7 7 */
         x[i] = _mm256_unpacklo_ps(y[i], y[i + 1]);
         x[i + 1] = _mm256_unpackhi_ps(y[i], y[i + 1]);
@@ -67,20 +67,20 @@ PCX_INLINE void sgemm_narrow_turn(const void *w, size_t k, size_t count, size_t 
 }
 
 /* The piece's weights, from k on. */
-PCX_INLINE void sgemm_narrow_pack(sgemm_narrow_piece *p, const void *w, size_t k, size_t n, const sgemm_weights type)
+PCX_INLINE void sgemm_narrow_avx2_pack(sgemm_narrow_piece *p, const void *w, size_t k, size_t n, const sgemm_weights type)
 {
     float *to = p->w;
     for (size_t run = 0; run < p->runs; run++, k += p->length)
         for (size_t q = 0; q < p->length; q += LANES, to += n * LANES) {
             if (PCX_LIKELY(q + LANES <= p->length))
-                sgemm_narrow_turn(w, k + q, LANES, n, to, type);
+                sgemm_narrow_avx2_turn(w, k + q, LANES, n, to, type);
             else
-                sgemm_narrow_turn(w, k + q, p->length - q, n, to, type);
+                sgemm_narrow_avx2_turn(w, k + q, p->length - q, n, to, type);
         }
 }
 
 /* sum += x times a vector of weights. */
-PCX_INLINE void sgemm_narrow_step(const float *const *a, size_t q, __m256i mask, const int whole, const float *w,
+PCX_INLINE void sgemm_narrow_avx2_step(const float *const *a, size_t q, __m256i mask, const int whole, const float *w,
                                   const int rows, const int n, __m256 sum[])
 {
     __m256 x[LANES];
@@ -98,7 +98,7 @@ PCX_INLINE void sgemm_narrow_step(const float *const *a, size_t q, __m256i mask,
 }
 
 /* The sums of rows times n columns, each in eight lanes. */
-PCX_INLINE void sgemm_narrow_sums(const float *const *row, const size_t *at, size_t runs, size_t length, __m256i mask,
+PCX_INLINE void sgemm_narrow_avx2_sums(const float *const *row, const size_t *at, size_t runs, size_t length, __m256i mask,
                                   const float *w, const int rows, const int n, __m256 sum[])
 {
     const float *a[LANES];
@@ -110,17 +110,17 @@ PCX_INLINE void sgemm_narrow_sums(const float *const *row, const size_t *at, siz
             a[r] = row[r] + *at;
         for (; q + LANES <= length; q += LANES, w += n * LANES) {
             PCX_OPAQUE(q);
-            sgemm_narrow_step(a, q, mask, 1, w, rows, n, sum);
+            sgemm_narrow_avx2_step(a, q, mask, 1, w, rows, n, sum);
         }
         if (length % LANES) {
-            sgemm_narrow_step(a, q, mask, 0, w, rows, n, sum);
+            sgemm_narrow_avx2_step(a, q, mask, 0, w, rows, n, sum);
             w += n * LANES;
         }
     }
 }
 
 /* The sums of the lanes of four vectors. */
-PCX_INLINE __m128 sgemm_narrow_add_up(__m256 a, __m256 b, __m256 c, __m256 d)
+PCX_INLINE __m128 sgemm_narrow_avx2_add_up(__m256 a, __m256 b, __m256 c, __m256 d)
 {
     const __m256 ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
     const __m256 cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
@@ -129,7 +129,7 @@ PCX_INLINE __m128 sgemm_narrow_add_up(__m256 a, __m256 b, __m256 c, __m256 d)
 }
 
 /* The first `count` of four numbers. */
-PCX_INLINE void sgemm_narrow_put(float *out, __m128 v, const int count)
+PCX_INLINE void sgemm_narrow_avx2_put(float *out, __m128 v, const int count)
 {
     if (count >= FOUR)
         _mm_storeu_ps(out, v);
@@ -142,7 +142,7 @@ PCX_INLINE void sgemm_narrow_put(float *out, __m128 v, const int count)
 }
 
 /* Four outputs of [row][width], the first of them column c of out[0], of n. */
-PCX_INLINE void sgemm_narrow_out(__m128 v, float *const *out, const int c, const int n)
+PCX_INLINE void sgemm_narrow_avx2_out(__m128 v, float *const *out, const int c, const int n)
 {
     if (n == 1) {
         if (PCX_LIKELY(out[FOUR - 1] - out[0] == FOUR - 1)) {
@@ -158,15 +158,15 @@ PCX_INLINE void sgemm_narrow_out(__m128 v, float *const *out, const int c, const
         _mm_storel_pi((__m64 *)(void *)out[0], v);
         _mm_storeh_pi((__m64 *)(void *)out[1], v);
     } else {
-        sgemm_narrow_put(out[0] + c, v, n - c);
+        sgemm_narrow_avx2_put(out[0] + c, v, n - c);
     }
 }
 
 /* `tiles` times `rows` rows. */
-PCX_INLINE void sgemm_narrow_tiles(const float *const *row, float *const *out, size_t tiles,
+PCX_INLINE void sgemm_narrow_avx2_tiles(const float *const *row, float *const *out, size_t tiles,
                                    const sgemm_narrow_piece *p, const sgemm_narrow_tail *t, const int rows, const int n)
 {
-    const int width = (int)sgemm_narrow_width((size_t)n);
+    const int width = (int)sgemm_narrow_avx2_width((size_t)n);
     const size_t runs = p->runs, length = p->length;
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(length % LANES)), lane);
@@ -175,19 +175,19 @@ PCX_INLINE void sgemm_narrow_tiles(const float *const *row, float *const *out, s
     float *part = t->part;
     for (; tiles; tiles--, row += rows, out += rows) {
         __m256 sum[SUMS];
-        sgemm_narrow_sums(row, p->at, runs, length, mask, p->w, rows, n, sum);
+        sgemm_narrow_avx2_sums(row, p->at, runs, length, mask, p->w, rows, n, sum);
         PCX_UNROLL for (int v = 0; v < rows * width; v += FOUR) {
             const int r = v / width, c = v % width;
             const __m256 *const s = sum + r * n + c;
             const int last = n <= 2 ? FOUR - 1 : n - 1 - c, two = last < 2 ? last : 2; /* beyond n the last again */
-            __m128 four = sgemm_narrow_add_up(s[0], s[last < 1 ? last : 1], s[two], s[last < 3 ? last : 3]);
+            __m128 four = sgemm_narrow_avx2_add_up(s[0], s[last < 1 ? last : 1], s[two], s[last < 3 ? last : 3]);
             if (part) {
                 _mm_storeu_ps(part + v, _mm_add_ps(_mm_loadu_ps(part + v), four));
                 continue;
             }
             four = _mm_add_ps(four, bias[c / FOUR]);
             four = _mm_min_ps(high, _mm_max_ps(low, four)); /* of NaN, the second argument */
-            sgemm_narrow_out(four, out + r, c, n);
+            sgemm_narrow_avx2_out(four, out + r, c, n);
         }
         part = part ? part + rows * width : NULL;
     }
@@ -197,7 +197,7 @@ PCX_INLINE void sgemm_narrow_tiles(const float *const *row, float *const *out, s
     PCX_NOINLINE static void sgemm_narrow_tiles_##rows##x##n(const float *const *row, float *const *out, size_t tiles, \
                                                              const sgemm_narrow_piece *p, const sgemm_narrow_tail *t) \
     { \
-        sgemm_narrow_tiles(row, out, tiles, p, t, rows, n); \
+        sgemm_narrow_avx2_tiles(row, out, tiles, p, t, rows, n); \
     }
 TILES(8, 1) TILES(4, 2) TILES(3, 3) TILES(3, 4) TILES(2, 5) TILES(2, 6) TILES(1, 7) TILES(1, 8)
 
@@ -218,9 +218,9 @@ static const struct {
 };
 
 /* The piece's sums of all rows, to t->part or the outputs. */
-static void sgemm_narrow_rows(const sgemm_rows *r, size_t n, const sgemm_narrow_piece *p, sgemm_narrow_tail t)
+static void sgemm_narrow_avx2_rows(const sgemm_rows *r, size_t n, const sgemm_narrow_piece *p, sgemm_narrow_tail t)
 {
-    const size_t rows = shapes[n].rows, tiles = r->count / rows, done = tiles * rows, width = sgemm_narrow_width(n);
+    const size_t rows = shapes[n].rows, tiles = r->count / rows, done = tiles * rows, width = sgemm_narrow_avx2_width(n);
     const float *row[LANES];
     float *out[LANES], spare[LANES * LANES];
     if (tiles)
@@ -236,10 +236,10 @@ static void sgemm_narrow_rows(const sgemm_rows *r, size_t n, const sgemm_narrow_
 }
 
 /* From all sums [rows][width] to the outputs. */
-static void sgemm_narrow_finish(const sgemm_rows *r, const sgemm_target *to, float *sum, const float *bias)
+static void sgemm_narrow_avx2_finish(const sgemm_rows *r, const sgemm_target *to, float *sum, const float *bias)
 {
     const pcx_epilogue *const tail = to->tail;
-    const size_t width = sgemm_narrow_width(to->n), all = round_up(r->count * width, LANES);
+    const size_t width = sgemm_narrow_avx2_width(to->n), all = round_up(r->count * width, LANES);
     for (size_t i = 0; i < all; i += LANES)
         _mm256_storeu_ps(sum + i, _mm256_add_ps(_mm256_loadu_ps(sum + i), _mm256_loadu_ps(bias)));
     for (size_t i = 0; tail->residual && i < r->count; i++)
@@ -255,7 +255,7 @@ typedef struct {
     size_t run, line, column, done, k; /* of the walk: the run, its line, its place there */
 } sgemm_narrow_place;
 
-PCX_INLINE void sgemm_narrow_next(const sgemm_rows *r, size_t runs, sgemm_narrow_place *at, sgemm_narrow_piece *p)
+PCX_INLINE void sgemm_narrow_avx2_next(const sgemm_rows *r, size_t runs, sgemm_narrow_place *at, sgemm_narrow_piece *p)
 {
     const size_t padded = round_up(r->length, LANES);
     p->length = min_size(r->length - at->done, PIECE);
@@ -270,7 +270,7 @@ PCX_INLINE void sgemm_narrow_next(const sgemm_rows *r, size_t runs, sgemm_narrow
 }
 
 /* Past the piece. */
-PCX_INLINE void sgemm_narrow_pass(const sgemm_rows *r, const sgemm_narrow_piece *p, sgemm_narrow_place *at)
+PCX_INLINE void sgemm_narrow_avx2_pass(const sgemm_rows *r, const sgemm_narrow_piece *p, sgemm_narrow_place *at)
 {
     at->k += p->runs * p->length;
     at->done += p->length;
@@ -283,7 +283,7 @@ PCX_INLINE void sgemm_narrow_pass(const sgemm_rows *r, const sgemm_narrow_piece 
 }
 
 /* total += part, and part = 0. */
-static void sgemm_narrow_deposit(float *part, float *total, size_t count)
+static void sgemm_narrow_avx2_deposit(float *part, float *total, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         total[i] += part[i];
@@ -295,7 +295,7 @@ void sgemm_narrow_avx2(const sgemm_rows *r, const sgemm_target *to, const void *
 {
     enum { ALL = (SGEMM_MB + LANES) * SGEMM_NARROW };
     const pcx_epilogue *const tail = to->tail;
-    const size_t n = to->n, runs = r->length ? r->lines * r->runs : 0, width = sgemm_narrow_width(n);
+    const size_t n = to->n, runs = r->length ? r->lines * r->runs : 0, width = sgemm_narrow_avx2_width(n);
     const int once = runs && runs * round_up(r->length, LANES) <= PIECE && !tail->residual && tail->act <= PCX_ACT_CLIP;
     const int deep = runs * round_up(r->length, LANES) > SGEMM_DEEP;
     float part[ALL], total[ALL];
@@ -310,20 +310,20 @@ void sgemm_narrow_avx2(const sgemm_rows *r, const sgemm_target *to, const void *
     if (deep)
         memset(total, 0, sizeof total);
     for (size_t parts = 1; at.run < runs; parts++) {
-        sgemm_narrow_next(r, runs, &at, &p);
+        sgemm_narrow_avx2_next(r, runs, &at, &p);
         if (type == SGEMM_F32)
-            sgemm_narrow_pack(&p, w, at.k, n, SGEMM_F32);
+            sgemm_narrow_avx2_pack(&p, w, at.k, n, SGEMM_F32);
         else if (type == SGEMM_F16)
-            sgemm_narrow_pack(&p, w, at.k, n, SGEMM_F16);
+            sgemm_narrow_avx2_pack(&p, w, at.k, n, SGEMM_F16);
         else
-            sgemm_narrow_pack(&p, w, at.k, n, SGEMM_BF16);
-        sgemm_narrow_rows(r, n, &p, t);
-        sgemm_narrow_pass(r, &p, &at);
+            sgemm_narrow_avx2_pack(&p, w, at.k, n, SGEMM_BF16);
+        sgemm_narrow_avx2_rows(r, n, &p, t);
+        sgemm_narrow_avx2_pass(r, &p, &at);
         if (deep && (parts % PARTS == 0 || at.run == runs))
-            sgemm_narrow_deposit(part, total, ALL);
+            sgemm_narrow_avx2_deposit(part, total, ALL);
     }
     if (!once)
-        sgemm_narrow_finish(r, to, deep ? total : part, t.bias);
+        sgemm_narrow_avx2_finish(r, to, deep ? total : part, t.bias);
 }
 
 PCX_TARGET_END

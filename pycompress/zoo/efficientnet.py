@@ -110,8 +110,8 @@ def efficientnet_lite0(
     if pretrained:
         if width != 1.0 or classes != 1000:
             raise ValueError("efficientnet_lite0: the trained weights have width 1.0 and 1000 classes")
-    weights = {_rename(name): value for name, value in lite0_weights().items()} if pretrained else None
-    b = Builder("efficientnet_lite0", padding="same", epsilon=1e-3, weights=weights, **options)
+        options["weights"] = {_rename(name): value for name, value in lite0_weights().items()}
+    b = Builder("efficientnet_lite0", padding="same", epsilon=1e-3, **options)
     return _efficientnet(b, width, classes, "relu6", excite=False, fixed=True)
 
 
