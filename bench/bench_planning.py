@@ -59,7 +59,9 @@ class Worker:
     def __init__(self, python: str, engine: str, path: str, shape: str):
         command = [python, "-W", "ignore", "-c", WORKER, engine, path, shape]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen(command, cwd=Path(path).parent, **pipes)  # where no pycompress lies to be imported
+        self.process = subprocess.Popen(
+            command, cwd=Path(path).parent, **pipes
+        )  # where no pycompress lies to be imported
 
     def again(self) -> None:
         """Begin with a new session."""
