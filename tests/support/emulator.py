@@ -19,13 +19,10 @@ from tiles import Tiles
 
 GB, PAGE = 1 << 30, 4096
 RING0_CODE, RING0_DATA = (0x10, 0xA09B), (0x18, 0xC093)  # selector, attributes
-CR0, EFER = 0x80050033, 0xD00  # protected, paged, 64 bits; without SYSCALL, so that it is seen here
+CR0, EFER = 0x80050033, 0xD01  # protected, paged, 64 bits
 CR4 = 1 << 4 | 1 << 5 | 1 << 9 | 1 << 10 | 1 << 18  # PSE, PAE, OSFXSR, OSXMMEXCPT, OSXSAVE
 XCR0 = 0xE7  # x87, SSE, AVX, AVX-512
 INVALID_OPCODE, HALT = 6, 0xF4
-SYSCALL = b"\x0f\x05"
-ARCH_PRCTL, ASK_FOR_STATE = 158, 0x1023
-CALL_REGISTERS = ("rdi", "rsi", "rdx", "r10", "r8", "r9")
 
 
 def why_not() -> str:
@@ -97,21 +94,8 @@ class Emulator:
             if self.fault is None:
                 return state.rax
             vector, code = self.fault
-            if vector == INVALID_OPCODE and ctypes.string_at(state.rip - 2, 2) == SYSCALL:
-                state.rax = self._system_call(state.rax, [getattr(state, name) for name in CALL_REGISTERS])
-                cpu.state = state
-            elif vector != INVALID_OPCODE or not self.tiles.step(state):
+            if vector != INVALID_OPCODE or not self.tiles.step(state):
                 raise RuntimeError(f"exception {vector} ({code}) at {state.rip:#x}, address {state.cr2:#x}")
-
-    def _system_call(self, number: int, arguments: list[int]) -> int:
-        """The system's answer; AMX tiles, which are emulated, are granted here."""
-        if number == ARCH_PRCTL and arguments[0] == ASK_FOR_STATE:
-            return 0
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.syscall.restype = ctypes.c_long
-        result = libc.syscall(*(ctypes.c_long(x if x < 1 << 63 else x - (1 << 64)) for x in (number, *arguments)))
-        self._map_all()
-        return result % (1 << 64) if result != -1 else -ctypes.get_errno() % (1 << 64)
 
     def close(self) -> None:
         """Let go of Bochs."""
