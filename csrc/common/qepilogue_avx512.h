@@ -230,6 +230,48 @@ static inline qepilogue_avx512_columns qepilogue_avx512_columns_make(const qepil
     return c;
 }
 
+/*
+ * What a loop that does something else in between needs to turn sums into bytes, a vector at a time: in registers, if
+ * it is a local variable.  Without residual, u8 only, scales small.
+ */
+typedef struct {
+    qepilogue_avx512_vector to;
+    const uint8_t *lut;
+    __mmask64 mask;
+    size_t last; /* where a row's last vector of sums begins */
+} qepilogue_avx512_piece;
+
+/* Whether pieces suffice. */
+static inline int qepilogue_avx512_in_pieces(const qepilogue_avx512_columns *c)
+{
+    return c->plain && !c->tail->q.residual && (c->vector.skips & QT_SMALL) &&
+           (!c->after || c->after == qepilogue_avx512_after_vbmi);
+}
+
+PCX_INLINE qepilogue_avx512_piece qepilogue_avx512_piece_make(const qepilogue_avx512_columns *c)
+{
+    return (qepilogue_avx512_piece){ c->vector, c->tail->q.lut, c->mask, (ceil_div(c->cols, QT_NR) - 1) * QT_NR };
+}
+
+PCX_TARGET_END
+PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi")
+
+/* `per` whole rows of sums, 64 / per from row to row, to `out`. */
+PCX_INLINE void qepilogue_avx512_piece_put(const qepilogue_avx512_piece *p, const int per, const int32_t *sum,
+                                           uint8_t *out, size_t ldo)
+{
+    __m512i acc[4];
+    PCX_UNROLL for (size_t x = 0; x < 4; x++)
+        acc[x] = _mm512_loadu_si512(sum + (per == 1 ? min_size(x * QT_NR, p->last) : x * QT_NR));
+    __m512i bytes = qepilogue_avx512_sums(&p->to, acc);
+    if (p->lut)
+        bytes = qepilogue_avx512_table_vbmi(p->lut, bytes);
+    qepilogue_avx512_put(per, (size_t)per, out, ldo, p->mask, qepilogue_avx512_turn(bytes));
+}
+
+PCX_TARGET_END
+PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
+
 enum { QEPILOGUE_AVX512_PACKED = 8 }; /* vectors of bytes that wait for `after` */
 
 /* Rows of sums to u8; `per` is c->per. */

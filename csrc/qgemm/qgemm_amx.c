@@ -70,7 +70,7 @@ static qgemm_amx_tile qgemm_amx_tile_make(const qgemm_block *b, size_t r, size_t
     const uint8_t *const *row = b->row + r;
     qgemm_amx_tile t = { .row = row, .rows = rows, .even = 1, .in_place = b->table && b->in_place[r / b->mr] };
     t.stride = rows > 1 ? (ptrdiff_t)((uintptr_t)row[1] - (uintptr_t)row[0]) : 0;
-    for (size_t x = 1; x < rows; x += 8) {
+    for (size_t x = r + rows <= b->even ? rows : 1; x < rows; x += 8) {
         const __mmask8 some = (__mmask8)(0xff >> (8 - min_size(8, rows - x)));
         const __m512i before = _mm512_maskz_loadu_epi64(some, row + x - 1);
         const __m512i apart = _mm512_sub_epi64(_mm512_maskz_loadu_epi64(some, row + x), before);
@@ -102,6 +102,38 @@ typedef struct {
     const int32_t *sum;
     uint8_t *out;
 } qgemm_amx_output;
+
+/* The same in pieces, between products: what a function keeps in registers. */
+typedef struct {
+    qepilogue_avx512_piece piece;
+    size_t rows, ldo;
+    const int32_t *sum;
+    uint8_t *out;
+} qgemm_amx_pieces;
+
+PCX_INLINE qgemm_amx_pieces qgemm_amx_pieces_make(const qgemm_amx_output *o)
+{
+    return (qgemm_amx_pieces){ qepilogue_avx512_piece_make(&o->tail), o->rows, o->ldo, o->sum, o->out };
+}
+
+/* Those of another tile. */
+PCX_INLINE void qgemm_amx_pieces_next(qgemm_amx_pieces *p, const qgemm_amx_output *o)
+{
+    p->rows = o->rows;
+    p->sum = o->sum;
+    p->out = o->out;
+}
+
+/* The next `count` vectors of `per` rows. */
+PCX_INLINE void qgemm_amx_put(qgemm_amx_pieces *p, const int per, size_t count)
+{
+    for (; count && p->rows >= (size_t)per; count--) {
+        qepilogue_avx512_piece_put(&p->piece, per, p->sum, p->out, p->ldo);
+        p->rows -= (size_t)per;
+        p->sum += 4 * QGEMM_NR;
+        p->out += (size_t)per * p->ldo;
+    }
+}
 
 /* The next `count` rows, a multiple of `per`, if there are so many. */
 PCX_INLINE void qgemm_amx_finish(qgemm_amx_output *o, size_t count)
@@ -169,16 +201,21 @@ static void qgemm_amx_next(qgemm_amx_work *k, size_t r, size_t rows, const int32
         PCX_TILE_LOAD(c, s->start[p], k.by_row); \
         PCX_TILE_DOT(us, c, 0, w); \
         PCX_TILE_STORE(c, sum + p * QGEMM_NR, 4 * o->lds); \
-        qgemm_amx_finish(o, some); \
+        if (per) \
+            qgemm_amx_put(&pieces, per, some); \
+        else \
+            qgemm_amx_finish(o, some); \
     }
 
-/* Up to four panels whose tiles of weights stay. */
-static void qgemm_amx_staying(const qgemm_block *b, size_t panel, const size_t panels)
+/* Up to four panels whose tiles of weights stay.  `per`: rows of a piece, or 0 if outputs cannot be made in pieces. */
+PCX_INLINE void qgemm_amx_staying(const qgemm_block *b, size_t panel, const size_t panels, const int per)
 {
     qgemm_amx_work k;
     qgemm_amx_work_make(b, panel, panels, &k);
     qgemm_amx_space *const s = k.space;
     qgemm_amx_output *const o = &k.output;
+    o->lds = 4 * QGEMM_NR / (size_t)o->tail.per;
+    qgemm_amx_pieces pieces = qgemm_amx_pieces_make(o);
     const amx_split split = qgemm_amx_split(b, 1);
     amx_config config = { 0 };
     for (size_t x = 0; x < 4; x++) {
@@ -193,7 +230,8 @@ static void qgemm_amx_staying(const qgemm_block *b, size_t panel, const size_t p
         PCX_TILE_LOAD(6, k.w + 2 * k.panel, 64);
     if (panels > 3)
         PCX_TILE_LOAD(7, k.w + 3 * k.panel, 64);
-    const size_t some = round_up(ceil_div(split.rows, panels), (size_t)o->tail.per);
+    const size_t each = ceil_div(split.rows, panels);
+    const size_t some = per ? ceil_div(each, (size_t)per) : round_up(each, (size_t)o->tail.per);
     for (size_t t = 0; t < split.count; t++) {
         const size_t r = min_size(t * split.rows, split.last);
         const qgemm_amx_tile tile = qgemm_amx_tile_make(b, r, split.rows);
@@ -206,18 +244,35 @@ static void qgemm_amx_staying(const qgemm_block *b, size_t panel, const size_t p
         PANEL(1, 2, 5)
         PANEL(2, 3, 6)
         PANEL(3, 1, 7)
+        if (per) {
+            qgemm_amx_put(&pieces, per, AMX_ROWS);
+            o->r = o->rows - pieces.rows;
+        }
         qgemm_amx_finish(o, AMX_ROWS);
         qgemm_amx_next(&k, r, min_size(split.rows, b->rows - r), sum);
+        if (per)
+            qgemm_amx_pieces_next(&pieces, o);
     }
     qgemm_amx_finish(o, AMX_ROWS);
 }
 #undef PANEL
 
+#define STAYING(per) \
+    static PCX_NOINLINE void qgemm_amx_staying_##per(const qgemm_block *b, size_t panel, size_t panels) \
+    { \
+        qgemm_amx_staying(b, panel, panels, per); \
+    }
+STAYING(0) STAYING(1) STAYING(2) STAYING(4)
+#undef STAYING
+static void (*const qgemm_amx_stayings[])(const qgemm_block *b, size_t panel, size_t panels) = {
+    [0] = qgemm_amx_staying_0, [1] = qgemm_amx_staying_1, [2] = qgemm_amx_staying_2, [4] = qgemm_amx_staying_4
+};
+
 /* Two tiles of rows times two panels, or one: tiles 0 to 3 are the sums, a row of tiles after the other. */
 typedef struct {
     qgemm_amx_tile tile[2];
     const int8_t *w0, *w1;
-    size_t some; /* rows to finish after each product */
+    size_t some; /* rows, or pieces of two rows, to finish after each product */
 } qgemm_amx_two;
 
 #define ROWS(x, to, steps) \
@@ -230,11 +285,15 @@ typedef struct {
 #define SUMS(c, a, w) \
     do { \
         PCX_TILE_DOT(us, c, a, w); \
-        qgemm_amx_finish(o, z->some); \
+        if (direct) \
+            qgemm_amx_put(pieces, 2, z->some); \
+        else \
+            qgemm_amx_finish(o, z->some); \
     } while (0)
 
 /* All chunks are alike. */
-PCX_INLINE void qgemm_amx_alike(const int panels, qgemm_amx_space *s, const qgemm_amx_two *z, qgemm_amx_output *o)
+PCX_INLINE void qgemm_amx_alike(const int panels, const int direct, qgemm_amx_space *s, const qgemm_amx_two *z,
+                                 qgemm_amx_output *o, qgemm_amx_pieces *pieces)
 {
     for (size_t i = 0; i < s->count; i++) {
         ROWS(0, 4, s->chunks.steps);
@@ -272,7 +331,8 @@ PCX_INLINE void qgemm_amx_alike(const int panels, qgemm_amx_space *s, const qgem
     } while (0)
 
 /* Whole chunks in tiles 4 and 5, the shorter last one of each stretch of k in 6 and 7. */
-PCX_INLINE void qgemm_amx_unlike(const int panels, qgemm_amx_space *s, const qgemm_amx_two *z, qgemm_amx_output *o)
+PCX_INLINE void qgemm_amx_unlike(const int panels, const int direct, qgemm_amx_space *s, const qgemm_amx_two *z,
+                                 qgemm_amx_output *o, qgemm_amx_pieces *pieces)
 {
     for (size_t i = 0; i < s->count;) {
         for (size_t x = 0; x < s->chunks.count; x++)
@@ -285,16 +345,24 @@ PCX_INLINE void qgemm_amx_unlike(const int panels, qgemm_amx_space *s, const qge
 #undef SUMS
 #undef CHUNK
 
-#define PRODUCTS(panels) \
-    static PCX_NOINLINE void qgemm_amx_products_##panels(qgemm_amx_space *s, const qgemm_amx_two *z, \
-                                                         qgemm_amx_output *o) \
+/* `direct`: outputs are made in pieces. */
+#define PRODUCTS(name, panels, direct) \
+    static PCX_NOINLINE void name(qgemm_amx_space *s, const qgemm_amx_two *z, qgemm_amx_output *o) \
     { \
+        qgemm_amx_pieces pieces = qgemm_amx_pieces_make(o); \
         if (s->chunks.rest) \
-            qgemm_amx_unlike(panels, s, z, o); \
+            qgemm_amx_unlike(panels, direct, s, z, o, &pieces); \
         else \
-            qgemm_amx_alike(panels, s, z, o); \
+            qgemm_amx_alike(panels, direct, s, z, o, &pieces); \
+        if (direct) { \
+            qgemm_amx_put(&pieces, 2, AMX_ROWS); \
+            o->r = o->rows - pieces.rows; \
+        } \
+        qgemm_amx_finish(o, 2 * AMX_ROWS); \
     }
-PRODUCTS(1) PRODUCTS(2)
+PRODUCTS(qgemm_amx_products_1, 1, 0)
+PRODUCTS(qgemm_amx_products_2, 2, 0)
+PRODUCTS(qgemm_amx_products_pieces, 2, 1)
 #undef PRODUCTS
 
 static void qgemm_amx_configure_two(qgemm_amx_space *s, size_t rows)
@@ -318,7 +386,9 @@ static void qgemm_amx_pair(const qgemm_block *b, size_t panel, size_t panels)
     qgemm_amx_space *const s = k.space;
     const amx_split split = qgemm_amx_split(b, 2);
     qgemm_amx_two z = { .w0 = k.w, .w1 = k.w + (panels > 1 ? k.panel : 0) };
-    z.some = round_up(ceil_div(EACH, max_size(2 * panels * s->count, 1)), (size_t)k.output.tail.per);
+    const size_t per = (size_t)k.output.tail.per, each = ceil_div(EACH, max_size(2 * panels * s->count, 1));
+    const int direct = per == 2 && qepilogue_avx512_in_pieces(&k.output.tail);
+    z.some = direct ? ceil_div(each, per) : round_up(each, per);
     qgemm_amx_configure_two(s, split.rows);
     for (size_t t = 0; t < split.count; t += 2) {
         const size_t r = min_size(t * split.rows, split.last), second = min_size(r + split.rows, split.last) - r;
@@ -333,8 +403,7 @@ static void qgemm_amx_pair(const qgemm_block *b, size_t panel, size_t panels)
             PCX_TILE_LOAD(1, s->start[1], k.by_row);
             PCX_TILE_LOAD(3, s->start[1 + below], k.by_row);
         }
-        (panels > 1 ? qgemm_amx_products_2 : qgemm_amx_products_1)(s, &z, &k.output);
-        qgemm_amx_finish(&k.output, EACH);
+        (direct ? qgemm_amx_products_pieces : panels > 1 ? qgemm_amx_products_2 : qgemm_amx_products_1)(s, &z, &k.output);
         PCX_TILE_STORE(0, sum, 4 * k.output.lds);
         PCX_TILE_STORE(2, lower, 4 * k.output.lds);
         if (panels > 1) {
@@ -349,7 +418,9 @@ static void qgemm_amx_pair(const qgemm_block *b, size_t panel, size_t panels)
 static void qgemm_amx_run(const qgemm_block *b, size_t panel, size_t count)
 {
     if (qgemm_amx_stays(((qgemm_amx_space *)(void *)b->scratch)->count)) {
-        qgemm_amx_staying(b, panel, count);
+        const size_t j = panel * QGEMM_NR, cols = min_size(count * QGEMM_NR, b->n - j);
+        const qepilogue_avx512_columns tail = qepilogue_avx512_columns_make(b->tail, j, cols, 1);
+        qgemm_amx_stayings[qepilogue_avx512_in_pieces(&tail) ? tail.per : 0](b, panel, count);
         return;
     }
     for (size_t x = 0; x < count; x += 2)

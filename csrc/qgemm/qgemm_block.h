@@ -16,6 +16,7 @@ enum { QGEMM_NEAR = 24576 };   /* bytes of rows in a block: read again for every
 typedef struct {
     size_t i, rows;                  /* output rows [i, i + rows) */
     const uint8_t *const *row;       /* [round_up(rows, mr)]; repeats the last row beyond `rows` */
+    size_t even;                     /* so many rows, at least, lie equally far apart */
     const ptrdiff_t *table;          /* where steps are, from a row on; NULL: four bytes apart */
     const unsigned char *in_place;   /* of each tile of mr rows: are its steps where `table` says? */
     size_t mr;                       /* rows of a tile of `in_place` */

@@ -52,7 +52,8 @@ static const uint8_t *qgemm_rows_pad(const pcx_qgemm_args *p, size_t i, uint8_t 
     return padded;
 }
 
-static void qgemm_rows_make(const pcx_qgemm_args *p, size_t i, size_t rows, size_t mr, const qgemm_workspace *to)
+/* How many rows are those of `a` itself. */
+static size_t qgemm_rows_make(const pcx_qgemm_args *p, size_t i, size_t rows, size_t mr, const qgemm_workspace *to)
 {
     const size_t whole = qgemm_rows_readable(p), direct = whole > i ? min_size(rows, whole - i) : 0;
     const uint8_t *a = p->a + i * p->lda;
@@ -70,6 +71,7 @@ static void qgemm_rows_make(const pcx_qgemm_args *p, size_t i, size_t rows, size
             sum += to->row[x][q];
         to->row_sum[x] = sum;
     }
+    return direct;
 }
 
 size_t qgemm_rows_units(const void *args, const qgemm_micro *micro)
@@ -103,7 +105,7 @@ void qgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
         if (u == begin || !group) {
             b.i = u / g.groups * g.rows;
             b.rows = min_size(g.rows, p->m - b.i);
-            qgemm_rows_make(p, b.i, b.rows, micro->mr, &space);
+            b.even = qgemm_rows_make(p, b.i, b.rows, micro->mr, &space);
         }
         micro->run(&b, panel, qgemm_group_begin(g.panels, g.groups, group + 1) - panel);
     }
