@@ -17,6 +17,15 @@ PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,amx-tile,amx-
 
 enum { QGEMM_AMX_PANELS = 4, QGEMM_AMX_SUMS = 4 * AMX_ROWS * QGEMM_NR }; /* of four tiles */
 
+/* Sums on their way to outputs: rows [r, rows) are still to be done. */
+typedef struct {
+    qepilogue_avx512_columns tail;
+    size_t i, r, rows; /* row 0 is i of the output */
+    size_t lds, ldo;   /* sums, and bytes of the output, from row to row */
+    const int32_t *sum;
+    uint8_t *out;
+} qgemm_amx_output;
+
 /* The scratch. */
 typedef struct {
     amx_tiles tiles;
@@ -24,6 +33,8 @@ typedef struct {
     int32_t sum[2][QGEMM_AMX_SUMS];                     /* [row][panel], of the tiles before and of these */
     uint8_t staged[2][AMX_ROWS][AMX_ROW_BYTES];
     amx_chunks chunks;
+    qgemm_amx_output output[2]; /* of the pair of panels before, whose last sums may still be there, and of this one */
+    size_t pair, block;         /* pairs of panels and blocks of their sums so far: the last bits are the indices */
     size_t count;     /* chunks of a row */
     ptrdiff_t at[][2]; /* [count]: where each begins in a row that stands alone, and by the block's table */
 } qgemm_amx_space;
@@ -34,6 +45,8 @@ static void qgemm_amx_enter(const qgemm_block *b)
 {
     qgemm_amx_space *s = (qgemm_amx_space *)(void *)b->scratch;
     amx_enter(&s->tiles);
+    s->output[0].r = s->output[0].rows = 0;
+    s->pair = s->block = 0;
     s->chunks = amx_chunks_make(b->together);
     s->count = 0;
     for (size_t first = 0; first < b->steps; first += b->together)
@@ -42,8 +55,6 @@ static void qgemm_amx_enter(const qgemm_block *b)
             s->at[s->count++][1] = b->table ? b->table[step] : 0;
         }
 }
-
-static void qgemm_amx_leave(const qgemm_block *b) { amx_leave(&((qgemm_amx_space *)(void *)b->scratch)->tiles); }
 
 /* All of k in one tile: the weights' tiles stay. */
 static int qgemm_amx_stays(size_t chunks) { return chunks == 1; }
@@ -94,15 +105,6 @@ PCX_INLINE const uint8_t *qgemm_amx_rows(const qgemm_amx_tile *t, const ptrdiff_
     return staged[0];
 }
 
-/* Sums on their way to outputs: rows [r, rows) are still to be done. */
-typedef struct {
-    qepilogue_avx512_columns tail;
-    size_t i, r, rows; /* row 0 is i of the output */
-    size_t lds, ldo;   /* sums, and bytes of the output, from row to row */
-    const int32_t *sum;
-    uint8_t *out;
-} qgemm_amx_output;
-
 /* The same in pieces, between products: what a function keeps in registers. */
 typedef struct {
     qepilogue_avx512_piece piece;
@@ -146,6 +148,13 @@ PCX_INLINE void qgemm_amx_finish(qgemm_amx_output *o, size_t count)
     qepilogue_avx512_rows(&o->tail, o->i + r, count, o->sum + r * o->lds, o->lds, o->out + r * o->ldo, o->ldo);
 }
 
+static void qgemm_amx_leave(const qgemm_block *b)
+{
+    qgemm_amx_space *s = (qgemm_amx_space *)(void *)b->scratch;
+    qgemm_amx_finish(&s->output[s->pair % 2], 2 * AMX_ROWS);
+    amx_leave(&s->tiles);
+}
+
 /* What a group of panels needs for all its tiles. */
 typedef struct {
     const qgemm_block *b;
@@ -155,10 +164,11 @@ typedef struct {
     size_t panels;
     ptrdiff_t by_row; /* from a row's starts to the next one's, in bytes; 0: all rows start alike */
     qgemm_avx512_columns columns[QGEMM_AMX_PANELS];
-    qgemm_amx_output output;
+    qgemm_amx_output *output;
 } qgemm_amx_work;
 
-static void qgemm_amx_work_make(const qgemm_block *b, size_t panel, size_t panels, qgemm_amx_work *k)
+static void qgemm_amx_work_make(const qgemm_block *b, size_t panel, size_t panels, qgemm_amx_output *output,
+                                qgemm_amx_work *k)
 {
     k->b = b;
     k->space = (qgemm_amx_space *)(void *)b->scratch;
@@ -167,8 +177,9 @@ static void qgemm_amx_work_make(const qgemm_block *b, size_t panel, size_t panel
     k->panels = panels;
     k->by_row = b->zero || b->row_sum ? (ptrdiff_t)(panels * sizeof k->space->start[0]) : 0;
     const size_t first = panel * QGEMM_NR, all = min_size(panels * QGEMM_NR, b->n - first);
-    k->output = (qgemm_amx_output){ .tail = qepilogue_avx512_columns_make(b->tail, first, all, 1),
-                                    .lds = panels * QGEMM_NR, .ldo = b->ldo * b->tail->bytes };
+    k->output = output;
+    *output = (qgemm_amx_output){ .tail = qepilogue_avx512_columns_make(b->tail, first, all, 1),
+                                  .lds = panels * QGEMM_NR, .ldo = b->ldo * b->tail->bytes };
     for (size_t p = 0; p < panels; p++) {
         const size_t j = first + p * QGEMM_NR;
         k->columns[p] = qgemm_avx512_columns_make(b, j, min_size(QGEMM_NR, b->n - j));
@@ -187,7 +198,7 @@ static void qgemm_amx_start(qgemm_amx_work *k, size_t r, size_t rows)
 static void qgemm_amx_next(qgemm_amx_work *k, size_t r, size_t rows, const int32_t *sum)
 {
     const qgemm_block *b = k->b;
-    qgemm_amx_output *o = &k->output;
+    qgemm_amx_output *o = k->output;
     o->out = (uint8_t *)b->out + ((b->i + r) * b->ldo + o->tail.j) * b->tail->bytes;
     o->i = b->i + r;
     o->r = 0;
@@ -210,10 +221,10 @@ static void qgemm_amx_next(qgemm_amx_work *k, size_t r, size_t rows, const int32
 /* Up to four panels whose tiles of weights stay.  `per`: rows of a piece, or 0 if outputs cannot be made in pieces. */
 PCX_INLINE void qgemm_amx_staying(const qgemm_block *b, size_t panel, const size_t panels, const int per)
 {
+    qgemm_amx_space *const s = (qgemm_amx_space *)(void *)b->scratch;
+    qgemm_amx_output *const o = &s->output[0];
     qgemm_amx_work k;
-    qgemm_amx_work_make(b, panel, panels, &k);
-    qgemm_amx_space *const s = k.space;
-    qgemm_amx_output *const o = &k.output;
+    qgemm_amx_work_make(b, panel, panels, o, &k);
     o->lds = 4 * QGEMM_NR / (size_t)o->tail.per;
     qgemm_amx_pieces pieces = qgemm_amx_pieces_make(o);
     const amx_split split = qgemm_amx_split(b, 1);
@@ -378,22 +389,28 @@ static void qgemm_amx_configure_two(qgemm_amx_space *s, size_t rows)
     amx_configure(&s->tiles, &config);
 }
 
+/* The sums before, whatever they are of, turn into outputs meanwhile. */
+static void qgemm_amx_products(qgemm_amx_space *s, qgemm_amx_two *z, size_t panels, qgemm_amx_output *before)
+{
+    const size_t per = (size_t)before->tail.per, each = ceil_div(before->rows, max_size(2 * panels * s->count, 1));
+    const int direct = panels == 2 && per == 2 && before->lds == 2 * QGEMM_NR && qepilogue_avx512_in_pieces(&before->tail);
+    z->some = direct ? ceil_div(each, per) : round_up(each, max_size(per, 1));
+    (direct ? qgemm_amx_products_pieces : panels > 1 ? qgemm_amx_products_2 : qgemm_amx_products_1)(s, z, before);
+}
+
 static void qgemm_amx_pair(const qgemm_block *b, size_t panel, size_t panels)
 {
-    enum { EACH = 2 * AMX_ROWS };
+    qgemm_amx_space *const s = (qgemm_amx_space *)(void *)b->scratch;
+    qgemm_amx_output *before = &s->output[s->pair++ % 2], *const o = &s->output[s->pair % 2];
     qgemm_amx_work k;
-    qgemm_amx_work_make(b, panel, panels, &k);
-    qgemm_amx_space *const s = k.space;
+    qgemm_amx_work_make(b, panel, panels, o, &k);
     const amx_split split = qgemm_amx_split(b, 2);
     qgemm_amx_two z = { .w0 = k.w, .w1 = k.w + (panels > 1 ? k.panel : 0) };
-    const size_t per = (size_t)k.output.tail.per, each = ceil_div(EACH, max_size(2 * panels * s->count, 1));
-    const int direct = per == 2 && qepilogue_avx512_in_pieces(&k.output.tail);
-    z.some = direct ? ceil_div(each, per) : round_up(each, per);
     qgemm_amx_configure_two(s, split.rows);
-    for (size_t t = 0; t < split.count; t += 2) {
+    for (size_t t = 0; t < split.count; t += 2, before = o) {
         const size_t r = min_size(t * split.rows, split.last), second = min_size(r + split.rows, split.last) - r;
         const size_t below = k.by_row ? second * panels : 0;
-        int32_t *const sum = s->sum[t / 2 % 2], *const lower = sum + second * k.output.lds;
+        int32_t *const sum = s->sum[s->block++ % 2], *const lower = sum + second * o->lds;
         for (size_t x = 0; x < 2; x++)
             z.tile[x] = qgemm_amx_tile_make(b, r + x * second, split.rows);
         qgemm_amx_start(&k, r, second + split.rows);
@@ -403,16 +420,15 @@ static void qgemm_amx_pair(const qgemm_block *b, size_t panel, size_t panels)
             PCX_TILE_LOAD(1, s->start[1], k.by_row);
             PCX_TILE_LOAD(3, s->start[1 + below], k.by_row);
         }
-        (direct ? qgemm_amx_products_pieces : panels > 1 ? qgemm_amx_products_2 : qgemm_amx_products_1)(s, &z, &k.output);
-        PCX_TILE_STORE(0, sum, 4 * k.output.lds);
-        PCX_TILE_STORE(2, lower, 4 * k.output.lds);
+        qgemm_amx_products(s, &z, panels, before);
+        PCX_TILE_STORE(0, sum, 4 * o->lds);
+        PCX_TILE_STORE(2, lower, 4 * o->lds);
         if (panels > 1) {
-            PCX_TILE_STORE(1, sum + QGEMM_NR, 4 * k.output.lds);
-            PCX_TILE_STORE(3, lower + QGEMM_NR, 4 * k.output.lds);
+            PCX_TILE_STORE(1, sum + QGEMM_NR, 4 * o->lds);
+            PCX_TILE_STORE(3, lower + QGEMM_NR, 4 * o->lds);
         }
         qgemm_amx_next(&k, r, min_size(second + split.rows, b->rows - r), sum);
     }
-    qgemm_amx_finish(&k.output, EACH);
 }
 
 static void qgemm_amx_run(const qgemm_block *b, size_t panel, size_t count)
