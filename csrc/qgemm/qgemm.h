@@ -4,17 +4,21 @@
 
 #include "qgemm_block.h"
 
-/* The units: blocks of at most `rows` rows, a multiple of a tile's mr and about equal, times groups of panels. */
+/*
+ * The units: blocks of at most `rows` rows, a multiple of a tile's mr and about equal, times groups of `together`
+ * panels.  Whole groups come first, since 64 columns take the epilogue no longer than 48.
+ */
 typedef struct {
-    size_t blocks, rows, panels, groups;
+    size_t blocks, rows, panels, together, groups;
 } qgemm_grid;
 
 /* Blocks of about `near` bytes of `a`. */
 static inline qgemm_grid qgemm_split(const pcx_qgemm_args *p, size_t mr, size_t panels, size_t near)
 {
     const size_t max = min_size(max_size(near / max_size(p->k, 1) / mr * mr, 48), 384);
-    qgemm_grid g = { ceil_div(p->m, max), 0, ceil_div(p->n, QGEMM_NR), 0 };
-    g.rows = g.blocks ? round_up(ceil_div(p->m, g.blocks), mr) : 0;
+    qgemm_grid g = { .rows = round_up(ceil_div(p->m, max_size(ceil_div(p->m, max), 1)), mr), .together = panels };
+    g.blocks = g.rows ? ceil_div(p->m, g.rows) : 0; /* fewer than of `max` rows if that is no multiple of mr */
+    g.panels = ceil_div(p->n, QGEMM_NR);
     g.groups = ceil_div(g.panels, panels);
     return g;
 }

@@ -101,13 +101,13 @@ void qgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
     if (micro->enter)
         micro->enter(&b);
     for (size_t u = begin; u < end; u++) {
-        const size_t group = u % g.groups, panel = qgemm_group_begin(g.panels, g.groups, group);
+        const size_t group = u % g.groups, panel = group * g.together;
         if (u == begin || !group) {
             b.i = u / g.groups * g.rows;
             b.rows = min_size(g.rows, p->m - b.i);
             b.even = qgemm_rows_make(p, b.i, b.rows, micro->mr, &space);
         }
-        micro->run(&b, panel, qgemm_group_begin(g.panels, g.groups, group + 1) - panel);
+        micro->run(&b, panel, min_size(g.together, g.panels - panel));
     }
     if (micro->leave)
         micro->leave(&b);
