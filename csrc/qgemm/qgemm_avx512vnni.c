@@ -16,7 +16,7 @@
 PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 
 enum { QGEMM_V_MR = 6, QGEMM_V_PANELS = 4 }; /* rows that are all read one way; panels of a tile */
-enum { QGEMM_V_ROWS = 24, QGEMM_V_SUMS = 28 }; /* of a tile, at most */
+enum { QGEMM_V_ROWS = 24, QGEMM_V_SUMS = 28, QGEMM_V_WAITING = 96 }; /* of a tile, at most; for the epilogue */
 
 /* A tile's operands. */
 typedef struct {
@@ -119,7 +119,8 @@ static void qgemm_avx512vnni_block(const qgemm_block *b, size_t panel, size_t co
     const size_t j = panel * QGEMM_NR, cols = min_size(count * QGEMM_NR, b->n - j), ldo = b->ldo * b->tail->bytes;
     const qepilogue_avx512_columns tail = qepilogue_avx512_columns_make(b->tail, j, cols, vbmi);
     const int by_row = b->zero || b->row_sum;
-    _Alignas(64) int32_t start[QGEMM_V_SUMS][QGEMM_NR], sum[QGEMM_V_SUMS * QGEMM_NR];
+    _Alignas(64) int32_t start[QGEMM_V_SUMS][QGEMM_NR], sum[QGEMM_V_WAITING * QGEMM_NR];
+    size_t waiting = 0; /* rows of sums */
     qgemm_avx512_columns c[QGEMM_V_PANELS];
     for (size_t p = 0; p < count; p++)
         c[p] = qgemm_avx512_columns_make(b, j + p * QGEMM_NR, min_size(QGEMM_NR, cols - p * QGEMM_NR));
@@ -133,11 +134,15 @@ static void qgemm_avx512vnni_block(const qgemm_block *b, size_t panel, size_t co
             const size_t rows = ceil_div(end - r, ceil_div(end - r, max_rows[count])); /* as equal as can be */
             if (by_row)
                 qgemm_avx512_start(b, r, rows, c, count, start);
-            qgemm_avx512vnni_tiles[count][rows](&t, sum);
-            qepilogue_avx512_rows(&tail, b->i + r, rows, sum, count * QGEMM_NR, out, ldo);
-            r += rows;
-            out += rows * ldo;
+            qgemm_avx512vnni_tiles[count][rows](&t, sum + waiting * count * QGEMM_NR);
             t.row += (ptrdiff_t)rows * t.lda;
+            waiting += rows;
+            r += rows;
+            if (waiting + max_rows[count] > QGEMM_V_WAITING / count || r == b->rows) {
+                qepilogue_avx512_rows(&tail, b->i + r - waiting, waiting, sum, count * QGEMM_NR, out, ldo);
+                out += waiting * ldo;
+                waiting = 0;
+            }
         }
 }
 
