@@ -76,18 +76,22 @@ typedef struct {
     int even, in_place; /* are they; where the block's table says */
 } qgemm_amx_tile;
 
-static qgemm_amx_tile qgemm_amx_tile_make(const qgemm_block *b, size_t r, size_t rows)
+/* Written field by field: a copy of the whole would wait for the tiles that are being stored. */
+PCX_INLINE void qgemm_amx_tile_make(const qgemm_block *b, size_t r, size_t rows, qgemm_amx_tile *t)
 {
     const uint8_t *const *row = b->row + r;
-    qgemm_amx_tile t = { .row = row, .rows = rows, .even = 1, .in_place = b->table && b->in_place[r / b->mr] };
-    t.stride = rows > 1 ? (ptrdiff_t)((uintptr_t)row[1] - (uintptr_t)row[0]) : 0;
+    const ptrdiff_t stride = rows > 1 ? (ptrdiff_t)((uintptr_t)row[1] - (uintptr_t)row[0]) : 0;
+    t->row = row;
+    t->rows = rows;
+    t->stride = stride;
+    t->even = 1;
+    t->in_place = b->table && b->in_place[r / b->mr];
     for (size_t x = r + rows <= b->even ? rows : 1; x < rows; x += 8) {
         const __mmask8 some = (__mmask8)(0xff >> (8 - min_size(8, rows - x)));
         const __m512i before = _mm512_maskz_loadu_epi64(some, row + x - 1);
         const __m512i apart = _mm512_sub_epi64(_mm512_maskz_loadu_epi64(some, row + x), before);
-        t.even &= !_mm512_mask_cmpneq_epi64_mask(some, apart, _mm512_set1_epi64(t.stride));
+        t->even &= !_mm512_mask_cmpneq_epi64_mask(some, apart, _mm512_set1_epi64(stride));
     }
-    return t;
 }
 
 /* Of chunk i the first row, and where the next one is: where they stand or, if not even, in a copy. */
@@ -245,7 +249,8 @@ PCX_INLINE void qgemm_amx_staying(const qgemm_block *b, size_t panel, const size
     const size_t some = per ? ceil_div(each, (size_t)per) : round_up(each, (size_t)o->tail.per);
     for (size_t t = 0; t < split.count; t++) {
         const size_t r = min_size(t * split.rows, split.last);
-        const qgemm_amx_tile tile = qgemm_amx_tile_make(b, r, split.rows);
+        qgemm_amx_tile tile;
+        qgemm_amx_tile_make(b, r, split.rows, &tile);
         int32_t *const sum = s->sum[t % 2];
         ptrdiff_t stride;
         const uint8_t *a = qgemm_amx_rows(&tile, s->at[0], b->steps, s->staged[0], &stride);
@@ -412,7 +417,7 @@ static void qgemm_amx_pair(const qgemm_block *b, size_t panel, size_t panels)
         const size_t below = k.by_row ? second * panels : 0;
         int32_t *const sum = s->sum[s->block++ % 2], *const lower = sum + second * o->lds;
         for (size_t x = 0; x < 2; x++)
-            z.tile[x] = qgemm_amx_tile_make(b, r + x * second, split.rows);
+            qgemm_amx_tile_make(b, r + x * second, split.rows, &z.tile[x]);
         qgemm_amx_start(&k, r, second + split.rows);
         PCX_TILE_LOAD(0, s->start[0], k.by_row);
         PCX_TILE_LOAD(2, s->start[below], k.by_row);
