@@ -236,6 +236,13 @@ def test_missing_parts_of_the_epilogue_write_zeros():
         assert not run(isa, args).any()
 
 
+@isas
+def test_blocks_of_very_long_rows_end_with_the_matrix(isa):
+    """So few rows of 12,000 bytes fit a block that their number is no multiple of a tile's."""
+    args = ref.example(np.random.default_rng(0), 196, 16, 12000, 0)
+    np.testing.assert_array_equal(run(isa, args), expected(args))
+
+
 def test_strided_rows_and_shared_rows():
     rng = np.random.default_rng(4)
     w = rng.integers(-60, 60, (20, 9)).astype(np.int8)
