@@ -29,6 +29,7 @@ ffi.set_source(
     sources=files("*.c"),
     depends=[*files("*.h"), "pycompress/_build.py"],
     libraries=["m"],
-    extra_compile_args=["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-pthread", "-g0"],
+    extra_compile_args=["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-pthread", "-g0"]
+    + ["-fno-asynchronous-unwind-tables"],  # nothing here throws: a fortieth of the size
     extra_link_args=["-pthread", "-Wl,-s"],  # without symbols and debugging tables: a seventh of the size
 )
