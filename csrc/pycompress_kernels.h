@@ -18,7 +18,7 @@
 #define PCX_KERNELS(X) \
     X(sgemm) X(hgemm) X(bgemm) X(sconv) X(bconv) X(dwconv) X(pdwconv) X(lowrank) \
     X(qgemm) X(q4gemm) X(qconv) X(qdwconv) X(qspmm) X(qlowrank) \
-    X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(dequantize) X(gather) \
+    X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(qpixels) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(matmul) X(qpack) X(resample) X(layernorm) X(lrn) \
     X(dynquant) X(where) X(compare) X(ibinary) X(ireduce) X(argreduce) X(cumsum) X(lookup) \
     X(spmm) X(bspmm) X(csrmm) X(csrmv)
@@ -501,6 +501,20 @@ typedef struct {
     size_t ot;
     void *out; /* {u8,i8,i16,u16,i32}[outer,c,inner] */
 } pcx_quantize_args;
+
+/*
+ * qpixels: as quantize with one scale, images of up to four channels to pixels of four bytes, whose other channels are 0.
+ * The image begins at line `top` and pixel `left`; around it is the zero point.  Limits and border are clamped to 0..255.
+ */
+typedef struct {
+    size_t b, xb, c, xc, ih, xh, iw, xw;
+    const float *x;       /* [b:xb,c:xc,ih:xh,iw:xw] */
+    const float *scale;   /* [1] */
+    const int32_t *zero;  /* [1] */
+    const int32_t *clamp; /* [2] */
+    size_t top, left, oh, ow;
+    uint8_t *out; /* [b,oh,ow,4] */
+} pcx_qpixels_args;
 
 /* dequantize: (x - zero[c]) * scale[c]; the difference is taken modulo 2^32. */
 typedef struct {

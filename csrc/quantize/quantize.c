@@ -25,19 +25,6 @@ PCX_INLINE int32_t quantize_small(float v, float scale, int32_t zero, int32_t lo
     return round_half_even(round_clamp(v / scale, (float)(lo - zero), (float)(hi - zero))) + zero;
 }
 
-/* Any limits: in double, where int32 are exact. */
-PCX_INLINE int32_t quantize_large(float v, float scale, int32_t zero, int32_t lo, int32_t hi)
-{
-    const double magic = 6755399441055744.0; /* 1.5 * 2^52 */
-    double y = (double)(v / scale);
-    y = y > -8e9 ? y : -8e9;
-    y = y < 8e9 ? y : 8e9;
-    y = (y + magic - magic) + zero;
-    y = y > lo ? y : lo;
-    y = y < hi ? y : hi;
-    return (int32_t)y;
-}
-
 #define QUANTIZE_LOOP(type, value)                                  \
     do {                                                            \
         type *y = (type *)out + at;                                 \
@@ -61,7 +48,7 @@ PCX_INLINE void quantize_row(const float *x, size_t n, float scale, int32_t zero
     if (small) {
         QUANTIZE_TYPES(quantize_small(x[j], scale, zero, lo, hi))
     } else {
-        QUANTIZE_TYPES(quantize_large(x[j], scale, zero, lo, hi))
+        QUANTIZE_TYPES(round_code(x[j], scale, zero, lo, hi))
     }
 }
 
@@ -72,7 +59,7 @@ PCX_INLINE void quantize_channels(const float *x, size_t n, const float *scale, 
     if (small) {
         QUANTIZE_TYPES(quantize_small(x[j], scale[j], zero[j], lo, hi))
     } else {
-        QUANTIZE_TYPES(quantize_large(x[j], scale[j], zero[j], lo, hi))
+        QUANTIZE_TYPES(round_code(x[j], scale[j], zero[j], lo, hi))
     }
 }
 

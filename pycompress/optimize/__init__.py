@@ -1,4 +1,4 @@
-"""Passes over a Program: fuse steps, select kernels, choose layouts, cut into tiles, place buffers in one arena."""
+"""Passes over a Program: fuse steps, select kernels, choose layouts, pad input images, cut into tiles, place buffers in one arena."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .costs import Costs
 from .fuse import fuse, join_factors
 from .half import use_half_weights
 from .layout import choose_layout
+from .pixels import pad_pixels
 from .select_kernels import select_kernels
 from .strict import uncompressed
 from .tiling import tile
@@ -38,7 +39,7 @@ def optimize(
         passes.append(partial(select_kernels, costs=costs, sparse=sparse))
     if float_products == "bfloat16":
         passes.append(use_bfloat16_products)
-    passes += [use_half_weights, join_factors, choose_layout, tile]
+    passes += [use_half_weights, join_factors, choose_layout, pad_pixels, tile]
     for each in passes:
         each(program)
         after(program)

@@ -48,7 +48,7 @@ def test_mobile_networks_run_on_integers_from_the_image_to_the_logits(name):
     model = pc.quantize(model, [{"input": x} for x in given])
     program, _, compared = check(model, {"input": given[0]})
     kernels = [s.kernel for s in program.steps]
-    assert compared > 20 and kernels[0] == "quantize" and set(kernels[1:]) <= INTEGER
+    assert compared > 20 and kernels[0] == "qpixels" and set(kernels[1:]) <= INTEGER
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2", "efficientnet_lite0"])

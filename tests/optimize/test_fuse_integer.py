@@ -178,7 +178,7 @@ def test_functions_in_several_roundings_are_one_table_in_the_product(function):
     scales = iter([0.05, 0.06, 0.04, 0.07, 0.03])
     y = function(g, g.quantize(y, 0.08, np.uint8(120)), lambda v: g.quantize(v, next(scales), np.uint8(30)))
     program, _, _ = check(g.model((3, 7, 6), y), {"x": random(rng, 2, 3, 7, 6)})
-    assert [k for k in kernels(program) if k != "permute"] == ["quantize", "qconv", "dequantize"]
+    assert [k for k in kernels(program) if k != "permute"] == ["qpixels", "qconv", "dequantize"]
 
 
 @pytest.mark.parametrize("first", [False, True])
@@ -290,4 +290,4 @@ def test_the_max_pool_of_a_product_is_taken_from_codes(pads, after):
     y = g.op("MaxPool", g.op("Relu", y) if after else y, kernel_shape=[2, 3], strides=[2, 2], pads=[pads] * 4)
     model = g.model((3, 9, 8), g.quantize(y, 0.08, np.uint8(120)))
     program, _, _ = check(model, {"x": random(rng, 2, 3, 9, 8)})
-    assert [k for k in kernels(program) if k != "permute"] == ["quantize", "qconv", "qpool", "dequantize"]
+    assert [k for k in kernels(program) if k != "permute"] == ["qpixels", "qconv", "qpool", "dequantize"]
