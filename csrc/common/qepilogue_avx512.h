@@ -279,23 +279,32 @@ PCX_INLINE void qepilogue_avx512_u8_rows(const qepilogue_avx512_columns *c, cons
                                          const int32_t *sum, size_t lds, uint8_t *out, size_t ldo)
 {
     const size_t each = 4 / per, last = ceil_div(c->cols, QT_NR) - 1;
+    const int dense = c->cols == 64 / per && ldo == 64 / per; /* rows of a vector lie side by side */
+    size_t at[4]; /* where a vector's sums are, from its first row on; past the end, the last vector of a row again */
+    PCX_UNROLL for (size_t x = 0; x < 4; x++)
+        at[x] = x / each * lds + min_size(x % each, last) * QT_NR;
     for (size_t r = 0, end; r < rows; r = end) {
         const qepilogue_avx512_vector vector = c->vector;
         const __mmask64 mask = c->mask;
         const int after = c->after != NULL;
         const size_t first = r;
         __m512i packed[QEPILOGUE_AVX512_PACKED], *to = packed;
-        for (end = min_size(r + QEPILOGUE_AVX512_PACKED * per, rows); r < end; r += per, to++) {
+        const int32_t *row = sum + r * lds;
+        uint8_t *y = out + r * ldo;
+        for (end = min_size(r + QEPILOGUE_AVX512_PACKED * per, rows); r < end; r += per, row += per * lds, y += per * ldo) {
             __m512i acc[4];
-            PCX_UNROLL for (size_t x = 0; x < 4; x++) { /* past the end, the last row or vector again */
-                const int32_t *row = sum + (x / each ? min_size(r + x / each, rows - 1) : r) * lds;
-                acc[x] = _mm512_loadu_si512(row + min_size(x % each, last) * QT_NR);
-            }
+            if (per > 1 && rows - r < per) /* fewer rows than a vector holds: the last one again */
+                PCX_UNROLL for (size_t x = 0; x < 4; x++)
+                    at[x] = min_size(x / each, rows - r - 1) * lds + min_size(x % each, last) * QT_NR;
+            PCX_UNROLL for (size_t x = 0; x < 4; x++)
+                acc[x] = _mm512_loadu_si512(row + at[x]);
             const __m512i bytes = qepilogue_avx512_sums(&vector, acc);
             if (after)
-                *to = bytes;
+                *to++ = bytes;
+            else if (dense && rows - r >= per)
+                _mm512_storeu_si512(y, qepilogue_avx512_turn(bytes));
             else
-                qepilogue_avx512_put((int)per, rows - r, out + r * ldo, ldo, mask, qepilogue_avx512_turn(bytes));
+                qepilogue_avx512_put((int)per, rows - r, y, ldo, mask, qepilogue_avx512_turn(bytes));
         }
         if (after)
             c->after(c, i + first, end - first, packed, out + first * ldo, ldo);

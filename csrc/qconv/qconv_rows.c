@@ -97,7 +97,7 @@ static void qconv_rows_gather_colours(const pcx_qconv_args *p, const qconv_place
         }
 }
 
-/* Everything a block's rows need, tile by tile. */
+/* Everything a block's rows need. */
 typedef struct {
     const pcx_qconv_args *p;
     const qconv_grid *g;
@@ -107,104 +107,117 @@ typedef struct {
     size_t tall, wide; /* from the first to the last pixel of a window */
     size_t last;       /* from its first to the last byte read */
     size_t end;        /* bytes of x */
-    qconv_place at;    /* the pixel that comes next, and its place in the output: divisions are slow */
-    size_t oy, ox;
 } qconv_source;
 
-static void qconv_rows_go_to(qconv_source *s, size_t pixel)
+/* A pixel of the output and its place: where one follows another, without divisions, which are slow. */
+typedef struct {
+    qconv_place at;
+    size_t oy, ox;
+} qconv_cursor;
+
+static qconv_cursor qconv_rows_cursor(const pcx_qconv_args *p, size_t pixel)
 {
-    s->at = qconv_at(s->p, pixel);
-    s->ox = pixel % s->p->ow;
-    s->oy = pixel / s->p->ow % s->p->oh;
+    return (qconv_cursor){ qconv_at(p, pixel), pixel / p->ow % p->oh, pixel % p->ow };
 }
 
 /* On by `count` pixels, which do not reach beyond the end of the line. */
-static void qconv_rows_go_on(qconv_source *s, size_t count)
+static void qconv_rows_go_on(const pcx_qconv_args *p, qconv_cursor *c, size_t count)
 {
-    const pcx_qconv_args *p = s->p;
-    s->at.x += p->sw * count;
-    s->ox += count;
-    if (PCX_LIKELY(s->ox < p->ow))
+    c->at.x += p->sw * count;
+    c->ox += count;
+    if (PCX_LIKELY(c->ox < p->ow))
         return;
-    s->ox = 0;
-    s->at.x = 0 - p->pl;
-    s->at.y += p->sh;
-    if (++s->oy < p->oh)
+    c->ox = 0;
+    c->at.x = 0 - p->pl;
+    c->at.y += p->sh;
+    if (++c->oy < p->oh)
         return;
-    s->oy = 0;
-    s->at.y = 0 - p->pt;
-    s->at.image++;
+    c->oy = 0;
+    c->at.y = 0 - p->pt;
+    c->at.image++;
 }
 
-/* The first byte of a window if it can be read in place, else NULL. */
-static const uint8_t *qconv_rows_in_place(const qconv_source *s, const qconv_place *at)
+/* Rows of a block. */
+typedef struct {
+    size_t begin, end;
+} qconv_range;
+
+/*
+ * Where the windows of `count` pixels of one line begin, the first at `at`: of those that can be read in place, and which
+ * these are.
+ */
+static qconv_range qconv_rows_line(const qconv_source *s, const qconv_place *at, size_t count, const uint8_t **row)
 {
     const pcx_qconv_args *p = s->p;
-    /* y, tall < 2^62, so these do not wrap where y < ih */
-    if (at->y >= p->ih || at->x >= p->iw || at->y + s->tall >= p->ih || at->x + s->wide >= p->iw || p->wzp)
-        return NULL;
-    const size_t first = ((at->image * p->ih + at->y) * p->iw + at->x) * p->ldx;
-    return first + s->last < s->end ? p->x + first : NULL;
+    const size_t ends = p->iw > s->wide ? p->iw - s->wide : 0; /* windows from there on reach beyond the line */
+    const size_t step = p->sw * p->ldx;
+    qconv_range in = { 0, 0 };
+    if (p->wzp || !s->g->steps || at->y >= p->ih || at->y + s->tall >= p->ih || (ptrdiff_t)(ends - at->x) <= 0)
+        return in;
+    in.end = min_size(ceil_div(ends - at->x, p->sw), count);
+    in.begin = (ptrdiff_t)at->x < 0 ? min_size(ceil_div(0 - at->x, p->sw), in.end) : 0;
+    const size_t first = ((at->image * p->ih + at->y) * p->iw + at->x + in.begin * p->sw) * p->ldx;
+    while (in.begin < in.end && first + (in.end - in.begin - 1) * step + s->last >= s->end)
+        in.end--;
+    const uint8_t *to = p->x + first;
+    for (size_t x = in.begin; x < in.end; x++, to += step)
+        row[x] = to;
+    return in;
 }
 
-/* A whole tile of pixels of one line, if they can be read in place. */
-static int qconv_rows_line_in_place(const qconv_source *s, size_t rows, const uint8_t **row)
+/* The rows [begin, end) of the block cannot be read in place. */
+static void qconv_rows_not_in_place(const qconv_source *s, size_t begin, size_t end)
 {
-    const pcx_qconv_args *p = s->p;
-    if (rows < s->mr || p->ow - s->ox < s->mr || !s->g->steps)
-        return 0;
-    qconv_place last = s->at;
-    last.x += (s->mr - 1) * p->sw;
-    const uint8_t *first = qconv_rows_in_place(s, &s->at);
-    if (!first || !qconv_rows_in_place(s, &last))
-        return 0;
-    for (size_t y = 0; y < s->mr; y++)
-        row[y] = first + y * p->sw * p->ldx;
-    return 1;
+    if (begin < end)
+        memset(s->space->in_place + begin / s->mr, 0, (end - 1) / s->mr - begin / s->mr + 1);
 }
 
-static void qconv_rows_gather_tile(const qconv_source *s, const qconv_place *at, size_t x)
+/* The tile from row x of the block on: its windows, of which the first is at `c`, below the block the last one again. */
+static void qconv_rows_gather_tile(const qconv_source *s, qconv_cursor c, size_t x, size_t rows)
 {
     const qconv_workspace *r = s->space;
     for (size_t y = x; y < x + s->mr; y++) {
         uint8_t *to = r->gathered + y * s->g->steps * 4;
         r->row[y] = to;
         if (s->g->steps && s->p->c <= 4)
-            qconv_rows_gather_colours(s->p, &at[y - x], s->p->x + s->end, to);
+            qconv_rows_gather_colours(s->p, &c.at, s->p->x + s->end, to);
         else if (s->g->steps)
-            qconv_rows_gather(s->p, &at[y - x], to);
+            qconv_rows_gather(s->p, &c.at, to);
         if (s->p->wzp) {
             r->row_sum[y] = 0;
             for (size_t q = 0; q < s->g->steps * 4; q++)
                 r->row_sum[y] += to[q];
         }
+        if (y + 1 < rows)
+            qconv_rows_go_on(s->p, &c, 1);
     }
 }
 
-static void qconv_rows_make(qconv_source *s, size_t top, size_t rows)
+/* The block of rows from pixel `top` on: line by line where windows begin, then the tiles that are not in place. */
+static void qconv_rows_make(const qconv_source *s, size_t top, size_t rows)
 {
-    const qconv_workspace *r = s->space;
-    const size_t mr = s->mr;
-    qconv_rows_go_to(s, top);
-    for (size_t x = 0; x < rows; x += mr) {
-        qconv_place at[QGEMM_MR_MAX];
-        const uint8_t **row = r->row + x;
-        if (qconv_rows_line_in_place(s, rows - x, row)) {
-            r->in_place[x / mr] = 1;
-            qconv_rows_go_on(s, mr);
-            continue;
-        }
-        int whole = s->g->steps > 0 && !s->lines;
-        for (size_t y = 0; y < mr; y++) { /* below the block, the last pixel again */
-            at[y] = s->at;
-            row[y] = qconv_rows_in_place(s, &s->at);
-            whole &= row[y] != NULL;
-            if (x + y + 1 < rows)
-                qconv_rows_go_on(s, 1);
-        }
-        r->in_place[x / mr] = (unsigned char)whole;
-        if (!whole)
-            qconv_rows_gather_tile(s, at, x);
+    const pcx_qconv_args *p = s->p;
+    const uint8_t **row = s->space->row;
+    const size_t all = round_up(rows, s->mr);
+    qconv_cursor c = qconv_rows_cursor(p, top);
+    size_t tile = 0, column = c.ox;
+    memset(s->space->in_place, 1, all / s->mr);
+    for (size_t x = 0, count; x < rows; x += count) {
+        count = min_size(rows - x, p->ow - c.ox);
+        const qconv_range in = qconv_rows_line(s, &c.at, count, row + x);
+        qconv_rows_not_in_place(s, x, x + in.begin);
+        qconv_rows_not_in_place(s, x + in.end, x + count);
+        qconv_rows_go_on(p, &c, count);
+    }
+    for (size_t x = rows; x < all; x++)
+        row[x] = row[rows - 1];
+    for (size_t x = 0; x < rows; x += s->mr, tile++) {
+        if (s->lines && (rows - x < s->mr || p->ow - column < s->mr))
+            s->space->in_place[tile] = 0;
+        if (!s->space->in_place[tile])
+            qconv_rows_gather_tile(s, qconv_rows_cursor(p, top + x), x, rows);
+        for (column += s->mr; column >= p->ow;)
+            column -= p->ow;
     }
 }
 

@@ -92,10 +92,13 @@ static size_t qgemm_avx512vnni_alike(const qgemm_block *b, size_t r, qgemm_avx51
 {
     static const ptrdiff_t none = 0;
     const int table = b->table && b->in_place[r / QGEMM_V_MR];
-    size_t end = b->table ? (r / QGEMM_V_MR + 1) * QGEMM_V_MR : b->rows;
-    while (end < b->rows && table == (b->in_place[end / QGEMM_V_MR] != 0))
-        end += QGEMM_V_MR;
-    end = min_size(end, b->rows);
+    size_t end = b->rows;
+    if (b->table) {
+        const unsigned char *at = b->in_place + r / QGEMM_V_MR;
+        for (end = (r / QGEMM_V_MR + 1) * QGEMM_V_MR; end < b->rows && at[0] == at[1]; at++)
+            end += QGEMM_V_MR;
+        end = min_size(end, b->rows);
+    }
     t->row = b->row[r];
     t->offset = table ? (const void *)b->table : &none;
     t->by_table = table ? sizeof none : 0;
