@@ -19,6 +19,8 @@ typedef struct {
     int fast;
 } qpixels_grid;
 
+enum { QPIXELS_AHEAD = 1024 }; /* bytes: floats that the caller has just written lie in the third cache, if in any */
+
 /* A line of n pixels, whose channels are xc floats apart; pixels are xw apart. */
 typedef struct {
     const float *x;

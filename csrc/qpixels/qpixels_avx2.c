@@ -26,7 +26,9 @@ PCX_INLINE size_t qpixels_avx2_channels(const size_t c, const qpixels_grid *grid
     for (; j + 8 <= line->n; j += 8) {
         __m256i four = _mm256_set1_epi32((int32_t)zeros);
         PCX_UNROLL for (size_t q = 0; q < c; q++) {
-            const __m256i codes = qpixels_avx2_codes(&g, _mm256_loadu_ps(line->x + q * line->xc + j));
+            const float *const at = line->x + q * line->xc + j;
+            _mm_prefetch((const char *)((uintptr_t)at + QPIXELS_AHEAD), _MM_HINT_T0);
+            const __m256i codes = qpixels_avx2_codes(&g, _mm256_loadu_ps(at));
             four = _mm256_add_epi32(four, _mm256_sllv_epi32(codes, _mm256_set1_epi32((int32_t)(8 * q))));
         }
         _mm256_storeu_si256((void *)(out + 4 * j), four);

@@ -26,7 +26,9 @@ PCX_INLINE void qpixels_avx512_channels(const size_t c, const qpixels_grid *grid
         const __mmask16 some = (__mmask16)(0xffff >> (16 - min_size(16, line->n - j)));
         __m512i four = _mm512_set1_epi32((int32_t)zeros);
         PCX_UNROLL for (size_t q = 0; q < c; q++) {
-            const __m512 x = _mm512_maskz_loadu_ps(some, line->x + q * line->xc + j);
+            const float *const at = line->x + q * line->xc + j;
+            _mm_prefetch((const char *)((uintptr_t)at + QPIXELS_AHEAD), _MM_HINT_T0);
+            const __m512 x = _mm512_maskz_loadu_ps(some, at);
             const __m512i codes = qpixels_avx512_codes(&g, x);
             four = _mm512_add_epi32(four, _mm512_sllv_epi32(codes, _mm512_set1_epi32((int32_t)(8 * q))));
         }

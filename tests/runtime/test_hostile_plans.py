@@ -421,6 +421,15 @@ def test_windows_over_repeated_pixels_are_refused():
     refused(graph, "ldx>=c*min", tensors=tensors)
 
 
+@pytest.mark.parametrize("size, value, broken", [
+    ("top", 9, "top+ih<=oh"), ("left", 9, "left+iw<=ow"), ("c", 5, "c<=4"), ("oh", 200, "out"), ("xw", 200, "x"),
+])  # fmt: skip
+def test_pixels_beyond_the_image_are_refused(size, value, broken):
+    graph, tensors, _ = handmade.program_of("qpixels", handmade.example("qpixels", np.random.default_rng(0)))
+    graph["programs"][0]["steps"][0][1 + [s for s, _ in native.qpixels.spec.slots].index(size)] = value
+    refused(graph, broken, tensors=tensors)
+
+
 def permuted(steps, arena=64, outputs=1):
     places = {"x": [2, 0, 0], "y": [3, 0, 0], "z": [3, 1, 0]}
     named = [[n, *(places[p] if isinstance(p, str) else p for p in ends)] for n, *ends in steps]
