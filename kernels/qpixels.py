@@ -6,7 +6,7 @@ from ._qepilogue import _u8
 from ._spec import reference
 
 
-@reference(where="c<=4,top+ih<=oh,left+iw<=ow")
+@reference(where="c<5,top+ih<=oh,left+iw<=ow")
 def qpixels(
     x: "f32[b:xb,c:xc,ih:xh,iw:xw]",
     scale: "f32[1]",

@@ -81,6 +81,6 @@ static const pcx_impl qpixels_impls[] = {
 const pcx_kernel pcx_qpixels = {
     "qpixels", 1,
     "b xb c xc ih xh iw xw x:f32[b:xb,c:xc,ih:xh,iw:xw] scale:f32[1] zero:i32[1] clamp:i32[2] top left "
-    "oh ow out:u8[b,oh,ow,4] where c<=4,top+ih<=oh,left+iw<=ow",
+    "oh ow out:u8[b,oh,ow,4] where c<5,top+ih<=oh,left+iw<=ow",
     qpixels_impls,
 };
