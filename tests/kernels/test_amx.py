@@ -86,7 +86,7 @@ def tiles(tmp_path):
     """A function of name and buffer: the thread's tiles configured, found or released, natively or emulated."""
     library = ctypes.CDLL(compiled(tmp_path, TILES))
     if lib.pcx_cpu() & lib.PCX_AMXINT8 and lib.pcx_cpu_permit(lib.PCX_AMXINT8):
-        return lambda name, at=None: getattr(library, name)(at)
+        return lambda name, at=None: getattr(library, name)(None if at is None else ctypes.c_void_p(at.ctypes.data))
     from emulator import emulator, why_not
 
     if why_not():
