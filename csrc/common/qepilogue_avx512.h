@@ -239,6 +239,7 @@ typedef struct {
     const uint8_t *lut;
     __mmask64 mask;
     size_t last; /* where a row's last vector of sums begins */
+    int dense;   /* rows of a vector lie side by side */
 } qepilogue_avx512_piece;
 
 /* Whether pieces suffice. */
@@ -248,9 +249,21 @@ static inline int qepilogue_avx512_in_pieces(const qepilogue_avx512_columns *c)
            (!c->after || c->after == qepilogue_avx512_after_vbmi);
 }
 
-PCX_INLINE qepilogue_avx512_piece qepilogue_avx512_piece_make(const qepilogue_avx512_columns *c)
+PCX_INLINE qepilogue_avx512_piece qepilogue_avx512_piece_make(const qepilogue_avx512_columns *c, size_t ldo)
 {
-    return (qepilogue_avx512_piece){ c->vector, c->tail->q.lut, c->mask, (ceil_div(c->cols, QT_NR) - 1) * QT_NR };
+    const size_t width = 64 / (size_t)c->per;
+    return (qepilogue_avx512_piece){ c->vector, c->tail->q.lut, c->mask, (ceil_div(c->cols, QT_NR) - 1) * QT_NR,
+                                     c->cols == width && ldo == width };
+}
+
+/* A vector's bytes to the first `rows` of its `per` rows. */
+PCX_INLINE void qepilogue_avx512_piece_store(const qepilogue_avx512_piece *p, const int per, size_t rows, __m512i bytes,
+                                             uint8_t *out, size_t ldo)
+{
+    if (per > 1 && p->dense && rows == (size_t)per)
+        _mm512_storeu_si512(out, qepilogue_avx512_turn(bytes));
+    else
+        qepilogue_avx512_put(per, rows, out, ldo, p->mask, qepilogue_avx512_turn(bytes));
 }
 
 PCX_TARGET_END
@@ -266,7 +279,7 @@ PCX_INLINE void qepilogue_avx512_piece_put(const qepilogue_avx512_piece *p, cons
     __m512i bytes = qepilogue_avx512_sums(&p->to, acc);
     if (p->lut)
         bytes = qepilogue_avx512_table_vbmi(p->lut, bytes);
-    qepilogue_avx512_put(per, (size_t)per, out, ldo, p->mask, qepilogue_avx512_turn(bytes));
+    qepilogue_avx512_piece_store(p, per, (size_t)per, bytes, out, ldo);
 }
 
 PCX_TARGET_END

@@ -119,7 +119,7 @@ typedef struct {
 
 PCX_INLINE qgemm_amx_pieces qgemm_amx_pieces_make(const qgemm_amx_output *o)
 {
-    return (qgemm_amx_pieces){ qepilogue_avx512_piece_make(&o->tail), o->rows, o->ldo, o->sum, o->out };
+    return (qgemm_amx_pieces){ qepilogue_avx512_piece_make(&o->tail, o->ldo), o->rows, o->ldo, o->sum, o->out };
 }
 
 /* Those of another tile. */

@@ -31,15 +31,15 @@ typedef struct {
     size_t start_row;
 } qgemm_avx512vnni_tile;
 
-/* Sums of mr rows with np panels: to[mr][np][16]. */
-PCX_INLINE void qgemm_avx512vnni_sums(const int np, const int mr, const qgemm_avx512vnni_tile *t, int32_t *to)
+/* Sums of mr rows with np panels. */
+PCX_INLINE void qgemm_avx512vnni_sums(const int np, const int mr, const qgemm_avx512vnni_tile *t,
+                                      __m512i sum[QGEMM_V_ROWS][QGEMM_V_PANELS])
 {
     const size_t by_table = t->by_table, by_step = t->by_step, w_panel = t->w_panel;
     const ptrdiff_t lda = t->lda;
     const char *offset = t->offset;
     const uint8_t *row = t->row;
     const int8_t *w = t->w;
-    __m512i sum[QGEMM_V_ROWS][QGEMM_V_PANELS];
     PCX_UNROLL for (int r = 0; r < mr; r++)
         PCX_UNROLL for (int p = 0; p < np; p++)
             sum[r][p] = _mm512_load_si512(t->start + (size_t)r * t->start_row + p * QGEMM_NR);
@@ -62,15 +62,39 @@ PCX_INLINE void qgemm_avx512vnni_sums(const int np, const int mr, const qgemm_av
             }
         }
     }
+}
+
+/* The same to memory: to[mr][np][16]. */
+PCX_INLINE void qgemm_avx512vnni_store(const int np, const int mr, const qgemm_avx512vnni_tile *t, int32_t *to)
+{
+    __m512i sum[QGEMM_V_ROWS][QGEMM_V_PANELS];
+    qgemm_avx512vnni_sums(np, mr, t, sum);
     PCX_UNROLL for (int r = 0; r < mr; r++)
         PCX_UNROLL for (int p = 0; p < np; p++)
             _mm512_store_si512(to + (r * np + p) * QGEMM_NR, sum[r][p]);
 }
 
+/* The same to bytes that neither a table nor a residual changes. */
+PCX_INLINE void qgemm_avx512vnni_put(const int np, const int mr, const qgemm_avx512vnni_tile *t,
+                                     const qepilogue_avx512_piece *piece, uint8_t *out, size_t ldo)
+{
+    const int per = np > 2 ? 1 : 4 / np;
+    __m512i sum[QGEMM_V_ROWS][QGEMM_V_PANELS];
+    qgemm_avx512vnni_sums(np, mr, t, sum);
+    const qepilogue_avx512_piece p = *piece;
+    PCX_UNROLL for (int r = 0; r < mr; r += per, out += (size_t)per * ldo) {
+        const __m512i *const row = sum[r];
+        const __m512i acc[4] = { row[0], np > 1 ? row[1] : sum[r + 1][0],
+                                 np > 2 ? row[2] : sum[r + (np > 1 ? 1 : 2)][0],
+                                 np > 2 ? row[np - 1] : np > 1 ? sum[r + 1][1] : sum[r + 3][0] };
+        qepilogue_avx512_piece_store(&p, per, (size_t)per, qepilogue_avx512_sums(&p.to, acc), out, ldo);
+    }
+}
+
 #define TILE(np, mr) \
     static PCX_NOINLINE void qgemm_avx512vnni_##np##_##mr(const qgemm_avx512vnni_tile *t, int32_t *to) \
     { \
-        qgemm_avx512vnni_sums(np, mr, t, to); \
+        qgemm_avx512vnni_store(np, mr, t, to); \
     }
 #define NAME(np, mr) [np][mr] = qgemm_avx512vnni_##np##_##mr,
 #define ALL(X) \
@@ -86,6 +110,22 @@ static void (*const qgemm_avx512vnni_tiles[QGEMM_V_PANELS + 1][QGEMM_V_ROWS + 1]
 #undef TILE
 #undef NAME
 #undef ALL
+
+/* Tiles whose rows are whole vectors of bytes, of the sizes that are used most. */
+#define TILE(np, mr) \
+    static PCX_NOINLINE void qgemm_avx512vnni_put_##np##_##mr(const qgemm_avx512vnni_tile *t, \
+                                                              const qepilogue_avx512_piece *p, uint8_t *out, size_t ldo) \
+    { \
+        qgemm_avx512vnni_put(np, mr, t, p, out, ldo); \
+    }
+#define NAME(np, mr) [np][mr] = qgemm_avx512vnni_put_##np##_##mr,
+#define MOST(X) X(1, 24) X(2, 12) X(2, 14) X(3, 8) X(3, 9) X(4, 5) X(4, 6)
+MOST(TILE)
+static void (*const qgemm_avx512vnni_puts[QGEMM_V_PANELS + 1][QGEMM_V_ROWS + 1])(
+    const qgemm_avx512vnni_tile *t, const qepilogue_avx512_piece *p, uint8_t *out, size_t ldo) = { MOST(NAME) };
+#undef TILE
+#undef NAME
+#undef MOST
 
 /* How many rows of the block from r on are read the same way and lie equally far apart: they go to t. */
 static size_t qgemm_avx512vnni_alike(const qgemm_block *b, size_t r, qgemm_avx512vnni_tile *t)
@@ -121,7 +161,8 @@ static void qgemm_avx512vnni_block(const qgemm_block *b, size_t panel, size_t co
     static const unsigned char max_rows[] = { 0, QGEMM_V_ROWS, 14, 9, 6 }; /* of a tile, by panels */
     const size_t j = panel * QGEMM_NR, cols = min_size(count * QGEMM_NR, b->n - j), ldo = b->ldo * b->tail->bytes;
     const qepilogue_avx512_columns tail = qepilogue_avx512_columns_make(b->tail, j, cols, vbmi);
-    const int by_row = b->zero || b->row_sum;
+    const qepilogue_avx512_piece piece = qepilogue_avx512_piece_make(&tail, ldo);
+    const int direct = qepilogue_avx512_in_pieces(&tail) && !piece.lut, by_row = b->zero || b->row_sum;
     _Alignas(64) int32_t start[QGEMM_V_SUMS][QGEMM_NR], sum[QGEMM_V_WAITING * QGEMM_NR];
     size_t waiting = 0; /* rows of sums */
     qgemm_avx512_columns c[QGEMM_V_PANELS];
@@ -137,13 +178,17 @@ static void qgemm_avx512vnni_block(const qgemm_block *b, size_t panel, size_t co
             const size_t rows = ceil_div(end - r, ceil_div(end - r, max_rows[count])); /* as equal as can be */
             if (by_row)
                 qgemm_avx512_start(b, r, rows, c, count, start);
-            qgemm_avx512vnni_tiles[count][rows](&t, sum + waiting * count * QGEMM_NR);
+            const int now = direct && qgemm_avx512vnni_puts[count][rows];
+            if (now)
+                qgemm_avx512vnni_puts[count][rows](&t, &piece, out + r * ldo, ldo);
+            else
+                qgemm_avx512vnni_tiles[count][rows](&t, sum + waiting * count * QGEMM_NR);
+            waiting += now ? 0 : rows;
             t.row += (ptrdiff_t)rows * t.lda;
-            waiting += rows;
             r += rows;
-            if (waiting + max_rows[count] > QGEMM_V_WAITING / count || r == b->rows) {
-                qepilogue_avx512_rows(&tail, b->i + r - waiting, waiting, sum, count * QGEMM_NR, out, ldo);
-                out += waiting * ldo;
+            if (waiting && (now || waiting + max_rows[count] > QGEMM_V_WAITING / count || r == b->rows)) {
+                const size_t first = r - waiting - (now ? rows : 0);
+                qepilogue_avx512_rows(&tail, b->i + first, waiting, sum, count * QGEMM_NR, out + first * ldo, ldo);
                 waiting = 0;
             }
         }
