@@ -65,6 +65,7 @@ void hgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
     sgemm_rows rows;
     rows.lines = rows.runs = 1;
     rows.line_step = rows.run_step = 0;
+    rows.fresh = 0;
     rows.length = p->k;
     for (size_t unit = begin; unit < end; unit++) {
         const size_t first = unit / s.groups * s.rows, group = unit % s.groups * s.panels,

@@ -24,6 +24,7 @@ void lowrank_rows_run(const void *args, size_t begin, size_t end, void *scratch,
     lowrank_factors_make(p, &f);
     first.lines = first.runs = second.lines = second.runs = 1;
     first.line_step = first.run_step = second.line_step = second.run_step = 0;
+    first.fresh = second.fresh = 0;
     first.length = p->k;
     second.length = p->r;
     for (size_t x = 0; x < block; x++)

@@ -87,9 +87,11 @@ void sconv_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
     edge.runs = inside.runs;
     edge.run_step = p->c;
     edge.length = inside.length;
+    edge.fresh = 0;
     for (size_t unit = begin; unit < end; unit++) {
         const size_t first = unit / s.groups * s.rows, panel = unit % s.groups * s.panels;
         const size_t stop = min_size(panel + s.panels, ceil_div(p->n, SGEMM_NR));
+        inside.fresh = unit / s.groups == begin / s.groups;
         if (unit == begin || !panel)
             sconv_rows_gather(p, first, min_size(s.rows, p->b * p->oh * p->ow - first), &inside, &edge, scratch);
         micro->run(&inside, &to, panel, stop);

@@ -23,12 +23,14 @@ typedef struct {
  * Rows to multiply.  The k numbers of row i lie from a[i] on as `lines` lines, `line_step` apart, of `runs`
  * runs, `run_step` apart, of `length` neighbours: a matrix row is one run, the window of a convolution kh
  * lines of kw runs of c.  Its n results go to out[i]; residual[i] is read only where there is a residual.
+ * `fresh`: they may be the first that meet the weights, which then come from afar.
  */
 typedef struct {
     size_t count;
     const float *a[SGEMM_MB], *residual[SGEMM_MB];
     float *out[SGEMM_MB];
     size_t lines, line_step, runs, run_step, length;
+    int fresh;
 } sgemm_rows;
 
 /*

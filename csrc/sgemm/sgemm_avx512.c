@@ -1,5 +1,5 @@
 /*
- * sgemm_avx512.c - tiles of 6 rows x 4 panels, 9 x 3, 12 x 2 and 12 x 1: sgemm_tile_avx512.h.  Sums of more than
+ * sgemm_avx512.c - tiles of 6 rows x 4 panels, 8 x 3, 10 x 2 and 10 x 1: sgemm_tile_avx512.h.  Sums of more than
  * SGEMM_DEEP products are made of parts as elsewhere.
  */
 #include "sgemm_tile_avx512.h"
@@ -62,6 +62,7 @@ static void sgemm_avx512_deep(const sgemm_rows *r, size_t first, size_t count, c
     some.count = count;
     some.lines = some.runs = 1;
     some.line_step = some.run_step = 0;
+    some.fresh = 0;
     for (size_t x = 0; x < count; x++) {
         some.out[x] = part + x * width;
         sgemm_avx512_start(to, column, some.out[x], width);
@@ -116,20 +117,20 @@ void sgemm_shapes_avx512(const sgemm_rows *r, const sgemm_target *to, size_t beg
     }
 }
 
-SGEMM_TILES_12(sgemm_avx512, SGEMM_F32, 1)
-SGEMM_TILES_12(sgemm_avx512, SGEMM_F32, 2)
-SGEMM_TILES_9(sgemm_avx512, SGEMM_F32, 3)
+SGEMM_TILES_10(sgemm_avx512, SGEMM_F32, 1)
+SGEMM_TILES_10(sgemm_avx512, SGEMM_F32, 2)
+SGEMM_TILES_8(sgemm_avx512, SGEMM_F32, 3)
 SGEMM_TILES_6(sgemm_avx512, SGEMM_F32, 4)
-static sgemm_tile *const sgemm_avx512_1[] = { SGEMM_LIST_12(sgemm_avx512, 1) };
-static sgemm_tile *const sgemm_avx512_2[] = { SGEMM_LIST_12(sgemm_avx512, 2) };
-static sgemm_tile *const sgemm_avx512_3[] = { SGEMM_LIST_9(sgemm_avx512, 3) };
+static sgemm_tile *const sgemm_avx512_1[] = { SGEMM_LIST_10(sgemm_avx512, 1) };
+static sgemm_tile *const sgemm_avx512_2[] = { SGEMM_LIST_10(sgemm_avx512, 2) };
+static sgemm_tile *const sgemm_avx512_3[] = { SGEMM_LIST_8(sgemm_avx512, 3) };
 static sgemm_tile *const sgemm_avx512_4[] = { SGEMM_LIST_6(sgemm_avx512, 4) };
 
 /* Four panels while they fit the L1 cache, or where they make fewer tiles; else three, which rows meet less often. */
 void sgemm_rows_avx512(const sgemm_rows *r, const sgemm_target *to, size_t begin, size_t end)
 {
     enum { SHORT = 128 };
-    static const sgemm_shapes shapes = { sizeof(float), { 0, 12, 12, 9, 6 },
+    static const sgemm_shapes shapes = { sizeof(float), { 0, 10, 10, 8, 6 },
                                          { NULL, sgemm_avx512_1, sgemm_avx512_2, sgemm_avx512_3, sgemm_avx512_4 } };
     if (to->n <= SGEMM_NARROW) {
         if (begin < end && r->count)

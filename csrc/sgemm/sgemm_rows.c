@@ -65,6 +65,7 @@ void sgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
     for (size_t unit = begin; unit < end; unit++) {
         const size_t first = unit / s.groups * s.rows, panel = unit % s.groups * s.panels;
         if (unit == begin || !panel) {
+            rows.fresh = unit / s.groups == begin / s.groups;
             rows.count = min_size(s.rows, p->m - first);
             sgemm_rows_at(p, first, &rows);
         }

@@ -1,5 +1,5 @@
 /*
- * sgemm_tile_avx512.h - tiles of up to 27 sums of 512 bits, a panel a vector, for weights of any type: sgemm and hgemm.
+ * sgemm_tile_avx512.h - tiles of up to 24 sums of 512 bits, a panel a vector, for weights of any type: sgemm and hgemm.
  * With up to four weights and a broadcast they fill the 32 registers.  Every output is one sum along k: AVX2's bytes.
  */
 #ifndef PCX_SGEMM_TILE_AVX512_H
@@ -14,10 +14,19 @@
 
 enum {
     SGEMM_TILE_WIDE = 4,     /* panels of a tile, at most */
-    SGEMM_TILE_ROWS = 12,    /* rows of one, at most */
-    SGEMM_TILE_SUMS = 27,    /* sums of one, vectors */
+    SGEMM_TILE_ROWS = 10,    /* rows of one, at most: with more, addresses do not fit the registers */
+    SGEMM_TILE_SUMS = 24,    /* sums of one, vectors */
+    SGEMM_TILE_ROUND = 4,    /* steps of a round */
+    SGEMM_TILE_LINE = 64,    /* bytes of a line of the cache */
+    SGEMM_TILE_FETCH = 128,  /* bytes fetched in a round */
     SGEMM_TILE_AHEAD = 2048, /* bytes from where weights of 16 bits are read to where they are fetched */
 };
+
+/* What is fetched into L2 in a round, and how far the next round's lies from it: 0 where nothing is to be fetched. */
+typedef struct {
+    const char *next;
+    size_t step;
+} sgemm_fetch;
 
 /* Where a tile's sums begin: at from[panels][SGEMM_NR], that of the next row `step` numbers on. */
 typedef struct {
@@ -57,27 +66,65 @@ PCX_INLINE __m512 sgemm_tile_weights(const char *w, const sgemm_weights type)
                              : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
 
-/* `length` numbers of each row from `at` on: one index and fixed rows, not a pointer for each.  w moves on. */
-PCX_INLINE void sgemm_tile_run(const float *const *a, const char **w, size_t ldw, size_t at, size_t length,
-                               __m512 sum[][SGEMM_TILE_WIDE], const int mr, const int np, const sgemm_weights type)
+/* One number of each row, `ahead` from `at`, times that step of the panels. */
+PCX_INLINE void sgemm_tile_step(const float *const *a, const char *b, size_t ldw, size_t at, const int ahead,
+                                __m512 sum[][SGEMM_TILE_WIDE], const int mr, const int np, const sgemm_weights type)
 {
     const size_t step = SGEMM_NR * (type == SGEMM_F32 ? sizeof(float) : sizeof(uint16_t));
-    const char *b = *w;
-    for (const size_t end = at + length; at < end; at++, b += step) {
-        PCX_OPAQUE(at);
-        __m512 weight[SGEMM_TILE_WIDE];
+    __m512 weight[SGEMM_TILE_WIDE];
+    PCX_UNROLL
+    for (int v = 0; v < np; v++)
+        weight[v] = sgemm_tile_weights(b + (size_t)ahead * step + (size_t)v * ldw, type);
+    PCX_UNROLL
+    for (int i = 0; i < mr; i++) {
+        const __m512 x = _mm512_set1_ps(a[i][at + (size_t)ahead]);
         PCX_UNROLL
         for (int v = 0; v < np; v++)
-            weight[v] = sgemm_tile_weights(b + (size_t)v * ldw, type);
+            PCX_FMADD(sum[i][v], x, weight[v]);
+    }
+}
+
+/*
+ * `length` numbers of each row from `at` on: one index and fixed rows, not a pointer for each.  w moves on.  Four steps a
+ * round, because counting takes ports that multiply.
+ */
+PCX_INLINE void sgemm_tile_run(const float *const *a, const char **w, size_t ldw, size_t at, size_t length,
+                               sgemm_fetch *fetch, __m512 sum[][SGEMM_TILE_WIDE], const int mr, const int np,
+                               const sgemm_weights type)
+{
+    const size_t step = SGEMM_NR * (type == SGEMM_F32 ? sizeof(float) : sizeof(uint16_t)), end = at + length;
+    const char *b = *w, *next = fetch->next;
+    for (; at + SGEMM_TILE_ROUND <= end; at += SGEMM_TILE_ROUND, b += SGEMM_TILE_ROUND * step) {
+        PCX_OPAQUE(at);
         PCX_UNROLL
-        for (int i = 0; i < mr; i++) {
-            const __m512 x = _mm512_set1_ps(a[i][at]);
-            PCX_UNROLL
-            for (int v = 0; v < np; v++)
-                PCX_FMADD(sum[i][v], x, weight[v]);
+        for (int q = 0; q < SGEMM_TILE_ROUND; q++) {
+            if (type == SGEMM_F32 && q * SGEMM_TILE_LINE < SGEMM_TILE_FETCH)
+                _mm_prefetch(next + q * SGEMM_TILE_LINE, _MM_HINT_T1);
+            sgemm_tile_step(a, b, ldw, at, q, sum, mr, np, type);
         }
+        if (type == SGEMM_F32)
+            next += fetch->step;
+    }
+    for (; at < end; at++, b += step) {
+        PCX_OPAQUE(at);
+        sgemm_tile_step(a, b, ldw, at, 0, sum, mr, np, type);
     }
     *w = b;
+    fetch->next = next;
+}
+
+/*
+ * What a tile fetches: a part of the panels that follow its own, if they are there and nothing was multiplied by them before.
+ * Weights of most networks lie in L3, which delivers less than tiles read, but more than all tiles of a block need.
+ */
+PCX_INLINE sgemm_fetch sgemm_tile_fetch(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t panel,
+                                        size_t ldw, const int mr, const int np)
+{
+    enum { PARTS = SGEMM_TILE_ROUND * SGEMM_TILE_LINE / SGEMM_TILE_FETCH }; /* tiles that fetch a panel */
+    const size_t part = first / (size_t)mr, from = panel + (size_t)np, panels = ceil_div(to->n, SGEMM_NR);
+    if (!r->fresh || from >= panels || part >= PARTS * min_size((size_t)np, panels - from))
+        return (sgemm_fetch){ (const char *)r->a[first], 0 };
+    return (sgemm_fetch){ (const char *)to->w + from * ldw + part * (ldw / PARTS), SGEMM_TILE_FETCH };
 }
 
 /* A tile's sums are in registers; those that need more than two bounds go through memory. */
@@ -139,10 +186,11 @@ PCX_INLINE void sgemm_tile_of(const sgemm_rows *r, size_t first, size_t tiles, c
         PCX_UNROLL
         for (int i = 0; i < mr; i++)
             a[i] = r->a[first + i];
+        sgemm_fetch fetch = sgemm_tile_fetch(r, first, to, panel, ldw, mr, np);
         size_t at = 0;
         for (size_t i = r->lines; i; i--, at += r->line_step - r->runs * r->run_step)
             for (size_t j = r->runs; j; j--, at += r->run_step)
-                sgemm_tile_run(a, &w, ldw, at, r->length, sum, mr, np, type);
+                sgemm_tile_run(a, &w, ldw, at, r->length, &fetch, sum, mr, np, type);
         sgemm_tile_out(r, first, to, column, last, sum, mr, np);
     }
 }
@@ -156,16 +204,14 @@ PCX_INLINE void sgemm_tile_of(const sgemm_rows *r, size_t first, size_t tiles, c
 #define SGEMM_TILES_6(stem, type, np) \
     SGEMM_TILE(stem, type, 1, np) SGEMM_TILE(stem, type, 2, np) SGEMM_TILE(stem, type, 3, np) \
     SGEMM_TILE(stem, type, 4, np) SGEMM_TILE(stem, type, 5, np) SGEMM_TILE(stem, type, 6, np)
-#define SGEMM_TILES_9(stem, type, np) \
-    SGEMM_TILES_6(stem, type, np) SGEMM_TILE(stem, type, 7, np) SGEMM_TILE(stem, type, 8, np) \
-    SGEMM_TILE(stem, type, 9, np)
-#define SGEMM_TILES_12(stem, type, np) \
-    SGEMM_TILES_9(stem, type, np) SGEMM_TILE(stem, type, 10, np) SGEMM_TILE(stem, type, 11, np) \
-    SGEMM_TILE(stem, type, 12, np)
+#define SGEMM_TILES_8(stem, type, np) \
+    SGEMM_TILES_6(stem, type, np) SGEMM_TILE(stem, type, 7, np) SGEMM_TILE(stem, type, 8, np)
+#define SGEMM_TILES_10(stem, type, np) \
+    SGEMM_TILES_8(stem, type, np) SGEMM_TILE(stem, type, 9, np) SGEMM_TILE(stem, type, 10, np)
 #define SGEMM_LIST_6(stem, np) \
     NULL, stem##_1x##np, stem##_2x##np, stem##_3x##np, stem##_4x##np, stem##_5x##np, stem##_6x##np
-#define SGEMM_LIST_9(stem, np) SGEMM_LIST_6(stem, np), stem##_7x##np, stem##_8x##np, stem##_9x##np
-#define SGEMM_LIST_12(stem, np) SGEMM_LIST_9(stem, np), stem##_10x##np, stem##_11x##np, stem##_12x##np
+#define SGEMM_LIST_8(stem, np) SGEMM_LIST_6(stem, np), stem##_7x##np, stem##_8x##np
+#define SGEMM_LIST_10(stem, np) SGEMM_LIST_8(stem, np), stem##_9x##np, stem##_10x##np
 
 PCX_TARGET_END
 #endif
