@@ -15,7 +15,7 @@ from .dataflow import Uses, covers, dense
 PRODUCTS = having(lambda spec: spec.traits.tile == "rows")
 DEPTHWISE = having(lambda spec: spec.traits.tile == "window")
 CHW = having(lambda spec: spec.traits.layout == "chw")
-LARGE = 2 << 20  # bytes passed from step to step; from here on a core's cache does not hold them, and tiles are faster
+LARGE = 1 << 20  # bytes passed from step to step; from here on a core's cache does not hold them, and tiles are faster
 TILE = 3 << 18  # bytes of one tile; each tile costs one more barrier per step
 
 
