@@ -50,6 +50,7 @@ static void dwconv_scalar(const void *args, size_t begin, size_t end, void *scra
 
 static const pcx_impl dwconv_impls[] = {
 #if PCX_X86
+    { "avx512", PCX_AVX2 | PCX_AVX512, dwconv_units_avx512, dwconv_avx512, NULL, NULL, NULL, NULL },
     { "avx2", PCX_AVX2, dwconv_units_avx2, dwconv_avx2, dwconv_scratch_avx2, NULL, NULL, NULL },
 #endif
     { "scalar", 0, dwconv_units, dwconv_scalar, NULL, NULL, NULL, NULL },

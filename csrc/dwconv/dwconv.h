@@ -8,6 +8,8 @@
 PCX_HIDDEN size_t dwconv_units_avx2(const void *args);
 PCX_HIDDEN size_t dwconv_scratch_avx2(const void *args);
 PCX_HIDDEN void dwconv_avx2(const void *args, size_t begin, size_t end, void *scratch);
+PCX_HIDDEN size_t dwconv_units_avx512(const void *args);
+PCX_HIDDEN void dwconv_avx512(const void *args, size_t begin, size_t end, void *scratch);
 #endif
 
 #endif

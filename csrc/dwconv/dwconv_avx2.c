@@ -3,7 +3,7 @@
  * windows contain it, and a line of weights stays in registers.  There are such tiles for kernels of width 3 and 5
  * with stride 1 or 2; other geometries, and the last c % 8 channels, are computed one output at a time.
  */
-#include "dwconv.h"
+#include "dwconv_line.h"
 
 #include "../common/act_avx2.h"
 
@@ -49,54 +49,8 @@ size_t dwconv_units_avx2(const void *args)
     return p->b * s.tiles * s.blocks;
 }
 
-/*
- * An output line: the lines of weights that meet the image, and the first line of the image that they meet.
- * Kept by value in the loops: what a store might change would be read again after each.
- */
-typedef struct {
-    size_t ky, ky_end;
-    const float *in; /* line of the image under weight line ky, at the block's first channel */
-    size_t c;        /* that channel */
-    const float *w;  /* weight line ky */
-    size_t ldx, ldw, step, ldo; /* between pixels, weights of a line, lines of the image, outputs */
-    const float *bias; /* NULL: none */
-    float *out;
-    float min, max;
-    size_t pixel;      /* the line's first */
-    int slow;          /* what follows the sum is more than bias and bounds */
-    const pcx_dwconv_args *p;
-} line;
-
-/* Where a block's channels of an image are read: there, or in a copy. */
-typedef struct {
-    const float *x; /* line `top`, first channel of the block */
-    size_t top, ldx, c;
-} view;
-
-static line dwconv_avx2_line_of(const pcx_dwconv_args *p, const view *v, size_t image, size_t y)
-{
-    line l = { .in = v->x, .c = v->c, .ldx = v->ldx, .step = p->dh * p->iw * v->ldx };
-    const size_t top = y * p->sh - p->pt; /* wraps to a huge number above the image */
-    while (l.ky < p->kh && top + l.ky * p->dh >= p->ih)
-        l.ky++;
-    for (l.ky_end = l.ky; l.ky_end < p->kh && top + l.ky_end * p->dh < p->ih;)
-        l.ky_end++;
-    if (l.ky < l.ky_end)
-        l.in = v->x + (top + l.ky * p->dh - v->top) * p->iw * v->ldx;
-    l.p = p;
-    l.w = p->w + l.ky * p->kw * p->c;
-    l.ldw = p->c;
-    l.bias = p->tail.bias;
-    l.ldo = p->ldo;
-    l.pixel = (image * p->oh + y) * p->ow;
-    l.out = p->out + l.pixel * p->ldo;
-    l.slow = p->tail.residual || p->tail.act > PCX_ACT_CLIP;
-    act_bounds(p->tail.act, p->tail.act_params, &l.min, &l.max);
-    return l;
-}
-
 /* Add the residual, activate and write `count` neighbouring outputs, 8 channels each. */
-PCX_NOINLINE static void dwconv_avx2_store_slowly(const line *l, size_t x, size_t c, float *sum, size_t count)
+PCX_NOINLINE static void dwconv_avx2_store_slowly(const dwconv_line *l, size_t x, size_t c, float *sum, size_t count)
 {
     const pcx_dwconv_args *p = l->p;
     for (size_t i = 0; p->tail.residual && i < count * LANES; i++)
@@ -105,7 +59,7 @@ PCX_NOINLINE static void dwconv_avx2_store_slowly(const line *l, size_t x, size_
         act_avx2_row(l->out + (x + t) * l->ldo + c, sum + t * LANES, LANES, p->tail.act, p->tail.act_params);
 }
 
-PCX_INLINE void dwconv_avx2_store(const line *at, const line l, size_t x, size_t c, __m256 *sum, const int count)
+PCX_INLINE void dwconv_avx2_store(const dwconv_line *at, const dwconv_line l, size_t x, size_t c, __m256 *sum, const int count)
 {
     if (l.bias) {
         const __m256 bias = _mm256_loadu_ps(l.bias + c);
@@ -146,10 +100,10 @@ PCX_INLINE __m256 dwconv_avx2_pixel(const pixels *a, const int i)
 
 /* `count` outputs from x on, all channels [c, c_end), by weights kw wide and steps of sw.  Checked: columns
  * beyond the image are left out. */
-PCX_INLINE void dwconv_avx2_tile(const line *at, size_t x, size_t c, size_t c_end, const int count, const int kw,
+PCX_INLINE void dwconv_avx2_tile(const dwconv_line *at, size_t x, size_t c, size_t c_end, const int count, const int kw,
                                  const int sw, const int checked)
 {
-    const line l = *at;
+    const dwconv_line l = *at;
     const int columns = (count - 1) * sw + kw;
     const size_t left = x * sw - l.p->pl, p1 = l.ldx * sizeof(float);
     uint32_t there = 0;
@@ -187,9 +141,9 @@ PCX_INLINE void dwconv_avx2_tile(const line *at, size_t x, size_t c, size_t c_en
     }
 }
 
-typedef void tile_fn(const line *l, size_t x, size_t c, size_t c_end);
+typedef void tile_fn(const dwconv_line *l, size_t x, size_t c, size_t c_end);
 #define TILE(name, count, kw, sw, checked) \
-    PCX_NOINLINE static void name(const line *l, size_t x, size_t c, size_t c_end) \
+    PCX_NOINLINE static void name(const dwconv_line *l, size_t x, size_t c, size_t c_end) \
     { \
         dwconv_avx2_tile(l, x, c, c_end, count, kw, sw, checked); \
     }
@@ -205,12 +159,7 @@ TILES(5, 2)
 #define SET(kw, sw) { inside_##kw##s##sw, wide_##kw##s##sw, narrow_##kw##s##sw, one_##kw##s##sw }
 static tile_fn *const tiles[2][2][4] = { { SET(3, 1), SET(3, 2) }, { SET(5, 1), SET(5, 2) } };
 
-static int dwconv_avx2_has_tiles(const pcx_dwconv_args *p)
-{
-    return (p->kw == 3 || p->kw == 5) && (p->sw == 1 || p->sw == 2) && p->dw == 1;
-}
-
-static void dwconv_avx2_line_by_tiles(const line *l, size_t c, size_t c_end)
+static void dwconv_avx2_line_by_tiles(const dwconv_line *l, size_t c, size_t c_end)
 {
     const pcx_dwconv_args *p = l->p;
     tile_fn *const *set = tiles[p->kw == 5][p->sw == 2];
@@ -229,7 +178,7 @@ static void dwconv_avx2_line_by_tiles(const line *l, size_t c, size_t c_end)
 }
 
 /* One output, any geometry, nv vectors of channels. */
-PCX_INLINE void dwconv_avx2_output(const line *l, size_t x, size_t c, const int nv)
+PCX_INLINE void dwconv_avx2_output(const dwconv_line *l, size_t x, size_t c, const int nv)
 {
     const pcx_dwconv_args *p = l->p;
     const size_t left = x * p->sw - p->pl;
@@ -253,7 +202,7 @@ PCX_INLINE void dwconv_avx2_output(const line *l, size_t x, size_t c, const int 
         dwconv_avx2_store(l, *l, x, c + v * LANES, sum + v, 1);
 }
 
-static void dwconv_avx2_line_by_outputs(const line *l, size_t c, size_t c_end)
+static void dwconv_avx2_line_by_outputs(const dwconv_line *l, size_t c, size_t c_end)
 {
     for (; c + MAX * LANES <= c_end; c += MAX * LANES)
         for (size_t x = 0; x < l->p->ow; x++)
@@ -264,7 +213,7 @@ static void dwconv_avx2_line_by_outputs(const line *l, size_t c, size_t c_end)
 }
 
 /* The last c_end - c < 8 channels of a line. */
-static void dwconv_avx2_line_rest(const line *l, size_t c, size_t c_end)
+static void dwconv_avx2_line_rest(const dwconv_line *l, size_t c, size_t c_end)
 {
     const pcx_dwconv_args *p = l->p;
     for (size_t x = 0; x < p->ow; x++)
@@ -297,7 +246,7 @@ size_t dwconv_scratch_avx2(const void *args)
 }
 
 /* The lines that the outputs [y, y_end) meet, channels [v->c, c_end) only, without gaps. */
-static void dwconv_avx2_copy(const pcx_dwconv_args *p, size_t y, size_t y_end, size_t c_end, view *v, float *to)
+static void dwconv_avx2_copy(const pcx_dwconv_args *p, size_t y, size_t y_end, size_t c_end, dwconv_view *v, float *to)
 {
     const size_t top = y * p->sh > p->pt ? y * p->sh - p->pt : 0, reach = (y_end - 1) * p->sh + (p->kh - 1) * p->dh + 1;
     const size_t end = min_size(p->ih, reach > p->pt ? reach - p->pt : 0), count = c_end - v->c;
@@ -324,12 +273,12 @@ void dwconv_avx2(const void *args, size_t begin, size_t end, void *scratch)
         const size_t y_end = min_size(y + s.lines, p->oh);
         const size_t c = unit % s.blocks * s.channels, c_end = min_size(c + s.channels, p->c);
         const size_t c_full = c + (c_end - c) / LANES * LANES;
-        view v = { p->x + image * p->ih * p->iw * p->ldx + c, 0, p->ldx, c };
+        dwconv_view v = { p->x + image * p->ih * p->iw * p->ldx + c, 0, p->ldx, c };
         if (s.copied)
             dwconv_avx2_copy(p, y, y_end, c_end, &v, scratch);
         for (size_t i = y; i < y_end; i++) {
-            const line l = dwconv_avx2_line_of(p, &v, image, i);
-            if (dwconv_avx2_has_tiles(p))
+            const dwconv_line l = dwconv_line_of(p, &v, image, i);
+            if (dwconv_line_has_tiles(p))
                 dwconv_avx2_line_by_tiles(&l, c, c_full);
             else
                 dwconv_avx2_line_by_outputs(&l, c, c_full);
