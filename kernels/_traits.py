@@ -24,8 +24,9 @@ class Traits:
         Which constants per channel can be folded: into the bias ("offset"), into the weights ("factor").
     units : tuple of str
         The slots to divide by the output's scale so that the result is quantized.
-    tile : {"", "rows", "window"}
-        How the step is cut into tiles: by rows of a matrix, or by lines of an image with the lines around them; "": not.
+    tile : {"", "rows", "window", "convolution"}
+        How the step is cut into tiles: by rows of a matrix, or by lines of an image with the lines around them, a depthwise
+        convolution's or another's; "": not.
     layout : {"", "nhwc", "chw"}
         Layout of its images: channel-last or channel-first.
     chw : str or tuple of str

@@ -15,7 +15,14 @@ GEOMETRY = "kh>=1,kw>=1,sh>=1,sw>=1,dh>=1,dw>=1," + ",".join(
 @reference(
     where=f"act<9,n<2147483648,c<2147483648,{GEOMETRY}",
     macs="b*oh*ow*n*kh*kw*c",
-    traits=Traits(sums="float", weights={"w": "sgemm"}, folds=("offset", "factor"), layout="nhwc", bfloat16="bconv"),
+    traits=Traits(
+        sums="float",
+        weights={"w": "sgemm"},
+        folds=("offset", "factor"),
+        tile="convolution",
+        layout="nhwc",
+        bfloat16="bconv",
+    ),
     ahead={"bias": "oh ow"},
 )
 def sconv(

@@ -14,13 +14,14 @@ from .dataflow import Uses, covers, dense
 
 PRODUCTS = having(lambda spec: spec.traits.tile == "rows")
 DEPTHWISE = having(lambda spec: spec.traits.tile == "window")
+CONVOLUTIONS = having(lambda spec: spec.traits.tile == "convolution")
 CHW = having(lambda spec: spec.traits.layout == "chw")
 LARGE = 1 << 20  # bytes passed from step to step; from here on a core's cache does not hold them, and tiles are faster
 TILE = 3 << 18  # bytes of one tile; each tile costs one more barrier per step
 
 
 def tile(program: Program) -> None:
-    """Cut product -> depthwise (-> product) on large images into tiles."""
+    """Cut convolution or product -> depthwise -> product -> depthwise ... on large images into tiles."""
     uses, steps, i = Uses(program), [], 0
     while i < len(program.steps):
         run = _run(program.steps, i, uses)
@@ -32,28 +33,33 @@ def tile(program: Program) -> None:
 def _run(steps: list[Step], i: int, uses: Uses) -> list[Step]:
     """The steps from `i` on that pass one large image from one to the next."""
     run = [steps[i]]
-    for after in steps[i + 1 : i + 3]:
+    for after in steps[i + 1 :]:
         before = run[-1]
-        kinds = (before.kernel in PRODUCTS and after.kernel in DEPTHWISE) or (
-            before.kernel in DEPTHWISE and after.kernel in PRODUCTS
-        )
-        if not kinds or not _hands_on(before, after, uses):
+        if not _neighbours(before, after) or before.args["out"].nbytes < LARGE // 2 or not _hands_on(before, after, uses):
             break
         run.append(after)
     large = len(run) > 1 and max(step.args["out"].nbytes for step in run[:-1]) >= LARGE
-    middle = next((step for step in run if step.kernel in DEPTHWISE), None)
-    return run if large and (middle.kernel in CHW or middle.args["x"].shape[0] == 1) else run[:1]
+    return run if large else run[:1]
+
+
+def _neighbours(before: Step, after: Step) -> bool:
+    """Whether steps of these kernels may follow each other in a run."""
+    if after.kernel in DEPTHWISE:
+        alone = after.kernel in CHW or after.args["x"].shape[0] == 1
+        return alone and (before.kernel in PRODUCTS or before.kernel in CONVOLUTIONS)
+    return before.kernel in DEPTHWISE and after.kernel in PRODUCTS
 
 
 def _hands_on(before: Step, after: Step, uses: Uses) -> bool:
     """Whether `before` writes the image that `after` reads, pixel by pixel, and no other step reads or writes it."""
     out, x = before.args["out"], _source(after)
     image, matrix = (x, out) if after.kernel in DEPTHWISE else (out, x)
+    whole = image.shape if before.kernel in CONVOLUTIONS else None
     chw = before.kernel in CHW or after.kernel in CHW
     channels = image.shape[0 if chw else -1]
     if root(out) is not root(x) or not uses.is_buffer(x) or not uses.only_reader(x):
         return False
-    if matrix.shape != (image.size // max(channels, 1), channels):  # a Reshape stands between
+    if matrix.shape != (whole or (image.size // max(channels, 1), channels)):  # a Reshape stands between
         return False
     if chw:  # layout.py makes one buffer for each image
         return uses.writers(x) == [before]
@@ -66,26 +72,30 @@ def _source(step: Step) -> np.ndarray:
 
 def _cut(run: list[Step]) -> list[Step]:
     """The steps of the run, tile by tile: each for the lines that the following steps need next."""
-    middle = next(step for step in run if step.kernel in DEPTHWISE)
-    x, out = middle.args["x"], middle.args["out"]
-    lines = [s.args["out"].shape[1] if s is middle else (x if s is run[0] else out).shape[1] for s in run]
-    widths = [(x if s is run[0] and s is not middle else out).shape[2] for s in run]
+    sizes = [_size(run, j) for j in range(len(run))]
     tiles = -(-max(step.args["out"].nbytes for step in run[:-1]) // TILE)
     done, steps = [0] * len(run), []
     for k in range(tiles):
-        end = lines[-1] * (k + 1) // tiles
+        end = sizes[-1][0] * (k + 1) // tiles
         ends = [end]
         for step in reversed(run[1:]):
             ends.insert(0, _reach(step, ends[0]) if step.kernel in DEPTHWISE else ends[0])
         for j, step in enumerate(run):
             if ends[j] > done[j]:
-                steps.append(_lines(step, done[j], ends[j], widths[j]))
+                steps.append(_lines(step, done[j], ends[j], sizes[j][1]))
                 done[j] = ends[j]
     return steps
 
 
+def _size(run: list[Step], j: int) -> tuple[int, int]:
+    """Lines, and pixels of a line, of what the j-th step writes; a product's are those of the image beside it."""
+    if run[j].kernel not in PRODUCTS:
+        return run[j].args["out"].shape[1:3]
+    return run[j + 1].args["x"].shape[1:3] if j + 1 < len(run) else run[j - 1].args["out"].shape[1:3]
+
+
 def _reach(step: Step, end: int) -> int:
-    """How many lines of its input a depthwise convolution needs for the first `end` lines of its output."""
+    """How many lines of its input a convolution needs for the first `end` lines of its output."""
     a = step.args
     return max(0, min((end - 1) * a["sh"] - a["pt"] + (a["kh"] - 1) * a.get("dh", 1) + 1, a["x"].shape[1]))
 
@@ -94,7 +104,7 @@ def _lines(step: Step, first: int, end: int, width: int) -> Step:
     """`step` for the lines [first, end) of its output, `width` pixels each."""
     a = step.args
     rows = slice(first * width, end * width)
-    if step.kernel in DEPTHWISE:
+    if step.kernel not in PRODUCTS:
         top = first * a["sh"] - a["pt"]
         changed = {
             "x": a["x"][:, max(top, 0) : max(_reach(step, end), max(top, 0))],
