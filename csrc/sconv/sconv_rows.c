@@ -39,34 +39,56 @@ static void sconv_rows_pad(const pcx_sconv_args *p, sconv_place at, float *to)
         }
 }
 
-static void sconv_rows_add(const pcx_sconv_args *p, sgemm_rows *rows, const float *window, size_t pixel)
+/* `count` neighbouring pixels of the output, the first `pixel`, whose windows lie `step` apart from `window` on. */
+static void sconv_rows_add(const pcx_sconv_args *p, sgemm_rows *rows, const float *window, size_t step, size_t pixel,
+                           size_t count)
 {
-    rows->a[rows->count] = window;
-    rows->out[rows->count] = p->out + pixel * p->ldo;
-    rows->residual[rows->count++] = p->tail.residual ? p->tail.residual + pixel * p->tail.ldr : NULL;
+    const size_t at = rows->count;
+    for (size_t i = 0; i < count; i++)
+        rows->a[at + i] = window + i * step;
+    for (size_t i = 0; i < count; i++)
+        rows->out[at + i] = p->out + (pixel + i) * p->ldo;
+    for (size_t i = 0; p->tail.residual && i < count; i++)
+        rows->residual[at + i] = p->tail.residual + (pixel + i) * p->tail.ldr;
+    rows->count += count;
 }
 
-/* Windows inside the image, read where they are, and the others, copied to `scratch`. */
-static void sconv_rows_gather(const pcx_sconv_args *p, size_t first, size_t count, sgemm_rows *inside, sgemm_rows *edge,
-                   float *scratch)
+/* Of the pixels [x, x_end) of the output's line `line`: windows inside the image, and the others, copied to `scratch`. */
+static void sconv_rows_gather_line(const pcx_sconv_args *p, size_t line, size_t x, size_t x_end, sgemm_rows *inside,
+                                   sgemm_rows *edge, float *scratch)
 {
-    const size_t reach_y = (p->kh - 1) * p->dh, reach_x = (p->kw - 1) * p->dw;
-    sconv_place at = sconv_at(p, first);
+    const size_t reach_y = (p->kh - 1) * p->dh, reach_x = (p->kw - 1) * p->dw, pixel = line * p->ow;
+    sconv_place at = sconv_at(p, pixel);
+    size_t from = x_end, to = x_end; /* the pixels inside */
+    if (at.y < p->ih && at.y + reach_y < p->ih && p->iw > reach_x) {
+        from = min_size(x_end, max_size(x, ceil_div(p->pl, p->sw)));
+        to = min_size(x_end, max_size(from, (p->iw - reach_x - 1 + p->pl) / p->sw + 1));
+    }
+    if (from < to) {
+        const size_t left = from * p->sw - p->pl;
+        sconv_rows_add(p, inside, p->x + ((at.image * p->ih + at.y) * p->iw + left) * p->ldx, p->sw * p->ldx,
+                       pixel + from, to - from);
+    }
+    for (size_t i = x; i < x_end; i++) {
+        if (i == from)
+            i = to;
+        if (i == x_end)
+            break;
+        float *const copy = scratch + edge->count * edge->lines * edge->line_step;
+        at.x = i * p->sw - p->pl;
+        if (edge->length)
+            sconv_rows_pad(p, at, copy);
+        sconv_rows_add(p, edge, copy, 0, pixel + i, 1);
+    }
+}
+
+static void sconv_rows_gather(const pcx_sconv_args *p, size_t first, size_t count, sgemm_rows *inside, sgemm_rows *edge,
+                              float *scratch)
+{
     inside->count = edge->count = 0;
-    for (size_t i = first, x = first % p->ow; i < first + count; i++) {
-        if (at.y < p->ih && at.y + reach_y < p->ih && at.x < p->iw && at.x + reach_x < p->iw) {
-            sconv_rows_add(p, inside, p->x + ((at.image * p->ih + at.y) * p->iw + at.x) * p->ldx, i);
-        } else {
-            float *to = scratch + edge->count * edge->lines * edge->line_step;
-            if (edge->length)
-                sconv_rows_pad(p, at, to);
-            sconv_rows_add(p, edge, to, i);
-        }
-        at.x += p->sw;
-        if (++x == p->ow) {
-            x = 0;
-            at = sconv_at(p, i + 1);
-        }
+    for (size_t i = first, end = first + count, x_end; i < end; i += x_end - i % p->ow) {
+        x_end = min_size(p->ow, i % p->ow + end - i);
+        sconv_rows_gather_line(p, i / p->ow, i % p->ow, x_end, inside, edge, scratch);
     }
 }
 
