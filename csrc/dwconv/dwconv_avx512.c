@@ -81,6 +81,10 @@ PCX_INLINE void dwconv_avx512_store(const dwconv_line *at, const dwconv_line l, 
             const __m512 y = _mm512_min_ps(max, _mm512_max_ps(min, sum[t]));
             _mm512_mask_storeu_ps(l.out + (x + t) * l.ldo + c, there, y);
         }
+    } else if (l.hardswish) {
+        PCX_UNROLL
+        for (int t = 0; t < count; t++)
+            _mm512_mask_storeu_ps(l.out + (x + t) * l.ldo + c, there, act_avx512_apply(sum[t], PCX_ACT_HARDSWISH, NULL));
     } else {
         float buffer[WIDE * LANES];
         PCX_UNROLL

@@ -20,7 +20,8 @@ typedef struct {
     float *out;
     float min, max;
     size_t pixel;      /* the line's first */
-    int slow;          /* what follows the sum is more than bias and bounds */
+    int slow;          /* what follows the sum is more than bias and bounds, */
+    int hardswish;     /* and it is only this */
     const pcx_dwconv_args *p;
 } dwconv_line;
 
@@ -48,6 +49,7 @@ PCX_INLINE dwconv_line dwconv_line_of(const pcx_dwconv_args *p, const dwconv_vie
     l.pixel = (image * p->oh + y) * p->ow;
     l.out = p->out + l.pixel * p->ldo;
     l.slow = p->tail.residual || p->tail.act > PCX_ACT_CLIP;
+    l.hardswish = !p->tail.residual && p->tail.act == PCX_ACT_HARDSWISH;
     act_bounds(p->tail.act, p->tail.act_params, &l.min, &l.max);
     return l;
 }

@@ -7,7 +7,7 @@
 
 #include "sgemm.h"
 
-#include "../common/act.h"
+#include "../common/act_avx512.h"
 
 #if PCX_X86
 #include <immintrin.h>
@@ -127,23 +127,28 @@ PCX_INLINE sgemm_fetch sgemm_tile_fetch(const sgemm_rows *r, size_t first, const
     return (sgemm_fetch){ (const char *)to->w + from * ldw + part * (ldw / PARTS), SGEMM_TILE_FETCH };
 }
 
-/* A tile's sums are in registers; those that need more than two bounds go through memory. */
-PCX_INLINE void sgemm_tile_out(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t column, __mmask16 last,
-                               __m512 sum[][SGEMM_TILE_WIDE], const int mr, const int np)
+/* sum[mr][np] = act(sum + residual) in registers; `last`: which columns of the last panel are there. */
+PCX_INLINE void sgemm_tile_finish(const sgemm_rows *r, size_t first, const pcx_epilogue *tail, size_t column,
+                                  __mmask16 last, __m512 sum[][SGEMM_TILE_WIDE], const int mr, const int np)
 {
-    const pcx_epilogue *const tail = to->tail;
-    if (!PCX_LIKELY(tail->act <= PCX_ACT_CLIP && !tail->residual)) {
-        float all[SGEMM_TILE_SUMS * SGEMM_NR];
+    if (tail->residual)
+        PCX_UNROLL
+        for (int i = 0; i < mr; i++) {
+            const float *const residual = r->residual[first + i] + column;
+            PCX_UNROLL
+            for (int v = 0; v < np - 1; v++)
+                sum[i][v] = _mm512_add_ps(sum[i][v], _mm512_loadu_ps(residual + v * SGEMM_NR));
+            const __m512 rest = _mm512_maskz_loadu_ps(last, residual + (np - 1) * SGEMM_NR);
+            sum[i][np - 1] = _mm512_add_ps(sum[i][np - 1], rest);
+        }
+    if (tail->act == PCX_ACT_HARDSWISH) {
         PCX_UNROLL
         for (int i = 0; i < mr; i++) {
             PCX_UNROLL
             for (int v = 0; v < np; v++)
-                _mm512_storeu_ps(all + (i * np + v) * SGEMM_NR, sum[i][v]);
+                sum[i][v] = act_avx512_apply(sum[i][v], PCX_ACT_HARDSWISH, NULL);
         }
-        sgemm_finish_avx512(r, first, (size_t)mr, to, column, all, (size_t)np * SGEMM_NR);
-        return;
-    }
-    if (tail->act) {
+    } else if (tail->act) {
         float bounds[2];
         act_bounds(tail->act, tail->act_params, bounds, bounds + 1);
         const __m512 low = _mm512_set1_ps(bounds[0]), high = _mm512_set1_ps(bounds[1]);
@@ -154,6 +159,25 @@ PCX_INLINE void sgemm_tile_out(const sgemm_rows *r, size_t first, const sgemm_ta
                 sum[i][v] = _mm512_min_ps(high, _mm512_max_ps(low, sum[i][v]));
         }
     }
+}
+
+/* A tile's sums are in registers; those of activations that need more of these go through memory. */
+PCX_INLINE void sgemm_tile_out(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t column, __mmask16 last,
+                               __m512 sum[][SGEMM_TILE_WIDE], const int mr, const int np)
+{
+    const pcx_epilogue *const tail = to->tail;
+    if (!PCX_LIKELY(tail->act <= PCX_ACT_CLIP || tail->act == PCX_ACT_HARDSWISH)) {
+        float all[SGEMM_TILE_SUMS * SGEMM_NR];
+        PCX_UNROLL
+        for (int i = 0; i < mr; i++) {
+            PCX_UNROLL
+            for (int v = 0; v < np; v++)
+                _mm512_storeu_ps(all + (i * np + v) * SGEMM_NR, sum[i][v]);
+        }
+        sgemm_finish_avx512(r, first, (size_t)mr, to, column, all, (size_t)np * SGEMM_NR);
+        return;
+    }
+    sgemm_tile_finish(r, first, tail, column, last, sum, mr, np);
     PCX_UNROLL
     for (int i = 0; i < mr; i++) {
         float *const out = r->out[first + i] + column;

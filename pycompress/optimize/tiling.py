@@ -37,7 +37,11 @@ def _run(steps: list[Step], i: int, uses: Uses) -> list[Step]:
     run = [steps[i]]
     for after in steps[i + 1 :]:
         before = run[-1]
-        if not _neighbours(before, after) or before.args["out"].nbytes < LARGE // 2 or not _hands_on(before, after, uses):
+        if (
+            not _neighbours(before, after)
+            or before.args["out"].nbytes < LARGE // 2
+            or not _hands_on(before, after, uses)
+        ):
             break
         run.append(after)
     large = len(run) > 1 and max(step.args["out"].nbytes for step in run[:-1]) >= LARGE
@@ -121,7 +125,9 @@ def _handed(
     passed = _Passed(first, array.reshape(1, end - first, width, x.shape[-1], copy=False))
     if done == first:
         return passed, []
-    kept, copy = (p.lines(first, done).view(np.uint8).reshape(1, 1, 1, 1, 1, done - first, -1) for p in (before, passed))
+    kept, copy = (
+        p.lines(first, done).view(np.uint8).reshape(1, 1, 1, 1, 1, done - first, -1) for p in (before, passed)
+    )
     why = f"lines {first} to {done - 1}, which two tiles need"
     return passed, [Step("permute", {"x": kept, "out": copy}, after.node, after.op, why)]
 
