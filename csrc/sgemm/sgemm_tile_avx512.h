@@ -98,7 +98,7 @@ PCX_INLINE void sgemm_tile_run(const float *const *a, const char **w, size_t ldw
         PCX_OPAQUE(at);
         PCX_UNROLL
         for (int q = 0; q < SGEMM_TILE_ROUND; q++) {
-            if (type == SGEMM_F32 && q * SGEMM_TILE_LINE < SGEMM_TILE_FETCH)
+            if (type == SGEMM_F32 && mr > 1 && q * SGEMM_TILE_LINE < SGEMM_TILE_FETCH)
                 _mm_prefetch(next + q * SGEMM_TILE_LINE, _MM_HINT_T1);
             sgemm_tile_step(a, b, ldw, at, q, sum, mr, np, type);
         }
@@ -115,14 +115,15 @@ PCX_INLINE void sgemm_tile_run(const float *const *a, const char **w, size_t ldw
 
 /*
  * What a tile fetches: a part of the panels that follow its own, if they are there and nothing was multiplied by them before.
- * Weights of most networks lie in L3, which delivers less than tiles read, but more than all tiles of a block need.
+ * Weights of most networks lie in L3, which delivers less than tiles read, but more than all tiles of a block need.  A single
+ * row reads as fast as L3 delivers anyway.
  */
 PCX_INLINE sgemm_fetch sgemm_tile_fetch(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t panel,
                                         size_t ldw, const int mr, const int np)
 {
     enum { PARTS = SGEMM_TILE_ROUND * SGEMM_TILE_LINE / SGEMM_TILE_FETCH }; /* tiles that fetch a panel */
     const size_t part = first / (size_t)mr, from = panel + (size_t)np, panels = ceil_div(to->n, SGEMM_NR);
-    if (!r->fresh || from >= panels || part >= PARTS * min_size((size_t)np, panels - from))
+    if (mr == 1 || !r->fresh || from >= panels || part >= PARTS * min_size((size_t)np, panels - from))
         return (sgemm_fetch){ (const char *)r->a[first], 0 };
     return (sgemm_fetch){ (const char *)to->w + from * ldw + part * (ldw / PARTS), SGEMM_TILE_FETCH };
 }
