@@ -5,6 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import pycompress as pc
 from pycompress import zoo
+from pycompress._pcx import lib
 from pycompress.optimize import tiling
 
 
@@ -113,3 +114,10 @@ def test_rows_of_a_product_that_are_no_pixels_wait_for_the_whole_image(monkeypat
     got, cut = run(model, x)
     np.testing.assert_array_equal(got, wanted)
     assert (len(cut) > len(whole)) == (rows == (h * w, c))
+
+
+def test_tiles_pass_on_a_few_lines_at_a_time(monkeypatch):
+    model = zoo.mobilenetv2(width=0.35, resolution=96, classes=10)
+    whole = pc.compile(model)
+    banded(monkeypatch, 1 << 15)
+    assert lib.pcx_plan_arena(pc.compile(model).handle, 0) < lib.pcx_plan_arena(whole.handle, 0)
