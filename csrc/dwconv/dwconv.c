@@ -49,7 +49,10 @@ static void dwconv_scalar(const void *args, size_t begin, size_t end, void *scra
 }
 
 #if PCX_X86
-/* Where pixels are no multiple of a cache line apart, half of all vectors of 512 bits straddle two: many channels outweigh it. */
+/*
+ * Where pixels are no multiple of a cache line apart, half of all vectors of 512 bits straddle two; many channels outweigh
+ * it.
+ */
 static int dwconv_suits_avx512(const void *args)
 {
     const pcx_dwconv_args *p = args;

@@ -111,7 +111,10 @@ PCX_INLINE __m512 dwconv_avx512_pixel(const pixels *a, const int i, __mmask16 th
     return _mm512_maskz_loadu_ps(there, from + offset);
 }
 
-/* `count` outputs from x on, LANES channels from c on, of these those of `there`.  inside: a bit for each column of the image. */
+/*
+ * `count` outputs from x on, LANES channels from c on, of these those of `there`.  inside: a bit for each column of the
+ * image.
+ */
 PCX_INLINE void dwconv_avx512_vector(const dwconv_line *at, const dwconv_line l, size_t x, size_t c, __mmask16 there,
                                      uint32_t inside, const int count, const int kw, const int sw, const int checked)
 {

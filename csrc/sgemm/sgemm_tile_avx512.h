@@ -132,7 +132,7 @@ PCX_INLINE sgemm_fetch sgemm_tile_fetch(const sgemm_rows *r, size_t first, const
 PCX_INLINE void sgemm_tile_finish(const sgemm_rows *r, size_t first, const pcx_epilogue *tail, size_t column,
                                   __mmask16 last, __m512 sum[][SGEMM_TILE_WIDE], const int mr, const int np)
 {
-    if (tail->residual)
+    if (tail->residual) {
         PCX_UNROLL
         for (int i = 0; i < mr; i++) {
             const float *const residual = r->residual[first + i] + column;
@@ -142,6 +142,7 @@ PCX_INLINE void sgemm_tile_finish(const sgemm_rows *r, size_t first, const pcx_e
             const __m512 rest = _mm512_maskz_loadu_ps(last, residual + (np - 1) * SGEMM_NR);
             sum[i][np - 1] = _mm512_add_ps(sum[i][np - 1], rest);
         }
+    }
     if (tail->act == PCX_ACT_HARDSWISH) {
         PCX_UNROLL
         for (int i = 0; i < mr; i++) {
