@@ -96,6 +96,18 @@ def test_passes_import_their_folders_and_no_folder_a_later_one():
     assert not wrong
 
 
+def test_only_training_and_search_import_torch_and_optuna():
+    wrong = []
+    for parts, path in modules():
+        if parts[0] in ("train", "search"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            wrong += [f"{path}: {n}" for n in names if n.split(".")[0] in ("torch", "optuna")]
+    assert not wrong
+
+
 def test_no_pass_keeps_a_list_of_kernel_names():
     names = set(kernels.NAMES)
     for path in sorted((ROOT / "pycompress" / "optimize").glob("*.py")):
@@ -109,7 +121,7 @@ def test_importing_pycompress_imports_neither_onnx_nor_numba_nor_the_kernels_pag
     code = "import sys, pycompress; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "pycompress.session" in loaded
-    assert not {m for m in loaded if m.split(".")[0] in ("onnx", "numba", "rich", "scipy", "PIL")}
+    assert not {m for m in loaded if m.split(".")[0] in ("onnx", "numba", "rich", "scipy", "PIL", "torch", "optuna")}
     assert not {m for m in loaded if m.startswith("pycompress.kernels.") and not m.endswith("._spec")}
 
 
