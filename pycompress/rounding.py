@@ -56,12 +56,12 @@ def round_weights(
     w = w.astype(np.float32)
     c = _damped(covariance, w.shape)
     h = c if c.ndim == 1 else c.diagonal(axis1=-2, axis2=-1)
-    lanes = (_taps(depthwise, T) if depthwise else _lanes(w.shape[1], T, segments)) if T else None
-    q, scale = _search(w, h, lanes, np.zeros(len(w)) if min_scale is None else min_scale)
+    index = (taps(depthwise, T) if depthwise else lanes(w.shape[1], T, segments)) if T else None
+    q, scale = _search(w, h, index, np.zeros(len(w)) if min_scale is None else min_scale)
     if c.ndim > 1:
         zero = w == 0
         pruned = depthwise is None and zero.mean() >= SPARSE
-        _descend(w, q, scale[:, None], c, _Bounds(lanes), zero if pruned else None)
+        _descend(w, q, scale[:, None], c, _Bounds(index), zero if pruned else None)
     q = q.astype(np.int8)
     within = (
         kernels.module("qdwconv").fits(q, T, depthwise) if depthwise else kernels.module("qgemm").fits(q, T, segments)
@@ -155,7 +155,7 @@ def _shrink(x, r, h, row, at, excess) -> None:
     r[row[i], here[i, j]] = value[i, j] * np.sign(r[row[i], here[i, j]])
 
 
-def _lanes(k: int, T: int, segments: int) -> np.ndarray:
+def lanes(k: int, T: int, segments: int) -> np.ndarray:
     """Positions of the weights that qgemm adds in each int16 lane of each chunk: int[chunks, 2T].
 
     Neighbouring entries are a pair; k stands for padding.
@@ -169,7 +169,7 @@ def _lanes(k: int, T: int, segments: int) -> np.ndarray:
     return at.reshape(-1, T, 2, 2).transpose(0, 2, 1, 3).reshape(-1, 2 * T)
 
 
-def _taps(kernel: tuple[int, int], T: int) -> np.ndarray:
+def taps(kernel: tuple[int, int], T: int) -> np.ndarray:
     """The same for qdwconv: chunks of T pairs of taps."""
     at = kernels.module("qdwconv").order(kernel)
     return np.concatenate([at, np.full(-len(at) % (2 * T), len(at))]).reshape(-1, 2 * T)

@@ -13,11 +13,11 @@ from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
 from ..compress.model import graph as g
-from ..compress.model.prepare import check, readable
+from ..compress.model.prepare import check, quantize_constants, quantized_node, readable
 from ..formats.onnx_model import to_array
 from .operators import OPERATORS, VALUE_INPUTS, attributes_of, numbers
+from .quantized import WEIGHTED, Quantization, Roles, slot
 
-WEIGHTED = ("Conv", "Gemm", "MatMul")
 TRAINED = {"Conv": (1, 2), "Gemm": (1, 2), "MatMul": (0, 1), "BatchNormalization": (1, 2), "PRelu": (1,)}
 TRAINING = ("BatchNormalization", "Dropout")  # operators that do something else while training
 
@@ -54,6 +54,7 @@ class Step:
     ----------
     inputs : a tensor's name, a constant value (a list of numbers), or None, for each input
     frees : the tensors that no later node reads
+    quantizer : "activation" or "weight" and the name of its scale or its codes, if the node is fake quantization
     """
 
     node: str
@@ -62,6 +63,7 @@ class Step:
     outputs: tuple[str, ...]
     attributes: dict
     frees: tuple[str, ...]
+    quantizer: tuple[str, str] | None = None
 
 
 class Masks(nn.Module, MutableMapping):
@@ -75,7 +77,7 @@ class Masks(nn.Module, MutableMapping):
         self._shapes = shapes
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._buffers[_slot(name)]
+        return self._buffers[slot(name)]
 
     def __setitem__(self, name: str, mask: Tensor | np.ndarray) -> None:
         if name not in self._shapes:
@@ -85,19 +87,19 @@ class Masks(nn.Module, MutableMapping):
             raise ValueError(f"masks: {name!r} has shape {tuple(self._shapes[name])}, the mask {tuple(mask.shape)}")
         if not ((mask == 0) | (mask == 1)).all():
             raise ValueError(f"masks: the mask of {name!r} must hold 0 and 1 only")
-        self._buffers[_slot(name)] = mask.to(torch.float32)
+        self._buffers[slot(name)] = mask.to(torch.float32)
 
     def __delitem__(self, name: str) -> None:
-        del self._buffers[_slot(name)]
+        del self._buffers[slot(name)]
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self._shapes if _slot(name) in self._buffers)
+        return (name for name in self._shapes if slot(name) in self._buffers)
 
     def __len__(self) -> int:
         return len(self._buffers)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and _slot(name) in self._buffers
+        return isinstance(name, str) and slot(name) in self._buffers
 
     __hash__ = nn.Module.__hash__
     __eq__ = nn.Module.__eq__
@@ -106,8 +108,8 @@ class Masks(nn.Module, MutableMapping):
         """Takes the masks that `state` has, which are not always those that are here."""
         self._buffers.clear()
         for name in self._shapes:
-            if prefix + _slot(name) in state:
-                self[name] = state[prefix + _slot(name)].clone()
+            if prefix + slot(name) in state:
+                self[name] = state[prefix + slot(name)].clone()
 
 
 class Twin(nn.Module):
@@ -153,13 +155,18 @@ class Twin(nn.Module):
 
     def __init__(self, model: g.Model, base_dir: str | os.PathLike | None = None):
         super().__init__()
-        model = readable(g.as_model(model, base_dir))
+        model = g.as_model(model, base_dir)
+        quantized = quantized_node(model) is not None
+        model = readable(model, widen=not quantized)  # scales of 4-bit weights stay float16
+        if quantized:
+            quantize_constants(model)
         inputs = [i.name for i in g.graph_inputs(model)]
         if len(inputs) != 1:
             raise ValueError(f"a twin needs a model with one input; this one has {len(inputs)}: {', '.join(inputs)}")
         self._model, self.input = model, inputs[0]
         self.outputs = tuple(o.name for o in model.graph.output)
         self.frozen_statistics = False
+        self.quantization = Quantization(model) if quantized else None
         self._slots: dict[str, str] = {}
         self._take_constants()
         self._steps = self._planned()
@@ -170,18 +177,23 @@ class Twin(nn.Module):
     def _take_constants(self) -> None:
         """Registers the floats among the initializers as parameters or buffers, the integers as buffers."""
         values, trained = g.constants(self._model), self._trained()
+        given = self.quantization.first_values(self._model) if self.quantization else {}
+        hidden = self.quantization.roles.hidden if self.quantization else ()
+        trained |= set(given)
         for name, tensor in values.items():
-            array = to_array(tensor)
+            if name in hidden:
+                continue
+            array = given[name] if name in given else to_array(tensor)
             if array.dtype.kind not in "fiub":
                 array = array.astype(np.float32)  # bfloat16
             if array.dtype == np.float16 and name in trained:
                 array = array.astype(np.float32)
             value = torch.from_numpy(np.array(array, order="C"))
-            slot = self._slots[name] = _slot(name)
+            at = self._slots[name] = slot(name)
             if name in trained:
-                self.register_parameter(slot, nn.Parameter(value))
+                self.register_parameter(at, nn.Parameter(value))
             else:
-                self.register_buffer(slot, value, persistent=name in self._statistics())
+                self.register_buffer(at, value, persistent=name in self._statistics())
 
     def _trained(self) -> set[str]:
         values, made = g.constants(self._model), g.producers(self._model)
@@ -201,16 +213,22 @@ class Twin(nn.Module):
     def _planned(self) -> list[Step]:
         """A step for each node."""
         values, steps, read = g.constants(self._model), [], set(self.outputs)
+        roles = self.quantization.roles if self.quantization else Roles()
         for node in reversed(self._model.graph.node):
-            attributes = attributes_of(node)
-            inputs: list = [name or None for name in node.input]
+            if node.name in roles.hidden:
+                continue
+            fake = roles.step(node)
+            attributes = {} if fake else attributes_of(node)
+            inputs: list = [name or None for name in node.input[: 1 if fake else None]]
             for i in VALUE_INPUTS.get(node.op_type, ()):
                 if i < len(inputs) and inputs[i] in values:
                     inputs[i] = numbers(getattr(self, self._slots[inputs[i]]))
             names = [n for n in inputs if isinstance(n, str)]
             frees = tuple(n for n in dict.fromkeys(names) if n not in read and n not in values)
             read.update(names)
-            steps.append(Step(node.name, node.op_type, tuple(inputs), tuple(node.output), attributes, frees))
+            op = node.op_type if fake is None else "Identity"
+            quantizer = fake if fake and fake[0] != "none" else None
+            steps.append(Step(node.name, op, tuple(inputs), tuple(node.output), attributes, frees, quantizer))
         return steps[::-1]
 
     # evaluation
@@ -231,13 +249,11 @@ class Twin(nn.Module):
         known: dict[str, Tensor] = {self.input: x}
         kept: dict[str, Tensor] = {self.input: x} if self.input in keep else {}
         for step in self._steps:
-            given = [self._given(known, name) for name in step.inputs]
-            more = {"training": self._trains()} if step.op in TRAINING else {}
-            result = OPERATORS[step.op](*given, **step.attributes, **more)
+            result = self._result(step, [self._given(known, name) for name in step.inputs])
             made = dict(zip(step.outputs, result if isinstance(result, tuple) else (result,)))
             known.update(made)
             if keep:
-                kept.update((name, made[name]) for name in made if name in keep)
+                kept.update((name, self._shown(step, made[name])) for name in made if name in keep)
             for name in step.frees:
                 del known[name]
         if missing := set(keep) - set(kept):
@@ -245,13 +261,26 @@ class Twin(nn.Module):
         answer = known[self.outputs[0]]
         return (answer, kept) if keep else answer
 
+    def _result(self, step: Step, given: list):
+        if step.quantizer is None:
+            more = {"training": self._trains(step.op)} if step.op in TRAINING else {}
+            return OPERATORS[step.op](*given, **step.attributes, **more)
+        kind, name = step.quantizer
+        return (self.quantization.activation(name) if kind == "activation" else self.quantization.weight(name))(*given)
+
+    def _shown(self, step: Step, x: Tensor) -> Tensor:
+        """A tensor as the ONNX model has it: codes where the twin has floats."""
+        if step.quantizer and step.quantizer[0] == "activation":
+            return self.quantization.activation(step.quantizer[1]).codes(x)
+        return x
+
     def _given(self, known: dict[str, Tensor], name):
         if not isinstance(name, str):
             return name
         return known[name] if name in known else self.value(name)
 
-    def _trains(self) -> bool:
-        return self.training and not self.frozen_statistics
+    def _trains(self, op: str) -> bool:
+        return self.training and not (op == "BatchNormalization" and self.frozen_statistics)
 
     # what a trainer asks for
 
@@ -259,10 +288,12 @@ class Twin(nn.Module):
     def layers(self) -> tuple[TwinLayer, ...]:
         """The nodes with weights, in order."""
         found = []
+        source = self.quantization.roles.source if self.quantization else {}
         for node in self._model.graph.node:
-            if node.op_type not in WEIGHTED or not isinstance(self._parameter(node.input[1]), nn.Parameter):
+            weight = source.get(node.input[1], node.input[1]) if node.op_type in WEIGHTED else ""
+            parameter = self._parameter(weight)
+            if not isinstance(parameter, nn.Parameter):
                 continue
-            parameter = self._parameter(node.input[1])
             kind, pointwise, rows = "linear", True, 1
             if node.op_type == "Conv":
                 group = g.attribute(node, "group", 1)
@@ -270,22 +301,24 @@ class Twin(nn.Module):
                 pointwise, rows = all(n == 1 for n in parameter.shape[2:]), 0
             elif node.op_type == "Gemm" and g.attribute(node, "transB", 0):
                 rows = 0
-            found.append(TwinLayer(node.name, node.input[1], parameter, kind, pointwise, node.op_type, rows))
+            found.append(TwinLayer(node.name, weight, parameter, kind, pointwise, node.op_type, rows))
         return tuple(found)
 
     def _parameter(self, name: str):
         return getattr(self, self._slots[name]) if name in self._slots else None
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """The parameters by what they are: "weights", "biases" (with those of norms) and "norms" (their factors).
+        """The parameters by what they are: "weights", "biases" (with those of norms), "norms" (their factors) and "steps".
 
-        Only weights should decay.
+        Only weights should decay. Steps are factors' logarithms: an Adam step of 0.001 changes a step by 0.1 %.
         """
         weights = {id(layer.parameter) for layer in self.layers}
         norms = {id(self._parameter(n.input[1])) for n in self._model.graph.node if n.op_type == "BatchNormalization"}
-        found: dict[str, list[nn.Parameter]] = {"weights": [], "biases": [], "norms": []}
+        found: dict[str, list[nn.Parameter]] = {"weights": [], "biases": [], "norms": [], "steps": []}
+        steps = {id(p) for p in self.quantization.parameters()} if self.quantization else ()
         for p in self.parameters():
-            found["weights" if id(p) in weights else "norms" if id(p) in norms else "biases"].append(p)
+            kinds = (("weights", weights), ("norms", norms), ("steps", steps))
+            found[next((kind for kind, ids in kinds if id(p) in ids), "biases")].append(p)
         return found
 
     # back to ONNX
@@ -299,24 +332,30 @@ class Twin(nn.Module):
             If a weight is not finite; the message names it.
         """
         model = g.copied(self._model)
+        if self.quantization:
+            self.quantization.write(model, lambda name: self._finite(name))
         for tensor in model.graph.initializer:
-            if tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16):
+            if tensor.name in self._slots and tensor.data_type in (
+                TensorProto.FLOAT,
+                TensorProto.FLOAT16,
+                TensorProto.BFLOAT16,
+            ):
                 self._write(tensor)
         check(model)
         return model
 
     def _write(self, tensor: onnx.TensorProto) -> None:
         """Writes the present value of an initializer."""
-        value = self.value(tensor.name).detach().cpu().float().numpy()
-        if not np.isfinite(value).all():
-            raise ValueError(f"weight {tensor.name!r} is not finite: training has diverged")
+        value = self._finite(tensor.name).numpy()
         if tensor.data_type == TensorProto.FLOAT:
             tensor.CopyFrom(numpy_helper.from_array(value + np.float32(0), tensor.name))  # no negative zeros
         elif isinstance(self._parameter(tensor.name), nn.Parameter):
             raw = value.astype(np.float16) if tensor.data_type == TensorProto.FLOAT16 else value
             tensor.CopyFrom(numpy_helper.from_array(raw, tensor.name))
 
-
-def _slot(name: str) -> str:
-    """`name` as an attribute of a module, which has no dots."""
-    return "t_" + name.replace(".", "__")
+    def _finite(self, name: str) -> Tensor:
+        """The present value of an initializer, on the CPU."""
+        value = self.value(name).detach().cpu().float()
+        if not value.isfinite().all():
+            raise ValueError(f"weight {name!r} is not finite: training has diverged")
+        return value

@@ -84,12 +84,17 @@ def _in_groups(model, names: g.Names, node: onnx.NodeProto, shape: Sequence[int]
     return [*nodes, helper.make_node("DequantizeLinear", inputs, [output], name, **along)]
 
 
-def _nibbles(model: onnx.ModelProto, name: str, codes: np.ndarray, kind: int) -> str:
-    """Adds an initializer of 4-bit codes, two in a byte; returns its name. In 4 bits, - 8 is the same as ^ 8."""
+def nibbles(name: str, codes: np.ndarray, kind: int) -> onnx.TensorProto:
+    """A tensor of 4-bit codes uint8, two in a byte. In 4 bits, - 8 is the same as ^ 8."""
     flat = codes.ravel()
     flat = np.append(flat, np.zeros(len(flat) % 2, np.uint8)).reshape(-1, 2)
     raw = (flat[:, 0] | flat[:, 1] << 4).astype(np.uint8).tobytes()
-    model.graph.initializer.append(onnx.TensorProto(name=name, data_type=kind, dims=codes.shape, raw_data=raw))
+    return onnx.TensorProto(name=name, data_type=kind, dims=codes.shape, raw_data=raw)
+
+
+def _nibbles(model: onnx.ModelProto, name: str, codes: np.ndarray, kind: int) -> str:
+    """Adds an initializer of 4-bit codes; returns its name."""
+    model.graph.initializer.append(nibbles(name, codes, kind))
     return name
 
 
