@@ -53,7 +53,7 @@ _LAZY = {
     "Verdict": ".compress.verdict",
     "VerdictWarning": ".compress.verdict",
 }
-_MODULES = ("kernels", "layers", "native", "ort", "zoo")
+_MODULES = ("kernels", "layers", "native", "ort", "train", "zoo")
 
 
 def get_include() -> str:

@@ -4,6 +4,7 @@ from . import kernels as kernels
 from . import layers as layers
 from . import native as native
 from . import ort as ort
+from . import train as train
 from . import zoo as zoo
 from .advice import advise as advise
 from .compiler import compile as compile

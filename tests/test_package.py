@@ -33,7 +33,7 @@ int main(int argc, char **argv)
 
 def test_dir_lists_every_public_name():
     assert set(pycompress.__all__) <= set(dir(pycompress))
-    assert {"layers", "native", "kernels", "ort", "zoo"} <= set(dir(pycompress))
+    assert {"layers", "native", "kernels", "ort", "train", "zoo"} <= set(dir(pycompress))
     assert not {"annotations", "import_module"} & set(dir(pycompress))
     assert {*pycompress.native.names(), "aligned", "names"} <= set(dir(pycompress.native))
 
@@ -42,7 +42,7 @@ def test_the_stubs_hold_the_public_names():
     tree = ast.parse((Path(pycompress.__file__).parent / "__init__.pyi").read_text())
     found = {a.asname for node in tree.body if isinstance(node, ast.ImportFrom) for a in node.names}
     found |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    assert found == {*pycompress.__all__, "layers", "native", "kernels", "ort", "zoo"}
+    assert found == {*pycompress.__all__, "layers", "native", "kernels", "ort", "train", "zoo"}
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")

@@ -43,23 +43,23 @@ class Bounds:
 
     def __call__(self, q: Tensor) -> Tensor:
         """Codes (integers as floats) within the bounds; weights within them already are not changed."""
-        matrix = self.rows_of(q)
+        matrix, chunks = self.rows_of(q), self.chunks.to(q.device)
         n, k = matrix.shape
         padded = torch.cat([matrix, matrix.new_zeros(n, 1)], 1)
-        taken = padded[:, self.chunks]  # [n, chunks, 2T], neighbours are pairs
+        taken = padded[:, chunks]  # [n, chunks, 2T], neighbours are pairs
         over = taken[..., 0::2] + taken[..., 1::2]
         pairs_ok = bool((over.abs() <= PAIR).all())
         if not pairs_ok:
             taken = _pairs(taken)
         total = taken.abs().sum(2)
-        wide = self.chunks.shape[1] > 2
+        wide = chunks.shape[1] > 2
         if pairs_ok and (not wide or bool((total <= CHUNK).all())):
             return q
         if wide and bool((total > CHUNK).any()):
             row, chunk = torch.nonzero(total > CHUNK, as_tuple=True)
             taken[row, chunk] = _shrunk(taken[row, chunk])
         padded = padded.clone()
-        padded[:, self.chunks.reshape(-1)] = taken.reshape(n, -1)
+        padded[:, chunks.reshape(-1)] = taken.reshape(n, -1)
         return self.shaped(padded[:, :k], q)
 
 
@@ -81,7 +81,7 @@ def _shrunk(x: Tensor) -> Tensor:
     size = x.abs()
     ordered = size.sort(1, descending=True).values
     excess = ordered.cumsum(1) - CHUNK
-    count = torch.arange(1, x.shape[1] + 1, dtype=x.dtype)
+    count = torch.arange(1, x.shape[1] + 1, dtype=x.dtype, device=x.device)
     last = ((ordered * count > excess).sum(1, keepdim=True) - 1).clamp_min(0)
     threshold = excess.gather(1, last) / (last + 1)
     wanted = (size - threshold).clamp_min(0)

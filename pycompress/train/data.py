@@ -110,7 +110,23 @@ def load(path: str | os.PathLike, part: str = "train", *, size: int | None = Non
 
 
 def check_parts(train: Data, *others: Data) -> None:
-    """Raises ValueError unless all parts of a data set have the classes and the image size of `train`."""
+    """Refuse parts of a data set that do not fit together.
+
+    Parameters
+    ----------
+    train, *others : Data
+        They need the same classes in the same order, and the same image size.
+
+    Raises
+    ------
+    ValueError
+        If they differ, or `train` has images of one class only; the message names the classes.
+
+    Examples
+    --------
+    >>> from pycompress.train import data
+    >>> data.check_parts(data.load("digits"), data.load("digits", "test"))
+    """
     if len(set(train.labels.tolist())) < 2:
         raise ValueError(f"a data set needs images of at least two classes, this one has {_named(train)}")
     for other in others:
@@ -132,7 +148,18 @@ def check_parts(train: Data, *others: Data) -> None:
 
 
 def split(data: Data, count: int, seed: int = 0) -> tuple[Data, Data]:
-    """Takes `count` images from `data`, each class in its share: (the others, those).
+    """Take `count` images out of `data`, each class in its share.
+
+    Parameters
+    ----------
+    data : Data
+    count : int
+    seed : int
+        Of the choice; the same seed chooses the same images.
+
+    Returns
+    -------
+    (rest, taken) : two Data, in the order of `data`
 
     Raises
     ------
@@ -252,10 +279,23 @@ def batches(
     seed: int = 0,
     epoch: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Batches of `data`: (images float32[b,c,h,w], labels int64[b], positions in `data` int64[b]).
+    """Batches of `data`, for training or, without `epoch`, for evaluation.
 
-    With `epoch` in the random order that this epoch of this `seed` has, without a smaller last batch if there are
-    others; the same numbers always give the same batches. Without: in order, all, not augmented.
+    Parameters
+    ----------
+    data : Data
+    size : int
+        Images of a batch.
+    normalize : Normalize, optional
+    augment : Augment, optional
+        Used only with `epoch`.
+    seed, epoch : int
+        With `epoch` batches come in the random order that this epoch of this seed has, without a smaller last batch if
+        there are others; the same numbers give the same batches. Without it all images come in order.
+
+    Yields
+    ------
+    (images, labels, at) : float32[b,c,h,w], int64[b], positions in `data` int64[b]
 
     Raises
     ------

@@ -243,7 +243,38 @@ class Exact:
 
 
 def exact(model: Twin | g.Model, x, keep: Sequence[str] = ()) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-    """`Exact(model)(x, keep)`, for one batch."""
+    """Evaluate a quantized network on one batch with the engine's integer arithmetic: `Exact(model)(x, keep)`.
+
+    Parameters
+    ----------
+    model : Twin, path, bytes or onnx.ModelProto
+    x : array or tensor
+        The batch, float32.
+    keep : sequence of str
+        Names of tensors to return, too.
+
+    Returns
+    -------
+    The first output, float32; with `keep` also a dict of tensors by name, codes as int32.
+
+    Raises
+    ------
+    NotImplementedError
+        If there is an operator that `Twin` does not support; the message names node and operator.
+    KeyError
+        If `keep` names a tensor that the model does not have.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> from pycompress.train import exact
+    >>> x = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
+    >>> model = pycompress.quantize(pycompress.zoo.mobilenetv1(width=0.25, resolution=32, batch=None, classes=4), x)
+    >>> logits, kept = exact(model, x, keep=["input.u8"])
+    >>> kept["input.u8"].dtype
+    torch.int32
+    """
     return Exact(model)(x, keep)
 
 

@@ -139,10 +139,12 @@ class Quantization(nn.Module):
     def _read_dequantize(self, node: onnx.NodeProto) -> None:
         before = self._makers.get(node.input[0])
         if before is not None and before.name in self.roles.quantize:
-            if list(before.input[1:]) != list(node.input[1:]) and not self._equal(before, node):
+            if not self._equal(before, node):
                 raise NotImplementedError(
                     f"node {node.name!r} (DequantizeLinear): its scale is not that of {before.name!r}"
                 )
+            if node.input[1] != before.input[1]:
+                self._tied[node.input[1]] = before.input[1]
             self.roles.same.add(node.name)
             self.roles.hidden |= set(node.input[1:])
             return
@@ -238,7 +240,8 @@ class Quantization(nn.Module):
                     self._tied[self._root(one)] = self._root(before[0])
         self._tied = {a: self._root(b) for a, b in self._tied.items() if a != b}
         for name in self._tied:
-            del self.activations[slot(name)]
+            if slot(name) in self.activations:
+                del self.activations[slot(name)]
 
     def _alike(self, a: str, b: str) -> bool:
         a, b = (self.activations[slot(n)] for n in (a, b))
@@ -282,7 +285,7 @@ class Quantization(nn.Module):
         def put(name: str, x: np.ndarray) -> None:
             tensors[name].CopyFrom(numpy_helper.from_array(np.array(x, order="C"), name))
 
-        for scale in set(self.roles.quantize.values()):
+        for scale in {*self.roles.quantize.values(), *self._tied}:
             old = to_array(tensors[scale])
             put(scale, self.activation(scale).step().cpu().numpy().reshape(old.shape))
         for codes in self.roles.weights.values():

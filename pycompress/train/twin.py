@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from ..compress import verdict
 from ..compress.model import graph as g
 from ..compress.model.prepare import check, quantize_constants, quantized_node, readable
 from ..formats.onnx_model import to_array
@@ -324,7 +325,9 @@ class Twin(nn.Module):
     # back to ONNX
 
     def onnx(self) -> onnx.ModelProto:
-        """The model with the present weights and statistics, masked weights exactly zero.
+        """The model with the present weights, statistics and scales, masked weights exactly zero.
+
+        Metadata stay, except the verdict of the last pass, which judged other weights.
 
         Raises
         ------
@@ -341,6 +344,9 @@ class Twin(nn.Module):
                 TensorProto.BFLOAT16,
             ):
                 self._write(tensor)
+        told = g.metadata(model)
+        if told.pop(verdict.METADATA, None) is not None:  # it judges weights that have changed since
+            helper.set_model_props(model, told)
         check(model)
         return model
 
