@@ -39,6 +39,20 @@ class PlanError(PycompressError, ValueError):
     """
 
 
+class TrainingError(PycompressError, RuntimeError):
+    """Training cannot go on: the loss is not finite, or a checkpoint belongs to another run.
+
+    What was saved before is kept, and the message says where.
+
+    Examples
+    --------
+    >>> from pycompress.errors import TrainingError
+    >>> raise TrainingError("the loss is nan at step 7 (epoch 1)")
+    Traceback (most recent call last):
+    pycompress.errors.TrainingError: the loss is nan at step 7 (epoch 1)
+    """
+
+
 class InvalidArgument(PycompressError, ValueError):
     """An input or output does not fit: its name, type, shape or values.
 

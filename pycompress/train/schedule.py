@@ -1,0 +1,130 @@
+"""The options of a run, its learning rates, its optimizer, and the moving average of its weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import MASKS
+
+OPTIMIZERS = ("sgd", "adamw")
+
+
+@dataclass(frozen=True)
+class Training:
+    """The options of a run.
+
+    Attributes
+    ----------
+    epochs : int
+    batch : int
+        Images per step.
+    optimizer : {"sgd", "adamw"}
+        With Nesterov momentum, or with decoupled weight decay.
+    rate, final : float
+        The learning rate after warm-up, and at the end, as a share of `rate`; in between it falls as a cosine does.
+    warmup : float
+        Epochs in which the rate rises linearly.
+    momentum, decay : float
+        Of SGD; weight decay, which is for tensors of two and more dimensions only.
+    ema : float
+        The decay of a moving average of the weights, which is then evaluated and returned; 0: none.
+    clip : float
+        The largest norm of the gradient; 0: any.
+    smoothing : float
+        Of the labels.
+    patience : int
+        Stop after this many epochs without a better accuracy on the validation images; 0: never.
+    keep : {"last", "best"}
+        The epoch whose weights are returned; with `patience` always the best.
+    seed : int
+    save_seconds : float
+        Time between two checkpoints within an epoch. There is one after each epoch in any case.
+    """
+
+    epochs: int = 20
+    batch: int = 128
+    optimizer: str = "sgd"
+    rate: float = 0.1
+    final: float = 0.0
+    warmup: float = 1.0
+    momentum: float = 0.9
+    decay: float = 1e-4
+    ema: float = 0.0
+    clip: float = 0.0
+    smoothing: float = 0.0
+    patience: int = 0
+    keep: str = "last"
+    seed: int = 0
+    save_seconds: float = 60.0
+
+    def __post_init__(self):
+        said = {
+            "epochs": self.epochs >= 1,
+            "batch": self.batch >= 1,
+            "optimizer": self.optimizer in OPTIMIZERS,
+            "rate": 0 < self.rate < math.inf,
+            "final": 0 <= self.final <= 1,
+            "warmup": 0 <= self.warmup <= self.epochs,
+            "momentum": 0 <= self.momentum < 1,
+            "decay": 0 <= self.decay < math.inf,
+            "ema": 0 <= self.ema < 1,
+            "clip": self.clip >= 0,
+            "smoothing": 0 <= self.smoothing < 1,
+            "patience": self.patience >= 0,
+            "keep": self.keep in ("last", "best"),
+            "save_seconds": self.save_seconds >= 0,
+        }
+        for name, fine in said.items():
+            if not fine:
+                raise ValueError(f"{name}: {getattr(self, name)!r} is out of range")
+
+
+def rate_at(step: int, total: int, warmup: int, peak: float, final: float = 0.0) -> float:
+    """The learning rate of `step` of `total`: a linear warm-up, then half a cosine down to `final` times `peak`.
+
+    Examples
+    --------
+    >>> [round(rate_at(i, 5, 2, 1.0), 2) for i in range(6)]
+    [0.5, 1.0, 1.0, 0.75, 0.25, 0.0]
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = min((step - warmup) / max(total - warmup, 1), 1.0)
+    return peak * (final + (1 - final) * (1 + math.cos(math.pi * done)) / 2)
+
+
+def optimizer_of(modules: Iterable[nn.Module], training: Training) -> torch.optim.Optimizer:
+    """The optimizer of the parameters of `modules`; vectors and numbers do not decay."""
+    each = [p for module in modules for p in module.parameters()]
+    groups = [
+        {"params": [p for p in each if p.dim() > 1], "weight_decay": training.decay},
+        {"params": [p for p in each if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if not groups:
+        raise ValueError("the network has nothing to train")
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(groups, training.rate, foreach=True)
+    fast = training.momentum > 0
+    return torch.optim.SGD(groups, training.rate, training.momentum, nesterov=fast, foreach=True)
+
+
+def copied(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of everything that `model` holds."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+@torch.no_grad()
+def average(held: dict[str, Tensor], model: nn.Module, decay: float) -> None:
+    """Move the averages `held` towards the weights of `model`; masks and counters are copied."""
+    now = model.state_dict()
+    smooth = [name for name, value in now.items() if value.is_floating_point() and not name.startswith(MASKS)]
+    torch._foreach_lerp_([held[name] for name in smooth], [now[name] for name in smooth], 1 - decay)
+    for name in held.keys() - now.keys():
+        del held[name]
+    held.update({name: value.clone() for name, value in now.items() if name not in set(smooth)})

@@ -1,0 +1,57 @@
+"""A network and data for tests of seconds: the digits of scikit-learn, and a perceptron."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+
+from pycompress.train.loop import Batch  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Digits:
+    """Batches of 64 of 512 digits [n, 1, 8, 8]."""
+
+    steps = 8
+
+    def __init__(self, seed: int = 0):
+        from sklearn.datasets import load_digits
+
+        images, labels = load_digits(return_X_y=True)
+        self.x = torch.tensor(images[:1000] / 16, dtype=torch.float32).view(-1, 1, 8, 8)
+        self.y = torch.tensor(labels[:1000])
+        self.seed = seed
+
+    def batches(self, epoch):
+        order = torch.from_numpy(np.random.default_rng([self.seed, epoch]).permutation(512))
+        for index in order.split(64):
+            yield Batch(index, self.x[index], self.y[index])
+
+    def accuracy(self, model):
+        hit = model(self.x[512:]).argmax(1) == self.y[512:]
+        return {"accuracy": hit.double().mean().item()}
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return Digits()
+
+
+@pytest.fixture
+def perceptron():
+    def build(hidden=24, seed=0):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            dropped = nn.Dropout(0.1)  # so that a resumed run needs the random state, too
+            return nn.Sequential(nn.Flatten(), nn.Linear(64, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), dropped,
+                                 nn.Linear(hidden, 10))  # fmt: skip
+
+    return build
