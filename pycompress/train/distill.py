@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from .losses import Hints, attention_transfer, cross_entropy, decoupled, soft_targets
 from .loop import Batch, Part
+from .losses import Hints, attention_transfer, cross_entropy, decoupled, soft_targets
 from .teacher import Teacher
 from .twin import Twin
 
@@ -104,12 +104,17 @@ class Distill(Part):
         self.options, self.teacher, self.smoothing = options, teacher, smoothing
         self.hints: Hints | None = None
         if options.inside and not (isinstance(teacher, Twin) and example is not None):
-            raise ValueError("hints and attention need tensors within the teacher: it must be a model that a twin can run")
+            raise ValueError(
+                "hints and attention need tensors within the teacher: it must be a model that a twin can run"
+            )
         if isinstance(teacher, Twin):
             teacher.eval().requires_grad_(False)
         if options.inside:
             student, x = example
-            ours, theirs = _tensors("student", student, x, self._ours()), _tensors("teacher", teacher, x, self._theirs())
+            ours, theirs = (
+                _tensors("student", student, x, self._ours()),
+                _tensors("teacher", teacher, x, self._theirs()),
+            )
             self.hints = Hints(options.hints, ours, theirs, seed) if options.hints else None
 
     def _ours(self) -> list[str]:
