@@ -144,26 +144,9 @@ def _lower():
 
 def _zoo(text: str):
     _lower()
-    from .. import zoo
+    from ..zoo.text import build
 
-    name, *options = text.split(",")
-    given = {}
-    for option in options:
-        key, equals, value = option.partition("=")
-        if not equals:
-            raise ValueError(f"zoo:{text}: {option!r} must be NAME=VALUE, as in width=0.5")
-        given[key] = _value(value)
-    try:
-        return zoo.build(name, **given)
-    except TypeError as error:
-        raise ValueError(f"zoo:{text}: {error}") from None
-
-
-def _value(text: str):
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    return float(text) if "." in text else int(text)
+    return build(text)
 
 
 def shape(text: str) -> tuple[str, tuple[int, ...]]:

@@ -127,9 +127,13 @@ def run(
     TrainingError
         If the loss or a weight is no longer finite: the checkpoint then holds the last good state. If the checkpoint
         belongs to another network or other options.
+    ValueError
+        If there are no epochs.
     FileExistsError
         If there is a checkpoint and `resume` is not set.
     """
+    if training.epochs < 1:
+        raise ValueError("epochs: there are none")
     if checkpoint is not None and not resume and Path(checkpoint).exists():
         raise FileExistsError(f"{checkpoint} holds a run already: resume it, or name another folder")
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers are not ours to use up

@@ -21,6 +21,7 @@ class Training:
     Attributes
     ----------
     epochs : int
+        0: a recipe leaves the float network as it is.
     batch : int
         Images per step.
     optimizer : {"sgd", "adamw"}
@@ -64,12 +65,12 @@ class Training:
 
     def __post_init__(self):
         said = {
-            "epochs": self.epochs >= 1,
+            "epochs": self.epochs >= 0,
             "batch": self.batch >= 1,
             "optimizer": self.optimizer in OPTIMIZERS,
             "rate": 0 < self.rate < math.inf,
             "final": 0 <= self.final <= 1,
-            "warmup": 0 <= self.warmup <= self.epochs,
+            "warmup": 0 <= self.warmup <= max(self.epochs, 1),
             "momentum": 0 <= self.momentum < 1,
             "decay": 0 <= self.decay < math.inf,
             "ema": 0 <= self.ema < 1,
