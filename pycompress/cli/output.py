@@ -28,11 +28,18 @@ class Output:
         self.failed = False
         self._clock = Clock()
         self._warned: set[str] = set()
+        self._events = False
 
     def line(self, text: str = "") -> None:
         """Print a line, unless the result is printed as JSON."""
         if not self.json:
             print(clean(text))
+
+    def event(self, event: dict) -> None:
+        """Print an event as a line of JSON, if JSON is requested; the result is then a line, too."""
+        if self.json:
+            self._events = True
+            print(json.dumps(_strict(event), default=str, allow_nan=False), flush=True)
 
     def warn(self, text: str) -> None:
         """Print a warning on stderr, each text once."""
@@ -63,7 +70,7 @@ class Output:
     def finish(self, result) -> None:
         """Print the result as JSON, if that is requested."""
         if self.json:
-            json.dump(_strict(result), sys.stdout, indent=2, default=str, allow_nan=False)
+            json.dump(_strict(result), sys.stdout, indent=None if self._events else 2, default=str, allow_nan=False)
             print()
 
 

@@ -8,7 +8,10 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError("pycompress.train needs torch: pip install 'pycompress-engine[train]'") from None
 
 from .exact import Exact, exact
+from .fit import Result, fit
 from .fold import fold
+from .recipe import Recipe, read
+from .schedule import set_threads
 from .twin import Twin, TwinLayer
 
-__all__ = ["Exact", "Twin", "TwinLayer", "exact", "fold"]
+__all__ = ["Exact", "Recipe", "Result", "Twin", "TwinLayer", "exact", "fit", "fold", "read", "set_threads"]

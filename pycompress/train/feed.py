@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from . import data as sets
 from .data import Augment, Data, Normalize
-from .losses import UNLABELLED
 from .loop import Batch
+from .losses import UNLABELLED
 from .teacher import Teacher
 
 
@@ -138,6 +138,8 @@ def accuracy(model: nn.Module | onnx.ModelProto, data: Data, normalize: Normaliz
     for x, labels, _ in sets.batches(data, batch, normalize=normalize):
         logits = teacher(x)
         if logits.dim() != 2 or logits.shape[1] != len(data.classes):
-            raise ValueError(f"the network answers with {list(logits.shape[1:])} numbers, and there are {len(data.classes)} classes")
+            raise ValueError(
+                f"the network answers with {list(logits.shape[1:])} numbers, and there are {len(data.classes)} classes"
+            )
         hits += int((logits.argmax(1) == labels).sum())
     return hits / len(data)

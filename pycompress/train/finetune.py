@@ -131,7 +131,9 @@ def _taught(twin: Twin, feed: DataFeed, training: Training, setup: Setup) -> Dis
     options, model = setup.distill
     if options.inside:
         example: Batch = next(feed.batches(0))
-        return Distill(options, Twin(model), smoothing=training.smoothing, example=(twin, example.x), seed=training.seed)
+        return Distill(
+            options, Twin(model), smoothing=training.smoothing, example=(twin, example.x), seed=training.seed
+        )
     teacher = Teacher(model)
     if options.online:
         return Distill(options, teacher, smoothing=training.smoothing)
@@ -181,7 +183,9 @@ class LowRank:
             raise ValueError(f"epochs: {self.epochs} is not at least 1")
 
 
-def low_rank(model: onnx.ModelProto, samples: np.ndarray, options: LowRank, ratio: float | None = None) -> onnx.ModelProto:
+def low_rank(
+    model: onnx.ModelProto, samples: np.ndarray, options: LowRank, ratio: float | None = None
+) -> onnx.ModelProto:
     """`model` with low-rank layers; `ratio` in place of the one in `options`."""
     if ratio is not None:
         options = replace(options, ratio=ratio)

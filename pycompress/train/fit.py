@@ -19,7 +19,8 @@ from ..compress.prune import prune
 from ..errors import TrainingError
 from ..formats import atomic
 from ..formats.onnx_model import self_contained
-from . import qat, recipe as recipes
+from . import qat
+from . import recipe as recipes
 from .distill import ITSELF
 from .feed import Parts, accuracy, some_labels
 from .finetune import Setup, finetune, low_rank, multiplied
@@ -155,6 +156,8 @@ class _Work:
             raise TrainingError(f"{self.out} holds a run of another network: name another folder")
         if held["data"] != mine["data"]:
             raise TrainingError(f"{self.out} holds a run on other data: name another folder")
+        if held.get("teacher") != mine.get("teacher"):
+            raise TrainingError(f"{self.out} holds a run with another teacher: name another folder")
         if where := _difference(held["recipe"], mine["recipe"], "recipe"):
             raise TrainingError(f"{self.out} holds a run of another recipe: {where}")
 
@@ -170,12 +173,15 @@ class _Work:
         for part in (self.data.train, self.data.valid):
             digest.update(part.images.tobytes())
             digest.update(part.labels.tobytes())
-        network = hashlib.sha256(self.model.SerializeToString(deterministic=True)).hexdigest()
-        return {"recipe": recipe, "network": network, "data": digest.hexdigest()}
+        same = {"recipe": recipe, "network": _key(self.model), "data": digest.hexdigest()}
+        teacher = self.recipe.distill.teacher if self.recipe.distill else ITSELF
+        return same if teacher == ITSELF else {**same, "teacher": _key(recipes.network(teacher))}
 
     def log(self, event: dict) -> None:
-        with open(self.out / "log.jsonl", "a") as file:
-            file.write(json.dumps(event) + "\n")
+        with open(self.out / "log.jsonl", "ab+") as file:
+            if file.tell() and (file.seek(-1, os.SEEK_END), file.read())[1] != b"\n":
+                file.write(b"\n")  # a kill has cut the last line
+            file.write(json.dumps(event).encode() + b"\n")
         self.tell(event)
 
     def stage(self, name: str, make: Callable[[Path], tuple[onnx.ModelProto, dict]]) -> onnx.ModelProto:
@@ -301,6 +307,10 @@ class _Work:
             "stopped": outcome.stopped,
             "history": outcome.history,
         }
+
+
+def _key(model: onnx.ModelProto) -> str:
+    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _difference(held, mine, path: str) -> str:

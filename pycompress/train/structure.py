@@ -16,9 +16,7 @@ from ..errors import ModelError
 from ..zoo.builder import make_divisible
 
 
-def separable(
-    model: g.Model, layers: Sequence[str] | None = None, *, multiplier: int = 1
-) -> onnx.ModelProto:
+def separable(model: g.Model, layers: Sequence[str] | None = None, *, multiplier: int = 1) -> onnx.ModelProto:
     """Replace ordinary convolutions by depthwise ones followed by 1x1 convolutions.
 
     Both are initialised by least squares: for each input channel the kernels of all outputs, a matrix of outputs and

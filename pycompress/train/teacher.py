@@ -44,7 +44,7 @@ class Teacher:
     def __init__(self, model: Model):
         self.session = None
         if isinstance(model, nn.Module):
-            self.module, self.key = model, _key_of_module(model)
+            self.module = model
             return
         proto = model if isinstance(model, onnx.ModelProto) else self_contained(Path(model))
         proto = _any_batch(proto)
@@ -52,7 +52,13 @@ class Teacher:
         names = [port.name for port in self.session.get_inputs()]
         if len(names) != 1:
             raise ValueError(f"a teacher has one input; this one has {', '.join(names)}")
-        self.input, self.key = names[0], hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()
+        self.input, self._proto = names[0], proto
+
+    def key(self) -> str:
+        """Stands for the network: with other weights it is another."""
+        if self.session is None:
+            return _key_of_module(self.module)
+        return hashlib.sha256(self._proto.SerializeToString(deterministic=True)).hexdigest()
 
     def __call__(self, x: Tensor) -> Tensor:
         """The logits float32[n, classes] of images float32[n, channels, height, width]."""
@@ -83,10 +89,8 @@ def _any_batch(model: onnx.ModelProto) -> onnx.ModelProto:
 def _key_of_module(module: nn.Module) -> str:
     digest = hashlib.sha256(repr(module).encode())
     for name, value in module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if value.dim() else b"")
-        if not value.dim():
-            digest.update(repr(value.item()).encode())
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+        digest.update(value.detach().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -125,7 +129,7 @@ def logits(
     ValueError
         If an answer is not one vector of finite numbers per image.
     """
-    name = hashlib.sha256(f"{teacher.key} {key} {count}".encode()).hexdigest()[:24]
+    name = hashlib.sha256(f"{teacher.key()} {key} {count}".encode()).hexdigest()[:24]
     path = None if folder is None else Path(folder) / f"logits-{name}.npy"
     if path is not None and (held := _read(path, count)) is not None:
         return held

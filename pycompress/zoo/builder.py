@@ -67,6 +67,10 @@ class Builder:
         Write BatchNormalization nodes; False folds them into the convolutions.
     weights : mapping, optional
         Arrays by name; without it weights are random, drawn from `seed` and the layer's name.
+    channels : int
+        Of the input.
+    smallest : int
+        The least resolution that makes sense for the network.
     """
 
     def __init__(
@@ -81,24 +85,26 @@ class Builder:
         weights: Mapping[str, np.ndarray] | None = None,
         seed: int = 0,
         opset: int = 17,
+        channels: int = 3,
+        smallest: int = 32,
     ):
-        if resolution is not None and resolution < 32:
-            raise ValueError(f"{name}: resolution must be at least 32, got {resolution}")
+        if resolution is not None and resolution < smallest:
+            raise ValueError(f"{name}: resolution must be at least {smallest}, got {resolution}")
         if batch is not None and batch < 1:
             raise ValueError(f"{name}: batch must be at least 1 or None, got {batch}")
         if opset < 13:
             raise ValueError(f"{name}: opset must be at least 13, got {opset}")
         self.name, self.padding, self.batchnorm, self.epsilon, self.opset = name, padding, batchnorm, epsilon, opset
         self.batch = "batch" if batch is None else batch
-        self.size = resolution
+        self.size, self.channels = resolution, channels
         self.weights, self.seed = weights, seed
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
 
     def input(self) -> Tensor:
         side = (self.size, self.size) if self.size else ("height", "width")
-        self.given = helper.make_tensor_value_info("input", TensorProto.FLOAT, [self.batch, 3, *side])
-        return Tensor("input", np.zeros(3), np.ones(3))
+        self.given = helper.make_tensor_value_info("input", TensorProto.FLOAT, [self.batch, self.channels, *side])
+        return Tensor("input", np.zeros(self.channels), np.ones(self.channels))
 
     def model(self, logits: Tensor) -> onnx.ModelProto:
         """The finished model; `logits` becomes its output."""

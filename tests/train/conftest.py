@@ -55,3 +55,17 @@ def perceptron():
                                  nn.Linear(hidden, 10))  # fmt: skip
 
     return build
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """A separable network for digits: float32[batch, 1, 8, 8] to ten logits."""
+    from pycompress.zoo.builder import Builder
+
+    b = Builder("tiny", resolution=8, batch=None, channels=1, smallest=8)
+    x = b.conv(b.input(), "stem", 16, 3, act="relu")
+    x = b.conv(x, "first.expand", 32, act="relu")
+    x = b.conv(x, "first.depthwise", 32, 3, 2, 32, "relu")
+    x = b.conv(x, "first.project", 16)
+    x = b.conv(x, "head", 64, act="relu")
+    return b.model(b.linear(b.pool(x), "classifier", 10, last=True))
