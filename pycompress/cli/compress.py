@@ -7,7 +7,7 @@ from pathlib import Path
 from ..dtypes import FLOAT_PRODUCTS
 from ..errors import ModelError
 from ..formats import atomic
-from . import calibration, images, models, recipe, reports, steps
+from . import calibration, finetune, images, models, recipe, reports, steps
 from .output import Output, size
 
 
@@ -43,6 +43,7 @@ def add(subparsers, common):
         choices=FLOAT_PRODUCTS,
         help="what a plan rounds the operands of float products to; sums are float32 in any case",
     )
+    finetune.add_options(parser)
     models.add_shape(parser)
     return parser
 
@@ -57,7 +58,9 @@ def execute(args, out: Output) -> dict:
         raise ModelError(f"{args.model}: a plan cannot be compressed; start from the .onnx")
     asked = recipe.steps_of(args)
     _check(asked, args, as_plan)
-    steps.check(asked, source, shapes, as_plan, out.warn)
+    trainer = finetune.Finetune(args, asked, source) if args.finetune else None
+    samples = trainer and trainer.samples
+    steps.check(asked, source, shapes, as_plan, out.warn, samples)
     how = _preprocessing(asked, args, out) if as_plan else None
     total = len(asked) + as_plan
     plan = None
@@ -68,10 +71,14 @@ def execute(args, out: Output) -> dict:
     for i, (name, options) in enumerate(asked.items()):
         label = f"{name} (step {i + 1} of {total})" if total > 1 else name
         with out.progress(label, options.get("samples", recipe.SAMPLES)) as tick, reports.quiet():
-            proto = steps.take(name, proto, options, source, shapes, tick)
+            if trainer:
+                trainer.before(name, proto)
+            proto = steps.take(name, proto, options, source, shapes, tick, samples)
         if name in reports.REPORT:
             reports.REPORT[name](proto, out)
         verdicts[name] = reports.verdict(proto, out)
+        if trainer:
+            proto = trainer.take(name, proto, out, f"training after {name}")
     if as_plan:
         if asked:
             with out.progress(f"compile (step {total} of {total})"):
@@ -107,6 +114,9 @@ def _check(asked: recipe.Steps, args, as_plan: bool) -> None:
     for name in ("costs", "labels", "float_products"):
         if getattr(args, name) and not as_plan:
             raise ValueError(f"--{name.replace('_', '-')} is for plans: let OUT end in .plan.safetensors")
+    for name in ("epochs", "rate"):
+        if getattr(args, name) is not None and not args.finetune:
+            raise ValueError(f"--{name} is for --finetune")
     if args.labels:
         labels(args.labels)
 

@@ -79,7 +79,7 @@ def steps_of(args) -> Steps:
     """
     steps = read(args.recipe, args) if args.recipe else flags(args)
     if args.min_snr is not None:
-        _ask_for_snr(steps, args.min_snr)
+        _ask_for_snr(steps, args.min_snr, bool(args.finetune))
     return steps
 
 
@@ -116,7 +116,7 @@ def flags(args) -> Steps:
     idle = [key for key in DATA if data[key] is not None and not (key in PLANNED and is_plan(args))]
     if idle and not steps:
         raise ValueError(f"--{idle[0]} is for --prune, --factorize, --quantize, --recertify and --cast")
-    if idle and not data["calibration"]:
+    if idle and not data["calibration"] and not args.finetune:
         raise ValueError(f"--{idle[0]} is for calibration data, and there is none: add --calibration")
     if data["calibration"] and len(data["calibration"]) == 1:
         (data["calibration"],) = data["calibration"]
@@ -128,7 +128,7 @@ def read(path: Path, args) -> Steps:
     flags = (*STEPS, *DATA, "pattern", "scope", "rank", "weights", "group_size", "rounding", "accumulate", "target")
     for key in flags:  # --mean, --std and --scale may say what a plan's images are
         value = getattr(args, key)
-        if value is not None and value is not False and not (key in PLANNED and is_plan(args)):
+        if value is not None and value is not False and not (key in PLANNED and (is_plan(args) or args.finetune)):
             raise ValueError(f"give a recipe or flags, not both: --{key.replace('_', '-')} belongs into the recipe")
     steps = _parsed(path)
     if not isinstance(steps, dict) or not all(isinstance(options, dict) for options in steps.values()):
@@ -172,14 +172,14 @@ def _given(options: dict) -> dict:
     return {key: value for key, value in options.items() if value is not None}
 
 
-def _ask_for_snr(steps: Steps, min_snr: float) -> None:
+def _ask_for_snr(steps: Steps, min_snr: float, trained: bool) -> None:
     """Set `min_snr` for every step."""
     if not steps:
         raise ValueError("--min-snr judges steps, and there are none")
     for name, options in steps.items():
         if "min_snr" in options:
             raise ValueError(f"--min-snr and the recipe's min_snr of {name}: give one of them")
-        if "calibration" not in options:
+        if "calibration" not in options and not trained:
             raise ValueError(f"--min-snr: {name} needs --calibration: without samples the answers cannot be compared")
         options["min_snr"] = min_snr
 

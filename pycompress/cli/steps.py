@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+
+import numpy as np
 
 from ..errors import ModelError
 from . import calibration, images, models
 from .recipe import DATA, PLANNED, SAMPLES, Steps
 
+Samples = Callable[[int], np.ndarray]
 NOT_OPTIONS = ("model", "calibration", "base_dir", "progress")  # of a pass: no recipe says them
 
 
-def check(steps: Steps, source: models.Source, shapes: dict, planned: bool, warn) -> None:
+def check(steps: Steps, source: models.Source, shapes: dict, planned: bool, warn, given: Samples | None = None) -> None:
     """Refuse, before any work, a chain of steps that cannot be completed, and options without effect.
 
     Parameters
@@ -19,6 +23,7 @@ def check(steps: Steps, source: models.Source, shapes: dict, planned: bool, warn
     shapes : of the inputs, as --shape gives them
     planned : whether the result is compiled into a plan
     warn : called with warnings
+    given : gives so many samples to the steps that have no calibration data of their own
 
     Raises
     ------
@@ -26,10 +31,13 @@ def check(steps: Steps, source: models.Source, shapes: dict, planned: bool, warn
         It names the step and the option.
     """
     for name, options in steps.items():
-        _check_options(name, options)
+        _check_options(name, options, given)
     _check_chain(steps, source, shapes)
     for name, options in steps.items():
-        _check_data(name, options, source, shapes, planned)
+        if given is None or "calibration" in options:
+            _check_data(name, options, source, shapes, planned)
+        else:
+            _check_count(name, options)
         images.fit({key: options.get(key) for key in images.OPTIONS}, warn)
     if shapes and not planned and not any("calibration" in o or name == "factorize" for name, o in steps.items()):
         raise ValueError("--shape is for calibration data, --factorize and plans, and there is none of them")
@@ -41,13 +49,13 @@ def check(steps: Steps, source: models.Source, shapes: dict, planned: bool, warn
         )
 
 
-def take(name: str, proto, options: dict, source: models.Source, shapes: dict, tick):
-    """Apply the step `name` to `proto`; `tick` shows its progress."""
+def take(name: str, proto, options: dict, source: models.Source, shapes: dict, tick, given: Samples | None = None):
+    """Apply the step `name` to `proto`; `tick` shows its progress, `given` gives samples where `options` name none."""
     import pycompress
 
     return getattr(pycompress, name)(
         proto,
-        calibration=_feeds(options, source, shapes),
+        calibration=_feeds(options, source, shapes, given),
         progress=lambda done, total: tick(done, total, "layer" if total else "sample"),
         **_own(name, options, shapes),
     )
@@ -65,16 +73,16 @@ def _own(name: str, options: dict, shapes: dict) -> dict:
     return own
 
 
-def _feeds(options: dict, source: models.Source, shapes: dict):
+def _feeds(options: dict, source: models.Source, shapes: dict, given: Samples | None = None):
     """The calibration samples of a step, or None."""
     if "calibration" not in options:
-        return None
+        return given(options.get("samples", SAMPLES)) if given else None
     how = images.fit({key: options.get(key) for key in images.OPTIONS})
     count = options.get("samples", SAMPLES)
     return calibration.samples(options["calibration"], source.ports(shapes, partly=True), count, how)
 
 
-def _check_options(name: str, options: dict) -> None:
+def _check_options(name: str, options: dict, given: Samples | None) -> None:
     """Refuse unknown options of a step, and invalid values."""
     import pycompress
 
@@ -92,7 +100,7 @@ def _check_options(name: str, options: dict) -> None:
         raise ValueError("prune: scope has no effect: a pattern N:M, or a sparsity for each layer, leaves no choice")
     if name == "quantize":
         _check_idle(own)
-    data = options.get("calibration")
+    data = options.get("calibration", "given" if given else None)
     try:
         function(OPTIONS_ONLY, calibration=data, **own)
     except OptionsAreFine:
@@ -115,11 +123,16 @@ def _check_idle(own: dict) -> None:
         raise ValueError('quantize: percentile is for method = "percentile"')
 
 
-def _check_data(name: str, options: dict, source: models.Source, shapes: dict, planned: bool) -> None:
-    """Refuse data that is missing or does not fit the model, and image options without effect."""
-    data, count = options.get("calibration"), options.get("samples", SAMPLES)
+def _check_count(name: str, options: dict) -> None:
+    count = options.get("samples", SAMPLES)
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"{name}: samples must be an integer of at least 1, got {count!r}")
+
+
+def _check_data(name: str, options: dict, source: models.Source, shapes: dict, planned: bool) -> None:
+    """Refuse data that is missing or does not fit the model, and image options without effect."""
+    _check_count(name, options)
+    data = options.get("calibration")
     how = [key for key in images.OPTIONS if key in options and not (planned and key in PLANNED)]
     if data is None:
         if name == "quantize":
@@ -133,10 +146,10 @@ def _check_data(name: str, options: dict, source: models.Source, shapes: dict, p
         raise ValueError(
             f"{name}: {min(idle)} has no effect on the calibration data {', '.join(calibration.named(data))}"
         )
-    from ..compress.calibration.samples import Samples
+    from ..compress.calibration import samples
 
     for text in calibration.named(data):
-        Samples(source.proto, _feeds({**options, "calibration": text, "samples": 1}, source, shapes))
+        samples.Samples(source.proto, _feeds({**options, "calibration": text, "samples": 1}, source, shapes))
 
 
 def _check_chain(steps: Steps, source: models.Source, shapes: dict) -> None:

@@ -213,6 +213,7 @@ class _Work:
             model = self._quantized(model)
         valid = accuracy(model, self.data.valid, self.data.normalize)
         test = None if self.data.test is None else accuracy(model, self.data.test, self.data.normalize)
+        _note(model, self.data)
         data = model.SerializeToString(deterministic=True)
         atomic.write(self.out / "model.onnx", data)
         summary = {"accuracy": test, "valid": valid, "bytes": len(data), "stages": self.told}
@@ -307,6 +308,20 @@ class _Work:
             "stopped": outcome.stopped,
             "history": outcome.history,
         }
+
+
+NORMALIZE, CLASSES = "pycompress.normalize", "pycompress.classes"  # metadata
+
+
+def _note(model: onnx.ModelProto, data: Parts) -> None:
+    """Write into the model's metadata what its input is, and what its outputs are called."""
+    mean, std = ([255 * v for v in x] for x in (data.normalize.mean, data.normalize.std))
+    notes = {
+        **g.metadata(model),
+        NORMALIZE: json.dumps({"mean": mean, "std": std}),
+        CLASSES: json.dumps(data.train.classes),
+    }
+    onnx.helper.set_model_props(model, notes)
 
 
 def _key(model: onnx.ModelProto) -> str:

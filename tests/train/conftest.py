@@ -69,3 +69,15 @@ def tiny():
     x = b.conv(x, "first.project", 16)
     x = b.conv(x, "head", 64, act="relu")
     return b.model(b.linear(b.pool(x), "classifier", 10, last=True))
+
+
+@pytest.fixture(scope="session")
+def trained_tiny(tiny, tmp_path_factory):
+    """The file of the tiny network, trained on digits for a few epochs."""
+    from pycompress.train import fit
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("tiny") / "run"
+    data = {"path": "digits", "validation": 200, "mean": [0.5], "std": [0.25]}
+    fit(tiny, None, {"data": data, "fresh": True, "train": {"epochs": 12, "batch": 32}}, out=folder)
+    return folder / "model.onnx"

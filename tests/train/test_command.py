@@ -18,7 +18,7 @@ RECIPE = """
 model: net.onnx
 fresh: true
 data: {path: digits, validation: 300}
-train: {epochs: 4, batch: 64, rate: 0.1, ema: 0.8, save_seconds: 0}
+train: {epochs: 5, batch: 32, rate: 0.1, ema: 0.5, save_seconds: 0}
 augment: {shift: 1}
 distill: {teacher: self, weight: 0.5}
 sparsify: {sparsity: 0.5, every: 4, begin: 0.1, end: 0.5}
@@ -69,7 +69,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(folder):
 
 
 def test_what_is_there_is_not_overwritten_and_other_recipes_are_refused(folder, capsys):
-    text = RECIPE.split("distill")[0].replace("epochs: 4", "epochs: 1")
+    text = RECIPE.split("distill")[0].replace("epochs: 5", "epochs: 1")
     (folder / "r.yaml").write_text(text)
     words = ["train", str(folder / "r.yaml"), "--quiet"]
     assert main(words) == 0

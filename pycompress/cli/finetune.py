@@ -1,0 +1,104 @@
+"""The training of ``compress --finetune``: what a step has left of a network learns from the network as it was."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+
+from . import images, models
+from .output import Output
+from .recipe import PLANNED, SAMPLES, Steps
+
+EPOCHS, RATE, QUANTIZED_RATE = 3, 0.02, 0.002
+FLOAT = ("prune", "factorize")
+NORMALIZE = "pycompress.normalize"  # metadata of what `train` has written: mean and std of pixels from 0 to 255
+
+
+def add_options(parser) -> None:
+    """``--finetune`` and its options."""
+    parser.add_argument(
+        "--finetune",
+        metavar="DATA",
+        help="train after --prune, --factorize and --quantize, with MODEL as the teacher: a folder with IDX files or "
+        "with a subfolder of images per class; without --calibration its images are used for that, too (needs torch)",
+    )
+    parser.add_argument("--epochs", type=models.count, metavar="N", help=f"of --finetune; default {EPOCHS}")
+    parser.add_argument("--rate", type=float, metavar="R", help=f"learning rate of --finetune; default {RATE}")
+
+
+class Finetune:
+    """Data, teacher and options of ``--finetune``.
+
+    Raises
+    ------
+    ValueError
+        If no step is trained after, or data and model do not fit.
+    """
+
+    def __init__(self, args, asked: Steps, source: models.Source):
+        after = [name for name in asked if name in FLOAT]
+        self.after = {*after[-1:], *(["quantize"] if "quantize" in asked else [])}
+        if not self.after:
+            raise ValueError("--finetune trains after --prune, --factorize and --quantize: ask for one of them")
+        from .train import wait_passively
+
+        wait_passively()
+        from ..train.data import Normalize
+        from ..train.recipe import DataOptions
+
+        self.teacher = source.proto
+        ((_, (_, shape)),) = source.ports(models.shapes_of(args), partly=True).items()
+        if len(shape) != 4:
+            raise ValueError("--finetune: the model must take images, float32[n, channels, height, width]")
+        data = DataOptions(args.finetune, size=shape[2]).load(shape[1])
+        mean, std = self._pixels(args)
+        self.data = replace(
+            data, normalize=Normalize(tuple(v / 255 for v in mean), tuple(v / 255 for v in std), shape[1])
+        )
+        self.epochs, self.rate = args.epochs or EPOCHS, args.rate
+
+    def _pixels(self, args):
+        """Mean and std of pixels from 0 to 255: of the flags, or else of the model's metadata."""
+        how = images.fit({key: getattr(args, key) for key in PLANNED})
+        if how.mean is None and how.std is None:
+            held = {p.key: p.value for p in self.teacher.metadata_props}.get(NORMALIZE)
+            return json.loads(held).values() if held else ((0.0,), (1.0,))
+        return how.mean or (0.0,), how.std or (1.0,)
+
+    def samples(self, count: int = SAMPLES) -> np.ndarray:
+        """Images to calibrate on."""
+        return self.data.samples(count)
+
+    def take(self, name: str, proto, out: Output, label: str):
+        """`proto`, as step `name` has left it, after training."""
+        if name not in self.after:
+            return proto
+        from ..train.distill import Distillation
+        from ..train.finetune import Setup, finetune
+        from ..train.schedule import Training
+        from ..train.sparsify import zeros_of
+
+        quantized = name == "quantize"
+        rate = self.rate or (QUANTIZED_RATE if quantized else RATE)
+        training = Training(epochs=self.epochs, rate=rate, warmup=0.0, keep="best")
+        teacher = (Distillation("MODEL", weight=0.5, temperature=2.0), self.teacher)
+        setup = Setup(distill=teacher, zeros=self.zeros if quantized else zeros_of(proto), freeze=0.3 * quantized)
+        with out.progress(label) as tick:
+            proto, outcome = finetune(
+                proto, self.data, training, setup, progress=lambda done, total: tick(done, total, "step")
+            )
+        out.line(
+            f"after {name}, training: {100 * outcome.accuracy:.2f} % of {len(self.data.valid)} images that were held back"
+        )
+        return proto
+
+    def before(self, name: str, proto) -> None:
+        """Note the zeros of the float network that is about to be quantized."""
+        if name == "quantize":
+            from ..compress.model import graph as g
+            from ..compress.model.layers import float_model
+            from ..train.sparsify import zeros_of
+
+            self.zeros = zeros_of(float_model(g.copied(proto)))

@@ -1,0 +1,52 @@
+"""``compress --finetune``: what a step took away is learned again from the network as it was."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+
+pytest.importorskip("torch")
+
+from pycompress.cli import main
+from pycompress.train import data
+from pycompress.train.data import Normalize
+from pycompress.train.feed import accuracy
+from pycompress.train.sparsify import zeros_of
+
+NORMALIZE = Normalize((0.5,), (0.25,), 1)
+FLAGS = ["--finetune", "digits", "--mean", "127.5", "--std", "63.75", "--quiet"]
+
+
+def right(path):
+    return accuracy(onnx.load(path), data.load("digits", "test"), NORMALIZE)
+
+
+def test_training_brings_back_what_pruning_took(trained_tiny, tmp_path):
+    small, plain = tmp_path / "small.onnx", tmp_path / "plain.onnx"
+    assert main(["compress", str(trained_tiny), str(plain), "--prune", "0.7", "--quiet"]) == 0
+    assert main(["compress", str(trained_tiny), str(small), "--prune", "0.7", *FLAGS]) == 0
+    assert right(small) > right(plain) + 0.05
+    zeros = [1 - mask.mean() for mask in zeros_of(onnx.load(small)).values()]
+    assert np.mean(zeros) > 0.5
+
+
+def test_a_quantized_network_keeps_its_zeros(trained_tiny, tmp_path, capsys):
+    words = ["compress", str(trained_tiny), str(tmp_path / "q.onnx"), "--prune", "0.5", "--quantize", "--epochs", "2"]
+    assert main([*words, *FLAGS, "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["steps"]) == ["prune", "quantize"]
+    assert right(tmp_path / "q.onnx") > 0.8
+    codes = [onnx.numpy_helper.to_array(t) for t in onnx.load(tmp_path / "q.onnx").graph.initializer]
+    large = [c for c in codes if c.dtype == np.int8 and c.size >= 512]
+    assert len(large) == 3 and all((c == 0).mean() > 0.3 for c in large)
+
+
+def test_options_without_effect_are_refused(trained_tiny, tmp_path, capsys):
+    line = ["compress", str(trained_tiny), str(tmp_path / "x.onnx")]
+    assert main([*line, "--cast", "float16", "--finetune", "digits"]) == 2
+    assert "--finetune trains after --prune" in capsys.readouterr().err
+    assert main([*line, "--prune", "0.5", "--epochs", "3"]) == 2
+    assert "--epochs is for --finetune" in capsys.readouterr().err
+    assert main([*line, "--prune", "0.5", "--finetune", "nowhere"]) == 2
+    assert "no such folder of images: nowhere" in capsys.readouterr().err
+    assert not (tmp_path / "x.onnx").exists()
