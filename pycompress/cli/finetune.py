@@ -82,7 +82,7 @@ class Finetune:
 
         quantized = name == "quantize"
         rate = self.rate or (QUANTIZED_RATE if quantized else RATE)
-        training = Training(epochs=self.epochs, rate=rate, warmup=0.0, keep="best")
+        training = Training(epochs=self.epochs, rate=rate, warmup=0.0, clip=1.0, keep="best")
         teacher = (Distillation("MODEL", weight=0.5, temperature=2.0), self.teacher)
         setup = Setup(distill=teacher, zeros=self.zeros if quantized else zeros_of(proto), freeze=0.3 * quantized)
         with out.progress(label) as tick:

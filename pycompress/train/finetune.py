@@ -188,7 +188,7 @@ def low_rank(
 ) -> onnx.ModelProto:
     """`model` with low-rank layers; `ratio` in place of the one in `options`."""
     if ratio is not None:
-        options = replace(options, ratio=ratio)
+        options = replace(options, ratio=ratio, schedule=())
     how = {k: v for k in ("energy", "rank", "ratio") if (v := getattr(options, k)) is not None}
     return factorize(model, calibration=samples, method=options.method, budget=options.budget, **how)
 

@@ -31,6 +31,7 @@ from .sparsify import zeros_of
 from .structure import fresh, separable
 
 Show = Callable[[str, int, int], None]
+CLIP = 1.0  # the norm of the gradient where no batch norm keeps it in bounds
 
 
 @dataclass(frozen=True)
@@ -284,6 +285,8 @@ class _Work:
                 options = None  # a stage before the one that trains the teacher
             else:
                 teacher = self_contained(itself) if options.teacher == ITSELF else recipes.network(options.teacher)
+        if not training.clip and not any(n.op_type == "BatchNormalization" for n in model.graph.node):
+            training = replace(training, clip=CLIP)
         setup = Setup(
             augment=how.augment,
             distill=None if options is None else (options, teacher),

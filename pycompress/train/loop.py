@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import TrainingError
 from . import checkpoint as files
-from .schedule import Training, average, copied, optimizer_of, rate_at
+from .schedule import Optimizers, Training, average, copied, rate_at
 
 Log = Callable[[dict], None]
 
@@ -50,7 +50,7 @@ class Part:
     def before(self, step: int) -> None:
         """Called before step `step`, counted from 0 over all epochs."""
 
-    def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+    def after(self, step: int, optimizer: Optimizers) -> None:
         """Called after it."""
 
     def settled(self, step: int) -> bool:
@@ -152,10 +152,10 @@ class _Run:
         self.training, self.parts, self.path = training, list(parts), path
         self.log, self.progress = log or (lambda event: None), progress or (lambda done, total: None)
         self.extra = nn.ModuleList([m for part in parts for m in part.modules()])
-        self.optimizer = optimizer_of([model, self.extra], training)
+        self.optimizer = Optimizers([model, self.extra], training)
         self.total = training.epochs * feed.steps
         self.epoch = self.within = 0  # epochs done, and steps of the present one
-        self.loss = 0.0  # summed over the present epoch
+        self.loss = self.rate = 0.0  # the loss is summed over the present epoch
         self.history: list[dict] = []
         self.best: dict | None = None  # {"epoch", "accuracy", "weights"}
         self.stopped = ""
@@ -193,7 +193,7 @@ class _Run:
             "epoch": self.epoch,
             "step": self.step,
             "loss": self.loss / self.feed.steps,
-            "rate": self.optimizer.param_groups[0]["lr"],
+            "rate": self.rate,
             **measured,
         }
         self.history.append(row)
@@ -207,15 +207,13 @@ class _Run:
         for part in self.parts:
             part.before(at)
         self._set_rate(at)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss = self.objective(self.model, batch)
         value = loss.item()
         if not math.isfinite(value):
             raise TrainingError(f"the loss is {value} {self._where(at)}; {self._kept()}")
         loss.backward()
-        if self.training.clip:
-            nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups for p in g["params"]], self.training.clip)
-        self.optimizer.step()
+        self.optimizer.step(self.training.clip)
         for part in self.parts:
             part.after(at, self.optimizer)
         self.loss += value
@@ -226,9 +224,8 @@ class _Run:
         for part in self.parts:
             at = part.scheduled(at)
         how = self.training
-        rate = rate_at(at, self.total, round(how.warmup * self.feed.steps), how.rate, how.final)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.rate = rate_at(at, self.total, round(how.warmup * self.feed.steps), how.rate, how.final)
+        self.optimizer.set_rate(self.rate)
 
     def _measure(self) -> dict[str, float]:
         """What `evaluate` says of the weights that would be returned now."""

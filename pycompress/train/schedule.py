@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .checkpoint import MASKS
 
 OPTIMIZERS = ("sgd", "adamw")
+STEPS_RATE = 0.2  # of SGD's rate: Adam's for quantization steps, which changes a step by this share at most
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Training:
     ema : float
         The decay of a moving average of the weights, which is then evaluated and returned; 0: none.
     clip : float
-        The largest norm of the gradient; 0: any.
+        The largest norm of the gradient; 0: any, but 1 in recipes' stages that train a network without batch norm.
     smoothing : float
         Of the labels.
     patience : int
@@ -99,20 +100,77 @@ def rate_at(step: int, total: int, warmup: int, peak: float, final: float = 0.0)
     return peak * (final + (1 - final) * (1 + math.cos(math.pi * done)) / 2)
 
 
-def optimizer_of(modules: Iterable[nn.Module], training: Training) -> torch.optim.Optimizer:
-    """The optimizer of the parameters of `modules`; vectors and numbers do not decay."""
-    each = [p for module in modules for p in module.parameters()]
-    groups = [
-        {"params": [p for p in each if p.dim() > 1], "weight_decay": training.decay},
-        {"params": [p for p in each if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if not groups:
-        raise ValueError("the network has nothing to train")
-    if training.optimizer == "adamw":
-        return torch.optim.AdamW(groups, training.rate, foreach=True)
-    fast = training.momentum > 0
-    return torch.optim.SGD(groups, training.rate, training.momentum, nesterov=fast, foreach=True)
+class Optimizers:
+    """SGD or AdamW for weights, and Adam for the steps of a quantized twin, as one.
+
+    The gradients of steps differ by orders of magnitude: a channel whose weights are all zero has a step of nearly
+    nothing and huge gradients. Adam moves each by a share of its own.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to train.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module], training: Training):
+        weights, others, steps = [], [], []
+        for module in modules:
+            groups = module.groups() if hasattr(module, "groups") else _by_dimension(module)
+            weights += groups["weights"]
+            others += groups["biases"] + groups["norms"]
+            steps += groups["steps"]
+        both = [(weights, training.decay), (others, 0.0)]
+        groups = [{"params": params, "weight_decay": decay, "factor": 1.0} for params, decay in both if params]
+        if not groups:
+            raise ValueError("the network has nothing to train")
+        if training.optimizer == "adamw":
+            self.each = [torch.optim.AdamW(groups, training.rate, foreach=True)]
+        else:
+            fast = training.momentum > 0
+            self.each = [torch.optim.SGD(groups, training.rate, training.momentum, nesterov=fast, foreach=True)]
+        self.clipped = weights + others
+        if steps:
+            factor = 1.0 if training.optimizer == "adamw" else STEPS_RATE
+            self.each += [torch.optim.Adam([{"params": steps, "factor": factor}], training.rate, foreach=True)]
+
+    def set_rate(self, rate: float) -> None:
+        """The learning rate of the next step."""
+        for one in self.each:
+            for group in one.param_groups:
+                group["lr"] = rate * group["factor"]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for one in self.each:
+            one.zero_grad(set_to_none=True)
+
+    def step(self, clip: float = 0.0) -> None:
+        """Change the parameters; the gradients of all but steps are scaled to the norm `clip`, if it is larger."""
+        if clip:
+            nn.utils.clip_grad_norm_(self.clipped, clip)
+        for one in self.each:
+            one.step()
+
+    def forget(self) -> None:
+        """Drop momentum and the like: the parameters have been replaced."""
+        for one in self.each:
+            one.state.clear()
+
+    def state_dict(self) -> list[dict]:
+        """What a checkpoint holds."""
+        return [one.state_dict() for one in self.each]
+
+    def load_state_dict(self, state: list[dict]) -> None:
+        """Take back what `state_dict` gave."""
+        for one, held in zip(self.each, state):
+            one.load_state_dict(held)
+
+
+def _by_dimension(module: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """The parameters of a module that is no twin: vectors are biases."""
+    each = list(module.parameters())
+    weights, biases = [p for p in each if p.dim() > 1], [p for p in each if p.dim() <= 1]
+    return {"weights": weights, "biases": biases, "norms": [], "steps": []}
 
 
 def copied(model: nn.Module) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from .checkpoint import MASKS
 from .loop import Part
 
 if TYPE_CHECKING:
+    from .schedule import Optimizers
     from .twin import Twin, TwinLayer
 
 SCOPES = ("global", "layer")
@@ -145,11 +146,11 @@ class Sparsify(Part):
         if self.begin <= step <= self.end and ((step - self.begin) % self.options.every == 0 or step == self.end):
             self.choose(step)
 
-    def after(self, step: int, optimizer: torch.optim.Optimizer) -> None:
+    def after(self, step: int, optimizer: Optimizers) -> None:
         if self.back is not None and step == self.end:
             self.twin.load_state_dict({**self.twin.state_dict(), **self.early})
             self.early = {}
-            optimizer.state.clear()  # momentum belongs to the weights that are gone
+            optimizer.forget()  # momentum belongs to the weights that are gone
 
     def scheduled(self, step: int) -> int:
         if self.back is None or step <= self.end:

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 from pycompress.errors import TrainingError  # noqa: E402
 from pycompress.train.loop import Part, run  # noqa: E402
 from pycompress.train.losses import cross_entropy  # noqa: E402
-from pycompress.train.schedule import Training, optimizer_of, rate_at  # noqa: E402
+from pycompress.train.schedule import Optimizers, Training, rate_at  # noqa: E402
 
 QUICK = {"epochs": 3, "batch": 64, "rate": 0.2, "warmup": 0.5}
 
@@ -103,7 +103,7 @@ def test_weights_that_are_not_finite_are_never_saved(digits, perceptron, tmp_pat
     class Break(Part):
         def after(self, step, optimizer):
             if step == 15:
-                optimizer.param_groups[0]["params"][0].data[0, 0] = float("inf")
+                optimizer.each[0].param_groups[0]["params"][0].data[0, 0] = float("inf")
 
     with pytest.raises(TrainingError, match=r"1\.weight is not finite any more at step 16 \(epoch 2\)"):
         trained(perceptron(), digits, tmp_path / "run", parts=[Break()])
@@ -158,7 +158,7 @@ def test_no_epoch_before_the_final_form_is_the_best(digits, perceptron):
 
 
 def test_vectors_do_not_decay(perceptron):
-    groups = optimizer_of([perceptron()], Training()).param_groups
+    groups = Optimizers([perceptron()], Training()).each[0].param_groups
     assert [g["weight_decay"] for g in groups] == [1e-4, 0.0]
     assert all(p.dim() > 1 for p in groups[0]["params"]) and all(p.dim() == 1 for p in groups[1]["params"])
 
@@ -169,7 +169,9 @@ def test_the_rate_rises_in_the_warm_up_and_ends_where_it_should():
     assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
 
 
-@pytest.mark.parametrize("name, value", [("epochs", 0), ("optimizer", "lion"), ("rate", float("nan")), ("keep", "all")])
+@pytest.mark.parametrize(
+    "name, value", [("epochs", -1), ("optimizer", "lion"), ("rate", float("nan")), ("keep", "all")]
+)
 def test_options_out_of_range_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name}: .* is out of range"):
         Training(**{name: value})
