@@ -93,7 +93,7 @@ class DataFeed:
                 self.data, self.batch, normalize=self.normalize, augment=self.augment, seed=self.seed, epoch=turn
             )
             for x, _, at in given:
-                yield Batch(at, x, self.labels[at])
+                yield Batch(at, x.contiguous(memory_format=torch.channels_last), self.labels[at])
 
     def in_order(self) -> Iterator[Tensor]:
         """All images once, as they are."""

@@ -51,7 +51,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(folder):
     whole = finished(folder, "whole")
     assert whole[-1]["event"] == "result" and whole[-1]["accuracy"] > 0.5
     assert list(whole[-1]["stages"]) == ["alone", "train", "quantize", "qat"]
-    for size in (0, 1200, 2000):  # of the log: the kills come in different stages
+    for size in (200, 1500):  # of the log: the kills come in different stages
         process = command(folder, "killed", "--resume")
         log, end = folder / "killed" / "log.jsonl", time.monotonic() + 60
         while process.poll() is None and time.monotonic() < end:
