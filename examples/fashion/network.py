@@ -22,7 +22,7 @@ STAGES = ((1, 16, 1, 1), (4, 32, 2, 1), (4, 64, 3, 2), (4, 96, 2, 1))  # expansi
 
 def build(width: float = 1.0, depth: float = 1.0, resolution: int = 28, classes: int = 10, seed: int = 0):
     """The network with `width` times the channels and `depth` times the layers of each stage."""
-    b = Builder("fashion", resolution=resolution, batch=None, channels=1, smallest=16)
+    b = Builder("fashion", resolution=resolution, batch=None, channels=1, smallest=8)
     x = b.conv(b.input(), "stem", make_divisible(STEM * width), 3, 2, act="relu6")
     i = 0
     for ratio, channels, layers, stride in STAGES:

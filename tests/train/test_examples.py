@@ -46,3 +46,8 @@ def test_verdicts_are_those_of_the_interval(monkeypatch):
     assert table.Interval.of([1.0]).verdict == "NO DIFFERENCE"
     assert {run.start for run in table.RUNS.values()} - {0.25, 0.5, 1.0} <= set(table.RUNS)
     assert {p.stem for p in RECIPES} == set(table.RUNS) - {"ptq4"}
+
+
+def test_the_example_on_digits_can_be_read():
+    recipe = read(ROOT / "examples" / "digits.yaml")
+    assert recipe.data.path == "digits" and recipe.distill.teacher == "self" and recipe.quantize.epochs
