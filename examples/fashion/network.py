@@ -1,6 +1,6 @@
 """The network of the Fashion-MNIST examples, as ONNX with fresh weights.
 
-    python examples/fashion/network.py student.onnx --width 0.5 [--depth 1.0] [--resolution 28] [--seed 0]
+    python examples/fashion/network.py student.onnx 0.5 [28] [--depth 1.0] [--seed 0]
 
 A small MobileNetV2: inverted residuals, ReLU6, for grey images of 28x28.
 """
@@ -49,9 +49,9 @@ def parameters(model: onnx.ModelProto) -> int:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--depth", type=float, default=1.0)
-    parser.add_argument("--resolution", type=int, default=28)
+    parser.add_argument("width", type=float, help="times the channels")
+    parser.add_argument("resolution", type=int, nargs="?", default=28)
+    parser.add_argument("--depth", type=float, default=1.0, help="times the layers of each stage")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     model = build(args.width, args.depth, args.resolution, seed=args.seed)

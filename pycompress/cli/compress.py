@@ -61,6 +61,8 @@ def execute(args, out: Output) -> dict:
     trainer = finetune.Finetune(args, asked, source) if args.finetune else None
     samples = trainer and trainer.samples
     steps.check(asked, source, shapes, as_plan, out.warn, samples)
+    if trainer:
+        trainer.judge(out)
     how = _preprocessing(asked, args, out) if as_plan else None
     total = len(asked) + as_plan
     plan = None

@@ -59,6 +59,15 @@ class Finetune:
         )
         self.epochs, self.rate = args.epochs or EPOCHS, args.rate
 
+    def judge(self, out: Output) -> None:
+        """Say how well MODEL does, and warn if it is no better than chance: its input may be normalized otherwise."""
+        from ..train.feed import accuracy
+
+        share, classes = accuracy(self.teacher, self.data.valid, self.data.normalize), len(self.data.train.classes)
+        out.line(f"MODEL: {100 * share:.2f} % of {len(self.data.valid)} images that are held back")
+        if share < 2 / classes:
+            out.warn(f"MODEL answers {100 * share:.1f} % of the images: are --mean and --std what it was trained with?")
+
     def _pixels(self, args):
         """Mean and std of pixels from 0 to 255: of the flags, or else of the model's metadata."""
         how = images.fit({key: getattr(args, key) for key in PLANNED})

@@ -114,7 +114,7 @@ def fit(
         raise ValueError("recipe.model: missing")
     if data is None and recipe.data is None:
         raise ValueError("recipe.data: missing")
-    model = recipes.network(recipe.model) if model is None else g.as_model(model)
+    model = recipes.network(recipe.model) if model is None else g.copied(g.as_model(model))
     data = recipe.data.load(_channels(model)) if data is None else data
     return _Work(model, data, recipe, Path(out), resume, log, progress).result()
 
@@ -194,6 +194,7 @@ class _Work:
         self.log({"event": "stage", "stage": name})
         started = time.monotonic()
         model, said = make(checkpoint)
+        _note(model, self.data)
         said["seconds"] = round(time.monotonic() - started, 2)
         atomic.write(path, model.SerializeToString(deterministic=True))
         atomic.write(done, json.dumps(said).encode())  # last: its presence says that the stage is done
@@ -214,7 +215,7 @@ class _Work:
             model = self._quantized(model)
         valid = accuracy(model, self.data.valid, self.data.normalize)
         test = None if self.data.test is None else accuracy(model, self.data.test, self.data.normalize)
-        _note(model, self.data)
+        _note(model, self.data)  # where no stage has done it
         data = model.SerializeToString(deterministic=True)
         atomic.write(self.out / "model.onnx", data)
         summary = {"accuracy": test, "valid": valid, "bytes": len(data), "stages": self.told}

@@ -31,6 +31,23 @@ def test_training_brings_back_what_pruning_took(trained_tiny, tmp_path):
     assert np.mean(zeros) > 0.5
 
 
+def test_pixels_are_normalized_as_training_did(trained_tiny, tmp_path, capsys):
+    line = [
+        "compress",
+        str(trained_tiny),
+        str(tmp_path / "x.onnx"),
+        "--prune",
+        "0.3",
+        "--finetune",
+        "digits",
+        "--quiet",
+    ]
+    assert main([*line, "--epochs", "1"]) == 0  # the model's metadata say how
+    assert right(tmp_path / "x.onnx") > 0.85 and "warning" not in capsys.readouterr().err
+    assert main([*line, "--epochs", "1", "--mean", "9000", "--std", "1"]) == 0
+    assert "are --mean and --std what it was trained with" in capsys.readouterr().err
+
+
 def test_a_quantized_network_keeps_its_zeros(trained_tiny, tmp_path, capsys):
     words = ["compress", str(trained_tiny), str(tmp_path / "q.onnx"), "--prune", "0.5", "--quantize", "--epochs", "2"]
     assert main([*words, *FLAGS, "--json"]) == 0
