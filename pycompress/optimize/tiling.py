@@ -20,6 +20,8 @@ CONVOLUTIONS = having(lambda spec: spec.traits.tile == "convolution")
 CHW = having(lambda spec: spec.traits.layout == "chw")
 LARGE = 3 << 18  # bytes passed from step to step; from here on a core's cache does not hold them, and tiles are faster
 TILE = 3 << 17  # bytes of one tile; each tile costs one more barrier per step
+# Of channel-first images, whose tiles are strips of every channel: few and large tiles, two products at most.
+CHW_LARGE, CHW_TILE, CHW_RUN = 2 << 20, 3 << 18, 3
 
 
 def tile(program: Program) -> None:
@@ -35,16 +37,20 @@ def tile(program: Program) -> None:
 def _run(steps: list[Step], i: int, uses: Uses) -> list[Step]:
     """The steps from `i` on that pass one large image from one to the next."""
     run = [steps[i]]
+    chw = run[0].kernel in CHW
+    limit = CHW_LARGE if chw else LARGE
     for after in steps[i + 1 :]:
         before = run[-1]
         if (
-            not _neighbours(before, after)
-            or before.args["out"].nbytes < LARGE // 2
+            (after.kernel in CHW) != chw
+            or (chw and len(run) == CHW_RUN)
+            or not _neighbours(before, after)
+            or before.args["out"].nbytes < limit // 2
             or not _hands_on(before, after, uses)
         ):
             break
         run.append(after)
-    large = len(run) > 1 and max(step.args["out"].nbytes for step in run[:-1]) >= LARGE
+    large = len(run) > 1 and max(step.args["out"].nbytes for step in run[:-1]) >= limit
     return run if large else run[:1]
 
 
@@ -79,7 +85,7 @@ def _source(step: Step) -> np.ndarray:
 def _cut(run: list[Step], program: Program) -> list[Step]:
     """The steps of the run, tile by tile: each for the lines that the following steps need next."""
     sizes = [_size(run, j) for j in range(len(run))]
-    tiles = -(-max(step.args["out"].nbytes for step in run[:-1]) // TILE)
+    tiles = -(-max(step.args["out"].nbytes for step in run[:-1]) // (CHW_TILE if run[0].kernel in CHW else TILE))
     done, steps = [0] * len(run), []
     passed: list[_Passed | None] = [None] * len(run)  # what each step has written for the next one
     for k in range(tiles):
