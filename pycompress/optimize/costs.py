@@ -160,18 +160,21 @@ def selected_isas(cpu: str | None = None) -> dict[str, str]:
 
 @cache
 def shipped(isas: tuple[tuple[str, str], ...]) -> Costs | None:
-    """The table that comes with the package for these instruction sets of the kernels, or one made from that for AVX2.
+    """The table that comes with the package for these instruction sets of the kernels, or one made of the nearest."""
+    return _nearest([Costs.load(path) for path in sorted(Path(__file__).parent.glob("costs_*.json"))], dict(isas))
 
-    Where no table was measured for them, dense kernels count as so much faster than on AVX2 as the execution ports
-    allow (`RATES`) and sparse kernels as no faster: a sparse kernel is chosen only where it wins all the same.
+
+def _nearest(tables: list[Costs], wanted: dict[str, str]) -> Costs | None:
+    """The table of these instruction sets, or one made of that which has most of them.
+
+    There dense kernels count as so much faster as the execution ports allow (`RATES`), and sparse kernels as no faster:
+    a sparse kernel is chosen only where it wins all the same.
     """
-    wanted = dict(isas)
-    tables = [Costs.load(path) for path in sorted(Path(__file__).parent.glob("costs_*.json"))]
-    exact = [table for table in tables if table.isas == wanted]
-    if exact:
-        return exact[0]
     known = [table for table in tables if all(_faster(table, wanted, name) for name in RATES)]
-    return _for_isas(known[0], wanted) if known else None
+    exact = [table for table in tables if table.isas == wanted]
+    if exact or not known:
+        return exact[0] if exact else None
+    return _for_isas(max(known, key=lambda table: len(table.isas.items() & wanted.items())), wanted)
 
 
 def _faster(table: Costs, wanted: dict[str, str], name: str) -> float | None:

@@ -37,21 +37,22 @@ def tile(program: Program) -> None:
 def _run(steps: list[Step], i: int, uses: Uses) -> list[Step]:
     """The steps from `i` on that pass one large image from one to the next."""
     run = [steps[i]]
-    chw = run[0].kernel in CHW
-    limit = CHW_LARGE if chw else LARGE
     for after in steps[i + 1 :]:
         before = run[-1]
         if (
-            (after.kernel in CHW) != chw
-            or (chw and len(run) == CHW_RUN)
+            (len(run) >= CHW_RUN and _chw([*run, after]))
             or not _neighbours(before, after)
-            or before.args["out"].nbytes < limit // 2
+            or before.args["out"].nbytes < LARGE // 2
             or not _hands_on(before, after, uses)
         ):
             break
         run.append(after)
-    large = len(run) > 1 and max(step.args["out"].nbytes for step in run[:-1]) >= limit
-    return run if large else run[:1]
+    large = CHW_LARGE if _chw(run) else LARGE
+    return run if len(run) > 1 and max(step.args["out"].nbytes for step in run[:-1]) >= large else run[:1]
+
+
+def _chw(run: list[Step]) -> bool:
+    return any(step.kernel in CHW for step in run)
 
 
 def _neighbours(before: Step, after: Step) -> bool:
@@ -85,7 +86,7 @@ def _source(step: Step) -> np.ndarray:
 def _cut(run: list[Step], program: Program) -> list[Step]:
     """The steps of the run, tile by tile: each for the lines that the following steps need next."""
     sizes = [_size(run, j) for j in range(len(run))]
-    tiles = -(-max(step.args["out"].nbytes for step in run[:-1]) // (CHW_TILE if run[0].kernel in CHW else TILE))
+    tiles = -(-max(step.args["out"].nbytes for step in run[:-1]) // (CHW_TILE if _chw(run) else TILE))
     done, steps = [0] * len(run), []
     passed: list[_Passed | None] = [None] * len(run)  # what each step has written for the next one
     for k in range(tiles):

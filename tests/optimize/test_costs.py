@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pycompress.optimize.costs import FORMAT, LISTED, Costs, costs_of, curves, shipped
+from pycompress.optimize.costs import FORMAT, LISTED, Costs, _nearest, costs_of, curves, shipped
 
 US = 1e-6
 AVX2 = dict.fromkeys(LISTED, "avx2")
@@ -68,6 +68,13 @@ def test_what_is_no_table_is_refused_by_name(tmp_path, text):
         Costs.load(tmp_path / "costs.json")
 
 
+def test_the_table_with_most_of_the_instruction_sets_is_the_nearest():
+    here = shipped(tuple(AVX2.items()))
+    wide = Costs(AVX2 | {"sgemm": "avx512", "spmm": "avx512"}, "wide", here.times)
+    wanted = wide.isas | {"qgemm": "avx512vnni"}
+    assert _nearest([here, wide], wanted).host.startswith("wide") and _nearest([wide], AVX2) is None
+
+
 @pytest.mark.parametrize("isa", ["avx2", "scalar"])
 def test_tables_are_shipped_and_list_every_kernel(isa):
     costs = shipped(tuple(dict.fromkeys(LISTED, isa).items()))
@@ -87,7 +94,8 @@ def test_a_file_nested_too_deeply_is_no_cost_table(tmp_path):
     ({"sgemm": "avx512", "qgemm": "amx"}, 2, 32),
 ])  # fmt: skip
 def test_without_a_table_for_an_isa_dense_kernels_count_as_fast_as_its_ports_allow(isas, float_factor, int8_factor):
-    here, other = shipped(tuple(AVX2.items())), shipped(tuple((AVX2 | isas).items()))
+    here = shipped(tuple(AVX2.items()))
+    other = _nearest([here], AVX2 | isas)
     size = 196, 512, 512
     assert other.seconds("sgemm", *size) == pytest.approx(here.seconds("sgemm", *size) / float_factor)
     assert other.seconds("qgemm.4", *size) == pytest.approx(here.seconds("qgemm.4", *size) / int8_factor)

@@ -6,6 +6,9 @@ from onnx import helper
 
 import pycompress as pc
 from oracle import as_model
+from pycompress.optimize.costs import LISTED, shipped
+
+COSTS = shipped(tuple(dict.fromkeys(LISTED, "avx2").items()))  # on any CPU the same kernels are chosen
 
 
 def blocks(size, stride=1, kernel=3, batch=1, channels=8, wide=24, clip=True):
@@ -42,7 +45,7 @@ def blocks(size, stride=1, kernel=3, batch=1, channels=8, wide=24, clip=True):
 
 
 def run(model, x, sparse, threads=1):
-    session = pc.InferenceSession(pc.compile(model, sparse=sparse), pc.SessionOptions(threads))
+    session = pc.InferenceSession(pc.compile(model, sparse=sparse, costs=COSTS), pc.SessionOptions(threads))
     return session.run(None, {"x": x})[0], [row["kernel"] for row in session.explain()], session.explain()
 
 
