@@ -1,6 +1,6 @@
 /* cores.c - how many cores this process may use: affinity and the cgroup's CPU quota. */
 #define _GNU_SOURCE
-#include "../common/pcx.h"
+#include "threads.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -14,6 +14,18 @@ static size_t cores_affinity(void)
     if (sched_getaffinity(0, sizeof sets, sets))
         return 0;
     return (size_t)CPU_COUNT_S(sizeof sets, sets);
+}
+
+int cores_here(void) { return sched_getcpu(); }
+
+void cores_keep_off(pthread_t thread, int cpu)
+{
+    cpu_set_t set;
+    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof set, &set))
+        return;
+    CPU_CLR((size_t)cpu, &set);
+    if (CPU_COUNT(&set))
+        pthread_setaffinity_np(thread, sizeof set, &set);
 }
 
 /* The first line of the file `folder`/`name`, as two words; how many there are. */
@@ -99,6 +111,12 @@ static size_t cores_quota(void)
 #else
 static size_t cores_affinity(void) { return 0; }
 static size_t cores_quota(void) { return 0; }
+int cores_here(void) { return -1; }
+void cores_keep_off(pthread_t thread, int cpu)
+{
+    (void)thread;
+    (void)cpu;
+}
 #endif
 
 size_t pcx_cores(void)

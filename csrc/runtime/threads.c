@@ -9,7 +9,7 @@
  * reads then lies in its own cache, for the task before wrote it there.  It claims its share in
  * shrinking chunks, and then what is left of the others'.  Whoever finishes a task's last unit runs the
  * small tasks that follow alone and opens the next large one: nobody waits for a thread that holds
- * no units.  Those who wait spin for a while and then sleep.
+ * no units.  Those who wait spin for a while and then sleep.  Workers run on any CPU but the caller's.
  */
 #define _GNU_SOURCE
 #include "threads.h"
@@ -57,6 +57,7 @@ struct crew {
     _Alignas(64) atomic_size_t gate;  /* 1: open; + 2 for each worker inside */
     _Alignas(64) atomic_size_t stage; /* the task in progress */
     atomic_int over;
+    int caller; /* the CPU on which the caller of the last run was, which workers keep off; -1: none */
     worker worker[]; /* the caller's first */
 };
 
@@ -218,6 +219,7 @@ static crew *threads_crew_new(size_t threads)
     memset(c, 0, sizeof *c + threads * sizeof(worker));
     c->process = getpid();
     c->want = threads - 1;
+    c->caller = -1;
     pthread_mutex_init(&c->turn, NULL);
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->change, NULL);
@@ -315,6 +317,20 @@ void threads_leave(pcx_threads *pool)
         pthread_mutex_unlock(&atomic_load(&pool->crew)->turn);
 }
 
+/*
+ * Linux often wakes a worker on the CPU of the caller that wakes it, where it would not run before the caller sleeps: for
+ * milliseconds, run after run.  So workers keep off the CPU where the caller is.
+ */
+static void threads_spread(crew *c)
+{
+    const int here = cores_here();
+    if (here == c->caller)
+        return;
+    c->caller = here;
+    for (size_t i = 0; i < c->workers; i++)
+        cores_keep_off(c->worker[i + 1].id, here);
+}
+
 void threads_run(pcx_threads *pool, const task_list *list)
 {
     crew *c = pcx_threads_count(pool) > 1 ? atomic_load(&pool->crew) : NULL;
@@ -327,6 +343,7 @@ void threads_run(pcx_threads *pool, const task_list *list)
     for (size_t i = 0; i <= c->workers; i++)
         atomic_store_explicit(&c->worker[i].claimed, 0, memory_order_relaxed);
     c->list = list;
+    threads_spread(c);
     c->start = start;
     threads_proceed(c, first, list->scratch);
     atomic_store(&c->gate, 1);

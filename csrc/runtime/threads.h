@@ -4,6 +4,7 @@
 
 #include "../common/pcx.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -36,5 +37,9 @@ static inline void *threads_block_new(size_t bytes)
 {
     return bytes > SIZE_MAX - 64 ? NULL : aligned_alloc(64, round_up(max_size(bytes, 1), 64));
 }
+
+/* cores.c: the CPU on which this thread runs, -1 if unknown; `thread` may run on every other one this thread may use. */
+PCX_HIDDEN int cores_here(void);
+PCX_HIDDEN void cores_keep_off(pthread_t thread, int cpu);
 
 #endif

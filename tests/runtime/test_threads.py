@@ -198,3 +198,25 @@ def test_threads_that_share_one_core_with_a_busy_one_answer_the_same():
         os.sched_setaffinity(0, allowed)
         os.kill(stop, signal.SIGKILL)
         os.waitpid(stop, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux")
+def test_workers_keep_off_the_callers_cpu_and_the_caller_stays_free():
+    allowed, threads = os.sched_getaffinity(0), set(os.listdir("/proc/self/task"))
+    if len(allowed) < 2:
+        pytest.skip("one CPU")
+    pool = lib.pcx_threads_new(2)
+    args, want = example()
+    try:
+        for cpu in sorted(allowed)[:2]:
+            os.sched_setaffinity(0, {cpu})
+            os.sched_setaffinity(0, allowed)  # the thread stays there for now
+            run(args, pool)
+            workers = [int(name) for name in set(os.listdir("/proc/self/task")) - threads]
+            assert all(len(os.sched_getaffinity(worker)) == len(allowed) - 1 for worker in workers)
+        os.sched_setaffinity(0, {min(allowed)})
+        run(args, pool)  # no other CPU is allowed: nothing to keep to
+        np.testing.assert_array_equal(args[-1], want)
+    finally:
+        os.sched_setaffinity(0, allowed)
+        lib.pcx_threads_free(pool)
