@@ -12,16 +12,17 @@ def version() -> str:
 
 
 class _Runner:
-    def __init__(self, model, threads: int):
+    def __init__(self, model, threads: int, precision: str | None):
         import openvino
 
         core = openvino.Core()
         config = {
-            "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
         }
+        if precision:
+            config["INFERENCE_PRECISION_HINT"] = precision
         graph = core.read_model(model)
         self.inputs = {}
         for port in graph.inputs:
@@ -33,6 +34,6 @@ class _Runner:
         return [np.array(x) for x in self.request.infer(feed, share_inputs=True).values()]
 
 
-def load(model, threads: int) -> _Runner:
-    """`model` is a path or bytes."""
-    return _Runner(model, threads)
+def load(model, threads: int, precision: str | None = "f32") -> _Runner:
+    """`model` is a path or bytes; with precision None OpenVINO decides: bfloat16 where the CPU has it."""
+    return _Runner(model, threads, precision)
