@@ -70,7 +70,11 @@ def changed(path, value):
     "path, value, said",
     [
         (("stages", 1, "kernl"), [3], r"space\.stages\[1\]\.kernl: unknown key; did you mean kernel\?"),
-        (("stages", 0, "kernel"), [3, 4], r"space\.stages\[0\]\.kernel\[1\]: 4 is none of its values; there are 3, 5, 7"),
+        (
+            ("stages", 0, "kernel"),
+            [3, 4],
+            r"space\.stages\[0\]\.kernel\[1\]: 4 is none of its values; there are 3, 5, 7",
+        ),
         (("stages", 0, "se"), "yes", r"space\.stages\[0\]\.se: 'yes' is none of its values; there are false, true"),
         (("stages", 0, "activation"), "relu7", r"activation: 'relu7' is none of its values; did you mean relu"),
         (("stages", 0, "depth"), [2, 2], r"space\.stages\[0\]\.depth\[1\]: 2 is there twice"),

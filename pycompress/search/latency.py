@@ -1,0 +1,283 @@
+"""Measures blocks and networks with our engine on this machine, and how well a table of blocks predicts networks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from ..compress.quantize import quantize
+from ..compress.verdict import VerdictWarning
+from ..peers.interleave import interleave
+from ..session import InferenceSession, SessionOptions
+from .blocks import Block, Network, alone
+from .space import Choice, Space, descend
+from .table import Table
+
+Progress = Callable[[int, int], object]
+FRONT, TAIL = "pcx.front", "pcx.tail"  # nodes around a block in its model
+BATCH = 64  # blocks whose sessions are open at once
+DEPTH = 4  # of int16 accumulation: what `quantize` chooses for most layers
+NETWORKS = 8  # that the correction is fitted to
+
+
+def measure(models: Mapping[str, onnx.ModelProto], *, threads: int = 1, runs: int = 60, rounds: int = 6) -> dict:
+    """Seconds of the fastest run of each model, measured in turns.
+
+    Parameters
+    ----------
+    models : {name: ModelProto}
+        With declared shapes.
+    threads : int
+    runs, rounds : int
+        Counted runs of each, spread over the rounds.
+
+    Returns
+    -------
+    dict
+        Seconds by name.
+    """
+    calls = {}
+    for name, model in models.items():
+        session = InferenceSession(model, SessionOptions(intra_op_num_threads=threads))
+        feed = _feed(model, np.random.default_rng(0))
+        calls[name] = lambda session=session, feed=feed: session.run(None, feed)
+    # one thread leaves nothing spinning behind, so that blocks of runs need no rest between them
+    rest = 0.0 if threads == 1 else 0.03
+    timings = interleave(calls, runs=runs, rounds=rounds, rest=rest)
+    return {name: timing.best for name, timing in timings.items()}
+
+
+def whole(network: Network, precision: str) -> onnx.ModelProto:
+    """`network` as it is timed: with random weights, quantized on random images if `precision` is "int8"."""
+    model = network.onnx(batchnorm=False)
+    return model if precision == "float" else _int8(model, network.bits())
+
+
+def fill(
+    table: Table, blocks: Sequence[Block], *, runs: int = 20, rounds: int = 5, progress: Progress | None = None
+) -> int:
+    """Measure the blocks that `table` lacks; a block's time is that of its steps, without the conversion of its ends.
+
+    Parameters
+    ----------
+    table : Table
+        It is changed. It must be of this machine.
+    blocks : sequence of Block
+    runs, rounds : int
+        Of each block; the median of the runs, and the fastest of the rounds.
+    progress : callable, optional
+        Called with the blocks done and the blocks of all.
+
+    Returns
+    -------
+    int
+        How many were measured.
+    """
+    wanted = table.missing(blocks)
+    if wanted:
+        table.check_machine()
+    for start in range(0, len(wanted), BATCH):
+        part = [(block, *_opened(block, table)) for block in wanted[start : start + BATCH]]
+        best = dict.fromkeys((block.key for block, *_ in part), np.inf)
+        for _ in range(rounds):  # in turns, so that a slow moment of the machine does not fall on one block alone
+            for block, session, feed in part:
+                best[block.key] = min(best[block.key], _steps(session.profile(feed, runs)))
+        table.blocks.update(best)
+        if progress:
+            progress(start + len(part), len(wanted))
+    return len(wanted)
+
+
+def correct(table: Table, space: Space, *, count: int = NETWORKS, seed: int = 1, runs: int = 60) -> None:
+    """Fit the line from sums of blocks to measured seconds, on `count` random networks of `space`.
+
+    Least squares of relative errors. The sums alone are wrong, since a run has costs of its own and since neighbouring
+    blocks share work.
+
+    Raises
+    ------
+    ValueError
+        If a block of these networks is not in the table.
+    """
+    networks = sample(space, count, seed)
+    seconds = measure(
+        {str(i): whole(n, table.precision) for i, n in enumerate(networks)}, threads=table.threads, runs=runs
+    )
+    raw, measured = np.array([table.raw(n) for n in networks]), np.array([seconds[str(i)] for i in range(count)])
+    if np.ptp(raw) < 0.02 * raw.max():  # the networks are alike: nothing tells an intercept from a slope
+        table.intercept, table.slope = 0.0, float(np.median(measured / raw))
+    else:
+        a = np.stack([1 / measured, raw / measured], axis=1)
+        table.intercept, table.slope = map(float, np.linalg.lstsq(a, np.ones(count), rcond=None)[0])
+    table.fitted = [(float(x), float(y)) for x, y in zip(raw, measured)]
+
+
+def sample(space: Space, count: int, seed: int) -> list[Network]:
+    """`count` random networks, of small ones as many as of large ones: the middle of each part of a sorted sample."""
+    rng = np.random.default_rng(seed)
+    drawn = sorted((space.network(space.random(rng)) for _ in range(8 * count)), key=lambda n: n.macs)
+    return [drawn[8 * i + rng.integers(8)] for i in range(count)]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Predictions beside measurements.
+
+    Attributes
+    ----------
+    predicted, measured : tuple of float
+        Seconds of each network.
+    """
+
+    predicted: tuple[float, ...]
+    measured: tuple[float, ...]
+
+    @property
+    def error(self) -> float:
+        """The mean of the relative errors."""
+        return float(np.mean([abs(p / m - 1) for p, m in zip(self.predicted, self.measured)]))
+
+    @property
+    def tau(self) -> float:
+        """How alike the two order the networks, from -1 to 1 (Kendall)."""
+        return kendall(self.predicted, self.measured)
+
+
+def report(table: Table, networks: Sequence[Network], *, runs: int = 60) -> Report:
+    """Measure `networks`, and compare with what the table predicts."""
+    seconds = measure(
+        {str(i): whole(n, table.precision) for i, n in enumerate(networks)}, threads=table.threads, runs=runs
+    )
+    return Report(tuple(table.predict(n) for n in networks), tuple(seconds[str(i)] for i in range(len(networks))))
+
+
+def kendall(a: Sequence[float], b: Sequence[float]) -> float:
+    """Kendall's tau-b of two rankings; NaN if one of them holds a single value.
+
+    Examples
+    --------
+    >>> kendall([1, 2, 3], [10, 30, 20])
+    0.3333333333333333
+    """
+    x, y = (np.sign(np.subtract.outer(v, v))[np.triu_indices(len(v), 1)] for v in (a, b))
+    pairs = float(np.sqrt((x != 0).sum() * (y != 0).sum()))
+    return float((x * y).sum()) / pairs if pairs else float("nan")
+
+
+def fastest(space: Space, table: Table) -> Choice:
+    """The choice with the lowest predicted latency, found by descent; blocks that the table lacks are measured."""
+
+    def cost(choice: Choice) -> float:
+        network = space.network(choice)
+        if table.missing(network.blocks):
+            fill(table, network.blocks, runs=10, rounds=3)
+        return table.raw(network)
+
+    return descend(space, space.smallest(), cost)
+
+
+def check_reachable(space: Space, table: Table, limit: float) -> Choice:
+    """The fastest choice, if it is within `limit` seconds; takes seconds, as only a few blocks are measured.
+
+    Raises
+    ------
+    ValueError
+        If no network of the space is as fast as that.
+    """
+    choice = fastest(space, table)
+    network = space.network(choice)
+    if table.fitted:
+        seconds = table.predict(network)
+    else:
+        seconds = measure({"": whole(network, table.precision)}, threads=table.threads)[""]
+    if seconds > limit:
+        raise ValueError(
+            f"the space has no network within {spoken(limit)}: the fastest one found takes {spoken(seconds)} "
+            f"({table.precision}, {table.threads} thread{'s' * (table.threads > 1)}, {table.cpu}); "
+            "allow more, or give the space smaller values"
+        )
+    return choice
+
+
+def spoken(seconds: float) -> str:
+    """A readable time: 143 us, 2.35 ms."""
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.3g} us"
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def _opened(block: Block, table: Table) -> tuple[InferenceSession, dict]:
+    model = _framed(alone(block), block)
+    if table.precision == "int8":
+        model = _int8(model, {n.name: 4 for n in model.graph.node if block.bits == 4 and _has_4_bits(n, model)})
+    session = InferenceSession(model, SessionOptions(intra_op_num_threads=table.threads))
+    feed = _feed(model, np.random.default_rng(0))
+    session.run(None, feed)
+    return session, feed
+
+
+def _framed(model: onnx.ModelProto, block: Block) -> onnx.ModelProto:
+    """The block's model with pooling around it, so that images have the engine's own layout there, as in a network."""
+    graph, result = model.graph, model.graph.output[0]
+    if block.kind in ("classifier", "concat"):  # convolutions bring their input into this layout themselves
+        names = {port.name: f"{FRONT}.{i}" for i, port in enumerate(graph.input)}
+        for node in graph.node:
+            node.input[:] = [names.get(name, name) for name in node.input]
+        for i, (name, made) in enumerate(names.items()):
+            graph.node.insert(i, helper.make_node("MaxPool", [name], [made], name=made, kernel_shape=[1, 1]))
+    if block.kind != "classifier":
+        graph.node.append(helper.make_node("GlobalAveragePool", [result.name], [TAIL], name=TAIL))
+        graph.output[0].CopyFrom(helper.make_tensor_value_info(TAIL, TensorProto.FLOAT, [1, block.out, 1, 1]))
+    return model
+
+
+def _steps(rows: Sequence[Mapping]) -> float:
+    """Seconds of the steps of a block, without those that convert its inputs and outputs."""
+    return sum(row["seconds"] for row in rows if not _converts(row))
+
+
+def _converts(row: Mapping) -> bool:
+    if row["op"] in ("", "QuantizeLinear") or row["node"].startswith((FRONT, TAIL)):
+        return True
+    return row["kernel"] == "permute" and row["op"] != "Concat"
+
+
+def _has_4_bits(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
+    """Whether ``quantize`` can give this node 4 bits: those that `Network.bits` names."""
+    if node.op_type == "Gemm":
+        return True
+    if node.op_type != "Conv" or ".se." in node.name:
+        return False
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    return list(attributes["kernel_shape"]) == [1, 1] and attributes.get("group", 1) == 1
+
+
+def _int8(model: onnx.ModelProto, bits: Mapping[str, int]) -> onnx.ModelProto:
+    """`model` quantized as fast as possible: the codes do not matter, only which kernels run."""
+    rng = np.random.default_rng(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VerdictWarning)  # of random weights there is nothing to judge
+        return quantize(
+            model,
+            [_feed(model, rng) for _ in range(2)],
+            weights=dict(bits) or 8,
+            rounding="plain",
+            bias_correction=False,
+            method="minmax",
+            accumulate=DEPTH,
+            quantize_outputs=True,
+        )
+
+
+def _feed(model: onnx.ModelProto, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    return {name: rng.standard_normal(shape, np.float32) for name, shape in _shapes(model)}
+
+
+def _shapes(model: onnx.ModelProto) -> Iterator[tuple[str, list[int]]]:
+    for port in model.graph.input:
+        yield port.name, [d.dim_value or 1 for d in port.type.tensor_type.shape.dim]

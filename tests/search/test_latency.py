@@ -1,0 +1,105 @@
+"""Tables of latencies: what is measured, predicted and refused."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import spaces
+
+from pycompress.search import latency
+from pycompress.search.blocks import Block
+from pycompress.search.space import read
+from pycompress.search.table import ForeignTable, Table
+
+WIDE = spaces.MOBILE | {"input": spaces.MOBILE["input"] | {"resolution": [16, 24, 32]}, "width": [1.0, 2.0, 4.0]}
+
+
+@pytest.fixture(scope="module", params=["float", "int8"])
+def filled(request):
+    """A small space and its table."""
+    shape = spaces.MOBILE["input"] | {"resolution": 8}
+    stages = [spaces.MOBILE["stages"][0] | {"out": 8}, {"out": 16, "stride": 2, "expansion": [2, 3]}]
+    space = read(spaces.MOBILE | {"precision": request.param, "width": 1.0, "input": shape, "stages": stages})
+    table = Table.here(request.param)
+    assert latency.fill(table, space.blocks(), runs=3, rounds=2) == len(table.blocks) > 8
+    return space, table
+
+
+def test_a_filled_table_predicts_every_network(filled):
+    space, table = filled
+    assert latency.fill(table, space.blocks()) == 0
+    latency.correct(table, space, count=4, runs=10)
+    assert len(table.fitted) == 4
+    found = latency.report(table, latency.sample(space, 4, seed=5), runs=10)
+    assert all(0 < p < 0.1 for p in found.predicted) and found.error < 3 and -1 <= found.tau <= 1
+
+
+def test_larger_networks_take_longer_by_the_table():
+    space, table = read(WIDE), Table.here()
+    networks = latency.sample(space, 6, seed=0)
+    for network in networks:
+        latency.fill(table, network.blocks, runs=5, rounds=3)
+    assert latency.kendall([n.macs for n in networks], [table.raw(n) for n in networks]) > 0.5
+
+
+def test_a_file_holds_the_table(filled, tmp_path):
+    _, table = filled
+    table.save(tmp_path / "t.json")
+    assert Table.load(tmp_path / "t.json") == table
+
+
+@pytest.mark.parametrize("key, value", [("host", "elsewhere"), ("cpu", "another"), ("isa", ["scalar"])])
+def test_a_table_of_another_machine_is_refused_unless_it_is_asked_for(filled, tmp_path, key, value):
+    _, table = filled
+    path = tmp_path / "t.json"
+    table.save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(ForeignTable, match=f"measured with {key} "):
+        Table.load(path)
+    foreign = Table.load(path, foreign=True)
+    with pytest.raises(ForeignTable):  # it is not mixed with what is measured here
+        latency.fill(foreign, [Block("max", 9, 8, 8, 3)])
+
+
+def test_files_that_are_no_tables_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such table"):
+        Table.load(tmp_path / "none.json")
+    for i, text in enumerate(["{", "[]", "{}", '{"pycompress.latency": 99}']):
+        (tmp_path / f"{i}.json").write_text(text)
+        with pytest.raises(ValueError, match="not a table of latencies"):
+            Table.load(tmp_path / f"{i}.json")
+
+
+def test_a_block_that_was_not_measured_is_named():
+    space = read(spaces.MOBILE)
+    with pytest.raises(ValueError, match="lacks the block 'conv 8x8x1 -> 8 k3 s1 relu'"):
+        Table.here().predict(space.network(space.smallest()))
+
+
+def test_a_space_without_a_network_under_the_limit_is_refused_quickly():
+    space, start = read(WIDE), time.perf_counter()
+    with pytest.raises(
+        ValueError, match=r"no network within 1e-06 us|no network within .* the fastest one found takes"
+    ):
+        latency.check_reachable(space, Table.here(), 1e-9)
+    assert time.perf_counter() - start < 20
+    assert latency.check_reachable(space, Table.here(), 1.0)
+
+
+def test_kendalls_tau():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 9, 30), rng.integers(0, 9, 30)
+    stats = pytest.importorskip("scipy.stats")
+    assert latency.kendall(a, b) == pytest.approx(stats.kendalltau(a, b).statistic)
+    assert np.isnan(latency.kendall([1, 1], [1, 2]))
+
+
+def test_the_correction_recovers_a_line(monkeypatch):
+    space, table = read(spaces.MOBILE), Table.here()
+    table.blocks = {block.key: 1e-6 * (1 + block.macs) for block in space.blocks()}
+    networks = latency.sample(space, 8, seed=1)
+    said = {str(i): 2e-5 + 0.8 * table.raw(n) for i, n in enumerate(networks)}
+    monkeypatch.setattr(latency, "measure", lambda models, **options: said)
+    latency.correct(table, space)
+    assert (table.intercept, table.slope) == pytest.approx((2e-5, 0.8))
