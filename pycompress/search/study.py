@@ -199,6 +199,9 @@ def _one_writer(storage: RDBStorage) -> None:
     @event.listens_for(engine, "connect")
     def connected(connection, _record):
         connection.isolation_level = None  # the driver leaves BEGIN to us
+        # each decision is a transaction: with these they survive a killed process, and need not wait for the disk
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
 
     @event.listens_for(engine, "begin")
     def begun(connection):
