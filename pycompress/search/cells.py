@@ -8,12 +8,12 @@ concatenated.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import product
 
 from ..zoo.builder import make_divisible
-from .blocks import IMAGE, Block, Network, Placed
-from .space import ACTIVATIONS, Reader, Space, _Chosen, bits_of, kind
+from .blocks import FLOAT, IMAGE, Block, Network, Placed
+from .space import ACTIVATIONS, Reader, Space, Value, _Chosen, bits_of, kind
 
 OPERATIONS = ("identity", "conv1", "conv3", "sep3", "sep5", "sep7", "max3", "avg3")
 SIDES = ("left", "right")
@@ -54,12 +54,8 @@ class CellSpace(Space):
             (IMAGE,),
         )
         before, last = "stem", "stem"
-        count = 0
-        for stage in range(self.reductions + 1):
-            cells = ["reduction"] if stage else []
-            for cell in cells + ["normal"] * choice["repeats"]:
-                before, last = last, self._cell(net, f"cells.{count}", cell, (before, last), out << stage)
-                count += 1
+        for k, (cell, stage) in enumerate(self._sequence(choice["repeats"])):
+            before, last = last, self._cell(net, f"cells.{k}", cell, (before, last), out << stage)
         size, channels = net.size[last], net.channels[last]
         net.place("classifier", Block("classifier", size, channels, self.classes, bits=choice["bits"]), (last,))
         return Network(self.channels, choice["resolution"], self.classes, tuple(net.placed))
@@ -89,10 +85,56 @@ class CellSpace(Space):
         size, channels = net.size[loose[0]], out * len(loose)
         return net.place(name, Block("concat", size, channels, channels, sources=len(loose)), tuple(loose))
 
+    def positions(self) -> dict[str, Block]:
+        width = max(self.values("width"))
+        out = make_divisible(width * max(self.values("out")))
+        stem = make_divisible(width * max(self.values("stem.out")))
+        found = {"stem": Block("conv", 1, self.channels, stem, 3, self.stem_stride)}
+        before = last = stem
+        for k, (_, stage) in enumerate(self._sequence(max(self.values("repeats")))):
+            c = out << stage
+            # with fewer repeats a cell of this number may stand in a later stage, and read wider tensors
+            c = max(c, *(out << s for r in self.values("repeats") for _, s in self._sequence(r)[k : k + 1]))
+            for i, channels in enumerate((before, last)):
+                found[f"cells.{k}.input{i}"] = Block("conv", 1, max(before, last, channels), c)
+            words = {w for kind in ("normal", "reduction") for w in self._words(kind)}
+            for n, side, word in product(range(self.nodes), SIDES, sorted(words)):
+                block = operation(word, 1, c, 2, "relu", FLOAT)
+                if block and block.kind in ("conv", "sep"):
+                    found[f"cells.{k}.{n}.{side}.{word}"] = block
+            before, last = last, c * self.nodes
+        found["classifier"] = Block("classifier", 1, (out << self.reductions) * self.nodes, self.classes)
+        return found
+
+    def gates(self, choice: Mapping[str, Value]) -> dict[tuple[str, int], list[str]]:
+        network, used = self.network(choice), self.used(choice)
+        kinds = [cell for cell, _ in self._sequence({**self._fixed, **choice}["repeats"])]
+        made: dict[tuple[str, int], list[str]] = {}
+        for p in network.placed:
+            if p.block.kind == "add":
+                _, k, n = p.name.split(".")
+                for i, side in enumerate(SIDES):
+                    mine = f"{kinds[int(k)]}.{n}.{side}."
+                    made[p.name, i] = sorted(d for d in used if d.startswith(mine))
+        of_cells = {d for names in made.values() for d in names}
+        made["classifier", 0] = sorted(used - of_cells)
+        return made
+
+    def _sequence(self, repeats: int) -> list[tuple[str, int]]:
+        """The cells with their stages."""
+        cells = []
+        for stage in range(self.reductions + 1):
+            cells += [("reduction", stage)] if stage else []
+            cells += [("normal", stage)] * repeats
+        return cells
+
+    def _words(self, cell: str) -> tuple:
+        return self.values(f"{cell}.0.left.operation") if cell == "normal" or self.reductions else ()
+
     def _blocks(self) -> Iterable[Block]:
         """Blocks of all sizes and channels that cells can have."""
         for resolution, width, stem, out, activation, bits in product(
-            *map(self._values, ("resolution", "width", "stem.out", "out", "activation", "bits"))
+            *map(self.values, ("resolution", "width", "stem.out", "out", "activation", "bits"))
         ):
             stem, out = make_divisible(width * stem), make_divisible(width * out)
             first = Block("conv", resolution, self.channels, stem, 3, self.stem_stride, activation=activation)
@@ -102,25 +144,24 @@ class CellSpace(Space):
     def _stages(self, size: int, stem: int, out: int, activation: str, bits: int) -> Iterable[Block]:
         """The blocks after the stem, for each number of repeats: sets of (size, channels) go through the cells."""
         ends = range(1, self.nodes + 1)  # how many nodes a cell may concatenate
-        for repeats in self._values("repeats"):
+        for repeats in self.values("repeats"):
             at, before, last = size, {(size, stem)}, {(size, stem)}
-            for stage in range(self.reductions + 1):
+            for cell, stage in self._sequence(repeats):
                 c = out << stage
-                for cell in (["reduction"] if stage else []) + ["normal"] * repeats:
-                    for s, channels in sorted(before | last):
-                        yield Block("conv", s, channels, c, 1, -(-s // at), activation=activation, bits=bits)
-                    yield from self._operations(cell, at, c, activation, bits)
-                    at = -(-at // 2) if cell == "reduction" else at
-                    yield Block("add", at, c, c, sources=2)
-                    yield from (Block("concat", at, c * n, c * n, sources=n) for n in ends if n > 1)
-                    before, last = last, {(at, c * n) for n in ends}
+                for s, channels in sorted(before | last):
+                    yield Block("conv", s, channels, c, 1, -(-s // at), activation=activation, bits=bits)
+                yield from self._operations(cell, at, c, activation, bits)
+                at = -(-at // 2) if cell == "reduction" else at
+                yield Block("add", at, c, c, sources=2)
+                yield from (Block("concat", at, c * n, c * n, sources=n) for n in ends if n > 1)
+                before, last = last, {(at, c * n) for n in ends}
             for s, channels in sorted(last):
                 yield Block("classifier", s, channels, self.classes, bits=bits)
 
     def _operations(self, cell: str, size: int, channels: int, activation: str, bits: int) -> Iterable[Block]:
         """What the nodes of a cell may apply: to its inputs, and with more than one node to earlier nodes."""
         places = [(size, 2), (-(-size // 2), 1)] if cell == "reduction" else [(size, 1)]
-        for word in self._values(f"{cell}.0.left.operation"):
+        for word in self.values(f"{cell}.0.left.operation"):
             for s, stride in places:
                 block = operation(word, s, channels, stride, activation, bits)
                 yield from [block] if block else []

@@ -5,12 +5,12 @@ The decisions are those of MnasNet (arXiv:1807.11626) and MobileNetV3 (arXiv:190
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..zoo.builder import make_divisible
 from .blocks import IMAGE, Block, Network, Placed
-from .space import ACTIVATIONS, KERNELS, Reader, Space, _Chosen, bits_of, kind
+from .space import ACTIVATIONS, KERNELS, Reader, Space, Value, _Chosen, bits_of, kind
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,21 @@ class MobileSpace(Space):
             placed.append(Placed(name, block, (placed[-1].name,)))
         return Network(self.channels, resolution, self.classes, tuple(placed))
 
+    def positions(self) -> dict[str, Block]:
+        largest = self.network({d.name: d.values[-1] for d in self.decisions})  # values are in rising order
+        return {p.name: p.block for p in largest.placed}
+
+    def gates(self, choice: Mapping[str, Value]) -> dict[tuple[str, int], list[str]]:
+        placed = [p.name for p in self.network(choice).placed]
+        after = {name: (next_, 0) for name, next_ in zip(placed, placed[1:])}
+        made: dict[tuple[str, int], list[str]] = {}
+        for decision in sorted(self.used(choice)):
+            owner = decision.rpartition(".")[0]  # the block, or the stage, whose last layer stands for it
+            if owner not in after:
+                owner = next((name for name in reversed(placed) if owner and name.startswith(f"{owner}.")), "head")
+            made.setdefault(after[owner], []).append(decision)
+        return made
+
     def _stem(self, size: int, width: float, out: int, activation: str) -> Block:
         out = make_divisible(width * out)
         return Block("conv", size, self.channels, out, self.stem_kernel, self.stem_stride, activation=activation)
@@ -88,22 +103,22 @@ class MobileSpace(Space):
         return head, Block("classifier", size, head.out, self.classes, bits=bits)
 
     def _blocks(self) -> Iterable[Block]:
-        for size in self._values("resolution"):
-            for width in self._values("width"):
+        for size in self.values("resolution"):
+            for width in self.values("width"):
                 yield from self._blocks_of(size, width)
 
     def _blocks_of(self, size: int, width: float) -> Iterable[Block]:
         """All blocks of networks of this resolution and width: what is possible before a stage, then within it."""
         stems = [
             self._stem(size, width, out, act)
-            for out in self._values("stem.out")
-            for act in self._values("stem.activation")
+            for out in self.values("stem.out")
+            for act in self.values("stem.activation")
         ]
         yield from stems
         before = {block.out for block in stems}
         size = stems[0].size_out
         for i, stage in enumerate(self.stages):
-            outs = {make_divisible(width * out) for out in self._values(f"stages.{i}.out")}
+            outs = {make_divisible(width * out) for out in self.values(f"stages.{i}.out")}
             for inputs in sorted(before):
                 for out in sorted(outs):
                     yield from self._layers(i, 0, size, inputs, out, stage.stride)
@@ -113,17 +128,17 @@ class MobileSpace(Space):
                     yield from self._layers(i, j, size, out, out, 1)
             before = outs
         for inputs in sorted(before):
-            for out in self._values("head.out"):
-                for act in self._values("head.activation"):
-                    for bits in self._values("head.bits"):
+            for out in self.values("head.out"):
+                for act in self.values("head.activation"):
+                    for bits in self.values("head.bits"):
                         yield from self._head(size, inputs, width, out, act, bits)
 
     def _layers(self, i: int, j: int, size: int, inputs: int, out: int, stride: int) -> Iterable[Block]:
         name = f"stages.{i}"
-        for activation in self._values(f"{name}.activation"):
-            for kernel in self._values(f"{name}.{j}.kernel"):
-                for expansion in self._values(f"{name}.{j}.expansion"):
-                    for se in self._values(f"{name}.{j}.se"):
+        for activation in self.values(f"{name}.activation"):
+            for kernel in self.values(f"{name}.{j}.kernel"):
+                for expansion in self.values(f"{name}.{j}.expansion"):
+                    for se in self.values(f"{name}.{j}.se"):
                         block = self._layer(size, inputs, out, stride, activation, kernel, expansion, se, 0)
-                        for bits in self._values(f"{name}.{j}.bits"):
+                        for bits in self.values(f"{name}.{j}.bits"):
                             yield replace(block, bits=bits)

@@ -157,6 +157,30 @@ class Reinforce(_Chooser):
         self._seen = numbers
 
 
+class Learned(_Chooser):
+    """Draws from chances that `gradient.gradient_search` found; the first trial takes the most probable values.
+
+    Parameters
+    ----------
+    space : Space
+    chances : {decision: chances of its values}
+    seed : int, optional
+    """
+
+    def __init__(self, space: Space, chances: Mapping[str, list[float]], *, seed=None):
+        super().__init__(space, seed)
+        self.chances = chances
+
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space) -> Choice:
+        if trial.number == 0:
+            return {d.name: d.values[int(np.argmax(self.chances[d.name]))] for d in self.space.decisions}
+        drawn = {}
+        for d in self.space.decisions:
+            p = np.array(self.chances[d.name])
+            drawn[d.name] = d.values[self.rng.choice(len(p), p=p / p.sum())]
+        return drawn
+
+
 class WithinLatency(BaseSampler):
     """Any sampler, restricted to networks within a latency.
 
@@ -226,13 +250,20 @@ class WithinLatency(BaseSampler):
         self.rng = np.random.default_rng()
 
 
-def sampler(method: str, space: Space, *, trials: int = 100, seed: int | None = None) -> BaseSampler:
+def sampler(
+    method: str,
+    space: Space,
+    *,
+    trials: int = 100,
+    seed: int | None = None,
+    chances: Mapping[str, list[float]] | None = None,
+) -> BaseSampler:
     """The sampler of a method, without a limit; its populations fit `trials`.
 
     Raises
     ------
     ValueError
-        If there is no such method. "gradient" has none: see `gradient.gradient_search`.
+        If there is no such method, or "gradient" has no chances.
     """
     population = max(4, min(20, trials // 4))
     if method == "random":
@@ -245,6 +276,10 @@ def sampler(method: str, space: Space, *, trials: int = 100, seed: int | None = 
         return TPESampler(n_startup_trials=max(2, min(10, trials // 5)), constant_liar=True, seed=seed)
     if method == "nsga2":
         return NSGAIISampler(population_size=population, seed=seed)
+    if method == "gradient":
+        if chances is None:
+            raise ValueError("the study has no chances yet: run gradient.gradient_search, and give them to `learned`")
+        return Learned(space, chances, seed=seed)
     raise ValueError(f"unknown method {method!r}; there are {', '.join(METHODS)}")
 
 

@@ -21,7 +21,7 @@ ACTIVATIONS = ("relu", "relu6", "hardswish", "silu")
 KERNELS = (3, 5, 7)
 PRECISIONS = ("float", "int8")
 BITS = (8, 4)
-TRAINING = ("data", "train", "final")  # keys of a file that are not the space's
+TRAINING = ("data", "recipe", "final")  # keys of a file that are not the space's
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Space(ABC):
     precision : {"float", "int8"}
         What networks are timed and delivered in.
     options : dict
-        The file's keys ``data``, ``train`` and ``final``, for `pycompress.train`.
+        The file's keys ``data``, ``recipe`` and ``final``, for `pycompress.train`.
     """
 
     def __init__(self, table: Mapping[str, Any]):
@@ -75,6 +75,11 @@ class Space(ABC):
     @property
     def decisions(self) -> tuple[Decision, ...]:
         return tuple(Decision(name, values) for name, values in self._decisions.items())
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What `read` makes this space from."""
+        return {**self.table, **self.options}
 
     @property
     def size(self) -> int:
@@ -132,6 +137,14 @@ class Space(ABC):
         return list(found.values())
 
     @abstractmethod
+    def positions(self) -> dict[str, Block]:
+        """The places of blocks with weights in all networks, each with a block as large as any there."""
+
+    @abstractmethod
+    def gates(self, choice: Mapping[str, Value]) -> dict[tuple[str, int], list[str]]:
+        """{(placed block, index of one of its sources): decisions that made this source}: each used decision once or more."""
+
+    @abstractmethod
     def _blocks(self) -> Iterable[Block]:
         """All blocks, some of them several times."""
 
@@ -141,7 +154,8 @@ class Space(ABC):
         else:
             self._fixed[name] = values[0]
 
-    def _values(self, name: str) -> tuple[Value, ...]:
+    def values(self, name: str) -> tuple[Value, ...]:
+        """The values that a decision may have, or the one that is fixed."""
         return self._decisions[name] if name in self._decisions else (self._fixed[name],)
 
     def _checked(self, choice: Mapping[str, Value]) -> _Chosen:

@@ -31,7 +31,14 @@ from .space import Choice, Space, read
 from .table import Table
 
 Evaluate = Callable[[Choice, Network], float]  # a process must be able to pickle it
-SPACE, SIZE, LATENCY, ERROR, RETRIES = "space", "size", "latency", "error", "retries"  # attributes of studies and trials
+SPACE, SIZE, LATENCY, ERROR, RETRIES = (
+    "space",
+    "size",
+    "latency",
+    "error",
+    "retries",
+)  # attributes of studies and trials
+CHANCES = "chances"
 MAX_RETRIES = 3
 FINISHED = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
 
@@ -67,6 +74,8 @@ class Search:
     seed : int
     heartbeat : int
         Seconds between two signs of life; a worker counts as dead after three times that.
+    by : str
+        What `evaluate` does, in a word.
     """
 
     space: Mapping[str, Any]
@@ -80,6 +89,12 @@ class Search:
     name: str = "search"
     seed: int = 0
     heartbeat: int = 10
+    by: str = "training"
+
+    @property
+    def identity(self) -> str:
+        """What trials of one study must have in common, for their values to be comparable."""
+        return f"{read(self.space).digest} by {self.by}"
 
     def __post_init__(self):
         if self.trials < 1:
@@ -128,20 +143,25 @@ def run(
 
 def prepare(search: Search, *, resume: bool = True) -> Study:
     """Make the study with its waiting trials, or check the one that is there; see `run` for what it raises."""
-    space, storage = read(search.space), open_storage(search.storage, search.heartbeat)
+    storage = open_storage(search.storage, search.heartbeat)
     wanted = samplers.directions(search.method)
     try:
         study = optuna.create_study(storage=storage, study_name=search.name, directions=wanted)
-        study.set_user_attr(SPACE, space.digest)
+        study.set_user_attr(SPACE, search.identity)
     except optuna.exceptions.DuplicatedStudyError:
         if not resume:
             raise FileExistsError(
                 f"{search.storage} has a study {search.name!r} already: resume it (--resume), or name another storage"
             ) from None
         study = optuna.load_study(storage=storage, study_name=search.name)
-        _check(study, space, search, wanted)
+        _check(study, search, wanted)
     _top_up(study, search.trials)
     return study
+
+
+def learned(study: Study, chances: Mapping[str, list[float]]) -> None:
+    """Keep what a gradient-based search found with the study, for its workers."""
+    study.set_user_attr(CHANCES, {name: list(p) for name, p in chances.items()})
 
 
 def work(search: Search, *, progress: Callable[[int, int], object] | None = None) -> None:
@@ -149,8 +169,8 @@ def work(search: Search, *, progress: Callable[[int, int], object] | None = None
     space = read(search.space)
     storage = open_storage(search.storage, search.heartbeat)
     study = optuna.load_study(storage=storage, study_name=search.name)
-    _check(study, space, search, samplers.directions(search.method))
-    chooser = _Choosers(search, space)
+    _check(study, search, samplers.directions(search.method))
+    chooser = _Choosers(search, space, study)
     while not _orphaned():
         _fail_stale(study)
         trial_id = _take(study, storage)
@@ -211,13 +231,13 @@ def _one_writer(storage: RDBStorage) -> None:
     engine.dispose()  # connections from before
 
 
-def _check(study: Study, space: Space, search: Search, directions: list[str]) -> None:
+def _check(study: Study, search: Search, directions: list[str]) -> None:
     has = study.user_attrs.get(SPACE)
     if has is None and not study.get_trials(deepcopy=False):  # its maker was killed right after making it
-        study.set_user_attr(SPACE, space.digest)
-    elif has != space.digest:
+        study.set_user_attr(SPACE, search.identity)
+    elif has != search.identity:
         raise ValueError(
-            f"the study {search.name!r} in {search.storage} is one of another space or of other training: "
+            f"the study {search.name!r} in {search.storage} is one of another space or of other evaluation: "
             "its accuracies are not comparable; give its SPACE.yaml, or name another storage"
         )
     if [d.name.lower() for d in study.directions] != directions:
@@ -251,8 +271,8 @@ def _take(study: Study, storage: RDBStorage) -> int | None:
 class _Choosers:
     """The samplers of a search. What is drawn depends on the seed and the trial's number, not on how often work was resumed."""
 
-    def __init__(self, search: Search, space: Space):
-        self.search, self.space = search, space
+    def __init__(self, search: Search, space: Space, study: Study):
+        self.search, self.space, self.study = search, space, study
         self.inner = None
 
     def latency(self, choice: Choice) -> float:
@@ -264,11 +284,15 @@ class _Choosers:
             self.inner.rng = np.random.default_rng(seed)
         else:
             small = int(np.random.default_rng(seed).integers(2**31))
-            self.inner = samplers.sampler(search.method, self.space, trials=search.trials, seed=small)
+            self.inner = samplers.sampler(
+                search.method, self.space, trials=search.trials, seed=small, chances=self.study.user_attrs.get(CHANCES)
+            )
         return samplers.WithinLatency(self.inner, self.space, self.latency, search.limit, search.fast, [*seed, 1])
 
 
-def _evaluate(search: Search, space: Space, study: Study, storage: RDBStorage, trial_id: int, chooser: _Choosers) -> None:
+def _evaluate(
+    search: Search, space: Space, study: Study, storage: RDBStorage, trial_id: int, chooser: _Choosers
+) -> None:
     """Let the sampler choose, evaluate, and record the values."""
     with _heartbeat(storage, trial_id, search.heartbeat), _quiet():
         study.sampler = chooser.of(storage.get_trial(trial_id).number)

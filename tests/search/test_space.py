@@ -126,5 +126,23 @@ def test_wrong_choices_are_named():
 def test_the_digest_stands_for_the_space_and_the_training():
     assert read(spaces.MOBILE).digest == read(copy.deepcopy(spaces.MOBILE)).digest
     assert read(spaces.MOBILE).digest != read(changed(("stages", 0, "out"), 24)).digest
-    assert read(spaces.MOBILE).digest != read(spaces.MOBILE | {"train": {"epochs": 1}}).digest
-    assert read(spaces.MOBILE).digest == read(spaces.MOBILE | {"final": {"epochs": 1}}).digest
+    assert read(spaces.MOBILE).digest != read(spaces.MOBILE | {"recipe": {"train": {"epochs": 1}}}).digest
+    assert read(spaces.MOBILE).digest == read(spaces.MOBILE | {"final": {"train": {"epochs": 1}}}).digest
+
+
+@pytest.mark.parametrize("space", [spaces.MOBILE, spaces.CELLS], ids=["mobile", "cells"])
+def test_every_network_lies_within_the_positions_and_every_used_decision_has_a_gate(space):
+    space, rng = read(space), np.random.default_rng(3)
+    places = space.positions()
+    for _ in range(40):
+        choice = space.random(rng)
+        network = space.network(choice)
+        for p in network.placed:
+            if p.block.kind in ("mb", "conv", "sep", "classifier"):
+                place = places[p.name]
+                assert all(
+                    getattr(p.block, k) <= getattr(place, k) for k in ("inputs", "out", "kernel", "expanded", "se")
+                )
+        sources = {(p.name, i) for p in network.placed for i in range(len(p.sources))}
+        gates = space.gates(choice)
+        assert set(gates) <= sources and {d for ds in gates.values() for d in ds} == space.used(choice)
