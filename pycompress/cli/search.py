@@ -63,94 +63,31 @@ def duration(text: str) -> float:
 
 def execute(args, out: Output) -> dict:
     wait_passively()
-    from ..search import front, space, study
+    from ..search import front, study
+    from ..search.setup import Options, setup
+    from ..search.space import read
 
-    found = space.read(args.space)
-    folder = args.out or args.space.with_suffix("")
-    search, final = _prepared(args, found, folder, out)
+    options = Options(
+        args.space, args.latency, args.method, args.trials, args.out, args.storage, args.name, args.shared, args.table,
+        args.foreign_table, args.threads, args.workers, args.seed, args.resume,
+    )  # fmt: skip
+    search, final = setup(options, out.progress)
+    space, folder = read(search.space), options.folder
     with out.progress(f"{args.method}, {args.trials} networks", args.trials) as tick:
         done = study.run(
             search, workers=args.workers, resume=True, progress=lambda done, total: tick(done, total, "network")
         )
-    every = front.points(done, found)
+    every = front.points(done, space)
     best = front.front(every)
     with out.progress("train from scratch") as tick:
         finished = front.finish(
-            front.spread(best, args.keep), found, search.table, final, folder / "front",
+            front.spread(best, args.keep), space, search.table, final, folder / "front",
             resume=args.resume, progress=lambda name, done, total: _show(tick, name, done, total),
         )  # fmt: skip
     front.save(folder / "front.json", best, finished, search.table, args.latency)
     title = f"{args.method}: {len(every)} networks, {search.table.precision}, {search.table.cpu}"
     (folder / "front.svg").write_text(front.plot(every, best, args.latency, title))
     return _report(args, out, folder, search, done, every, best, finished)
-
-
-def _prepared(args, found, folder: Path, out: Output):
-    """The search and the judge of its results; all that can be wrong is found here, before anything takes long."""
-    from ..search import evaluate, gradient, study, supernet
-
-    data = evaluate.data_of(found, args.space.parent)
-    recipe, final = evaluate.recipe_of(found), evaluate.recipe_of(found, "final")
-    parts = evaluate.parts_of(data, max(found.values("resolution")), found.channels, found.classes)
-    folder.mkdir(parents=True, exist_ok=True)
-    table, fast = _table(args, found, folder, out)
-    threads = 1 if args.workers > 1 else None
-    shared = folder / "shared.pt"
-    judge = evaluate.Trained(data, recipe, found.precision, threads, args.seed)
-    if args.shared:
-        judge = evaluate.WithSharedWeights(found.described, data, str(shared), threads)
-    search = study.Search(
-        found.described, judge, table, args.latency, fast, args.method, args.trials,
-        args.storage or f"sqlite:///{folder / 'study.db'}", args.name, args.seed,
-        by=f"shared weights, {args.shared} epochs" if args.shared else "training",
-    )  # fmt: skip
-    made = study.prepare(search, resume=args.resume)
-    if args.shared and not (args.resume and shared.exists()):
-        net = supernet.Supernet(found, args.seed)
-        with out.progress("train shared weights") as tick:
-            supernet.train(
-                net, parts, epochs=args.shared, batch=recipe.train.batch, seed=args.seed, augment=recipe.augment,
-                progress=lambda done, total: tick(done, total, "step"),
-            )  # fmt: skip
-        evaluate.save_weights(net, shared)
-    if args.method == "gradient" and study.CHANCES not in made.user_attrs:
-        options = gradient.Gradient(batch=recipe.train.batch, seed=args.seed)
-        with out.progress("search by gradients") as tick:
-            chances = gradient.gradient_search(
-                found, supernet.Supernet(found, args.seed), parts, table, args.latency, options,
-                augment=recipe.augment, progress=lambda done, total: tick(done, total, "step"),
-            )  # fmt: skip
-        study.learned(made, chances)
-    return search, evaluate.Trained(data, final, found.precision, None, args.seed)
-
-
-def _table(args, found, folder: Path, out: Output):
-    """The table of latencies, complete for the space, and a choice within the limit."""
-    from ..search import latency
-    from ..search.table import Table
-
-    path = args.table or folder / f"latency-{found.precision}.json"
-    table = Table.here(found.precision, args.threads)
-    if path.exists():
-        table = Table.load(path, foreign=args.foreign_table)
-        if (table.precision, table.threads) != (found.precision, args.threads):
-            raise ValueError(
-                f"{path}: times of {table.precision} on {table.threads} thread(s); the search is for {found.precision} "
-                f"on {args.threads}"
-            )
-    fast = latency.check_reachable(found, table, args.latency)
-    blocks = found.blocks()
-    missing = len(table.missing(blocks))
-    if missing:
-        with out.progress(f"measure {missing} blocks", missing) as tick:
-            latency.fill(table, blocks, progress=lambda done, total: tick(done, total, "block"))
-        table.fitted = []
-    if not table.fitted:
-        latency.correct(table, found)
-    table.save(path)
-    if table.predict(found.network(fast)) > args.latency:  # seen by the corrected table only
-        fast = latency.check_reachable(found, table, args.latency)
-    return table, fast
 
 
 def _show(tick, name: str, done: int, total: int) -> None:
