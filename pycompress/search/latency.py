@@ -20,6 +20,7 @@ from .table import Table
 
 Progress = Callable[[int, int], object]
 FRONT, TAIL = "pcx.front", "pcx.tail"  # nodes around a block in its model
+IMAGE_CHANNELS = 4  # at most, of a network's input
 BATCH = 64  # blocks whose sessions are open at once
 DEPTH = 4  # of int16 accumulation: what `quantize` chooses for most layers
 NETWORKS = 8  # that the correction is fitted to
@@ -224,7 +225,7 @@ def _opened(block: Block, table: Table) -> tuple[InferenceSession, dict]:
 def _framed(model: onnx.ModelProto, block: Block) -> onnx.ModelProto:
     """The block's model with pooling around it, so that images have the engine's own layout there, as in a network."""
     graph, result = model.graph, model.graph.output[0]
-    if block.kind in ("classifier", "concat"):  # convolutions bring their input into this layout themselves
+    if block.inputs > IMAGE_CHANNELS:  # else it reads the network's input, which has the caller's layout
         names = {port.name: f"{FRONT}.{i}" for i, port in enumerate(graph.input)}
         for node in graph.node:
             node.input[:] = [names.get(name, name) for name in node.input]
