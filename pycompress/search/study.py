@@ -146,7 +146,8 @@ def prepare(search: Search, *, resume: bool = True) -> Study:
     storage = open_storage(search.storage, search.heartbeat)
     wanted = samplers.directions(search.method)
     try:
-        study = optuna.create_study(storage=storage, study_name=search.name, directions=wanted)
+        with _quiet():
+            study = optuna.create_study(storage=storage, study_name=search.name, directions=wanted)
         study.set_user_attr(SPACE, search.identity)
     except optuna.exceptions.DuplicatedStudyError:
         if not resume:
@@ -383,10 +384,15 @@ def _heartbeat(storage: RDBStorage, trial_id: int, interval: int) -> Iterator[No
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Heartbeats are called experimental each time they are used."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
+    """Optuna calls heartbeats experimental each time they are used, and reports each study on stderr."""
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
 
 
 def _orphaned() -> bool:
