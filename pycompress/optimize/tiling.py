@@ -57,10 +57,13 @@ def _chw(run: list[Step]) -> bool:
 
 def _neighbours(before: Step, after: Step) -> bool:
     """Whether steps of these kernels may follow each other in a run."""
-    if after.kernel in DEPTHWISE:
-        alone = after.kernel in CHW or after.args["x"].shape[0] == 1
-        return alone and (before.kernel in PRODUCTS or before.kernel in CONVOLUTIONS)
-    return before.kernel in DEPTHWISE and after.kernel in PRODUCTS
+    depthwise = after if after.kernel in DEPTHWISE else before
+    if depthwise.kernel not in DEPTHWISE:
+        return False
+    if depthwise.kernel not in CHW and depthwise.args["x"].shape[0] != 1:  # lines are cut out of one image
+        return False
+    other = before if depthwise is after else after
+    return other.kernel in PRODUCTS or other is before and other.kernel in CONVOLUTIONS
 
 
 def _hands_on(before: Step, after: Step, uses: Uses) -> bool:

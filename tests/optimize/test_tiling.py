@@ -42,6 +42,15 @@ def test_tiles_do_not_change_a_byte(monkeypatch, precision, size):
     assert any("lines 0 to" in r["reason"] for r in cut)
 
 
+def test_batches_are_not_cut_from_a_depthwise_convolution_on(monkeypatch):
+    model = zoo.mobilenetv2(width=0.35, resolution=48, classes=10, batch=None)
+    x = images(48, 3)
+    wanted = np.concatenate([run(model, x[i : i + 1])[0] for i in range(3)])
+    banded(monkeypatch, 3000)
+    session = pc.InferenceSession(model)
+    np.testing.assert_array_equal(session.run(None, {"input": x})[0], wanted)
+
+
 @pytest.mark.parametrize("kernel,stride,pads,dilation", [
     (3, 1, (1, 1, 1, 1), 1), (3, 2, (0, 0, 1, 1), 1), (5, 2, (2, 2, 2, 2), 1), (5, 1, (4, 4, 0, 0), 1),
     (3, 1, (2, 2, 2, 2), 2), (2, 3, (0, 0, 0, 0), 1), (3, 1, (7, 1, 9, 1), 1),
