@@ -90,6 +90,7 @@ void bconv_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
     const bgemm_target to = { p->w, p->ldw, p->n, &p->tail };
     const size_t k = bconv_rows_k(p);
     bgemm_rows rows;
+    rows.ldo = p->ldo;
     rows.a = scratch;
     rows.lda = bgemm_row_bytes(k, micro);
     rows.steps = ceil_div(k, 2);

@@ -26,9 +26,10 @@ typedef struct {
 
 /* A block of rows. */
 typedef struct {
-    sgemm_rows at;      /* where their results go and what joins them: count, residual and out of it */
-    const char *a;      /* the rows, rounded: `steps` pairs each, the last one filled up with zero */
-    size_t lda, steps;  /* bytes from one to the next */
+    sgemm_rows at;     /* where their results go and what joins them: count, residual and out of it */
+    size_t ldo;        /* from one of out to the next */
+    const char *a;     /* the rows, rounded: `steps` pairs each, the last one filled up with zero */
+    size_t lda, steps; /* bytes from one to the next */
 } bgemm_rows;
 
 /* What an ISA has of its own. */

@@ -6,10 +6,11 @@
  */
 #include "bgemm.h"
 
+#include "../common/act_avx512.h"
 #include "../common/amx.h"
 
 #if PCX_X86
-PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,amx-tile,amx-bf16")
+PCX_TARGET(PCX_TARGET_AVX512 ",avx512bf16,amx-tile,amx-bf16")
 
 enum { BGEMM_AMX_TALL = 2 * AMX_ROWS, BGEMM_AMX_WIDE = 2 };
 
@@ -21,13 +22,71 @@ typedef struct {
     float *sum;
 } bgemm_amx_output;
 
-PCX_INLINE void bgemm_amx_finish(bgemm_amx_output *o, size_t some)
+static void bgemm_amx_finish(bgemm_amx_output *o, size_t some)
 {
     some = min_size(some, o->count - o->done);
     if (!some)
         return;
     bgemm_avx512_finish(o->r, o->first + o->done, some, o->to, o->column, o->sum + o->done * o->width, o->width);
     o->done += some;
+}
+
+/*
+ * The same without a call, which would take half of the time: what a function keeps in registers.  A row is two vectors,
+ * or twice the same one.
+ */
+typedef struct {
+    __m512 low, high;
+    __mmask16 mask, last; /* which columns of the vectors are there */
+    int swish;
+    size_t second; /* where the second vector begins */
+    size_t rows, width, ldo, ldr;
+    const float *sum, *residual;
+    float *out;
+} bgemm_amx_pieces;
+
+static int bgemm_amx_in_pieces(const pcx_epilogue *tail)
+{
+    return tail->act <= PCX_ACT_CLIP || tail->act == PCX_ACT_HARDSWISH;
+}
+
+PCX_INLINE bgemm_amx_pieces bgemm_amx_pieces_make(const bgemm_amx_output *o)
+{
+    const pcx_epilogue *const tail = o->to->tail;
+    const sgemm_rows *const at = &o->r->at;
+    const size_t second = o->width - SGEMM_NR, columns = min_size(o->width, o->to->n - o->column);
+    const __mmask16 last = (__mmask16)(0xffff >> (o->width - columns));
+    float bounds[2];
+    act_bounds(tail->act, tail->act_params, bounds, bounds + 1);
+    return (bgemm_amx_pieces){ .low = _mm512_set1_ps(bounds[0]), .high = _mm512_set1_ps(bounds[1]),
+                               .mask = second ? 0xffff : last, .last = last, .swish = tail->act == PCX_ACT_HARDSWISH,
+                               .second = second, .rows = o->count, .width = o->width, .ldo = o->r->ldo, .ldr = tail->ldr,
+                               .sum = o->sum, .out = at->out[o->first] + o->column,
+                               .residual = tail->residual ? at->residual[o->first] + o->column : NULL };
+}
+
+PCX_INLINE __m512 bgemm_amx_act(const bgemm_amx_pieces *p, __m512 x)
+{
+    if (p->swish)
+        return act_avx512_apply(x, PCX_ACT_HARDSWISH, NULL);
+    return _mm512_min_ps(p->high, _mm512_max_ps(p->low, x)); /* of NaN, the second argument */
+}
+
+/* The next `count` rows, if there are so many. */
+PCX_INLINE void bgemm_amx_put(bgemm_amx_pieces *p, size_t count)
+{
+    for (; count && p->rows; count--, p->rows--) {
+        __m512 x = _mm512_loadu_ps(p->sum), y = _mm512_loadu_ps(p->sum + p->second);
+        if (p->residual) {
+            x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(p->mask, p->residual));
+            y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(p->last, p->residual + p->second));
+            p->residual += p->ldr;
+        }
+        _mm512_mask_storeu_ps(p->out, p->mask, bgemm_amx_act(p, x));
+        _mm512_mask_storeu_ps(p->out + p->second, p->last, bgemm_amx_act(p, y));
+        p->sum += p->width;
+        p->out += p->ldo;
+    }
 }
 
 /* Two tiles of rows times two panels, or one of either: tiles 0 to 3 are the sums, a row of tiles after the other. */
@@ -39,14 +98,18 @@ typedef struct {
     size_t some; /* rows to finish after each product */
 } bgemm_amx_two;
 
-#define SUMS(c, a, w)                 \
-    do {                              \
-        PCX_TILE_DOT_BF16(c, a, w);   \
-        bgemm_amx_finish(o, z->some); \
+#define SUMS(c, a, w)                     \
+    do {                                  \
+        PCX_TILE_DOT_BF16(c, a, w);       \
+        if (direct)                       \
+            bgemm_amx_put(p, z->some);    \
+        else                              \
+            bgemm_amx_finish(o, z->some); \
     } while (0)
 
 /* All chunks are alike. */
-PCX_INLINE void bgemm_amx_alike(const int rows, const int panels, const bgemm_amx_two *z, bgemm_amx_output *o)
+PCX_INLINE void bgemm_amx_alike(const int rows, const int panels, const int direct, const bgemm_amx_two *z,
+                             bgemm_amx_output *o, bgemm_amx_pieces *p)
 {
     size_t a = 0, w = 0;
     for (size_t i = 0; i < z->chunks.count; i++, a += z->chunks.steps * 4, w += z->chunks.steps * BGEMM_PAIRS) {
@@ -87,7 +150,8 @@ PCX_INLINE void bgemm_amx_alike(const int rows, const int panels, const bgemm_am
     } while (0)
 
 /* Whole chunks in tiles 4 and 5, the shorter last one in 6 and 7. */
-PCX_INLINE void bgemm_amx_unlike(const int rows, const int panels, const bgemm_amx_two *z, bgemm_amx_output *o)
+PCX_INLINE void bgemm_amx_unlike(const int rows, const int panels, const int direct, const bgemm_amx_two *z,
+                               bgemm_amx_output *o, bgemm_amx_pieces *p)
 {
     size_t a = 0, w = 0;
     for (size_t i = 0; i < z->chunks.count; i++, a += AMX_ROW_BYTES, w += AMX_STEPS * BGEMM_PAIRS)
@@ -98,9 +162,10 @@ PCX_INLINE void bgemm_amx_unlike(const int rows, const int panels, const bgemm_a
 #undef SUMS
 
 /* From where the sums start to where they are stored. */
-PCX_INLINE void bgemm_amx_products(const int rows, const int panels, const bgemm_amx_two *z, const float *start,
-                                   size_t each, float *sum, bgemm_amx_output *o)
+PCX_INLINE void bgemm_amx_products(const int rows, const int panels, const int direct, const bgemm_amx_two *z,
+                                   const float *start, size_t each, float *sum, bgemm_amx_output *o)
 {
+    bgemm_amx_pieces p = bgemm_amx_pieces_make(o);
     const size_t width = (size_t)panels * SGEMM_NR, stride = width * sizeof(float);
     float *const lower = sum + each * width;
     PCX_TILE_LOAD(0, start, 0);
@@ -112,10 +177,13 @@ PCX_INLINE void bgemm_amx_products(const int rows, const int panels, const bgemm
             PCX_TILE_LOAD(3, start + SGEMM_NR, 0);
     }
     if (z->chunks.rest)
-        bgemm_amx_unlike(rows, panels, z, o);
+        bgemm_amx_unlike(rows, panels, direct, z, o, &p);
     else
-        bgemm_amx_alike(rows, panels, z, o);
-    bgemm_amx_finish(o, BGEMM_AMX_TALL);
+        bgemm_amx_alike(rows, panels, direct, z, o, &p);
+    if (direct)
+        bgemm_amx_put(&p, BGEMM_AMX_TALL);
+    else
+        bgemm_amx_finish(o, BGEMM_AMX_TALL);
     PCX_TILE_STORE(0, sum, stride);
     if (panels > 1)
         PCX_TILE_STORE(1, sum + SGEMM_NR, stride);
@@ -128,16 +196,23 @@ PCX_INLINE void bgemm_amx_products(const int rows, const int panels, const bgemm
 
 typedef void bgemm_amx_products_of(const bgemm_amx_two *z, const float *start, size_t each, float *sum,
                                    bgemm_amx_output *o);
-#define PRODUCTS(rows, panels)                                                                                      \
-    static PCX_NOINLINE void bgemm_amx_products_##rows##x##panels(const bgemm_amx_two *z, const float *start,       \
-                                                                  size_t each, float *sum, bgemm_amx_output *o)     \
-    {                                                                                                               \
-        bgemm_amx_products(rows, panels, z, start, each, sum, o);                                                   \
+#define PRODUCTS(name, rows, panels, direct)                                                                \
+    static PCX_NOINLINE void name(const bgemm_amx_two *z, const float *start, size_t each, float *sum, \
+                                  bgemm_amx_output *o)                                                 \
+    {                                                                                                  \
+        bgemm_amx_products(rows, panels, direct, z, start, each, sum, o);                              \
     }
-PRODUCTS(1, 1) PRODUCTS(1, 2) PRODUCTS(2, 1) PRODUCTS(2, 2)
+PRODUCTS(bgemm_amx_products_1x1, 1, 1, 0)
+PRODUCTS(bgemm_amx_products_1x2, 1, 2, 0)
+PRODUCTS(bgemm_amx_products_2x1, 2, 1, 0)
+PRODUCTS(bgemm_amx_products_2x2, 2, 2, 0)
+PRODUCTS(bgemm_amx_products_2x1_pieces, 2, 1, 1)
+PRODUCTS(bgemm_amx_products_2x2_pieces, 2, 2, 1)
 #undef PRODUCTS
-static bgemm_amx_products_of *const bgemm_amx_by_size[2][2] = { /* [rows - 1][panels - 1] */
-    { bgemm_amx_products_1x1, bgemm_amx_products_1x2 }, { bgemm_amx_products_2x1, bgemm_amx_products_2x2 }
+static bgemm_amx_products_of *const bgemm_amx_by_size[3][2] = { /* [rows - 1, or 2 for two in pieces][panels - 1] */
+    { bgemm_amx_products_1x1, bgemm_amx_products_1x2 },
+    { bgemm_amx_products_2x1, bgemm_amx_products_2x2 },
+    { bgemm_amx_products_2x1_pieces, bgemm_amx_products_2x2_pieces },
 };
 
 static void bgemm_amx_configure(amx_tiles *tiles, size_t rows, const amx_chunks *chunks)
@@ -163,7 +238,8 @@ static void bgemm_amx_run(const bgemm_rows *r, const bgemm_target *to, size_t be
     const size_t count = r->at.count, two = count > AMX_ROWS ? 2 : 1, bytes = r->lda;
     const size_t pairs = ceil_div(count, BGEMM_AMX_TALL), each = count ? ceil_div(count, two * pairs) : 1;
     bgemm_amx_two z = { .lda = bytes, .chunks = amx_chunks_make(r->steps) };
-    bgemm_amx_output o = { .r = r, .to = to };
+    const size_t kind = two - 1 + (two > 1 && bgemm_amx_in_pieces(to->tail));
+    bgemm_amx_output o = { .r = r, .to = to, .width = SGEMM_NR, .sum = sum[0] };
     amx_tiles tiles;
     amx_enter(&tiles);
     bgemm_amx_configure(&tiles, each, &z.chunks);
@@ -176,9 +252,13 @@ static void bgemm_amx_run(const bgemm_rows *r, const bgemm_target *to, size_t be
         for (size_t i = 0; i < count; i += two * each, turn++) {
             z.a0 = r->a + i * bytes;
             z.a1 = z.a0 + each * bytes;
-            bgemm_amx_by_size[two - 1][wide - 1](&z, start, each, sum[turn % 2], &o);
-            o = (bgemm_amx_output){ r, to, panel * SGEMM_NR, wide * SGEMM_NR, i, 0, min_size(two * each, count - i),
-                                    sum[turn % 2] };
+            bgemm_amx_by_size[kind][wide - 1](&z, start, each, sum[turn % 2], &o);
+            o.column = panel * SGEMM_NR; /* a copy of the whole would wait for the tiles that are being stored */
+            o.width = wide * SGEMM_NR;
+            o.first = i;
+            o.done = 0;
+            o.count = min_size(two * each, count - i);
+            o.sum = sum[turn % 2];
         }
     }
     bgemm_amx_finish(&o, BGEMM_AMX_TALL);

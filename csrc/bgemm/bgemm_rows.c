@@ -78,6 +78,7 @@ void bgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
     const sgemm_split s = bgemm_rows_split(p, micro);
     const bgemm_target to = { p->w, p->ldw, p->n, &p->tail };
     bgemm_rows rows;
+    rows.ldo = p->ldo;
     rows.a = scratch;
     rows.lda = bgemm_row_bytes(p->k, micro);
     rows.steps = ceil_div(p->k, 2);
