@@ -6,21 +6,17 @@
 
 static size_t bconv_rows_k(const pcx_bconv_args *p) { return p->kh * p->kw * p->c; }
 
-static sgemm_split bconv_rows_split(const pcx_bconv_args *p, const bgemm_micro *micro)
-{
-    return bgemm_split_of(p->b * p->oh * p->ow, p->n, bconv_rows_k(p), micro);
-}
-
 size_t bconv_rows_units(const void *args, const bgemm_micro *micro)
 {
-    const sgemm_split s = bconv_rows_split(args, micro);
+    const pcx_bconv_args *p = args;
+    const sgemm_split s = bgemm_split_of(p->b * p->oh * p->ow, p->n, bconv_rows_k(p), micro);
     return s.blocks * s.groups;
 }
 
 size_t bconv_rows_scratch(const void *args, const bgemm_micro *micro)
 {
     const pcx_bconv_args *p = args;
-    return bconv_rows_split(p, micro).rows * bgemm_row_bytes(bconv_rows_k(p), micro);
+    return bgemm_scratch_of(p->b * p->oh * p->ow, p->n, bconv_rows_k(p), micro);
 }
 
 /* `count` windows that lie inside, from (y, x) of an image on. */
@@ -66,9 +62,12 @@ static size_t bconv_rows_run_of(const pcx_bconv_args *p, size_t y, size_t x, siz
 }
 
 /* The windows of `count` output pixels from `first` on, rounded. */
-static void bconv_rows_gather(const pcx_bconv_args *p, size_t first, size_t count, char *to, size_t lda,
+static void bconv_rows_gather(const void *args, size_t first, size_t count, char *to, size_t lda,
                               const bgemm_micro *micro)
 {
+    const pcx_bconv_args *p = args;
+    if (!p->c) /* a window may be endless */
+        return;
     for (size_t i = first, some; i < first + count; i += some, to += some * lda) {
         const size_t line = i / p->ow, column = i % p->ow;
         const size_t y = line % p->oh * p->sh - p->pt, x = column * p->sw - p->pl;
@@ -86,26 +85,7 @@ static void bconv_rows_gather(const pcx_bconv_args *p, size_t first, size_t coun
 void bconv_rows_run(const void *args, size_t begin, size_t end, void *scratch, const bgemm_micro *micro)
 {
     const pcx_bconv_args *p = args;
-    const sgemm_split s = bconv_rows_split(p, micro);
     const bgemm_target to = { p->w, p->ldw, p->n, &p->tail };
-    const size_t k = bconv_rows_k(p);
-    bgemm_rows rows;
-    rows.ldo = p->ldo;
-    rows.a = scratch;
-    rows.lda = bgemm_row_bytes(k, micro);
-    rows.steps = ceil_div(k, 2);
-    for (size_t unit = begin; unit < end; unit++) {
-        const size_t first = unit / s.groups * s.rows, panel = unit % s.groups * s.panels;
-        if (unit == begin || !panel) {
-            const size_t count = rows.at.count = min_size(s.rows, p->b * p->oh * p->ow - first);
-            if (k) /* without channels a window may be endless */
-                bconv_rows_gather(p, first, count, scratch, rows.lda, micro);
-            bgemm_fill_pairs(scratch, rows.lda, count, k, micro->bytes);
-            for (size_t i = 0; i < count; i++) {
-                rows.at.out[i] = p->out + (first + i) * p->ldo;
-                rows.at.residual[i] = p->tail.residual ? p->tail.residual + (first + i) * p->tail.ldr : NULL;
-            }
-        }
-        micro->run(&rows, &to, panel, min_size(panel + s.panels, ceil_div(p->n, SGEMM_NR)));
-    }
+    bgemm_rows_blocks(p, bconv_rows_gather, &to, p->out, p->ldo, p->b * p->oh * p->ow, bconv_rows_k(p), begin, end,
+                      scratch, micro);
 }

@@ -26,10 +26,12 @@ typedef struct {
 
 /* A block of rows. */
 typedef struct {
-    sgemm_rows at;     /* where their results go and what joins them: count, residual and out of it */
-    size_t ldo;        /* from one of out to the next */
-    const char *a;     /* the rows, rounded: `steps` pairs each, the last one filled up with zero */
-    size_t lda, steps; /* bytes from one to the next */
+    size_t count;
+    float *out;            /* of the first row */
+    const float *residual; /* as well, or NULL */
+    size_t ldo, ldr;
+    const char *a;         /* the rows, rounded: `steps` pairs each, the last one filled up with zero */
+    size_t lda, steps;     /* bytes from one to the next */
 } bgemm_rows;
 
 /* What an ISA has of its own. */
@@ -61,12 +63,17 @@ PCX_HIDDEN size_t bgemm_rows_units(const void *args, const bgemm_micro *micro);
 PCX_HIDDEN size_t bgemm_rows_scratch(const void *args, const bgemm_micro *micro);
 PCX_HIDDEN void bgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, const bgemm_micro *micro);
 
-/* Bytes from one rounded row of k numbers to the next; and the units of work, whose blocks stay in the L2 cache. */
-PCX_HIDDEN size_t bgemm_row_bytes(size_t k, const bgemm_micro *micro);
-PCX_HIDDEN sgemm_split bgemm_split_of(size_t m, size_t n, size_t k, const bgemm_micro *micro);
+/* `count` rows from `first` on as sgemm's epilogues take them. */
+PCX_HIDDEN void bgemm_rows_at(const bgemm_rows *r, size_t first, size_t count, sgemm_rows *at);
 
-/* Fills up the last pair of each of `count` rows of k numbers with zero. */
-PCX_HIDDEN void bgemm_fill_pairs(char *to, size_t lda, size_t count, size_t k, size_t bytes);
+/* The units [begin, end) of `m` rows of `k` numbers; `round` makes the rows of a block: `count` from `first` on. */
+typedef void bgemm_round(const void *args, size_t first, size_t count, char *to, size_t lda, const bgemm_micro *micro);
+PCX_HIDDEN void bgemm_rows_blocks(const void *args, bgemm_round *round, const bgemm_target *to, float *out, size_t ldo,
+                                  size_t m, size_t k, size_t begin, size_t end, char *scratch, const bgemm_micro *micro);
+
+/* The units of work, whose blocks stay in the L2 cache; and the bytes of a block of rounded rows. */
+PCX_HIDDEN sgemm_split bgemm_split_of(size_t m, size_t n, size_t k, const bgemm_micro *micro);
+PCX_HIDDEN size_t bgemm_scratch_of(size_t m, size_t n, size_t k, const bgemm_micro *micro);
 
 /* For a micro-kernel's `run`: all rows times the panels [begin, end), in these tiles. */
 PCX_HIDDEN void bgemm_tiles(const bgemm_rows *rows, const bgemm_target *to, size_t begin, size_t end,

@@ -53,16 +53,16 @@ static int bgemm_amx_in_pieces(const pcx_epilogue *tail)
 PCX_INLINE bgemm_amx_pieces bgemm_amx_pieces_make(const bgemm_amx_output *o)
 {
     const pcx_epilogue *const tail = o->to->tail;
-    const sgemm_rows *const at = &o->r->at;
+    const bgemm_rows *const r = o->r;
     const size_t second = o->width - SGEMM_NR, columns = min_size(o->width, o->to->n - o->column);
     const __mmask16 last = (__mmask16)(0xffff >> (o->width - columns));
     float bounds[2];
     act_bounds(tail->act, tail->act_params, bounds, bounds + 1);
     return (bgemm_amx_pieces){ .low = _mm512_set1_ps(bounds[0]), .high = _mm512_set1_ps(bounds[1]),
                                .mask = second ? 0xffff : last, .last = last, .swish = tail->act == PCX_ACT_HARDSWISH,
-                               .second = second, .rows = o->count, .width = o->width, .ldo = o->r->ldo, .ldr = tail->ldr,
-                               .sum = o->sum, .out = at->out[o->first] + o->column,
-                               .residual = tail->residual ? at->residual[o->first] + o->column : NULL };
+                               .second = second, .rows = o->count, .width = o->width, .ldo = r->ldo, .ldr = r->ldr,
+                               .sum = o->sum, .out = r->out + o->first * r->ldo + o->column,
+                               .residual = r->residual ? r->residual + o->first * r->ldr + o->column : NULL };
 }
 
 PCX_INLINE __m512 bgemm_amx_act(const bgemm_amx_pieces *p, __m512 x)
@@ -235,7 +235,7 @@ static void bgemm_amx_configure(amx_tiles *tiles, size_t rows, const amx_chunks 
 static void bgemm_amx_run(const bgemm_rows *r, const bgemm_target *to, size_t begin, size_t end)
 {
     _Alignas(64) float start[BGEMM_AMX_WIDE * SGEMM_NR], sum[2][BGEMM_AMX_TALL * BGEMM_AMX_WIDE * SGEMM_NR];
-    const size_t count = r->at.count, two = count > AMX_ROWS ? 2 : 1, bytes = r->lda;
+    const size_t count = r->count, two = count > AMX_ROWS ? 2 : 1, bytes = r->lda;
     const size_t pairs = ceil_div(count, BGEMM_AMX_TALL), each = count ? ceil_div(count, two * pairs) : 1;
     bgemm_amx_two z = { .lda = bytes, .chunks = amx_chunks_make(r->steps) };
     const size_t kind = two - 1 + (two > 1 && bgemm_amx_in_pieces(to->tail));

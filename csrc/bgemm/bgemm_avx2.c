@@ -113,7 +113,9 @@ static size_t bgemm_avx2_wide(size_t count, size_t panels)
 static void bgemm_avx2_finish(const bgemm_rows *r, size_t first, size_t count, const bgemm_target *to, size_t column,
                               float *sum, size_t width)
 {
-    sgemm_finish_slowly(&r->at, first, &(sgemm_target){ NULL, 0, to->n, to->tail }, column, sum, count, width);
+    sgemm_rows at;
+    bgemm_rows_at(r, first, count, &at);
+    sgemm_finish_slowly(&at, 0, &(sgemm_target){ NULL, 0, to->n, to->tail }, column, sum, count, width);
 }
 
 static void bgemm_avx2_run(const bgemm_rows *r, const bgemm_target *to, size_t begin, size_t end)

@@ -15,7 +15,9 @@ enum { LANES = 16 };
 void bgemm_avx512_finish(const bgemm_rows *r, size_t first, size_t count, const bgemm_target *to, size_t column,
                          float *sum, size_t width)
 {
-    sgemm_finish_avx512(&r->at, first, count, &(sgemm_target){ NULL, 0, to->n, to->tail }, column, sum, width);
+    sgemm_rows at;
+    bgemm_rows_at(r, first, count, &at);
+    sgemm_finish_avx512(&at, 0, count, &(sgemm_target){ NULL, 0, to->n, to->tail }, column, sum, width);
 }
 
 PCX_INLINE __m512i bgemm_avx512_rounded(__m512i bits)

@@ -2,36 +2,45 @@
 #include "bgemm.h"
 
 /* An odd number of cache lines: rows of a tile then lie in different sets of the cache. */
-size_t bgemm_row_bytes(size_t k, const bgemm_micro *micro) { return round_up(round_up(k, 2) * micro->bytes, 64) | 64; }
-
-sgemm_split bgemm_split_of(size_t m, size_t n, size_t k, const bgemm_micro *micro)
+static size_t bgemm_row_bytes(size_t k, const bgemm_micro *micro)
 {
-    enum { BYTES = 1 << 18 }; /* of a block's rows, unless they are huge */
-    const size_t rows = BYTES / bgemm_row_bytes(k, micro) / micro->mr * micro->mr;
-    return sgemm_split_of(m, n, k, min_size(max_size(rows, micro->mr), SGEMM_MB / micro->mr * micro->mr), micro->mr);
+    return round_up(round_up(k, 2) * micro->bytes, 64) | 64;
 }
 
-static sgemm_split bgemm_rows_split(const pcx_bgemm_args *p, const bgemm_micro *micro)
+/* Blocks of whole tiles that are as equal as can be: 196 rows are 7 x 28, not 6 x 32 + 4. */
+sgemm_split bgemm_split_of(size_t m, size_t n, size_t k, const bgemm_micro *micro)
 {
-    return bgemm_split_of(p->m, p->n, p->k, micro);
+    enum { BYTES = 1 << 18, ROWS = 256 }; /* of a block's rows, unless they are huge; of a block, at most */
+    const size_t mr = m ? round_up(ceil_div(m, ceil_div(m, micro->mr)), 2) : micro->mr;
+    const size_t rows = min_size(BYTES / bgemm_row_bytes(k, micro), ROWS) / mr * mr;
+    return sgemm_split_of(m, n, k, max_size(rows, mr), mr);
+}
+
+size_t bgemm_scratch_of(size_t m, size_t n, size_t k, const bgemm_micro *micro)
+{
+    return round_up(bgemm_split_of(m, n, k, micro).rows, micro->mr) * bgemm_row_bytes(k, micro);
 }
 
 size_t bgemm_rows_units(const void *args, const bgemm_micro *micro)
 {
-    const sgemm_split s = bgemm_rows_split(args, micro);
+    const pcx_bgemm_args *p = args;
+    const sgemm_split s = bgemm_split_of(p->m, p->n, p->k, micro);
     return s.blocks * s.groups;
 }
 
 size_t bgemm_rows_scratch(const void *args, const bgemm_micro *micro)
 {
     const pcx_bgemm_args *p = args;
-    return bgemm_rows_split(p, micro).rows * bgemm_row_bytes(p->k, micro);
+    return bgemm_scratch_of(p->m, p->n, p->k, micro);
 }
 
-void bgemm_fill_pairs(char *to, size_t lda, size_t count, size_t k, size_t bytes)
+void bgemm_rows_at(const bgemm_rows *r, size_t first, size_t count, sgemm_rows *at)
 {
-    for (to += k * bytes; k % 2 && count; count--, to += lda)
-        memset(to, 0, bytes);
+    at->count = count;
+    for (size_t i = 0; i < count; i++) {
+        at->out[i] = r->out + (first + i) * r->ldo;
+        at->residual[i] = r->residual ? r->residual + (first + i) * r->ldr : NULL;
+    }
 }
 
 void bgemm_start(const bgemm_target *to, size_t panel, size_t wide, float *start)
@@ -61,38 +70,48 @@ void bgemm_tiles(const bgemm_rows *r, const bgemm_target *to, size_t begin, size
 {
     _Alignas(64) float start[BGEMM_WIDE * SGEMM_NR], sum[BGEMM_SUMS];
     for (size_t panel = begin, wide; panel < end; panel += wide) {
-        wide = shapes->wide(r->at.count, end - panel);
+        wide = shapes->wide(r->count, end - panel);
         bgemm_start(to, panel, wide, start);
-        const size_t tiles = ceil_div(r->at.count, shapes->tall[wide]), width = wide * SGEMM_NR;
+        const size_t tiles = ceil_div(r->count, shapes->tall[wide]), width = wide * SGEMM_NR;
         for (size_t t = 0, i = 0, rows; t < tiles; t++, i += rows) {
-            rows = r->at.count / tiles + (t < r->at.count % tiles);
+            rows = r->count / tiles + (t < r->count % tiles);
             bgemm_rows_sums(shapes->tile[wide][rows], r, i, to->w + panel * to->ldw, to->ldw, start, sum, rows * width);
             shapes->finish(r, i, rows, to, panel * SGEMM_NR, sum, width);
         }
     }
 }
 
+void bgemm_rows_blocks(const void *args, bgemm_round *round, const bgemm_target *to, float *out, size_t ldo, size_t m,
+                       size_t k, size_t begin, size_t end, char *scratch, const bgemm_micro *micro)
+{
+    const sgemm_split s = bgemm_split_of(m, to->n, k, micro);
+    const float *const residual = to->tail->residual;
+    bgemm_rows rows = { .ldo = ldo, .ldr = to->tail->ldr, .a = scratch, .lda = bgemm_row_bytes(k, micro),
+                        .steps = ceil_div(k, 2) };
+    for (size_t unit = begin, some; unit < end; unit += some) {
+        const size_t first = unit / s.groups * s.rows, group = unit % s.groups;
+        some = min_size(s.groups - group, end - unit);
+        rows.count = min_size(s.rows, m - first);
+        rows.out = out + first * ldo;
+        rows.residual = residual ? residual + first * rows.ldr : NULL;
+        round(args, first, rows.count, scratch, rows.lda, micro);
+        if (k % 2) /* the last pairs are filled up with zero */
+            for (size_t i = 0; i < rows.count; i++)
+                memset(scratch + i * rows.lda + k * micro->bytes, 0, micro->bytes);
+        micro->run(&rows, to, group * s.panels, min_size((group + some) * s.panels, ceil_div(to->n, SGEMM_NR)));
+    }
+}
+
+static void bgemm_rows_round(const void *args, size_t first, size_t count, char *to, size_t lda,
+                             const bgemm_micro *micro)
+{
+    const pcx_bgemm_args *p = args;
+    micro->round(&(bgemm_source){ p->a + first * p->lda, count, p->lda, 1, 0, p->k }, to, lda);
+}
+
 void bgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, const bgemm_micro *micro)
 {
     const pcx_bgemm_args *p = args;
-    const sgemm_split s = bgemm_rows_split(p, micro);
     const bgemm_target to = { p->w, p->ldw, p->n, &p->tail };
-    bgemm_rows rows;
-    rows.ldo = p->ldo;
-    rows.a = scratch;
-    rows.lda = bgemm_row_bytes(p->k, micro);
-    rows.steps = ceil_div(p->k, 2);
-    for (size_t unit = begin; unit < end; unit++) {
-        const size_t first = unit / s.groups * s.rows, panel = unit % s.groups * s.panels;
-        if (unit == begin || !panel) {
-            const size_t count = rows.at.count = min_size(s.rows, p->m - first);
-            micro->round(&(bgemm_source){ p->a + first * p->lda, count, p->lda, 1, 0, p->k }, scratch, rows.lda);
-            bgemm_fill_pairs(scratch, rows.lda, count, p->k, micro->bytes);
-            for (size_t i = 0; i < count; i++) {
-                rows.at.out[i] = p->out + (first + i) * p->ldo;
-                rows.at.residual[i] = p->tail.residual ? p->tail.residual + (first + i) * p->tail.ldr : NULL;
-            }
-        }
-        micro->run(&rows, &to, panel, min_size(panel + s.panels, ceil_div(p->n, SGEMM_NR)));
-    }
+    bgemm_rows_blocks(p, bgemm_rows_round, &to, p->out, p->ldo, p->m, p->k, begin, end, scratch, micro);
 }
