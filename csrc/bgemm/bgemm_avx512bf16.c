@@ -58,20 +58,22 @@ PCX_HIDDEN extern const bgemm_micro bgemm_micro_avx512bf16;
 const bgemm_micro bgemm_micro_avx512bf16 = { BGEMM_TILE_TALL, sizeof(uint16_t), bgemm_avx512bf16_round,
                                              bgemm_avx512bf16_run };
 
-void bgemm_avx512bf16_round(const bgemm_source *s, char *to, size_t lda)
+/* By values: what is stored might be a part of `source`, as far as a compiler knows. */
+void bgemm_avx512bf16_round(const bgemm_source *source, char *to, size_t lda)
 {
     enum { LANES = 16 };
-    const size_t rest = s->count % LANES;
-    const __mmask16 kept = (__mmask16)((1u << rest) - 1);
-    for (size_t i = 0; i < s->windows; i++) {
-        uint16_t *out = (uint16_t *)(to + i * lda);
-        for (size_t line = 0; line < s->lines; line++) {
-            const float *x = s->from + i * s->window_step + line * s->line_step;
-            for (size_t q = 0; q + LANES <= s->count; q += LANES, x += LANES, out += LANES)
-                _mm256_storeu_si256((__m256i *)out, (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x)));
-            if (rest)
-                _mm256_mask_storeu_epi16(out, kept, (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(kept, x)));
-            out += rest;
+    const bgemm_source s = *source;
+    const __mmask16 kept = (__mmask16)((1u << s.count % LANES) - 1);
+    const size_t whole = s.count / LANES * LANES;
+    for (size_t i = 0; i < s.windows; i++, to += lda) {
+        const float *x = s.from + i * s.window_step;
+        uint16_t *out = (uint16_t *)to;
+        for (size_t line = 0; line < s.lines; line++, x += s.line_step, out += s.count) {
+            for (size_t q = 0; q < whole; q += LANES)
+                _mm256_storeu_si256((__m256i *)(out + q), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x + q)));
+            if (kept)
+                _mm256_mask_storeu_epi16(out + whole, kept,
+                                         (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(kept, x + whole)));
         }
     }
 }
