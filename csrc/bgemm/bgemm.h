@@ -32,6 +32,7 @@ typedef struct {
     size_t ldo, ldr;
     const char *a;         /* the rows, rounded: `steps` pairs each, the last one filled up with zero */
     size_t lda, steps;     /* bytes from one to the next */
+    int fresh;             /* they may be the first that meet the weights, which then come from afar */
 } bgemm_rows;
 
 /* What an ISA has of its own. */

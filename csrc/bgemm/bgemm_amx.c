@@ -95,12 +95,24 @@ typedef struct {
     const uint16_t *w0, *w1;
     size_t lda;
     amx_chunks chunks;
-    size_t some; /* rows to finish after each product */
+    size_t some;      /* rows to finish after each product */
+    size_t fetched;   /* lines to fetch into L2 after each product: of the weights that the next panels begin with */
+    const char *next; /* where the next ones lie */
 } bgemm_amx_two;
+
+/* Weights of most networks lie in L3, which delivers less than tiles read. */
+PCX_INLINE void bgemm_amx_fetch(bgemm_amx_two *z)
+{
+    const char *next = z->next;
+    for (size_t x = 0; x < z->fetched; x++, next += 64)
+        _mm_prefetch(next, _MM_HINT_T1);
+    z->next = next;
+}
 
 #define SUMS(c, a, w)                     \
     do {                                  \
         PCX_TILE_DOT_BF16(c, a, w);       \
+        bgemm_amx_fetch(z);               \
         if (direct)                       \
             bgemm_amx_put(p, z->some);    \
         else                              \
@@ -108,7 +120,7 @@ typedef struct {
     } while (0)
 
 /* All chunks are alike. */
-PCX_INLINE void bgemm_amx_alike(const int rows, const int panels, const int direct, const bgemm_amx_two *z,
+PCX_INLINE void bgemm_amx_alike(const int rows, const int panels, const int direct, bgemm_amx_two *z,
                              bgemm_amx_output *o, bgemm_amx_pieces *p)
 {
     size_t a = 0, w = 0;
@@ -150,7 +162,7 @@ PCX_INLINE void bgemm_amx_alike(const int rows, const int panels, const int dire
     } while (0)
 
 /* Whole chunks in tiles 4 and 5, the shorter last one in 6 and 7. */
-PCX_INLINE void bgemm_amx_unlike(const int rows, const int panels, const int direct, const bgemm_amx_two *z,
+PCX_INLINE void bgemm_amx_unlike(const int rows, const int panels, const int direct, bgemm_amx_two *z,
                                bgemm_amx_output *o, bgemm_amx_pieces *p)
 {
     size_t a = 0, w = 0;
@@ -162,7 +174,7 @@ PCX_INLINE void bgemm_amx_unlike(const int rows, const int panels, const int dir
 #undef SUMS
 
 /* From where the sums start to where they are stored. */
-PCX_INLINE void bgemm_amx_products(const int rows, const int panels, const int direct, const bgemm_amx_two *z,
+PCX_INLINE void bgemm_amx_products(const int rows, const int panels, const int direct, bgemm_amx_two *z,
                                    const float *start, size_t each, float *sum, bgemm_amx_output *o)
 {
     bgemm_amx_pieces p = bgemm_amx_pieces_make(o);
@@ -194,10 +206,10 @@ PCX_INLINE void bgemm_amx_products(const int rows, const int panels, const int d
     }
 }
 
-typedef void bgemm_amx_products_of(const bgemm_amx_two *z, const float *start, size_t each, float *sum,
+typedef void bgemm_amx_products_of(bgemm_amx_two *z, const float *start, size_t each, float *sum,
                                    bgemm_amx_output *o);
 #define PRODUCTS(name, rows, panels, direct)                                                                \
-    static PCX_NOINLINE void name(const bgemm_amx_two *z, const float *start, size_t each, float *sum, \
+    static PCX_NOINLINE void name(bgemm_amx_two *z, const float *start, size_t each, float *sum, \
                                   bgemm_amx_output *o)                                                 \
     {                                                                                                  \
         bgemm_amx_products(rows, panels, direct, z, start, each, sum, o);                              \
@@ -247,7 +259,10 @@ static void bgemm_amx_run(const bgemm_rows *r, const bgemm_target *to, size_t be
         wide = min_size(BGEMM_AMX_WIDE, end - panel);
         z.w0 = to->w + panel * to->ldw;
         z.w1 = z.w0 + (wide > 1 ? to->ldw : 0);
-        z.some = ceil_div(two * each, max_size(1, two * wide * (z.chunks.count + (z.chunks.rest > 0))));
+        const size_t products = max_size(1, two * wide * (z.chunks.count + (z.chunks.rest > 0)));
+        z.some = ceil_div(two * each, products);
+        z.next = (const char *)(z.w0 + wide * to->ldw);
+        z.fetched = r->fresh && panel + wide < end ? ceil_div(wide * r->steps, pairs * products) : 0;
         bgemm_start(to, panel, wide, start);
         for (size_t i = 0; i < count; i += two * each, turn++) {
             z.a0 = r->a + i * bytes;

@@ -92,6 +92,7 @@ void bgemm_rows_blocks(const void *args, bgemm_round *round, const bgemm_target 
         const size_t first = unit / s.groups * s.rows, group = unit % s.groups;
         some = min_size(s.groups - group, end - unit);
         rows.count = min_size(s.rows, m - first);
+        rows.fresh = unit / s.groups == begin / s.groups;
         rows.out = out + first * ldo;
         rows.residual = residual ? residual + first * rows.ldr : NULL;
         round(args, first, rows.count, scratch, rows.lda, micro);
