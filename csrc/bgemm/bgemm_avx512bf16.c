@@ -9,6 +9,8 @@
 
 PCX_TARGET("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")
 
+enum { AHEAD = 1024 }; /* weights from where a single row meets them to where they are fetched */
+
 /* mr rows times np panels. */
 PCX_INLINE void bgemm_avx512bf16_tile(const bgemm_rows *r, size_t first, const uint16_t *w, size_t ldw, size_t from,
                                       size_t steps, const float *start, float *to, const int mr, const int np)
@@ -27,8 +29,11 @@ PCX_INLINE void bgemm_avx512bf16_tile(const bgemm_rows *r, size_t first, const u
     for (size_t s = 0; s < steps; s++, w += BGEMM_PAIRS, a += 2 * sizeof(uint16_t)) {
         __m512i b[BGEMM_WIDE];
         PCX_UNROLL
-        for (int v = 0; v < np; v++)
+        for (int v = 0; v < np; v++) {
+            if (mr == 1)
+                _mm_prefetch(w + (size_t)v * ldw + AHEAD, _MM_HINT_T0); /* beyond a panel the next one begins */
             b[v] = _mm512_loadu_si512(w + (size_t)v * ldw);
+        }
         PCX_UNROLL
         for (int i = 0; i < mr; i++) {
             int32_t pair;
