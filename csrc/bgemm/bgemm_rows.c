@@ -88,6 +88,9 @@ void bgemm_rows_blocks(const void *args, bgemm_round *round, const bgemm_target 
     const float *const residual = to->tail->residual;
     bgemm_rows rows = { .ldo = ldo, .ldr = to->tail->ldr, .a = scratch, .lda = bgemm_row_bytes(k, micro),
                         .steps = ceil_div(k, 2) };
+    if (k % 2) /* the last pairs are filled up with zero, which all blocks keep */
+        for (size_t i = 0; i < s.rows; i++)
+            memset(scratch + i * rows.lda + k * micro->bytes, 0, micro->bytes);
     for (size_t unit = begin, some; unit < end; unit += some) {
         const size_t first = unit / s.groups * s.rows, group = unit % s.groups;
         some = min_size(s.groups - group, end - unit);
@@ -96,9 +99,6 @@ void bgemm_rows_blocks(const void *args, bgemm_round *round, const bgemm_target 
         rows.out = out + first * ldo;
         rows.residual = residual ? residual + first * rows.ldr : NULL;
         round(args, first, rows.count, scratch, rows.lda, micro);
-        if (k % 2) /* the last pairs are filled up with zero */
-            for (size_t i = 0; i < rows.count; i++)
-                memset(scratch + i * rows.lda + k * micro->bytes, 0, micro->bytes);
         micro->run(&rows, to, group * s.panels, min_size((group + some) * s.panels, ceil_div(to->n, SGEMM_NR)));
     }
 }
