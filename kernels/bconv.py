@@ -12,7 +12,7 @@ from .sconv import example as float_example
     where=f"act<9,n<2147483648,c<2147483648,{GEOMETRY}",
     macs="b*oh*ow*n*kh*kw*c",
     plain=True,
-    traits=Traits(sums="float", weights={"w": "bgemm"}, layout="nhwc"),
+    traits=Traits(sums="float", weights={"w": "bgemm"}, tile="convolution", layout="nhwc"),
     ahead={"bias": "oh ow"},
 )
 def bconv(
