@@ -14,26 +14,25 @@ PCX_TARGET(PCX_TARGET_AVX512 ",avx512bf16,amx-tile,amx-bf16")
 
 enum { BGEMM_AMX_TALL = 2 * AMX_ROWS, BGEMM_AMX_WIDE = 2 };
 
-/* Sums on their way to outputs: rows [done, count) of those from `first` on are still to be done. */
+/* Sums on their way to outputs: `count` rows from `first` on are still to be done. */
 typedef struct {
     const bgemm_rows *r;
     const bgemm_target *to;
-    size_t column, width, first, done, count;
+    size_t column, width, first, count;
     float *sum;
 } bgemm_amx_output;
 
-static void bgemm_amx_finish(bgemm_amx_output *o, size_t some)
+/* By a call, for activations that need more registers than there are beside the products. */
+static void bgemm_amx_finish(bgemm_amx_output *o)
 {
-    some = min_size(some, o->count - o->done);
-    if (!some)
-        return;
-    bgemm_avx512_finish(o->r, o->first + o->done, some, o->to, o->column, o->sum + o->done * o->width, o->width);
-    o->done += some;
+    if (o->count)
+        bgemm_avx512_finish(o->r, o->first, o->count, o->to, o->column, o->sum, o->width);
+    o->count = 0;
 }
 
 /*
- * The same without a call, which would take half of the time: what a function keeps in registers.  A row is two vectors,
- * or twice the same one.
+ * All others between the products, without a call, which would take half of the time: what a function keeps in
+ * registers.  A row is two vectors, or twice the same one.
  */
 typedef struct {
     __m512 low, high;
@@ -76,6 +75,7 @@ PCX_INLINE __m512 bgemm_amx_act(const bgemm_amx_pieces *p, __m512 x)
 PCX_INLINE void bgemm_amx_put(bgemm_amx_pieces *p, size_t count)
 {
     for (; count && p->rows; count--, p->rows--) {
+        PCX_OPAQUE(p->swish); /* one loop, not one for each activation */
         __m512 x = _mm512_loadu_ps(p->sum), y = _mm512_loadu_ps(p->sum + p->second);
         if (p->residual) {
             x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(p->mask, p->residual));
@@ -109,19 +109,16 @@ PCX_INLINE void bgemm_amx_fetch(bgemm_amx_two *z)
     z->next = next;
 }
 
-#define SUMS(c, a, w)                     \
-    do {                                  \
-        PCX_TILE_DOT_BF16(c, a, w);       \
-        bgemm_amx_fetch(z);               \
-        if (direct)                       \
-            bgemm_amx_put(p, z->some);    \
-        else                              \
-            bgemm_amx_finish(o, z->some); \
+#define SUMS(c, a, w)                  \
+    do {                               \
+        PCX_TILE_DOT_BF16(c, a, w);    \
+        bgemm_amx_fetch(z);            \
+        if (rows > 1)                  \
+            bgemm_amx_put(p, z->some); \
     } while (0)
 
 /* All chunks are alike. */
-PCX_INLINE void bgemm_amx_alike(const int rows, const int panels, const int direct, bgemm_amx_two *z,
-                             bgemm_amx_output *o, bgemm_amx_pieces *p)
+PCX_INLINE void bgemm_amx_alike(const int rows, const int panels, bgemm_amx_two *z, bgemm_amx_pieces *p)
 {
     size_t a = 0, w = 0;
     for (size_t i = 0; i < z->chunks.count; i++, a += z->chunks.steps * 4, w += z->chunks.steps * BGEMM_PAIRS) {
@@ -141,41 +138,40 @@ PCX_INLINE void bgemm_amx_alike(const int rows, const int panels, const int dire
     }
 }
 
-/* One chunk, rows in tile x, weights in y. */
-#define CHUNK(x, y)                              \
+/* One chunk, rows in tile x, weights in y; `sums` adds the products. */
+#define CHUNK(x, y, sums)                           \
     do {                                         \
         PCX_TILE_LOAD(x, z->a0 + a, z->lda);     \
         PCX_TILE_LOAD(y, z->w0 + w, 64);         \
-        SUMS(0, x, y);                           \
+        sums(0, x, y);                           \
         if (panels > 1) {                        \
             PCX_TILE_LOAD(y, z->w1 + w, 64);     \
-            SUMS(1, x, y);                       \
+            sums(1, x, y);                       \
         }                                        \
         if (rows > 1) {                          \
             PCX_TILE_LOAD(x, z->a1 + a, z->lda); \
             if (panels > 1) {                    \
-                SUMS(3, x, y);                   \
+                sums(3, x, y);                   \
                 PCX_TILE_LOAD(y, z->w0 + w, 64); \
             }                                    \
-            SUMS(2, x, y);                       \
+            sums(2, x, y);                       \
         }                                        \
     } while (0)
 
 /* Whole chunks in tiles 4 and 5, the shorter last one in 6 and 7. */
-PCX_INLINE void bgemm_amx_unlike(const int rows, const int panels, const int direct, bgemm_amx_two *z,
-                               bgemm_amx_output *o, bgemm_amx_pieces *p)
+PCX_INLINE void bgemm_amx_unlike(const int rows, const int panels, bgemm_amx_two *z, bgemm_amx_pieces *p)
 {
     size_t a = 0, w = 0;
     for (size_t i = 0; i < z->chunks.count; i++, a += AMX_ROW_BYTES, w += AMX_STEPS * BGEMM_PAIRS)
-        CHUNK(4, 5);
-    CHUNK(6, 7);
+        CHUNK(4, 5, SUMS);
+    CHUNK(6, 7, PCX_TILE_DOT_BF16);
 }
 #undef CHUNK
 #undef SUMS
 
 /* From where the sums start to where they are stored. */
-PCX_INLINE void bgemm_amx_products(const int rows, const int panels, const int direct, bgemm_amx_two *z,
-                                   const float *start, size_t each, float *sum, bgemm_amx_output *o)
+PCX_INLINE void bgemm_amx_products(const int rows, const int panels, bgemm_amx_two *z, const float *start, size_t each,
+                                   float *sum, const bgemm_amx_output *o)
 {
     bgemm_amx_pieces p = bgemm_amx_pieces_make(o);
     const size_t width = (size_t)panels * SGEMM_NR, stride = width * sizeof(float);
@@ -189,13 +185,10 @@ PCX_INLINE void bgemm_amx_products(const int rows, const int panels, const int d
             PCX_TILE_LOAD(3, start + SGEMM_NR, 0);
     }
     if (z->chunks.rest)
-        bgemm_amx_unlike(rows, panels, direct, z, o, &p);
+        bgemm_amx_unlike(rows, panels, z, &p);
     else
-        bgemm_amx_alike(rows, panels, direct, z, o, &p);
-    if (direct)
-        bgemm_amx_put(&p, BGEMM_AMX_TALL);
-    else
-        bgemm_amx_finish(o, BGEMM_AMX_TALL);
+        bgemm_amx_alike(rows, panels, z, &p);
+    bgemm_amx_put(&p, BGEMM_AMX_TALL);
     PCX_TILE_STORE(0, sum, stride);
     if (panels > 1)
         PCX_TILE_STORE(1, sum + SGEMM_NR, stride);
@@ -207,24 +200,18 @@ PCX_INLINE void bgemm_amx_products(const int rows, const int panels, const int d
 }
 
 typedef void bgemm_amx_products_of(bgemm_amx_two *z, const float *start, size_t each, float *sum,
-                                   bgemm_amx_output *o);
-#define PRODUCTS(name, rows, panels, direct)                                                                \
-    static PCX_NOINLINE void name(bgemm_amx_two *z, const float *start, size_t each, float *sum, \
-                                  bgemm_amx_output *o)                                                 \
-    {                                                                                                  \
-        bgemm_amx_products(rows, panels, direct, z, start, each, sum, o);                              \
+                                   const bgemm_amx_output *o);
+#define PRODUCTS(rows, panels)                                                                                \
+    static PCX_NOINLINE void bgemm_amx_products_##rows##x##panels(bgemm_amx_two *z, const float *start,       \
+                                                                  size_t each, float *sum,                    \
+                                                                  const bgemm_amx_output *o)                  \
+    {                                                                                                         \
+        bgemm_amx_products(rows, panels, z, start, each, sum, o);                                             \
     }
-PRODUCTS(bgemm_amx_products_1x1, 1, 1, 0)
-PRODUCTS(bgemm_amx_products_1x2, 1, 2, 0)
-PRODUCTS(bgemm_amx_products_2x1, 2, 1, 0)
-PRODUCTS(bgemm_amx_products_2x2, 2, 2, 0)
-PRODUCTS(bgemm_amx_products_2x1_pieces, 2, 1, 1)
-PRODUCTS(bgemm_amx_products_2x2_pieces, 2, 2, 1)
+PRODUCTS(1, 1) PRODUCTS(1, 2) PRODUCTS(2, 1) PRODUCTS(2, 2)
 #undef PRODUCTS
-static bgemm_amx_products_of *const bgemm_amx_by_size[3][2] = { /* [rows - 1, or 2 for two in pieces][panels - 1] */
-    { bgemm_amx_products_1x1, bgemm_amx_products_1x2 },
-    { bgemm_amx_products_2x1, bgemm_amx_products_2x2 },
-    { bgemm_amx_products_2x1_pieces, bgemm_amx_products_2x2_pieces },
+static bgemm_amx_products_of *const bgemm_amx_by_size[2][2] = { /* [rows - 1][panels - 1] */
+    { bgemm_amx_products_1x1, bgemm_amx_products_1x2 }, { bgemm_amx_products_2x1, bgemm_amx_products_2x2 }
 };
 
 static void bgemm_amx_configure(amx_tiles *tiles, size_t rows, const amx_chunks *chunks)
@@ -250,7 +237,7 @@ static void bgemm_amx_run(const bgemm_rows *r, const bgemm_target *to, size_t be
     const size_t count = r->count, two = count > AMX_ROWS ? 2 : 1, bytes = r->lda;
     const size_t pairs = ceil_div(count, BGEMM_AMX_TALL), each = count ? ceil_div(count, two * pairs) : 1;
     bgemm_amx_two z = { .lda = bytes, .chunks = amx_chunks_make(r->steps) };
-    const size_t kind = two - 1 + (two > 1 && bgemm_amx_in_pieces(to->tail));
+    const int in_pieces = bgemm_amx_in_pieces(to->tail);
     bgemm_amx_output o = { .r = r, .to = to, .width = SGEMM_NR, .sum = sum[0] };
     amx_tiles tiles;
     amx_enter(&tiles);
@@ -259,7 +246,7 @@ static void bgemm_amx_run(const bgemm_rows *r, const bgemm_target *to, size_t be
         wide = min_size(BGEMM_AMX_WIDE, end - panel);
         z.w0 = to->w + panel * to->ldw;
         z.w1 = z.w0 + (wide > 1 ? to->ldw : 0);
-        const size_t products = max_size(1, two * wide * (z.chunks.count + (z.chunks.rest > 0)));
+        const size_t products = max_size(1, two * wide * z.chunks.count);
         z.some = ceil_div(two * each, products);
         z.next = (const char *)(z.w0 + wide * to->ldw);
         z.fetched = r->fresh && panel + wide < end ? ceil_div(wide * r->steps, pairs * products) : 0;
@@ -267,16 +254,17 @@ static void bgemm_amx_run(const bgemm_rows *r, const bgemm_target *to, size_t be
         for (size_t i = 0; i < count; i += two * each, turn++) {
             z.a0 = r->a + i * bytes;
             z.a1 = z.a0 + each * bytes;
-            bgemm_amx_by_size[kind][wide - 1](&z, start, each, sum[turn % 2], &o);
+            if (!in_pieces)
+                bgemm_amx_finish(&o);
+            bgemm_amx_by_size[two - 1][wide - 1](&z, start, each, sum[turn % 2], &o);
             o.column = panel * SGEMM_NR; /* a copy of the whole would wait for the tiles that are being stored */
             o.width = wide * SGEMM_NR;
             o.first = i;
-            o.done = 0;
             o.count = min_size(two * each, count - i);
             o.sum = sum[turn % 2];
         }
     }
-    bgemm_amx_finish(&o, BGEMM_AMX_TALL);
+    bgemm_amx_finish(&o);
     amx_leave(&tiles);
 }
 

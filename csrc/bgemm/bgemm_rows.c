@@ -8,7 +8,7 @@ static size_t bgemm_row_bytes(size_t k, const bgemm_micro *micro)
 }
 
 /* Blocks of whole tiles that are as equal as can be: 196 rows are 7 x 28, not 6 x 32 + 4. */
-sgemm_split bgemm_split_of(size_t m, size_t n, size_t k, const bgemm_micro *micro)
+PCX_NOINLINE sgemm_split bgemm_split_of(size_t m, size_t n, size_t k, const bgemm_micro *micro)
 {
     enum { BYTES = 1 << 18, ROWS = 256 }; /* of a block's rows, unless they are huge; of a block, at most */
     const size_t mr = m ? round_up(ceil_div(m, ceil_div(m, micro->mr)), 2) : micro->mr;
@@ -81,7 +81,7 @@ void bgemm_tiles(const bgemm_rows *r, const bgemm_target *to, size_t begin, size
     }
 }
 
-void bgemm_rows_blocks(const void *args, bgemm_round *round, const bgemm_target *to, float *out, size_t ldo, size_t m,
+PCX_NOINLINE void bgemm_rows_blocks(const void *args, bgemm_round *round, const bgemm_target *to, float *out, size_t ldo, size_t m,
                        size_t k, size_t begin, size_t end, char *scratch, const bgemm_micro *micro)
 {
     const sgemm_split s = bgemm_split_of(m, to->n, k, micro);
