@@ -32,13 +32,13 @@ static void bgemm_amx_finish(bgemm_amx_output *o)
 
 /*
  * All others between the products, without a call, which would take half of the time: what a function keeps in
- * registers.  A row is two vectors, or twice the same one.
+ * registers.  A row is one vector, or two.
  */
 typedef struct {
     __m512 low, high;
     __mmask16 mask, last; /* which columns of the vectors are there */
     int swish;
-    size_t second; /* where the second vector begins */
+    size_t second; /* where the second vector begins; 0: there is one */
     size_t rows, width, ldo, ldr;
     const float *sum, *residual;
     float *out;
@@ -71,19 +71,26 @@ PCX_INLINE __m512 bgemm_amx_act(const bgemm_amx_pieces *p, __m512 x)
     return _mm512_min_ps(p->high, _mm512_max_ps(p->low, x)); /* of NaN, the second argument */
 }
 
+/* A vector of a row. */
+PCX_INLINE void bgemm_amx_put_one(const bgemm_amx_pieces *p, size_t at, __mmask16 mask)
+{
+    __m512 x = _mm512_loadu_ps(p->sum + at);
+    if (p->residual)
+        x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(mask, p->residual + at));
+    _mm512_mask_storeu_ps(p->out + at, mask, bgemm_amx_act(p, x));
+}
+
 /* The next `count` rows, if there are so many. */
 PCX_INLINE void bgemm_amx_put(bgemm_amx_pieces *p, size_t count)
 {
     for (; count && p->rows; count--, p->rows--) {
-        PCX_OPAQUE(p->swish); /* one loop, not one for each activation */
-        __m512 x = _mm512_loadu_ps(p->sum), y = _mm512_loadu_ps(p->sum + p->second);
-        if (p->residual) {
-            x = _mm512_add_ps(x, _mm512_maskz_loadu_ps(p->mask, p->residual));
-            y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(p->last, p->residual + p->second));
+        PCX_OPAQUE(p->swish); /* one loop, not one for each activation and width */
+        PCX_OPAQUE(p->second);
+        bgemm_amx_put_one(p, 0, p->mask);
+        if (p->second)
+            bgemm_amx_put_one(p, p->second, p->last);
+        if (p->residual)
             p->residual += p->ldr;
-        }
-        _mm512_mask_storeu_ps(p->out, p->mask, bgemm_amx_act(p, x));
-        _mm512_mask_storeu_ps(p->out + p->second, p->last, bgemm_amx_act(p, y));
         p->sum += p->width;
         p->out += p->ldo;
     }
