@@ -1,7 +1,7 @@
 /*
  * bgemm_amx.c - AMX: tdpbf16ps adds to a tile of 16 x 16 floats the products of 16 rows and 16 columns over up to 32 k;
  * it rounds to nearest even and takes subnormal numbers for zero.  Weights are read as they are packed: 16 steps of a
- * panel are a tile.  2 x 2 tiles of sums, or 1 x 2 of few rows; between their products the sums of the tiles before
+ * panel are a tile.  2 x 2 tiles of sums; between their products the sums of the tiles before
  * become outputs.
  */
 #include "bgemm.h"
@@ -96,7 +96,7 @@ PCX_INLINE void bgemm_amx_put(bgemm_amx_pieces *p, size_t count)
     }
 }
 
-/* Two tiles of rows times two panels, or one of either: tiles 0 to 3 are the sums, a row of tiles after the other. */
+/* Two tiles of rows times two panels, or one: tiles 0 to 3 are the sums, a row of tiles after the other. */
 typedef struct {
     const char *a0, *a1;
     const uint16_t *w0, *w1;
@@ -116,16 +116,15 @@ PCX_INLINE void bgemm_amx_fetch(bgemm_amx_two *z)
     z->next = next;
 }
 
-#define SUMS(c, a, w)                  \
-    do {                               \
-        PCX_TILE_DOT_BF16(c, a, w);    \
-        bgemm_amx_fetch(z);            \
-        if (rows > 1)                  \
-            bgemm_amx_put(p, z->some); \
+#define SUMS(c, a, w)               \
+    do {                            \
+        PCX_TILE_DOT_BF16(c, a, w); \
+        bgemm_amx_fetch(z);         \
+        bgemm_amx_put(p, z->some);  \
     } while (0)
 
 /* All chunks are alike. */
-PCX_INLINE void bgemm_amx_alike(const int rows, const int panels, bgemm_amx_two *z, bgemm_amx_pieces *p)
+PCX_INLINE void bgemm_amx_alike(const int panels, bgemm_amx_two *z, bgemm_amx_pieces *p)
 {
     size_t a = 0, w = 0;
     for (size_t i = 0; i < z->chunks.count; i++, a += z->chunks.steps * 4, w += z->chunks.steps * BGEMM_PAIRS) {
@@ -136,37 +135,33 @@ PCX_INLINE void bgemm_amx_alike(const int rows, const int panels, bgemm_amx_two 
             PCX_TILE_LOAD(7, z->w1 + w, 64);
             SUMS(1, 4, 7);
         }
-        if (rows > 1) {
-            PCX_TILE_LOAD(5, z->a1 + a, z->lda);
-            SUMS(2, 5, 6);
-            if (panels > 1)
-                SUMS(3, 5, 7);
-        }
+        PCX_TILE_LOAD(5, z->a1 + a, z->lda);
+        SUMS(2, 5, 6);
+        if (panels > 1)
+            SUMS(3, 5, 7);
     }
 }
 
 /* One chunk, rows in tile x, weights in y; `sums` adds the products. */
-#define CHUNK(x, y, sums)                           \
-    do {                                         \
-        PCX_TILE_LOAD(x, z->a0 + a, z->lda);     \
-        PCX_TILE_LOAD(y, z->w0 + w, 64);         \
-        sums(0, x, y);                           \
-        if (panels > 1) {                        \
-            PCX_TILE_LOAD(y, z->w1 + w, 64);     \
-            sums(1, x, y);                       \
-        }                                        \
-        if (rows > 1) {                          \
-            PCX_TILE_LOAD(x, z->a1 + a, z->lda); \
-            if (panels > 1) {                    \
-                sums(3, x, y);                   \
-                PCX_TILE_LOAD(y, z->w0 + w, 64); \
-            }                                    \
-            sums(2, x, y);                       \
-        }                                        \
+#define CHUNK(x, y, sums)                    \
+    do {                                     \
+        PCX_TILE_LOAD(x, z->a0 + a, z->lda); \
+        PCX_TILE_LOAD(y, z->w0 + w, 64);     \
+        sums(0, x, y);                       \
+        if (panels > 1) {                    \
+            PCX_TILE_LOAD(y, z->w1 + w, 64); \
+            sums(1, x, y);                   \
+        }                                    \
+        PCX_TILE_LOAD(x, z->a1 + a, z->lda); \
+        if (panels > 1) {                    \
+            sums(3, x, y);                   \
+            PCX_TILE_LOAD(y, z->w0 + w, 64); \
+        }                                    \
+        sums(2, x, y);                       \
     } while (0)
 
 /* Whole chunks in tiles 4 and 5, the shorter last one in 6 and 7. */
-PCX_INLINE void bgemm_amx_unlike(const int rows, const int panels, bgemm_amx_two *z, bgemm_amx_pieces *p)
+PCX_INLINE void bgemm_amx_unlike(const int panels, bgemm_amx_two *z, bgemm_amx_pieces *p)
 {
     size_t a = 0, w = 0;
     for (size_t i = 0; i < z->chunks.count; i++, a += AMX_ROW_BYTES, w += AMX_STEPS * BGEMM_PAIRS)
@@ -177,49 +172,39 @@ PCX_INLINE void bgemm_amx_unlike(const int rows, const int panels, bgemm_amx_two
 #undef SUMS
 
 /* From where the sums start to where they are stored. */
-PCX_INLINE void bgemm_amx_products(const int rows, const int panels, bgemm_amx_two *z, const float *start, size_t each,
-                                   float *sum, const bgemm_amx_output *o)
+PCX_INLINE void bgemm_amx_products(const int panels, bgemm_amx_two *z, const float *start, size_t each, float *sum,
+                                   const bgemm_amx_output *o)
 {
     bgemm_amx_pieces p = bgemm_amx_pieces_make(o);
     const size_t width = (size_t)panels * SGEMM_NR, stride = width * sizeof(float);
     float *const lower = sum + each * width;
     PCX_TILE_LOAD(0, start, 0);
-    if (panels > 1)
+    PCX_TILE_LOAD(2, start, 0);
+    if (panels > 1) {
         PCX_TILE_LOAD(1, start + SGEMM_NR, 0);
-    if (rows > 1) {
-        PCX_TILE_LOAD(2, start, 0);
-        if (panels > 1)
-            PCX_TILE_LOAD(3, start + SGEMM_NR, 0);
+        PCX_TILE_LOAD(3, start + SGEMM_NR, 0);
     }
     if (z->chunks.rest)
-        bgemm_amx_unlike(rows, panels, z, &p);
+        bgemm_amx_unlike(panels, z, &p);
     else
-        bgemm_amx_alike(rows, panels, z, &p);
+        bgemm_amx_alike(panels, z, &p);
     bgemm_amx_put(&p, BGEMM_AMX_TALL);
     PCX_TILE_STORE(0, sum, stride);
-    if (panels > 1)
+    PCX_TILE_STORE(2, lower, stride);
+    if (panels > 1) {
         PCX_TILE_STORE(1, sum + SGEMM_NR, stride);
-    if (rows > 1) {
-        PCX_TILE_STORE(2, lower, stride);
-        if (panels > 1)
-            PCX_TILE_STORE(3, lower + SGEMM_NR, stride);
+        PCX_TILE_STORE(3, lower + SGEMM_NR, stride);
     }
 }
 
-typedef void bgemm_amx_products_of(bgemm_amx_two *z, const float *start, size_t each, float *sum,
-                                   const bgemm_amx_output *o);
-#define PRODUCTS(rows, panels)                                                                                \
-    static PCX_NOINLINE void bgemm_amx_products_##rows##x##panels(bgemm_amx_two *z, const float *start,       \
-                                                                  size_t each, float *sum,                    \
-                                                                  const bgemm_amx_output *o)                  \
-    {                                                                                                         \
-        bgemm_amx_products(rows, panels, z, start, each, sum, o);                                             \
+#define PRODUCTS(panels)                                                                                            \
+    static PCX_NOINLINE void bgemm_amx_products_##panels(bgemm_amx_two *z, const float *start, size_t each,         \
+                                                         float *sum, const bgemm_amx_output *o)                     \
+    {                                                                                                               \
+        bgemm_amx_products(panels, z, start, each, sum, o);                                                         \
     }
-PRODUCTS(1, 1) PRODUCTS(1, 2) PRODUCTS(2, 1) PRODUCTS(2, 2)
+PRODUCTS(1) PRODUCTS(2)
 #undef PRODUCTS
-static bgemm_amx_products_of *const bgemm_amx_by_size[2][2] = { /* [rows - 1][panels - 1] */
-    { bgemm_amx_products_1x1, bgemm_amx_products_1x2 }, { bgemm_amx_products_2x1, bgemm_amx_products_2x2 }
-};
 
 static void bgemm_amx_configure(amx_tiles *tiles, size_t rows, const amx_chunks *chunks)
 {
@@ -241,8 +226,8 @@ static void bgemm_amx_configure(amx_tiles *tiles, size_t rows, const amx_chunks 
 static void bgemm_amx_run(const bgemm_rows *r, const bgemm_target *to, size_t begin, size_t end)
 {
     _Alignas(64) float start[BGEMM_AMX_WIDE * SGEMM_NR], sum[2][BGEMM_AMX_TALL * BGEMM_AMX_WIDE * SGEMM_NR];
-    const size_t count = r->count, two = count > AMX_ROWS ? 2 : 1, bytes = r->lda;
-    const size_t pairs = ceil_div(count, BGEMM_AMX_TALL), each = count ? ceil_div(count, two * pairs) : 1;
+    const size_t count = r->count, bytes = r->lda;
+    const size_t pairs = ceil_div(count, BGEMM_AMX_TALL), each = count ? ceil_div(count, 2 * pairs) : 1;
     bgemm_amx_two z = { .lda = bytes, .chunks = amx_chunks_make(r->steps) };
     const int in_pieces = bgemm_amx_in_pieces(to->tail);
     bgemm_amx_output o = { .r = r, .to = to, .width = SGEMM_NR, .sum = sum[0] };
@@ -253,21 +238,21 @@ static void bgemm_amx_run(const bgemm_rows *r, const bgemm_target *to, size_t be
         wide = min_size(BGEMM_AMX_WIDE, end - panel);
         z.w0 = to->w + panel * to->ldw;
         z.w1 = z.w0 + (wide > 1 ? to->ldw : 0);
-        const size_t products = max_size(1, two * wide * z.chunks.count);
-        z.some = ceil_div(two * each, products);
+        const size_t products = max_size(1, 2 * wide * z.chunks.count);
+        z.some = ceil_div(2 * each, products);
         z.next = (const char *)(z.w0 + wide * to->ldw);
         z.fetched = r->fresh && panel + wide < end ? ceil_div(wide * r->steps, pairs * products) : 0;
         bgemm_start(to, panel, wide, start);
-        for (size_t i = 0; i < count; i += two * each, turn++) {
+        for (size_t i = 0; i < count; i += 2 * each, turn++) {
             z.a0 = r->a + i * bytes;
             z.a1 = z.a0 + each * bytes;
             if (!in_pieces)
                 bgemm_amx_finish(&o);
-            bgemm_amx_by_size[two - 1][wide - 1](&z, start, each, sum[turn % 2], &o);
+            (wide > 1 ? bgemm_amx_products_2 : bgemm_amx_products_1)(&z, start, each, sum[turn % 2], &o);
             o.column = panel * SGEMM_NR; /* a copy of the whole would wait for the tiles that are being stored */
             o.width = wide * SGEMM_NR;
             o.first = i;
-            o.count = min_size(two * each, count - i);
+            o.count = min_size(2 * each, count - i);
             o.sum = sum[turn % 2];
         }
     }
