@@ -70,7 +70,8 @@ PCX_HIDDEN void bgemm_rows_at(const bgemm_rows *r, size_t first, size_t count, s
 /* The units [begin, end) of `m` rows of `k` numbers; `round` makes the rows of a block: `count` from `first` on. */
 typedef void bgemm_round(const void *args, size_t first, size_t count, char *to, size_t lda, const bgemm_micro *micro);
 PCX_HIDDEN void bgemm_rows_blocks(const void *args, bgemm_round *round, const bgemm_target *to, float *out, size_t ldo,
-                                  size_t m, size_t k, size_t begin, size_t end, char *scratch, const bgemm_micro *micro);
+                                  size_t m, size_t k, size_t begin, size_t end, char *scratch,
+                                  const bgemm_micro *micro);
 
 /* The units of work, whose blocks stay in the L2 cache; and the bytes of a block of rounded rows. */
 PCX_HIDDEN sgemm_split bgemm_split_of(size_t m, size_t n, size_t k, const bgemm_micro *micro);

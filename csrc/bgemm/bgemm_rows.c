@@ -7,12 +7,15 @@ static size_t bgemm_row_bytes(size_t k, const bgemm_micro *micro)
     return round_up(round_up(k, 2) * micro->bytes, 64) | 64;
 }
 
-/* Blocks of whole tiles that are as equal as can be: 196 rows are 7 x 28, not 6 x 32 + 4. */
+/*
+ * Blocks of whole tiles that are as equal as can be: 196 rows are 7 x 28, not 6 x 32 + 4.  Up to a few blocks they are
+ * large, because each reads the weights; beyond, there are enough for all threads.
+ */
 PCX_NOINLINE sgemm_split bgemm_split_of(size_t m, size_t n, size_t k, const bgemm_micro *micro)
 {
-    enum { BYTES = 1 << 18, ROWS = 256 }; /* of a block's rows, unless they are huge; of a block, at most */
+    enum { BYTES = 1 << 18, ROWS = 256, MANY = 1024 }; /* of a block, unless rows are huge; in it, at most; of all */
     const size_t mr = m ? round_up(ceil_div(m, ceil_div(m, micro->mr)), 2) : micro->mr;
-    const size_t rows = min_size(BYTES / bgemm_row_bytes(k, micro), ROWS) / mr * mr;
+    const size_t rows = min_size(BYTES / bgemm_row_bytes(k, micro), m > MANY ? ROWS / 2 : ROWS) / mr * mr;
     return sgemm_split_of(m, n, k, max_size(rows, mr), mr);
 }
 
@@ -81,8 +84,9 @@ void bgemm_tiles(const bgemm_rows *r, const bgemm_target *to, size_t begin, size
     }
 }
 
-PCX_NOINLINE void bgemm_rows_blocks(const void *args, bgemm_round *round, const bgemm_target *to, float *out, size_t ldo, size_t m,
-                       size_t k, size_t begin, size_t end, char *scratch, const bgemm_micro *micro)
+PCX_NOINLINE void bgemm_rows_blocks(const void *args, bgemm_round *round, const bgemm_target *to, float *out,
+                                    size_t ldo, size_t m, size_t k, size_t begin, size_t end, char *scratch,
+                                    const bgemm_micro *micro)
 {
     const sgemm_split s = bgemm_split_of(m, to->n, k, micro);
     const float *const residual = to->tail->residual;
