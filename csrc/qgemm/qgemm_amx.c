@@ -45,7 +45,7 @@ static void qgemm_amx_enter(const qgemm_block *b)
 {
     qgemm_amx_space *s = (qgemm_amx_space *)(void *)b->scratch;
     amx_enter(&s->tiles);
-    s->output[0].r = s->output[0].rows = 0;
+    s->output[0] = (qgemm_amx_output){ 0 }; /* no pointers of the call that had this scratch before */
     s->pair = s->block = 0;
     s->chunks = amx_chunks_make(b->together);
     s->count = 0;

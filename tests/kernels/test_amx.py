@@ -112,6 +112,25 @@ def test_tiles_stay_configured_as_they_were(tiles, isa, rows, example):
     np.testing.assert_array_equal(after, found)
 
 
+@pytest.mark.skipif("amx" not in native.qgemm.impls(), reason="needs AMX")
+def test_scratch_of_an_earlier_call_holds_no_pointers_that_are_followed():
+    """Sums wait in the scratch for their epilogue, which is on the stack: in the next call that may be gone."""
+    args = qgemm_example(64, 128, 256)
+    slots, keep = slots_of("qgemm", args)
+    impl = native.qgemm.impl("amx")
+    assert impl.units(slots) >= 2 and impl.scratch(slots) % 8 == 0
+    scratch = native.aligned(impl.scratch(slots), np.uint8, 255)
+    ended = []
+    for _ in range(2):
+        args[-1][:] = 0
+        impl.run(slots, 0, impl.units(slots), native.ffi.from_buffer(scratch))
+        ended.append(args[-1].copy())
+        words = scratch.view(np.uint64)
+        words[(words > 1 << 40) & (words < 1 << 47)] = 64  # what looks like an address: nothing is there
+    del keep
+    np.testing.assert_array_equal(*ended)
+
+
 def test_who_is_refused_tiles_gets_the_next_row(tmp_path):
     library = compiled(tmp_path, ANSWER)
 
