@@ -183,6 +183,10 @@ class LowRank:
             raise ValueError(f"schedule: it is for the methods svd and channel, not {self.method}")
         if self.epochs < 1:
             raise ValueError(f"epochs: {self.epochs} is not at least 1")
+        if self.samples < 1:
+            raise ValueError(f"samples: {self.samples} is not at least 1")
+        for ratio in (None, *self.schedule):
+            g.check_options(low_rank, "given", self, ratio)
 
 
 def low_rank(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
+import torch
 
 from ..compress.model import graph as g
 from ..compress.model.layers import float_model
@@ -21,14 +22,15 @@ from ..formats import atomic
 from ..formats.onnx_model import self_contained
 from . import qat
 from . import recipe as recipes
-from .distill import ITSELF
+from .distill import ITSELF, Distill
 from .feed import Parts, accuracy, some_labels
 from .finetune import Setup, finetune, low_rank, multiplied
 from .loop import Log
 from .recipe import Recipe
 from .schedule import Training
-from .sparsify import zeros_of
+from .sparsify import chosen, zeros_of
 from .structure import fresh, separable
+from .twin import Twin
 
 Show = Callable[[str, int, int], None]
 CLIP = 1.0  # the norm of the gradient where no batch norm keeps it in bounds
@@ -116,7 +118,18 @@ def fit(
         raise ValueError("recipe.data: missing")
     model = recipes.network(recipe.model) if model is None else g.copied(g.as_model(model))
     data = recipe.data.load(_channels(model)) if data is None else data
+    _check_fit("the network", model, data)
+    if recipe.distill is not None and recipe.distill.teacher != ITSELF:
+        _check_fit("the teacher", recipes.network(recipe.distill.teacher), data)
     return _Work(model, data, recipe, Path(out), resume, log, progress).result()
+
+
+def _check_fit(who: str, model: onnx.ModelProto, data: Parts) -> None:
+    """Refuse, before anything is trained, a network whose input or number of outputs is not that of the data."""
+    try:
+        accuracy(model, data.valid[:2], data.normalize)
+    except ValueError as error:
+        raise ValueError(f"{who} does not fit the data: {error}") from None
 
 
 def _channels(model: onnx.ModelProto) -> int | None:
@@ -252,6 +265,7 @@ class _Work:
     def _trained(self, model: onnx.ModelProto) -> onnx.ModelProto:
         how, teacher = self.recipe, None
         if how.distill is not None and how.distill.teacher == ITSELF:
+            self._check_names(model)  # now, and not after the teacher was trained
             teacher = self.stage("alone", lambda checkpoint: self._train("alone", model, how.train, checkpoint))
             model = fresh(model, how.train.seed + 1) if how.fresh else model
 
@@ -259,6 +273,14 @@ class _Work:
             return self._train("train", model, how.train, checkpoint, True, teacher, sparsify=how.sparsify)
 
         return self.stage("train", make)
+
+    def _check_names(self, model: onnx.ModelProto) -> None:
+        """Refuse names of layers and tensors that the network does not have."""
+        how, twin = self.recipe, Twin(model)
+        if how.sparsify is not None:
+            chosen(twin, how.sparsify)
+        if how.distill.inside:
+            Distill(how.distill, Twin(model), example=(twin, torch.from_numpy(self.data.samples(2))))
 
     def _quantized(self, model: onnx.ModelProto) -> onnx.ModelProto:
         options, before = self.recipe.quantize, model

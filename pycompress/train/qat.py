@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import onnx
 import torch
 
+from ..compress.model.graph import check_options
 from ..compress.quantize import quantize
 from .loop import Part
 from .twin import Twin
@@ -55,6 +56,7 @@ class Quantization:
             raise ValueError(f"freeze: {self.freeze} is not in [0, 1]")
         if self.samples < 2:
             raise ValueError(f"samples: {self.samples} is not at least 2")
+        check_options(start, "given", self)  # now, and not after the float network was trained
 
 
 def start(model: onnx.ModelProto, samples, options: Quantization, progress=None) -> onnx.ModelProto:

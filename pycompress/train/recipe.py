@@ -14,6 +14,8 @@ from typing import Any, Union
 
 import onnx
 
+from ..compress.model.graph import check_options
+from ..compress.prune import prune
 from ..formats.onnx_model import self_contained
 from ..zoo import text as zoo
 from . import data as sets
@@ -66,12 +68,19 @@ class DataOptions:
     def __post_init__(self):
         if (self.mean is None) != (self.std is None):
             raise ValueError("mean, std: give both or neither")
+        if self.mean is not None and (not self.mean or len(self.mean) != len(self.std)):
+            raise ValueError(
+                f"mean, std: {len(self.mean)} and {len(self.std)} numbers: give as many, one or more, of both"
+            )
         if self.std is not None and min(self.std) <= 0:
             raise ValueError(f"std: {min(self.std)} is not above 0")
         if self.validation <= 0:
             raise ValueError(f"validation: {self.validation} is not above 0")
-        if self.repeat < 1:
-            raise ValueError(f"repeat: {self.repeat} is not at least 1")
+        if self.validation > 1 and self.validation != int(self.validation):
+            raise ValueError(f"validation: {self.validation} is neither a share below 1 nor a number of images")
+        for name in ("size", "labels", "repeat", "channels"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is not at least 1")
 
     def load(self, channels: int | None = None) -> Parts:
         """Read the images; `channels` is what the network takes, if that is known."""
@@ -103,6 +112,11 @@ class Channels:
     sparsity: float
     scope: str = "global"
     samples: int = 128
+
+    def __post_init__(self):
+        if self.samples < 1:
+            raise ValueError(f"samples: {self.samples} is not at least 1")
+        check_options(prune, self.sparsity, pattern="channel", scope=self.scope, calibration="given")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from onnx import numpy_helper
 pytest.importorskip("torch")
 
 import pycompress as pc
+from pycompress import zoo
 from pycompress.errors import TrainingError
 from pycompress.train import data, fit
 from pycompress.train.data import Data, Normalize
@@ -106,3 +107,24 @@ def test_classes_that_do_not_fit_are_refused(tiny, parts, tmp_path):
         Parts(one, parts.valid, None, NORMALIZE)
     with pytest.raises(ValueError, match="10] numbers, and there are 5 classes|10.*5 classes"):
         fit(tiny, Parts(one, one, None, NORMALIZE), {"train": {"epochs": 1}}, out=tmp_path / "run")
+
+
+def other(**options):
+    """A network that does not fit the digits."""
+    return zoo.mobilenetv1(**{"width": 0.25, "resolution": 32, "classes": 10, **options})
+
+
+@pytest.mark.parametrize("given, said", [
+    ({"model": other()}, "the network does not fit the data: .*8, 8.* does not fit"),
+    ({"recipe": {"distill": {"teacher": "T"}}}, "the teacher does not fit the data"),
+    ({"recipe": {"distill": {"teacher": "self", "hints": {"a": "b"}}}}, "no tensor 'a'"),
+    ({"recipe": {"distill": {"teacher": "self"}, "sparsify": {"sparsity": 0.5, "layers": ["nope"]}}}, "nope"),
+])  # fmt: skip
+def test_what_cannot_work_is_refused_before_anything_is_trained(tiny, parts, tmp_path, given, said):
+    recipe = {"train": {"epochs": 1, "batch": 256}, **given.get("recipe", {})}
+    if recipe.get("distill", {}).get("teacher") == "T":
+        onnx.save(other(), tmp_path / "teacher.onnx")
+        recipe["distill"]["teacher"] = str(tmp_path / "teacher.onnx")
+    with pytest.raises(ValueError, match=said):
+        fit(given.get("model", tiny), parts, recipe, out=tmp_path / "run")
+    assert not list(tmp_path.glob("run/*.checkpoint")) and not list(tmp_path.glob("run/alone*"))

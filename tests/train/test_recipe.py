@@ -59,6 +59,13 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path):
         ({"factorize": {"energy": 0.9, "ratio": 0.5}}, "recipe.factorize.energy, rank, ratio: give one of them"),
         ({"factorize": {"ratio": 0.5, "schedule": [0.4]}}, "recipe.factorize.schedule: the ratios must fall"),
         ({"data": {"path": "digits", "mean": [0.5]}}, "recipe.data.mean, std: give both or neither"),
+        ({"data": {"path": "digits", "mean": [], "std": []}}, "recipe.data.mean, std: 0 and 0 numbers"),
+        ({"data": {"path": "digits", "labels": 0}}, "recipe.data.labels: 0 is not at least 1"),
+        ({"data": {"path": "digits", "validation": 2.5}}, "recipe.data.validation: 2.5 is neither a share"),
+        ({"quantize": {"target": "pdp11"}}, "recipe.quantize.target must be one of"),
+        ({"quantize": {"weights": 4, "group_size": 7}}, "recipe.quantize.group_size"),
+        ({"channels": {"sparsity": 1.5}}, "recipe.channels.sparsity must be in"),
+        ({"factorize": {"ratio": 3.0}}, "recipe.factorize.ratio must be in"),
     ],
 )
 def test_mistakes_are_named_by_their_path(given, said):

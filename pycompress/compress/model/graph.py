@@ -6,7 +6,7 @@ Passes never change the model they are given: `as_model` copies it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,16 @@ class OptionsAreFine(Exception):
 
 
 OPTIONS_ONLY: Any = object()  # in place of a model: the pass checks its options, and does nothing else
+
+
+def check_options(apply: Callable, *args, **options) -> None:
+    """Raise ValueError if the pass `apply` refuses these options, whatever the model; `args` follow the model."""
+    try:
+        apply(OPTIONS_ONLY, *args, **options)
+    except OptionsAreFine:
+        return
+    except TypeError as error:  # a value of a type that no check expects
+        raise ValueError(str(error)) from None
 
 
 def as_model(model: Model, base_dir: str | os.PathLike | None = None) -> onnx.ModelProto:
