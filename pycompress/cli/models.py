@@ -181,6 +181,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def count_or_zero(text: str) -> int:
+    """argparse type of an integer of at least 0."""
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 0")
+    return int(text)
+
+
 def threads(text: str) -> int:
     """argparse type of a number of threads."""
     if not text.isdigit() or not 1 <= int(text) <= MAX_THREADS:

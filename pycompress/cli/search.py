@@ -42,7 +42,7 @@ def add(subparsers, common):
                         "for so many epochs, and judge networks by these instead of training each")  # fmt: skip
     parser.add_argument("--table", type=Path, metavar="FILE", help="of latencies; default: in OUT; made if missing")
     parser.add_argument("--foreign-table", action="store_true", help="use a table that another machine measured")
-    parser.add_argument("--keep", type=int, default=3, metavar="N", help="networks of the front to train from scratch "
+    parser.add_argument("--keep", type=models.count_or_zero, default=3, metavar="N", help="networks of the front to train from scratch "
                         "and write; default 3")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     models.add_threads(parser, default=1)

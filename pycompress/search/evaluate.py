@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import tempfile
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,12 @@ class Trained:
     def parts(self, network: Network) -> Parts:
         return parts_of(self.data, network.resolution, network.channels, network.classes)
 
+    def key(self, network: Network) -> str:
+        """Stands for what `model` gives: other blocks, data, recipe or seed, another key."""
+        how = {name: value for name, value in asdict(self).items() if name != "threads"}
+        said = json.dumps([asdict(network), how], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
     def model(self, network: Network, out: Path, *, resume: bool = False, progress: Any = None) -> onnx.ModelProto:
         """The trained network, in the precision that is searched for; `out` keeps what resuming needs."""
         set_threads(self.threads)
@@ -185,5 +192,9 @@ def save_weights(net: Supernet, path: str | os.PathLike) -> None:
 @lru_cache(maxsize=1)
 def _weights(space: str, path: str) -> Supernet:
     net = Supernet(read(json.loads(space)))
-    net.load_state_dict(torch.load(path, weights_only=True))
+    try:
+        net.load_state_dict(torch.load(path, weights_only=True))
+    except Exception as error:  # whatever a damaged file, or one of another space, raises
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: not the shared weights of this space, or damaged: {said}") from None
     return net

@@ -12,11 +12,13 @@ from xml.sax.saxutils import escape
 import onnx
 
 from ..compiler import compile as compile_plan
+from ..compress.model.graph import metadata
 from ..formats import atomic
 from .latency import measure
 from .space import Choice, Space
 from .table import Table
 
+KEY = "pycompress.search"  # metadata of a trained network: `evaluate.Trained.key`
 WIDTH, HEIGHT, EDGE = 640, 400, 60  # of the plot
 
 
@@ -101,7 +103,7 @@ def finish(
     out : path
         The folder of the files ``<trial>.onnx`` and ``<trial>.plan.safetensors``.
     resume : bool
-        Keep networks that are there, and go on with the one that was interrupted.
+        Keep networks that are there, if they are the same ones, trained the same way.
     progress : callable, optional
         Called with the network's name, the steps done and all steps of its present stage.
 
@@ -117,10 +119,12 @@ def finish(
     made = []
     for p in chosen:
         name, network = f"{p.number:04d}", space.network(p.choice)
-        file = out / f"{name}.onnx"
-        if not (resume and file.exists()):
+        file, key = out / f"{name}.onnx", judge.key(network)
+        if not (resume and file.exists() and metadata(onnx.load(file)).get(KEY) == key):
             show = (lambda stage, done, total, name=name: progress(name, done, total)) if progress else None
-            model = judge.model(network, out / "training" / name, resume=resume, progress=show)
+            # what was begun goes on: with the same key it ends with the same bits
+            model = judge.model(network, out / "training" / f"{name}-{key}", resume=True, progress=show)
+            onnx.helper.set_model_props(model, {**metadata(model), KEY: key})
             compile_plan(model, labels=judge.parts(network).train.classes).save(out / f"{name}.plan.safetensors")
             atomic.write(file, model.SerializeToString())  # last: its presence says that it is done
         models[name] = onnx.load(file)

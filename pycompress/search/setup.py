@@ -112,7 +112,7 @@ def setup(options: Options, show: Show = silent) -> tuple[study.Search, evaluate
     folder.mkdir(parents=True, exist_ok=True)
     table, fast = _table(options, space, show)
     threads = 1 if options.workers > 1 else None
-    weights = folder / "shared.pt"
+    weights = folder / f"shared-{space.digest}-{options.shared}-{options.seed}.pt"  # other ones do not mix with these
     judge: study.Evaluate = evaluate.Trained(data, recipe, space.precision, threads, options.seed)
     if options.shared:
         judge = evaluate.WithSharedWeights(space.described, data, str(weights), threads)

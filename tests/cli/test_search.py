@@ -43,6 +43,30 @@ def test_a_search_writes_its_front_and_goes_on(space, command):
     assert more["trials"] == {"complete": 6} and not more["finished"]
 
 
+def test_the_front_is_of_this_study_and_of_this_recipe(space, command):
+    """Other studies, and recipes from before, leave networks of the same numbers in the folder."""
+    search = ("search", space, "--latency", "50ms", "--trials", 2, "--method", "random", "--keep", 1, "--json")
+    (first,) = command(*search, "--seed", 1)["finished"]
+    plan = space.with_suffix("") / "front" / f"{first['number']:04d}.plan.safetensors"
+    before = plan.read_bytes()
+    command(*search, "--seed", 1, "--name", "again")  # the same networks: what is there serves
+    assert plan.read_bytes() == before
+    space.write_text(yaml.safe_dump(TINY | {"final": {"train": {"epochs": 3, "batch": 128}}}))
+    (longer,) = command(*search, "--seed", 1, "--resume")["finished"]
+    assert longer["number"] == first["number"] and plan.read_bytes() != before
+    kept = plan.stat().st_mtime_ns
+    command(*search, "--seed", 1, "--resume")
+    assert plan.stat().st_mtime_ns == kept
+
+
+def test_shared_weights_of_another_space_are_not_taken(space, command):
+    search = ("search", space, "--latency", "50ms", "--trials", 2, "--keep", 0, "--shared", 1, "--json", "--resume")
+    command(*search)
+    space.write_text(yaml.safe_dump(TINY | {"head": {"out": 40}}))
+    assert command(*search, "--name", "wider")["trials"] == {"complete": 2}
+    assert len(list(space.with_suffix("").glob("shared-*.pt"))) == 2
+
+
 @pytest.mark.parametrize("method", ["gradient", "nsga2"])
 def test_methods_by_their_words(space, command, monkeypatch, method):
     from pycompress.search import gradient
