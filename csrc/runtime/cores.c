@@ -18,14 +18,13 @@ static size_t cores_affinity(void)
 
 int cores_here(void) { return sched_getcpu(); }
 
-void cores_keep_off(pthread_t thread, int cpu)
+int cores_keep_off(pthread_t thread, int cpu)
 {
     cpu_set_t set;
     if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof set, &set))
-        return;
+        return 0;
     CPU_CLR((size_t)cpu, &set);
-    if (CPU_COUNT(&set))
-        pthread_setaffinity_np(thread, sizeof set, &set);
+    return CPU_COUNT(&set) && !pthread_setaffinity_np(thread, sizeof set, &set);
 }
 
 /* The first line of the file `folder`/`name`, as two words; how many there are. */
@@ -112,10 +111,11 @@ static size_t cores_quota(void)
 static size_t cores_affinity(void) { return 0; }
 static size_t cores_quota(void) { return 0; }
 int cores_here(void) { return -1; }
-void cores_keep_off(pthread_t thread, int cpu)
+int cores_keep_off(pthread_t thread, int cpu)
 {
     (void)thread;
     (void)cpu;
+    return 0;
 }
 #endif
 

@@ -319,7 +319,8 @@ void threads_leave(pcx_threads *pool)
 
 /*
  * Linux often wakes a worker on the CPU of the caller that wakes it, where it would not run before the caller sleeps: for
- * milliseconds, run after run.  So workers keep off the CPU where the caller is.
+ * milliseconds, run after run.  So workers keep off the CPU where the caller is.  Where it may use no other one, the next run
+ * tries again: workers made meanwhile may use no other one either.
  */
 static void threads_spread(crew *c)
 {
@@ -328,7 +329,10 @@ static void threads_spread(crew *c)
         return;
     c->caller = here;
     for (size_t i = 0; i < c->workers; i++)
-        cores_keep_off(c->worker[i + 1].id, here);
+        if (!cores_keep_off(c->worker[i + 1].id, here)) {
+            c->caller = -1;
+            return;
+        }
 }
 
 void threads_run(pcx_threads *pool, const task_list *list)

@@ -38,8 +38,11 @@ static inline void *threads_block_new(size_t bytes)
     return bytes > SIZE_MAX - 64 ? NULL : aligned_alloc(64, round_up(max_size(bytes, 1), 64));
 }
 
-/* cores.c: the CPU on which this thread runs, -1 if unknown; `thread` may run on every other one this thread may use. */
+/*
+ * cores.c: the CPU on which this thread runs, -1 if unknown; `thread` may run on every other one this thread may use, 0
+ * if there is none.
+ */
 PCX_HIDDEN int cores_here(void);
-PCX_HIDDEN void cores_keep_off(pthread_t thread, int cpu);
+PCX_HIDDEN int cores_keep_off(pthread_t thread, int cpu);
 
 #endif

@@ -213,10 +213,30 @@ def test_workers_keep_off_the_callers_cpu_and_the_caller_stays_free():
             os.sched_setaffinity(0, allowed)  # the thread stays there for now
             run(args, pool)
             workers = [int(name) for name in set(os.listdir("/proc/self/task")) - threads]
-            assert all(len(os.sched_getaffinity(worker)) == len(allowed) - 1 for worker in workers)
+            assert workers and all(len(os.sched_getaffinity(worker)) == len(allowed) - 1 for worker in workers)
         os.sched_setaffinity(0, {min(allowed)})
         run(args, pool)  # no other CPU is allowed: nothing to keep to
         np.testing.assert_array_equal(args[-1], want)
+    finally:
+        os.sched_setaffinity(0, allowed)
+        lib.pcx_threads_free(pool)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux")
+def test_workers_made_where_one_cpu_was_allowed_leave_it_when_more_are():
+    allowed, threads = os.sched_getaffinity(0), set(os.listdir("/proc/self/task"))
+    if len(allowed) < 2:
+        pytest.skip("one CPU")
+    pool = lib.pcx_threads_new(3)
+    args, want = example()
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        run(args, pool)
+        os.sched_setaffinity(0, allowed)
+        run(args, pool)
+        np.testing.assert_array_equal(args[-1], want)
+        workers = [int(name) for name in set(os.listdir("/proc/self/task")) - threads]
+        assert workers and all(len(os.sched_getaffinity(worker)) == len(allowed) - 1 for worker in workers)
     finally:
         os.sched_setaffinity(0, allowed)
         lib.pcx_threads_free(pool)
