@@ -47,8 +47,8 @@ static void qconv_scalar(const void *args, size_t begin, size_t end, void *scrat
                 memcpy(sum, start, sizeof sum);
                 if (p->c)
                     qconv_window(p, &at, p->w + panel * g.steps * QGEMM_STEP, zw, sum);
-                qepilogue_row(&tail, i, j, cols, (const int32_t *)sum,
-                              (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
+                qepilogue_any_row(&tail, i, j, cols, (const int32_t *)sum,
+                                  (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
             }
         }
     }

@@ -35,7 +35,7 @@ static void qdwconv_pixel(const pcx_qdwconv_args *p, const qepilogue *tail, size
                 sum[c] += (at[j + c] - zero) * ((uint32_t)w[c] - (p->wzp ? (uint32_t)p->wzp[j + c] : 0));
         }
     const size_t i = y * p->ow + x;
-    qepilogue_row(tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail->bytes);
+    qepilogue_any_row(tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail->bytes);
 }
 
 void qdwconv_scalar(const void *args, size_t begin, size_t end, void *scratch)

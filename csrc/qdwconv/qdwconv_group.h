@@ -40,7 +40,7 @@ static PCX_NOINLINE void qdwconv_finish(const qepilogue *t, const qdwconv_group 
             _mm_storeu_si128((__m128i *)(acc + 4 * v), _mm256_castsi256_si128(sum[v]));
             _mm_storeu_si128((__m128i *)(acc + 16 + 4 * v), _mm256_extracti128_si256(sum[v], 1));
         }
-        qepilogue_row(t, i, f->j + f->skip, f->cols, acc + f->skip, out + f->skip * t->bytes);
+        qepilogue_avx2_any_row(t, i, f->j + f->skip, f->cols, acc + f->skip, out + f->skip * t->bytes);
         return;
     }
     const qepilogue_avx2_clamp clamp = qepilogue_avx2_clamp_make(&t->clamp);

@@ -39,7 +39,7 @@ static void qgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
                 sum[c] += (uint32_t)p->k * za * zw - za * (uint32_t)p->colsum[j + c] - zw * row_sum;
                 sum[c] += p->tail.bias ? (uint32_t)p->tail.bias[j + c] : 0;
             }
-            qepilogue_row(&tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
+            qepilogue_any_row(&tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
         }
     }
 }

@@ -42,8 +42,8 @@ static void qlowrank_scalar(const void *args, size_t begin, size_t end, void *sc
                     sum[c] += (uint32_t)(h[q] * v[q / 2 * QLOWRANK_STEP + c * 2 + q % 2]);
             for (size_t c = 0; p->tail.bias && c < columns; c++)
                 sum[c] += (uint32_t)p->tail.bias[j + c];
-            qepilogue_row(&tail, i, j, columns, (const int32_t *)sum,
-                          (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
+            qepilogue_any_row(&tail, i, j, columns, (const int32_t *)sum,
+                              (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
         }
     }
 }

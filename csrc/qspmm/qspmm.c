@@ -38,7 +38,7 @@ static void qspmm_scalar(const void *args, size_t begin, size_t end, void *scrat
                 sum[c] = qspmm_dot(p, p->a + i * p->lda, j + c) - za * (uint32_t)p->colsum[j + c];
                 sum[c] += p->tail.bias ? (uint32_t)p->tail.bias[j + c] : 0;
             }
-            qepilogue_row(&tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
+            qepilogue_any_row(&tail, i, j, cols, (const int32_t *)sum, (uint8_t *)p->out + (i * p->ldo + j) * tail.bytes);
         }
     }
 }

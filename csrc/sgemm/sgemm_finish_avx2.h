@@ -52,13 +52,6 @@ PCX_INLINE PCX_MAYBE_UNUSED __m256 sgemm_finish_load(const float *x, size_t coun
     return _mm256_maskload_ps(x, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), lane));
 }
 
-/* to[0..width) = the first `count` of them, zero beyond. */
-PCX_NOINLINE PCX_MAYBE_UNUSED static void sgemm_finish_copy(float *to, const float *x, size_t count, size_t width)
-{
-    for (size_t j = 0; j < width; j += LANES)
-        _mm256_storeu_ps(to + j, j < count ? sgemm_finish_load(x + j, count - j) : _mm256_setzero_ps());
-}
-
 /* The first `count` numbers of v, one to eight.  Masked stores are slow on some CPUs. */
 PCX_INLINE PCX_MAYBE_UNUSED void sgemm_finish_put(float *out, __m256 v, size_t count)
 {
@@ -76,31 +69,11 @@ PCX_INLINE PCX_MAYBE_UNUSED void sgemm_finish_put(float *out, __m256 v, size_t c
         _mm_store_ss(out + count - 1, count == 1 ? low : _mm_movehl_ps(low, low));
 }
 
+/* sgemm_finish_avx2.c: to[0..width) = the first `count` of x, zero beyond. */
+PCX_HIDDEN void sgemm_finish_copy(float *to, const float *x, size_t count, size_t width);
 /* Finish mr x width sums that lie in memory: the last columns of a panel, or an activation that needs registers. */
-PCX_NOINLINE PCX_MAYBE_UNUSED static void sgemm_finish_slowly(const sgemm_rows *r, size_t first, const sgemm_target *to,
-                                                              size_t column, float *sum, size_t mr, size_t width)
-{
-    const pcx_epilogue *tail = to->tail;
-    const size_t columns = min_size(width, to->n - column);
-    const size_t whole = (columns - 1) / LANES * LANES, rest = columns - whole;
-    for (size_t i = 0; tail->residual && i < mr; i++)
-        for (size_t j = 0; j < columns; j += LANES) {
-            float *at = sum + i * width + j;
-            const __m256 residual = sgemm_finish_load(r->residual[first + i] + column + j, columns - j);
-            _mm256_storeu_ps(at, _mm256_add_ps(_mm256_loadu_ps(at), residual));
-        }
-    if (tail->act > PCX_ACT_CLIP)
-        act_avx2_row(sum, sum, mr * width, tail->act, tail->act_params);
-    float bounds[2];
-    act_bounds(tail->act, tail->act_params, bounds, bounds + 1);
-    const __m256 low = _mm256_broadcast_ss(bounds), high = _mm256_broadcast_ss(bounds + 1);
-    for (size_t i = 0; i < mr; i++, sum += width) {
-        float *out = r->out[first + i] + column;
-        for (size_t j = 0; j < whole; j += LANES)
-            _mm256_storeu_ps(out + j, _mm256_min_ps(high, _mm256_max_ps(low, _mm256_loadu_ps(sum + j))));
-        sgemm_finish_put(out + whole, _mm256_min_ps(high, _mm256_max_ps(low, _mm256_loadu_ps(sum + whole))), rest);
-    }
-}
+PCX_HIDDEN void sgemm_finish_slowly(const sgemm_rows *r, size_t first, const sgemm_target *to, size_t column,
+                                    float *sum, size_t mr, size_t width);
 
 /* sum = act(sum + residual), for mr rows x nv vectors; residual: NULL, or of the rows, `offset` before the tile. */
 PCX_INLINE void sgemm_finish_tile(__m256 sum[][MAX], const float *const *residual, size_t offset, int how,
