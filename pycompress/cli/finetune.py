@@ -47,17 +47,22 @@ class Finetune:
         wait_passively()
         from ..train.data import Normalize
         from ..train.recipe import DataOptions
+        from ..train.schedule import Training
 
         self.teacher = source.proto
-        ((_, (_, shape)),) = source.ports(models.shapes_of(args), partly=True).items()
-        if len(shape) != 4:
-            raise ValueError("--finetune: the model must take images, float32[n, channels, height, width]")
+        shapes = [shape for _, shape in source.ports(models.shapes_of(args), partly=True).values()]
+        if [len(shape or ()) for shape in shapes] != [4] or shapes[0][2] != shapes[0][3]:
+            said = ", ".join(map(str, shapes))
+            raise ValueError(f"--finetune: the model must take square images [n, channels, height, width], not {said}")
+        shape = shapes[0]
         data = DataOptions(args.finetune, size=shape[2]).load(shape[1])
         mean, std = self._pixels(args)
         self.data = replace(
             data, normalize=Normalize(tuple(v / 255 for v in mean), tuple(v / 255 for v in std), shape[1])
         )
-        self.epochs, self.rate = args.epochs or EPOCHS, args.rate
+        self.rate = args.rate
+        epochs, rate = args.epochs or EPOCHS, RATE if args.rate is None else args.rate
+        self.training = Training(epochs=epochs, rate=rate, warmup=0.0, clip=1.0, keep="best")
 
     def judge(self, out: Output) -> None:
         """Say how well MODEL does, and warn if it is no better than chance: its input may be normalized otherwise."""
@@ -86,12 +91,12 @@ class Finetune:
             return proto
         from ..train.distill import Distillation
         from ..train.finetune import Setup, finetune
-        from ..train.schedule import Training
         from ..train.sparsify import zeros_of
 
         quantized = name == "quantize"
-        rate = self.rate or (QUANTIZED_RATE if quantized else RATE)
-        training = Training(epochs=self.epochs, rate=rate, warmup=0.0, clip=1.0, keep="best")
+        training = self.training
+        if quantized and self.rate is None:
+            training = replace(training, rate=QUANTIZED_RATE)
         teacher = (Distillation("MODEL", weight=0.5, temperature=2.0), self.teacher)
         setup = Setup(distill=teacher, zeros=self.zeros if quantized else zeros_of(proto), freeze=0.3 * quantized)
         with out.progress(label) as tick:

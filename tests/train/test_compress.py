@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from pycompress import zoo
 from pycompress.cli import main
 from pycompress.train import data
 from pycompress.train.data import Normalize
@@ -66,4 +67,11 @@ def test_options_without_effect_are_refused(trained_tiny, tmp_path, capsys):
     assert "--epochs is for --finetune" in capsys.readouterr().err
     assert main([*line, "--prune", "0.5", "--finetune", "nowhere"]) == 2
     assert "no such folder of images: nowhere" in capsys.readouterr().err
+    assert main([*line, "--prune", "0.5", "--finetune", "digits", "--rate", "-1"]) == 2
+    assert "rate: -1.0 is out of range" in capsys.readouterr().err
+    wide = zoo.mobilenetv1(width=0.25, resolution=32, classes=10)
+    wide.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 64
+    onnx.save(wide, tmp_path / "wide.onnx")
+    assert main(["compress", str(tmp_path / "wide.onnx"), line[2], "--prune", "0.5", "--finetune", "digits"]) == 2
+    assert "must take square images" in capsys.readouterr().err
     assert not (tmp_path / "x.onnx").exists()
