@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
+from ..errors import TrainingError
 from . import models
 from .output import Output, size
 from .train import wait_passively
@@ -78,15 +79,19 @@ def execute(args, out: Output) -> dict:
             search, workers=args.workers, resume=True, progress=lambda done, total: tick(done, total, "network")
         )
     every = front.points(done, space)
+    if not every:
+        failed = [t.user_attrs[study.ERROR] for t in done.get_trials(deepcopy=False) if study.ERROR in t.user_attrs]
+        raise TrainingError(f"no network could be trained: {failed[-1] if failed else 'every trial was cut off'}")
     best = front.front(every)
+    title = f"{args.method}: {len(every)} networks, {search.table.precision}, {search.table.cpu}"
+    (folder / "front.svg").write_text(front.plot(every, best, args.latency, title))
+    front.save(folder / "front.json", best, [], search.table, args.latency)  # for now, as the next step may fail
     with out.progress("train from scratch") as tick:
         finished = front.finish(
             front.spread(best, args.keep), space, search.table, final, folder / "front",
             resume=args.resume, progress=lambda name, done, total: _show(tick, name, done, total),
         )  # fmt: skip
     front.save(folder / "front.json", best, finished, search.table, args.latency)
-    title = f"{args.method}: {len(every)} networks, {search.table.precision}, {search.table.cpu}"
-    (folder / "front.svg").write_text(front.plot(every, best, args.latency, title))
     return _report(args, out, folder, search, done, every, best, finished)
 
 

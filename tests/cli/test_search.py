@@ -59,6 +59,18 @@ def test_the_front_is_of_this_study_and_of_this_recipe(space, command):
     assert plan.stat().st_mtime_ns == kept
 
 
+def test_trainings_that_diverge_are_told_and_lose_nothing(space, command, refused):
+    wild = {"train": {"epochs": 1, "batch": 128, "rate": 1e30, "warmup": 0.0}}
+    search = ("search", space, "--latency", "50ms", "--trials", 2, "--keep", 1)
+    space.write_text(yaml.safe_dump(TINY | {"final": wild}))
+    assert "at step" in refused(*search)
+    assert json.loads((space.with_suffix("") / "front.json").read_text())["front"]
+    space.write_text(yaml.safe_dump(TINY))
+    assert command(*search, "--resume", "--json")["finished"]
+    space.write_text(yaml.safe_dump(TINY | {"recipe": wild}))
+    assert "no network could be trained: the loss is" in refused(*search, "--name", "wild")
+
+
 def test_shared_weights_of_another_space_are_not_taken(space, command):
     search = ("search", space, "--latency", "50ms", "--trials", 2, "--keep", 0, "--shared", 1, "--json", "--resume")
     command(*search)
