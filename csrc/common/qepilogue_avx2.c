@@ -1,4 +1,4 @@
-/* qepilogue_avx2.c - parts of the epilogue that are called: one copy of each for all kernels. */
+/* qepilogue_avx2.c - sums to int32 and floats: one copy for all kernels. */
 #include "qepilogue_avx2.h"
 
 #if PCX_X86
@@ -27,59 +27,11 @@ void qepilogue_avx2_any_row(const qepilogue *t, size_t i, size_t j, size_t cols,
         qepilogue_row(t, i, j + done, cols - done, acc + done, (char *)out + done * t->bytes);
 }
 
-PCX_INLINE void qepilogue_avx2_look_up(const uint8_t *rise, uint8_t *row, size_t rows, size_t ldo, const int wide)
+void qepilogue_avx2_wide_rows(const qepilogue_avx2_columns *c, size_t i, size_t rows, int32_t sum[][QT_NR],
+                              uint8_t *out, size_t ldo)
 {
-    const size_t each = wide ? 1 : 2;
-    for (size_t r = 0; r < rows; r += each, row += each * ldo) {
-        uint8_t *high = wide ? row + QT_NR : r + 1 < rows ? row + ldo : row;
-        const __m128i x0 = _mm_loadu_si128((const __m128i *)row), x1 = _mm_loadu_si128((const __m128i *)high);
-        const __m256i y = qepilogue_avx2_table(rise, _mm256_inserti128_si256(_mm256_castsi128_si256(x0), x1, 1));
-        _mm_storeu_si128((__m128i *)row, _mm256_castsi256_si128(y));
-        _mm_storeu_si128((__m128i *)high, _mm256_extracti128_si256(y, 1));
-    }
-}
-
-void qepilogue_avx2_lut(const uint8_t *rise, uint8_t *row, size_t rows, size_t ldo, int wide)
-{
-    if (wide)
-        qepilogue_avx2_look_up(rise, row, rows, ldo, 1);
-    else
-        qepilogue_avx2_look_up(rise, row, rows, ldo, 0);
-}
-
-void qepilogue_avx2_put_narrow(const qepilogue_avx2_columns *c, __m256i bytes, const uint8_t *const *residual,
-                               uint8_t *const *out)
-{
-    uint64_t rows[4];
-    if (residual) {
-        PCX_UNROLL for (int x = 0; x < 4; x++)
-            rows[x] = qepilogue_avx2_some(residual[x], c->cols);
-        const __m128i low = _mm_loadu_si128((const __m128i *)rows), high = _mm_loadu_si128((const __m128i *)(rows + 2));
-        bytes = qepilogue_avx2_add(c->tail, bytes, low, high);
-    }
-    _mm256_storeu_si256((__m256i *)rows, bytes);
-    PCX_UNROLL for (int x = 0; x < 4; x++)
-        qepilogue_avx2_put_some(out[x], rows[x], c->cols);
-}
-
-void qepilogue_avx2_any_rows(const qepilogue_avx2_columns *c, size_t i, size_t rows, int32_t sum[][QT_NR],
-                             uint8_t *out, size_t ldo)
-{
-    const qepilogue *t = c->tail;
-    const uint8_t *residual = qepilogue_avx2_residual(c, i);
-    for (size_t r = 0; t->mode != QT_U8 && r < rows; r++)
-        qepilogue_avx2_any_row(t, i + r, c->j, c->cols, sum[r], out + r * ldo);
-    for (size_t r = 0; t->mode == QT_U8 && r < rows; r += 2) {
-        const size_t next = r + 1 < rows ? r + 1 : r;
-        __m256i bytes = qepilogue_avx2_two(c, sum[r], sum[next]);
-        if (c->rise)
-            bytes = qepilogue_avx2_table(c->rise, bytes);
-        if (residual)
-            bytes = qepilogue_avx2_add(t, bytes, qepilogue_avx2_load(residual + r * t->q.ldr, c->cols),
-                                       qepilogue_avx2_load(residual + next * t->q.ldr, c->cols));
-        qepilogue_avx2_store(out + r * ldo, _mm256_castsi256_si128(bytes), c->cols);
-        qepilogue_avx2_store(out + next * ldo, _mm256_extracti128_si256(bytes, 1), c->cols); /* of an odd row again */
-    }
+    for (size_t r = 0; r < rows; r++)
+        qepilogue_avx2_any_row(c->tail, i + r, c->j, c->cols, sum[r], out + r * ldo);
 }
 
 PCX_TARGET_END

@@ -106,6 +106,20 @@ PCX_INLINE __m256i qepilogue_avx2_table(const uint8_t rise[256], __m256i x)
     return _mm256_xor_si256(y[0], y[1]);
 }
 
+/* Rows of 16 or (`wide`) 32 bytes with stride ldo through the table, in place. */
+static PCX_NOINLINE PCX_MAYBE_UNUSED void qepilogue_avx2_lut(const uint8_t *rise, uint8_t *row, size_t rows, size_t ldo,
+                                                             const int wide)
+{
+    const size_t each = wide ? 1 : 2;
+    for (size_t r = 0; r < rows; r += each, row += each * ldo) {
+        uint8_t *high = wide ? row + QT_NR : r + 1 < rows ? row + ldo : row;
+        const __m128i x0 = _mm_loadu_si128((const __m128i *)row), x1 = _mm_loadu_si128((const __m128i *)high);
+        const __m256i y = qepilogue_avx2_table(rise, _mm256_inserti128_si256(_mm256_castsi128_si256(x0), x1, 1));
+        _mm_storeu_si128((__m128i *)row, _mm256_castsi256_si128(y));
+        _mm_storeu_si128((__m128i *)high, _mm256_extracti128_si256(y, 1));
+    }
+}
+
 /* r0 and r1 are the residuals of the lower and the upper 16 bytes. */
 PCX_INLINE __m256i qepilogue_avx2_add(const qepilogue *t, __m256i bytes, __m128i r0, __m128i r1)
 {
@@ -131,15 +145,9 @@ typedef struct {
     qepilogue_avx2_clamp clamp;
 } qepilogue_avx2_columns;
 
-/* qepilogue_avx2.c: what is not inlined.  Rows of 16 or (`wide`) 32 bytes with stride ldo through the table, in place. */
-PCX_HIDDEN void qepilogue_avx2_lut(const uint8_t *rise, uint8_t *row, size_t rows, size_t ldo, int wide);
-/* Four rows of eight bytes, of which less are there. */
-PCX_HIDDEN void qepilogue_avx2_put_narrow(const qepilogue_avx2_columns *c, __m256i bytes,
-                                          const uint8_t *const *residual, uint8_t *const *out);
-/* As qepilogue_avx2_rows, for any epilogue. */
-PCX_HIDDEN void qepilogue_avx2_any_rows(const qepilogue_avx2_columns *c, size_t i, size_t rows, int32_t sum[][QT_NR],
-                                        uint8_t *out, size_t ldo);
-/* qepilogue_row, for this ISA. */
+/* qepilogue_avx2.c: rows [i, i + rows) of sums to int32 or floats; and qepilogue_row for this ISA. */
+PCX_HIDDEN void qepilogue_avx2_wide_rows(const qepilogue_avx2_columns *c, size_t i, size_t rows, int32_t sum[][QT_NR],
+                                         uint8_t *out, size_t ldo);
 PCX_HIDDEN void qepilogue_avx2_any_row(const qepilogue *t, size_t i, size_t j, size_t cols, const int32_t *acc,
                                        void *out);
 
@@ -251,6 +259,22 @@ PCX_INLINE void qepilogue_avx2_store(uint8_t *p, __m128i bytes, size_t cols)
     qepilogue_avx2_put_some(p + cols - 8, cols == 16 ? high : low >> (cols - 8) * 8 | high << (16 - cols) * 8, 8);
 }
 
+/* Four rows of eight bytes, of which less are there. */
+static PCX_NOINLINE PCX_MAYBE_UNUSED void qepilogue_avx2_put_narrow(const qepilogue_avx2_columns *c, __m256i bytes,
+                                                                    const uint8_t *const *residual, uint8_t *const *out)
+{
+    uint64_t rows[4];
+    if (residual) {
+        PCX_UNROLL for (int x = 0; x < 4; x++)
+            rows[x] = qepilogue_avx2_some(residual[x], c->cols);
+        const __m128i low = _mm_loadu_si128((const __m128i *)rows), high = _mm_loadu_si128((const __m128i *)(rows + 2));
+        bytes = qepilogue_avx2_add(c->tail, bytes, low, high);
+    }
+    _mm256_storeu_si256((__m256i *)rows, bytes);
+    PCX_UNROLL for (int x = 0; x < 4; x++)
+        qepilogue_avx2_put_some(out[x], rows[x], c->cols);
+}
+
 /* Four rows of the sums of up to eight columns to bytes at out[r], and with those of residual[r] unless NULL. */
 PCX_INLINE void qepilogue_avx2_put_half(const qepilogue_avx2_columns *c, const __m256i acc[4],
                                         const uint8_t *const *residual, uint8_t *const *out)
@@ -278,24 +302,56 @@ PCX_INLINE const uint8_t *qepilogue_avx2_residual(const qepilogue_avx2_columns *
     return q->residual ? q->residual + i * q->ldr + c->j : NULL;
 }
 
+/*
+ * As qepilogue_avx2_rows, for any epilogue.  Tiles call it, so it is in their file: there compilers know which registers
+ * a call leaves alone.
+ */
+static PCX_NOINLINE void qepilogue_avx2_any_rows(const qepilogue_avx2_columns *c, size_t i, size_t rows,
+                                                 int32_t sum[][QT_NR], uint8_t *out, size_t ldo)
+{
+    const qepilogue *t = c->tail;
+    const uint8_t *residual = qepilogue_avx2_residual(c, i);
+    if (t->mode != QT_U8) {
+        qepilogue_avx2_wide_rows(c, i, rows, sum, out, ldo);
+        return;
+    }
+    for (size_t r = 0; r < rows; r += 2) {
+        const size_t next = r + 1 < rows ? r + 1 : r;
+        __m256i bytes = qepilogue_avx2_two(c, sum[r], sum[next]);
+        if (c->rise)
+            bytes = qepilogue_avx2_table(c->rise, bytes);
+        if (residual)
+            bytes = qepilogue_avx2_add(t, bytes, qepilogue_avx2_load(residual + r * t->q.ldr, c->cols),
+                                       qepilogue_avx2_load(residual + next * t->q.ldr, c->cols));
+        qepilogue_avx2_store(out + r * ldo, _mm256_castsi256_si128(bytes), c->cols);
+        qepilogue_avx2_store(out + next * ldo, _mm256_extracti128_si256(bytes, 1), c->cols); /* of an odd row again */
+    }
+}
+
 /* As qepilogue_avx2_rows, if the epilogue is plain. */
-PCX_INLINE void qepilogue_avx2_plain_rows(const qepilogue_avx2_columns *c, size_t i, size_t rows, int32_t sum[][QT_NR],
-                                          uint8_t *out, size_t ldo)
+PCX_INLINE void qepilogue_avx2_plain_rows(const qepilogue_avx2_columns *c, const size_t most, size_t i, size_t rows,
+                                          int32_t sum[][QT_NR], uint8_t *out, size_t ldo)
 {
     const uint8_t *residual = qepilogue_avx2_residual(c, i);
     const size_t next = residual ? 2 * c->tail->q.ldr : 0;
-    PCX_UNROLL for (size_t r = 0; r < rows; r += 2, residual += next)
+    PCX_UNROLL for (size_t r = 0; r < most; r += 2, residual += next) {
+        if (r >= rows)
+            break;
         qepilogue_avx2_put(c, qepilogue_avx2_two(c, sum[r], sum[r + 1]), residual, r + 1 < rows, out + r * ldo, ldo);
+    }
     if (c->rise)
         qepilogue_avx2_lut(c->rise, out, rows, ldo, 0);
 }
 
-/* Rows [i, i + rows) of sums, of an even number that may be read, to `out`, rows ldo bytes apart. */
-static inline void qepilogue_avx2_rows(const qepilogue_avx2_columns *c, size_t i, size_t rows, int32_t sum[][QT_NR],
-                                       uint8_t *out, size_t ldo)
+/*
+ * Rows [i, i + rows) of sums, of an even number that may be read, to `out`, rows ldo bytes apart.  `most`: how many rows
+ * there may be, even, a constant: code for so many is made.
+ */
+PCX_INLINE void qepilogue_avx2_rows(const qepilogue_avx2_columns *c, const size_t most, size_t i, size_t rows,
+                                    int32_t sum[][QT_NR], uint8_t *out, size_t ldo)
 {
     if (c->plain)
-        qepilogue_avx2_plain_rows(c, i, rows, sum, out, ldo);
+        qepilogue_avx2_plain_rows(c, most, i, rows, sum, out, ldo);
     else
         qepilogue_avx2_any_rows(c, i, rows, sum, out, ldo);
 }

@@ -16,8 +16,8 @@ typedef struct {
 } qdwconv_pixel_run;
 
 /* acc, the two halves of 16 channels of each pixel, plus the products of pair q. */
-PCX_INLINE void qdwconv_pair(const int count, const size_t pairs, const qdwconv_acc16 *g, size_t q, const uintptr_t *tap,
-                             const uintptr_t *base, __m256i acc[][2])
+PCX_INLINE void qdwconv_pair(const int count, const size_t pairs, const qdwconv_acc16 *g, size_t q,
+                             const uintptr_t *tap, const uintptr_t *base, __m256i acc[][2])
 {
     const __m256i w0 = qdwconv_load(g->pairs + q * 32), w1 = qdwconv_load(g->pairs + (pairs + q) * 32);
     PCX_UNROLL for (int i = 0; i < count; i++) {

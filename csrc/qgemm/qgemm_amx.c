@@ -399,7 +399,8 @@ static void qgemm_amx_products(qgemm_amx_space *s, qgemm_amx_two *z, size_t pane
 {
     const size_t per = (size_t)before->tail.per, each = ceil_div(before->rows, max_size(2 * panels * s->count, 1));
     const int direct = before->rows && /* else there is nothing before, and no tail either */
-                       panels == 2 && per == 2 && before->lds == 2 * QGEMM_NR && qepilogue_avx512_in_pieces(&before->tail);
+                       panels == 2 && per == 2 && before->lds == 2 * QGEMM_NR &&
+                       qepilogue_avx512_in_pieces(&before->tail);
     z->some = direct ? ceil_div(each, per) : round_up(each, max_size(per, 1));
     (direct ? qgemm_amx_products_pieces : panels > 1 ? qgemm_amx_products_2 : qgemm_amx_products_1)(s, z, before);
 }

@@ -79,7 +79,7 @@ static void qgemm_avx2_panel(const qgemm_block *b, size_t panel)
             sweep(&p.main, whole, &tail, b->i + r, out + r * ldo, ldo);
         } else {
             qgemm_tile_avx2(&p.main, count);
-            qepilogue_avx2_rows(&tail, b->i + r, count, sum, out + r * ldo, ldo);
+            qepilogue_avx2_rows(&tail, QGEMM_MR, b->i + r, count, sum, out + r * ldo, ldo);
         }
     }
 }

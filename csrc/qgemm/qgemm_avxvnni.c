@@ -112,7 +112,7 @@ static void qgemm_avxvnni_run(const qgemm_block *b, size_t panel, size_t count)
         } else {
             rows = min_size(QGEMM_MR, b->rows - r);
             qgemm_avxvnni_tiles[table][rows](&t, sum);
-            qepilogue_avx2_rows(&tail, b->i + r, rows, sum, out + r * ldo, ldo);
+            qepilogue_avx2_rows(&tail, QGEMM_MR, b->i + r, rows, sum, out + r * ldo, ldo);
         }
     }
 }

@@ -261,7 +261,7 @@ typedef void qgemm_sweep(qgemm_tile *t, size_t count, const qepilogue_avx2_colum
         } \
     }
 #define WIDENED(table) \
-    qgemm_exact(6, table, t), qepilogue_avx2_plain_rows(tail, target.i, QGEMM_MR, t->sum, target.out, ldo)
+    qgemm_exact(6, table, t), qepilogue_avx2_plain_rows(tail, QGEMM_MR, target.i, QGEMM_MR, t->sum, target.out, ldo)
 QGEMM_SWEEP(8, qgemm_chunks(6, 2, 0, 8, t, &target)) QGEMM_SWEEP(table_8, qgemm_chunks(6, 2, 1, 8, t, &target))
 QGEMM_SWEEP(4, qgemm_chunks(6, 2, 0, 4, t, &target)) QGEMM_SWEEP(table_4, qgemm_chunks(6, 2, 1, 4, t, &target))
 QGEMM_SWEEP(2, qgemm_threes(0, 2, t, &target)) QGEMM_SWEEP(table_2, qgemm_threes(1, 2, t, &target))

@@ -96,7 +96,7 @@ static PCX_NOINLINE void qlowrank_avx2_sweep(const columns *c, const int16_t *h,
             qlowrank_avx2_store(sum[x], acc[x][0]); \
             qlowrank_avx2_store(sum[x] + 8, acc[x][1]); \
         } \
-        qepilogue_avx2_rows(c->end, i, mr, sum, out, c->ldo); \
+        qepilogue_avx2_rows(c->end, MR, i, mr, sum, out, c->ldo); \
     }
 ROWS(1) ROWS(2)
 #undef ROWS

@@ -300,7 +300,7 @@ static void qspmm_avx2_put_any(const qepilogue_avx2_columns *c, const int32_t *s
     for (size_t x = 0; x < QSP_PX; x++)
         for (size_t y = 0; y < QT_NR; y++)
             sum[x][y] = sums[y * vectors * QSP_PX + x];
-    qepilogue_avx2_rows(c, i, count, sum, out, ldo);
+    qepilogue_avx2_rows(c, QSP_PX, i, count, sum, out, ldo);
 }
 
 void qspmm_avx2_finish(const pcx_qspmm_args *p, const qepilogue *tail, size_t j, size_t cols, const qspmm_workspace *r,
