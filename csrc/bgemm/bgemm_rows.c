@@ -2,7 +2,7 @@
 #include "bgemm.h"
 
 /* An odd number of cache lines: rows of a tile then lie in different sets of the cache. */
-static size_t bgemm_row_bytes(size_t k, const bgemm_micro *micro)
+static size_t bgemm_rows_bytes(size_t k, const bgemm_micro *micro)
 {
     return round_up(round_up(k, 2) * micro->bytes, 64) | 64;
 }
@@ -15,13 +15,13 @@ PCX_NOINLINE sgemm_split bgemm_split_of(size_t m, size_t n, size_t k, const bgem
 {
     enum { BYTES = 1 << 18, ROWS = 256, MANY = 1024 }; /* of a block, unless rows are huge; in it, at most; of all */
     const size_t mr = m ? round_up(ceil_div(m, ceil_div(m, micro->mr)), 2) : micro->mr;
-    const size_t rows = min_size(BYTES / bgemm_row_bytes(k, micro), m > MANY ? ROWS / 2 : ROWS) / mr * mr;
+    const size_t rows = min_size(BYTES / bgemm_rows_bytes(k, micro), m > MANY ? ROWS / 2 : ROWS) / mr * mr;
     return sgemm_split_of(m, n, k, max_size(rows, mr), mr);
 }
 
 size_t bgemm_scratch_of(size_t m, size_t n, size_t k, const bgemm_micro *micro)
 {
-    return round_up(bgemm_split_of(m, n, k, micro).rows, micro->mr) * bgemm_row_bytes(k, micro);
+    return round_up(bgemm_split_of(m, n, k, micro).rows, micro->mr) * bgemm_rows_bytes(k, micro);
 }
 
 size_t bgemm_rows_units(const void *args, const bgemm_micro *micro)
@@ -90,7 +90,7 @@ PCX_NOINLINE void bgemm_rows_blocks(const void *args, bgemm_round *round, const 
 {
     const sgemm_split s = bgemm_split_of(m, to->n, k, micro);
     const float *const residual = to->tail->residual;
-    bgemm_rows rows = { .ldo = ldo, .ldr = to->tail->ldr, .a = scratch, .lda = bgemm_row_bytes(k, micro),
+    bgemm_rows rows = { .ldo = ldo, .ldr = to->tail->ldr, .a = scratch, .lda = bgemm_rows_bytes(k, micro),
                         .steps = ceil_div(k, 2) };
     if (k % 2) /* the last pairs are filled up with zero, which all blocks keep */
         for (size_t i = 0; i < s.rows; i++)

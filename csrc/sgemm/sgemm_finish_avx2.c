@@ -11,7 +11,7 @@ void sgemm_finish_copy(float *to, const float *x, size_t count, size_t width)
 }
 
 /* Sums of activations that need no bounds, all columns, to the outputs. */
-PCX_INLINE void sgemm_finish_store(const sgemm_rows *r, size_t first, size_t column, const float *sum, size_t mr,
+PCX_INLINE void sgemm_finish_avx2_store(const sgemm_rows *r, size_t first, size_t column, const float *sum, size_t mr,
                                    size_t width)
 {
     for (size_t i = 0; i < mr; i++)
@@ -38,9 +38,9 @@ void sgemm_finish_slowly(const sgemm_rows *r, size_t first, const sgemm_target *
         act_avx2_row(sum, sum, mr * width, tail->act, tail->act_params);
         if (columns == width) {
             if (width == 2 * LANES)
-                sgemm_finish_store(r, first, column, sum, mr, 2 * LANES);
+                sgemm_finish_avx2_store(r, first, column, sum, mr, 2 * LANES);
             else
-                sgemm_finish_store(r, first, column, sum, mr, width);
+                sgemm_finish_avx2_store(r, first, column, sum, mr, width);
             return;
         }
     }
