@@ -348,7 +348,7 @@ def main() -> None:
     if args.list:
         print("\n".join(f"{name:10} {f.__doc__}" for name, f in ROWS.items()))
         return
-    train.set_threads(args.threads)
+    train.dedicate(args.threads)
     runs, rows = Runs(args), []
     for name in args.rows or ROWS:
         try:

@@ -38,7 +38,7 @@ def execute(args, out: Output) -> dict:
 
     if not args.recipe.is_file():
         raise FileNotFoundError(f"no such recipe: {args.recipe}")
-    train.set_threads(args.threads)
+    train.dedicate(args.threads)
     recipe = train.read(args.recipe)
     folder = args.out or args.recipe.with_suffix("")
     with out.progress("train") as tick:

@@ -21,7 +21,7 @@ from ..compress.quantize import quantize
 from ..compress.verdict import VerdictWarning
 from ..errors import TrainingError
 from ..formats import atomic
-from ..train import fit, set_threads
+from ..train import dedicate, fit
 from ..train import recipe as recipes
 from ..train.feed import Parts, accuracy
 from ..train.qat import Quantization
@@ -126,7 +126,7 @@ class Trained:
 
     def model(self, network: Network, out: Path, *, resume: bool = False, progress: Any = None) -> onnx.ModelProto:
         """The trained network, in the precision that is searched for; `out` keeps what resuming needs."""
-        set_threads(self.threads)
+        dedicate(self.threads)
         parts, quantized = self.parts(network), self.recipe.quantize or Quantization(epochs=0)
         floats = replace(self.recipe, quantize=None, fresh=True)
         begun = network.onnx(batch=None, seed=self.seed)
@@ -177,7 +177,7 @@ class WithSharedWeights:
     def __call__(self, choice: Choice, network: Network) -> float:
         from .supernet import accuracy as judged
 
-        set_threads(self.threads)
+        dedicate(self.threads)
         parts = parts_of(self.data, network.resolution, network.channels, network.classes)
         return judged(_weights(json.dumps(self.space), self.path), network, parts.valid, parts.normalize)
 

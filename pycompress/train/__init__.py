@@ -10,8 +10,8 @@ except ModuleNotFoundError as error:
 from .exact import Exact, exact
 from .fit import Result, fit
 from .fold import fold
+from .process import dedicate
 from .recipe import Recipe, read
-from .schedule import set_threads
 from .twin import Twin, TwinLayer
 
-__all__ = ["Exact", "Recipe", "Result", "Twin", "TwinLayer", "exact", "fit", "fold", "read", "set_threads"]
+__all__ = ["Exact", "Recipe", "Result", "Twin", "TwinLayer", "dedicate", "exact", "fit", "fold", "read"]

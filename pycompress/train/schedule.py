@@ -187,9 +187,3 @@ def average(held: dict[str, Tensor], model: nn.Module, decay: float) -> None:
     for name in held.keys() - now.keys():
         del held[name]
     held.update({name: value.clone() for name, value in now.items() if name not in set(smooth)})
-
-
-def set_threads(count: int | None) -> None:
-    """Let torch use `count` threads; None leaves it its own number."""
-    if count is not None:
-        torch.set_num_threads(count)

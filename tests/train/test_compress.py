@@ -56,7 +56,7 @@ def test_a_quantized_network_keeps_its_zeros(trained_tiny, tmp_path, capsys):
     assert right(tmp_path / "q.onnx") > 0.8
     codes = [onnx.numpy_helper.to_array(t) for t in onnx.load(tmp_path / "q.onnx").graph.initializer]
     large = [c for c in codes if c.dtype == np.int8 and c.ndim == 4 and c.size >= 512]
-    assert len(large) == 3 and all((c == 0).mean() > 0.3 for c in large)
+    assert len(large) == 3 and np.mean(np.concatenate([c.ravel() for c in large]) == 0) > 0.49
 
 
 def test_options_without_effect_are_refused(trained_tiny, tmp_path, capsys):
