@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,14 @@ from .errors import NoSuchFile, PlanError
 FORMAT = 1  # 2 where a program has "times"
 ALIGN = 64
 _MESSAGE = 512  # bytes of an error message, its NUL included
+
+
+class Stored(NamedTuple):
+    """A tensor of a plan's file: its type as safetensors calls it, its shape, its bytes."""
+
+    dtype: str
+    shape: list[int]
+    data: memoryview
 
 
 class Plan:
@@ -101,10 +109,17 @@ class Plan:
         plan._bytes = raw  # C reads it in place
         return plan
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike, *, slim: bool = False) -> None:
         """Write the plan to a safetensors file, completely or not at all.
 
         An existing file keeps its mode; a link stays a link, and its target is written.
+
+        Parameters
+        ----------
+        path : path
+        slim : bool
+            Leave out what only people read, about 1 kB a step: the notes, so that ``explain()`` tells no nodes, operators
+            and reasons, and the constants' names, since those of one type become one tensor. The results are the same bits.
 
         Raises
         ------
@@ -113,38 +128,62 @@ class Plan:
         """
         from .formats import atomic  # imported here, as json below: loading a plan does not need it
 
-        atomic.write(path, self._chunks())
+        atomic.write(path, self._chunks(slim))
 
     def __reduce__(self):
         return _from_bytes, (b"".join(map(bytes, self._chunks())), self._cpu)
 
-    def _chunks(self):
-        if self._tensors is None:
-            size = ffi.new("size_t *")
-            data = lib.pcx_plan_bytes(self._handle, size)
-            yield ffi.buffer(data, size[0])
+    def _chunks(self, slim: bool = False):
+        """The bytes of the plan's file, part by part."""
+        if self._tensors is None and not slim:
+            yield self._file()
             return
         import json
         import struct
 
-        header: dict[str, object] = {"__metadata__": self.metadata}
+        metadata, stored = self.metadata, self._stored()
+        if slim:
+            from .slim import merged
+
+            graph, stored = merged(metadata["pycompress"], stored)
+            metadata = {k: v for k, v in metadata.items() if k != "pycompress.notes"} | {"pycompress": graph}
+        header: dict[str, object] = {"__metadata__": metadata}
         parts, end = [], 0
-        for name, x in self._tensors.items():
+        for name, x in stored.items():
             if gap := -end % ALIGN:
                 header[f"__pad{len(parts)}"] = {"dtype": "U8", "shape": [gap], "data_offsets": [end, end + gap]}
                 parts.append(bytes(gap))
                 end += gap
-            header[name] = {
-                "dtype": BY_NUMPY[x.dtype.name].file,
-                "shape": list(x.shape),
-                "data_offsets": [end, end + x.nbytes],
-            }
-            parts.append(raw(x) if x.size else b"")
-            end += x.nbytes
+            header[name] = {"dtype": x.dtype, "shape": x.shape, "data_offsets": [end, end + len(x.data)]}
+            parts.append(x.data)
+            end += len(x.data)
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-(len(text) + 8) % ALIGN)
         yield struct.pack("<Q", len(text)) + text
         yield from parts
+
+    def _file(self) -> Any:
+        """The bytes of the file that C has opened."""
+        size = ffi.new("size_t *")
+        data = lib.pcx_plan_bytes(self._handle, size)
+        return ffi.buffer(data, size[0])
+
+    def _stored(self) -> dict[str, Stored]:
+        """The tensors of the plan's file, but for gaps."""
+        if self._tensors is not None:
+            return {
+                name: Stored(BY_NUMPY[x.dtype.name].file, list(x.shape), raw(x) if x.size else memoryview(b""))
+                for name, x in self._tensors.items()
+            }
+        import json
+
+        file = memoryview(self._file())
+        start = 8 + int.from_bytes(file[:8], "little")
+        return {
+            name: Stored(x["dtype"], x["shape"], file[slice(*(start + at for at in x["data_offsets"]))])
+            for name, x in json.loads(bytes(file[8:start])).items()
+            if name != "__metadata__" and not name.startswith("__pad")
+        }
 
     @cached_property
     def handle(self) -> Any:
@@ -179,7 +218,16 @@ class Plan:
 
     @cached_property
     def notes(self) -> list[list[dict[str, Any]]]:
-        """For each program and step: node, op, reason, dtype, shapes, multiply-accumulates. Raises PlanError if they are malformed."""
+        """For each program and step: node, op, reason, dtype, shapes, multiply-accumulates. Raises PlanError if they are malformed.
+
+        Of a plan that was saved without notes: what follows from its steps.
+        """
+        if "pycompress.notes" not in self.metadata and self.handle:  # which C has checked
+            import json
+
+            from .slim import notes
+
+            return notes(json.loads(self.metadata["pycompress"]))
         return self._note("notes", [], lambda x: _list_of(x, list) and all(_is_note(n) for one in x for n in one))
 
     def _note(self, key: str, default, fits: Callable[[object], bool]):

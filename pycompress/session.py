@@ -262,7 +262,7 @@ class InferenceSession(SessionMethods):
         -------
         list of dict
             For each step ``node``, ``op``, ``shapes`` (of input and output), ``kernel``, ``isa``, ``dtype``, ``reason``,
-            and ``macs``, its multiply-accumulates.
+            and ``macs``, its multiply-accumulates. A plan that was saved without notes knows no nodes, operators, reasons.
 
         Raises
         ------

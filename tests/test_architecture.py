@@ -23,7 +23,7 @@ LAYERS = [  # a module may import those of its own line and of the lines above i
     {"lower"},
     {"optimize"},
     {"pack"},
-    {"plan"},
+    {"plan", "slim"},
     {"compiler"},
     {"interface"},
     {"runner"},

@@ -43,6 +43,11 @@ def add(subparsers, common):
         choices=FLOAT_PRODUCTS,
         help="what a plan rounds the operands of float products to; sums are float32 in any case",
     )
+    parser.add_argument(
+        "--slim",
+        action="store_true",
+        help="a plan without the names and reasons that only people read, 1 kB a step smaller",
+    )
     finetune.add_options(parser)
     models.add_shape(parser)
     return parser
@@ -85,7 +90,7 @@ def execute(args, out: Output) -> dict:
         if asked:
             with out.progress(f"compile (step {total} of {total})"):
                 plan = planned(proto, source, args, how)
-        plan.save(args.out)
+        plan.save(args.out, slim=args.slim)
     else:
         atomic.write(args.out, proto.SerializeToString())
     before, after = source.nbytes, args.out.stat().st_size
@@ -113,7 +118,7 @@ def _check(asked: recipe.Steps, args, as_plan: bool) -> None:
         raise ValueError(
             "nothing to do: ask for --prune, --factorize, --quantize, --recertify or --cast, or give a recipe"
         )
-    for name in ("costs", "labels", "float_products"):
+    for name in ("costs", "labels", "float_products", "slim"):
         if getattr(args, name) and not as_plan:
             raise ValueError(f"--{name.replace('_', '-')} is for plans: let OUT end in .plan.safetensors")
     for name in ("epochs", "rate"):

@@ -207,15 +207,19 @@ def of_plan(source: models.Source, shapes) -> dict:
 
 
 def _nibbles(graph: dict) -> set[str]:
-    """The names of the tensors that hold two weights of 4 bits in a byte."""
+    """The names of the tensors that hold two weights of 4 bits in a byte, and nothing else."""
     from ..kernels import module
 
     kernels = [name for name, _ in graph["kernels"]]
     if "q4gemm" not in kernels:
         return set()
     at = 1 + [name for name, _ in module("q4gemm").q4gemm.spec.slots].index("w")
-    steps = (step for program in graph["programs"] for step in program["steps"] if kernels[step[0]] == "q4gemm")
-    return {graph["tensors"][step[at][1]] for step in steps if step[at][0] == 1}
+    packed, other = set(), set()
+    for step in (step for program in graph["programs"] for step in program["steps"]):
+        for i, slot in enumerate(step):
+            if isinstance(slot, list) and slot[0] == 1:
+                (packed if kernels[step[0]] == "q4gemm" and i == at else other).add(graph["tensors"][slot[1]])
+    return packed - other
 
 
 def _tensors(source: models.Source, nibbles: set[str]) -> dict[str, dict]:

@@ -113,6 +113,16 @@ def test_a_plan_is_compiled_where_out_says_so(files, tmp_path, command):
     assert session.labels[3] == "name 3"
 
 
+def test_a_slim_plan_has_no_notes_and_computes_the_same(files, tmp_path, command):
+    out = tmp_path / "slim.plan.safetensors"
+    r = command("compress", files / "net.onnx", out, "--slim", "--json")
+    assert r["bytes_after"] < (files / "net.plan.safetensors").stat().st_size
+    feed = {"input": np.load(files / "x.npy")}
+    answers = [pycompress.InferenceSession(path).run(None, feed)[0] for path in (out, files / "net.plan.safetensors")]
+    assert answers[0].tobytes() == answers[1].tobytes()
+    assert "pycompress.notes" not in pycompress.Plan.load(out).metadata
+
+
 @pytest.mark.parametrize("kind", ["json", "toml"])
 def test_a_recipe_holds_the_steps(kind, files, tmp_path, command):
     if kind == "toml" and sys.version_info < (3, 11):
@@ -213,6 +223,7 @@ def test_out_is_never_what_is_read(files, tmp_path, refused):
         ),
         ("--labels", ("--cast", "float16", "--labels", __file__)),
         ("--costs", ("--cast", "float16", "--costs", __file__)),
+        ("--slim", ("--cast", "float16", "--slim")),
         ("--rounding", ("--quantize", "--calibration", "photos", "--rounding", "gptq")),
         ("--group-size", ("--quantize", "--calibration", "photos", "--group-size", "32")),
     ],

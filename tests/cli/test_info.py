@@ -123,3 +123,16 @@ def test_weights_of_4_bits_are_told_as_such(tmp_path, command):
     assert (weights["uint4"]["elements"], weights["uint4"]["bytes"]) == (32 * 256, 32 * 128)
     weights = command("info", tmp_path / "m.plan.safetensors", "--json")["weights"]
     assert weights["u4"] == {"tensors": 2, "elements": 64 * 256 + 32 * 256, "bytes": 64 * 128 + 32 * 128}
+    pycompress.Plan.load(tmp_path / "m.plan.safetensors").save(tmp_path / "slim", slim=True)
+    weights = command("info", tmp_path / "slim", "--json")["weights"]
+    assert weights["u4"] == {"tensors": 1, "elements": 64 * 256 + 32 * 256, "bytes": 64 * 128 + 32 * 128}
+
+
+def test_a_slim_plan_is_described_as_the_one_with_notes(files, tmp_path, command):
+    pycompress.Plan.load(files / "net.plan.safetensors").save(tmp_path / "slim", slim=True)
+    whole, slim = (command("info", path, "--json") for path in (files / "net.plan.safetensors", tmp_path / "slim"))
+    for key in ("programs", "kernel_versions", "isas", "provenance"):
+        assert whole[key] == slim[key]
+    assert whole["programs"][0]["macs"] > 0 and slim["bytes"] < whole["bytes"]
+    assert "million multiply-accumulates" in command("info", tmp_path / "slim")
+    assert "GMAC/s" in command("profile", tmp_path / "slim", "--runs", "1")
