@@ -33,19 +33,23 @@ class _Rounded(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, step: Tensor, low: float, high: float) -> Tensor:
-        ctx.save_for_backward(x, step)
-        ctx.ends = low, high
-        return (x / step).round_().clamp_(low, high).mul_(step)
+        y = (x / step).round_().clamp_(low, high).mul_(step)
+        ctx.save_for_backward(x, y, step)
+        ctx.ends = low * step.item(), high * step.item()
+        return y
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        x, step = ctx.saved_tensors
-        low, high = ctx.ends
-        v = x / step
-        q = v.round().clamp_(low, high)
-        outside = (v < low) | (v > high)
-        by_step = (q - v.masked_fill_(outside, 0)).mul_(grad).sum() if ctx.needs_input_grad[1] else None
-        return grad.masked_fill(outside, 0), by_step, None, None
+        x, y, step = ctx.saved_tensors
+        by_step = None
+        if ctx.needs_input_grad[1]:  # of y by the step: code - x / step, or the code where x was clipped
+            by_step = (y - _inside(x, x, *ctx.ends)).mul_(grad).sum() / step
+        return _inside(grad, x, *ctx.ends), by_step, None, None
+
+
+def _inside(grad: Tensor, x: Tensor, low: float, high: float) -> Tensor:
+    """`grad` where low < x < high, else 0, in one pass."""
+    return torch.ops.aten.hardtanh_backward(grad, x, low, high)
 
 
 class Step(nn.Module):
