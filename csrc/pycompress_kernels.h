@@ -16,7 +16,7 @@
 
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
-    X(sgemm) X(hgemm) X(bgemm) X(sconv) X(bconv) X(dwconv) X(pdwconv) X(lowrank) \
+    X(sgemm) X(hgemm) X(bgemm) X(sconv) X(bconv) X(dwconv) X(pdwconv) X(lowrank) X(recurrent) \
     X(qgemm) X(q4gemm) X(qconv) X(qdwconv) X(qspmm) X(qlowrank) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(qpixels) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(matmul) X(qpack) X(resample) X(layernorm) X(lrn) \
@@ -147,6 +147,35 @@ typedef struct {
     size_t ldo;
     float *out; /* [m:ldo,n] */
 } pcx_lowrank_args;
+
+/*
+ * recurrent: the time steps of an RNN (g = 1 gate), GRU (3) or LSTM (4), f32, d directions; direction i runs backward if bit
+ * i of `backward` is set.  x has the products of the inputs with their weights, biases added; gates are in ONNX's order.
+ * Each step adds the product of the state, as sgemm sums it, clips to [-clip, clip] and applies the activations
+ *   0 tanh 1 sigmoid 2 relu 3 leakyrelu 4 affine 5 hardsigmoid 6 scaledtanh 7 thresholdedrelu 8 elu 9 softsign 10 softplus
+ * with alpha and beta.  GRU: `linear` multiplies the hidden gate's product, plus `bias`, by the reset gate; LSTM: `coupled`
+ * makes the forget gate 1 - the input gate.  Row r has lengths[r] time steps: `out` is 0 beyond, a backward direction begins
+ * at its end; a length outside [0, t] makes the row's results NaN.  out_h and out_c are the states after the last step.
+ * Error: one step's sums as in sgemm with k = h, its activations within 2^-21; states carry the errors of earlier steps.
+ */
+typedef struct {
+    size_t g, linear, coupled, backward, t, xt, b, xb, d, h;
+    const float *x; /* [t:xt,b:xb,d*g*h] */
+    const float *w; /* [d*g,ceil(h/16),h,16]: kernels.recurrent.pack */
+    const float *bias;      /* [d,h] or NULL */
+    const float *peepholes; /* [d,3,h], of the gates input, output, forget; or NULL */
+    const int32_t *lengths; /* [b] or NULL: t each */
+    const float *h0;        /* [d,b,h] or NULL: 0 */
+    size_t c;               /* h for an LSTM, else 0 */
+    const float *c0;        /* [d,b,c] or NULL: 0 */
+    const int32_t *acts;    /* [d,3] < 11 */
+    const float *act_params; /* [d,3,2] */
+    const float *clip;      /* [1] */
+    size_t ot, od, ob;
+    float *out;   /* [t:ot,d:od,b:ob,h] */
+    float *out_h; /* [d,b,h] */
+    float *out_c; /* [d,b,c] */
+} pcx_recurrent_args;
 
 /*
  * spmm: out = act(bias + a . w' + residual), f32, with sparse w: only its nonzeros are stored and multiplied, so that

@@ -32,6 +32,7 @@ from . import (  # noqa: F401
     pooling,
     qlinear,
     quantize_linear,
+    recurrent,
     reduction,
     resize,
     whole_numbers,

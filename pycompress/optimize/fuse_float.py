@@ -9,7 +9,7 @@ from ..kernels import having
 from ..lower.context import ACT
 from ..lower.values import Step, root
 from ..weights import Dense
-from .dataflow import Uses, address, covers, on
+from .dataflow import Uses, address, covers, on, writes
 
 ACTIVATED = having(lambda spec: spec.takes("act"))
 SUMMED = having(lambda spec: spec.traits.sums == "float" and spec.takes("residual"))
@@ -304,7 +304,8 @@ def output(step: Step, uses: Uses):
     if made is None:
         return None
     name, old = next((n, y) for n, y in made.args.items() if isinstance(y, np.ndarray) and root(y) is root(x))
-    if not old.flags.c_contiguous:
+    others = [y for y in writes(made) if root(y) is not root(x)]
+    if not old.flags.c_contiguous or any(uses.readers(y) for y in others):  # `made` moves here, behind those
         return None
     return made.replace(**{name: root(step.args["out"]).view(old.dtype).reshape(old.shape)}), [made]
 
