@@ -121,14 +121,51 @@ def _dimension(d) -> int | str | None:
 
 
 def value_inputs(model: Model) -> set[str]:
-    """Graph inputs that give shapes, axes, pads, bounds or conditions: plans are keyed by their values."""
+    """Graph inputs that give shapes, axes, pads, bounds or conditions: plans are keyed by their values.
+
+    A condition may also compare such an input with constants: a sampling rate with 16000, say.
+    """
     given = {p.name for p in model.graph.input} - set(model.constants)
-    return {
+    nodes = list(all_nodes(model.graph))
+    direct = {
         node.input[i]
-        for node in all_nodes(model.graph)
+        for node in nodes
         for i in PLAN_TIME.get((node.domain, node.op_type), ())
         if i < len(node.input) and node.input[i] in given
     }
+    makers = {name: node for node in model.graph.node for name in node.output}
+    conditions = {node.input[0] for node in nodes if node.op_type == "If" and node.input and not node.domain}
+    compared = (_compared(name, makers, given | set(model.constants)) for name in sorted(conditions - given))
+    whole = {
+        port.name for port in model.graph.input if port.type.tensor_type.elem_type in WHOLE and not _is_tensor(port)
+    }
+    return direct.union(*(found & given for found in compared if found & given <= whole))
+
+
+WHOLE = {onnx.TensorProto.INT32, onnx.TensorProto.INT64, onnx.TensorProto.BOOL}
+DECIDING = ("Equal", "Not", "And", "Or", "Cast", "Identity", "Squeeze", "Unsqueeze", "Constant")
+
+
+def _compared(name: str, makers: dict[str, onnx.NodeProto], known: set[str]) -> set[str]:
+    """The inputs and constants that decide the condition `name`; empty where it takes more than comparing them."""
+    found, waiting, seen = set(), [name], set()
+    while waiting:
+        name = waiting.pop()
+        maker = makers.get(name)
+        if name in known:
+            found.add(name)
+        elif maker is None or maker.op_type not in DECIDING or len(seen) > 64:
+            return set()
+        elif name not in seen:
+            seen.add(name)
+            waiting.extend(filter(None, maker.input))
+    return found
+
+
+def _is_tensor(port: onnx.ValueInfoProto) -> bool:
+    """Whether an input may hold more than one number."""
+    shape = port.type.tensor_type.shape
+    return not port.type.tensor_type.HasField("shape") or any(d.dim_value != 1 for d in shape.dim)
 
 
 def lower(

@@ -38,7 +38,8 @@ class Lowering:
         self.buffers: dict[int, Buffer] = {}
         self.env: dict[str, Value] = {}
         self.node: Node | None = None
-        self.depth = 0  # of nested If nodes
+        self.depth = 0  # of nested subgraphs
+        self.trips = 0  # of loops, so far
         self.joined: dict[int, tuple] = {}  # by id of the buffer's array: joined codes, their parts, the axis
         self.coded: dict[int, Coded] = {}
         self.quantized: dict[int, Quant] = {}

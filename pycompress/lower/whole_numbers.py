@@ -64,12 +64,12 @@ def compared(ctx: Lowering, a: Value, b: Value, op: int) -> Value:
     return ctx.value(ctx.elementwise("compare", {"a": x, "b": y}, "bool", op=op))
 
 
-def chosen(ctx: Lowering, condition: Value, a: Value, b: Value) -> Value:
+def chosen(ctx: Lowering, condition: Value, a: Value, b: Value, reason: str = "") -> Value:
     """`a` where the condition holds, `b` elsewhere; both of the same type."""
     x, y = stored(ctx, a), stored(ctx, b)
     bits = np.dtype(f"u{x.itemsize}")
     parts = {"cond": ctx.data(condition), "a": x.view(bits), "b": y.view(bits)}
-    out = ctx.elementwise("where", parts, WORD[bits.name])
+    out = ctx.elementwise("where", parts, WORD[bits.name], reason=reason)
     return Value(a.dtype, out.shape, out.view(x.dtype), True)
 
 
