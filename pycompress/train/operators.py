@@ -100,7 +100,7 @@ def conv(
     if first != last:
         x, first = _padded(x, first, last), [0] * rank
     if rank == 2 and w.stride() != (w[0].numel(), 1, w.shape[3] * w.shape[1], w.shape[1]):
-        w = w.clone(memory_format=torch.channels_last)  # masked and rounded weights: the order decides how torch computes
+        w = w.clone(memory_format=torch.channels_last)  # masked or rounded: their order decides how torch computes
     return CONV[rank](x, w, bias, strides, first, dilations, group)
 
 
