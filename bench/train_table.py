@@ -54,17 +54,17 @@ class Run:
 RUNS = {
     "alone": Run(0.5),
     "dense": Run(1.0),
-    "distilled": Run(0.5, "dense"),
+    "distilled": Run(0.5, "dense_longer"),
     "few_labels": Run(0.5),
-    "few_labels_taught": Run(0.5, "dense"),
+    "few_labels_taught": Run(0.5, "dense_longer"),
     "qat8": Run("alone"),
     "qat4": Run("alone"),
     "ptq4": Run("alone"),
     "dense_longer": Run("dense"),
     "sparse80": Run("dense"),
     "sparse90": Run("dense"),
-    "small": Run("dense", "dense"),
-    "tiny": Run(0.25, "dense"),
+    "small": Run("dense", "dense_longer"),
+    "tiny": Run(0.25, "alone"),
 }
 
 
