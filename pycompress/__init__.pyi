@@ -25,6 +25,7 @@ from .errors import PlanError as PlanError
 from .errors import PycompressError as PycompressError
 from .lower import Preprocess as Preprocess
 from .plan import Plan as Plan
+from .predictor import Predictor as Predictor
 from .session import InferenceSession as InferenceSession
 from .session import SessionOptions as SessionOptions
 from .sparse import spmm as spmm

@@ -11,6 +11,7 @@ import numpy as np
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's mode for each number of channels
+OPTIONS = ("mean", "std", "scale", "resize", "crop", "layout")
 RESIZE, LAYOUTS = ("crop", "stretch", "pad"), ("nchw", "nhwc")
 
 

@@ -46,6 +46,10 @@ class FixedSource:
     def modelmeta(self):
         return of_plan(self.plan)
 
+    def batch_sizes(self) -> tuple[int, ...] | None:
+        """The sizes of an open first dimension that can be run, ascending; None for any."""
+        return tuple(sorted({p.inputs[0].shape[0] for p in self.runner.programs}))
+
     def match(self, feed):
         first = self.runner.programs[0]
         check_names(feed, [p.name for p in first.inputs])
@@ -113,6 +117,10 @@ class PlanningSource:
         from .compiler import _labels
 
         return _labels(self.model)
+
+    def batch_sizes(self) -> tuple[int, ...] | None:
+        """The sizes of an open first dimension that can be run; None for any."""
+        return None
 
     def match(self, feed):
         from .compiler import forget_unused

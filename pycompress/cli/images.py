@@ -6,10 +6,23 @@ import argparse
 
 import numpy as np
 
-from ..images import IMAGES, LAYOUTS, MODES, PLAIN, RESIZE, Fit, as_input, doubtful, files, fit, image_port, read
+from ..images import (
+    IMAGES,
+    LAYOUTS,
+    MODES,
+    OPTIONS,
+    PLAIN,
+    RESIZE,
+    Fit,
+    as_input,
+    doubtful,
+    files,
+    fit,
+    image_port,
+    read,
+)
 
-__all__ = ["IMAGES", "PLAIN", "Fit", "as_input", "doubtful", "files", "fit", "image_port", "read"]
-OPTIONS = ("mean", "std", "scale", "resize", "crop", "layout")
+__all__ = ["IMAGES", "OPTIONS", "PLAIN", "Fit", "as_input", "doubtful", "files", "fit", "image_port", "read"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

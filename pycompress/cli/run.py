@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..formats import atomic
+from ..predictor import best
 from . import images, inputs, models
 from .output import Output
 
@@ -129,10 +130,10 @@ def summary(x: np.ndarray) -> dict:
 
 def top(logits: np.ndarray, labels: list[str] | None, k: int) -> list[dict]:
     """The k best classes with their softmax, best first; their names are None without `labels`."""
-    exps = np.exp(logits.astype(np.float64) - logits.max())
-    share = exps / exps.sum()
-    best = np.argsort(-share, kind="stable")[:k]
-    return [{"class": int(i), "name": labels[i] if labels else None, "p": float(share[i])} for i in best]
+    classes, shares = best(logits[None], k)
+    return [
+        {"class": int(i), "name": labels[i] if labels else None, "p": float(p)} for i, p in zip(classes[0], shares[0])
+    ]
 
 
 def _print(result: dict, out: Output) -> None:
