@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from .dtypes import BY_ONNX, numpy_type
@@ -13,7 +16,7 @@ class Batches:
     """A session as a function of samples: the rows along the first dimension of every input and output.
 
     Samples are run in batches of a few sizes only, since each size of an open batch is planned: powers of two up to
-    `limit`. A fixed batch that is not full is filled up with zeros, whose results are dropped.
+    `limit`. `run` runs one of them; default: ``session.run`` for all outputs. A fixed batch that is not full is filled up with zeros, whose results are dropped.
 
     Attributes
     ----------
@@ -23,7 +26,8 @@ class Batches:
         Whether the model leaves the size of the batch open.
     """
 
-    def __init__(self, session: InferenceSession, limit: int = 32):
+    def __init__(self, session: InferenceSession, limit: int = 32, run: Callable[[dict], list] | None = None):
+        self._run = run or partial(session.run, None)
         self.session = session
         self.inputs, self.outputs = session.get_inputs(), session.get_outputs()
         first = {port.shape[0] if port.shape else 0 for port in self.inputs}
@@ -45,12 +49,12 @@ class Batches:
         """
         names = [port.name for port in self.outputs]
         if not self.sizes:
-            return dict(zip(names, self.session.run(None, feed)))
+            return dict(zip(names, self._run(feed)))
         rows = _rows(feed)
         parts, at = [], 0
         while at < rows or not parts:
             size = max((s for s in self.sizes if s <= rows - at), default=self.sizes[0])
-            outputs = self.session.run(None, {name: _part(x, at, size) for name, x in feed.items()})
+            outputs = self._run({name: _part(x, at, size) for name, x in feed.items()})
             for name, y in zip(names, outputs):
                 if y.shape[:1] != (size,):
                     raise InvalidArgument(f"output {name!r} is {list(y.shape)}: no result for each of {size} samples")
@@ -84,12 +88,12 @@ class Batches:
         return {name: y[place] for name, y in self.run(feed).items()}
 
     def _samples(self, rng, rows: int, scale: float) -> dict[str, np.ndarray]:
-        return {
-            port.name: _random(
-                rng, [rows, *(d if isinstance(d, int) else 8 for d in port.shape[1:])], dtype_of(port), scale
-            )
-            for port in self.inputs
-        }
+        feed = {}
+        for port in self.inputs:
+            size = 64 if len(port.shape) == 4 else 8  # of open dimensions: images, and sequences
+            shape = [rows, *(d if isinstance(d, int) else size for d in port.shape[1:])]
+            feed[port.name] = _random(rng, shape, dtype_of(port), scale)
+        return feed
 
 
 def dtype_of(port) -> np.dtype:

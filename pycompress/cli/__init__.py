@@ -1,4 +1,4 @@
-"""The command line: ``pycompress demo | info | compress | train | search | advise | run | bench | profile | compare | doctor``.
+"""The command line: ``pycompress demo | info | compress | train | search | advise | run | serve | bench | profile | compare | doctor``.
 
 A command is a module of this package with ``add(subparsers, common)`` and ``execute(args, out)``; the latter returns what
 ``--json`` prints.
@@ -12,17 +12,27 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import PycompressError
-from . import advise, bench, compare, compress, demo, doctor, info, profile, run, search, train
+from . import advise, bench, compare, compress, demo, doctor, info, profile, run, search, serve, train
 from .output import Output, clean
 
-COMMANDS = (demo, info, compress, train, search, advise, run, bench, profile, compare, doctor)
+COMMANDS = (demo, info, compress, train, search, advise, run, serve, bench, profile, compare, doctor)
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 BUILD_FLAGS = ("--cflags", "--libs")
 ENVIRONMENT = (
     "Environment: PYCOMPRESS_CPU is the highest instruction set that kernels may use (scalar, avx2, avxvnni, ...); it "
     "cannot raise what the CPU has.  PYCOMPRESS_NUM_THREADS is the number of threads of a run without --threads."
 )
-EXTRAS = {"onnx": "onnx", "PIL": "cli", "torch": "train", "yaml": "train", "optuna": "search", "sqlalchemy": "search"}
+EXTRAS = {
+    "onnx": "onnx",
+    "PIL": "cli",
+    "torch": "train",
+    "yaml": "train",
+    "optuna": "search",
+    "sqlalchemy": "search",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
+}
 
 
 def parser() -> argparse.ArgumentParser:
