@@ -32,6 +32,7 @@ EXTRAS = {
     "starlette": "serve",
     "uvicorn": "serve",
     "prometheus_client": "serve",
+    "orjson": "serve",
 }
 
 

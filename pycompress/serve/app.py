@@ -24,7 +24,7 @@ from .metrics import Metrics
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 VERSION = "1"
-INLINE = 1 << 16  # bytes of JSON that are parsed in the event loop; more is parsed in a thread
+INLINE = 1 << 20  # bytes of JSON that are parsed in the event loop; more is parsed in a thread
 PART = 1 << 18  # bytes of a response that are sent at a time
 HEADER = "Inference-Header-Content-Length"
 log = logging.getLogger(__name__)
@@ -78,13 +78,13 @@ def create_app(
     service = Service(batchers, limits)
     prefixes = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
     routes = [
+        *(Route(f"{prefix}/infer", service, methods=["POST"]) for prefix in prefixes),
         Route("/v2", service.about),
         Route("/v2/health/live", service.alive),
         Route("/v2/health/ready", service.alive),
         Route("/metrics", service.metrics_page),
         *(Route(prefix, service.metadata) for prefix in prefixes),
         *(Route(f"{prefix}/ready", service.model_ready) for prefix in prefixes),
-        *(Route(f"{prefix}/infer", service, methods=["POST"]) for prefix in prefixes),
     ]
     app = Starlette(routes=routes, lifespan=service.lifespan, exception_handlers={HTTPException: _http_error})
     app.router.redirect_slashes = False  # it would answer with whatever host a client names

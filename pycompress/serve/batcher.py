@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from ..session import InferenceSession
 from .limits import Limits, Refused
 
 Arrays = dict[str, np.ndarray]
+SHORT = 0.002  # seconds of a run that is done in the event loop: handing it to a thread would take about as long
 
 
 @dataclass(eq=False)
@@ -61,6 +63,9 @@ class Batcher:
         with suppress(PycompressError):  # plan now what the first request needs, where no client chooses shapes
             session.explain()
         self.inputs, self.outputs = self.batches.inputs, self.batches.outputs
+        shared = 0 if self.why_alone else 1  # the leading dimensions whose sizes have been planned
+        self._planned = all(isinstance(d, int) for port in self.inputs for d in port.shape[shared:])
+        self._seconds = math.inf  # of the last run, if it cannot have planned
         self.queue: list[Waiting] = []
         self.workers = workers
         self.observe: Callable[[int, float], None] = lambda samples, seconds: None
@@ -93,12 +98,18 @@ class Batcher:
         loop = asyncio.get_running_loop()
         while True:
             batch = await self._next()
-            began = time.monotonic()
+            samples, began = sum(item.samples for item in batch), time.monotonic()
             try:
-                results = await loop.run_in_executor(self._pool, self._run, batch)
+                if self._seconds < SHORT and samples <= self.max_batch:
+                    results = self._run(batch)
+                else:
+                    results = await loop.run_in_executor(self._pool, self._run, batch)
             except Exception as error:  # a worker that ends would leave its requests waiting
                 results = [error] * len(batch)
-            self.observe(sum(item.samples for item in batch), time.monotonic() - began)
+            seconds = time.monotonic() - began
+            self.observe(samples, seconds)
+            if self._planned:
+                self._seconds = seconds
             for item, result in zip(batch, results):
                 if item.future.done():  # its client has gone
                     continue
@@ -106,6 +117,7 @@ class Batcher:
                     item.future.set_exception(result)
                 else:
                     item.future.set_result(result)
+            await asyncio.sleep(0)  # short runs, too, let the event loop turn
 
     async def _next(self) -> list[Waiting]:
         """The requests to run next, when there are any."""

@@ -137,7 +137,6 @@ BAD = {
     "deep JSON": b'{"inputs":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "deep data": b'{"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": %s1%s}]}'
     % (b"[" * 500, b"]" * 500),
-    "a member twice": b'{"id": "1", "id": "2", "inputs": []}',
     "an id that is no string": {"id": 7, "inputs": [X]},
     "an unknown output": {"inputs": [X], "outputs": [{"name": "z"}]},
     "an output twice": {"inputs": [X], "outputs": [{"name": "y"}, {"name": "y"}]},
