@@ -1,6 +1,14 @@
-"""ConvTranspose: zeros between the pixels, then a convolution with the weights rotated by 180 degrees."""
+"""ConvTranspose: a convolution for each phase of the strides; then the phases are interleaved.
+
+The outputs whose coordinates have one remainder modulo the strides are a phase. They all meet the same taps of the
+kernel at neighbouring pixels of the image: an ordinary convolution of stride 1, by weights rotated by 180 degrees.
+"""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import groupby, product
 
 import numpy as np
 
@@ -27,12 +35,16 @@ def conv_transpose(ctx: Lowering, node: Node) -> Value:
         if bias.shape != (outputs,):
             node.refuse(f"bias {bias.shape} does not fit {outputs} outputs")
         offset = ctx.contiguous(ctx.f32(bias))
-    image, pads = _spread(
-        ctx, ctx.nhwc(lift(ctx.f32(x))), strides, [d * (k - 1) - p for d, k, p in zip(dilations, kernel, before)]
+    axes = [
+        [_phase(r, k, s, d, p) for r in range(min(s, size))]
+        for k, s, d, p, size in zip(kernel, strides, dilations, before, sizes)
+    ]
+    image, rotated = ctx.nhwc(lift(ctx.f32(x))), _rotated(ctx, ctx.f32(w), groups)
+    parts = ctx.new(
+        (n, *(-(-size // len(axis)) for size, axis in zip(sizes, axes)), math.prod(map(len, axes)) * outputs)
     )
-    win = Window(*kernel, 1, 1, *dilations, *pads, 0, 0)  # the output's size determines the padding at the end
-    out, logical = ctx.image((n, outputs, *sizes))
-    conv_steps(ctx, image, _rotated(ctx, ctx.f32(w), groups), offset, win, groups, out)
+    _convolve(ctx, image, rotated, offset, axes, groups, parts)
+    logical = _interleaved(ctx, parts, [len(axis) for axis in axes], sizes).transpose(0, 3, 1, 2)
     return ctx.value(logical.reshape(n, outputs, sizes[1]) if len(x.shape) == 3 else logical)
 
 
@@ -66,20 +78,92 @@ def _geometry(node: Node, kernel, image):
     return one + strides, one + dilations, [0] * len(one) + before, one + sizes
 
 
-def _spread(ctx: Lowering, x: np.ndarray, strides, pads) -> tuple[np.ndarray, list[int]]:
-    """`x` [n,h,w,c] with its pixels spaced by `strides`, zeros between, and padded; negative `pads` crop it."""
-    if all(s == 1 for s in strides) and all(p >= 0 for p in pads):
-        return x, pads
-    cut = [max(0, -p) for p in pads]
-    first = [-(-a // s) for a, s in zip(cut, strides)]  # the first pixel that is kept
-    extents = [max(0, (d - 1) * s + 1 - a) for d, s, a in zip(x.shape[1:3], strides, cut)]
-    out = ctx.new((x.shape[0], *extents, x.shape[3]))
-    fill(ctx, out, 0)
-    (fy, fx), (sy, sx), (cy, cx) = first, strides, cut
-    inside = out[:, fy * sy - cy :: sy, fx * sx - cx :: sx]
-    if inside.size:
-        ctx.copy(x[:, fy:, fx:], inside)
-    return out, [max(0, p) for p in pads]
+@dataclass(frozen=True)
+class _Phase:
+    """A phase along one axis: output i of it is the sum over t of image[i + t * dilation - pad] * rotated[taps][t]."""
+
+    taps: slice
+    count: int
+    dilation: int
+    pad: int
+
+
+def _phase(r: int, kernel: int, stride: int, dilation: int, before: int) -> _Phase:
+    """The outputs r, r + stride, ...: output o meets tap k at pixel (o + before - k * dilation) / stride, if that is whole."""
+    common = math.gcd(stride, dilation)
+    step = stride // common
+    first = next((k for k in range(min(step, kernel)) if (r + before - k * dilation) % stride == 0), kernel)
+    count = -(-(kernel - first) // step)
+    last = first + (count - 1) * step
+    pixels = (r + before - first * dilation) // stride  # by which the first tap's pixel lies after the output's
+    return _Phase(slice(kernel - 1 - last, kernel - first, step), count, dilation // common,
+                  (count - 1) * (dilation // common) - pixels)  # fmt: skip
+
+
+def _convolve(ctx: Lowering, x, w, bias, axes: list[list[_Phase]], groups: int, out) -> None:
+    """All phases of `out` [n,h,w,phases*outputs] from x [n,h,w,c]; neighbours with the same window in one step."""
+    outputs, done = len(w), 0
+
+    def window(pair):  # outputs of several groups are not neighbours
+        return pair if groups > 1 else [(p.count, p.dilation, p.pad) for p in pair]
+
+    for _, same in groupby(product(*axes), window):
+        pairs = list(same)
+        y, x_ = pairs[0]
+        target = out[..., done * outputs : (done + len(pairs)) * outputs]
+        done += len(pairs)
+        if not y.count or not x_.count:
+            _constant(ctx, bias, target)
+            continue
+        crop = [max(0, -p.pad) for p in (y, x_)]
+        image = ctx.contiguous(x[:, crop[0] :, crop[1] :]) if any(crop) else x
+        win = Window(y.count, x_.count, 1, 1, y.dilation, x_.dilation, max(0, y.pad), max(0, x_.pad), 0, 0)
+        parts = [w[:, :, a.taps, b.taps] for a, b in pairs]
+        offset = bias if bias is None or len(pairs) == 1 else _joined(ctx, [bias] * len(pairs))
+        conv_steps(ctx, image, _joined(ctx, parts), offset, win, groups, target)
+
+
+def _joined(ctx: Lowering, parts: list[np.ndarray]) -> np.ndarray:
+    """`parts` one after the other along their first axis."""
+    if len(parts) == 1:
+        return parts[0]
+    if not ctx.is_runtime(parts[0]):
+        return np.concatenate(parts)
+    out = ctx.new((len(parts) * len(parts[0]), *parts[0].shape[1:]))
+    for i, part in enumerate(parts):
+        ctx.copy(part, out[i * len(part) : (i + 1) * len(part)])
+    return out
+
+
+def _constant(ctx: Lowering, bias, target: np.ndarray) -> None:
+    """Outputs that meet no tap."""
+    if bias is None:
+        fill(ctx, target, 0)
+    else:
+        size = target.shape[-1] // len(bias)
+        split = target.reshape(*target.shape[:-1], size, len(bias), copy=False)
+        ctx.copy(np.broadcast_to(bias, split.shape), split)
+
+
+def _interleaved(ctx: Lowering, parts: np.ndarray, strides: list[int], sizes: list[int]) -> np.ndarray:
+    """[n,h,w,outputs] from the phases [n,h/sy,w/sx,sy*sx*outputs]; the last ones may lie beyond the image."""
+    (n, h, w, c), (sy, sx), (high, wide) = parts.shape, strides, sizes
+    outputs = c // (sy * sx)
+    if sy == 1:  # they are in order
+        return parts.reshape(n, h, w * sx, outputs, copy=False)[:, :, :wide]
+    phases = parts.reshape(n, h, w, sy, sx, outputs, copy=False).transpose(0, 1, 3, 2, 4, 5)
+    out = ctx.new((n, high, wide, outputs))
+    for y, lines in _whole_and_rest(high, sy):
+        for x, pixels in _whole_and_rest(wide, sx):
+            source = phases[:, y // sy : -(-(y + lines) // sy), :lines, x // sx : -(-(x + pixels) // sx), :pixels]
+            ctx.copy(source, out[:, y : y + lines, x : x + pixels].reshape(source.shape, copy=False))
+    return out
+
+
+def _whole_and_rest(size: int, stride: int) -> list[tuple[int, int]]:
+    """(first, count) of the outputs in whole strides, and of those in a last one that is cut off."""
+    whole = size // stride * stride
+    return [(first, count) for first, count in ((0, whole), (whole, size - whole)) if count]
 
 
 def _rotated(ctx: Lowering, w: np.ndarray, groups: int) -> np.ndarray:

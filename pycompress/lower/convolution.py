@@ -144,7 +144,7 @@ def conv_steps(ctx: Lowering, x, w, bias, win: Window, groups: int, out) -> None
     n, h, wide, c = x.shape
     outputs, per_group = w.shape[:2]
     tail = {"bias": bias, "act": 0, "act_params": NO_PARAMS, "residual": None}
-    if per_group == 1 and groups == c:
+    if per_group == 1 and groups == c and c > 1:
         multiplier = outputs // c
         if multiplier > 1:  # repeat each channel once per output
             wide_x = ctx.new((n, h, wide, c, multiplier), "f32")

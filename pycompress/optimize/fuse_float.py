@@ -9,7 +9,7 @@ from ..kernels import having
 from ..lower.context import ACT
 from ..lower.values import Step, root
 from ..weights import Dense
-from .dataflow import Uses, address, covers, on, writes
+from .dataflow import Uses, address, covers, on, twin, writes
 
 ACTIVATED = having(lambda spec: spec.takes("act"))
 SUMMED = having(lambda spec: spec.traits.sums == "float" and spec.takes("residual"))
@@ -48,6 +48,19 @@ def columns(step: Step, uses: Uses, x, kernels: tuple[str, ...]) -> list[tuple[S
     return made if all(m.kernel in kernels and not m.args["act"] for m, _ in made) else []
 
 
+def reordered(step: Step, uses: Uses, x, kernels: tuple[str, ...]) -> tuple[list[tuple[Step, int]], Step | None]:
+    """(columns, None), or, where a permute stands between, (the columns that it alone reads, the permute)."""
+    made = columns(step, uses, x, kernels)
+    copy = None if made else sole(step, uses, x, ("permute",))
+    return (columns(copy, uses, root(copy.args["x"]), kernels), copy) if copy is not None else (made, None)
+
+
+def _copied_to(copy: Step, target: np.ndarray) -> Step:
+    """The permute `copy`, writing into the buffer of `target` instead."""
+    old = copy.args["out"]
+    return copy.replace(out=twin(old, root(old).view(np.uint8), root(target).view(np.uint8)))
+
+
 def part(buffer: np.ndarray, like: np.ndarray, first: int, made: list[tuple[Step, int]]) -> np.ndarray:
     """The view of `buffer` that one of the steps `made` writes: columns from `first` on, in the shape of `like`."""
     width = sum(m.args["out"].shape[-1] for m, _ in made)
@@ -56,18 +69,24 @@ def part(buffer: np.ndarray, like: np.ndarray, first: int, made: list[tuple[Step
 
 @on("unary")
 def activation(step: Step, uses: Uses):
-    """Fuse a unary activation into the epilogue of the products or the sum before it."""
+    """Fuse a unary activation into the epilogue of the products or the sum before it, which may be copied in between."""
     if step.args["op"] >= len(ACT) or not whole(step.args["out"]):
         return None
-    made = columns(step, uses, step.args["x"], ACTIVATED)
+    made, copy = reordered(step, uses, step.args["x"], ACTIVATED)
     if not made or any(m.args["out"].dtype != np.float32 for m, _ in made):
         return None
     act = {"act": step.args["op"], "act_params": step.args["params"]}
     new = []
     for m, first in made:
-        out = part(step.args["out"], m.args["out"], first, made)
+        out = m.args["out"] if copy else part(step.args["out"], m.args["out"], first, made)
         new.append(m.replace(**act, out=out, reason=f"{m.reason or m.op}, {step.op} fused"))
-    return new, [m for m, _ in made]
+    return _with_copy(new, made, copy, step)
+
+
+def _with_copy(new: list[Step], made: list[tuple[Step, int]], copy: Step | None, step: Step):
+    """A rule's result: the steps `new` instead of those `made`; a `copy` of what they write takes the place of `step`."""
+    gone = [m for m, _ in made]
+    return (new, gone) if copy is None else ([*new, _copied_to(copy, step.args["out"])], [*gone, copy])
 
 
 @on("binary")
@@ -119,20 +138,34 @@ def constant(step: Step, uses: Uses):
         a, b = b, a
     if uses.is_buffer(b):
         return None
-    made = columns(step, uses, a, OFFSET if op in (ADD, SUB) else SCALED)
+    made, copy = reordered(step, uses, a, OFFSET if op in (ADD, SUB) else SCALED)
     if not made or any(not _foldable(m, op, uses) for m, _ in made):
         return None
-    factor = per_channel(b, sum(m.args["out"].shape[-1] for m, _ in made))
+    channels = sum(m.args["out"].shape[-1] for m, _ in made)
+    factor = per_channel(b, channels) if copy is None else _per_phase(b, copy, channels)
     if factor is None:
         return None
     new = []
     for m, first in made:
-        out = part(step.args["out"], m.args["out"], first, made)
+        out = m.args["out"] if copy else part(step.args["out"], m.args["out"], first, made)
         own = _folded(m, op, factor[first : first + out.shape[-1]])
         act = {"act": step.args["act"], "act_params": step.args["act_params"]}
         reason = m.reason if f"{step.op} folded" in m.reason else f"{m.reason}, {step.op} folded"
         new.append(own.replace(out=out, **act, reason=reason))
-    return new, [m for m, _ in made]
+    return _with_copy(new, made, copy, step)
+
+
+def _per_phase(x, copy: Step, channels: int) -> np.ndarray | None:
+    """As ``per_channel``, for the `channels` before a permute that copies pixels of x's channels as a whole."""
+    row = _row(x)
+    if row is None or channels % len(row):
+        return None
+    pixel = len(row) * row.itemsize
+    source, target = copy.args["x"], copy.args["out"]
+    moved = [s for v in (source, target) for d, s in zip(v.shape[:-1], v.strides) if d > 1]
+    if len(row) > 1 and any(v % pixel for v in (*moved, source.shape[-1], address(source) - address(root(source)))):
+        return None
+    return np.tile(row, channels // len(row))
 
 
 def _foldable(m: Step, op: int, uses: Uses) -> bool:

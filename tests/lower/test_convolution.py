@@ -63,6 +63,34 @@ def test_one_by_one_is_a_matrix_product_and_depthwise_has_its_kernel():
     assert [s.kernel for s in program.steps if s.kernel != "permute"] == ["dwconv"]
 
 
+@pytest.mark.parametrize("shape,kernel,attributes", [
+    ((1, 1, 900), (17, 1, 64), {"strides": [10]}),
+    ((2, 1, 40), (1, 1, 7), {"pads": [3, 3], "dilations": [2]}),
+    ((2, 1, 9, 8), (20, 1, 3, 3), {"pads": [1, 1, 1, 1]}),
+])  # fmt: skip
+def test_one_input_channel_is_not_copied_for_each_output(shape, kernel, attributes):
+    rng = np.random.default_rng(0)
+    program = check("Conv", {"x": floats(rng, *shape), "w": floats(rng, *kernel)}, ("w",), atol=1e-4, **attributes)
+    steps = [s for s in program.steps if s.kernel != "permute"]
+    assert [s.kernel for s in steps] == ["sconv"] and steps[0].args["x"].size == np.prod(shape)
+
+
+def test_a_transposed_convolution_multiplies_no_zeros_between_pixels():
+    rng = np.random.default_rng(0)
+    x = floats(rng, 1, 6, 5, 4)
+    cases = {  # kernel, stride: products
+        (2, 2): 1, (3, 3): 1, (4, 2): 4, (3, 2): 4, (1, 2): 1,
+    }  # fmt: skip
+    for (kernel, stride), products in cases.items():
+        w, attributes = floats(rng, 6, 3, kernel, kernel), {"strides": [stride] * 2}
+        if kernel > stride:
+            attributes |= {"pads": [1] * 4, "output_padding": [kernel % 2] * 2}
+        program = check("ConvTranspose", {"x": x, "w": w}, ("w",), opset=19, **attributes)
+        steps = [s for s in program.steps if s.kernel in ("sgemm", "sconv", "dwconv")]
+        taps = sum(s.args["w"].shape[1] * s.args["out"].shape[-1] for s in steps) // (6 * 3)
+        assert (len(steps), taps) == (products, kernel * kernel)
+
+
 @few
 @given(
     st.integers(1, 2), st.data(), st.sampled_from([(1, 3, 5), (1, 1, 1), (2, 2, 3), (4, 1, 1)]), st.booleans(), st.booleans()

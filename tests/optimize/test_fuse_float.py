@@ -119,6 +119,31 @@ def test_all_of_it_works_across_the_groups_of_a_convolution():
     assert net.run() == ["sgemm", "sconv", "sconv"]
 
 
+@pytest.mark.parametrize("op,attributes", [("Relu", {}), ("LeakyRelu", {"alpha": 0.3})])
+@pytest.mark.parametrize("outputs,stride,kernel", [(5, 2, 2), (1, 3, 3), (4, 2, 3)])
+def test_what_follows_a_transposed_convolution_joins_its_products(op, attributes, outputs, stride, kernel):
+    net = Net(2, 3, 5, 4)
+    extra = [1, 1] if kernel > stride else [0, 0]
+    pads = [1] * 4 if kernel > stride else [0] * 4
+    w = floats(net.rng, 3, outputs, kernel, kernel)
+    net.add("ConvTranspose", "x", w, strides=[stride] * 2, output_padding=extra, pads=pads)
+    net.add("Mul", net.last, floats(net.rng, outputs, 1, 1))
+    net.add("Add", net.last, floats(net.rng, 1, outputs, 1, 1))
+    net.add(op, net.last, **attributes)
+    kernels = net.run()
+    products = 1 if kernel == stride else 4
+    assert len([k for k in kernels if k in ("sgemm", "sconv")]) == products and not {"unary", "binary", "dwconv"} & {
+        *kernels
+    }
+
+
+def test_a_constant_that_differs_along_lines_does_not_join_through_a_transposed_convolution():
+    net = Net(1, 3, 5, 4)
+    net.add("ConvTranspose", "x", floats(net.rng, 3, 2, 2, 2), strides=[2, 2])
+    net.add("Mul", net.last, floats(net.rng, 8))
+    assert "binary" in net.run()
+
+
 def test_batches_of_a_matrix_product_are_no_groups():
     net = Net(2, 3, 4, seed=1)
     y = net.add("MatMul", "x", net.add("Transpose", "x", perm=[0, 2, 1]))
