@@ -3,39 +3,45 @@
 
 #include <math.h>
 
-enum { SOFTMAX_LANES = 32 };
+enum { SOFTMAX_LANES = 32, SOFTMAX_SHORT = 32 };
+
+/* Rows of at most SOFTMAX_SHORT elements are computed side by side, SOFTMAX_LANES of them, turned. */
+PCX_INLINE int softmax_is_short(const pcx_softmax_args *p) { return p->inner == 1 && p->r <= SOFTMAX_SHORT; }
 
 /* A contiguous row. */
 PCX_INLINE void softmax_row(const float *x, size_t r, int log, float *out)
 {
     const size_t whole = r / SOFTMAX_LANES * SOFTMAX_LANES;
-    float t[SOFTMAX_LANES], top = -INFINITY, total = 0;
+    float t[SOFTMAX_LANES], rest[SOFTMAX_LANES];
     for (size_t j = 0; j < SOFTMAX_LANES; j++)
-        t[j] = -INFINITY;
-    for (size_t i = 0; i < whole; i += SOFTMAX_LANES)
+        t[j] = rest[j] = -INFINITY;
+    memcpy(rest, x + whole, (r - whole) * sizeof *rest);
+    for (size_t i = 0; i < r; i += SOFTMAX_LANES) {
+        const float *from = i < whole ? x + i : rest;
         for (size_t j = 0; j < SOFTMAX_LANES; j++)
-            t[j] = x[i + j] > t[j] ? x[i + j] : t[j];
-    for (size_t j = 0; j < r - whole; j++)
-        t[j] = x[whole + j] > t[j] ? x[whole + j] : t[j];
-    for (size_t j = 0; j < SOFTMAX_LANES; j++)
-        top = t[j] > top ? t[j] : top;
+            t[j] = from[j] > t[j] ? from[j] : t[j];
+    }
+    for (size_t w = SOFTMAX_LANES / 2; w; w /= 2)
+        for (size_t j = 0; j < w; j++)
+            t[j] = t[j + w] > t[j] ? t[j + w] : t[j];
+    const float top = t[0];
 
     for (size_t j = 0; j < SOFTMAX_LANES; j++)
         t[j] = 0;
     for (size_t i = 0; i < r; i += SOFTMAX_LANES) {
-        const size_t n = min_size(r - i, SOFTMAX_LANES);
+        const float *from = i < whole ? x + i : rest; /* beyond the row exp(-inf) = 0 is added */
         float e[SOFTMAX_LANES];
-        for (size_t j = 0; j < n; j++) {
-            e[j] = act_exp(x[i + j] - top);
+        for (size_t j = 0; j < SOFTMAX_LANES; j++) {
+            e[j] = act_exp(from[j] - top);
             t[j] += e[j];
         }
         if (!log)
-            memcpy(out + i, e, n * sizeof *e);
+            memcpy(out + i, e, min_size(r - i, SOFTMAX_LANES) * sizeof *e);
     }
     for (size_t w = SOFTMAX_LANES / 2; w; w /= 2)
         for (size_t j = 0; j < w; j++)
             t[j] += t[j + w];
-    total = t[0];
+    const float total = t[0];
 
     if (log) {
         const float logarithm = logf(total);
@@ -48,12 +54,12 @@ PCX_INLINE void softmax_row(const float *x, size_t r, int log, float *out)
     }
 }
 
-/* n <= SOFTMAX_LANES neighbours of the inner axis, each over its r elements `stride` apart. */
+/* n <= SOFTMAX_LANES neighbours of the inner axis, each over its r elements `stride` apart; out may be x. */
 PCX_INLINE void softmax_columns(const float *x, size_t r, size_t stride, size_t n, int log, float *out)
 {
     float top[SOFTMAX_LANES], total[SOFTMAX_LANES];
     double sum[SOFTMAX_LANES];
-    for (size_t j = 0; j < n; j++) {
+    for (size_t j = 0; j < SOFTMAX_LANES; j++) {
         top[j] = -INFINITY;
         sum[j] = 0;
     }
@@ -61,38 +67,62 @@ PCX_INLINE void softmax_columns(const float *x, size_t r, size_t stride, size_t 
         for (size_t j = 0; j < n; j++)
             top[j] = x[i * stride + j] > top[j] ? x[i * stride + j] : top[j];
     for (size_t i = 0; i < r; i++)
-        for (size_t j = 0; j < n; j++)
-            sum[j] += act_exp(x[i * stride + j] - top[j]);
+        PCX_IVDEP
+        for (size_t j = 0; j < n; j++) {
+            const float shifted = x[i * stride + j] - top[j], e = act_exp(shifted);
+            sum[j] += e;
+            out[i * stride + j] = log ? shifted : e;
+        }
     for (size_t j = 0; j < n; j++)
         total[j] = log ? logf((float)sum[j]) : (float)sum[j];
     for (size_t i = 0; i < r; i++)
         PCX_IVDEP
-        for (size_t j = 0; j < n; j++) {
-            const float shifted = x[i * stride + j] - top[j];
-            out[i * stride + j] = log ? shifted - total[j] : act_exp(shifted) / total[j];
-        }
+        for (size_t j = 0; j < n; j++)
+            out[i * stride + j] = log ? out[i * stride + j] - total[j] : out[i * stride + j] / total[j];
+}
+
+/* to[i * LANES + j] = x[j * r + i] for `rows` rows of r elements, or back. */
+PCX_INLINE void softmax_turn(const float *x, size_t rows, size_t r, float *to)
+{
+    for (size_t j = 0; j < rows; j++)
+        for (size_t i = 0; i < r; i++)
+            to[i * SOFTMAX_LANES + j] = x[j * r + i];
+}
+
+PCX_INLINE void softmax_turn_back(const float *turned, size_t rows, size_t r, float *out)
+{
+    for (size_t j = 0; j < rows; j++)
+        for (size_t i = 0; i < r; i++)
+            out[j * r + i] = turned[i * SOFTMAX_LANES + j];
 }
 
 PCX_INLINE void softmax_run(const void *args, size_t begin, size_t end)
 {
     const pcx_softmax_args *p = args;
-    const size_t strips = ceil_div(p->inner, SOFTMAX_LANES);
+    const int is_short = softmax_is_short(p), log = p->log != 0;
+    const size_t strips = is_short ? 1 : ceil_div(p->inner, SOFTMAX_LANES), lines = is_short ? SOFTMAX_LANES : 1;
+    float turned[SOFTMAX_SHORT * SOFTMAX_LANES] = { 0 };
     for (size_t unit = begin; unit < end; unit++) {
-        const size_t i = unit % strips * SOFTMAX_LANES, at = unit / strips * p->r * p->inner + i;
-        const size_t n = min_size(p->inner - i, SOFTMAX_LANES);
-        if (p->inner == 1)
-            softmax_row(p->x + at, p->r, p->log != 0, p->out + at);
-        else if (p->log)
-            softmax_columns(p->x + at, p->r, p->inner, n, 1, p->out + at);
-        else
-            softmax_columns(p->x + at, p->r, p->inner, n, 0, p->out + at);
+        const size_t outer = unit / strips * lines, i = unit % strips * SOFTMAX_LANES;
+        const size_t at = outer * p->r * p->inner + i, rows = min_size(p->outer - outer, lines);
+        if (p->inner == 1 && !is_short) {
+            softmax_row(p->x + at, p->r, log, p->out + at);
+            continue;
+        }
+        if (is_short)
+            softmax_turn(p->x + at, rows, p->r, turned);
+        softmax_columns(is_short ? turned : p->x + at, p->r, is_short ? SOFTMAX_LANES : p->inner,
+                        is_short ? SOFTMAX_LANES : min_size(p->inner - i, SOFTMAX_LANES), log,
+                        is_short ? turned : p->out + at);
+        if (is_short)
+            softmax_turn_back(turned, rows, p->r, p->out + at);
     }
 }
 
 static size_t softmax_units(const void *args)
 {
     const pcx_softmax_args *p = args;
-    return p->outer * ceil_div(p->inner, SOFTMAX_LANES);
+    return softmax_is_short(p) ? ceil_div(p->outer, SOFTMAX_LANES) : p->outer * ceil_div(p->inner, SOFTMAX_LANES);
 }
 
 PCX_LOOPS_512(softmax)

@@ -7,7 +7,19 @@ from cases import check, close, isas, same_everywhere
 from pycompress.kernels import module
 
 ref = module("softmax")
-SHAPES = [(2, 50, 1), (3, 1000, 1), (2, 7, 5), (1, 3, 70), (4, 1, 1), (2, 32, 1), (0, 3, 1), (2, 0, 3)]
+SHAPES = [
+    (2, 50, 1),
+    (3, 1000, 1),
+    (2, 7, 5),
+    (1, 3, 70),
+    (4, 1, 1),
+    (2, 32, 1),
+    (0, 3, 1),
+    (2, 0, 3),
+    (70, 2, 1),
+    (33, 33, 1),
+    (5, 0, 1),
+]
 
 
 @isas("softmax")

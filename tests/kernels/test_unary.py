@@ -19,6 +19,20 @@ def test_equals_reference(isa, op):
     check("unary", values, isa, np.testing.assert_array_equal if op in EXACT else close(8 * 2.0**-24, 2.0**-23))
 
 
+@isas("unary")
+@pytest.mark.parametrize(
+    "op", ["exp", "log", "erf", "gelu", "gelu_tanh", "softplus", "elu", "celu", "tanh", "sigmoid", "mish"]
+)
+def test_errors_are_within_the_stated_bounds(isa, op):
+    x = np.concatenate([np.linspace(-60, 60, 60001), np.linspace(-1, 1, 60001)]).astype(np.float32)[None]
+    x = abs(x) + np.float32(1e-30) if op == "log" else x
+    want, got, params = np.empty_like(x), np.empty_like(x), np.ones(2, np.float32)
+    ref.unary(x, ref.OPS.index(op), params, want)
+    native.unary(x, ref.OPS.index(op), params, got, isa=isa)
+    bound = 11 + {"gelu": 5 + x * x / 2, "gelu_tanh": 5 + 3 * x * x}.get(op, 0)  # 1 for the reference's own rounding
+    assert (abs(got - want) <= bound * 2.0**-24 * abs(want) + 2.0**-120).all()
+
+
 @pytest.mark.parametrize("op", ref.OPS)
 def test_every_isa_says_the_same(op):
     same_everywhere("unary", ref.example(np.random.default_rng(1), 3, 2100, op=ref.OPS.index(op)))
