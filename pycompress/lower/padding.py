@@ -78,10 +78,36 @@ def pad(ctx: Lowering, node: Node) -> Value:
 
 
 def _mirrored(ctx: Lowering, data: np.ndarray, before, after, mode: str) -> np.ndarray:
-    """`data` padded with its own rows, axis by axis."""
-    for axis, (b, a) in enumerate(zip(before, after)):
-        b, a = max(0, b), max(0, a)
-        if b or a:
-            ctx.rows_fit(a + b + data.shape[axis])
-            data = pick(ctx, data, axis, np.pad(np.arange(data.shape[axis]), (b, a), mode=mode))
-    return data
+    """`data` padded with its own rows: copies of the whole, and of the few rows at each end of an axis."""
+    before, after = ([max(0, n) for n in side] for side in (before, after))
+    axes = [axis for axis in range(data.ndim) if before[axis] or after[axis]]
+    if not axes:
+        return data
+    shape = [b + d + a for b, d, a in zip(before, data.shape, after)]
+    for axis in axes:
+        ctx.rows_fit(shape[axis])
+    if not ctx.is_runtime(data):
+        return np.pad(data, list(zip(before, after)), mode=mode)
+    out = ctx.new(shape, word(data.dtype), like=data)
+
+    def place(part: np.ndarray, target: np.ndarray, rest: list[int]) -> None:
+        if not rest:
+            ctx.copy(part, target)
+            return
+        axis, *rest = rest
+        size, b = part.shape[axis], before[axis]
+        index = np.pad(np.arange(size), (b, after[axis]), mode=mode)
+        for ends in (slice(0, b), slice(b, b + size), slice(b + size, None)):
+            if index[ends].size:
+                place(_rows(ctx, part, axis, index[ends]), target[(slice(None),) * axis + (ends,)], rest)
+
+    place(data, out, axes)
+    return out
+
+
+def _rows(ctx: Lowering, x: np.ndarray, axis: int, index: np.ndarray) -> np.ndarray:
+    """The rows `index` of `x` along `axis`; one row, repeated, is a view."""
+    if (index != index[0]).any():
+        return pick(ctx, x, axis, index)
+    row = pick(ctx, x, axis, index[:1])
+    return np.broadcast_to(row, [index.size if i == axis else d for i, d in enumerate(x.shape)])

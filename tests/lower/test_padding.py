@@ -31,6 +31,14 @@ def test_borders_from_the_image(shape, data, mode):
     same(ours(model, {"x": x})[0], [np.pad(x, list(zip(*pads)), mode=mode)])
 
 
+@pytest.mark.parametrize("mode", ["reflect", "edge", "wrap"])
+def test_indices_are_of_the_border_only(mode):
+    x = np.arange(2 * 300 * 40, dtype=np.float32).reshape(1, 2, 300, 40)
+    pads = np.array([0, 0, 5, 1, 0, 0, 4, 1], np.int64)
+    program = check("Pad", {"x": x, "p": pads}, ("p",), mode=mode)
+    assert all(s.args["index"].size <= 5 for s in program.steps if s.kernel == "gather")
+
+
 def test_axes_and_the_old_form():
     x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     for axes in ([1], [-1, 0]):
