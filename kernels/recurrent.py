@@ -168,7 +168,7 @@ def pack(w):
     return np.ascontiguousarray(full.reshape(gates, panels, 16, h).transpose(0, 1, 3, 2))
 
 
-def example(rng, g, t, b, h, d=1, backward=0, linear=0):
+def example(rng, g=LSTM, t=4, b=2, h=16, d=1, backward=0, linear=0):
     """Random arguments with the operator's default activations."""
     c = h if g == LSTM else 0
     x, w = rng.standard_normal((t, b, d * g * h), np.float32), rng.standard_normal((d * g * h, h), np.float32)

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto
 
+from ..errors import ModelError
 from ..formats.onnx_model import constants_of
 from ..formats.onnx_structure import order
 from .constants import PLAN_TIME
@@ -72,7 +73,10 @@ def if_(ctx: Lowering, node: Node) -> list[Value]:
     node.ignore(*names)
     if not condition.runtime:
         return _branch(ctx, node, names[0 if condition.data else 1])
-    both = [_branch(ctx, node, name) for name in names]
+    try:
+        both = [_branch(ctx, node, name) for name in names]
+    except ModelError as error:
+        node.refuse(f"its condition is only known at run time, and not both of its branches can be run: {error}")
     return [_either(ctx, node, condition, *pair, f"output {name!r}") for name, *pair in zip(node.proto.output, *both)]
 
 

@@ -58,7 +58,7 @@ def test_nodes_of_subgraphs_are_named_with_the_node_that_holds_them():
     ]
     rows = found(nodes, [port("x")], [port("z")], [numpy_helper.from_array(np.float32(0), "zero")])
     assert list(rows) == ["choice", "other"]
-    assert "computed at run time" in rows["choice"][1]
+    assert "only known at run time, and not both of its branches can be run: node 'other'" in rows["choice"][1]
     assert rows["other"][1].endswith("it lies in then_branch of 'choice'")
 
 
@@ -67,15 +67,21 @@ def test_an_if_that_the_caller_decides_is_supported():
     assert found([node], [port("c", BOOL, [1]), port("x")], [port("y")]) == {}
 
 
-def test_loops_are_found_and_their_operators_that_run_are_not():
+def a_loop(*inner, times):
     body = graph(
-        [helper.make_node("Add", ["s", "x"], ["s2"]), helper.make_node("Identity", ["go"], ["on"])],
+        [helper.make_node("Add", ["s", "x"], ["s2"]), helper.make_node("Identity", ["go"], ["on"]), *inner],
         [port("i", INT64, []), port("go", BOOL, []), port("s")],
         [port("on", BOOL, []), port("s2")],
     )
     nodes = [helper.make_node("Loop", ["n", "", "x"], ["y"], "loop", body=body)]
-    rows = found(nodes, [port("x")], [port("y")], [numpy_helper.from_array(np.int64(3), "n")])
-    assert rows == {"loop": ("Loop", "operator 'Loop' is not supported")}
+    return found(nodes, [port("x")], [port("y")], [numpy_helper.from_array(np.int64(times), "n")])
+
+
+def test_loops_that_run_are_supported_and_nodes_in_others_are_named():
+    assert a_loop(times=3) == {}
+    assert a_loop(times=10**6)["loop"][1].startswith("loops are unrolled, no more than")
+    rows = a_loop(helper.make_node("Other", ["x"], ["t"], "other", domain="mine"), times=3)
+    assert list(rows) == ["loop", "other"] and rows["other"][1].endswith("it lies in body of 'loop'")
 
 
 def test_constants_and_inputs_of_types_that_do_not_exist_here_are_named_with_who_reads_them():
