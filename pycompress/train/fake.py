@@ -3,7 +3,8 @@
 The gradient of a step is that of LSQ (Learned Step Size Quantization, arXiv:1902.08153): rounding is treated as the
 identity, clipping as what it is. A step is stored as a factor exp(p) on its first value, so that it stays positive
 and an optimizer that scales gradients (Adam) changes it by a share. The gradient of p is scaled so that plain gradient
-descent changes a step by the same share as LSQ does.
+descent changes a step by the same share as LSQ does. A step stays within `REACH` times its first value, up and down:
+calibration has chosen it for what it must represent, and one that leaves this range has diverged.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import math
 
 import torch
 from torch import Tensor, nn
+
+REACH = 8.0  # a step eight times as large wastes three bits of a code; one of an eighth clips all but an eighth of the range
 
 
 class _Scaled(torch.autograd.Function):
@@ -74,6 +77,13 @@ class Step(nn.Module):
             factor = 1 / (now.square() * math.sqrt(self.share)).clamp_min(1e-30)
         step = self.first * _Scaled.apply(self.exponent, factor).exp()
         return step + (step.half().float() - step).detach() if self.half else step
+
+    @staticmethod
+    @torch.no_grad()
+    def bound(exponents: list[nn.Parameter]) -> None:
+        """Bring the `exponent` of each of many steps back within `REACH`; those that are not numbers stay so."""
+        torch._foreach_clamp_max_(exponents, math.log(REACH))
+        torch._foreach_clamp_min_(exponents, -math.log(REACH))
 
 
 class Activation(nn.Module):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import MASKS
+from .fake import Step
 
 OPTIMIZERS = ("sgd", "adamw")
 STEPS_RATE = 0.2  # of SGD's rate: Adam's for quantization steps, which changes a step by this share at most
@@ -128,7 +129,7 @@ class Optimizers:
         else:
             fast = training.momentum > 0
             self.each = [torch.optim.SGD(groups, training.rate, training.momentum, nesterov=fast, foreach=True)]
-        self.clipped = weights + others
+        self.clipped, self.steps = weights + others, steps
         if steps:
             factor = 1.0 if training.optimizer == "adamw" else STEPS_RATE
             self.each += [torch.optim.Adam([{"params": steps, "factor": factor}], training.rate, foreach=True)]
@@ -145,11 +146,16 @@ class Optimizers:
             one.zero_grad(set_to_none=True)
 
     def step(self, clip: float = 0.0) -> None:
-        """Change the parameters; the gradients of all but steps are scaled to the norm `clip`, if it is larger."""
+        """Change the parameters; the gradients of all but steps are scaled to the norm `clip`, if it is larger.
+
+        Steps stay within their bounds.
+        """
         if clip:
             nn.utils.clip_grad_norm_(self.clipped, clip)
         for one in self.each:
             one.step()
+        if self.steps:
+            Step.bound(self.steps)
 
     def forget(self) -> None:
         """Drop momentum and the like: the parameters have been replaced."""

@@ -15,7 +15,8 @@ import pycompress as pc  # noqa: E402
 from pycompress import kernels, zoo  # noqa: E402
 from pycompress.train import Twin  # noqa: E402
 from pycompress.train.acc16 import Bounds  # noqa: E402
-from pycompress.train.fake import Activation, Weight  # noqa: E402
+from pycompress.train.fake import REACH, Activation, Step, Weight  # noqa: E402
+from pycompress.train.schedule import Optimizers, Training  # noqa: E402
 
 WAYS = {
     "int8": {"accumulate": 4},
@@ -248,3 +249,29 @@ def test_rounding_that_cannot_be_trained_is_named():
     onnx.checker.check_model(model)
     with pytest.raises(NotImplementedError, match=r"node 'odd' \(QuantizeLinear\)"):
         Twin(model)
+
+
+def test_steps_cannot_run_away():
+    step = Step(torch.tensor([0.1, 0.2]), 4.0)
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.step = step
+
+        def groups(self):
+            return {"weights": [], "biases": [], "norms": [], "steps": [step.exponent]}
+
+    other = torch.nn.Linear(1, 1)
+    for sign, optimizer in ((1, "sgd"), (-1, "adamw")):
+        training = Training(optimizer=optimizer, rate=50.0, epochs=1)
+        each = Optimizers([Model(), other], training)
+        for _ in range(5):
+            each.zero_grad()
+            (sign * step().sum()).backward()
+            each.set_rate(50.0)
+            each.step()
+        assert step().tolist() == pytest.approx([0.1 * REACH**-sign, 0.2 * REACH**-sign])
+    step.exponent.data.fill_(float("nan"))
+    Step.bound([step.exponent])
+    assert step.exponent.isnan().all(), "what is no number is not hidden"
