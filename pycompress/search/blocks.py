@@ -81,6 +81,20 @@ class Block:
             return after * self.inputs * self.out * self.kernel**2
         return self.inputs * self.out if self.kind == "classifier" else 0
 
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes of its weights: of 4-bit ones half a byte each, scales and biases left out."""
+        cells, other = self.kernel**2, 0
+        if self.kind == "mb":
+            squeezed = 2 * self.expanded * _squeezed(self.expanded) if self.se else 0
+            expand = self.inputs if self.expanded != self.inputs else 0
+            products, other = self.expanded * (expand + self.out), self.expanded * cells + squeezed
+        elif self.kind == "sep":
+            products, other = self.inputs * self.out, self.inputs * cells
+        else:
+            products = self.inputs * self.out * cells if self.kind in ("conv", "classifier") else 0
+        return products * self.bits / 8 + other * (4 if self.bits == FLOAT else 1)
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -113,6 +127,10 @@ class Network:
     @property
     def macs(self) -> int:
         return sum(block.macs for block in self.blocks)
+
+    @property
+    def weight_bytes(self) -> float:
+        return sum(block.weight_bytes for block in self.blocks)
 
     def onnx(self, *, batch: int | None = 1, seed: int = 0, batchnorm: bool = True) -> onnx.ModelProto:
         """The network as an ONNX model, with new random weights.
@@ -186,8 +204,13 @@ def _sep(b: Builder, given, name, block: Block, last) -> Tensor:
     return b.conv(y, f"{name}.pointwise", block.out, act=block.activation)
 
 
+def _squeezed(expanded: int) -> int:
+    """Channels between the two layers of squeeze-excite."""
+    return make_divisible(expanded / 4)
+
+
 def _mb(b: Builder, given, name, block: Block, last) -> Tensor:
-    se = (make_divisible(block.expanded / 4), "relu", "hardsigmoid") if block.se else None
+    se = (_squeezed(block.expanded), "relu", "hardsigmoid") if block.se else None
     return inverted_residual(
         b, given[0], name, block.expanded, block.out, block.kernel, block.stride, block.activation, se
     )

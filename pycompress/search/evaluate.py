@@ -7,7 +7,6 @@ import io
 import json
 import os
 import tempfile
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -18,7 +17,6 @@ import onnx
 import torch
 
 from ..compress.quantize import quantize
-from ..compress.verdict import VerdictWarning
 from ..errors import TrainingError
 from ..formats import atomic
 from ..train import dedicate, fit
@@ -139,12 +137,9 @@ class Trained:
         """`model` with the bits that the space chose for each layer, trained on if the recipe says so."""
         file = out.with_suffix(".onnx")
         if not (resume and file.exists()):  # a run that is resumed must begin with the same codes
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", VerdictWarning)  # the accuracy is the verdict
-                samples = parts.samples(how.samples)
-                model = quantize(
-                    model, samples, weights=network.bits() or 8, group_size=how.group_size, target=how.target
-                )
+            samples, bits = parts.samples(how.samples), network.bits() or 8
+            # the accuracy is the verdict
+            model = quantize(model, samples, weights=bits, group_size=how.group_size, target=how.target, judge=False)
             atomic.write(file, model.SerializeToString())
         model = onnx.load(file)
         if not how.epochs:

@@ -1,4 +1,4 @@
-"""A table of latencies: seconds per block on one machine, and the line that turns their sum into a network's time."""
+"""A table of latencies: seconds per block on one machine, and what turns their sum into a network's time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import PycompressError
 from ..formats import atomic
 from .blocks import Block, Network
 
-FORMAT = 1
+FORMAT = 2
 
 
 class ForeignTable(PycompressError, ValueError):
@@ -36,10 +36,15 @@ class Table:
         Of a run.
     blocks : dict
         Seconds by `Block.key`.
-    intercept, slope : float
-        A network takes ``intercept + slope * raw(network)`` seconds.
-    fitted : list of (float, float)
-        The sums and the measured seconds of the networks that this line was fitted to; empty before `latency.correct`.
+    reference : float
+        Seconds of a block that is measured again with all others, to which their times are scaled: clocks change. 0 where
+        nothing was measured yet.
+    intercept, slope, per_byte : float
+        A network takes ``intercept + slope * raw(network) + per_byte * network.weight_bytes`` seconds. A block that is
+        timed by itself finds its weights in the nearest cache; in a network they come from further away.
+    fitted : list of (float, float, float)
+        The sums, the bytes of weights and the measured seconds of the networks that this was fitted to; empty before
+        `latency.correct`.
     """
 
     host: str
@@ -48,9 +53,11 @@ class Table:
     precision: str
     threads: int
     blocks: dict[str, float] = field(default_factory=dict)
+    reference: float = 0.0
     intercept: float = 0.0
     slope: float = 1.0
-    fitted: list[tuple[float, float]] = field(default_factory=list)
+    per_byte: float = 0.0
+    fitted: list[tuple[float, float, float]] = field(default_factory=list)
 
     @classmethod
     def here(cls, precision: str = "float", threads: int = 1) -> Table:
@@ -82,16 +89,15 @@ class Table:
         try:
             text = json.loads(Path(path).read_text("utf-8"))
             if text["pycompress.latency"] != FORMAT:
-                raise ValueError(f"format {text['pycompress.latency']!r}")
+                raise ValueError(f"format {text['pycompress.latency']!r}, and this library writes {FORMAT}: delete it")
             table = cls(
                 *(str(text[key]) for key in ("host", "cpu")),
                 tuple(map(str, text["isa"])),
                 str(text["precision"]),
                 int(text["threads"]),
                 {str(key): float(seconds) for key, seconds in text["blocks"].items()},
-                float(text["intercept"]),
-                float(text["slope"]),
-                [(float(raw), float(seconds)) for raw, seconds in text["fitted"]],
+                *(float(text[key]) for key in ("reference", "intercept", "slope", "per_byte")),
+                [(float(raw), float(held), float(seconds)) for raw, held, seconds in text["fitted"]],
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: not a table of latencies: {error}") from None
@@ -140,4 +146,4 @@ class Table:
 
     def predict(self, network: Network) -> float:
         """The seconds of a run of `network`."""
-        return self.intercept + self.slope * self.raw(network)
+        return self.intercept + self.slope * self.raw(network) + self.per_byte * network.weight_bytes

@@ -8,6 +8,7 @@ from pycompress import kernels, zoo
 from pycompress.compress.model import graph as g
 from pycompress.compress.model.matrix import matrix
 from pycompress.compress.quantize import quantize
+from pycompress.compress.verdict import verdict
 from pycompress.errors import ModelError
 from pycompress.zoo import photos
 
@@ -304,3 +305,13 @@ def test_a_target_with_dot_products_keeps_the_full_range_of_the_weights():
 
     assert min(largest(vnni)) >= 127 > min(largest(portable))
     assert quantize(model, samples(2), target="avx2").graph.SerializeToString() == portable.graph.SerializeToString()
+
+
+def test_what_is_not_judged_has_the_same_codes():
+    model = zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    x = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
+    judged, plain = quantize(model, x), quantize(model, x, judge=False)
+    assert judged.graph == plain.graph
+    assert verdict(judged).snr is not None and verdict(plain).snr is None
+    with pytest.raises(ValueError, match="min_snr needs judge=True"):
+        quantize(model, x, judge=False, min_snr=3)

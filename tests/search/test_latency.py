@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import onnx
 import pytest
 import spaces
 
@@ -97,7 +98,60 @@ def test_the_correction_recovers_a_line(monkeypatch):
     space, table = read(spaces.MOBILE), Table.here()
     table.blocks = {block.key: 1e-6 * (1 + block.macs) for block in space.blocks()}
     networks = latency.sample(space, 8, seed=1)
-    said = {str(i): 2e-5 + 0.8 * table.raw(n) for i, n in enumerate(networks)}
-    monkeypatch.setattr(latency, "measure", lambda models, **options: said)
-    latency.correct(table, space)
-    assert (table.intercept, table.slope) == pytest.approx((2e-5, 0.8))
+    for per_byte in (0.0, 3e-11):
+        said = {str(i): 2e-5 + 0.8 * table.raw(n) + per_byte * n.weight_bytes for i, n in enumerate(networks)}
+        monkeypatch.setattr(latency, "measure", lambda models, said=said, **options: said)
+        latency.correct(table, space, count=8)
+        assert (table.intercept, table.slope, table.per_byte) == pytest.approx(
+            (2e-5, 0.8, per_byte), rel=1e-6, abs=1e-13
+        )
+        assert table.predict(networks[3]) == pytest.approx(said["3"])
+
+
+def test_bytes_cost_nothing_where_that_cannot_be_told():
+    raw, held = np.array([1e-5, 2e-5, 3e-5]), np.array([5.0, 1.0, 7.0])
+    assert latency.fitted(raw, held, 1e-6 + 2 * raw) == pytest.approx((1e-6, 2, 0))  # three networks for three numbers
+    many, held = np.linspace(1e-5, 9e-5, 12), np.random.default_rng(0).uniform(1e3, 1e5, 12)
+    found = latency.fitted(many, held, 1e-6 + 2 * many - 1e-11 * held)  # weights that save time: noise
+    assert found[2] == 0 and found[1] == pytest.approx(2, rel=0.05)
+    assert latency.fitted(np.full(9, 1e-5), np.arange(9.0), np.full(9, 3e-5)) == pytest.approx((0, 3, 0))
+
+
+def test_blocks_that_are_measured_while_the_clock_is_slow_get_the_same_times(monkeypatch):
+    speed = iter([1.0, 1.0, 2.0, 2.0, 0.5, 0.5])  # of each round of three batches
+
+    class Session:
+        def __init__(self, block):
+            self.block = block
+
+        def profile(self, feed, runs):
+            if self.block is blocks[0] or self.block is blocks[2] or self.block is blocks[4]:
+                self.now = Session.now = next(speed)
+            return [
+                {"op": "Conv", "node": "x", "kernel": "sgemm", "seconds": Session.now * 1e-6 * (1 + self.block.out)}
+            ]
+
+    blocks = [Block("conv", 8, 8, 8 * i, activation="relu") for i in range(1, 7)]
+    monkeypatch.setattr(latency, "BATCH", 2)
+    monkeypatch.setattr(latency, "_opened", lambda block, *how: (Session(block), {}))
+    monkeypatch.setattr(latency, "_reference", lambda *how: (Session(latency.REFERENCE), {}))
+    table = Table.here()
+    latency.fill(table, blocks, rounds=2)
+    assert [table.blocks[b.key] for b in blocks] == pytest.approx([1e-6 * (1 + b.out) for b in blocks])
+
+
+@pytest.mark.parametrize("space", [spaces.MOBILE, spaces.CELLS], ids=["mobile", "cells"])
+def test_bytes_of_weights_are_those_of_the_model(space):
+    network = latency.sample(read(space), 1, seed=3)[0]
+    model = network.onnx(batchnorm=False)
+    held = sum(4 * np.prod(t.dims) for t in model.graph.initializer if len(t.dims) > 1)
+    bits = 4 if network.blocks[-1].bits == 32 else 1
+    assert network.weight_bytes * (4 / bits) >= held / 2 and (bits != 4 or network.weight_bytes == held)
+
+
+def test_weights_that_are_easy_to_quantize_allow_int16_accumulation_as_they_are():
+    network = latency.sample(read(spaces.MOBILE | {"precision": "int8"}), 1, seed=3)[0]
+    model = latency.whole(network, "int8")
+    codes = [c for t in model.graph.initializer if (c := onnx.numpy_helper.to_array(t)).dtype == np.int8 and c.ndim > 1]
+    largest = [np.abs(c.reshape(len(c), -1)).max(1) for c in codes if c.ndim == 4]
+    assert largest and all((x == 127).all() for x in largest)
