@@ -1,20 +1,14 @@
 """Searches as Optuna studies in a database: several processes share one, and it goes on after any of them was killed.
 
-Every trial of a study is there from the beginning, waiting. A worker takes a waiting trial in one transaction, lets the
-sampler choose, evaluates, and records the value. While it works, a thread renews the trial's heartbeat. A running trial
-whose heartbeat is old belongs to a dead worker: whoever notices marks it as failed and puts a new waiting one in its place.
-So trials that live or ended well are never more than were asked for.
+A worker takes a trial from the queue (`trials`), lets the sampler choose, evaluates, and records the value.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,24 +16,18 @@ import numpy as np
 import optuna
 from optuna.storages import RDBStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import Trial, TrialState
 
 from ..errors import PycompressError
 from . import samplers
 from .blocks import Network
 from .space import Choice, Space, read
 from .table import Table
+from .trials import CHOSEN, fail_stale, heartbeat, open_storage, quiet, retry, take, top_up
 
 Evaluate = Callable[[Choice, Network], float]  # a process must be able to pickle it
-SPACE, SIZE, LATENCY, ERROR, RETRIES = (
-    "space",
-    "size",
-    "latency",
-    "error",
-    "retries",
-)  # attributes of studies and trials
-CHANCES = "chances"
-MAX_RETRIES = 3
+SPACE, CHANCES = "space", "chances"  # attributes of studies
+SIZE, LATENCY, ERROR = "size", CHOSEN, "error"  # attributes of trials
 FINISHED = (TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
 
 
@@ -146,7 +134,7 @@ def prepare(search: Search, *, resume: bool = True) -> Study:
     storage = open_storage(search.storage, search.heartbeat)
     wanted = samplers.directions(search.method)
     try:
-        with _quiet():
+        with quiet():
             study = optuna.create_study(storage=storage, study_name=search.name, directions=wanted)
         study.set_user_attr(SPACE, search.identity)
     except optuna.exceptions.DuplicatedStudyError:
@@ -156,7 +144,7 @@ def prepare(search: Search, *, resume: bool = True) -> Study:
             ) from None
         study = optuna.load_study(storage=storage, study_name=search.name)
         _check(study, search, wanted)
-    _top_up(study, search.trials)
+    top_up(study, search.trials)
     return study
 
 
@@ -173,8 +161,8 @@ def work(search: Search, *, progress: Callable[[int, int], object] | None = None
     _check(study, search, samplers.directions(search.method))
     chooser = _Choosers(search, space, study)
     while not _orphaned():
-        _fail_stale(study)
-        trial_id = _take(study, storage)
+        fail_stale(study)
+        trial_id = take(study, storage)
         if trial_id is None:
             if not study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 return
@@ -183,53 +171,6 @@ def work(search: Search, *, progress: Callable[[int, int], object] | None = None
         _evaluate(search, space, study, storage, trial_id, chooser)
         if progress:
             progress(len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))), search.trials)
-
-
-def open_storage(url: str, heartbeat: int = 10) -> RDBStorage:
-    """The database of a URL, with heartbeats.
-
-    Raises
-    ------
-    ValueError
-        If the URL is none of a database, or it cannot be opened.
-    """
-    lite = url.startswith("sqlite")
-    options = {"connect_args": {"timeout": 120}} if lite else {"pool_pre_ping": True}
-    try:
-        with _quiet():
-            storage = RDBStorage(
-                url,
-                engine_kwargs=options,
-                heartbeat_interval=heartbeat,
-                grace_period=3 * heartbeat,
-                heartbeat_stale_trial_callback=_retry,
-            )
-    except Exception as error:  # each database has its own exceptions
-        raise ValueError(f"cannot open the storage {url}: {' '.join(str(error).split())[:200]}") from None
-    if lite:
-        _one_writer(storage)
-    return storage
-
-
-def _one_writer(storage: RDBStorage) -> None:
-    """Let sqlite begin each transaction as a writer: else two workers could both read that a trial waits, and take it."""
-    from sqlalchemy import event
-
-    engine = storage.engine
-
-    @event.listens_for(engine, "connect")
-    def connected(connection, _record):
-        connection.isolation_level = None  # the driver leaves BEGIN to us
-        # each decision is a transaction: with these they survive a killed process, and need not wait for the disk
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    @event.listens_for(engine, "begin")
-    def begun(connection):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    storage.scoped_session.remove()
-    engine.dispose()  # connections from before
 
 
 def _check(study: Study, search: Search, directions: list[str]) -> None:
@@ -246,27 +187,6 @@ def _check(study: Study, search: Search, directions: list[str]) -> None:
             f"the study {search.name!r} in {search.storage} has {len(study.directions)} objective(s), and the method "
             f"{search.method} needs {len(directions)}: name another storage"
         )
-
-
-def _top_up(study: Study, wanted: int) -> None:
-    """Add waiting trials until `wanted` wait, run or ended well."""
-    alive = len([t for t in study.get_trials(deepcopy=False) if t.state != TrialState.FAIL])
-    for _ in range(wanted - alive):
-        study.add_trial(optuna.create_trial(state=TrialState.WAITING))
-
-
-def _take(study: Study, storage: RDBStorage) -> int | None:
-    """The id of a waiting trial that is now this worker's; None if none waits."""
-    study_id = storage.get_study_id_from_name(study.study_name)
-    for waiting in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, waiting.number)
-        try:
-            storage.record_heartbeat(trial_id)  # first: a running trial without any would never count as abandoned
-            if storage.set_trial_state_values(trial_id, TrialState.RUNNING):
-                return trial_id
-        except (optuna.exceptions.UpdateFinishedTrialError, optuna.exceptions.StorageInternalError):
-            continue  # another worker was faster
-    return None
 
 
 class _Choosers:
@@ -295,7 +215,7 @@ def _evaluate(
     search: Search, space: Space, study: Study, storage: RDBStorage, trial_id: int, chooser: _Choosers
 ) -> None:
     """Let the sampler choose, evaluate, and record the values."""
-    with _heartbeat(storage, trial_id, search.heartbeat), _quiet():
+    with heartbeat(storage, trial_id, search.heartbeat), quiet():
         study.sampler = chooser.of(storage.get_trial(trial_id).number)
         trial = Trial(study, trial_id)
         try:
@@ -311,7 +231,7 @@ def _evaluate(
             _tell(study, trial, None, TrialState.FAIL)
         except BaseException:
             _tell(study, trial, None, TrialState.FAIL)
-            _retry(study, storage.get_trial(trial_id))
+            retry(study, storage.get_trial(trial_id))
             raise
         else:
             _tell(study, trial, [value, seconds][: len(study.directions)], TrialState.COMPLETE)
@@ -338,61 +258,6 @@ def _evaluated(study: Study, space: Space, choice: Choice) -> float | None:
         if space.canonical(t.params) == wanted:
             return t.values[0]
     return None
-
-
-def _retry(study: Study, trial: FrozenTrial) -> None:
-    """Put a waiting trial in the place of one that its worker abandoned, with the same choice if that was complete."""
-    retries = trial.user_attrs.get(RETRIES, 0) + 1
-    if retries > MAX_RETRIES:
-        return
-    complete = LATENCY in trial.user_attrs  # it is set after the last decision
-    study.add_trial(
-        optuna.create_trial(
-            state=TrialState.WAITING,
-            params=trial.params if complete else {},
-            distributions=trial.distributions if complete else {},
-            user_attrs={RETRIES: retries},
-        )
-    )
-
-
-def _fail_stale(study: Study) -> None:
-    with _quiet():
-        optuna.storages.fail_stale_trials(study)
-
-
-@contextmanager
-def _heartbeat(storage: RDBStorage, trial_id: int, interval: int) -> Iterator[None]:
-    """Renew the trial's heartbeat from a thread."""
-    stop = threading.Event()
-
-    def beat() -> None:
-        while not stop.wait(interval):
-            try:
-                storage.record_heartbeat(trial_id)
-            except Exception:  # the database may be busy or away for a moment; the next beat tries again
-                continue
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna calls heartbeats experimental each time they are used, and reports each study on stderr."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
 
 
 def _orphaned() -> bool:

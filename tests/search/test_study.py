@@ -18,6 +18,7 @@ from pycompress.search.table import Table
 
 optuna = pytest.importorskip("optuna")
 from pycompress.search import study as studies  # noqa: E402
+from pycompress.search import trials  # noqa: E402
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 HERE = Path(__file__).resolve()
@@ -178,7 +179,7 @@ def test_a_worker_that_was_taken_for_dead_goes_on(tmp_path):
             storage = studies.open_storage(job.storage, 1)
             trial_id = storage.get_trial_id_from_study_id_trial_number(1, running.number)
             storage.set_trial_state_values(trial_id, optuna.trial.TrialState.FAIL)
-            studies._retry(study, storage.get_trial(trial_id))
+            trials.retry(study, storage.get_trial(trial_id))
         return bits_of(choice, network)
 
     studies.work(search(tmp_path, evaluate, trials=3))
