@@ -67,7 +67,7 @@ def execute(args, out: Output) -> dict:
     samples = trainer and trainer.samples
     steps.check(asked, source, shapes, as_plan, out.warn, samples)
     if trainer:
-        trainer.judge(out)
+        trainer.begin(out)
     how = _preprocessing(asked, args, out) if as_plan else None
     total = len(asked) + as_plan
     plan = None
@@ -78,14 +78,18 @@ def execute(args, out: Output) -> dict:
     for i, (name, options) in enumerate(asked.items()):
         label = f"{name} (step {i + 1} of {total})" if total > 1 else name
         with out.progress(label, options.get("samples", recipe.SAMPLES)) as tick, reports.quiet():
+
+            def step(name=name, proto=proto, options=options, tick=tick):
+                return steps.take(name, proto, options, source, shapes, tick, samples)
+
             if trainer:
                 trainer.before(name, proto)
-            proto = steps.take(name, proto, options, source, shapes, tick, samples)
+            proto = trainer.step(name, step) if trainer else step()
         if name in reports.REPORT:
             reports.REPORT[name](proto, out)
         verdicts[name] = reports.verdict(proto, out)
         if trainer:
-            proto = trainer.take(name, proto, out, f"training after {name}")
+            proto = trainer.train(name, proto, out, f"training after {name}")
     if as_plan:
         if asked:
             with out.progress(f"compile (step {total} of {total})"):
@@ -93,6 +97,8 @@ def execute(args, out: Output) -> dict:
         plan.save(args.out, slim=args.slim)
     else:
         atomic.write(args.out, proto.SerializeToString())
+    if trainer:
+        trainer.end()
     before, after = source.nbytes, args.out.stat().st_size
     done = ", ".join(asked) or "compiled"
     out.line(f"{args.out}: {done}; {size(before)} to {size(after)}, {change(before, after)}")
@@ -124,6 +130,8 @@ def _check(asked: recipe.Steps, args, as_plan: bool) -> None:
     for name in ("epochs", "rate"):
         if getattr(args, name) is not None and not args.finetune:
             raise ValueError(f"--{name} is for --finetune")
+    if args.resume and not args.finetune:
+        raise ValueError("--resume is for --finetune")
     if args.labels:
         labels(args.labels)
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import images, models
 from .output import Output
 from .recipe import PLANNED, SAMPLES, Steps
+
+if TYPE_CHECKING:
+    import onnx
 
 EPOCHS, RATE, QUANTIZED_RATE = 3, 0.02, 0.002
 FLOAT = ("prune", "factorize")
@@ -26,10 +33,17 @@ def add_options(parser) -> None:
     )
     parser.add_argument("--epochs", type=models.count, metavar="N", help=f"of --finetune; default {EPOCHS}")
     parser.add_argument("--rate", type=float, metavar="R", help=f"learning rate of --finetune; default {RATE}")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="of --finetune: go on with OUT.training, which a run that was cut off has left, if it is there",
+    )
 
 
 class Finetune:
     """Data, teacher and options of ``--finetune``.
+
+    Until OUT is written, the folder OUT.training holds what each step gave and the checkpoint of the training.
 
     Raises
     ------
@@ -38,6 +52,7 @@ class Finetune:
     """
 
     def __init__(self, args, asked: Steps, source: models.Source):
+        self.asked, self.out, self.resume = asked, args.out, args.resume
         after = [name for name in asked if name in FLOAT]
         self.after = {*after[-1:], *(["quantize"] if "quantize" in asked else [])}
         if not self.after:
@@ -64,7 +79,40 @@ class Finetune:
         epochs, rate = args.epochs or EPOCHS, RATE if args.rate is None else args.rate
         self.training = Training(epochs=epochs, rate=rate, warmup=0.0, clip=1.0, keep="best")
 
-    def judge(self, out: Output) -> None:
+    def begin(self, out: Output) -> None:
+        """Make the folder, or check the one that is there; say how well MODEL does.
+
+        Raises
+        ------
+        FileExistsError
+            If a run was cut off before, and `resume` is not set.
+        TrainingError
+            If the folder is of another command.
+        """
+        self._open()
+        self._judge(out)
+
+    def _open(self) -> None:
+        from dataclasses import asdict
+
+        from ..train.folder import Folder, identity_of, key_of
+
+        path = self.out.with_name(f"{self.out.name}.training")
+        if path.exists() and not self.resume:
+            raise FileExistsError(f"{path} is what a run that was cut off has left: go on with --resume, or delete it")
+        how = {"steps": self.asked, "train": asdict(self.training) | {"quantized_rate": self._rate(True)}}
+        same = {
+            "network": key_of(self.teacher),
+            "recipe": json.loads(json.dumps(how, default=str)),
+            **identity_of(self.data),
+        }
+        self.folder = Folder(path, same, resume=self.resume)
+
+    def end(self) -> None:
+        """Remove the folder: OUT is written."""
+        shutil.rmtree(self.folder.path)
+
+    def _judge(self, out: Output) -> None:
         """Say how well MODEL does, and warn if it is no better than chance: its input may be normalized otherwise."""
         from ..train.feed import accuracy
 
@@ -85,28 +133,36 @@ class Finetune:
         """Images to calibrate on."""
         return self.data.samples(count)
 
-    def take(self, name: str, proto, out: Output, label: str):
+    def step(self, name: str, make: Callable[[], onnx.ModelProto]):
+        """What `make` gives for step `name`, or what an earlier run has left of it."""
+        return self.folder.stage(name, lambda _: (make(), {}))[0]
+
+    def train(self, name: str, proto, out: Output, label: str):
         """`proto`, as step `name` has left it, after training."""
         if name not in self.after:
             return proto
+        proto, said = self.folder.stage(f"{name}-trained", lambda path: self._train(name, proto, path, out, label))
+        share = f"{100 * said['accuracy']:.2f} %"
+        out.line(f"after {name}, training: {share} of {len(self.data.valid)} images that were held back")
+        return proto
+
+    def _train(self, name: str, proto, checkpoint: Path, out: Output, label: str):
         from ..train.distill import Distillation
         from ..train.finetune import Setup, finetune
         from ..train.sparsify import zeros_of
 
         quantized = name == "quantize"
-        training = self.training
-        if quantized and self.rate is None:
-            training = replace(training, rate=QUANTIZED_RATE)
         teacher = (Distillation("MODEL", weight=0.5, temperature=2.0), self.teacher)
         setup = Setup(distill=teacher, zeros=self.zeros if quantized else zeros_of(proto), freeze=0.3 * quantized)
         with out.progress(label) as tick:
             proto, outcome = finetune(
-                proto, self.data, training, setup, progress=lambda done, total: tick(done, total, "step")
-            )
-        out.line(
-            f"after {name}, training: {100 * outcome.accuracy:.2f} % of {len(self.data.valid)} images that were held back"
-        )
-        return proto
+                proto, self.data, replace(self.training, rate=self._rate(quantized)), setup,
+                checkpoint=checkpoint, resume=True, progress=lambda done, total: tick(done, total, "step"),
+            )  # fmt: skip
+        return proto, {"accuracy": outcome.accuracy}
+
+    def _rate(self, quantized: bool) -> float:
+        return QUANTIZED_RATE if quantized and self.rate is None else self.training.rate
 
     def before(self, name: str, proto) -> None:
         """Note the zeros of the float network that is about to be quantized."""

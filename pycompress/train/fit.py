@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
-import torch
 
 from ..compress.model import graph as g
 from ..compress.model.layers import float_model
 from ..compress.prune import prune
-from ..errors import TrainingError
 from ..formats import atomic
 from ..formats.onnx_model import self_contained
 from . import qat
 from . import recipe as recipes
-from .distill import ITSELF, Distill
+from .checks import check
+from .distill import ITSELF
 from .feed import Parts, accuracy, some_labels
 from .finetune import Setup, finetune, low_rank, multiplied
+from .folder import Folder, Made, identity_of, key_of
 from .loop import Log
 from .recipe import Recipe
 from .schedule import Training
-from .sparsify import chosen, zeros_of
+from .sparsify import zeros_of
 from .structure import fresh, separable
-from .twin import Twin
 
 Show = Callable[[str, int, int], None]
 CLIP = 1.0  # the norm of the gradient where no batch norm keeps it in bounds
@@ -118,18 +115,8 @@ def fit(
         raise ValueError("recipe.data: missing")
     model = recipes.network(recipe.model) if model is None else g.copied(g.as_model(model))
     data = recipe.data.load(_channels(model)) if data is None else data
-    _check_fit("the network", model, data)
-    if recipe.distill is not None and recipe.distill.teacher != ITSELF:
-        _check_fit("the teacher", recipes.network(recipe.distill.teacher), data)
+    check(model, data, recipe)
     return _Work(model, data, recipe, Path(out), resume, log, progress).result()
-
-
-def _check_fit(who: str, model: onnx.ModelProto, data: Parts) -> None:
-    """Refuse, before anything is trained, a network whose input or number of outputs is not that of the data."""
-    try:
-        accuracy(model, data.valid[:2], data.normalize)
-    except ValueError as error:
-        raise ValueError(f"{who} does not fit the data: {error}") from None
 
 
 def _channels(model: onnx.ModelProto) -> int | None:
@@ -147,72 +134,37 @@ class _Work:
         self.resume, self.tell = resume, log or (lambda event: None)
         self.progress = progress or (lambda stage, done, total: None)
         self.told: dict[str, dict] = {}
-        self._open()
         options = recipe.data
         self.labelled = some_labels(data.train, options.labels, options.seed) if options and options.labels else None
-
-    # files
-
-    def _open(self) -> None:
-        """Make the folder, or check that it holds this run."""
-        mine = self._identity()
-        path = self.out / "recipe.json"
-        if not path.exists():
-            if self.out.exists() and any(self.out.iterdir()):
-                raise FileExistsError(f"{self.out} is a folder with other files: name a new or an empty one")
-            self.out.mkdir(parents=True, exist_ok=True)
-            atomic.write(path, json.dumps(mine, indent=1).encode())
-            return
-        if not self.resume:
-            raise FileExistsError(f"{self.out} holds a run already: resume it, or name another folder")
-        held = json.loads(path.read_bytes())
-        if held["network"] != mine["network"]:
-            raise TrainingError(f"{self.out} holds a run of another network: name another folder")
-        if held["data"] != mine["data"]:
-            raise TrainingError(f"{self.out} holds a run on other data: name another folder")
-        if held.get("teacher") != mine.get("teacher"):
-            raise TrainingError(f"{self.out} holds a run with another teacher: name another folder")
-        if where := _difference(held["recipe"], mine["recipe"], "recipe"):
-            raise TrainingError(f"{self.out} holds a run of another recipe: {where}")
+        self.folder = Folder(out, self._identity(), resume=resume)
 
     def _identity(self) -> dict:
         """What a run must have in common with the one that it goes on with."""
-        recipe = json.loads(json.dumps(dataclasses.asdict(self.recipe)))
+        recipe = dataclasses.asdict(self.recipe)
         for key in ("model", "data"):  # where they are is not what they are
             recipe.pop(key)
         recipe["train"].pop("save_seconds")
         options = self.recipe.data
         recipe["data"] = {"labels": options.labels, "repeat": options.repeat} if options else None
-        digest = hashlib.sha256(repr(self.data.normalize).encode())
-        for part in (self.data.train, self.data.valid):
-            digest.update(part.images.tobytes())
-            digest.update(part.labels.tobytes())
-        same = {"recipe": recipe, "network": _key(self.model), "data": digest.hexdigest()}
+        same = {"recipe": recipe, "network": key_of(self.model), **identity_of(self.data)}
         teacher = self.recipe.distill.teacher if self.recipe.distill else ITSELF
-        return same if teacher == ITSELF else {**same, "teacher": _key(recipes.network(teacher))}
+        return same if teacher == ITSELF else {**same, "teacher": key_of(recipes.network(teacher))}
 
     def log(self, event: dict) -> None:
-        with open(self.out / "log.jsonl", "ab+") as file:
-            if file.tell() and (file.seek(-1, os.SEEK_END), file.read())[1] != b"\n":
-                file.write(b"\n")  # a kill has cut the last line
-            file.write(json.dumps(event).encode() + b"\n")
+        self.folder.log(event)
         self.tell(event)
 
-    def stage(self, name: str, make: Callable[[Path], tuple[onnx.ModelProto, dict]]) -> onnx.ModelProto:
+    def stage(self, name: str, make: Callable[[Path], Made]) -> onnx.ModelProto:
         """What `make` gives, or the file of it that an earlier run has left."""
-        path, done, checkpoint = (self.out / f"{name}.{end}" for end in ("onnx", "json", "checkpoint"))
-        if done.exists():
-            self.told[name] = json.loads(done.read_bytes())
-            return onnx.load(path)
-        self.log({"event": "stage", "stage": name})
-        started = time.monotonic()
-        model, said = make(checkpoint)
-        _note(model, self.data)
-        said["seconds"] = round(time.monotonic() - started, 2)
-        atomic.write(path, model.SerializeToString(deterministic=True))
-        atomic.write(done, json.dumps(said).encode())  # last: its presence says that the stage is done
-        checkpoint.unlink(missing_ok=True)
-        self.told[name] = said
+
+        def noted(checkpoint: Path) -> Made:
+            model, said = make(checkpoint)
+            _note(model, self.data)
+            return model, said
+
+        if not self.folder.done(name):
+            self.log({"event": "stage", "stage": name})
+        model, self.told[name] = self.folder.stage(name, noted)
         return model
 
     # stages
@@ -265,7 +217,6 @@ class _Work:
     def _trained(self, model: onnx.ModelProto) -> onnx.ModelProto:
         how, teacher = self.recipe, None
         if how.distill is not None and how.distill.teacher == ITSELF:
-            self._check_names(model)  # now, and not after the teacher was trained
             teacher = self.stage("alone", lambda checkpoint: self._train("alone", model, how.train, checkpoint))
             model = fresh(model, how.train.seed + 1) if how.fresh else model
 
@@ -273,14 +224,6 @@ class _Work:
             return self._train("train", model, how.train, checkpoint, True, teacher, sparsify=how.sparsify)
 
         return self.stage("train", make)
-
-    def _check_names(self, model: onnx.ModelProto) -> None:
-        """Refuse names of layers and tensors that the network does not have."""
-        how, twin = self.recipe, Twin(model)
-        if how.sparsify is not None:
-            chosen(twin, how.sparsify)
-        if how.distill.inside:
-            Distill(how.distill, Twin(model), example=(twin, torch.from_numpy(self.data.samples(2))))
 
     def _quantized(self, model: onnx.ModelProto) -> onnx.ModelProto:
         options, before = self.recipe.quantize, model
@@ -296,9 +239,7 @@ class _Work:
 
         return self.stage("qat", make)
 
-    def _train(
-        self, name, model, training: Training, checkpoint: Path, taught=False, teacher=None, **more
-    ) -> tuple[onnx.ModelProto, dict]:
+    def _train(self, name, model, training: Training, checkpoint: Path, taught=False, teacher=None, **more) -> Made:
         """`model` after training; `taught` where the recipe's teacher takes part."""
         how = self.recipe
         options = how.distill if taught else None
@@ -348,15 +289,3 @@ def _note(model: onnx.ModelProto, data: Parts) -> None:
         CLASSES: json.dumps(data.train.classes),
     }
     onnx.helper.set_model_props(model, notes)
-
-
-def _key(model: onnx.ModelProto) -> str:
-    return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
-
-
-def _difference(held, mine, path: str) -> str:
-    """Where two recipes differ first, in words; empty if they do not."""
-    if isinstance(held, dict) and isinstance(mine, dict):
-        keys = [*mine, *(k for k in held if k not in mine)]
-        return next((said for k in keys if (said := _difference(held.get(k), mine.get(k), f"{path}.{k}"))), "")
-    return "" if held == mine else f"{path} was {held!r} and is {mine!r}"

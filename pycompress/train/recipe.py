@@ -168,8 +168,23 @@ class Recipe:
     def __post_init__(self):
         if self.data is not None and self.data.repeat > 1 and self.train.epochs < 1:
             raise ValueError("data.repeat: there are no epochs")
+        if self.distill is not None and self.distill.teacher == ITSELF and not self.train.epochs:
+            raise ValueError("distill.teacher: self learns in `train`, which has no epochs")
+        if self.distill is not None and not self.train.epochs and not (self.quantize and self.quantize.epochs):
+            raise ValueError("distill: neither `train` nor `quantize` has epochs")
+        if self.sparsify is not None:
+            self._check_zeros(self.sparsify)
         if self.sparsify is not None and self.factorize is not None and self.factorize.schedule:
             raise ValueError("factorize.schedule: a network that is pruned cannot be factorized step by step")
+
+    def _check_zeros(self, options: Sparsity) -> None:
+        if not self.train.epochs:
+            raise ValueError("sparsify: zeros are chosen in `train`, which has no epochs")
+        end = options.end * self.train.epochs
+        if options.rewind is not None and options.rewind >= end:
+            raise ValueError(
+                f"sparsify.rewind: epoch {options.rewind:g} is not before all zeros are chosen, in epoch {end:g}"
+            )
 
 
 def read(source: str | Path | Mapping) -> Recipe:

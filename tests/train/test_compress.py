@@ -10,7 +10,8 @@ pytest.importorskip("torch")
 
 from pycompress import zoo
 from pycompress.cli import main
-from pycompress.train import data
+from pycompress.train import data, feed
+from pycompress.train import finetune as finetuning
 from pycompress.train.data import Normalize
 from pycompress.train.feed import accuracy
 from pycompress.train.sparsify import zeros_of
@@ -59,12 +60,55 @@ def test_a_quantized_network_keeps_its_zeros(trained_tiny, tmp_path, capsys):
     assert len(large) == 3 and np.mean(np.concatenate([c.ravel() for c in large]) == 0) > 0.49
 
 
+def test_training_that_was_cut_off_goes_on_to_the_same_bytes(trained_tiny, tmp_path, capsys, monkeypatch):
+    def words(name, *more):
+        return [
+            "compress",
+            str(trained_tiny),
+            str(tmp_path / name),
+            "--prune",
+            "0.5",
+            "--quantize",
+            "--epochs",
+            "2",
+            *FLAGS,
+            *more,
+        ]
+
+    assert main(words("whole.onnx")) == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["whole.onnx"], "what --resume needs is gone when OUT is written"
+    measured, accuracies = [], feed.accuracy
+
+    def cut(*args):
+        measured.append(0)
+        if len(measured) == stop:
+            raise KeyboardInterrupt
+        return accuracies(*args)
+
+    monkeypatch.setattr(finetuning, "accuracy", cut)
+    for stop in (2, 4):  # noqa: B007 (`cut` looks at it) after the second epoch of the first training, and within the second one
+        assert main(words("x.onnx", "--resume")) == 130
+        assert not (tmp_path / "x.onnx").exists()
+    monkeypatch.undo()
+    assert sorted(p.suffix for p in (tmp_path / "x.onnx.training").iterdir() if "trained" in p.name)
+    capsys.readouterr()
+    assert main(words("x.onnx")) == 2
+    assert "x.onnx.training is what a run that was cut off has left: go on with --resume" in capsys.readouterr().err
+    assert main([*words("x.onnx", "--resume"), "--rate", "0.1"]) == 2
+    assert "recipe.train.rate was 0.02 and is 0.1" in capsys.readouterr().err
+    assert main(words("x.onnx", "--resume")) == 0
+    assert (tmp_path / "x.onnx").read_bytes() == (tmp_path / "whole.onnx").read_bytes()
+    assert not (tmp_path / "x.onnx.training").exists()
+
+
 def test_options_without_effect_are_refused(trained_tiny, tmp_path, capsys):
     line = ["compress", str(trained_tiny), str(tmp_path / "x.onnx")]
     assert main([*line, "--cast", "float16", "--finetune", "digits"]) == 2
     assert "--finetune trains after --prune" in capsys.readouterr().err
     assert main([*line, "--prune", "0.5", "--epochs", "3"]) == 2
     assert "--epochs is for --finetune" in capsys.readouterr().err
+    assert main([*line, "--prune", "0.5", "--resume"]) == 2
+    assert "--resume is for --finetune" in capsys.readouterr().err
     assert main([*line, "--prune", "0.5", "--finetune", "nowhere"]) == 2
     assert "no such folder of images: nowhere" in capsys.readouterr().err
     assert main([*line, "--prune", "0.5", "--finetune", "digits", "--rate", "-1"]) == 2

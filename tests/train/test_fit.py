@@ -11,9 +11,11 @@ import pycompress as pc
 from pycompress import zoo
 from pycompress.errors import TrainingError
 from pycompress.train import data, fit
+from pycompress.train.checks import check
 from pycompress.train.data import Data, Normalize
 from pycompress.train.feed import Parts, accuracy
 from pycompress.train.finetune import LowRank, low_rank, multiplied
+from pycompress.train.recipe import Recipe, build
 from pycompress.train.sparsify import zeros_of
 
 NORMALIZE = Normalize((0.5,), (0.25,), 1)
@@ -119,12 +121,33 @@ def other(**options):
     ({"recipe": {"distill": {"teacher": "T"}}}, "the teacher does not fit the data"),
     ({"recipe": {"distill": {"teacher": "self", "hints": {"a": "b"}}}}, "no tensor 'a'"),
     ({"recipe": {"distill": {"teacher": "self"}, "sparsify": {"sparsity": 0.5, "layers": ["nope"]}}}, "nope"),
+    ({"recipe": {"channels": {"sparsity": 0.2}, "sparsify": {"sparsity": {"nope": 0.5}}}}, "no layer 'nope'"),
+    ({"recipe": {"separable": {}, "sparsify": {"sparsity": 0.5, "layers": ["stem/nope"]}}}, "no .*convolution|'stem/nope'"),
+    ({"recipe": {"factorize": {"ratio": 0.5, "schedule": [0.8]}, "sparsify": None, "distill": {"teacher": "OWN", "hints": {"nope": "nope"}}}}, "the student has no tensor 'nope'"),
+    ({"recipe": {"factorize": {"ratio": 0.5}, "sparsify": {"sparsity": 0.5, "layers": ["nope/1"]}}}, "no layer 'nope/1'"),
+    ({"recipe": {"channels": {"sparsity": 0.2}, "distill": {"teacher": "OWN", "hints": {"logits": "nope"}}}}, "the teacher has no tensor 'nope'"),
 ])  # fmt: skip
 def test_what_cannot_work_is_refused_before_anything_is_trained(tiny, parts, tmp_path, given, said):
     recipe = {"train": {"epochs": 1, "batch": 256}, **given.get("recipe", {})}
     if recipe.get("distill", {}).get("teacher") == "T":
         onnx.save(other(), tmp_path / "teacher.onnx")
         recipe["distill"]["teacher"] = str(tmp_path / "teacher.onnx")
+    if recipe.get("distill", {}).get("teacher") == "OWN":
+        onnx.save(tiny, tmp_path / "teacher.onnx")
+        recipe["distill"]["teacher"] = str(tmp_path / "teacher.onnx")
     with pytest.raises(ValueError, match=said):
         fit(given.get("model", tiny), parts, recipe, out=tmp_path / "run")
-    assert not list(tmp_path.glob("run/*.checkpoint")) and not list(tmp_path.glob("run/alone*"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_layers_that_a_stage_makes_may_be_named(tiny, parts):
+    """Names that begin with a layer's: whether they come to be is known once the network is factorized."""
+    layers = ["first.expand.conv/made-later", "head.conv"]
+    check(
+        tiny, parts, build(Recipe, {"factorize": {"ratio": 0.5}, "sparsify": {"sparsity": 0.5, "layers": layers}}, "")
+    )
+    check(
+        tiny,
+        parts,
+        build(Recipe, {"factorize": {"ratio": 0.5}, "sparsify": {"sparsity": 0.5, "layers": layers[:1]}}, ""),
+    )

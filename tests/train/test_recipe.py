@@ -65,6 +65,13 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path):
         ({"quantize": {"target": "pdp11"}}, "recipe.quantize.target must be one of"),
         ({"quantize": {"weights": 4, "group_size": 7}}, "recipe.quantize.group_size"),
         ({"channels": {"sparsity": 1.5}}, "recipe.channels.sparsity must be in"),
+        ({"train": {"epochs": 0}, "sparsify": {"sparsity": 0.5}}, "recipe.sparsify: zeros are chosen in `train`"),
+        (
+            {"train": {"epochs": 4}, "sparsify": {"sparsity": 0.5, "rewind": 3}},
+            "recipe.sparsify.rewind: epoch 3 is not b",
+        ),
+        ({"train": {"epochs": 0}, "distill": {"teacher": "x"}, "quantize": {"epochs": 0}}, "recipe.distill: neither"),
+        ({"train": {"epochs": 0}, "distill": {"teacher": "self"}}, "recipe.distill.teacher: self learns in"),
         ({"factorize": {"ratio": 3.0}}, "recipe.factorize.ratio must be in"),
     ],
 )
