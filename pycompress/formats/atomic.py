@@ -55,8 +55,10 @@ def write(path: str | os.PathLike, data: bytes | Iterable) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = os.fspath(path)  # writing to a full disk names no file
         raise
     _sync_folder(os.path.dirname(target))
 

@@ -13,7 +13,7 @@ from itertools import product
 
 from ..zoo.builder import make_divisible
 from .blocks import FLOAT, IMAGE, Block, Network, Placed
-from .space import ACTIVATIONS, Reader, Space, Value, _Chosen, bits_of, kind
+from .space import ACTIVATIONS, MAX_CHANNELS, Reader, Space, Value, _Chosen, bits_of, kind
 
 OPERATIONS = ("identity", "conv1", "conv3", "sep3", "sep5", "sep7", "max3", "avg3")
 SIDES = ("left", "right")
@@ -26,11 +26,11 @@ class CellSpace(Space):
     def _read(self, reader: Reader) -> None:
         self._decide("width", reader.numbers("width", 0.05, 8, 1.0, whole=False))
         stem = reader.part("stem", {"out": 16})
-        self._decide("stem.out", stem.numbers("out", 1, default=16))
+        self._decide("stem.out", stem.numbers("out", 1, MAX_CHANNELS, default=16))
         self.stem_stride = stem.number("stride", 1, 4, 2)
         stem.end()
         self._decide("activation", reader.choices("activation", ACTIVATIONS, "relu"))
-        self._decide("out", reader.numbers("out", 1))
+        self._decide("out", reader.numbers("out", 1, MAX_CHANNELS))
         self._decide("repeats", reader.numbers("repeats", 1, 20, 1))
         self.reductions = reader.number("reductions", 0, 5, 2)
         self.nodes = reader.number("nodes", 1, 8, 3)

@@ -58,6 +58,8 @@ def data_of(space: Space, folder: Path | None = None) -> DataOptions:
     table = space.options.get("data")
     if table is None:
         raise ValueError("space.data: missing: it says on which images networks are trained")
+    if not isinstance(table, (str, Mapping)):
+        raise ValueError(f"space.data: must be a path or a table of keys, got {table!r}")
     table = {"path": table} if isinstance(table, str) else dict(table)
     for name in ("size", "channels"):
         if name in table:

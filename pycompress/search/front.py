@@ -18,6 +18,7 @@ from .latency import measure
 from .space import Choice, Space
 from .table import Table
 
+HINT = "delete it, and it is trained again"
 KEY = "pycompress.search"  # metadata of a trained network: `evaluate.Trained.key`
 WIDTH, HEIGHT, EDGE = 640, 400, 60  # of the plot
 
@@ -113,6 +114,7 @@ def finish(
         With `final`, `measured` and `bytes`.
     """
     from ..train.feed import accuracy
+    from ..train.folder import read_model
 
     out.mkdir(parents=True, exist_ok=True)
     models: dict[str, onnx.ModelProto] = {}
@@ -120,7 +122,7 @@ def finish(
     for p in chosen:
         name, network = f"{p.number:04d}", space.network(p.choice)
         file, key = out / f"{name}.onnx", judge.key(network)
-        if not (resume and file.exists() and metadata(onnx.load(file)).get(KEY) == key):
+        if not (resume and file.exists() and metadata(read_model(file, HINT)).get(KEY) == key):
             show = (lambda stage, done, total, name=name: progress(name, done, total)) if progress else None
             # what was begun goes on: with the same key it ends with the same bits
             model = judge.model(network, out / "training" / f"{name}-{key}", resume=True, progress=show)

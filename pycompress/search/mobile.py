@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ..zoo.builder import make_divisible
 from .blocks import IMAGE, Block, Network, Placed
-from .space import ACTIVATIONS, KERNELS, Reader, Space, Value, _Chosen, bits_of, kind
+from .space import ACTIVATIONS, KERNELS, MAX_CHANNELS, Reader, Space, Value, _Chosen, bits_of, kind
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class MobileSpace(Space):
     def _read(self, reader: Reader) -> None:
         self._decide("width", reader.numbers("width", 0.05, 8, 1.0, whole=False))
         stem = reader.part("stem", {"out": 16})
-        self._decide("stem.out", stem.numbers("out", 1, default=16))
+        self._decide("stem.out", stem.numbers("out", 1, MAX_CHANNELS, default=16))
         self.stem_kernel = stem.number("kernel", 1, 7, 3)
         self.stem_stride = stem.number("stride", 1, 4, 2)
         self._decide("stem.activation", stem.choices("activation", ACTIVATIONS, "hardswish"))
         stem.end()
         self.stages = tuple(self._stage(part, i) for i, part in enumerate(reader.parts("stages")))
         head = reader.part("head", {"out": 128})
-        self._decide("head.out", head.numbers("out", 1, default=128))
+        self._decide("head.out", head.numbers("out", 1, MAX_CHANNELS, default=128))
         self._decide("head.activation", head.choices("activation", ACTIVATIONS, "hardswish"))
         self._decide("head.bits", bits_of(head, self.precision))
         head.end()
@@ -41,7 +41,7 @@ class MobileSpace(Space):
     def _stage(self, part: Reader, i: int) -> _Stage:
         name = f"stages.{i}"
         depth = part.numbers("depth", 1, 20, 1)
-        self._decide(f"{name}.out", part.numbers("out", 1))
+        self._decide(f"{name}.out", part.numbers("out", 1, MAX_CHANNELS))
         self._decide(f"{name}.depth", depth)
         stride = part.number("stride", 1, 2, 1)
         self._decide(f"{name}.activation", part.choices("activation", ACTIVATIONS, "relu"))

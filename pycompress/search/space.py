@@ -21,6 +21,7 @@ ACTIVATIONS = ("relu", "relu6", "hardswish", "silu")
 KERNELS = (3, 5, 7)
 PRECISIONS = ("float", "int8")
 BITS = (8, 4)
+MAX_SIZE, MAX_CHANNELS = 1024, 8192  # what is more is a mistake, and would take all memory
 TRAINING = ("data", "recipe", "final")  # keys of a file that are not the space's
 
 
@@ -58,7 +59,7 @@ class Space(ABC):
         shape = reader.part("input")
         self.channels = shape.number("channels", 1, 4)
         self.classes = shape.number("classes", 2)
-        self._decide("resolution", shape.numbers("resolution", 8))
+        self._decide("resolution", shape.numbers("resolution", 8, MAX_SIZE))
         shape.end()
         self.precision = reader.word("precision", PRECISIONS, "float")
         self._read(reader)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from collections.abc import Iterable
@@ -89,7 +90,7 @@ class Table:
         try:
             text = json.loads(Path(path).read_text("utf-8"))
             if text["pycompress.latency"] != FORMAT:
-                raise ValueError(f"format {text['pycompress.latency']!r}, and this library writes {FORMAT}: delete it")
+                raise ValueError(f"format {text['pycompress.latency']!r}, and this library writes {FORMAT}")
             table = cls(
                 *(str(text[key]) for key in ("host", "cpu")),
                 tuple(map(str, text["isa"])),
@@ -99,8 +100,10 @@ class Table:
                 *(float(text[key]) for key in ("reference", "intercept", "slope", "per_byte")),
                 [(float(raw), float(held), float(seconds)) for raw, held, seconds in text["fitted"]],
             )
+            if bad := [key for key, seconds in table.blocks.items() if not 0 < seconds < math.inf]:
+                raise ValueError(f"block {bad[0]!r} takes {table.blocks[bad[0]]} s")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: not a table of latencies: {error}") from None
+            raise ValueError(f"{path}: not a table of latencies: {error}; delete it to measure again") from None
         if not foreign:
             table.check_machine(path)
         return table

@@ -43,7 +43,9 @@ def read(path: str | os.PathLike, run: dict, parts: int) -> dict:
         network, training = held["network"], held["training"]
     except Exception as error:  # whatever unpickling a damaged file raises
         said = " ".join(str(error).split())[:200]
-        raise TrainingError(f"{path}: not a checkpoint of ours, or damaged: {said}") from None
+        raise TrainingError(
+            f"{path}: not a checkpoint of ours, or damaged: {said}; delete it to begin this stage again"
+        ) from None
     check_network(path, network, run["network"])
     for name, value in run["training"].items():
         if training.get(name) != value:

@@ -19,7 +19,7 @@ from .twin import Twin
 
 
 def check(model: onnx.ModelProto, data: Parts, recipe: Recipe) -> None:
-    """Refuse a network, a teacher, or names in `recipe` that do not fit.
+    """Refuse a network, a teacher, or names and numbers in `recipe` that do not fit.
 
     Raises
     ------
@@ -28,6 +28,11 @@ def check(model: onnx.ModelProto, data: Parts, recipe: Recipe) -> None:
     NotImplementedError
         If hints or attention need a teacher that cannot be run as a twin.
     """
+    high, wide = data.train.images.shape[1:3]
+    if recipe.augment.shift >= min(high, wide):
+        raise ValueError(
+            f"recipe.augment.shift: {recipe.augment.shift} leaves nothing of images of {high} x {wide} pixels"
+        )
     _check_fit("the network", model, data)
     taught, teacher = recipe.distill, model
     if taught is not None and taught.teacher != ITSELF:

@@ -40,6 +40,8 @@ class Data:
     def __post_init__(self):
         if self.images.ndim != 4 or self.images.dtype != np.uint8:
             raise ValueError(f"images must be uint8 [n,h,w,c], got {self.images.dtype} {self.images.shape}")
+        if 0 in self.images.shape[1:]:
+            raise ValueError(f"images have no pixels: {self.images.shape}")
         if self.labels.shape != self.images.shape[:1] or self.labels.dtype != np.int64:
             raise ValueError(f"labels must be int64 [{len(self.images)}], got {self.labels.dtype} {self.labels.shape}")
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):

@@ -94,7 +94,7 @@ class Folder:
         path, told, checkpoint = (self.path / f"{name}.{end}" for end in ("onnx", "json", "checkpoint"))
         if self.done(name):
             hint = f"delete it, and {name} is done again"
-            return _model(path, hint), read_json(told, hint)
+            return read_model(path, hint), read_json(told, hint)
         started = time.monotonic()
         model, said = make(checkpoint)
         said["seconds"] = round(time.monotonic() - started, 2)
@@ -134,7 +134,8 @@ def read_json(path: Path, hint: str) -> dict:
     return held
 
 
-def _model(path: Path, hint: str) -> onnx.ModelProto:
+def read_model(path: Path, hint: str) -> onnx.ModelProto:
+    """The model in a file of ours; see `read_json`."""
     try:
         return self_contained(path)
     except ModelError as error:

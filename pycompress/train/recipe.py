@@ -28,6 +28,7 @@ from .schedule import Training
 from .sparsify import Sparsity
 
 ZOO = "zoo:"
+MAX_SIZE, MAX_CHANNELS = 4096, 1024  # of images: more is a mistake
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,21 @@ class DataOptions:
         for name in ("size", "labels", "repeat", "channels"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} is not at least 1")
+        for name, most in (("size", MAX_SIZE), ("channels", MAX_CHANNELS)):
+            if getattr(self, name) is not None and getattr(self, name) > most:
+                raise ValueError(f"{name}: {getattr(self, name)} is more than {most}")
+        if self.seed < 0:
+            raise ValueError(f"seed: {self.seed} is not at least 0")
 
     def load(self, channels: int | None = None) -> Parts:
         """Read the images; `channels` is what the network takes, if that is known."""
         whole = sets.load(self.path, "train", size=self.size)
         count = round(self.validation * len(whole)) if self.validation < 1 else int(self.validation)
+        if not 0 < count < len(whole):
+            raise ValueError(
+                f"data.validation: {self.validation} leaves {count} of {len(whole)} images for validation, and "
+                f"{len(whole) - count} for training"
+            )
         train, valid = sets.split(whole, count, self.seed)
         try:
             test = sets.load(self.path, "test", size=self.size)
@@ -133,6 +144,10 @@ class Separable:
 
     layers: tuple[str, ...] | None = None
     multiplier: int = 1
+
+    def __post_init__(self):
+        if self.multiplier < 1:
+            raise ValueError(f"multiplier: {self.multiplier} is not at least 1")
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ class Training:
             "clip": self.clip >= 0,
             "smoothing": 0 <= self.smoothing < 1,
             "patience": self.patience >= 0,
+            "seed": self.seed >= 0,
             "keep": self.keep in ("last", "best"),
             "save_seconds": self.save_seconds >= 0,
         }

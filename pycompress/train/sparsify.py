@@ -71,6 +71,10 @@ class Sparsity:
         ratios = self.sparsity.values() if isinstance(self.sparsity, Mapping) else [self.sparsity or 0.0]
         if bad := [x for x in ratios if isinstance(x, bool) or not isinstance(x, (int, float)) or not 0 <= x < 1]:
             raise ValueError(f"sparsity: {bad[0]!r} is not in [0, 1)")
+        if isinstance(self.sparsity, Mapping):
+            self._check_names(self.sparsity)
+        if self.layers == ():
+            raise ValueError("layers: the list is empty")
         if self.scope not in SCOPES:
             raise ValueError(f"scope: {self.scope!r} is not one of {', '.join(SCOPES)}")
         if isinstance(self.layers, str) and self.layers not in CHOICES:
@@ -81,6 +85,12 @@ class Sparsity:
             raise ValueError(f"every: {self.every} is not at least 1")
         if self.rewind is not None and self.rewind < 0:
             raise ValueError(f"rewind: {self.rewind} is not at least 0")
+
+    def _check_names(self, shares: Mapping[str, float]) -> None:
+        if not shares:
+            raise ValueError("sparsity: the table is empty")
+        if not isinstance(self.layers, str) and (lacking := [name for name in self.layers if name not in shares]):
+            raise ValueError(f"layers: {lacking[0]!r} has no share in the table of sparsity")
 
 
 def cubic(step: int, begin: int, end: int, final: float) -> float:

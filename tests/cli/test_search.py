@@ -43,7 +43,7 @@ def test_a_search_writes_its_front_and_goes_on(space, command):
     assert more["trials"] == {"complete": 6} and not more["finished"]
 
 
-def test_the_front_is_of_this_study_and_of_this_recipe(space, command):
+def test_the_front_is_of_this_study_and_of_this_recipe(space, command, refused):
     """Other studies, and recipes from before, leave networks of the same numbers in the folder."""
     search = ("search", space, "--latency", "50ms", "--trials", 2, "--method", "random", "--keep", 1, "--json")
     (first,) = command(*search, "--seed", 1)["finished"]
@@ -57,6 +57,9 @@ def test_the_front_is_of_this_study_and_of_this_recipe(space, command):
     kept = plan.stat().st_mtime_ns
     command(*search, "--seed", 1, "--resume")
     assert plan.stat().st_mtime_ns == kept
+    plan.with_name(plan.name.replace(".plan.safetensors", ".onnx")).write_bytes(b"junk")
+    said = refused(*search[:-1], "--seed", 1, "--resume", "--quiet")
+    assert "onnx is damaged" in said and "delete it, and it is trained again" in said
 
 
 def test_trainings_that_diverge_are_told_and_lose_nothing(space, command, refused):

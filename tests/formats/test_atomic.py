@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 import threading
@@ -21,6 +22,15 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     with pytest.raises(RuntimeError):
         atomic.write(tmp_path / "a", parts())
     assert [p.name for p in tmp_path.iterdir()] == ["a"] and (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path):
+    def parts():
+        yield b"new"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=r"No space left on device: .*model\.onnx"):
+        atomic.write(tmp_path / "model.onnx", parts())
 
 
 def test_an_existing_file_keeps_its_mode_and_a_new_one_has_the_mode_of_open(tmp_path):

@@ -71,6 +71,18 @@ def test_files_that_are_no_tables_are_refused(tmp_path):
             Table.load(tmp_path / f"{i}.json")
 
 
+@pytest.mark.parametrize("seconds", [float("nan"), -1.0, 0.0, float("inf")])
+def test_a_table_of_impossible_times_is_refused(filled, tmp_path, seconds):
+    _, table = filled
+    path = tmp_path / "t.json"
+    table.save(path)
+    told = json.loads(path.read_text())
+    told["blocks"][next(iter(told["blocks"]))] = seconds
+    path.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match="takes .* s; delete it to measure again"):
+        Table.load(path)
+
+
 def test_a_block_that_was_not_measured_is_named():
     space = read(spaces.MOBILE)
     with pytest.raises(ValueError, match="lacks the block 'conv 8x8x1 -> 8 k3 s1 relu'"):

@@ -146,3 +146,21 @@ def test_every_network_lies_within_the_positions_and_every_used_decision_has_a_g
         sources = {(p.name, i) for p in network.placed for i in range(len(p.sources))}
         gates = space.gates(choice)
         assert set(gates) <= sources and {d for ds in gates.values() for d in ds} == space.used(choice)
+
+
+@pytest.mark.parametrize("data", [3, None, [], True])
+def test_data_must_be_a_path_or_a_table(data):
+    from pycompress.search import evaluate
+
+    with pytest.raises(ValueError, match="space.data: "):
+        evaluate.data_of(read(spaces.MOBILE | {"data": data}))
+
+
+def test_sizes_that_would_take_all_memory_are_refused():
+    for change in (
+        {"input": spaces.MOBILE["input"] | {"resolution": 10**6}},
+        {"stages": [{"out": 10**9}]},
+        {"head": {"out": 10**9}},
+    ):
+        with pytest.raises(ValueError, match="from 8 to 1024|from 1 to 8192"):
+            read(spaces.MOBILE | change)

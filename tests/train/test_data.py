@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pycompress.train import data  # noqa: E402
+from pycompress.train.recipe import DataOptions  # noqa: E402
 
 
 def idx(path, array, zipped=False):
@@ -152,3 +153,14 @@ def test_data_that_do_not_fit_together_are_refused():
         data.Data(images.astype(float), np.array([0, 1]), ("a", "b"))
     with pytest.raises(ValueError, match=r"labels must be int64 \[2\]"):
         data.Data(images, np.array([0, 1, 1]), ("a", "b"))
+
+
+def test_images_without_pixels_are_refused():
+    with pytest.raises(ValueError, match="no pixels"):
+        data.Data(np.zeros((4, 0, 8, 1), np.uint8), np.array([0, 1, 0, 1]), ("a", "b"))
+
+
+@pytest.mark.parametrize("validation", [1e-9, 1437, 10**18, 0.9999])
+def test_a_validation_part_that_leaves_nothing_is_refused(validation):
+    with pytest.raises(ValueError, match=r"data.validation: .* leaves \d+ of 1437 images"):
+        DataOptions("digits", validation=validation).load()

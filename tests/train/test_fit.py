@@ -121,6 +121,7 @@ def other(**options):
     ({"recipe": {"distill": {"teacher": "T"}}}, "the teacher does not fit the data"),
     ({"recipe": {"distill": {"teacher": "self", "hints": {"a": "b"}}}}, "no tensor 'a'"),
     ({"recipe": {"distill": {"teacher": "self"}, "sparsify": {"sparsity": 0.5, "layers": ["nope"]}}}, "nope"),
+    ({"recipe": {"augment": {"shift": 8}}}, "recipe.augment.shift: 8 leaves nothing of images of 8 x 8"),
     ({"recipe": {"channels": {"sparsity": 0.2}, "sparsify": {"sparsity": {"nope": 0.5}}}}, "no layer 'nope'"),
     ({"recipe": {"separable": {}, "sparsify": {"sparsity": 0.5, "layers": ["stem/nope"]}}}, "no .*convolution|'stem/nope'"),
     ({"recipe": {"factorize": {"ratio": 0.5, "schedule": [0.8]}, "sparsify": None, "distill": {"teacher": "OWN", "hints": {"nope": "nope"}}}}, "the student has no tensor 'nope'"),
