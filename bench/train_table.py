@@ -16,7 +16,6 @@ import json
 import math
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -30,7 +29,6 @@ import numpy as np
 import onnx
 
 from pycompress import InferenceSession, SessionOptions, cpu_info, train
-from pycompress import compile as plan_of
 from pycompress.formats import atomic
 from pycompress.peers.interleave import interleave, times_faster
 from pycompress.train.recipe import Recipe
@@ -39,6 +37,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "fashion"
 sys.path.insert(0, str(EXAMPLES))
 
 import network  # noqa: E402
+from runs import plan_bytes, quick, single  # noqa: E402
 
 T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
@@ -85,16 +84,16 @@ class Runs:
         if recipe.distill is not None:
             teacher = str(self.path(RUNS[name].teacher, seed) / "model.onnx")
             recipe = replace(recipe, distill=replace(recipe.distill, teacher=teacher))
-        return _quick(recipe) if self.args.quick else recipe
+        return quick(recipe) if self.args.quick else recipe
 
     def path(self, name: str, seed: int) -> Path:
         return self.folder / f"{name}-{seed}"
 
     def get(self, name: str, seed: int) -> dict:
         """The figures of a run."""
-        told = self.folder / f"{name}-{seed}.json"
-        if told.exists():
-            return json.loads(told.read_bytes())
+        kept = self.folder / f"{name}-{seed}.json"
+        if kept.exists():
+            return json.loads(kept.read_bytes())
         run = RUNS[name]
         for before in {run.start, run.teacher} & RUNS.keys():
             self.get(before, seed)
@@ -102,7 +101,7 @@ class Runs:
             raise TimeoutError(f"no time is left for {name}, seed {seed}: start again to go on")
         print(f"{time.strftime('%H:%M')} {name}, seed {seed}", file=sys.stderr, flush=True)
         start = self.path(run.start, seed) / "model.onnx" if run.start in RUNS else network.build(run.start)
-        result = train.fit(start, None, self.recipe(name, seed), out=self.path(name, seed), resume=True, log=_told)
+        result = train.fit(start, None, self.recipe(name, seed), out=self.path(name, seed), resume=True, log=told)
         figures = {
             "accuracy": result.accuracy,
             "valid": result.valid,
@@ -112,7 +111,7 @@ class Runs:
             "machine": cpu_info()["model"] if "model" in cpu_info() else "",
             "date": time.strftime("%Y-%m-%d"),
         }
-        atomic.write(told, json.dumps(figures).encode())
+        atomic.write(kept, json.dumps(figures).encode())
         return figures
 
     def model(self, name: str, seed: int) -> onnx.ModelProto:
@@ -127,21 +126,6 @@ class Runs:
     def test(self):
         recipe = self.recipe("alone", 0)
         return recipe.data.load(1)
-
-
-def _quick(recipe: Recipe) -> Recipe:
-    """One epoch on digits."""
-    labels = None if recipe.data.labels is None else 200
-    data = replace(recipe.data, path="digits", size=28, validation=0.2, labels=labels, repeat=1)
-    quantize = recipe.quantize and replace(recipe.quantize, epochs=min(recipe.quantize.epochs, 1), samples=32)
-    epochs = min(recipe.train.epochs, 1)
-    return replace(recipe, data=data, train=replace(recipe.train, epochs=epochs, warmup=0), quantize=quantize)
-
-
-def _told(event: dict) -> None:
-    if event["event"] == "epoch":
-        said = f"    {event['stage']} {event['epoch']}: loss {event['loss']:.4f}, {100 * event['accuracy']:.2f} %"
-        print(f"{said}, {event['seconds']:.0f} s", file=sys.stderr, flush=True)
 
 
 # comparing
@@ -271,7 +255,7 @@ def sparse(runs: Runs) -> list[Row]:
 def small(runs: Runs) -> list[Row]:
     """prune + quantize + distill, width 1.0: bytes, latency, points against dense float"""
     seeds = range(runs.args.seeds)
-    ratio = [_plan_bytes(runs.model("dense", s)) / _plan_bytes(runs.model("small", s)) for s in seeds]
+    ratio = [plan_bytes(runs.model("dense", s)) / plan_bytes(runs.model("small", s)) for s in seeds]
     return [
         _minus(runs, "small", "dense", "prune + quantize + distil minus dense float", -1.5, -1),
         ("its plan: times smaller", spread(ratio), "", reached(mean(ratio), 4, 8)),
@@ -282,7 +266,7 @@ def small(runs: Runs) -> list[Row]:
 def tiny(runs: Runs) -> list[Row]:
     """embedded network: <= 60 KB, >= 91 % on test"""
     x = runs.accuracies("tiny")
-    plans = [_plan_bytes(runs.model("tiny", seed)) / 1000 for seed in range(runs.args.seeds)]
+    plans = [plan_bytes(runs.model("tiny", seed)) / 1000 for seed in range(runs.args.seeds)]
     size = "goal" if max(plans) <= 30 else "floor" if max(plans) <= 60 else f"missed by {max(plans) - 60:.1f}"
     return [
         ("embedded network, %", spread(x), "", reached(mean(x), 91, None)),
@@ -295,30 +279,13 @@ ROWS: dict[str, Callable[[Runs], list[Row]]] = {
 }
 
 
-def _single(model: onnx.ModelProto) -> onnx.ModelProto:
-    """`model` for one image."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for port in (*copy.graph.input, *copy.graph.output):
-        port.type.tensor_type.shape.dim[0].dim_value = 1
-    return copy
-
-
-def _plan_bytes(model: onnx.ModelProto) -> int:
-    """The size of the plan's file, for one image."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.plan.safetensors"
-        plan_of(_single(model)).save(path)
-        return path.stat().st_size
-
-
 def _faster(runs: Runs, name: str, said: str, floor: float | None, goal: float) -> Row:
     """How many times as fast as dense float a run's networks are: one image, one thread, in turns."""
     options, found = SessionOptions(), []
     options.intra_op_num_threads = 1
     x = runs.test().normalize(runs.test().valid.images[:1]).numpy()
     for seed in range(runs.args.seeds):
-        sessions = {n: InferenceSession(_single(runs.model(n, seed)), options) for n in ("dense", name)}
+        sessions = {n: InferenceSession(single(runs.model(n, seed)), options) for n in ("dense", name)}
         calls = {n: (lambda s=s: s.run(None, {s.get_inputs()[0].name: x})) for n, s in sessions.items()}
         times = interleave(calls, runs=40 if runs.args.quick else 2000, rounds=20)
         found.append(times_faster(times[name], times["dense"]))

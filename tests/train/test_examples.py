@@ -51,3 +51,43 @@ def test_verdicts_are_those_of_the_interval(monkeypatch):
 def test_the_example_on_digits_can_be_read():
     recipe = read(ROOT / "examples" / "digits.yaml")
     assert recipe.data.path == "digits" and recipe.distill.teacher == "self" and recipe.quantize.epochs
+
+
+def rows(text):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
+
+
+def test_the_mobilenet_study_makes_its_table_and_goes_on(tmp_path, monkeypatch):
+    study = module(ROOT / "examples" / "mobilenet" / "study.py")
+    monkeypatch.setattr(study, "WIDTHS", (0.25,))
+    monkeypatch.setattr(study, "SIZES", (16,))
+    monkeypatch.setattr(study, "LATER", {"int8": "qat8"})
+    monkeypatch.setattr(study.network, "STAGES", study.network.STAGES[:2])
+    made = study.study(study.runs.Runs(tmp_path, brief=True))
+    assert list(made) == ["width-1", "width-0.25", "resolution-16", "int8", "width-0.5-distilled", "all"]
+    found = {name: [float(x) for x in numbers] for name, *numbers in rows(study.runs.table(made, 4))}
+    work, size, plan = ({name: x[i] for name, x in found.items()} for i in range(3))
+    assert work["width-0.25"] < work["resolution-16"] < work["width-1"] == work["int8"]
+    assert plan["int8"] < plan["width-1"] and size["all"] < size["width-1"] and work["all"] < work["int8"]
+    assert all(x[3] > 0 and 0 <= x[4] <= 100 for x in found.values())
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.json") if path.name != "result.json"}
+    again = study.study(study.runs.Runs(tmp_path, brief=True))
+    assert {name: x.test for name, x in again.items()} == {name: x.test for name, x in made.items()}
+    assert all(path.stat().st_mtime_ns == time for path, time in written.items()), "nothing is trained twice"
+
+
+def test_the_efficientnet_study_scales_by_the_best_of_its_grid(tmp_path, monkeypatch):
+    study = module(ROOT / "examples" / "efficientnet" / "study.py")
+    base = study.runs.macs(study.scaled(study.Compound(), 0)[0])
+    every = study.candidates()
+    assert len(every) > 3 and study.Compound(1.8, 1, 1) in every
+    assert all(1.3 < study.runs.macs(study.scaled(f, 1)[0]) / base < 2.7 for f in every)
+    assert all(study.scaled(f, 2)[1] <= 28 for f in every)
+    monkeypatch.setattr(study, "PHIS", (0,))
+    monkeypatch.setattr(study, "candidates", lambda: every[:1])
+    monkeypatch.setattr(sys, "argv", ["study", "--quick", "--threads", "1", "--runs", str(tmp_path / "runs"), "--markdown", str(tmp_path / "t.md")])  # fmt: skip
+    study.main()
+    text = (tmp_path / "t.md").read_text()
+    assert f"Chosen: alpha {every[0].alpha:g}, beta {every[0].beta:g}, gamma {every[0].gamma:g}." in text
+    names = [row[0] for row in rows(text.split("\n\n")[2])]
+    assert names == ["phi 0, 16 pixels", "phi 0, 16 pixels, int8", "phi 0, 16 pixels, pruned and int8"]
