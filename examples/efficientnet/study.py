@@ -21,7 +21,7 @@ import runs
 from pycompress.train.structure import Compound
 
 WIDTH, SIZE, LARGEST = 0.5, 16, 28  # of the small network; images have no more than 28 pixels to give
-TRIAL, EPOCHS = 3, 8  # epochs of the grid's networks, and of those that are scaled
+TRIAL, EPOCHS = 3, 12  # epochs of the grid's networks, and of those that are scaled
 PHIS = (0, 1, 2)
 WORK, STEP, TOLERANCE = 2.0, 0.2, 0.15  # of the grid
 

@@ -22,6 +22,7 @@ from ..formats import atomic
 from ..train import dedicate, fit
 from ..train import recipe as recipes
 from ..train.feed import Parts, accuracy
+from ..train.folder import read_model
 from ..train.qat import Quantization
 from ..train.recipe import DataOptions, Recipe
 from .blocks import Network
@@ -143,7 +144,7 @@ class Trained:
             # the accuracy is the verdict
             model = quantize(model, samples, weights=bits, group_size=how.group_size, target=how.target, judge=False)
             atomic.write(file, model.SerializeToString())
-        model = onnx.load(file)
+        model = read_model(file, "delete it, and the network is quantized again")
         if not how.epochs:
             return model
         training = replace(self.recipe.train, epochs=how.epochs, rate=how.rate, warmup=0.0, ema=0.0)

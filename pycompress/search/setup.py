@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..train.folder import make as make_folder
 from . import evaluate, gradient, latency, study, supernet
 from .space import Choice, Space, read
 from .table import Table
@@ -109,7 +110,7 @@ def setup(options: Options, show: Show = silent) -> tuple[study.Search, evaluate
     data = evaluate.data_of(space, Path(options.space).parent)
     recipe, final = evaluate.recipe_of(space), evaluate.recipe_of(space, "final")
     parts = evaluate.parts_of(data, max(space.values("resolution")), space.channels, space.classes)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     table, fast = _table(options, space, show)
     threads = 1 if options.workers > 1 else None
     weights = folder / f"shared-{space.digest}-{options.shared}-{options.seed}.pt"  # other ones do not mix with these

@@ -43,6 +43,12 @@ def test_a_search_writes_its_front_and_goes_on(space, command):
     assert more["trials"] == {"complete": 6} and not more["finished"]
 
 
+def test_a_file_in_place_of_the_folder_is_named(space, refused, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    said = refused("search", space, "--latency", "50ms", "--out", tmp_path / "file", "--quiet")
+    assert said.endswith("file is a file: name a folder") and (tmp_path / "file").read_text() == "precious"
+
+
 def test_the_front_is_of_this_study_and_of_this_recipe(space, command, refused):
     """Other studies, and recipes from before, leave networks of the same numbers in the folder."""
     search = ("search", space, "--latency", "50ms", "--trials", 2, "--method", "random", "--keep", 1, "--json")

@@ -61,10 +61,18 @@ def test_the_mobilenet_study_makes_its_table_and_goes_on(tmp_path, monkeypatch):
     study = module(ROOT / "examples" / "mobilenet" / "study.py")
     monkeypatch.setattr(study, "WIDTHS", (0.25,))
     monkeypatch.setattr(study, "SIZES", (16,))
-    monkeypatch.setattr(study, "LATER", {"int8": "qat8"})
+    monkeypatch.setattr(study, "LATER", {study.LONGER: "dense_longer", "int8": "qat8"})
     monkeypatch.setattr(study.network, "STAGES", study.network.STAGES[:2])
     made = study.study(study.runs.Runs(tmp_path, brief=True))
-    assert list(made) == ["width-1", "width-0.25", "resolution-16", "int8", "width-0.5-distilled", "all"]
+    assert list(made) == [
+        "width-1",
+        "width-0.25",
+        "resolution-16",
+        "width-1-longer",
+        "int8",
+        "width-0.5-distilled",
+        "all",
+    ]
     found = {name: [float(x) for x in numbers] for name, *numbers in rows(study.runs.table(made, 4))}
     work, size, plan = ({name: x[i] for name, x in found.items()} for i in range(3))
     assert work["width-0.25"] < work["resolution-16"] < work["width-1"] == work["int8"]
