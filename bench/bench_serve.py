@@ -211,20 +211,19 @@ def _wait(url: str) -> None:
     raise TimeoutError(url)
 
 
-def measured(path: str, clients: list[int], count: int, python: str | None, lost: int, threads: int) -> list[dict]:
+def measured(path: str, clients: list[int], count: int, python: str | None, lost: int, threads: int) -> Iterator[dict]:
     case = Case(path)
-    rows = [bare(path, case, count, threads)]
+    yield bare(path, case, count, threads)
     servers = [("pycompress, binary", ours, True), ("pycompress, JSON", ours, False)]
     servers += [("MLServer, JSON", lambda p, t: mlserver(python, p, t), False)] if python else []
     for n in clients:
         for name, start, binary in servers:
             with start(path, threads) as port:
                 asyncio.run(load(port, case, binary, n, max(50, 2 * n)))  # warm
-                rows.append(row(name, n, asyncio.run(load(port, case, binary, n, count))))
+                yield row(name, n, asyncio.run(load(port, case, binary, n, count)))
     if lost:
         with ours(path, threads) as port:
-            rows.append(row("pycompress, 5 % cut", 8, asyncio.run(load(port, case, True, 8, lost, cuts=0.05))))
-    return rows
+            yield row("pycompress, 5 % cut", 8, asyncio.run(load(port, case, True, 8, lost, cuts=0.05)))
 
 
 def main() -> int:
@@ -244,13 +243,13 @@ def main() -> int:
         if not args.model:
             model = pc.zoo.mobilenetv1(width=0.25, resolution=64, batch=None)
             Path(path).write_bytes(model.SerializeToString())
-        clients = [int(n) for n in args.clients.split(",")]
-        rows = measured(path, clients, args.requests, args.mlserver, args.lost, args.threads)
-    print("| server | clients | requests per second | p50 | p99 | p99.9 |\n|---|---:|---:|---:|---:|---:|")
-    for r in rows:
-        said = ", ".join(f"{r[key]} {key}" for key in ("cut", "lost", "wrong") if r.get(key) or r.get("cut"))
-        print(f"| {r['server']}{f' ({said})' if said else ''} | {r['clients']} | {r['per second']:.0f} "
-              f"| {r['p50']:.2f} | {r['p99']:.2f} | {r['p99.9']:.2f} |")  # fmt: skip
+        clients, rows = [int(n) for n in args.clients.split(",") if n], []
+        print("| server | clients | requests per second | p50 | p99 | p99.9 |\n|---|---:|---:|---:|---:|---:|")
+        for r in measured(path, clients, args.requests, args.mlserver, args.lost, args.threads):
+            rows.append(r)
+            said = ", ".join(f"{r[key]} {key}" for key in ("cut", "lost", "wrong") if r.get(key) or r.get("cut"))
+            figures = f"{r['per second']:.0f} | {r['p50']:.2f} | {r['p99']:.2f} | {r['p99.9']:.2f}"
+            print(f"| {r['server']}{f' ({said})' if said else ''} | {r['clients']} | {figures} |", flush=True)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1))
     return any(r.get("lost") or r.get("wrong") for r in rows)

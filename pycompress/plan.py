@@ -85,9 +85,10 @@ class Plan:
         PlanError
             If the file is damaged, hostile, or of a version that this library does not read.
         """
+        path = os.fspath(path)  # a number would be taken for an open file
         if not os.path.isfile(path):
-            raise NoSuchFile(f"no such plan: {os.fspath(path)}")
-        handle = _opened(lambda *out: lib.pcx_plan_load(os.fsencode(path), cpu_mask(cpu), *out), os.fspath(path))
+            raise NoSuchFile(f"no such plan: {path}")
+        handle = _opened(lambda *out: lib.pcx_plan_load(os.fsencode(path), cpu_mask(cpu), *out), path)
         return cls(None, None, cpu=cpu, handle=handle)
 
     @classmethod

@@ -189,6 +189,8 @@ def _checked(sparsity, pattern: Pattern) -> float | dict[str, float]:
     if sparsity is None and own is None:
         raise ValueError(f"sparsity: pattern {pattern.name!r} needs one")
     if isinstance(sparsity, Mapping):
+        if not sparsity:
+            raise ValueError("sparsity: a dict must name a layer, and this one is empty")
         sparsity = {name: _ratio(v, f" of {name!r}") for name, v in sparsity.items()}
     else:
         sparsity = own if sparsity is None else _ratio(sparsity)
