@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -282,7 +282,7 @@ def _has_4_bits(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
 
 def _int8(model: onnx.ModelProto, bits: Mapping[str, int]) -> onnx.ModelProto:
     """`model` quantized as fast as possible: the codes do not matter, only which kernels run."""
-    _make_easy(model)
+    _make_easy(model, bits)
     return quantize(
         model,
         [_feed(model, np.random.default_rng(1))],
@@ -296,9 +296,12 @@ def _int8(model: onnx.ModelProto, bits: Mapping[str, int]) -> onnx.ModelProto:
     )
 
 
-def _make_easy(model: onnx.ModelProto) -> None:
-    """Give layers weights that are codes, and fit int16 accumulation: one large one per output among negative ones."""
-    layers = {n.input[1]: n for n in model.graph.node if n.op_type in ("Conv", "Gemm")}
+def _make_easy(model: onnx.ModelProto, but: Iterable[str]) -> None:
+    """Give layers weights that are codes, and fit int16 accumulation: one large one per output among negative ones.
+
+    Not those of the nodes `but`, which get 4 bits: their small weights would be zeros, and run on sparse kernels.
+    """
+    layers = {n.input[1]: n for n in model.graph.node if n.op_type in ("Conv", "Gemm") and n.name not in but}
     for tensor in model.graph.initializer:
         if tensor.name in layers:
             w = np.random.default_rng(0).integers(-SMALL, 0, list(tensor.dims)).astype(np.float32)

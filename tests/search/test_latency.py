@@ -161,6 +161,14 @@ def test_bytes_of_weights_are_those_of_the_model(space):
     assert network.weight_bytes * (4 / bits) >= held / 2 and (bits != 4 or network.weight_bytes == held)
 
 
+@pytest.mark.parametrize("bits", [8, 4])
+def test_blocks_are_timed_on_dense_kernels(bits):
+    block = Block("mb", 14, 16, 16, 3, 1, 32, activation="relu", bits=bits)
+    session, feed = latency._opened(block, "int8", 1)
+    kernels = {row["kernel"] for row in session.profile(feed, 1)}
+    assert "qgemm" in kernels and not kernels & {"spmm", "bspmm", "qspmm"}
+
+
 def test_weights_that_are_easy_to_quantize_allow_int16_accumulation_as_they_are():
     network = latency.sample(read(spaces.MOBILE | {"precision": "int8"}), 1, seed=3)[0]
     model = latency.whole(network, "int8")
