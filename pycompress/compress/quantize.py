@@ -13,6 +13,7 @@ from .calibration.computable import computable
 from .calibration.observe import KEPT, observe
 from .calibration.samples import Calibration, Samples
 from .model import graph as g
+from .model.affine import fold_affine
 from .model.layers import read_layer
 from .model.prepare import check, prepare
 from .progress import Progress
@@ -164,6 +165,7 @@ def quantize(
     model = prepare(model, 13 if weights == 8 else 21)
     if exclude - {n.name for n in model.graph.node}:
         raise ValueError(f"exclude: the model has no node {sorted(exclude - {n.name for n in model.graph.node})[0]!r}")
+    fold_affine(model, exclude)
     samples = Samples(model, calibration)
     able = computable(model, samples.sample)
     targets = choose_targets(model, operators, exclude | set(able.why), quantize_outputs)

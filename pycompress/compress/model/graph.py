@@ -122,12 +122,27 @@ def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 def element_types(model: onnx.ModelProto) -> dict[str, int]:
     """The element type of each tensor that ONNX's shape inference can determine."""
+    infos = _inferred(model)
+    return {i.name: i.type.tensor_type.elem_type for i in infos} | {
+        t.name: t.data_type for t in model.graph.initializer
+    }
+
+
+def ranks(model: onnx.ModelProto) -> dict[str, int]:
+    """The number of dimensions of each tensor for which ONNX's shape inference can determine it."""
+    infos = [i for i in _inferred(model) if i.type.tensor_type.HasField("shape")]
+    return {i.name: len(i.type.tensor_type.shape.dim) for i in infos} | {
+        t.name: len(t.dims) for t in model.graph.initializer
+    }
+
+
+def _inferred(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """What shape inference finds out about tensors."""
     try:
         inferred = onnx.shape_inference.infer_shapes(model).graph
     except (RuntimeError, ValueError, onnx.shape_inference.InferenceError) as error:
         raise ModelError(f"shapes do not fit together: {error}") from error
-    infos = [*inferred.value_info, *inferred.input, *inferred.output]
-    return {i.name: i.type.tensor_type.elem_type for i in infos} | {t.name: t.data_type for t in inferred.initializer}
+    return [*inferred.value_info, *inferred.input, *inferred.output]
 
 
 class Names:

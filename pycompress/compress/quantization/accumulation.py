@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from ...rounding import SWEEPS
 from ..calibration.output_error import Probe, float_outputs
 from ..choice import Choice, cheapest
 from ..model import graph as g
@@ -31,6 +32,11 @@ TARGETS = {  # by CPU, the accumulation depth that weights are rounded for; 0: n
     "portable": "auto", "avx2": "auto", "neon": "auto", "avxvnni": 0, "avx512vnni": 0, "vnni": 0, "amx": 0, "dotprod": 0,
     "arm": 0,
 }  # fmt: skip
+MIN_SHARE = (
+    2e-3  # of the model's multiplications: below it a layer gets the smallest depth, for a larger one saves nothing
+)
+PROBED = 2  # samples for which it is measured how an error reaches the outputs
+TRIAL = 1  # sweeps of coordinate descent for the depths among which is chosen; the chosen weights get the rest
 BUDGET = 1e-3  # of the outputs' variance: the error that all depths above 2 together may add
 
 
@@ -39,14 +45,16 @@ def macs(layer: Layer) -> int:
     return 0 if layer.kernel else layer.moments.outputs * layer.w.size
 
 
-def choices(probe: Probe, layer: Layer, kept: Rounded | None = None) -> list[Choice]:
-    """The ways to round `layer`, the slowest and most precise first.
+def choices(probe: Probe, layer: Layer, kept: Rounded | None = None, small: bool = False) -> list[Choice]:
+    """The ways to round `layer`, the slowest and most precise first, by `TRIAL` sweeps; one if it is `small`.
 
     `kept`: weights that meet the bounds of some depth already, and add no error if they are kept.
     """
-    if layer.kernel:
-        return [Choice(kept or round_layer(layer, next(iter(COST))), 0.0, 0.0)]
-    found = [kept if kept is not None and kept.T >= T else round_layer(layer, T) for T in sorted(COST)]
+    if layer.kernel or small:
+        depth = next(iter(COST)) if layer.kernel else min(COST)
+        good = kept is not None and (layer.kernel or kept.T >= depth)
+        return [Choice(kept if good else round_layer(layer, depth, SWEEPS if layer.kernel else TRIAL), 0.0, 0.0)]
+    found = [kept if kept is not None and kept.T >= T else round_layer(layer, T, TRIAL) for T in sorted(COST)]
     gain = probe.gain(layer, found[-1].scale)
     added = [0.0 if r is kept else max(r.error - found[0].error, 0.0) * gain for r in found]
     return [Choice(r, COST[T] * macs(layer), a) for r, T, a in zip(found, sorted(COST), added)]
@@ -69,9 +77,14 @@ def round_layers(
         ]
     if not float_outputs(model):
         return round_layers(model, layers, samples, min(COST), kept, progress)
-    probe = Probe(model, layers, samples)
-    options = [choices(probe, layer, was) for layer, was in counted(zip(layers, found), progress)]
-    return [taken.value for taken in cheapest(options, BUDGET)]
+    probe = Probe(model, layers, samples[:PROBED])
+    least = MIN_SHARE * sum(map(macs, layers))
+    options = [choices(probe, layer, was, macs(layer) < least) for layer, was in counted(zip(layers, found), progress)]
+    taken = [choice.value for choice in cheapest(options, BUDGET)]
+    return [
+        r if r is was or layer.kernel else round_layer(layer, r.T, SWEEPS - TRIAL, r)
+        for layer, r, was in zip(layers, taken, found)
+    ]
 
 
 def depth_for(target: str, accumulate: str | int | None) -> str | int:

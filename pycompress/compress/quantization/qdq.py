@@ -101,7 +101,8 @@ def _nibbles(model: onnx.ModelProto, name: str, codes: np.ndarray, kind: int) ->
 def insert_pairs(model: onnx.ModelProto, targets: Targets, grids: Mapping[str, Grid], with_outputs: bool) -> None:
     """Inserts QuantizeLinear and DequantizeLinear after each tensor that has a grid, and before its readers.
 
-    Nodes that stay float read the rounded values, too, unless a node that stays float made them.
+    Nodes that stay float read the rounded values, too, unless a node that stays float made them. A node within a
+    function of another tensor reads the value that is not rounded.
     """
     names, out, readers = g.Names(model), g.outputs(model), g.consumers(model)
     makers = g.producers(model)
@@ -117,7 +118,8 @@ def insert_pairs(model: onnx.ModelProto, targets: Targets, grids: Mapping[str, G
         else:
             source, back = name, names.fresh(f"{name}.dequantized")
             for node in readers.get(name, ()):
-                if name in targets.made or node.name in targets.nodes:
+                inside = targets.functions.get(node.name, name) != name
+                if not inside and (name in targets.made or node.name in targets.nodes):
                     g.rename_input(node, name, back)
         pairs[source] = [
             helper.make_node("QuantizeLinear", [source, scale, zero], [code], names.fresh(f"{name}.quantize")),

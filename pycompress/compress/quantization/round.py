@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...rounding import round_groups, round_weights
+from ...rounding import SWEEPS, round_groups, round_weights
 from ...weights import Q4
 from ..model.layers import Layer
 
@@ -47,19 +47,23 @@ class Grouped:
         return self.weights.dense()
 
 
-def round_layer(layer: Layer, T: int) -> Rounded:
-    """`layer` with weights for accumulation depth `T`, or `PAIRS` pairs of taps if it is depthwise."""
+def round_layer(layer: Layer, T: int, sweeps: int = SWEEPS, start: Rounded | None = None) -> Rounded:
+    """`layer` with weights for accumulation depth `T`, or `PAIRS` pairs of taps if it is depthwise.
+
+    `sweeps` and `start` as in `round_weights`: two calls, the second with the result of the first, are one with all sweeps.
+    """
     w, bias, groups = layer.w, layer.bias, layer.groups
     covariance = layer.covariance
     min_scale = np.zeros(len(w)) if bias is None else np.abs(bias) / (float(layer.x.scale) * LARGEST_BIAS)
     if layer.kernel:
         T = PAIRS if T else 0
         each = np.repeat(covariance, len(w) // groups, 0) if covariance.ndim == 3 else None
-        q, scale = round_weights(w, T, layer.segments, each, min_scale, layer.kernel)
+        q, scale = round_weights(w, T, layer.segments, each, min_scale, layer.kernel, sweeps)
     else:
         q, scale = np.zeros(w.shape, np.int8), np.zeros(len(w), np.float32)
         for rows, c in zip(np.split(np.arange(len(w)), groups), covariance):
-            q[rows], scale[rows] = round_weights(w[rows], T, layer.segments, c, min_scale[rows])
+            before = None if start is None else (start.q[rows], start.scale[rows])
+            q[rows], scale[rows] = round_weights(w[rows], T, layer.segments, c, min_scale[rows], None, sweeps, before)
     error, shift = layer.error(q * scale.astype(float)[:, None] - w)
     return Rounded(q, scale, _less(bias, shift), T, error)
 
