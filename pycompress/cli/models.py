@@ -13,9 +13,11 @@ from ..dtypes import NUMPY, numpy_type
 from ..errors import ModelError
 from ..plan import Plan
 from ..session import InferenceSession, SessionOptions
+from ..zoo import tiny
 
 MAX_THREADS = 1024
-HELP = ".onnx file, *.plan.safetensors file, or zoo:NAME[,width=W][,resolution=R]"
+TINY = "zoo:tiny"  # a plan; the others are built as ONNX models
+HELP = f".onnx file, *.plan.safetensors file, {TINY}, or zoo:NAME[,width=W][,resolution=R]"
 
 
 class Source:
@@ -32,10 +34,10 @@ class Source:
         self.text = text
         self.path: Path | None = None
         self.plan = self.proto = None
-        if text.startswith("zoo:"):
+        if text.startswith("zoo:") and text != TINY:
             self.proto = _zoo(text.removeprefix("zoo:"))
             return
-        self.path = Path(text)
+        self.path = tiny() if text == TINY else Path(text)
         if not self.path.is_file():
             raise FileNotFoundError(f"no such model: {text}")
         with open(self.path, "rb") as file:

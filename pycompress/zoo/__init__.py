@@ -1,22 +1,31 @@
-"""Networks as ONNX models: MobileNetV1, V2 and V3, EfficientNet-B0 and -Lite0.
+"""Networks as ONNX models: MobileNetV1, V2 and V3, EfficientNet-B0 and -Lite0; and a trained one as a plan.
 
 ``zoo.build("mobilenetv2", width=0.5)`` or ``zoo.mobilenetv2(width=0.5)``.  Weights are random
 (Gaussian, He's scale per layer, fixed seed) except for ``zoo.efficientnet_lite0(pretrained=True)``.
+``zoo.tiny()`` is the plan, which runs without onnx.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-import onnx
-
-from .efficientnet import efficientnet_b0, efficientnet_lite0
+from .embedded import tiny, tiny_images
 from .labels import labels
-from .mobilenet import mobilenetv1, mobilenetv2, mobilenetv3_large, mobilenetv3_small
 
-_BUILDERS = {
-    f.__name__: f
-    for f in (mobilenetv1, mobilenetv2, mobilenetv3_large, mobilenetv3_small, efficientnet_b0, efficientnet_lite0)
+if TYPE_CHECKING:
+    import onnx
+
+    from .efficientnet import efficientnet_b0, efficientnet_lite0
+    from .mobilenet import mobilenetv1, mobilenetv2, mobilenetv3_large, mobilenetv3_small
+
+_BUILDERS = {  # and the modules that they are in, which need onnx
+    "mobilenetv1": "mobilenet",
+    "mobilenetv2": "mobilenet",
+    "mobilenetv3_large": "mobilenet",
+    "mobilenetv3_small": "mobilenet",
+    "efficientnet_b0": "efficientnet",
+    "efficientnet_lite0": "efficientnet",
 }
 __all__ = [
     "build",
@@ -28,7 +37,20 @@ __all__ = [
     "mobilenetv3_large",
     "mobilenetv3_small",
     "names",
+    "tiny",
+    "tiny_images",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _BUILDERS:
+        raise AttributeError(f"module 'pycompress.zoo' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f".{_BUILDERS[name]}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def names() -> tuple[str, ...]:
@@ -84,4 +106,4 @@ def build(name: str, **options: Any) -> onnx.ModelProto:
     """
     if name not in _BUILDERS:
         raise ValueError(f"zoo has no network {name!r}; it has {', '.join(_BUILDERS)}")
-    return _BUILDERS[name](**options)
+    return getattr(import_module(__name__), name)(**options)

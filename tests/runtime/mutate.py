@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 import numpy as np
 
 import handmade
-from pycompress import kernels
+from pycompress import kernels, zoo
 from pycompress._pcx import lib
 
 NUMBERS = [
@@ -108,7 +108,7 @@ def run(plan):
 def main(count, seed):
     rng = random.Random(seed)
     originals = list(plans())
-    files = [handmade.safetensors(graph, tensors) for graph, tensors in originals]
+    files = [handmade.safetensors(graph, tensors) for graph, tensors in originals] + [zoo.tiny().read_bytes()]
     for data in files:
         run(handmade.parse(data))
     opened = 0

@@ -106,6 +106,15 @@ def test_the_example_computes_the_same_bytes_as_python(built, plan, tmp_path, ba
     assert got.dtype == want.dtype and got.shape == want.shape and got.tobytes() == want.tobytes()
 
 
+def test_the_embedded_network_names_an_image_without_python(built, tmp_path):
+    images, labels = zoo.tiny_images()
+    np.save(tmp_path / "x.npy", images[1:2])
+    command(built[1] / "bin" / "run_plan", zoo.tiny(), 1, tmp_path / "x.npy", "--", tmp_path / "y.npy")
+    got = np.load(tmp_path / "y.npy")
+    assert got.tobytes() == pc.InferenceSession(zoo.tiny()).run(None, {"input": images[1:2]})[0].tobytes()
+    assert got.argmax() == labels[1]
+
+
 def test_the_example_says_what_is_wrong(built, plan, tmp_path):
     path, run = plan[0], built[0] / "run_plan"
     x, y = tmp_path / "x.npy", tmp_path / "y.npy"

@@ -1,14 +1,18 @@
 """The recipes of examples/fashion can be read, and the table's verdicts are those of a t interval."""
 
 import importlib.util
+import json
+import struct
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("yaml")
 
+import pycompress
 from pycompress.train import read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +38,53 @@ def test_the_network_has_as_many_parameters_as_it_says():
     assert [round(network.parameters(network.build(w)) / 1000) for w in (0.25, 0.5, 1)] == [21, 69, 253]
     deep = network.build(0.5, depth=1.5, resolution=32)
     assert len(deep.graph.node) > len(network.build(0.5).graph.node)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(folder of a quantized network and of a test set of 70 images, embed.py)"""
+    folder, rng = tmp_path_factory.mktemp("embed"), np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (70, 28, 28), np.uint8), np.arange(70, dtype=np.uint8) % 10
+    for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+        head = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+        (folder / f"t10k-{name}-ubyte").write_bytes(head + array.tobytes())
+    model = module(ROOT / "examples" / "fashion" / "network.py").build(0.25)
+    samples = [((x - np.float32(70)) / 90)[None, None] for x in images[:4].astype(np.float32)]
+    model = pycompress.quantize(model, samples)
+    (folder / "bare.onnx").write_bytes(model.SerializeToString())
+    model.metadata_props.add(key="pycompress.normalize", value=json.dumps({"mean": [70.0], "std": [90.0]}))
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    return folder, module(ROOT / "examples" / "fashion" / "embed.py")
+
+
+def test_a_trained_network_becomes_the_files_of_the_tiny_demo(trained, tmp_path, capsys):
+    folder, embed = trained
+    embed.main([str(folder / "model.onnx"), "--data", str(folder), "--out", str(tmp_path), "--least", "0"])
+    path = tmp_path / "tiny.plan.safetensors"
+    plan = pycompress.Plan.load(path)
+    assert plan.labels[9] == "ankle boot" and path.stat().st_size < 60_000 and "notes" not in str(plan.metadata.keys())
+    with np.load(tmp_path / "tiny_images.npz") as held:
+        images, labels, logits = held["images"], held["labels"], held["logits"]
+    assert images.shape == (64, 28, 28, 1) and labels.tolist() == [i % 10 for i in range(64)]
+    np.testing.assert_array_equal(embed.answers(plan, images), logits)
+    said = plan.provenance
+    assert f"{float(said['accuracy']):.2%}" in capsys.readouterr().out and said["accuracy.images"].startswith("70 ")
+
+
+@pytest.mark.parametrize(
+    "words, why",
+    [
+        (("model.onnx",), "below 91.00%"),
+        (("model.onnx", "--least", "0", "--accuracy", "0.99"), "training has measured 99.00%"),
+        (("model.onnx", "--least", "0", "--bytes", "10000"), "more than 10000"),
+        (("bare.onnx",), "does not say what its input is"),
+    ],
+)
+def test_what_must_not_be_embedded_is_not_written(words, why, trained, tmp_path):
+    folder, embed = trained
+    with pytest.raises((SystemExit, ValueError), match=why):
+        embed.main([str(folder / words[0]), "--data", str(folder), "--out", str(tmp_path), *words[1:]])
+    assert not list(tmp_path.iterdir())
 
 
 def test_verdicts_are_those_of_the_interval(monkeypatch):
