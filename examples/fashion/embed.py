@@ -50,7 +50,7 @@ def provenance(path: Path, accuracy: float, images: int) -> dict[str, str]:
     measured = f"{time.strftime('%Y-%m-%d')}, {pycompress.cpu_info()['model']}, one by one in this engine"
     return {
         "pycompress": pycompress.__version__,
-        "network": f"examples/fashion, model.onnx with SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}",
+        "network": f"examples/fashion/tiny.yaml; SHA-256 of its model.onnx: {hashlib.sha256(path.read_bytes()).hexdigest()}",
         "accuracy": f"{accuracy:.4f}",
         "accuracy.images": f"{images} test images of Fashion-MNIST",
         "accuracy.measured": measured,
