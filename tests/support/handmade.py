@@ -112,7 +112,18 @@ class Session:
         return lib.pcx_session_run(self.c, program, *sides, seconds)
 
 
-SIZES = {"m": 5, "n": 17, "k": 9, "b": 1, "ih": 5, "iw": 4, "c": 9, "g": 4, "t": 3, "h": 9}  # where an example has no sizes of its own
+SIZES = {
+    "m": 5,
+    "n": 17,
+    "k": 9,
+    "b": 1,
+    "ih": 5,
+    "iw": 4,
+    "c": 9,
+    "g": 4,
+    "t": 3,
+    "h": 9,
+}  # where an example has no sizes of its own
 
 
 def example(name, rng):
