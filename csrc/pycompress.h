@@ -107,6 +107,7 @@ size_t pcx_dtype_bytes(size_t dtype);
 
 /* ---- plans: immutable once opened; any number of threads may ask them and any number of sessions run them ---- */
 typedef struct pcx_plan pcx_plan;
+typedef struct pcx_kernel pcx_kernel; /* below */
 
 /* An input or output of a program: a dense array, last dimension innermost.  Lives as long as its plan. */
 typedef struct {
@@ -152,6 +153,18 @@ typedef struct {
  */
 int pcx_plan_build(const char *json, size_t length, const pcx_tensor *tensors, size_t count, uint32_t cpu,
                    pcx_plan **plan, char *why, size_t why_bytes);
+
+/*
+ * The same for plans with operators of the caller's: pointers to kernels, ended by NULL, which must live, unchanged, as
+ * long as the plan (NULL: none).  A plan names them with their versions, as it names the library's own, and is refused
+ * where they are not among `custom`; every step is checked against its kernel's contract.  See pcx_kernel.
+ */
+int pcx_plan_load_custom(const char *path, uint32_t cpu, const pcx_kernel *const *custom, pcx_plan **plan, char *why,
+                         size_t why_bytes);
+int pcx_plan_open_custom(const void *data, size_t bytes, uint32_t cpu, const pcx_kernel *const *custom, pcx_plan **plan,
+                         char *why, size_t why_bytes);
+int pcx_plan_build_custom(const char *json, size_t length, const pcx_tensor *tensors, size_t count, uint32_t cpu,
+                          const pcx_kernel *const *custom, pcx_plan **plan, char *why, size_t why_bytes);
 
 /* Release a plan and all that it handed out.  Its sessions must have been freed before. */
 void pcx_plan_free(pcx_plan *plan);
@@ -232,7 +245,7 @@ typedef int pcx_suits_fn(const void *args);
 typedef struct {
     const char *isa;         /* "avx2" */
     uint32_t needs;          /* PCX_* bits that must be set; 0 ends the table */
-    pcx_size_fn *units;      /* how many units of work `args` holds */
+    pcx_size_fn *units;      /* how many units of work `args` holds; NULL: one */
     pcx_run_fn *run;         /* do units [begin, end) */
     pcx_size_fn *scratch;    /* bytes each thread needs, 64-byte aligned; NULL: none */
     pcx_size_fn *prepared;   /* bytes derived from the weights, once, before the first run; NULL: none */
@@ -241,6 +254,9 @@ typedef struct {
 } pcx_impl;
 
 /*
+ * A kernel: the library's own, or an operator of the caller's for plans, which is named "domain::Name" and has at least one
+ * row, of which the last needs nothing.
+ *
  * `contract` lists the slots of the argument struct in order; every slot is 8 bytes.
  *   m                     a size
  *   a:f32[m:lda,k]        a pointer to m rows of k floats, lda floats apart
@@ -248,15 +264,16 @@ typedef struct {
  *   out:{u8,f32}ot[m,n]   element type by the size slot ot, one of those listed; also of several arrays
  *   index:i32[n]<rows     every value is in [0, rows); such data must be constant
  *   prepared:prepared     filled by the executor
+ * Arrays whose names begin with "out" are written.
  * A dimension without a stride is as far apart as the one after it is long.  After ` where `: comparisons that must
  * hold, separated by commas.
  */
-typedef struct {
+struct pcx_kernel {
     const char *name;
     size_t version; /* of the packed layout and the meaning; a plan names it */
     const char *contract;
     const pcx_impl *impls; /* best first, "scalar" last */
-} pcx_kernel;
+};
 
 /* All kernels, ended by NULL; one by name, or NULL.  They are static and never change. */
 const pcx_kernel *const *pcx_kernels(void);

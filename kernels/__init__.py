@@ -33,9 +33,12 @@ def module(name: str) -> ModuleType:
     return _PAGES[name]
 
 
+CUSTOM: dict[str, Spec] = {}  # contracts of operators that callers registered, by "domain::Name"
+
+
 def spec(name: str) -> Spec:
-    """The contract of kernel `name`, with its traits."""
-    return getattr(_PAGES[name], name).spec
+    """The contract of kernel `name`, or of a caller's operator, with its traits."""
+    return CUSTOM[name] if name in CUSTOM else getattr(_PAGES[name], name).spec
 
 
 def having(condition) -> tuple[str, ...]:

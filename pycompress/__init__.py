@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 
 from .cpu import cpu_info, get_num_threads, set_num_threads
@@ -32,6 +33,7 @@ __all__ = [
     "prune",
     "quantize",
     "recertify",
+    "register_operator",
     "sensitivity",
     "set_num_threads",
     "spmm",
@@ -49,13 +51,14 @@ _LAZY = {
     "prune": ".compress.prune",
     "quantize": ".compress.quantize",
     "recertify": ".compress.recertify",
+    "register_operator": ".operators",
     "sensitivity": ".compress.sensitivity",
     "spmm": ".sparse",
     "verdict": ".compress.verdict",
     "Verdict": ".compress.verdict",
     "VerdictWarning": ".compress.verdict",
 }
-_MODULES = ("kernels", "layers", "native", "ort", "train", "zoo")
+_MODULES = ("kernels", "layers", "native", "numba", "ort", "torch", "train", "zoo")
 
 
 def get_include() -> str:
@@ -115,8 +118,15 @@ def _built(folder: str, file: str) -> str:
     return found
 
 
+if "threadpoolctl" in sys.modules:
+    from .integrations.threads import register
+
+    register()
+    del register
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES} - {"annotations", "import_module"})
+    return sorted({*globals(), *__all__, *_MODULES} - {"annotations", "import_module", "sys"})
 
 
 def __getattr__(name: str):

@@ -3,7 +3,9 @@
 from . import kernels as kernels
 from . import layers as layers
 from . import native as native
+from . import numba as numba
 from . import ort as ort
+from . import torch as torch
 from . import train as train
 from . import zoo as zoo
 from .advice import advise as advise
@@ -24,6 +26,7 @@ from .errors import ModelError as ModelError
 from .errors import PlanError as PlanError
 from .errors import PycompressError as PycompressError
 from .lower import Preprocess as Preprocess
+from .operators import register_operator as register_operator
 from .plan import Plan as Plan
 from .predictor import Predictor as Predictor
 from .session import InferenceSession as InferenceSession

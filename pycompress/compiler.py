@@ -16,11 +16,12 @@ from . import lower as lowering
 from .dtypes import check_float_products, word
 from .errors import ModelError
 from .formats.onnx_model import Model, ModelSource
-from .kernels import module, spec
+from .kernels import spec
 from .lower.batch import obstacle
 from .lower.int4 import ACTIVATIONS
 from .lower.values import Program, Step, root
 from .native import aligned
+from .operators import REGISTERED
 from .optimize import Costs, optimize, place, uncompressed
 from .optimize.costs import costs_of
 from .optimize.dataflow import offset
@@ -316,7 +317,8 @@ def _refuse_uncompressed(program: Program, names: list[str]) -> None:
 def _version(kernel: str) -> int:
     from . import native
 
-    return int(getattr(native, kernel).c.version)
+    c = REGISTERED[kernel].c if kernel in REGISTERED else getattr(native, kernel).c
+    return int(c.version)
 
 
 def _labels(model: Model):
@@ -364,18 +366,18 @@ def _graph(program: Program, tensors: Tensors, kernels, used, model: Model):
 
 
 def _slots(program: Program, step: Step, offsets, tensors: Tensors, used):
-    spec = getattr(module(step.kernel), step.kernel).spec
+    contract = spec(step.kernel)
     args = {}
-    for arg in spec.args:
+    for arg in contract.args:
         x = step.args[arg.name]
         constant = isinstance(x, np.ndarray) and program.buffer(x) is None
         args[arg.name] = compact(x, arg) if constant else x
     try:
-        sizes = spec.bind(args)
+        sizes = contract.bind(args)
     except ValueError as error:  # a size that no kernel supports
         raise ModelError(f"node {step.node!r} ({step.op}): {error}") from None
     slots = []
-    for name, arg in spec.slots:
+    for name, arg in contract.slots:
         x = args[name] if arg else None
         if arg is None or arg.kind == "size":
             slots.append(sizes[name])
@@ -422,5 +424,5 @@ def _note(step: Step, sizes: dict[str, int], in_float: str) -> dict[str, object]
         "dtype": out.dtype.name,
         "in": list(source.shape),
         "out": list(out.shape),
-        "macs": getattr(module(step.kernel), step.kernel).spec.macs(sizes),
+        "macs": spec(step.kernel).macs(sizes),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from typing import TypedDict
 
 from ._pcx import ffi, lib
@@ -43,6 +44,7 @@ ISAS = (
 )  # of kernels
 
 _threads: list[int] = []
+_CPU = lib.pcx_cpu()  # CPUID takes microseconds on virtual machines
 
 
 def cpu_mask(level: str | None = None) -> int:
@@ -53,13 +55,19 @@ def cpu_mask(level: str | None = None) -> int:
     ValueError
         If a word is unknown.
     """
-    mask = lib.pcx_cpu()
+    mask = _CPU
     for word in (level, os.environ.get("PYCOMPRESS_CPU")):
         if word:
             if word not in LEVELS:
                 raise ValueError(f"unknown CPU level {word!r}; there are {', '.join(LEVELS)}")
             mask &= LEVELS[word]
     return mask
+
+
+@cache
+def call_mask() -> int:
+    """The bits of direct calls of kernels: ``cpu_mask`` at the first of them, since reading the environment takes as long as a call."""
+    return cpu_mask()
 
 
 class CpuInfo(TypedDict):

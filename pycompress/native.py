@@ -15,9 +15,10 @@ import numpy as np
 
 from . import kernels
 from ._pcx import ffi, lib
-from .cpu import cpu_mask
+from .cpu import call_mask
 from .dtypes import NUMPY
 from .kernels._spec import Arg, Spec, arguments
+from .slots import Unusual, writer
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -52,6 +53,7 @@ class Kernel:
         self.spec: Spec = getattr(kernels, name).spec
         self.c: Any = lib.pcx_kernel_named(name.encode())
         self.prepared = next((i for i, (_, a) in enumerate(self.spec.slots) if a and a.kind == "prepared"), None)
+        self._write = writer(self.spec) or self._unusual
         self.__doc__ = _doc(name, self.spec)
 
     def __repr__(self):
@@ -85,12 +87,18 @@ class Kernel:
         MemoryError
             If there is no memory for scratch.
         """
-        values = arguments(self.spec, args, kwargs)
-        slots, keep = self.pack(values)
-        code = lib.pcx_call(pool or ffi.NULL, self.c, self.impl(isa, slots), slots)
-        if code:
+        keep = None
+        try:
+            slots = self._write(*args, **kwargs)
+        except Exception:  # not the usual arguments, or wrong ones
+            slots, keep = self.pack(arguments(self.spec, args, kwargs))
+        impl = lib.pcx_select(self.c, call_mask(), slots) if isa is None else self.impl(isa, slots)
+        if lib.pcx_call(pool or ffi.NULL, self.c, impl, slots):
             raise MemoryError(f"{self.name}: no memory for scratch")
         del keep
+
+    def _unusual(self, *args, **kwargs):
+        raise Unusual
 
     def ready(
         self,
@@ -124,7 +132,7 @@ class Kernel:
         Raises ValueError if this CPU does not run `isa`.
         """
         if isa is None:
-            return lib.pcx_select(self.c, cpu_mask(), slots)
+            return lib.pcx_select(self.c, call_mask(), slots)
         rows = self.impls()
         if isa not in rows or not lib.pcx_cpu_permit(rows[isa].needs):
             raise ValueError(f"{self.name}: isa must be one of {', '.join(rows)}, got {isa!r}")

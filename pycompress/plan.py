@@ -13,6 +13,7 @@ from ._pcx import ffi, lib
 from .cpu import cpu_mask
 from .dtypes import BY_NUMPY
 from .errors import NoSuchFile, PlanError
+from .operators import registered
 
 FORMAT = 1  # 2 where a program has "times"
 ALIGN = 64
@@ -88,8 +89,8 @@ class Plan:
         path = os.fspath(path)  # a number would be taken for an open file
         if not os.path.isfile(path):
             raise NoSuchFile(f"no such plan: {path}")
-        handle = _opened(lambda *out: lib.pcx_plan_load(os.fsencode(path), cpu_mask(cpu), *out), path)
-        return cls(None, None, cpu=cpu, handle=handle)
+        arguments = (os.fsencode(path), cpu_mask(cpu))
+        return cls(None, None, cpu=cpu, handle=_opened(lib.pcx_plan_load_custom, arguments, path))
 
     @classmethod
     def from_bytes(cls, data: bytes, *, cpu: str | None = None) -> Plan:
@@ -104,9 +105,8 @@ class Plan:
         start = -raw.ctypes.data % ALIGN
         view = raw[start : start + len(data)]
         view[:] = np.frombuffer(data, np.uint8)
-        pointer = ffi.from_buffer(view)
-        handle = _opened(lambda *out: lib.pcx_plan_open(pointer, len(data), cpu_mask(cpu), *out), "plan")
-        plan = cls(None, None, cpu=cpu, handle=handle)
+        arguments = (ffi.from_buffer(view), len(data), cpu_mask(cpu))
+        plan = cls(None, None, cpu=cpu, handle=_opened(lib.pcx_plan_open_custom, arguments, "plan"))
         plan._bytes = raw  # C reads it in place
         return plan
 
@@ -198,7 +198,7 @@ class Plan:
                 row.name, row.shape, row.dtype, row.rank = name, shape, BY_NUMPY[x.dtype.name].code, x.ndim
                 row.data, row.bytes = ffi.cast("void *", x.__array_interface__["data"][0]), x.nbytes
             arguments = (json_text, len(json_text), table, len(names), cpu_mask(self._cpu))
-            self._handle = _opened(lambda *out: lib.pcx_plan_build(*arguments, *out), "plan")
+            self._handle = _opened(lib.pcx_plan_build_custom, arguments, "plan")
             self._keep = (names, shapes, table)
         return self._handle
 
@@ -279,12 +279,17 @@ def _is_note(note) -> bool:
     )
 
 
-def _opened(call, what: str):
-    """The handle that a pcx_plan_* call returns; raises the error that it reports."""
+def _opened(function, arguments: tuple, what: str):
+    """The handle that a pcx_plan_*_custom function returns; raises the error that it reports."""
     plan, why = ffi.new("pcx_plan **"), ffi.new("char[]", _MESSAGE)
-    code = call(plan, why, _MESSAGE)
+    table, operators = registered()
+    code = function(*arguments, table, plan, why, _MESSAGE)
     if code == lib.PCX_OK:
-        return ffi.gc(plan[0], lib.pcx_plan_free)
+
+        def free(handle, operators=operators):  # which live as long as the plan
+            lib.pcx_plan_free(handle)
+
+        return ffi.gc(plan[0], free if operators else lib.pcx_plan_free)
     text = ffi.string(why).decode("utf-8", "replace")
     if code == lib.PCX_NO_MEMORY:
         raise MemoryError(f"{what}: {text or 'out of memory'}")

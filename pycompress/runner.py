@@ -10,6 +10,9 @@ from ._pcx import ffi, lib
 from .dtypes import BY_CODE, numpy_type
 from .errors import Fail
 from .plan import Plan
+from .sparse import pointer
+
+_ANY, _LIST = ffi.typeof("void *"), ffi.typeof("void *[]")
 
 
 class StepRow(TypedDict):
@@ -54,7 +57,7 @@ class Program:
         self.steps = lib.pcx_plan_steps(handle, index)
 
     def run(self, arrays: list[np.ndarray], outputs: list[np.ndarray], seconds=ffi.NULL) -> None:
-        pointers = [ffi.new("void *[]", [_pointer(x) for x in group] or [ffi.NULL]) for group in (arrays, outputs)]
+        pointers = [ffi.new(_LIST, [_pointer(x) for x in group] or [ffi.NULL]) for group in (arrays, outputs)]
         code = lib.pcx_session_run(self.session, self.index, *pointers, seconds)
         if code == lib.PCX_NO_MEMORY:
             raise MemoryError("no memory for the activations")
@@ -104,4 +107,4 @@ def _port(port) -> Port:
 
 
 def _pointer(x: np.ndarray):
-    return ffi.cast("void *", x.__array_interface__["data"][0])
+    return pointer(_ANY, x)

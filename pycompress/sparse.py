@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ._pcx import ffi, lib
-from .cpu import cpu_mask, get_num_threads
+from .arrays import shared
+from .cpu import call_mask, get_num_threads
 
 MAX_SIZE = 2**31 - 2  # rows, columns and nonzeros
 LITTLE = 1 << 18  # multiplications; fewer are done before other threads have woken up
@@ -16,22 +17,18 @@ LITTLE = 1 << 18  # multiplications; fewer are done before other threads have wo
 # A call should cost a few microseconds, so types are looked up once, and compared as objects instead of by name.
 _INTEGERS = {np.dtype(np.int32): lib.PCX_I32, np.dtype(np.int64): lib.PCX_I64}
 _REALS = {np.dtype(np.float32): lib.PCX_F32, np.dtype(np.float64): lib.PCX_F64}
+_FLOAT = np.dtype(np.float32)
 _CSRMM, _INTS, _ANY = ffi.typeof("pcx_csrmm_args *"), ffi.typeof("int32_t *"), ffi.typeof("void *")
 
 
 class SparseArray(Protocol):
-    """A CSR or BSR array or matrix of scipy.sparse."""
+    """An array or matrix of scipy.sparse, of any format."""
 
     @property
     def format(self) -> str: ...
     @property
-    def indptr(self) -> np.ndarray: ...
-    @property
-    def indices(self) -> np.ndarray: ...
-    @property
-    def data(self) -> np.ndarray: ...
-    @property
     def shape(self) -> tuple[int, ...]: ...
+    def tocsr(self) -> Any: ...
 
 
 CSR = SparseArray | tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]
@@ -42,11 +39,12 @@ def spmm(A: CSR, X: np.ndarray, out: np.ndarray | None = None, num_threads: int 
 
     Parameters
     ----------
-    A : scipy.sparse CSR or BSR array or matrix, or a tuple (indptr, indices, data, shape)
-        M x K, float32 or float64, indices of int32 or int64, in any order; duplicates add.
-    X : float32[K, N] or float64[K, N], or [K]
-        Of A's type, C- or F-ordered or any other strides.
-    out : array of A's type, [M, N] or [M], C-contiguous, optional
+    A : array or matrix of scipy.sparse, or a tuple (indptr, indices, data, shape) in CSR
+        M x K, in any format: others than CSR are converted first, in each call. Indices of int32 or int64, in any order;
+        duplicates add.
+    X : array [K, N] or [K]
+        C- or F-ordered or any other strides; NumPy's, or an array with ``__dlpack__`` or a buffer, whose memory is read in place.
+    out : array [M, N] or [M], C-contiguous, optional
         Where to write; it must not overlap X or A.
     num_threads : int, optional
         Default: ``pycompress.get_num_threads()``, or 1 for small products.
@@ -54,12 +52,13 @@ def spmm(A: CSR, X: np.ndarray, out: np.ndarray | None = None, num_threads: int 
     Returns
     -------
     numpy.ndarray
-        C-ordered [M, N], or [M] for a vector. With two or more columns each sum runs in the order of A's stored values.
+        C-ordered [M, N], or [M] for a vector, or `out`. Two float32 operands give float32, all others float64, as far as NumPy
+        would give these two; operands of other types are converted, which copies them. With two or more columns each sum runs in the order of A's stored values.
 
     Raises
     ------
     TypeError, ValueError
-        If a type or shape does not fit, or the CSR arrays are not those of an M x K matrix.
+        If a type or shape does not fit (complex numbers, say), or the CSR arrays are not those of an M x K matrix.
 
     Examples
     --------
@@ -70,17 +69,18 @@ def spmm(A: CSR, X: np.ndarray, out: np.ndarray | None = None, num_threads: int 
     array([[2., 2.],
            [3., 3.]])
     """
-    indptr, indices, data, (m, k) = csr(A)
-    if not isinstance(X, np.ndarray) or X.dtype != data.dtype:
-        got = X.dtype if isinstance(X, np.ndarray) else type(X).__name__
-        raise TypeError(f"spmm: X must be an array of A's type, {data.dtype}, got {got}")
+    X = shared(X, "spmm: X")
+    indptr, indices, data, (m, k) = csr(A, X.dtype)
+    if X.dtype != data.dtype:
+        X = X.astype(data.dtype)
     if X.ndim not in (1, 2) or X.shape[0] != k:
         raise ValueError(f"spmm: X must have {k} rows, got shape {X.shape}")
     shape = (m, *X.shape[1:])
     if out is None:
-        out = np.empty(shape, data.dtype)
+        result = y = np.empty(shape, data.dtype)
     else:
-        checked_out(out, shape, data.dtype, (X, indptr, indices, data), "spmm")
+        result, y = out, shared(out, "spmm: out")
+        checked_out(y, shape, data.dtype, (X, indptr, indices, data), "spmm")
     n = X.shape[1] if X.ndim == 2 else 1
     if n == 1:  # its rows are then neighbours
         x, ldx, incx = straight(X.reshape(-1)), 1, 1
@@ -89,10 +89,10 @@ def spmm(A: CSR, X: np.ndarray, out: np.ndarray | None = None, num_threads: int 
     args = ffi.new(_CSRMM)
     args.n, args.nnz, args.k, args.m, args.t = m, len(indices), k, n, _REALS[data.dtype]
     args.rows, args.index = pointer(_INTS, indptr), pointer(_INTS, indices)
-    args.w, args.x, args.out = pointer(_ANY, data), pointer(_ANY, x), pointer(_ANY, out)
+    args.w, args.x, args.out = pointer(_ANY, data), pointer(_ANY, x), pointer(_ANY, y)
     args.ldx, args.incx, args.ldo = ldx, incx, n
     run("csrmm", args, num_threads, len(indices) * n)
-    return out
+    return result
 
 
 def _strided(X: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
@@ -107,8 +107,10 @@ def _strided(X: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     return X, (steps[0] // size, steps[1] // size)
 
 
-def csr(A: CSR) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
+def csr(A: CSR, other: np.dtype = _FLOAT) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     """(indptr int32, indices int32, data float32 or float64, shape) of a sparse matrix, safe for kernels to read.
+
+    The data have the type of a product with an array of type `other`.
 
     Raises
     ------
@@ -120,10 +122,13 @@ def csr(A: CSR) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
             raise ValueError(f"A must be (indptr, indices, data, shape), got {len(A)} items")
         indptr, indices, data, shape = A
     else:
-        if getattr(A, "format", None) == "bsr":
+        form = getattr(A, "format", None)
+        if not isinstance(form, str) or not hasattr(A, "tocsr"):
+            raise TypeError(f"A must be an array or matrix of scipy.sparse, or a tuple, got {type(A).__name__}")
+        if len(A.shape) != 2:
+            raise ValueError(f"A must be a matrix, got shape {A.shape}")
+        if form != "csr":
             A = A.tocsr()
-        if getattr(A, "format", None) != "csr":
-            raise TypeError(f"A must be a CSR or BSR array of scipy.sparse, or a tuple, got {type(A).__name__}")
         indptr, indices, data, shape = A.indptr, A.indices, A.data, A.shape
     try:
         m, k = (int(d) for d in shape)
@@ -131,7 +136,7 @@ def csr(A: CSR) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
         raise ValueError(f"A: shape must be two sizes, got {shape!r}") from None
     _vector("indptr", indptr, _INTEGERS)
     _vector("indices", indices, _INTEGERS)
-    _vector("data", data, _REALS)
+    data = _real(data, other)
     if not 0 <= m <= MAX_SIZE or not 0 <= k <= MAX_SIZE or len(indices) > MAX_SIZE:
         raise ValueError(f"A: at most {MAX_SIZE} rows, columns and values, got {m} x {k} with {len(indices)}")
     if len(indptr) != m + 1 or len(data) != len(indices):
@@ -150,6 +155,21 @@ def csr(A: CSR) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int]]:
     if kind == lib.PCX_I64:
         indptr, indices = indptr.astype(np.int32), indices.astype(np.int32)
     return indptr, indices, data, (m, k)
+
+
+def _real(data, other: np.dtype) -> np.ndarray:
+    """The values of A in the type of its product with an array of type `other`."""
+    if not isinstance(data, np.ndarray) or data.ndim != 1:
+        raise TypeError(f"A: data must be a vector, got {type(data).__name__}")
+    if data.dtype == other and data.dtype in _REALS:
+        return data
+    try:
+        kind = np.result_type(data.dtype, other, np.float32)
+    except TypeError:
+        kind = None
+    if kind not in _REALS or data.dtype.kind not in "biuf" or other.kind not in "biuf":
+        raise TypeError(f"A of {data.dtype} and an array of {other}: their product is neither float32 nor float64")
+    return data.astype(kind, copy=False)
 
 
 def _vector(name: str, x, kinds) -> None:
@@ -192,7 +212,7 @@ def run(kernel: str, args, num_threads: int | None = None, products: int = LITTL
         raise ValueError(f"num_threads must be an integer from 1 to 1024, got {num_threads!r}")
     threads = num_threads or (1 if products < LITTLE else get_num_threads())
     c = _kernel(kernel)
-    if lib.pcx_call(_pool(threads) if threads > 1 else ffi.NULL, c, lib.pcx_select(c, cpu_mask(), args), args):
+    if lib.pcx_call(_pool(threads) if threads > 1 else ffi.NULL, c, lib.pcx_select(c, call_mask(), args), args):
         raise MemoryError(f"{kernel}: no memory for scratch")
 
 

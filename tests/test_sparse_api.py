@@ -73,6 +73,91 @@ def test_arrays_that_are_not_aligned_or_not_contiguous_are_taken():
     np.testing.assert_array_equal(layer(apart(X.T.copy())), layer(X.T))
 
 
+FORMATS = ["csr", "csc", "coo", "bsr", "dia", "lil", "dok"]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("kind", ["array", "matrix"])
+def test_every_format_of_scipy_is_taken_and_so_is_its_transpose(form, kind):
+    rng = np.random.default_rng(0)
+    A = sp.random_array((12, 20), density=0.3, format="csr", dtype=np.float32, rng=rng)
+    A = getattr(sp, f"{form}_{kind}")(A)
+    X, Y = rng.standard_normal((20, 5), np.float32), rng.standard_normal((12, 3), np.float32)
+    close(pc.spmm(A, X), A, X)
+    close(pc.spmm(A.T, Y), A.T, Y)
+    x = rng.standard_normal((2, 20), np.float32)
+    np.testing.assert_allclose(SparseLinear.from_scipy(A)(x), x @ A.toarray().T, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("a, x, want", [
+    ("f4", "f4", "f4"), ("f4", "f8", "f8"), ("f8", "f4", "f8"), ("i4", "f4", "f8"), ("i1", "f4", "f4"), ("?", "f4", "f4"),
+    ("f4", "i8", "f8"), ("f4", "f2", "f4"), ("i8", "i8", "f8"), (">f4", "f4", "f4"),
+])  # fmt: skip
+def test_operands_of_other_types_are_promoted_as_numpy_promotes_them(a, x, want):
+    A = sp.csr_array(np.array([[1, 0, 3], [0, 2, 0]], np.float32))
+    A = (A.indptr, A.indices.astype(np.int64), A.data.astype(a), A.shape)  # index types of two sizes, too
+    X = np.arange(6).reshape(3, 2).astype(x)
+    got = pc.spmm(A, X)
+    assert got.dtype == np.dtype(want)
+    np.testing.assert_array_equal(
+        got, np.array([[1, 0, 3 * (a != "?") or 1], [0, 2 * (a != "?") or 1, 0]]) @ X.astype("f8")
+    )
+
+
+def test_vectors_of_scipy_are_no_matrices():
+    with pytest.raises(ValueError, match="must be a matrix, got shape"):
+        pc.spmm(sp.coo_array(np.ones(3)), np.ones(3))
+
+
+class Exported:
+    """An array of another library: its memory by DLPack alone."""
+
+    def __init__(self, x, device=None):
+        self.x, self.device = x, device
+
+    def __dlpack__(self, **options):
+        if self.device:
+            raise BufferError("it is on another device")
+        return self.x.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.device or self.x.__dlpack_device__()
+
+
+@pytest.mark.parametrize("share", [Exported, memoryview], ids=["dlpack", "buffer"])
+def test_arrays_of_other_libraries_are_read_and_written_in_place(share):
+    rng = np.random.default_rng(0)
+    A = sp.random_array((6, 8), density=0.5, format="csr", dtype=np.float32, rng=rng)
+    X, layer = rng.standard_normal((8, 3), np.float32), SparseLinear.from_scipy(A)
+    np.testing.assert_array_equal(pc.spmm(A, share(X)), pc.spmm(A, X))
+    x = X.T.copy()
+    np.testing.assert_array_equal(layer(share(x)), layer(x))
+    out = np.zeros((3, 6), np.float32)
+    given = share(out)
+    if share is Exported and tuple(map(int, np.__version__.split(".")[:2])) < (2, 1):
+        return  # NumPy cannot tell that it may write there
+    assert layer(x, given) is given and pc.spmm(A, X, share(y := np.zeros((6, 3), np.float32))) is not None
+    np.testing.assert_array_equal(out, layer(x))
+    np.testing.assert_array_equal(y, pc.spmm(A, X))
+
+
+def test_what_is_no_array_on_this_machine_is_refused():
+    layer = SparseLinear.from_dense(np.eye(3))
+    for bad in (Exported(np.ones(3, np.float32), (2, 0)), b"abc", "abc", None, [1.0, 2.0, 3.0]):
+        with pytest.raises(TypeError, match="SparseLinear: x must be an array"):
+            layer(bad)
+        with pytest.raises(TypeError, match="spmm: X must be an array"):
+            pc.spmm(GOOD, bad)
+
+
+def test_tensors_of_torch_are_read_and_written_in_place():
+    torch = pytest.importorskip("torch")
+    layer, x, out = SparseLinear.from_dense(np.eye(3)), torch.arange(3.0), torch.zeros(3)
+    assert layer(x, out) is out and out.tolist() == [0, 1, 2]
+    with pytest.raises(TypeError, match="x must be an array on the CPU, got Parameter.*requi"):
+        layer(torch.nn.Parameter(x))
+
+
 GOOD = (np.array([0, 2, 3]), np.array([0, 3, 1]), np.ones(3, np.float32), (2, 4))
 
 
@@ -81,7 +166,7 @@ GOOD = (np.array([0, 2, 3]), np.array([0, 3, 1]), np.ones(3, np.float32), (2, 4)
     {0: np.array([0, -1, 3])}, {0: np.array([0, 2**62, 3])}, {1: np.array([0, 4, 1])}, {1: np.array([0, -1, 1])},
     {1: np.array([0, 2**32, 1])}, {1: np.array([0, 3])}, {2: np.ones(2, np.float32)}, {3: (2, 3)}, {3: (2,)},
     {3: (2, float("nan"))}, {3: (-1, 4)}, {3: (2**40, 4)}, {3: (2, 2**40)}, {0: [0, 2, 3]}, {1: np.array([0.0, 3, 1])},
-    {2: np.ones(3, np.float16)}, {2: np.ones((3, 1), np.float32)}, {0: np.array([0, 2, 3], ">i8")},
+    {2: np.ones(3, np.complex64)}, {2: np.ones(3, np.longdouble)}, {2: np.ones((3, 1), np.float32)}, {0: np.array([0, 2, 3], ">i8")},
 ])  # fmt: skip
 def test_matrices_that_lie_are_refused(change):
     A = tuple(change.get(i, x) for i, x in enumerate(GOOD))
@@ -102,12 +187,12 @@ def test_what_does_not_fit_is_refused():
     X = np.ones((4, 2), np.float32)
     assert pc.spmm(GOOD, X).shape == (2, 2)
     for A, x, word in [
-        (GOOD, X.astype(np.float64), "A's type"), (GOOD, X[:3], "4 rows"), (GOOD, [[1.0]], "array"),
-        (GOOD, X[None], "4 rows"), (np.eye(4), X, "CSR or BSR"), (GOOD[:3], X, "3 items"),
+        (GOOD, X.astype(np.complex64), "neither"), (GOOD, X.astype("O"), "neither"), (GOOD, X[:3], "4 rows"), (GOOD, [[1.0]], "array"),
+        (GOOD, X[None], "4 rows"), (np.eye(4), X, "scipy.sparse"), (GOOD[:3], X, "3 items"),
     ]:  # fmt: skip
         with pytest.raises((TypeError, ValueError), match=word):
             pc.spmm(A, x)
-    for out in (np.empty((2, 3), np.float32), np.empty((2, 2)), np.empty((2, 2), np.float32, "F"), X[:2], 3):
+    for out in (np.empty((2, 3), np.float32), np.empty((2, 2)), np.empty((2, 2), np.float32, "F"), X[:2]):
         with pytest.raises(ValueError, match="out"):
             pc.spmm(GOOD, X, out)
     with pytest.raises(ValueError, match="num_threads"):
@@ -176,7 +261,7 @@ def test_indices_that_change_after_their_check_stay_in_range(dtype, columns, cpu
     wild[::7], wild[5::11], last[-1] = 2**31 - 1, -1, 2**31 - 1
     clamped = np.where((wild < 0) | (wild > 8), 8, wild)
     if cpu:
-        monkeypatch.setattr(sparse, "cpu_mask", lambda: 0)
+        monkeypatch.setattr(sparse, "call_mask", lambda: 0)
     want = pc.spmm((indptr, clamped, data, (3, 9)), X)
-    monkeypatch.setattr(sparse, "csr", lambda A: (last, wild, data, (3, 9)))
+    monkeypatch.setattr(sparse, "csr", lambda A, _: (last, wild, data, (3, 9)))
     np.testing.assert_array_equal(pc.spmm(None, X), want)

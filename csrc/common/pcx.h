@@ -187,6 +187,9 @@ static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
 #  define PCX_UNROLL _Pragma("GCC unroll 32")
 #endif
 
+/* The units of a call; custom operators may have no function for them. */
+static inline size_t pcx_units(const pcx_impl *impl, const void *args) { return impl->units ? impl->units(args) : 1; }
+
 /* Hides the value of the integer or pointer x from the compiler, so that it precomputes nothing from it. */
 #define PCX_OPAQUE(x) __asm__ volatile("" : "+r"(x))
 

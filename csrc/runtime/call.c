@@ -25,7 +25,7 @@ static int call(pcx_threads *pool, const pcx_impl *impl, void *args)
     size_t bytes;
     int code = PCX_NO_MEMORY;
     if (!PCX_MUL_OVERFLOW(each, threads, &bytes) && (!bytes || (scratch = threads_block_new(bytes)))) {
-        task one = { .impl = impl, .args = args, .units = impl->units(args) };
+        task one = { .impl = impl, .args = args, .units = pcx_units(impl, args) };
         threads_run(pool, &(task_list){ .tasks = &one, .count = 1, .scratch = scratch, .each = each });
         free(scratch);
         code = PCX_OK;

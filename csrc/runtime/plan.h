@@ -58,6 +58,7 @@ typedef struct {
     size_t count;
     const char *graph;
     size_t length;
+    const pcx_kernel *const *custom; /* the caller's operators, ended by NULL, or NULL */
 } plan_source;
 
 #endif

@@ -27,7 +27,17 @@ static size_t plan_graph_list_of(const builder *b, size_t at, const char *key, s
     return list && node->kind == JSON_ARRAY && node->count <= max ? list : 0;
 }
 
-static int plan_graph_kernels_read(builder *b)
+/* The kernel of that name, or NULL. */
+static const pcx_kernel *plan_graph_kernel_named(const char *name, const pcx_kernel *const *custom)
+{
+    const pcx_kernel *own = pcx_kernel_named(name);
+    for (; !own && custom && *custom; custom++)
+        if (!strcmp((*custom)->name, name))
+            own = *custom;
+    return own;
+}
+
+static int plan_graph_kernels_read(builder *b, const pcx_kernel *const *custom)
 {
     const json_node *nodes = b->graph->nodes;
     const size_t list = plan_graph_list_of(b, 0, "kernels", KERNELS);
@@ -44,7 +54,9 @@ static int plan_graph_kernels_read(builder *b)
             return builder_refuse(b, "kernel %zu must be a name and a version", i);
         const char *name = nodes[at + 1].text;
         kernel_row *row = b->kernels + i;
-        row->kernel = pcx_kernel_named(name);
+        row->kernel = plan_graph_kernel_named(name, custom);
+        if (!row->kernel && strstr(name, "::"))
+            return builder_refuse(b, "it needs the custom operator %.128s, which was not given", name);
         if (!row->kernel)
             return builder_refuse(b, "this library has no kernel %.64s", name);
         if (row->kernel->version != version)
@@ -296,7 +308,7 @@ static int plan_graph_root_read(builder *b, const plan_source *source)
     const char *unknown = json_unknown(b->graph, 0, words, 4);
     if (unknown)
         return builder_refuse(b, "unknown key %.64s", unknown);
-    int code = plan_graph_kernels_read(b);
+    int code = plan_graph_kernels_read(b, source->custom);
     if (!code)
         code = plan_graph_tensors_read(b, source);
     return code ? code : plan_graph_programs_read(b);

@@ -53,36 +53,54 @@ static int plan_open_end(pcx_plan **plan, int code, const reason *why)
     return code;
 }
 
-static int plan_open_open_bytes(pcx_plan *plan, uint32_t cpu, const reason *why)
+static int plan_open_open_bytes(pcx_plan *plan, uint32_t cpu, const pcx_kernel *const *custom, const reason *why)
 {
-    plan_source source = { 0 };
+    plan_source source = { .custom = custom };
     const int code = safetensors_read(plan, &source, why);
     return code ? code : plan_graph_read(plan, &source, cpu, why);
 }
 
-int pcx_plan_load(const char *path, uint32_t cpu, pcx_plan **plan, char *why_text, size_t why_bytes)
+int pcx_plan_load_custom(const char *path, uint32_t cpu, const pcx_kernel *const *custom, pcx_plan **plan,
+                         char *why_text, size_t why_bytes)
 {
     const reason why = plan_open_begin(plan, why_text, why_bytes);
     int code = *plan ? plan_open_map_file(*plan, path, &why) : PCX_NO_MEMORY;
     if (!code)
-        code = plan_open_open_bytes(*plan, cpu, &why);
+        code = plan_open_open_bytes(*plan, cpu, custom, &why);
     return plan_open_end(plan, code, &why);
 }
 
-int pcx_plan_open(const void *data, size_t bytes, uint32_t cpu, pcx_plan **plan, char *why_text, size_t why_bytes)
+int pcx_plan_open_custom(const void *data, size_t bytes, uint32_t cpu, const pcx_kernel *const *custom, pcx_plan **plan,
+                         char *why_text, size_t why_bytes)
 {
     const reason why = plan_open_begin(plan, why_text, why_bytes);
     if (!*plan)
         return plan_open_end(plan, PCX_NO_MEMORY, &why);
     (*plan)->file = data;
     (*plan)->bytes = bytes;
-    return plan_open_end(plan, plan_open_open_bytes(*plan, cpu, &why), &why);
+    return plan_open_end(plan, plan_open_open_bytes(*plan, cpu, custom, &why), &why);
+}
+
+int pcx_plan_build_custom(const char *graph, size_t length, const pcx_tensor *tensors, size_t count, uint32_t cpu,
+                          const pcx_kernel *const *custom, pcx_plan **plan, char *why_text, size_t why_bytes)
+{
+    const reason why = plan_open_begin(plan, why_text, why_bytes);
+    const plan_source source = { tensors, count, graph, length, custom };
+    return plan_open_end(plan, *plan ? plan_graph_read(*plan, &source, cpu, &why) : PCX_NO_MEMORY, &why);
+}
+
+int pcx_plan_load(const char *path, uint32_t cpu, pcx_plan **plan, char *why, size_t why_bytes)
+{
+    return pcx_plan_load_custom(path, cpu, NULL, plan, why, why_bytes);
+}
+
+int pcx_plan_open(const void *data, size_t bytes, uint32_t cpu, pcx_plan **plan, char *why, size_t why_bytes)
+{
+    return pcx_plan_open_custom(data, bytes, cpu, NULL, plan, why, why_bytes);
 }
 
 int pcx_plan_build(const char *graph, size_t length, const pcx_tensor *tensors, size_t count, uint32_t cpu,
-                   pcx_plan **plan, char *why_text, size_t why_bytes)
+                   pcx_plan **plan, char *why, size_t why_bytes)
 {
-    const reason why = plan_open_begin(plan, why_text, why_bytes);
-    const plan_source source = { tensors, count, graph, length };
-    return plan_open_end(plan, *plan ? plan_graph_read(*plan, &source, cpu, &why) : PCX_NO_MEMORY, &why);
+    return pcx_plan_build_custom(graph, length, tensors, count, cpu, NULL, plan, why, why_bytes);
 }

@@ -246,7 +246,7 @@ int plan_step_read(builder *b, size_t at)
     if (scratch > SCRATCH)
         return builder_refuse(b, "it needs %zu bytes of scratch memory", scratch);
     b->plan->scratch = max_size(b->plan->scratch, round_up(scratch, 64));
-    s->units = found.written ? impl->units(slots) : 0; /* sizes of what is empty bound no work */
+    s->units = found.written ? pcx_units(impl, slots) : 0; /* sizes of what is empty bound no work */
     s->whole = found.touched <= SMALL;
     if (found.written)
         plan_step_cover(b, &found);

@@ -17,8 +17,8 @@ _FEW = 8  # codes in an int32
 _COLUMNS = 1 << 16  # the maximum that kernels take
 
 
-def compressed_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str], what: str):
-    """(Q8 or Q4, bias or None, input range or None) of one module's tensors and the file's metadata.
+def compressed_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str], what: str, name: str = ""):
+    """(Q8 or Q4, bias or None, input range or None) of the tensors of the module `name` and the file's metadata.
 
     Raises
     ------
@@ -33,18 +33,19 @@ def compressed_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str,
     bias = None if "bias" not in tensors else np.asarray(tensors["bias"], np.float32)
     scale = np.asarray(tensors["weight_scale"], np.float32)
     weights = (
-        _packed(tensors, scale, _group_size(metadata), what)
+        _packed(tensors, scale, _group_size(metadata, name), what)
         if "weight_packed" in tensors
         else _bytes(tensors, scale, what)
     )
     return weights, bias, _input_range(tensors, what)
 
 
-def _group_size(metadata) -> int | None:
-    """The columns of a group, if the file's metadata says so; else None."""
+def _group_size(metadata, name: str) -> int | None:
+    """The columns of a group, if the file's metadata says so, for the module `name` or for all; else None."""
     try:
         groups = json.loads(metadata.get("quantization_config", "{}")).get("config_groups", {})
-        sizes = {g["weights"].get("group_size") for g in groups.values()}
+        own = [g for g in groups.values() if name in g.get("targets", ())]
+        sizes = {g["weights"].get("group_size") for g in own or groups.values()}
         return int(sizes.pop()) if len(sizes) == 1 and None not in sizes else None
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._pcx import ffi
+from ..arrays import shared
 from ..formats import atomic
 from ..sparse import checked_out, pointer, straight
 
@@ -43,14 +44,16 @@ class Linear:
         Parameters
         ----------
         x : float32[..., k]
+            NumPy's, or an array with ``__dlpack__`` (torch's, say) or a buffer, whose memory is read in place.
         out : float32[..., n], C-contiguous, optional
-            Where to write; it must not overlap x.
+            Where to write, likewise; it must not overlap x.
         num_threads : int, optional
             Default: ``pycompress.get_num_threads()``, or 1 if there is little to do.
 
         Returns
         -------
         float32[..., n]
+            NumPy's array, or `out`.
 
         Raises
         ------
@@ -58,16 +61,19 @@ class Linear:
             If a type or shape does not fit.
         """
         name, (n, k) = type(self).__name__, self._shape
-        if not isinstance(x, np.ndarray) or x.dtype != _FLOAT:
-            raise TypeError(f"{name}: x must be a float32 array, got {getattr(x, 'dtype', type(x).__name__)}")
+        if not isinstance(x, np.ndarray):
+            x = shared(x, f"{name}: x")
+        if x.dtype != _FLOAT:
+            raise TypeError(f"{name}: x must be a float32 array, got {x.dtype}")
         if not x.ndim or x.shape[-1] != k:
             raise ValueError(f"{name}: x must have {k} columns, got shape {x.shape}")
         shape = (*x.shape[:-1], n)
         if out is None:
-            out = np.empty(shape, np.float32)
+            out = y = np.empty(shape, np.float32)
         else:
-            checked_out(out, shape, np.float32, (x,), name)
-        self._product(straight(x), out, math.prod(shape[:-1]), num_threads)
+            y = shared(out, f"{name}: out")
+            checked_out(y, shape, _FLOAT, (x,), name)
+        self._product(straight(x), y, math.prod(shape[:-1]), num_threads)
         return out
 
     def _product(self, x: np.ndarray, out: np.ndarray, m: int, num_threads: int | None) -> None:
@@ -120,9 +126,31 @@ def unpacked(panels: np.ndarray, rows: int) -> np.ndarray:
 
 def write(path: str | os.PathLike, name: str, tensors: Mapping[str, np.ndarray | None], metadata=None) -> None:
     """Write a safetensors file of the tensors that are not None, each called `name`.its own name; completely or not at all."""
+    atomic.write(path, _safetensors("numpy").save(named(name, tensors), metadata or None))
+
+
+def named(name: str, tensors: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray]:
+    """The tensors of the module `name` that are not None, by their full names."""
     prefix = f"{name}." if name else ""
-    present = {prefix + key: np.ascontiguousarray(x) for key, x in tensors.items() if x is not None}
-    atomic.write(path, _safetensors("numpy").save(present, metadata))
+    return {prefix + key: np.ascontiguousarray(x) for key, x in tensors.items() if x is not None}
+
+
+def modules(path: str | os.PathLike) -> dict[str, set[str]]:
+    """The modules of a safetensors file, sorted, with the names of their tensors."""
+    found: dict[str, set[str]] = {}
+    with _opened(path) as file:
+        for key in sorted(file.keys()):
+            name, _, word = key.rpartition(".")
+            found.setdefault(name, set()).add(word)
+    return dict(sorted(found.items()))
+
+
+def _opened(path: str | os.PathLike):
+    safetensors = _safetensors("")
+    try:
+        return safetensors.safe_open(os.fspath(path), "numpy")
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{os.fspath(path)}: no safetensors file: {error}") from None
 
 
 def read(path: str | os.PathLike, name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -135,12 +163,8 @@ def read(path: str | os.PathLike, name: str) -> tuple[dict[str, np.ndarray], dic
     ValueError
         If it is no safetensors file, or a tensor has a type that layers do not support (float8).
     """
-    prefix, safetensors = f"{name}." if name else "", _safetensors("")
-    try:
-        opened = safetensors.safe_open(os.fspath(path), "numpy")
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{os.fspath(path)}: no safetensors file: {error}") from None
-    with opened as file:
+    prefix = f"{name}." if name else ""
+    with _opened(path) as file:
         keys = [key for key in file.keys() if key.startswith(prefix) and "." not in key[len(prefix) :]]
         if not keys:
             modules = sorted({key.rpartition(".")[0] for key in file.keys()})

@@ -108,7 +108,10 @@ class HalfLinear(Linear):
 
     def save(self, path: str | os.PathLike, name: str = "") -> None:
         """Write a safetensors file."""
-        write(path, name, {"weight": self._weight(), "bias": self._bias})
+        write(path, name, *self._tensors())
+
+    def _tensors(self):
+        return {"weight": self._weight(), "bias": self._bias}, {}
 
     @property
     def dtype(self) -> str:

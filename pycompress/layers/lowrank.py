@@ -120,8 +120,11 @@ class LowRankLinear(Linear):
 
     def save(self, path: str | os.PathLike, name: str = "") -> None:
         """Write a safetensors file of `weight_u` [r, k], `weight_v` [n, r] and, where there is one, `bias` [n]."""
+        write(path, name, *self._tensors())
+
+    def _tensors(self):
         U, V = self.factors()
-        write(path, name, {"weight_u": U, "weight_v": V, "bias": self._bias})
+        return {"weight_u": U, "weight_v": V, "bias": self._bias}, {}
 
     @property
     def rank(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import kernels
 from .._pcx import ffi, lib
-from ..cpu import cpu_mask
+from ..cpu import call_mask
 from ..formats import compressed_tensors as ct
 from ..formats.gguf import gguf
 from ..native import aligned
@@ -141,7 +141,7 @@ class QuantizedLinear(Linear):
             If the file has no such module, or it is stored otherwise.
         """
         what = f"{os.fspath(path)}: {name or 'the module'}"
-        return cls(*ct.compressed_tensors(*read(path, name), what))
+        return cls(*ct.compressed_tensors(*read(path, name), what, name))
 
     @classmethod
     def from_gguf(cls, path: str | os.PathLike, name: str, bias: ArrayLike | None = None) -> QuantizedLinear:
@@ -156,7 +156,10 @@ class QuantizedLinear(Linear):
 
     def save(self, path: str | os.PathLike, name: str = "") -> None:
         """Write a safetensors file with the names and the packing of compressed-tensors."""
-        write(path, name, *ct.as_compressed_tensors(self._stored(), self._bias, self._range))
+        write(path, name, *self._tensors())
+
+    def _tensors(self):
+        return ct.as_compressed_tensors(self._stored(), self._bias, self._range)
 
     def __getstate__(self):
         return self.__dict__ | {"_made": {}}  # another process has other implementations
@@ -226,7 +229,7 @@ class QuantizedLinear(Linear):
     def _prepared(self, args):
         """What the selected implementation prepares from the weights, once per implementation."""
         kernel = lib.pcx_kernel_named(b"qgemm")
-        impl = lib.pcx_select(kernel, cpu_mask(), args)
+        impl = lib.pcx_select(kernel, call_mask(), args)
         if not impl.prepare:
             return ffi.NULL
         key = int(ffi.cast("uintptr_t", impl))

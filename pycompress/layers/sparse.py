@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,11 +10,12 @@ import numpy as np
 from .. import kernels
 from .._pcx import ffi
 from ..sparse import CSR, csr, run
-from .base import NONE, Linear, address, checked_bias
+from .base import NONE, Linear, address, checked_bias, read, write
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+_STORED = {"weight_data", "weight_indices", "weight_indptr", "weight_shape"}
 MAX_K = 1 << 16  # columns are 16 bits
 SLICED = 1 << 28  # n * k; beyond it, no slices are made, since that needs the dense matrix
 
@@ -21,7 +23,7 @@ SLICED = 1 << 28  # n * k; beyond it, no slices are made, since that needs the d
 class SparseLinear(Linear):
     """y = x W' + bias for sparse float32 weights W, n x k.
 
-    Made by `from_dense` or `from_scipy`; weights are copied. A call releases the GIL; calls from several threads are safe.
+    Made by `from_dense`, `from_scipy` or `load`; weights are copied. A call releases the GIL; calls from several threads are safe.
 
     Parameters
     ----------
@@ -67,7 +69,8 @@ class SparseLinear(Linear):
 
         Parameters
         ----------
-        A : scipy.sparse CSR or BSR array, n x k, or (indptr, indices, data, shape)
+        A : array or matrix of scipy.sparse in any format, n x k, or (indptr, indices, data, shape)
+            Rounded to float32.
         bias : float[n], optional
 
         Returns
@@ -111,6 +114,51 @@ class SparseLinear(Linear):
             raise ValueError(f"SparseLinear: W must be a matrix, got shape {W.shape}")
         row, column = np.nonzero(W)
         return cls(np.searchsorted(row, np.arange(len(W) + 1)), column, W[row, column], W.shape[1], bias)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, name: str = "") -> SparseLinear:
+        """The module `name` of a safetensors file, as `save` writes it.
+
+        Parameters
+        ----------
+        path : path
+        name : str
+            What the names of its tensors begin with, without the last dot.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If the file has no such module, or its tensors are not the CSR arrays of a matrix.
+        """
+        tensors, _ = read(path, name)
+        if not _STORED <= set(tensors) <= _STORED | {"bias"}:
+            needed = ", ".join(sorted(_STORED))
+            raise ValueError(f"{os.fspath(path)}: needs {needed}, has {', '.join(sorted(tensors))}")
+        shape, index = np.asarray(tensors["weight_shape"]).reshape(-1), tensors["weight_indices"]
+        if shape.dtype.kind not in "iu" or shape.size != 2 or not 0 <= shape[1] <= MAX_K:
+            raise ValueError(f"{os.fspath(path)}: weight_shape must be two sizes, at most {MAX_K} columns")
+        rows = tensors["weight_indptr"]
+        if rows.ndim != 1 or len(rows) != int(shape[0]) + 1:
+            raise ValueError(
+                f"{os.fspath(path)}: weight_indptr must have {int(shape[0]) + 1} numbers, has {rows.shape}"
+            )
+        if index.dtype == np.uint16:
+            index = index.astype(np.int32)
+        parts = (rows, index, tensors["weight_data"], (int(shape[0]), int(shape[1])))
+        return cls.from_scipy(parts, tensors.get("bias"))
+
+    def save(self, path: str | os.PathLike, name: str = "") -> None:
+        """Write a safetensors file of `weight_data` [nnz], `weight_indices` [nnz], `weight_indptr` [n + 1], `weight_shape` and,
+        where there is one, `bias` [n]: SciPy's words.
+        """
+        write(path, name, *self._tensors())
+
+    def _tensors(self):
+        tensors = {
+            "weight_data": self._w, "weight_indices": self._index, "weight_indptr": self._rows,
+            "weight_shape": np.array(self._shape, np.int64), "bias": self._bias,
+        }  # fmt: skip
+        return tensors, {}
 
     @property
     def density(self) -> float:

@@ -13,7 +13,7 @@ from ..dtypes import WORD, numpy_type
 from ..errors import ModelError
 from ..formats.onnx_model import NARROW, Model, copied, load
 from ..formats.onnx_structure import all_nodes, name_of, reads, subgraphs
-from . import _declared, _input, value_inputs
+from . import _declared, _input, custom, value_inputs
 from .constants import FOLD
 from .context import Lowering
 from .registry import OPERATORS
@@ -182,7 +182,12 @@ def _no_operator(node: onnx.NodeProto) -> str:
 def is_known(node: onnx.NodeProto) -> bool:
     """Whether the operator of `node` is one that is run here, with some attributes and types."""
     domain = "" if node.domain == "ai.onnx" else node.domain
-    return (domain, node.op_type) in OPERATORS or domain == "" and node.op_type in FOLD
+    return (
+        (domain, node.op_type) in OPERATORS
+        or bool(custom.lowering_of(domain, node.op_type))
+        or domain == ""
+        and node.op_type in FOLD
+    )
 
 
 def _inside(node: onnx.NodeProto) -> Iterator[Unsupported]:

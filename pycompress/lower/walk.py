@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import onnx
 
 from ..errors import ModelError
+from . import custom
 from .constants import fold
 from .context import Lowering
 from .node import Node
@@ -36,7 +37,7 @@ def _lower_node(ctx: Lowering, proto: onnx.NodeProto) -> None:
     domain = "" if proto.domain == "ai.onnx" else proto.domain
     node = Node(proto, [ctx.env[n] if n else None for n in proto.input], ctx.model.opsets.get(domain, 1))
     ctx.node = node
-    lowering = OPERATORS.get((domain, proto.op_type))
+    lowering = OPERATORS.get((domain, proto.op_type)) or custom.lowering_of(domain, proto.op_type)
     try:
         results = fold(ctx, node)
         if results is not None:

@@ -1,0 +1,1 @@
+"""This package inside other libraries: numba, torch, threadpoolctl, arrays by DLPack."""
