@@ -229,6 +229,16 @@ void pcx_session_free(pcx_session *session);
 int pcx_session_run(pcx_session *session, size_t program, const void *const *inputs, void *const *outputs,
                     double *seconds);
 
+/* What is told of one step: its number, kernel and implementation, start and end in seconds from the start of the run. */
+typedef void pcx_profile_fn(void *context, size_t step, const char *kernel, const char *isa, double start, double end);
+
+/*
+ * As pcx_session_run; then `tell` is called for each step in order, on this thread, with `context`.  Its times are those
+ * that pcx_session_run writes to `seconds`; it may call any function here but pcx_session_free of this session.
+ */
+int pcx_session_profile(pcx_session *session, size_t program, const void *const *inputs, void *const *outputs,
+                        pcx_profile_fn *tell, void *context);
+
 /* ---- kernels, for those who call them without a plan ---- */
 typedef size_t pcx_size_fn(const void *args);
 typedef void pcx_run_fn(const void *args, size_t begin, size_t end, void *scratch);

@@ -232,3 +232,18 @@ int pcx_session_run(pcx_session *s, size_t program, const void *const *inputs, v
     threads_leave(s->pool);
     return code;
 }
+
+int pcx_session_profile(pcx_session *s, size_t program, const void *const *inputs, void *const *outputs,
+                        pcx_profile_fn *tell, void *context)
+{
+    const size_t steps = pcx_plan_steps(s->plan, program);
+    double *seconds = calloc(max_size(steps, 1), 2 * sizeof *seconds);
+    if (!seconds)
+        return PCX_NO_MEMORY;
+    const int code = pcx_session_run(s, program, inputs, outputs, seconds);
+    for (size_t i = 0; i < steps && !code; i++)
+        tell(context, i, pcx_plan_step_kernel(s->plan, program, i), pcx_plan_step_isa(s->plan, program, i),
+             seconds[2 * i], seconds[2 * i + 1]);
+    free(seconds);
+    return code;
+}

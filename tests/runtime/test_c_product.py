@@ -115,6 +115,20 @@ def test_the_embedded_network_names_an_image_without_python(built, tmp_path):
     assert got.argmax() == labels[1]
 
 
+@pytest.mark.skipif(not shutil.which("c++"), reason="there is no C++ compiler")
+def test_the_examples_build_on_the_installed_library_and_run_one_plan_on_several_threads(built, plan, tmp_path):
+    flags = [f"-DCMAKE_PREFIX_PATH={built[1]}", "-DCMAKE_COMPILE_WARNING_AS_ERROR=ON"]
+    command("cmake", "-S", ROOT / "examples", "-B", tmp_path, *flags)
+    command("cmake", "--build", tmp_path)
+    told = command(tmp_path / "threads", plan[0], 3, 5).splitlines()
+    steps = lib.pcx_plan_steps(pc.Plan.load(plan[0]).handle, 0)
+    assert told[0] == "3 threads, 5 runs each: the same bytes" and told[-1].startswith(f"{steps} steps, ")
+    assert [int(line.split()[0]) for line in told[1:-1]] == list(range(steps))  # the profile, step by step
+    assert "usage" in command(tmp_path / "threads", good=False)
+    assert "cannot open" in command(tmp_path / "threads", tmp_path / "absent", 1, 1, good=False)
+    assert "usage" in command(tmp_path / "run_plan", good=False)
+
+
 def test_the_example_says_what_is_wrong(built, plan, tmp_path):
     path, run = plan[0], built[0] / "run_plan"
     x, y = tmp_path / "x.npy", tmp_path / "y.npy"
@@ -197,3 +211,7 @@ def test_pkg_config_knows_the_library_wherever_the_installed_tree_is_moved(built
     (tmp_path / "main.c").write_text(MAIN)
     command("cc", tmp_path / "main.c", "-o", tmp_path / "main", *flags, f"-Wl,-rpath,{found.parent}")
     command(tmp_path / "main")
+    if shutil.which("c++"):
+        example = ROOT / "examples" / "threads.cpp"
+        command("c++", "-pthread", example, "-o", tmp_path / "threads", *flags, f"-Wl,-rpath,{found.parent}")
+        assert "usage" in command(tmp_path / "threads", good=False)
