@@ -6,7 +6,7 @@ MODEL has one float input whose batch is open; default: MobileNetV1, width 0.25,
 process of their own, each of which sends its next request when it has its answer; servers take turns.  --mlserver names
 the interpreter of an environment with mlserver and onnxruntime; it takes JSON only, so ours is measured with JSON, too.
 --lost N: N requests of 8 clients, of which 5 % are cut off somewhere; every other one must have the right answer.
-Latencies are in milliseconds; "session" is ``run`` in a loop, one sample at a time.
+Latencies are in milliseconds, and so is the time that the server computed per request; "session" is ``run`` in a loop, one sample at a time.
 """
 
 from __future__ import annotations
@@ -134,6 +134,12 @@ async def load(port: int, case: Case, binary: bool, clients: int, count: int, cu
     return told | {"wall": time.perf_counter() - began}
 
 
+def cpu_seconds(pid: int) -> float:
+    """The time that a process has computed so far; other processes of the machine do not change it much."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def row(name: str, clients: int, told: dict) -> dict:
     times = 1e3 * np.array(told["seconds"])
     points = {f"p{q:g}": float(np.percentile(times, q)) for q in (50, 99, 99.9)}
@@ -169,7 +175,7 @@ def ours(path: str, threads: int):
     ]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:
-        yield int(json.loads(process.stdout.readline())["url"].rpartition(":")[2])
+        yield int(json.loads(process.stdout.readline())["url"].rpartition(":")[2]), process.pid
     finally:
         process.terminate()
         process.wait()
@@ -196,7 +202,7 @@ def mlserver(python: str, path: str, threads: int):
         process = subprocess.Popen(words, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             _wait("http://127.0.0.1:18080/v2/models/model/ready")
-            yield 18080
+            yield 18080, process.pid
         finally:
             process.terminate()
             process.wait()
@@ -218,11 +224,13 @@ def measured(path: str, clients: list[int], count: int, python: str | None, lost
     servers += [("MLServer, JSON", lambda p, t: mlserver(python, p, t), False)] if python else []
     for n in clients:
         for name, start, binary in servers:
-            with start(path, threads) as port:
+            with start(path, threads) as (port, pid):
                 asyncio.run(load(port, case, binary, n, max(50, 2 * n)))  # warm
-                yield row(name, n, asyncio.run(load(port, case, binary, n, count)))
+                before = cpu_seconds(pid)
+                told = asyncio.run(load(port, case, binary, n, count))
+                yield row(name, n, told) | {"cpu": 1e3 * (cpu_seconds(pid) - before) / count}
     if lost:
-        with ours(path, threads) as port:
+        with ours(path, threads) as (port, _):
             yield row("pycompress, 5 % cut", 8, asyncio.run(load(port, case, True, 8, lost, cuts=0.05)))
 
 
@@ -244,11 +252,15 @@ def main() -> int:
             model = pc.zoo.mobilenetv1(width=0.25, resolution=64, batch=None)
             Path(path).write_bytes(model.SerializeToString())
         clients, rows = [int(n) for n in args.clients.split(",") if n], []
-        print("| server | clients | requests per second | p50 | p99 | p99.9 |\n|---|---:|---:|---:|---:|---:|")
+        print(
+            "| server | clients | requests per second | p50 | p99 | p99.9 | CPU |\n|---|---:|---:|---:|---:|---:|---:|"
+        )
         for r in measured(path, clients, args.requests, args.mlserver, args.lost, args.threads):
             rows.append(r)
             said = ", ".join(f"{r[key]} {key}" for key in ("cut", "lost", "wrong") if r.get(key) or r.get("cut"))
-            figures = f"{r['per second']:.0f} | {r['p50']:.2f} | {r['p99']:.2f} | {r['p99.9']:.2f}"
+            figures = (
+                f"{r['per second']:.0f} | {r['p50']:.2f} | {r['p99']:.2f} | {r['p99.9']:.2f} | {r.get('cpu', 0):.2f}"
+            )
             print(f"| {r['server']}{f' ({said})' if said else ''} | {r['clients']} | {figures} |", flush=True)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1))

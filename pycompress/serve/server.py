@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 
@@ -22,7 +23,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, limits: Limits, ready: Callable[[], None]):
         super().__init__(config)
         self.limits, self.ready = limits, ready
-        self._stuck: dict[object, tuple[object, float]] = {}  # since when a connection is in this state
+        self._stuck: dict[Any, tuple[object, float]] = {}  # since when a connection is in this state
 
     async def startup(self, sockets=None) -> None:
         await super().startup(sockets)
@@ -34,7 +35,8 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _drop_idle(self, now: float) -> None:
-        stuck = {}
+        stuck: dict[Any, tuple[object, float]] = {}
+        connection: Any  # one of uvicorn's classes, of which only HTTP/1.1's is used
         for connection in list(self.server_state.connections):
             cycle, unread = connection.cycle, connection.transport.get_write_buffer_size()
             between = cycle is None or cycle.response_complete
