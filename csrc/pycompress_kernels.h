@@ -16,7 +16,7 @@
 
 /* Every kernel, once.  `#define X(name)` and expand it. */
 #define PCX_KERNELS(X) \
-    X(sgemm) X(hgemm) X(bgemm) X(sconv) X(bconv) X(dwconv) X(pdwconv) X(lowrank) X(recurrent) \
+    X(sgemm) X(hgemm) X(bgemm) X(sconv) X(bconv) X(dwconv) X(pdwconv) X(lowrank) X(recurrent) X(qrecurrent) \
     X(qgemm) X(q4gemm) X(qconv) X(qdwconv) X(qspmm) X(qlowrank) \
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(qpixels) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(matmul) X(qpack) X(resample) X(layernorm) X(lrn) \
@@ -176,6 +176,31 @@ typedef struct {
     float *out_h; /* [d,b,h] */
     float *out_c; /* [d,b,c] */
 } pcx_recurrent_args;
+
+/*
+ * qrecurrent: recurrent for an LSTM with 8-bit weights.  In every step each row of the state is quantized as by dynquant and
+ * multiplied on integers, exactly; a sum is then worth the scale of the row times that of its column.
+ */
+typedef struct {
+    size_t coupled, backward, t, xt, b, xb, d, h;
+    const float *x;        /* [t:xt,b:xb,d*4*h] */
+    const int8_t *w;       /* [d*4,ceil(h/16),ceil(h/4),16,4]: kernels.qrecurrent.pack */
+    const int32_t *colsum; /* [d*4,ceil(h/16)*16] */
+    const int32_t *wzp;    /* [d*4,ceil(h/16)*16], or NULL for 0 */
+    const float *scale;    /* [d*4,h] */
+    const float *peepholes; /* [d,3,h] or NULL */
+    const int32_t *lengths; /* [b] or NULL: t each */
+    const float *h0;        /* [d,b,h] or NULL: 0 */
+    const float *c0;        /* [d,b,h] or NULL: 0 */
+    const int32_t *acts;    /* [d,3] < 11 */
+    const float *act_params; /* [d,3,2] */
+    const float *clip;      /* [1] */
+    const void *prepared;   /* qgemm's, of w */
+    size_t ot, od, ob;
+    float *out;   /* [t:ot,d:od,b:ob,h] */
+    float *out_h; /* [d,b,h] */
+    float *out_c; /* [d,b,h] */
+} pcx_qrecurrent_args;
 
 /*
  * spmm: out = act(bias + a . w' + residual), f32, with sparse w: only its nonzeros are stored and multiplied, so that

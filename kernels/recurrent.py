@@ -86,17 +86,20 @@ def gru_cell(x, w, bias, h, act, p, clip, linear):
 
 
 @helper
-def lstm_cell(x, w, peepholes, h, c, act, p, clip, coupled):
-    """One time step of an LSTM, gates in the order input, output, forget, cell; writes c, returns the new h."""
-    size, old = len(h), h.copy()
+def lstm_cell(x, sums, peepholes, c, act, p, clip, coupled):
+    """One time step of an LSTM, gates in the order input, output, forget, cell; writes c, returns the new h.
+
+    sums f64[4,h] are the products of the state.
+    """
+    size = sums.shape[1]
     new = np.empty(size)
     for j in range(size):
-        i = gate(x[j] + product(old, w[0], j) + peepholes[0, j] * c[j], act[0], p[0], clip)
-        f = gate(x[2 * size + j] + product(old, w[2], j) + peepholes[2, j] * c[j], act[0], p[0], clip)
+        i = gate(x[j] + sums[0, j] + peepholes[0, j] * c[j], act[0], p[0], clip)
+        f = gate(x[2 * size + j] + sums[2, j] + peepholes[2, j] * c[j], act[0], p[0], clip)
         if coupled:
             f = 1 - i
-        c[j] = f * c[j] + i * gate(x[3 * size + j] + product(old, w[3], j), act[1], p[1], clip)
-        o = gate(x[size + j] + product(old, w[1], j) + peepholes[1, j] * c[j], act[0], p[0], clip)
+        c[j] = f * c[j] + i * gate(x[3 * size + j] + sums[3, j], act[1], p[1], clip)
+        o = gate(x[size + j] + sums[1, j] + peepholes[1, j] * c[j], act[0], p[0], clip)
         new[j] = o * gate(c[j], act[2], p[2], np.inf)
     return new
 
@@ -153,7 +156,11 @@ def recurrent(
                 elif g == 3:
                     h = gru_cell(now, gates, inside, h, own, act_params[k], clip[0], linear)
                 else:
-                    h = lstm_cell(now, gates, holes, h, c, own, act_params[k], clip[0], coupled)
+                    sums = np.empty((4, size))
+                    for i in range(4):
+                        for j in range(size):
+                            sums[i, j] = product(h, gates[i], j)
+                    h = lstm_cell(now, sums, holes, c, own, act_params[k], clip[0], coupled)
                 out[at, k, r] = h
             out_h[k, r] = h
             out_c[k, r] = c

@@ -17,10 +17,18 @@ typedef struct {
     void (*mix)(float *y, const float *a, const float *b, const float *c, size_t n);
 } recurrent_micro;
 
+/* Row i of `out`, [g:width,h], the gates [begin, end), = row i of `a`, a state, times the weights of a direction. */
+typedef void recurrent_multiply_fn(const void *with, const sgemm_rows *rows, size_t direction, size_t begin, size_t end);
+
 /* recurrent_rows.c: the driver, for any micro-kernel.  See PCX_DRIVER. */
 PCX_HIDDEN size_t recurrent_rows_units(const void *args, const recurrent_micro *micro);
 PCX_HIDDEN size_t recurrent_rows_scratch(const void *args, const recurrent_micro *micro);
 PCX_HIDDEN void recurrent_rows_run(const void *args, size_t begin, size_t end, void *scratch, const recurrent_micro *micro);
+
+/* The same for weights of any kind, which `multiply` knows; p->w is not read. */
+PCX_HIDDEN size_t recurrent_rows_block(size_t b);
+PCX_HIDDEN void recurrent_rows_steps(const pcx_recurrent_args *p, size_t begin, size_t end, float *scratch,
+                                     const recurrent_micro *micro, recurrent_multiply_fn *multiply, const void *with);
 
 /* recurrent_cell.c: one time step of a row. */
 typedef struct {

@@ -4,7 +4,7 @@
 #include <math.h>
 
 /* Rows of a block: some tiles of sgemm, and about equally many in each, so that no thread waits long for another. */
-static size_t recurrent_rows_block(size_t b)
+size_t recurrent_rows_block(size_t b)
 {
     enum { MAX = 4 * SGEMM_TALL, MIN = SGEMM_TALL };
     const size_t blocks = round_up(max_size(ceil_div(b, MAX), 1), b > MIN ? 2 : 1);
@@ -44,6 +44,8 @@ size_t recurrent_rows_scratch(const void *args, const recurrent_micro *micro)
 typedef struct {
     const pcx_recurrent_args *p;
     const recurrent_micro *micro;
+    recurrent_multiply_fn *multiply;
+    const void *with;
     recurrent_layout l;
     float *scratch;
     size_t direction, first, count; /* rows from `first` on */
@@ -112,15 +114,11 @@ static void recurrent_rows_active(recurrent_unit *u, size_t s)
 /* sums of the gates [begin, end) = the rows at `from` in scratch times their weights. */
 static void recurrent_rows_multiply(recurrent_unit *u, size_t from, size_t begin, size_t end)
 {
-    const pcx_recurrent_args *p = u->p;
-    const size_t panels = u->l.width / SGEMM_NR;
-    static const pcx_epilogue plain;
-    const sgemm_target to = { p->w + u->direction * p->g * u->l.width * p->h, p->h * SGEMM_NR, p->g * u->l.width, &plain };
     for (size_t i = 0; i < u->rows.count; i++) {
         u->rows.a[i] = u->scratch + from + u->row[i] * u->l.width;
-        u->rows.out[i] = u->scratch + u->l.sum + u->row[i] * p->g * u->l.width;
+        u->rows.out[i] = u->scratch + u->l.sum + u->row[i] * u->p->g * u->l.width;
     }
-    u->micro->product(&u->rows, &to, begin * panels, end * panels);
+    u->multiply(u->with, &u->rows, u->direction, begin, end);
 }
 
 static recurrent_row recurrent_rows_row(const recurrent_unit *u, size_t i)
@@ -161,11 +159,12 @@ static void recurrent_rows_step(recurrent_unit *u)
     }
 }
 
-void recurrent_rows_run(const void *args, size_t begin, size_t end, void *scratch, const recurrent_micro *micro)
+void recurrent_rows_steps(const pcx_recurrent_args *p, size_t begin, size_t end, float *scratch,
+                          const recurrent_micro *micro, recurrent_multiply_fn *multiply, const void *with)
 {
-    const pcx_recurrent_args *p = args;
     const size_t block = recurrent_rows_block(p->b), blocks = ceil_div(p->b, block);
-    recurrent_unit u = { .p = p, .micro = micro, .l = recurrent_rows_layout(p), .scratch = scratch };
+    recurrent_unit u = { .p = p, .micro = micro, .multiply = multiply, .with = with, .l = recurrent_rows_layout(p),
+                         .scratch = scratch };
     u.rows.lines = u.rows.runs = 1;
     u.rows.length = p->h;
     for (size_t unit = begin; unit < end; unit++) {
@@ -181,4 +180,26 @@ void recurrent_rows_run(const void *args, size_t begin, size_t end, void *scratc
         }
         recurrent_rows_end(&u);
     }
+}
+
+/* Float weights and their product. */
+typedef struct {
+    const pcx_recurrent_args *p;
+    const recurrent_micro *micro;
+} recurrent_weights;
+
+static void recurrent_rows_product(const void *with, const sgemm_rows *rows, size_t direction, size_t begin, size_t end)
+{
+    const recurrent_weights *own = with;
+    const pcx_recurrent_args *p = own->p;
+    const size_t width = round_up(p->h, SGEMM_NR), panels = width / SGEMM_NR;
+    static const pcx_epilogue plain;
+    const sgemm_target to = { p->w + direction * p->g * width * p->h, p->h * SGEMM_NR, p->g * width, &plain };
+    own->micro->product(rows, &to, begin * panels, end * panels);
+}
+
+void recurrent_rows_run(const void *args, size_t begin, size_t end, void *scratch, const recurrent_micro *micro)
+{
+    const recurrent_weights own = { args, micro };
+    recurrent_rows_steps(args, begin, end, scratch, micro, recurrent_rows_product, &own);
 }

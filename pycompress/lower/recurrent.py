@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..kernels.recurrent import ACTS, GRU, LSTM, RNN
-from ..weights import Dense
-from .arithmetic import ADD
+from ..weights import Q8, Dense
+from .arithmetic import ADD, MUL
 from .context import Lowering
 from .emit import cast
+from .integer import MAX_K, integer_product, integer_tail
 from .matmul import product
 from .node import Node
 from .registry import MICROSOFT, operator
-from .values import Value
+from .values import Quant, Value
 
 GATES = {"RNN": RNN, "GRU": GRU, "LSTM": LSTM}
 DEFAULT_ACTS = {RNN: ["tanh"], GRU: ["sigmoid", "tanh"], LSTM: ["sigmoid", "tanh", "tanh"]}
@@ -30,33 +33,44 @@ def recurrent(ctx: Lowering, node: Node) -> list[Value]:
     return _steps(ctx, node, node.op, weights, bias, lengths, state, cell, holes)
 
 
+@dataclass(frozen=True)
+class Codes:
+    """8-bit weights [d,n,k], i8, with a scale f32[d,n] and a zero point i32[d,n] for each row."""
+
+    codes: np.ndarray
+    scale: np.ndarray
+    zero: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.codes.shape
+
+
 @operator("DynamicQuantizeLSTM", domain=MICROSOFT)
 def dynamic_quantize_lstm(ctx: Lowering, node: Node) -> list[Value]:
-    """With the weights as floats: rounding each state to 8 bits again would cost more than it saves, and accuracy too."""
-    weights = [_real_weights(ctx, node, 1 + i, 8 + 2 * i, name) for i, name in enumerate("WR")]
-    given = [node.optional(i) for i in range(3, 8)]
-    ctx.in_float[node.name] = "the weights of a recurrent layer are dequantized when planning"
-    return _steps(ctx, node, "LSTM", weights, *given)
+    weights = [_codes(node, 1 + i, 8 + 2 * i, name) for i, name in enumerate("WR")]
+    return _steps(ctx, node, "LSTM", weights, *(node.optional(i) for i in range(3, 8)))
 
 
-def _real_weights(ctx: Lowering, node: Node, index: int, scales: int, name: str) -> np.ndarray:
-    """8-bit weights [d, k, 4 h] as floats [d, 4 h, k]; the scale and zero point are one number or one per column of a direction."""
+def _codes(node: Node, index: int, scales: int, name: str) -> Codes:
+    """Weights [d,k,4 h] of 8 bits; their scale and zero point are one number, or one per column, of each direction."""
     codes = node.plan_time(index, name, required=True)
     scale = node.plan_time(scales, f"{name}_scale", required=True)
     zero = node.plan_time(scales + 1, f"{name}_zero_point", required=True)
-    if (
-        codes.ndim != 3
-        or codes.dtype not in (np.uint8, np.int8)
-        or zero.dtype != codes.dtype
-        or zero.shape != scale.shape
-    ):
+    fits = codes.ndim == 3 and zero.dtype == codes.dtype and zero.shape == scale.shape
+    if not fits or codes.dtype not in (np.uint8, np.int8) or scale.dtype != np.float32:
         node.refuse(
-            f"{name} of {codes.dtype.name}{list(codes.shape)} with scale {scale.shape} and zero point {zero.shape}"
+            f"{name}: {codes.dtype.name}{list(codes.shape)}, scale {scale.shape} and zero point {zero.shape} do not fit"
         )
-    if scale.shape not in ((codes.shape[0],), (codes.shape[0], codes.shape[2])):
+    d, k, n = codes.shape
+    if scale.shape not in ((d,), (d, n)):
         node.refuse(f"the scale of {name} must have one number or one per column of each direction, got {scale.shape}")
-    scale, zero = (v.reshape(codes.shape[0], 1, -1).astype(t) for v, t in ((scale, np.float32), (zero, np.int32)))
-    return ((codes.astype(np.int32) - zero).astype(np.float32) * scale).transpose(0, 2, 1)
+    if k > MAX_K:
+        node.refuse(f"sums over more than {MAX_K} products are not supported")
+    scale, zero = (np.broadcast_to(v.reshape(d, -1), (d, n)) for v in (scale, zero.astype(np.int32)))
+    if codes.dtype == np.uint8:
+        codes, zero = (codes ^ 0x80).view(np.int8), zero - 128
+    return Codes(codes.transpose(0, 2, 1), scale, zero)
 
 
 def _steps(ctx: Lowering, node: Node, op: str, weights, bias, lengths, state, cell=None, holes=None) -> list[Value]:
@@ -82,14 +96,20 @@ def _steps(ctx: Lowering, node: Node, op: str, weights, bias, lengths, state, ce
         node.refuse(f"= {clip} must be positive", "clip")
     node.ignore("output_sequence")  # of old opsets: whether anyone reads Y
     before, inside = _biases(ctx, node, bias, d, g, h, linear)
-    sums, out = _inputs(ctx, x, weights[0], before, d * g * h), ctx.new((t, b, d, h))
-    last, last_cell = ctx.new((d, b, h)), ctx.new((d, b, h if g == LSTM else 0))
-    ctx.step(
-        "recurrent", g=g, linear=linear, coupled=coupled, backward=side, x=sums, w=_state_weights(ctx, weights[1]),
-        bias=inside, peepholes=holes, lengths=lengths, h0=state, c0=cell, acts=acts, act_params=params,
+    W, R = weights
+    out, last, last_cell = ctx.new((t, b, d, h)), ctx.new((d, b, h)), ctx.new((d, b, h if g == LSTM else 0))
+    common = dict(
+        backward=side, peepholes=holes, lengths=lengths, h0=state, c0=cell, acts=acts, act_params=params,
         clip=np.full(1, np.inf if clip is None else clip, np.float32), out=out.transpose(0, 2, 1, 3), out_h=last,
-        out_c=last_cell, reason=f"{t} time steps of {h} numbers" + (", weights as floats" if node.domain else ""),
+        out_c=last_cell, coupled=coupled, reason=f"{t} time steps of {h} numbers",
     )  # fmt: skip
+    if isinstance(W, Codes):
+        sums = _inputs(ctx, x, d * g * h, lambda rows, out: _integer_product(ctx, rows, W, before, out))
+        ctx.step("qrecurrent", x=sums, prepared=None, **_state_codes(R), **common)
+    else:
+        why = "the inputs of all time steps"
+        sums = _inputs(ctx, x, d * g * h, lambda rows, out: product(ctx, rows, W.reshape(-1, k), out, before, why))
+        ctx.step("recurrent", g=g, linear=linear, x=sums, w=_state_weights(ctx, R), bias=inside, **common)
     results = [out.transpose(1, 0, 2, 3) if layout else out.transpose(0, 2, 1, 3)]
     results += [v.transpose(1, 0, 2) if layout else v for v in (last, last_cell)[: 2 if g == LSTM else 1]]
     return [ctx.value(v) for v in results][: node.outputs]
@@ -174,14 +194,42 @@ def _biases(ctx: Lowering, node: Node, bias: Value | None, d: int, g: int, h: in
     return total.reshape(-1), inside
 
 
-def _inputs(ctx: Lowering, x: np.ndarray, w: np.ndarray, bias: np.ndarray | None, n: int) -> np.ndarray:
-    """The products of all inputs x [t,b,k] with their weights [d,n/d,k], [t,b,n] in the order in which x lies in memory."""
+def _inputs(ctx: Lowering, x: np.ndarray, n: int, multiply) -> np.ndarray:
+    """`multiply` (rows, out) on all inputs x [t,b,k]: [t,b,n], in the order in which x lies in memory."""
     t, b, k = x.shape
     turned = t > 1 and b > 1 and x.strides[0] < x.strides[1]
     x = x.transpose(1, 0, 2) if turned else x
     out = ctx.new((*x.shape[:2], n))
-    product(ctx, x, w.reshape(n, k), out.reshape(t * b, n), bias, "the inputs of all time steps")
+    multiply(ctx.rows(x), out.reshape(t * b, n))
     return out.transpose(1, 0, 2) if turned else out
+
+
+def _integer_product(ctx: Lowering, x: np.ndarray, w: Codes, bias: np.ndarray | None, out: np.ndarray) -> None:
+    """out[m,n] = x[m,k] . w' + bias, x quantized over its own range as a whole."""
+    x, (m, n) = ctx.contiguous(x), out.shape
+    if not x.size:
+        return ctx.copy(np.broadcast_to(np.float32(0) if bias is None else bias, out.shape), out)
+    codes, scale, zero = ctx.new(x.shape, "u8"), ctx.new((1,)), ctx.new((1,), "i32")
+    ctx.step(
+        "dynquant", x=x.reshape(1, -1), out=codes.reshape(1, -1), out_scale=scale, out_zero=zero,
+        reason="the inputs of all time steps",
+    )  # fmt: skip
+    total = ctx.new((m, n), "i32")
+    rows = Value("i8", (n, w.shape[2]), np.ascontiguousarray(w.codes.reshape(n, -1)), False)
+    integer_product(ctx, codes, zero, Quant(rows, np.ones(1, np.float32), w.zero.reshape(-1)), integer_tail(), total)
+    worth = ctx.binary(scale, np.ascontiguousarray(w.scale.reshape(-1)), MUL)
+    real = ctx.binary(cast(ctx, ctx.value(total), "f32").data, worth, MUL)
+    ctx.copy(real if bias is None else ctx.binary(real, bias, ADD), out)
+
+
+def _state_codes(r: Codes) -> dict[str, object]:
+    """The arguments of qrecurrent that come from R [d,4 h,h]."""
+    d, n, h = r.shape
+    zero = np.zeros((4 * d, -(-h // 16) * 16), np.int32)
+    zero[:, :h] = r.zero.reshape(4 * d, h)
+    scale = np.ascontiguousarray(r.scale.reshape(4 * d, h), np.float32)
+    w = Q8(np.ascontiguousarray(r.codes.reshape(-1, h)), scale.reshape(-1), r.zero.reshape(-1))
+    return {"w": w, "colsum": None, "wzp": zero if zero.any() else None, "scale": scale}
 
 
 def _state_weights(ctx: Lowering, r: np.ndarray):
