@@ -54,8 +54,9 @@ def quantize(
     """Quantize `model` to int8 or int4 weights and uint8 activations, with QuantizeLinear and DequantizeLinear (QDQ).
 
     int8 weights are symmetric with one scale per output channel, chosen so that int16 accumulation cannot overflow
-    (`accumulate`); biases are int32; activations are uint8 with one scale per tensor. The result is an ordinary ONNX
-    model that any runtime opens. Outputs stay float.
+    (`accumulate`); biases are int32; activations are uint8 with one scale per tensor. Nodes that together compute a
+    function of one tensor, element by element, are rounded once. The result is an ordinary ONNX model that any runtime
+    opens. Outputs stay float.
 
     4-bit weights (`weights`) have a float16 scale per group of inputs; the result then has opset 21, for
     DequantizeLinear with `block_size`. Depthwise convolutions and those with kernels larger than 1x1 keep 8 bits. The
