@@ -179,7 +179,7 @@ def quantize(
     part = whole if able.part is model else able.part
     keep = None if four.refits else KEPT
     seen = observe(model, samples, targets.tensors, targets.weighted, progress, keep)
-    grids = choose_grids(targets, seen.histograms, method, percentile, symmetric)
+    grids = choose_grids(model, targets, seen.histograms, method, percentile, symmetric)
     layers = [
         read_layer(model, n, correct=bias_correction, x=grids[n.input[0]], moments=seen.moments[n.name])
         for n in targets.weighted

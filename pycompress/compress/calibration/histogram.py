@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 BINS = 2048
@@ -78,20 +80,30 @@ class Histogram:
         edges = (self.first + np.array([first, last + 1])) * self.width
         return max(low, min(edges[0], 0.0)), min(high, max(edges[1], 0.0))
 
-    def mse(self, levels: int = 255, symmetric: bool = False) -> tuple[float, float]:
-        """The range with the minimum mean squared error when it is divided into `levels` steps (see `_error`)."""
+    @property
+    def seen(self) -> np.ndarray:
+        """The centers of the bins that are not empty."""
+        return self.centers[np.flatnonzero(self.counts)]
+
+    def mse(
+        self, levels: int = 255, symmetric: bool = False, functions: Sequence[np.ndarray] = ()
+    ) -> tuple[float, float]:
+        """The range with the minimum mean squared error when it is divided into `levels` steps (see `_error`).
+
+        `functions`: the values at `seen` of functions of the tensor; if there are any, the errors are theirs.
+        """
         low, high = self.minmax()
         used = np.flatnonzero(self.counts)
         if not len(used):
             return low, high
-        x, n = self.centers[used], self.counts[used]
+        x, n = self.seen, self.counts[used]
         if symmetric:
             reach = max(-low, high)
-            best = min(_SHRINK, key=lambda s: _error(x, n, -reach * s, reach * s, levels))
+            best = min(_SHRINK, key=lambda s: _error(x, n, -reach * s, reach * s, levels, functions))
             return -reach * best, reach * best
 
         def error(down, up):
-            return _error(x, n, low * down, high * up, levels)
+            return _error(x, n, low * down, high * up, levels, functions)
 
         down = up = min(_SHRINK, key=lambda s: error(s, s))
         if low < 0 < high:
@@ -104,7 +116,7 @@ class Histogram:
 _SHRINK = np.geomspace(1, 0.08, 36)
 
 
-def _error(x, n, low, high, levels) -> float:
+def _error(x, n, low, high, levels, functions=()) -> float:
     """Squared error of the values `x`, `n` of each, rounded to steps in [low, high].
 
     Zero is one of the steps, as it is in a quantized tensor. Clipped values count `CLIPPED` times: they
@@ -113,5 +125,9 @@ def _error(x, n, low, high, levels) -> float:
     step = (high - low) / levels
     zero = np.round(-low / step)
     code = np.round(x / step) + zero
-    error = np.square((np.clip(code, 0, levels) - zero) * step - x)
+    rounded = (np.clip(code, 0, levels) - zero) * step
+    if functions:
+        error = sum(np.square(np.interp(rounded, x, y) - y) for y in functions)
+    else:
+        error = np.square(rounded - x)
     return float(n @ np.where((code < 0) | (code > levels), CLIPPED * error, error))

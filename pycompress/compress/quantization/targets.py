@@ -12,7 +12,7 @@ from onnx import TensorProto
 from ..calibration.histogram import Histogram
 from ..model import graph as g
 from ..model.layers import WEIGHTED, has_constant_weights
-from .functions import BINARY, UNARY, functions, operands
+from .functions import BINARY, UNARY, functions, operands, responses
 
 POOLS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
 REARRANGES = (
@@ -160,16 +160,31 @@ def grid(low: float, high: float, symmetric: bool = False) -> Grid:
 
 
 def choose_grids(
-    targets: Targets, seen: Mapping[str, Histogram], method: str, percentile: float, symmetric: bool
+    model: onnx.ModelProto,
+    targets: Targets,
+    seen: Mapping[str, Histogram],
+    method: str,
+    percentile: float,
+    symmetric: bool,
 ) -> dict[str, Grid]:
-    """The grid of each tensor; tensors of one group share the union of their ranges."""
+    """The grid of each tensor; tensors of one group share the union of their ranges.
+
+    With the method "mse", what counts of a tensor that only functions read are the errors of these functions: what
+    hard-swish makes 0 needs no codes.
+    """
+    points = {name: seen[name].seen for name in set(targets.functions.values())} if method == "mse" else {}
+    answers = responses(model, targets.functions, {name: x for name, x in points.items() if len(x)})
     ranges: dict[str, tuple[float, float]] = {}
     for name in targets.tensors:
         h = seen[name]
         if method == "minmax":
             ranges[name] = h.minmax()
         else:
-            ranges[name] = h.percentile(percentile) if method == "percentile" else h.mse(symmetric=symmetric)
+            ranges[name] = (
+                h.percentile(percentile)
+                if method == "percentile"
+                else h.mse(symmetric=symmetric, functions=answers.get(name, ()))
+            )
     changed = True
     while changed:
         changed = False

@@ -145,3 +145,22 @@ def test_operands_that_vary_over_the_image_stay_float():
     quantized = quantize(network([node("Add", ["a", "k"], ["b"], "s")], {"k": k}), data())
     add = next(n for n in quantized.graph.node if n.op_type == "Add")
     assert add.input[0] == "a" and "k" in add.input
+
+
+def test_the_range_before_a_function_is_what_the_function_needs():
+    quantized = quantize(network([node("HardSwish", ["a"], ["b"], "h")], {}), [5 * x for x in data()])
+    grids = [n for n in quantized.graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "a"]
+    values = {t.name: numpy_helper.to_array(t) for t in quantized.graph.initializer}
+    scale, zero = (float(values[n]) for n in grids[0].input[1:])
+    low = -zero * scale
+    assert -3.5 < low < -1  # hard-swish is 0 below -3, and the convolution reaches -15
+
+
+def test_slopes_that_several_functions_share_and_dead_tensors_do_no_harm():
+    middle = [node("Mul", ["a", "none"], ["z"], "z"), node("Relu", ["a"], ["r"], "r"), node("PRelu", ["z", "k"], ["p"], "p"),
+              node("PRelu", ["a", "k"], ["q"], "q"), node("Add", ["p", "q"], ["b"], "s")]  # fmt: skip
+    model = network(middle, {"k": ROW / 4, "none": 0})
+    quantized = quantize(model, data())
+    (x,) = data(1, 100)
+    got, wanted = pc.InferenceSession(quantized).run(None, {"input": x})[0], theirs(model, x)
+    assert np.square(got - wanted).mean() < 2e-3 * wanted.var()
