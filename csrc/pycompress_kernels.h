@@ -21,6 +21,7 @@
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(qpixels) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(matmul) X(qpack) X(resample) X(layernorm) X(lrn) \
     X(dynquant) X(where) X(compare) X(ibinary) X(ireduce) X(argreduce) X(cumsum) X(lookup) \
+    X(dmath) X(topk) X(scatter) X(sample) \
     X(spmm) X(bspmm) X(csrmm) X(csrmv)
 
 /* begin cdef */
@@ -737,9 +738,9 @@ typedef struct {
 /* compare: op 0 == 1 < 2 <= 3 > 4 >= 5 !=. */
 typedef struct {
     size_t d0, a0, d1, a1, d2, a2, d3, a3, d4, a4, d5, a5, xt;
-    const void *a; /* {f32,u8,i32,u32,i64,u64}[d0:a0,...,d5:a5] */
+    const void *a; /* {f32,f64,u8,i32,u32,i64,u64}[d0:a0,...,d5:a5] */
     size_t b0, b1, b2, b3, b4, b5;
-    const void *b; /* {f32,u8,i32,u32,i64,u64}[d0:b0,...,d5:b5] */
+    const void *b; /* {f32,f64,u8,i32,u32,i64,u64}[d0:b0,...,d5:b5] */
     size_t op;
     size_t o0, o1, o2, o3, o4, o5;
     uint8_t *out; /* [d0:o0,...,d5:o5], bool */
@@ -761,13 +762,13 @@ typedef struct {
 
 /*
  * ireduce: over the middle axis, exact modulo 2^bits; mode 0 sum 1 mean, that sum divided toward zero 2 max 3 min
- * 4 prod 5 l1 6 sum of squares.
+ * 4 prod 5 l1 6 sum of squares.  Doubles, in order: the relative error of r positive terms is below r * 2^-53.
  */
 typedef struct {
     size_t outer, r, inner, xt;
-    const void *x; /* {i32,u32,i64,u64}[outer,r,inner] */
+    const void *x; /* {f64,i32,u32,i64,u64}[outer,r,inner] */
     size_t mode;
-    void *out; /* {i32,u32,i64,u64}[outer,inner] */
+    void *out; /* {f64,i32,u32,i64,u64}[outer,inner] */
 } pcx_ireduce_args;
 
 /*
@@ -776,17 +777,17 @@ typedef struct {
  */
 typedef struct {
     size_t outer, r, inner, xt;
-    const void *x; /* {f32,u8,i32,u32,i64,u64}[outer,r,inner] */
+    const void *x; /* {f32,f64,u8,i32,u32,i64,u64}[outer,r,inner] */
     size_t mode, last;
     int64_t *out; /* [outer,inner] */
 } pcx_argreduce_args;
 
-/* cumsum: running sums along the middle axis; integers modulo 2^bits, floats in double, each rounded once. */
+/* cumsum: running sums or products along the middle axis; integers modulo 2^bits, floats in double, each rounded once. */
 typedef struct {
     size_t outer, r, inner, xt;
-    const void *x; /* {f32,i32,u32,i64,u64}[outer,r,inner] */
-    size_t exclusive, reverse;
-    void *out; /* {f32,i32,u32,i64,u64}[outer,r,inner] */
+    const void *x; /* {f32,f64,i32,u32,i64,u64}[outer,r,inner] */
+    size_t product, exclusive, reverse;
+    void *out; /* {f32,f64,i32,u32,i64,u64}[outer,r,inner] */
 } pcx_cumsum_args;
 
 /* lookup: rows of bytes selected by any index; [-rows, 0) count from the end, others outside give bytes of 255. */
@@ -797,6 +798,62 @@ typedef struct {
     const void *index; /* {i32,i64}[count] */
     uint8_t *out; /* [outer,count,inner] */
 } pcx_lookup_args;
+
+/*
+ * dmath: out = a op b, or op of a alone, computed in double and rounded once; the error is that of C's functions.  op 0 add
+ * 1 sub 2 mul 3 div 4 pow 5 min 6 max 7 prelu 8 fmod 9 mod, signed as b; 10 exp 11 sqrt 12 log 13 abs 14 neg 15 floor
+ * 16 ceil 17 round 18 reciprocal 19 erf 20 sign 21 sin 22 cos 23 tan 24 asin 25 acos 26 atan 27 sinh 28 cosh 29 asinh
+ * 30 acosh 31 atanh 32 tanh 33 sigmoid.
+ */
+typedef struct {
+    size_t d0, a0, d1, a1, d2, a2, d3, a3, d4, a4, d5, a5, xt;
+    const void *a; /* {f32,f64}[d0:a0,...,d5:a5] */
+    size_t b0, b1, b2, b3, b4, b5;
+    const void *b; /* {f32,f64}[d0:b0,...,d5:b5] */
+    size_t op;
+    size_t o0, o1, o2, o3, o4, o5;
+    void *out; /* {f32,f64}[d0:o0,...,d5:o5] */
+} pcx_dmath_args;
+
+/*
+ * topk: the k largest or smallest elements along the middle axis, in order, and their positions; of equal elements the one
+ * in front comes first.  NaN is larger than any number.  Beyond r: zeros.
+ */
+typedef struct {
+    size_t outer, r, inner, xt;
+    const void *x; /* {f32,f64,u8,i32,u32,i64,u64}[outer,r,inner] */
+    size_t smallest, k;
+    void *out;          /* {f32,f64,u8,i32,u32,i64,u64}[outer,k,inner] */
+    int64_t *out_index; /* [outer,k,inner] */
+} pcx_topk_args;
+
+/*
+ * scatter: out = x; then, in order, row index[i] of out becomes updates[i] (op 0), or itself op it: 1 sum 2 product 3 min
+ * 4 max, integers modulo 2^bits.  Indices outside [0, rows) are left out.
+ */
+typedef struct {
+    size_t rows, inner, xt;
+    const void *x; /* {f32,f64,u8,i32,u32,i64,u64}[rows,inner] */
+    size_t count;
+    const int64_t *index; /* [count] */
+    const void *updates;  /* {f32,f64,u8,i32,u32,i64,u64}[count,inner] */
+    size_t op;
+    void *out; /* {f32,f64,u8,i32,u32,i64,u64}[rows,inner] */
+} pcx_scatter_args;
+
+/*
+ * sample: images at n points each, given in cells as d, h, w; mode 0 the nearest cell, ties to even, 1 linear 2 cubic
+ * (a = -0.75).  Padding: cells outside are 0 zero 1 the nearest of the border 2 mirrored, at the centres of the outermost
+ * cells (corners 1) or at their outer edges (0).  NaN is outside.  Sums are in double: |error| <= 2^-23 * sum |weight||x|.
+ */
+typedef struct {
+    size_t b, xb, c, xc, d, xd, h, xh, w, xw;
+    const float *x; /* [b:xb,c:xc,d:xd,h:xh,w:xw] */
+    size_t n;
+    const float *at; /* [b,n,3] */
+    size_t mode, padding, corners;
+    float *out; /* [b,n,c] */
+} pcx_sample_args;
 
 /* end cdef */
 

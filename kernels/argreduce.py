@@ -6,7 +6,7 @@ from ._spec import reference
 
 
 @reference(where="mode<2,last<2")
-def argreduce(x: "{f32,u8,i32,u32,i64,u64}xt[outer,r,inner]", mode: "size", last: "size", out: "i64[outer,inner]"):
+def argreduce(x: "{f32,f64,u8,i32,u32,i64,u64}xt[outer,r,inner]", mode: "size", last: "size", out: "i64[outer,inner]"):
     """mode 0: maximum, 1: minimum; of equal elements the first, or the last.
 
     As in onnxruntime, a NaN is the result if it comes first, and is ignored otherwise.  Without elements: 0.

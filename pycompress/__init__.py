@@ -58,7 +58,7 @@ _LAZY = {
     "Verdict": ".compress.verdict",
     "VerdictWarning": ".compress.verdict",
 }
-_MODULES = ("kernels", "layers", "native", "numba", "ort", "torch", "train", "zoo")
+_MODULES = ("kernels", "layers", "native", "numba", "onnx_backend", "ort", "torch", "train", "zoo")
 
 
 def get_include() -> str:

@@ -36,6 +36,8 @@ LAYERS = [  # a module may import those of its own line and of the lines above i
     {"images"},
     {"batches"},
     {"predictor"},
+    {"integrations"},
+    {"onnx_backend"},
     {"advice"},
     {"compress"},
     {"zoo"},

@@ -30,6 +30,7 @@ enum { ARGREDUCE_LANES = 64 };
     }
 
 ARGREDUCE_LANES_OF(f32, float)
+ARGREDUCE_LANES_OF(f64, double)
 ARGREDUCE_LANES_OF(u8, uint8_t)
 ARGREDUCE_LANES_OF(i32, int32_t)
 ARGREDUCE_LANES_OF(u32, uint32_t)
@@ -50,6 +51,7 @@ PCX_INLINE void argreduce_run(const void *args, size_t begin, size_t end)
         const size_t n = min_size(p->inner - i, ARGREDUCE_LANES), from = o * p->r * p->inner + i;
         switch (p->xt) {
             ARGREDUCE_CASE(PCX_F32, f32, float);
+            ARGREDUCE_CASE(PCX_F64, f64, double);
             ARGREDUCE_CASE(PCX_U8, u8, uint8_t);
             ARGREDUCE_CASE(PCX_I32, i32, int32_t);
             ARGREDUCE_CASE(PCX_U32, u32, uint32_t);
@@ -69,6 +71,6 @@ PCX_LOOPS_SMALL(argreduce)
 
 const pcx_kernel pcx_argreduce = {
     "argreduce", 1,
-    "outer r inner xt x:{f32,u8,i32,u32,i64,u64}xt[outer,r,inner] mode last out:i64[outer,inner] where mode<2,last<2",
+    "outer r inner xt x:{f32,f64,u8,i32,u32,i64,u64}xt[outer,r,inner] mode last out:i64[outer,inner] where mode<2,last<2",
     argreduce_impls,
 };

@@ -113,6 +113,7 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #  define PCX_V "w"
 #endif
 #define PCX_INLINE static inline __attribute__((always_inline))
+#define PCX_COLD __attribute__((cold)) /* compiled to be small: for what is rare */
 #define PCX_NOINLINE __attribute__((noinline))
 #define PCX_MAYBE_UNUSED __attribute__((unused))
 #define PCX_HIDDEN __attribute__((visibility("hidden")))

@@ -50,6 +50,7 @@ PCX_INLINE walk compare_walk(const void *args)
     }
 
 COMPARE_ROWS(f32, float)
+COMPARE_ROWS(f64, double)
 COMPARE_ROWS(u8, uint8_t)
 COMPARE_ROWS(i32, int32_t)
 COMPARE_ROWS(u32, uint32_t)
@@ -62,6 +63,7 @@ PCX_INLINE void compare_run(const void *args, size_t begin, size_t end)
     const walk w = compare_walk(p);
     switch (p->xt) {
     case PCX_F32: compare_f32(p, &w, begin, end); break;
+    case PCX_F64: compare_f64(p, &w, begin, end); break;
     case PCX_U8: compare_u8(p, &w, begin, end); break;
     case PCX_I32: compare_i32(p, &w, begin, end); break;
     case PCX_U32: compare_u32(p, &w, begin, end); break;
@@ -80,8 +82,8 @@ PCX_LOOPS_SMALL(compare)
 
 const pcx_kernel pcx_compare = {
     "compare", 2,
-    "d0 a0 d1 a1 d2 a2 d3 a3 d4 a4 d5 a5 xt a:{f32,u8,i32,u32,i64,u64}xt[d0:a0,d1:a1,d2:a2,d3:a3,d4:a4,d5:a5] "
-    "b0 b1 b2 b3 b4 b5 b:{f32,u8,i32,u32,i64,u64}xt[d0:b0,d1:b1,d2:b2,d3:b3,d4:b4,d5:b5] op "
+    "d0 a0 d1 a1 d2 a2 d3 a3 d4 a4 d5 a5 xt a:{f32,f64,u8,i32,u32,i64,u64}xt[d0:a0,d1:a1,d2:a2,d3:a3,d4:a4,d5:a5] "
+    "b0 b1 b2 b3 b4 b5 b:{f32,f64,u8,i32,u32,i64,u64}xt[d0:b0,d1:b1,d2:b2,d3:b3,d4:b4,d5:b5] op "
     "o0 o1 o2 o3 o4 o5 out:bool[d0:o0,d1:o1,d2:o2,d3:o3,d4:o4,d5:o5] where op<6",
     compare_impls,
 };

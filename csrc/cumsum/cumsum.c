@@ -3,22 +3,26 @@
 
 enum { CUMSUM_LANES = 64 };
 
-/* Up to CUMSUM_LANES neighbours of the inner axis, summed in S. */
+/* Up to CUMSUM_LANES neighbours of the inner axis, summed in S: sums, or products. */
 #define CUMSUM_LANES_OF(name, T, S)                                                                              \
-    static void cumsum_##name(const T *x, T *out, size_t r, size_t stride, size_t n, int exclusive, int reverse) \
+    static PCX_COLD void cumsum_##name(const T *x, T *out, size_t n, const pcx_cumsum_args *p)                           \
     {                                                                                                            \
-        S t[CUMSUM_LANES] = { 0 };                                                                               \
+        const size_t r = p->r, stride = p->inner;                                                                \
+        S t[CUMSUM_LANES];                                                                                       \
+        for (size_t j = 0; j < n; j++)                                                                           \
+            t[j] = (S)p->product;                                                                                \
         for (size_t i = 0; i < r; i++) {                                                                         \
-            const size_t at = (reverse ? r - 1 - i : i) * stride;                                                \
+            const size_t at = (p->reverse ? r - 1 - i : i) * stride;                                             \
             for (size_t j = 0; j < n; j++) {                                                                     \
                 const S before = t[j];                                                                           \
-                t[j] = (S)(before + (S)x[at + j]);                                                               \
-                out[at + j] = (T)(exclusive ? before : t[j]);                                                    \
+                t[j] = (S)(p->product ? before * (S)x[at + j] : before + (S)x[at + j]);                          \
+                out[at + j] = (T)(p->exclusive ? before : t[j]);                                                 \
             }                                                                                                    \
         }                                                                                                        \
     }
 
 CUMSUM_LANES_OF(f32, float, double)
+CUMSUM_LANES_OF(f64, double, double)
 CUMSUM_LANES_OF(u32, uint32_t, uint32_t)
 CUMSUM_LANES_OF(u64, uint64_t, uint64_t)
 
@@ -28,11 +32,10 @@ static size_t cumsum_units(const void *args)
     return p->outer * ceil_div(p->inner, CUMSUM_LANES);
 }
 
-static void cumsum_scalar(const void *args, size_t begin, size_t end, void *scratch)
+static PCX_COLD void cumsum_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     const pcx_cumsum_args *p = args;
     const size_t strips = ceil_div(p->inner, CUMSUM_LANES), bytes = pcx_dtype_bytes(p->xt);
-    const int exclusive = (int)p->exclusive, reverse = (int)p->reverse;
     (void)scratch;
     for (size_t unit = begin; unit < end; unit++) {
         const size_t o = unit / strips, i = unit % strips * CUMSUM_LANES, n = min_size(p->inner - i, CUMSUM_LANES);
@@ -40,11 +43,13 @@ static void cumsum_scalar(const void *args, size_t begin, size_t end, void *scra
         const void *x = (const char *)p->x + at;
         void *out = (char *)p->out + at;
         if (p->xt == PCX_F32)
-            cumsum_f32(x, out, p->r, p->inner, n, exclusive, reverse);
+            cumsum_f32(x, out, n, p);
+        else if (p->xt == PCX_F64)
+            cumsum_f64(x, out, n, p);
         else if (bytes == 4) /* signed numbers wrap around as unsigned ones do */
-            cumsum_u32(x, out, p->r, p->inner, n, exclusive, reverse);
+            cumsum_u32(x, out, n, p);
         else
-            cumsum_u64(x, out, p->r, p->inner, n, exclusive, reverse);
+            cumsum_u64(x, out, n, p);
     }
 }
 
@@ -53,8 +58,8 @@ static const pcx_impl cumsum_impls[] = {
 };
 
 const pcx_kernel pcx_cumsum = {
-    "cumsum", 1,
-    "outer r inner xt x:{f32,i32,u32,i64,u64}xt[outer,r,inner] exclusive reverse "
-    "out:{f32,i32,u32,i64,u64}xt[outer,r,inner] where exclusive<2,reverse<2",
+    "cumsum", 2,
+    "outer r inner xt x:{f32,f64,i32,u32,i64,u64}xt[outer,r,inner] product exclusive reverse "
+    "out:{f32,f64,i32,u32,i64,u64}xt[outer,r,inner] where product<2,exclusive<2,reverse<2",
     cumsum_impls,
 };

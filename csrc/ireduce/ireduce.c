@@ -1,6 +1,8 @@
 /* ireduce.c - loops, compiled once for all ISAs.  Up to IREDUCE_LANES neighbours of the inner axis at a time. */
 #include "../common/pcx.h"
 
+#include <math.h>
+
 enum { IREDUCE_SUM, IREDUCE_MEAN, IREDUCE_MAX, IREDUCE_MIN, IREDUCE_PROD, IREDUCE_L1, IREDUCE_SUMSQUARE };
 enum { IREDUCE_LANES = 64 };
 
@@ -45,6 +47,26 @@ IREDUCE_LANES_OF(u32, uint32_t, uint32_t, 0, UINT32_MAX)
 IREDUCE_LANES_OF(i64, int64_t, uint64_t, INT64_MIN, INT64_MAX)
 IREDUCE_LANES_OF(u64, uint64_t, uint64_t, 0, UINT64_MAX)
 
+/* Doubles; a NaN is the maximum and the minimum. */
+static PCX_COLD void ireduce_f64(const double *x, size_t r, size_t stride, size_t n, double *out, size_t mode)
+{
+    for (size_t j = 0; j < n; j++) {
+        double t = mode == IREDUCE_MAX ? -INFINITY : mode == IREDUCE_MIN ? INFINITY : mode == IREDUCE_PROD ? 1 : 0;
+        for (size_t i = 0; i < r; i++) {
+            const double v = x[i * stride + j];
+            switch (mode) {
+            case IREDUCE_MAX: t = v > t || v != v ? v : t; break;
+            case IREDUCE_MIN: t = v < t || v != v ? v : t; break;
+            case IREDUCE_PROD: t *= v; break;
+            case IREDUCE_L1: t += fabs(v); break;
+            case IREDUCE_SUMSQUARE: t += v * v; break;
+            default: t += v;
+            }
+        }
+        out[j] = mode == IREDUCE_MEAN ? t / (double)r : t;
+    }
+}
+
 #define IREDUCE_CASE(code, name, T)                                                                         \
     case code:                                                                                              \
         ireduce_##name((const T *)p->x + from, p->r, p->inner, n, (T *)p->out + o * p->inner + i, p->mode); \
@@ -58,6 +80,7 @@ PCX_INLINE void ireduce_run(const void *args, size_t begin, size_t end)
         const size_t o = unit / strips, i = unit % strips * IREDUCE_LANES, n = min_size(p->inner - i, IREDUCE_LANES);
         const size_t from = o * p->r * p->inner + i;
         switch (p->xt) {
+            IREDUCE_CASE(PCX_F64, f64, double);
             IREDUCE_CASE(PCX_I32, i32, int32_t);
             IREDUCE_CASE(PCX_U32, u32, uint32_t);
             IREDUCE_CASE(PCX_I64, i64, int64_t);
@@ -76,6 +99,6 @@ PCX_LOOPS_SMALL(ireduce)
 
 const pcx_kernel pcx_ireduce = {
     "ireduce", 1,
-    "outer r inner xt x:{i32,u32,i64,u64}xt[outer,r,inner] mode out:{i32,u32,i64,u64}xt[outer,inner] where mode<7",
+    "outer r inner xt x:{f64,i32,u32,i64,u64}xt[outer,r,inner] mode out:{f64,i32,u32,i64,u64}xt[outer,inner] where mode<7",
     ireduce_impls,
 };

@@ -15,14 +15,19 @@ PCX_INLINE walk where_walk(const void *args)
 
 /* The rows of [begin, end), of elements T. */
 #define WHERE_ROWS(name, T)                                                                                         \
-    PCX_INLINE void where_##name##_row(size_t n, const uint8_t *cond, size_t sc, const T *a, size_t sa, const T *b, \
-                                       size_t sb, T *out, size_t so)                                                \
+    PCX_INLINE void where_##name##_row(size_t n, const uint8_t *cond, const T *a, const T *b, size_t sb, T *out)    \
     {                                                                                                               \
         PCX_IVDEP                                                                                                   \
         for (size_t j = 0; j < n; j++) {                                                                            \
-            const T u = a[j * sa], v = b[j * sb];                                                                   \
-            out[j * so] = cond[j * sc] ? u : v;                                                                     \
+            const T u = a[j], v = b[j * sb];                                                                        \
+            out[j] = cond[j] ? u : v;                                                                               \
         }                                                                                                           \
+    }                                                                                                               \
+    static PCX_COLD void where_##name##_strided(size_t n, const uint8_t *cond, size_t sc, const T *a, size_t sa,    \
+                                                const T *b, size_t sb, T *out, size_t so)                           \
+    {                                                                                                               \
+        for (size_t j = 0; j < n; j++)                                                                              \
+            out[j * so] = cond[j * sc] ? a[j * sa] : b[j * sb];                                                     \
     }                                                                                                               \
     PCX_INLINE void where_##name(const pcx_where_args *p, const walk *w, size_t begin, size_t end)                  \
     {                                                                                                               \
@@ -33,11 +38,11 @@ PCX_INLINE walk where_walk(const void *args)
             const T *a = (const T *)p->a + at.offset[1], *b = (const T *)p->b + at.offset[2];                       \
             T *out = (T *)p->out + at.offset[3];                                                                    \
             if (so == 1 && sc == 1 && sa == 1 && sb == 1)                                                           \
-                where_##name##_row(at.n, cond, 1, a, 1, b, 1, out, 1);                                              \
+                where_##name##_row(at.n, cond, a, b, 1, out);                                                       \
             else if (so == 1 && sc == 1 && sa == 1 && sb == 0)                                                      \
-                where_##name##_row(at.n, cond, 1, a, 1, b, 0, out, 1);                                              \
+                where_##name##_row(at.n, cond, a, b, 0, out);                                                       \
             else                                                                                                    \
-                where_##name##_row(at.n, cond, sc, a, sa, b, sb, out, so);                                          \
+                where_##name##_strided(at.n, cond, sc, a, sa, b, sb, out, so);                                      \
         }                                                                                                           \
     }
 

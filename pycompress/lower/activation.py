@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from onnx import TensorProto, helper
 
-from . import whole_numbers
+from ..dtypes import NUMPY, word
+from . import doubles, whole_numbers
 from .context import ACT, Lowering
-from .emit import cast
+from .emit import cast, flip, stored
 from .node import Node
 from .quantize_linear import lut
 from .registry import operator
@@ -33,6 +35,8 @@ GELU = {"none": 19, "tanh": 20}
 def unary(ctx: Lowering, node: Node) -> Value:
     if node.input(0).dtype in whole_numbers.INTEGERS:
         return whole_numbers.unary(ctx, node, node.input(0))
+    if node.input(0).dtype == "f64":
+        return doubles.unary(ctx, node, node.input(0))
     return ctx.value(ctx.unary(ctx.f32(node.input(0)), UNARY[node.op]))
 
 
@@ -73,6 +77,8 @@ def clip(ctx: Lowering, node: Node) -> Value:
             return whole_numbers.clip(ctx, node, x, node.optional(1), node.optional(2))
         bounds = [node.plan_time(i, name) for i, name in ((1, "min"), (2, "max"))]
         return clip_codes(ctx, node, x, [None if b is None or not b.size else b.reshape(()) for b in bounds])
+    if x.dtype == "f64" and node.opset >= 11:
+        return doubles.clip(ctx, node, x, node.optional(1), node.optional(2))
     x = ctx.f32(node.input(0))
     if node.opset < 11:
         bounds = [node.float("min", None), node.float("max", None)]
@@ -87,6 +93,28 @@ def clip(ctx: Lowering, node: Node) -> Value:
     if np.isnan(low) or np.isnan(high):
         node.refuse("min or max is NaN")
     return ctx.value(ctx.unary(x, ACT["clip"], [low, high]))
+
+
+@operator("BitCast")
+def bit_cast(ctx: Lowering, node: Node) -> Value:
+    x, to = node.input(0), node.int("to")
+    if to in (TensorProto.FLOAT16, TensorProto.BFLOAT16):
+        node.refuse("to float16 or bfloat16 is not supported", "to")
+    try:
+        dtype = word(helper.tensor_dtype_to_np_dtype(to))
+    except KeyError:
+        node.refuse(f"= {to} is a type that is not supported", "to")
+    kind = np.dtype(NUMPY[dtype])
+    if kind.itemsize != np.dtype(NUMPY[x.dtype]).itemsize:
+        node.refuse(f"= {dtype} has not the size of {x.dtype}", "to")
+    if not x.runtime:
+        return Value.constant(np.ascontiguousarray(ctx.data(x)).view(kind).reshape(x.shape))
+    data = ctx.contiguous(stored(ctx, x)).reshape(-1)
+    data = flip(ctx, data) if x.dtype == "i8" else data
+    if dtype == "bool":
+        return cast(ctx, ctx.value(data.view(np.uint8).reshape(x.shape)), "bool")
+    data = flip(ctx, data.view(np.uint8)) if dtype == "i8" else data.view(kind)
+    return ctx.value(data.reshape(x.shape), dtype)
 
 
 @operator("Cast", "CastLike")

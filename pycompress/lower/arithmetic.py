@@ -6,7 +6,7 @@ from functools import reduce
 
 import numpy as np
 
-from . import whole_numbers
+from . import doubles, whole_numbers
 from .activation import clip_codes
 from .context import Lowering
 from .emit import cast
@@ -28,6 +28,8 @@ def binary(ctx: Lowering, node: Node) -> Value:
     if node.input(0, "A").dtype in INTEGERS:
         integers(node, node.input(0), node.input(1, "B"))
         return combined(ctx, node.input(0), node.input(1), BINARY[node.op])  # both kernels use the same op numbers
+    if node.input(0).dtype == "f64":
+        return doubles.combined(ctx, node, node.op, node.input(0), node.input(1))
     a, b = ctx.f32(node.input(0, "A")), ctx.f32(node.input(1, "B"))
     return ctx.value(ctx.binary(a, b, BINARY[node.op]))
 
@@ -42,6 +44,10 @@ def several(ctx: Lowering, node: Node) -> Value:
         integers(node, *values)
         return reduce(lambda a, b: combined(ctx, a, b, op), values)  # both kernels use the same op numbers
     kind = node.input(0).dtype
+    if kind == "f64":
+        total = doubles.combined(ctx, node, node.op if op != ADD else "Add", *(node.input(i) for i in range(len(node.inputs))))
+        count = Value.constant(np.float64(len(node.inputs)))
+        return doubles.combined(ctx, node, "Div", total, count) if node.op == "Mean" else total
     if codes := node.op in ("Min", "Max") and kind in ("u8", "i8"):  # float32 holds them exactly
         if any(v is None or v.dtype != kind for v in node.inputs):
             node.refuse(f"works on values of one type, got {[None if v is None else v.dtype for v in node.inputs]}")
@@ -65,9 +71,17 @@ def _bounded_codes(ctx: Lowering, node: Node) -> Value | None:
     return clip_codes(ctx, node, x, (value, None) if node.op == "Max" else (None, value))
 
 
+def _is_whole(exponent: Value) -> bool:
+    """Whether powers are exact integers: of an integer exponent, or of constants without fractions."""
+    known = not exponent.runtime and exponent.data is not None
+    return exponent.dtype in INTEGERS or known and bool((np.trunc(exponent.data) == exponent.data).all())
+
+
 @operator("Pow")
 def power(ctx: Lowering, node: Node) -> Value:
     exponent = node.input(1)
+    if node.input(0).dtype == "f64" or node.input(0).dtype in INTEGERS and not _is_whole(exponent):
+        return doubles.power(ctx, node.input(0), exponent)
     if node.input(0).dtype in INTEGERS:
         return whole_numbers.power(ctx, node, node.input(0), exponent)
     x = ctx.f32(node.input(0))
@@ -84,6 +98,8 @@ def power(ctx: Lowering, node: Node) -> Value:
 
 @operator("PRelu")
 def prelu(ctx: Lowering, node: Node) -> Value:
+    if node.input(0).dtype == "f64":
+        return doubles.combined(ctx, node, "PRelu", node.input(0), node.input(1))
     x, slope = ctx.f32(node.input(0)), ctx.f32(node.input(1))
     if ctx.model.legacy and slope.size > 1 and x.ndim > 2:  # one slope per channel
         slope = slope.reshape(-1, *[1] * (x.ndim - 2))
@@ -99,32 +115,38 @@ def mod(ctx: Lowering, node: Node) -> Value:
     if a.dtype in INTEGERS:
         integers(node, a, b)
         return combined(ctx, a, b, whole_numbers.FMOD if fmod else whole_numbers.MOD)
+    if a.dtype == "f64":
+        return doubles.combined(ctx, node, "fmod" if fmod else "mod", a, b)
     if not fmod:
-        node.refuse("= 0 works on integers only", "fmod")
+        return ctx.value(doubles.double(ctx, "mod", ctx.f32(a), ctx.f32(b)))
     return ctx.value(ctx.binary(ctx.f32(a), ctx.f32(b), MOD))
 
 
 @operator(*COMPARE)
 def compare(ctx: Lowering, node: Node) -> Value:
     a, b = node.input(0), node.input(1)
-    if a.dtype != b.dtype or a.dtype not in ("f32", "bool", *INTEGERS):
-        node.refuse(f"works on float32, integers or bool, both of one type, got {a.dtype} and {b.dtype}")
+    if a.dtype != b.dtype or a.dtype not in ("f32", "f64", "bool", *INTEGERS):
+        node.refuse(f"works on float32, float64, integers or bool, both of one type, got {a.dtype} and {b.dtype}")
     return compared(ctx, a, b, COMPARE[node.op])
 
 
 @operator("IsNaN")
 def is_nan(ctx: Lowering, node: Node) -> Value:
-    x = ctx.value(ctx.f32(node.input(0)))
+    x = node.input(0)
+    if x.dtype != "f64":
+        x = ctx.value(ctx.f32(x))
     return compared(ctx, x, x, whole_numbers.NOT_EQUAL)
 
 
 @operator("IsInf")
 def is_inf(ctx: Lowering, node: Node) -> Value:
-    x = ctx.f32(node.input(0))
+    x = node.input(0)
+    wide = x.dtype == "f64"
+    data = ctx.data(x) if wide else ctx.f32(x)
     positive, negative = (node.int(f"detect_{side}", 1, allowed=(0, 1)) for side in ("positive", "negative"))
     if not positive and not negative:
         return Value.constant(np.broadcast_to(np.bool_(False), x.shape))
     if positive and negative:
-        x = ctx.unary(x, ABS)
-    infinite = Value.constant(np.float32(np.inf if positive else -np.inf))
-    return compared(ctx, ctx.value(x), infinite, EQUAL)
+        data = doubles.double(ctx, "Abs", data) if wide else ctx.unary(data, ABS)
+    infinite = Value.constant(data.dtype.type(np.inf if positive else -np.inf))
+    return compared(ctx, ctx.value(data), infinite, EQUAL)

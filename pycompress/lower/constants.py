@@ -21,7 +21,7 @@ PLAN_TIME = {
         "Reshape": (1,), "Slice": (1, 2, 3, 4), "Pad": (1, 2, 3), "Clip": (1, 2), "Unsqueeze": (1,),
         "Squeeze": (1,), "Resize": (1, 2, 3), "Upsample": (1,), "Tile": (1,), "Expand": (1,), "Split": (1,),
         "ConstantOfShape": (0,), "Dropout": (1, 2), "Range": (0, 1, 2), "OneHot": (1,), "CumSum": (1,), "Trilu": (1,),
-        "ScatterElements": (1,), "ScatterND": (1,), "Scatter": (1,),
+        "TopK": (1,), "CumProd": (1,), "Compress": (1,), "MaxUnpool": (2,), "Col2Im": (1, 2), "MelWeightMatrix": (0, 1, 2, 3, 4),
         **{f"Reduce{kind}": (1,) for kind in (
             "Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")},
         "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2), "QLinearConv": (1, 2, 4, 5, 6, 7),
@@ -203,10 +203,13 @@ def _concat(node: Node, *parts):
     return np.concatenate([p.data for p in parts], axis=node.int("axis"))
 
 
-def _range(node: Node, start, limit, delta):
-    if delta.data == 0 or abs(float(limit.data) - float(start.data)) / abs(float(delta.data)) > 2**24:
+def _range(node: Node, *ends):
+    if any(v.size != 1 for v in ends):
+        node.refuse(f"works on scalars, got shapes {[v.shape for v in ends]}")
+    start, limit, delta = (v.data.item() for v in ends)
+    if delta == 0 or abs(float(limit) - float(start)) / abs(float(delta)) > 2**24:
         node.refuse("has too many values, or a step of 0")
-    return np.arange(start.data.item(), limit.data.item(), delta.data.item(), dtype=start.data.dtype)
+    return np.arange(start, limit, delta, dtype=ends[0].data.dtype)
 
 
 def _divide(node: Node, a, b):

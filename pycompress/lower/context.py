@@ -38,7 +38,8 @@ class Lowering:
         self.buffers: dict[int, Buffer] = {}
         self.env: dict[str, Value] = {}
         self.node: Node | None = None
-        self.depth = 0  # of nested subgraphs
+        self.opsets = model.opsets  # of the nodes that are being lowered
+        self.depth = 0  # of nested subgraphs, and of definitions by other operators
         self.trips = 0  # of loops, so far
         self.joined: dict[int, tuple] = {}  # by id of the buffer's array: joined codes, their parts, the axis
         self.coded: dict[int, Coded] = {}

@@ -1,4 +1,4 @@
-"""Operators that read or write elements at indices."""
+"""Operators that read elements at indices."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 
 from .context import Lowering
 from .emit import along, cast, moved, pick, stored, to_shape
-from .movement import axis_of, joined
+from .movement import axis_of
 from .node import Node
 from .registry import operator
 from .values import Quant, Value
-from .whole_numbers import ADD, AND, EQUAL, LESS, MIN, MUL, OR, chosen, combined, compared, constant
+from .whole_numbers import ADD, AND, EQUAL, LESS, MIN, MUL, OR, SUB, chosen, combined, compared, constant
 
 
 def known(node: Node, index: np.ndarray, size: int, what: str) -> np.ndarray:
@@ -79,12 +79,12 @@ def flat_index(ctx: Lowering, indices: list[Value], extents, steps, base: np.nda
     return chosen(ctx, inside, at, constant(at, total)).data
 
 
-def _steps(extents) -> list[int]:
+def steps_of(extents) -> list[int]:
     """The distance between neighbours along each axis in a dense array of `extents`."""
     return [int(np.prod(extents[i + 1 :], dtype=object)) for i in range(len(extents))]
 
 
-def _along(count: int, axis: int, rank: int) -> np.ndarray:
+def line(count: int, axis: int, rank: int) -> np.ndarray:
     """0, 1 ... along `axis` of `rank` axes."""
     return np.arange(count).reshape([-1 if i == axis else 1 for i in range(rank)])
 
@@ -104,7 +104,7 @@ def gather_elements(ctx: Lowering, node: Node) -> Value:
     x, index = node.input(0), node.input(1, "indices")
     rank = len(x.shape)
     axis = axis_of(node, rank, 0)
-    grid, step = _element_grid(node, x.shape, index.shape, axis)
+    grid, step = element_grid(node, x.shape, index.shape, axis)
     if index.runtime:
         at = flat_index(ctx, [computed(ctx, node, index)], [x.shape[axis]], [step], grid, x.size)
     else:
@@ -112,12 +112,12 @@ def gather_elements(ctx: Lowering, node: Node) -> Value:
     return picked(ctx, x, rank, at, index.shape)
 
 
-def _element_grid(node: Node, shape, indices, axis: int) -> tuple[np.ndarray, int]:
+def element_grid(node: Node, shape, indices, axis: int) -> tuple[np.ndarray, int]:
     """(where the row of each index begins in a flat array of `shape`, the distance of neighbours along `axis` there)."""
     if len(indices) != len(shape) or any(i > d for k, (i, d) in enumerate(zip(indices, shape)) if k != axis):
         node.refuse(f"indices of shape {indices} do not fit shape {shape} along axis {axis}")
-    steps, rank = _steps(shape), len(shape)
-    grid = sum((step * _along(n, k, rank) for k, (n, step) in enumerate(zip(indices, steps)) if k != axis), np.int64(0))
+    steps, rank = steps_of(shape), len(shape)
+    grid = sum((step * line(n, k, rank) for k, (n, step) in enumerate(zip(indices, steps)) if k != axis), np.int64(0))
     return np.broadcast_to(grid, indices), steps[axis]
 
 
@@ -129,8 +129,8 @@ def gather_nd(ctx: Lowering, node: Node) -> Value:
     if not 0 <= batch < len(index.shape) or x.shape[:batch] != index.shape[:batch] or not 0 < depth <= rank - batch:
         node.refuse(f"indices of shape {index.shape} with batch_dims = {batch} do not fit shape {x.shape}")
     lead, count = batch + depth, index.shape[:-1]
-    steps, extents = _steps(x.shape[:lead]), x.shape[batch:lead]
-    grid = sum((steps[k] * _along(x.shape[k], k, len(count)) for k in range(batch)), np.int64(0))
+    steps, extents = steps_of(x.shape[:lead]), x.shape[batch:lead]
+    grid = sum((steps[k] * line(x.shape[k], k, len(count)) for k in range(batch)), np.int64(0))
     grid = np.broadcast_to(grid, count)
     if index.runtime:
         index = computed(ctx, node, index)
@@ -143,53 +143,6 @@ def gather_nd(ctx: Lowering, node: Node) -> Value:
             steps[batch + k] * known(node, data[..., k], d, f"axis {batch + k}") for k, d in enumerate(extents)
         )
     return picked(ctx, x, lead, at, count + x.shape[lead:])
-
-
-def _placed(ctx: Lowering, x: Value, lead: int, at: np.ndarray, updates: Value) -> Value:
-    """`x` with its rows `at` replaced, the first `lead` axes being the rows; of equal indices the last one counts."""
-    rest = x.shape[lead:]
-    rows = int(np.prod(x.shape[:lead], dtype=object))
-    if not x.size or not updates.size:
-        return x
-    ctx.rows_fit(rows)
-    source = np.arange(rows)
-    source[at.reshape(-1)] = rows + np.arange(at.size)
-    parts = [moved(ctx, v, lambda d, n=n: to_shape(ctx, d, (n, *rest))) for v, n in ((x, rows), (updates, at.size))]
-    if not x.runtime and not updates.runtime:
-        both = np.concatenate([ctx.data(p) for p in parts])
-        return Value.constant(both[source].reshape(x.shape))
-    both = joined(ctx, parts, 0)
-    return ctx.value(to_shape(ctx, pick(ctx, both.data, 0, source), x.shape), x.dtype)
-
-
-def _scatter_inputs(node: Node) -> tuple[Value, np.ndarray, Value]:
-    x, index, updates = node.input(0), node.plan_time(1, "indices", required=True), node.input(2, "updates")
-    node.string("reduction", "none", allowed=("none",))
-    if x.dtype != updates.dtype:
-        node.refuse(f"data and updates must be of one type, got {x.dtype} and {updates.dtype}")
-    return x, index, updates
-
-
-@operator("ScatterElements", "Scatter")
-def scatter_elements(ctx: Lowering, node: Node) -> Value:
-    x, index, updates = _scatter_inputs(node)
-    axis = axis_of(node, len(x.shape), 0)
-    if updates.shape != index.shape:
-        node.refuse(f"updates of shape {updates.shape} must have the shape of the indices {index.shape}")
-    grid, step = _element_grid(node, x.shape, index.shape, axis)
-    at = grid + step * known(node, index, x.shape[axis], f"axis {axis}")
-    return _placed(ctx, x, len(x.shape), at, updates)
-
-
-@operator("ScatterND")
-def scatter_nd(ctx: Lowering, node: Node) -> Value:
-    x, index, updates = _scatter_inputs(node)
-    depth = index.shape[-1] if index.shape else 0
-    if not 0 < depth <= len(x.shape) or updates.shape != index.shape[:-1] + x.shape[depth:]:
-        node.refuse(f"indices {index.shape} and updates {updates.shape} do not fit shape {x.shape}")
-    steps = _steps(x.shape[:depth])
-    at = sum(step * known(node, index[..., k], x.shape[k], f"axis {k}") for k, step in enumerate(steps))
-    return _placed(ctx, x, depth, at, updates)
 
 
 @operator("OneHot")
@@ -205,10 +158,29 @@ def one_hot(ctx: Lowering, node: Node) -> Value:
     ctx.tensor_bytes(shape, "i64")
     index = cast(ctx, index, "i64")
     index = Value("i64", shape, np.broadcast_to(np.expand_dims(index.data, axis), shape), index.runtime)
-    place = _along(depth, axis, rank)
+    place = line(depth, axis, rank)
     there = [
         compared(ctx, index, Value.constant(p), EQUAL) for p in (place, place - depth)
     ]  # counted from the start and from the end
     data = ctx.data(values)
     off, on = (Value(values.dtype, (), data[k : k + 1].reshape(()), values.runtime) for k in range(2))
     return chosen(ctx, combined(ctx, *there, OR), on, off)
+
+
+@operator("ReverseSequence")
+def reverse_sequence(ctx: Lowering, node: Node) -> Value:
+    x, lengths = node.input(0), node.input(1, "sequence_lens")
+    batch, time = node.int("batch_axis", 1, allowed=(0, 1)), node.int("time_axis", 0, allowed=(0, 1))
+    if len(x.shape) < 2 or batch == time or lengths.shape != (x.shape[batch],):
+        node.refuse(f"lengths {lengths.shape}, batch_axis {batch} and time_axis {time} do not fit shape {x.shape}")
+    count, size = x.shape[batch], x.shape[time]
+    lengths = cast(ctx, lengths if not lengths.runtime else computed(ctx, node, lengths), "i64")
+    last = Value("i64", (count, 1), lengths.data.reshape(count, 1), lengths.runtime)
+    step = Value.constant(np.broadcast_to(np.arange(size), (count, size)))
+    back = combined(ctx, combined(ctx, last, constant(last, 1), SUB), step, SUB)
+    at = chosen(ctx, compared(ctx, step, last, LESS), back, step)
+    grid = np.broadcast_to(size * np.arange(count)[:, None], (count, size))
+    flat = flat_index(ctx, [at], [size], [1], grid, count * size)
+    front = ctx.data(x).swapaxes(0, 1) if batch else ctx.data(x)
+    rows = picked(ctx, Value(x.dtype, front.shape, front, x.runtime), 2, flat, front.shape)
+    return Value(rows.dtype, x.shape, rows.data.swapaxes(0, 1), rows.runtime) if batch else rows

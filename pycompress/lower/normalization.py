@@ -16,16 +16,17 @@ MEAN, L1, L2, SQRT, RECIPROCAL = 1, 5, 6, 10, 17  # as in kernels/reduce.py and 
 
 
 @operator("BatchNormalization")
-def batch_normalization(ctx: Lowering, node: Node) -> Value:
+def batch_normalization(ctx: Lowering, node: Node) -> Value | list[Value]:
     x = ctx.f32(node.input(0, "X"))
     epsilon = node.float("epsilon", 1e-5)
-    node.ignore("momentum")
+    momentum = node.float("momentum", 0.9)
     node.int("spatial", 1, allowed=(1,))
-    node.int("training_mode", 0, allowed=(0,))
     parts = [node.input(i, name) for i, name in enumerate(("scale", "B", "input_mean", "input_var"), 1)]
     if x.ndim < 2 or any(p.shape != (x.shape[1],) for p in parts):
         node.refuse(f"parameters of shapes {[p.shape for p in parts]} do not fit an input of shape {x.shape}")
     shape = (1, -1) + (1,) * (x.ndim - 2)
+    if node.int("training_mode", 0, allowed=(0, 1)):
+        return _by_its_own_batch(ctx, node, x, [ctx.f32(p) for p in parts], epsilon, momentum)
     if all(not p.runtime for p in parts):
         scale, offset, mean, var = (ctx.f32(p).astype(np.float64) for p in parts)
         if (var + epsilon <= 0).any():
@@ -39,6 +40,24 @@ def batch_normalization(ctx: Lowering, node: Node) -> Value:
         offset = ctx.binary(offset, ctx.binary(mean, factor, MUL), SUB)
     scaled = ctx.binary(x, factor.reshape(shape), MUL)
     return ctx.value(ctx.binary(scaled, offset.reshape(shape), ADD))
+
+
+def _by_its_own_batch(ctx: Lowering, node: Node, x, parts, epsilon: float, momentum: float) -> list[Value]:
+    """BatchNormalization by mean and variance of `x` itself, with the running ones that training keeps."""
+    scale, offset, *before = parts
+    axes = [i for i in range(x.ndim) if i != 1]
+    mean = reduced(ctx, x, axes, MEAN)
+    centred = ctx.binary(x, mean, SUB)
+    variance = reduced(ctx, ctx.binary(centred, centred, MUL), axes, MEAN)
+    deviation = ctx.unary(ctx.binary(variance, np.full((), epsilon, np.float32), ADD), SQRT)
+    shape = mean.shape
+    y = ctx.binary(ctx.binary(centred, deviation, DIV), scale.reshape(shape), MUL)
+    results = [ctx.value(ctx.binary(y, offset.reshape(shape), ADD))]
+    kept, new = np.float32(momentum).reshape(()), np.float32(1 - momentum).reshape(())
+    for old, now in zip(before, (mean, variance)):
+        running = ctx.binary(ctx.binary(old, kept, MUL), ctx.binary(now.reshape(old.shape), new, MUL), ADD)
+        results.append(ctx.value(running))
+    return results[: node.outputs]
 
 
 def normalized(ctx: Lowering, x: np.ndarray, axis: int, epsilon: float, scale=None, bias=None, rms: int = 0):

@@ -7,6 +7,7 @@ import numpy as np
 from .context import Lowering
 from .convolution import Window, lift, spatial, window
 from .node import Node
+from .pooling_nd import places, pooled, windows
 from .reduction import reduced
 from .registry import operator
 from .values import Quant, Value
@@ -24,8 +25,24 @@ def global_pool(ctx: Lowering, node: Node) -> Value:
 
 
 @operator("MaxPool", "AveragePool")
-def pool(ctx: Lowering, node: Node) -> Value:
+def pool(ctx: Lowering, node: Node) -> Value | list[Value]:
     x = node.input(0)
+    out = _over_space(ctx, node, x) if len(x.shape) > 4 else _over_image(ctx, node, x)
+    if node.op == "MaxPool" and node.has_output(1):
+        order = node.int("storage_order", 0, allowed=(0, 1))
+        return [out, places(ctx, ctx.f32(x), windows(node, x.shape), bool(order))]
+    return out
+
+
+def _over_space(ctx: Lowering, node: Node, x: Value) -> Value:
+    mode = MAX
+    if node.op == "AveragePool":
+        mode = AVERAGE_PADDED if node.int("count_include_pad", 0, allowed=(0, 1)) else AVERAGE
+    node.ignore("storage_order")
+    return ctx.value(pooled(ctx, ctx.f32(x), windows(node, x.shape), mode))
+
+
+def _over_image(ctx: Lowering, node: Node, x: Value) -> Value:
     n, c, h, w = spatial(node, x)
     rank = len(x.shape) - 2
     kernel = tuple([1] * (2 - rank) + node.ints("kernel_shape", length=rank, minimum=1))
@@ -35,8 +52,6 @@ def pool(ctx: Lowering, node: Node) -> Value:
         mode = AVERAGE_PADDED if node.int("count_include_pad", 0, allowed=(0, 1)) else AVERAGE
     else:
         node.int("storage_order", 0, allowed=(0, 1))
-        if node.has_output(1):
-            node.refuse("the output Indices is not supported")
     win: Window = window(node, kernel, h, w)
     oh, ow = win.out(h, w, bool(ceil))
     if oh < 1 or ow < 1:

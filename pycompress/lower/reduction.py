@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..dtypes import NUMPY
+from . import doubles
 from .context import Lowering, memory_order
 from .emit import along, cast, dense, fill
 from .movement import axes_of, axis_of
 from .node import Node
 from .registry import operator
 from .values import Value
-from .whole_numbers import INTEGERS, WIDER, operand
+from .whole_numbers import EQUAL, INTEGERS, WIDER, compared, operand
 
 REDUCE = {"ReduceSum": 0, "ReduceMean": 1, "ReduceMax": 2, "ReduceMin": 3, "ReduceProd": 4, "ReduceL1": 5,
           "ReduceL2": 6, "ReduceSumSquare": 7, "ReduceLogSum": 8, "ReduceLogSumExp": 9}  # fmt: skip
@@ -81,6 +82,8 @@ def reduce(ctx: Lowering, node: Node) -> Value:
     axes = axes or ([] if noop else list(range(rank)))
     if x.dtype in INTEGERS or (x.dtype == "bool" and node.op in ("ReduceMax", "ReduceMin")):
         out = _of_integers(ctx, node, x, axes)
+    elif x.dtype == "f64":
+        out = ctx.value(doubles.reduced(ctx, node.op, ctx.data(x), axes))
     else:
         out = ctx.value(reduced(ctx, ctx.f32(x), axes, REDUCE[node.op]))
     return out if keep else ctx.value(np.squeeze(out.data, tuple(axes)), out.dtype)
@@ -96,12 +99,17 @@ def arg_extreme(ctx: Lowering, node: Node) -> Value:
     if x.dtype == "i8":
         data = ctx.codes(x)  # stored codes have the same order
     else:
-        data = operand(ctx, x) if x.dtype in INTEGERS else ctx.f32(x)
+        data = operand(ctx, x) if x.dtype in INTEGERS else _floats(ctx, x)
     out = reduced(ctx, data, [axis], int(node.op == "ArgMin"), "argreduce", "i64", last=last)
     return ctx.value(out if keep else np.squeeze(out, axis))
 
 
-@operator("CumSum")
+def _floats(ctx: Lowering, x: Value) -> np.ndarray:
+    """The data of float32 or float64."""
+    return ctx.data(x) if x.dtype == "f64" else ctx.f32(x)
+
+
+@operator("CumSum", "CumProd")
 def cumsum(ctx: Lowering, node: Node) -> Value:
     x, axis = node.input(0), int(node.plan_time(1, "axis", required=True).reshape(()))
     exclusive, reverse = (node.int(name, 0, allowed=(0, 1)) for name in ("exclusive", "reverse"))
@@ -111,18 +119,25 @@ def cumsum(ctx: Lowering, node: Node) -> Value:
     if x.dtype in INTEGERS:
         data = ctx.data(cast(ctx, x, "i32")) if x.dtype == "u8" else operand(ctx, x)
     else:
-        data = ctx.f32(x)
+        data = _floats(ctx, x)
     source, target, out = along(ctx, data, axis % rank, x.shape[axis])
     if target.size:
-        ctx.step("cumsum", x=source, exclusive=exclusive, reverse=reverse, out=target, reason=f"along axis {axis}")
+        ctx.step(
+            "cumsum", x=source, product=int(node.op == "CumProd"), exclusive=exclusive, reverse=reverse, out=target,
+            reason=f"along axis {axis}",
+        )  # fmt: skip
     return cast(ctx, ctx.value(out), x.dtype)
 
 
 @operator("Softmax", "LogSoftmax")
 def softmax(ctx: Lowering, node: Node) -> Value:
-    x = ctx.f32(node.input(0))
+    x = _floats(ctx, node.input(0))
     axis = axis_of(node, x.ndim, -1 if node.opset >= 13 else 1)
     log = int(node.op == "LogSoftmax")
+    if x.dtype == np.float64:
+        if node.opset < 13:
+            node.refuse("of float64 needs opset 13")
+        return ctx.value(doubles.softmax(ctx, x, axis, bool(log)))
     if node.opset < 13:  # all axes from this one on are flattened to one
         x = ctx.contiguous(x)
         out = ctx.new(x.shape)
@@ -133,3 +148,44 @@ def softmax(ctx: Lowering, node: Node) -> Value:
     if x.size:
         ctx.step("softmax", x=source, log=log, out=target, reason=node.op.lower())
     return ctx.value(out)
+
+
+@operator("Hardmax")
+def hardmax(ctx: Lowering, node: Node) -> Value:
+    x = ctx.f32(node.input(0))
+    axis = axis_of(node, x.ndim, -1 if node.opset >= 13 else 1)
+    if node.opset < 13:  # all axes from this one on are flattened to one
+        shape, x = x.shape, ctx.contiguous(x)
+        x = x.reshape(int(np.prod(shape[:axis], dtype=int)), int(np.prod(shape[axis:], dtype=int)))
+    else:
+        shape = x.shape
+    last = min(axis, x.ndim - 1) if node.opset >= 13 else 1
+    if not x.size:
+        return ctx.value(ctx.new(shape))
+    at = ctx.value(reduced(ctx, x, [last], 0, "argreduce", "i64", last=0))
+    places = np.arange(x.shape[last]).reshape([-1 if i == last else 1 for i in range(x.ndim)])
+    chosen = cast(ctx, compared(ctx, at, Value.constant(places), EQUAL), "f32")
+    return ctx.value(ctx.contiguous(chosen.data).reshape(shape))
+
+
+@operator("TopK")
+def top_k(ctx: Lowering, node: Node) -> list[Value]:
+    x = node.input(0)
+    k = node.int("k") if node.opset < 10 else int(node.plan_time(1, "K", required=True).reshape(()))
+    axis, largest = axis_of(node, len(x.shape), -1), node.int("largest", 1, allowed=(0, 1))
+    node.int("sorted", 1, allowed=(0, 1))
+    if not 0 <= k <= x.shape[axis]:
+        node.refuse(f"k = {k} does not fit axis {axis} of shape {x.shape}")
+    if x.dtype == "i8":
+        data = ctx.codes(x)  # stored codes have the same order
+    else:
+        data = operand(ctx, x) if x.dtype in INTEGERS else _floats(ctx, x)
+    source, values, out = along(ctx, data, axis, k)
+    index = ctx.new(out.shape, "i64", like=out)
+    if out.size:
+        ctx.step(
+            "topk", x=source, smallest=1 - largest, out=values, reason=f"the first {k} of axis {axis}",
+            out_index=index.transpose(memory_order(out)).reshape(values.shape, copy=False),
+        )  # fmt: skip
+    found = ctx.value(out, "i8") if x.dtype == "i8" else cast(ctx, ctx.value(out), x.dtype)
+    return [found, ctx.value(index)][: node.outputs]

@@ -12,7 +12,7 @@ from .node import Node
 MAX_ELEMENTS = 2**16  # of an input or output: these implementations are loops in Python
 OPERATORS = (
     "ArgMax", "ArgMin", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor", "Compress", "CumSum",
-    "GatherElements", "GatherND", "IsInf", "IsNaN", "OneHot", "ReduceL1", "ReduceLogSum", "ReduceLogSumExp",
+    "CumProd", "GatherElements", "GatherND", "IsInf", "IsNaN", "MelWeightMatrix", "OneHot", "ReduceL1", "ReduceLogSum", "ReduceLogSumExp",
     "ReduceSumSquare", "ScatterElements", "ScatterND", "TopK", "Unique",
 )  # fmt: skip
 

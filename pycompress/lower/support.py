@@ -16,6 +16,7 @@ from ..formats.onnx_structure import all_nodes, name_of, reads, subgraphs
 from . import _declared, _input, custom, value_inputs
 from .constants import FOLD
 from .context import Lowering
+from .functions import is_defined
 from .registry import OPERATORS
 from .values import HALVES, Value
 from .walk import walk
@@ -106,11 +107,11 @@ class _Judge:
             return f"tensor {found[0]!r}: type {self.foreign[found[0]]} is not supported"
         if needed & self.unknown:
             return None if is_known(node) else _no_operator(node)
-        ctx, env, depth = self.ctx, self.ctx.env, self.ctx.depth
+        ctx, env, depth, opsets = self.ctx, self.ctx.env, self.ctx.depth, self.ctx.opsets
         try:
             walk(ctx, [node])
         except ModelError as error:
-            ctx.env, ctx.depth = env, depth
+            ctx.env, ctx.depth, ctx.opsets = env, depth, opsets
             return str(error).removeprefix(f"node {name_of(node)!r} ({node.op_type}): ")
         return None
 
@@ -182,12 +183,8 @@ def _no_operator(node: onnx.NodeProto) -> str:
 def is_known(node: onnx.NodeProto) -> bool:
     """Whether the operator of `node` is one that is run here, with some attributes and types."""
     domain = "" if node.domain == "ai.onnx" else node.domain
-    return (
-        (domain, node.op_type) in OPERATORS
-        or bool(custom.lowering_of(domain, node.op_type))
-        or domain == ""
-        and node.op_type in FOLD
-    )
+    own = domain == "" and (node.op_type in FOLD or is_defined(node.op_type))
+    return own or (domain, node.op_type) in OPERATORS or bool(custom.lowering_of(domain, node.op_type))
 
 
 def _inside(node: onnx.NodeProto) -> Iterator[Unsupported]:

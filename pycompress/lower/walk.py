@@ -10,6 +10,7 @@ from ..errors import ModelError
 from . import custom
 from .constants import fold
 from .context import Lowering
+from .functions import expanded
 from .node import Node
 from .registry import OPERATORS
 from .values import Value
@@ -35,7 +36,7 @@ def _remember(ctx: Lowering, proto: onnx.NodeProto, results: list[Value]) -> Non
 
 def _lower_node(ctx: Lowering, proto: onnx.NodeProto) -> None:
     domain = "" if proto.domain == "ai.onnx" else proto.domain
-    node = Node(proto, [ctx.env[n] if n else None for n in proto.input], ctx.model.opsets.get(domain, 1))
+    node = Node(proto, [ctx.env[n] if n else None for n in proto.input], ctx.opsets.get(domain, 1))
     ctx.node = node
     lowering = OPERATORS.get((domain, proto.op_type)) or custom.lowering_of(domain, proto.op_type)
     try:
@@ -43,10 +44,10 @@ def _lower_node(ctx: Lowering, proto: onnx.NodeProto) -> None:
         if results is not None:
             _remember(ctx, proto, results)
         else:
-            if lowering is None:
+            results = lowering(ctx, node) if lowering else expanded(ctx, node, walk)
+            if results is None:
                 where = f" of domain {domain!r}" if domain else ""
                 node.refuse(f"operator {proto.op_type!r}{where} is not supported")
-            results = lowering(ctx, node)
     except ModelError:
         raise
     except Exception as error:  # hostile shapes, types and attributes may lead to any

@@ -54,10 +54,10 @@ def constant(like: Value, number) -> Value:
 
 
 def compared(ctx: Lowering, a: Value, b: Value, op: int) -> Value:
-    """Compare float32, integers of one type, or bool."""
+    """Compare float32, float64, integers of one type, or bool."""
     if a.dtype == "i8":
         x, y = ctx.codes(a), ctx.codes(b)
-    elif a.dtype == "f32":
+    elif a.dtype in ("f32", "f64"):
         x, y = ctx.data(a), ctx.data(b)
     else:
         x, y = operand(ctx, a), operand(ctx, b)
@@ -152,9 +152,12 @@ def bitwise(ctx: Lowering, node: Node) -> Value:
 @operator("BitShift")
 def shift(ctx: Lowering, node: Node) -> Value:
     op = {"LEFT": SHL, "RIGHT": SHR}[node.string("direction", allowed=("LEFT", "RIGHT"))]
-    if integers(node, node.input(0), node.input(1)) not in UNSIGNED:
-        node.refuse(f"works on unsigned integers, got {node.input(0).dtype}")
-    return combined(ctx, node.input(0), node.input(1), op)
+    kind = integers(node, node.input(0), node.input(1))
+    x, by = (cast(ctx, node.input(i), WIDER.get(kind, kind)) for i in range(2))
+    if op == SHL or kind in UNSIGNED:
+        return cast(ctx, combined(ctx, x, by, op), kind)
+    sign = combined(ctx, combined(ctx, x, constant(x, 0), MIN), constant(x, -1), MAX)  # -1 or 0
+    return cast(ctx, combined(ctx, combined(ctx, combined(ctx, x, sign, XOR), by, SHR), sign, XOR), kind)
 
 
 @operator("Where")

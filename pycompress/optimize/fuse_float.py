@@ -334,7 +334,7 @@ def output(step: Step, uses: Uses):
         return None
     x = step.args["x"]
     made = uses.producer(x) if whole(x) and uses.is_buffer(x) and uses.only_reader(x) else None
-    if made is None:
+    if made is None or len(made.written) > 1:  # it would move behind the readers of what else it writes
         return None
     name, old = next((n, y) for n, y in made.args.items() if isinstance(y, np.ndarray) and root(y) is root(x))
     others = [y for y in writes(made) if root(y) is not root(x)]

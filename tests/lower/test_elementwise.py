@@ -137,16 +137,18 @@ def test_cast(source):
     "op,inputs,attributes,words",
     [
         ("Add", [np.float32([1, 2]), np.float32([1, 2, 3])], {}, "broadcast"),
-        ("Add", [np.float64([1, 2]), np.float64([1, 2])], {}, "float32"),
-        ("Relu", [np.float64([1, 2])], {}, "float32"),
+        ("Add", [np.float64([1, 2]), np.float32([1, 2])], {}, "one type, got f64, f32"),
+        ("Softplus", [np.float64([1, 2])], {}, "float32"),
         ("LeakyRelu", [np.float32([1, 2])], {"alpha": float("nan")}, "'alpha'"),
         ("Celu", [np.float32([1, 2])], {"alpha": 0.0}, "'alpha'"),
         ("Gelu", [np.float32([1, 2])], {"approximate": "quick"}, "'approximate'"),
-        ("Mod", [np.float32([1, 2]), np.float32([1, 2])], {"fmod": 0}, "'fmod'"),
+        ("Mod", [np.float32([1, 2]), np.float32([1, 2])], {"fmod": 2}, "'fmod'"),
         ("PRelu", [np.float32([1, 2]), np.float32([[1, 2]])], {}, "slope"),
-        ("Equal", [np.float64([1, 2]), np.float64([1, 2])], {}, "works on"),
+        ("Equal", [np.float64([1, 2]), np.float32([1, 2])], {}, "works on"),
         ("Cast", [np.float32([1, 2])], {"to": TensorProto.STRING}, "'to'"),
-        ("Shrink", [np.float32([1, 2])], {}, "not supported"),
+        ("Bernoulli", [np.float32([1, 2])], {}, "as ONNX defines it: .*RandomUniformLike' is not supported"),
+        ("BitCast", [np.float32([1, 2])], {"to": TensorProto.INT64, "opset": 26}, "'to' = i64 has not the size"),
+        ("BitCast", [np.int16([1, 2])], {"to": TensorProto.FLOAT16, "opset": 26}, "'to'"),
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(op, inputs, attributes, words):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import helper
+from onnx import TensorProto, helper
 
 from oracle import as_model, check, floats, one_node, ort_outputs, ours, same
 from pycompress import InferenceSession
@@ -165,7 +165,11 @@ def test_whole_numbers_for_on_and_off():
         ("GatherND", [np.float32([1, 2]), i64([1])], ("b",), {"batch_dims": 2}, "batch_dims"),
         ("GatherElements", [np.zeros((2, 2), np.float32), i64(1)], ("b",), {}, "do not fit"),
         ("ScatterND", [np.float32([1, 2]), i64([5]), np.float32([1])], ("b",), {}, "outside"),
-        ("ScatterND", [np.float32([1, 2]), i64([1]), np.float32([1])], ("b",), {"reduction": "add"}, "'reduction'"),
+        ("ScatterND", [np.float32([1, 2]), i64([1]), np.float32([1])], ("b",), {"reduction": "sum"}, "'reduction'"),
+        ("ScatterND", [np.array([True]), i64([0]), np.array([True])], (), {"reduction": "max"}, "'reduction'"),
+        ("ReverseSequence", [np.zeros((2, 3), np.float32), i64(1, 2)], (), {}, "do not fit"),
+        ("Compress", [np.zeros((2, 3), np.float32), np.ones(3, bool)], ("b",), {"axis": 0}, "longer"),
+        ("EyeLike", [np.zeros(3, np.float32)], (), {}, "matrices"),
         ("ScatterND", [np.float32([1, 2]), i64([1]), i64(1)], ("b",), {}, "one type"),
         ("ScatterElements", [np.float32([1, 2]), i64(1), np.float32([1, 2])], ("b",), {}, "shape"),
         ("OneHot", [i64(1), i64(3), np.float32([1, 2, 3])], ("b",), {}, "do not fit"),
@@ -179,11 +183,89 @@ def test_what_does_not_fit_is_refused_by_name(op, inputs, constants, attributes,
         ours(model, {n: x for n, x in inputs.items() if n not in constants})
 
 
-def test_places_that_are_not_known_when_planning_are_refused():
-    inputs = {"x": np.float32([1, 2]), "j": i64([0]), "u": np.float32([7])}
-    nodes = [
-        helper.make_node("Add", ["j", "j"], ["i"]),
-        helper.make_node("ScatterND", ["x", "i", "u"], ["y"], name="put"),
+REDUCTIONS = pytest.mark.parametrize("reduction", ["none", "add", "mul", "min", "max"])
+NUMBERS = ["float32", "float64", "int64", "int32", "int8", "uint8", "int16"]
+
+
+@BOTH
+@REDUCTIONS
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int32"])
+def test_elements_are_joined_to_those_in_their_places(constants, reduction, dtype):
+    rng = np.random.default_rng(0)
+    for axis in (0, 1, -1):
+        index = rng.integers(-3 if axis == 0 else -4, 3 if axis == 0 else 4, (4, 2) if axis == 0 else (3, 5))
+        index = index if axis == 0 else index[:, :4]
+        inputs = {"x": data(rng, 3, 4, dtype=dtype), "i": index, "u": data(rng, *index.shape, dtype=dtype)}
+        check("ScatterElements", inputs, constants, axis=axis, reduction=reduction)
+
+
+@BOTH
+@REDUCTIONS
+@pytest.mark.parametrize("dtype", NUMBERS)
+def test_rows_and_points_are_joined_to_those_in_their_places(constants, reduction, dtype):
+    rng, join = np.random.default_rng(0), dict(add=np.add, mul=np.multiply, min=np.minimum, max=np.maximum)
+    for index in (i64([2], [0], [2]), i64([[0, 1]], [[-1, 3]]), i64([[1, 1, 2]])):
+        x = data(rng, 3, 4, 5, dtype=dtype)
+        u = data(rng, *index.shape[:-1], *x.shape[index.shape[-1] :], dtype=dtype)
+        want = x.copy()
+        for i in np.ndindex(index.shape[:-1]):
+            at = tuple(index[i])
+            want[at] = join[reduction](want[at], u[i]) if reduction in join else u[i]
+        inputs = {"x": x, "i": index, "u": u}
+        model = one_node("ScatterND", inputs, constants, reduction=reduction)
+        same(ours(model, {n: v for n, v in inputs.items() if n not in constants})[0], [want])
+
+
+def test_a_place_outside_that_is_computed_is_left_out():
+    x = np.arange(6, dtype=np.float32).reshape(3, 2)
+    at, u = i64([3], [-4], [2**62], [-(2**63)], [1]), np.full((5, 2), 9, np.float32)
+    for reduction in ("none", "add"):
+        got = ours(one_node("ScatterND", {"x": x, "i": at, "u": u}, reduction=reduction), {"x": x, "i": at, "u": u})
+        want = x.copy()
+        want[1] = u[4] + (x[1] if reduction == "add" else 0)
+        np.testing.assert_array_equal(got[0][0], want)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("batch", [0, 1])
+def test_sequences_are_reversed_up_to_their_length(dtype, batch):
+    x = data(np.random.default_rng(0), 4, 5, 3, dtype=dtype)
+    lengths = i64(1, 4, 3, 2) if batch == 0 else i64(1, 4, 3, 2, 4)
+    for constants in ((), ("n",)):
+        check("ReverseSequence", {"x": x, "n": lengths}, constants, batch_axis=batch, time_axis=1 - batch)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_rows_are_kept_where_a_condition_holds(dtype):
+    x = data(np.random.default_rng(0), 3, 4, 2, dtype=dtype)
+    for condition, how in (([1, 0, 1], {"axis": 0}), ([0, 1], {"axis": -2}), ([0, 0, 0, 1, 1, 0, 1], {}), ([0, 0], {"axis": 2})):
+        check("Compress", {"x": x, "c": np.array(condition, bool)}, ("c",), **how)
+
+
+@pytest.mark.parametrize("dtype", [None, TensorProto.DOUBLE, TensorProto.INT32, TensorProto.BOOL])
+def test_ones_on_a_diagonal(dtype):
+    for k in (0, 1, -2):
+        x = np.zeros((3, 5), np.int64)
+        how = {} if dtype is None else {"dtype": dtype}
+        if dtype == TensorProto.BOOL:
+            got = ours(one_node("EyeLike", {"x": x}, k=k, **how), {"x": x})[0][0]
+            np.testing.assert_array_equal(got, np.eye(3, 5, k, bool))
+        else:
+            check("EyeLike", {"x": x}, k=k, **how)
+
+
+@pytest.mark.parametrize("image, block, how", [
+    ((5, 6), (2, 3), {}),
+    ((5, 6), (2, 2), dict(strides=[2, 1], pads=[1, 0, 0, 1])),
+    ((6, 6), (2, 3), dict(dilations=[2, 1])),
+    ((7,), (3,), dict(strides=[2])),
+    ((4, 3, 5), (2, 1, 2), {}),
+])  # fmt: skip
+def test_blocks_are_summed_into_images(image, block, how):
+    rank = len(image)
+    pads, strides, dilations = how.get("pads", [0] * 2 * rank), how.get("strides", [1] * rank), how.get("dilations", [1] * rank)
+    steps = [
+        (d + pads[i] + pads[i + rank] - dilations[i] * (block[i] - 1) - 1) // strides[i] + 1 for i, d in enumerate(image)
     ]
-    with pytest.raises(ModelError, match=r"node 'put' \(ScatterND\): input 1 'indices' must be known when planning"):
-        ours(as_model(nodes, inputs, ["y"]), inputs)
+    x = floats(np.random.default_rng(0), 2, 3 * int(np.prod(block)), int(np.prod(steps)))
+    check("Col2Im", {"x": x, "image": i64(*image), "block": i64(*block)}, ("image", "block"), **how)

@@ -71,7 +71,7 @@ def test_lp_normalization(rng, p):
     "op,parameters,attributes,words",
     [
         ("BatchNormalization", [(4,)] * 4, {}, "do not fit"),
-        ("BatchNormalization", [(3,)] * 4, {"training_mode": 1}, "'training_mode'"),
+        ("BatchNormalization", [(3,)] * 4, {"training_mode": 2}, "'training_mode'"),
         ("LayerNormalization", [(5,)], {}, "broadcast"),
         ("LayerNormalization", [(4,)], {"axis": 3}, "'axis'"),
         ("LayerNormalization", [(4,)], {"stash_type": 10}, "'stash_type'"),
@@ -86,3 +86,18 @@ def test_what_does_not_fit_is_refused_by_name(op, parameters, attributes, words)
     inputs |= {f"p{i}": np.zeros(s, np.float32) for i, s in enumerate(parameters)}
     with pytest.raises(ModelError, match=rf"node 'the_node' \({op}\).*{words}"):
         ours(one_node(op, inputs, **attributes), inputs)
+
+
+def test_training_takes_mean_and_variance_from_the_batch_and_keeps_running_ones():
+    rng = np.random.default_rng(0)
+    inputs = {"x": floats(rng, 4, 3, 5, 6)} | {n: floats(rng, 3) for n in ("s", "b", "m")} | {"v": abs(floats(rng, 3))}
+    model = one_node("BatchNormalization", inputs, training_mode=1, momentum=0.75, outputs=3)
+    y, mean, variance = ours(model, inputs)[0]
+    x = inputs["x"].astype(np.float64)
+    own, spread = x.mean((0, 2, 3)), x.var((0, 2, 3))
+    shape = (1, 3, 1, 1)
+    want = (x - own.reshape(shape)) / np.sqrt(spread + 1e-5).reshape(shape)
+    want = want * inputs["s"].reshape(shape) + inputs["b"].reshape(shape)
+    np.testing.assert_allclose(y, want, 1e-5, 1e-5)
+    np.testing.assert_allclose(mean, 0.75 * inputs["m"] + 0.25 * own, 1e-5, 1e-5)
+    np.testing.assert_allclose(variance, 0.75 * inputs["v"] + 0.25 * spread, 1e-5, 1e-5)

@@ -21,7 +21,7 @@ def every_window_sees_the_image(size, k, stride, dilation, before, after, ceil):
 
 
 @few
-@given(st.integers(1, 2), st.data(), st.sampled_from(["MaxPool", "AveragePool"]))
+@given(st.integers(1, 3), st.data(), st.sampled_from(["MaxPool", "AveragePool"]))
 def test_pool(rank, data, op):
     several = st.lists(st.integers(1, 3), min_size=rank, max_size=rank)
     kernel = data.draw(st.lists(st.integers(1, 4), min_size=rank, max_size=rank))
@@ -64,11 +64,12 @@ def test_global_pool(op, image):
     [
         ("MaxPool", (1, 2, 4, 4), {}, "'kernel_shape' is required"),
         ("MaxPool", (1, 2, 4, 4), {"kernel_shape": [3]}, "'kernel_shape'"),
-        ("MaxPool", (1, 2, 4, 4), {"kernel_shape": [3, 3], "outputs": 2}, "Indices"),
         ("MaxPool", (1, 2, 4, 4), {"kernel_shape": [5, 3]}, "does not fit"),
         ("AveragePool", (1, 2, 4, 4), {"kernel_shape": [3, 3], "strides": [0, 1]}, "'strides'"),
         ("AveragePool", (1, 2, 4, 4), {"kernel_shape": [3, 3], "ceil_mode": 2}, "'ceil_mode'"),
-        ("AveragePool", (1, 2, 4, 4, 4), {"kernel_shape": [3, 3, 3]}, "spatial"),
+        ("AveragePool", (1, 2, 4, 4, 4), {"kernel_shape": [3, 3, 5]}, "does not fit"),
+        ("AveragePool", (1, 2, 4, 4, 4), {"kernel_shape": [3, 3]}, "'kernel_shape'"),
+        ("LpPool", (1, 2, 4, 4), {"kernel_shape": [3, 3], "p": 0}, "'p'"),
         ("GlobalMaxPool", (1, 2), {}, "spatial"),
     ],
 )
@@ -76,3 +77,56 @@ def test_what_does_not_fit_is_refused_by_name(op, shape, attributes, words):
     x = np.zeros(shape, np.float32)
     with pytest.raises(ModelError, match=rf"node 'the_node' \({op}\).*{words}"):
         ours(one_node(op, {"x": x}, **attributes), {"x": x})
+
+
+@pytest.mark.parametrize("auto", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+def test_pools_over_space_pad_themselves(auto):
+    x = floats(np.random.default_rng(0), 1, 2, 5, 6, 7)
+    check("MaxPool", {"x": x}, kernel_shape=[2, 3, 2], strides=[2, 2, 1], auto_pad=auto)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+@pytest.mark.parametrize("image, attributes", [
+    ((9,), dict(kernel_shape=[3], strides=[2], pads=[1, 1])),
+    ((6, 7), dict(kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1])),
+    ((6, 8), dict(kernel_shape=[2, 3], dilations=[2, 1])),
+    ((4, 5, 6), dict(kernel_shape=[2, 2, 3])),
+])  # fmt: skip
+def test_norms_of_windows(p, image, attributes):
+    check("LpPool", {"x": floats(np.random.default_rng(0), 2, 3, *image)}, p=p, **attributes)
+
+
+def test_a_norm_counts_the_cells_of_the_last_window_that_ends_outside():
+    x = np.ones((1, 1, 5), np.float32)
+    (y,), _ = ours(one_node("LpPool", {"x": x}, p=1, kernel_shape=[3], strides=[2], ceil_mode=1, pads=[1, 1]), {"x": x})
+    np.testing.assert_allclose(y.ravel(), [2, 3, 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_the_norm_of_a_whole_image(p):
+    x = floats(np.random.default_rng(0), 2, 3, 4, 5)
+    got = ours(one_node("GlobalLpPool", {"x": x}, p=p), {"x": x})[0][0]
+    np.testing.assert_allclose(got, (abs(x) ** p).sum((2, 3), keepdims=True) ** (1 / p), rtol=1e-5)
+
+
+@pytest.mark.parametrize("image, attributes", [
+    ((9,), dict(kernel_shape=[3], strides=[2], pads=[1, 1])),
+    ((6, 7), dict(kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 1], ceil_mode=1)),
+    ((6, 8), dict(kernel_shape=[2, 3], dilations=[2, 1], storage_order=1)),
+    ((4, 5, 6), dict(kernel_shape=[2, 2, 3], pads=[1, 0, 0, 0, 1, 1])),
+])  # fmt: skip
+def test_the_places_of_maxima(image, attributes):
+    x = np.round(floats(np.random.default_rng(0), 2, 3, *image))  # some are equal: the first counts
+    check("MaxPool", {"x": x}, outputs=2, **attributes)
+
+
+@pytest.mark.parametrize("shape", [None, (1, 2, 7, 8)])
+def test_maxima_go_back_to_their_places(shape):
+    x = np.abs(floats(np.random.default_rng(0), 1, 2, 3, 3)) + 1
+    places = 2 * np.arange(3)[:, None] * 6 + 2 * np.arange(3) + np.array([0, 36]).reshape(1, 2, 1, 1)
+    inputs = {"x": x, "i": places} | ({} if shape is None else {"s": np.array(shape)})
+    model = one_node("MaxUnpool", inputs, ("s",), kernel_shape=[2, 2], strides=[2, 2])
+    (y,), _ = ours(model, {n: v for n, v in inputs.items() if n != "s"})
+    want = np.zeros(shape or (1, 2, 6, 6), np.float32)
+    want[:, :, :6:2, :6:2] = x
+    np.testing.assert_array_equal(y, want)

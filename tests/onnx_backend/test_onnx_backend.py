@@ -14,6 +14,20 @@ def test_node(name):
     suite.run_node(name)
 
 
+FOLDED = {
+    "AffineGrid", "BlackmanWindow", "Constant", "ConstantOfShape", "EyeLike", "HammingWindow", "HannWindow", "If",
+    "MelWeightMatrix", "Range", "Shape", "Size",
+}  # fmt: skip  operators whose results follow from shapes and from values that plans depend on
+
+
+def test_kernels_compute_what_depends_on_inputs():
+    folded = [name for name in suite.listed("nodes") if suite.is_counted(name) and suite.is_folded(name)]
+    cases = [suite.node_cases()[name] for name in folded]
+    others = [c for c in cases if {node.op_type for node in c.model.graph.node} - FOLDED]
+    empty = [c.name for c in others if all(0 in x.shape for feed, _ in suite.feeds(c) for x in feed.values() if x.ndim)]
+    assert {c.name for c in others} - {*empty} == set()
+
+
 @pytest.mark.parametrize("name", suite.listed("models"))
 def test_model(name):
     suite.run_model(name)
@@ -26,5 +40,6 @@ def test_light_model(name):
 
 
 def test_the_lists_hold_enough():
-    assert len(suite.listed("nodes")) >= 250
+    passed, scope, total = suite.counts()
+    assert passed >= 0.95 * scope and scope >= 1000 and total >= scope
     assert len(suite.light_models()) == 9

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from oracle import as_model, floats, ort_outputs, ours, same
+from oracle import as_model, floats, one_node, ort_outputs, ours, same
 
 
 class Net:
@@ -249,3 +249,12 @@ def test_fusion_shares_constants_with_nobody():
     net.add("Add", net.add("Conv", y, shared), y)
     net.run()
     np.testing.assert_array_equal(net.inputs[shared], w)
+
+
+def test_a_step_of_two_results_stays_in_front_of_what_reads_one_of_them():
+    x = np.arange(84, dtype=np.int8).reshape(3, 7, 4)
+    model = one_node("TopK", {"x": x, "k": np.array([2])}, ("k",), outputs=2, axis=0)
+    (values, index), program = ours(model, {"x": x})  # int8 values are converted for the output, positions are not
+    assert [step.kernel for step in program.steps] == ["lut", "topk", "lut", "permute"]
+    np.testing.assert_array_equal(values, x[:0:-1])
+    np.testing.assert_array_equal(index[:, 0, 0], [2, 1])

@@ -1,18 +1,18 @@
-"""The names that users meet: of the package, its layers, its kernels, its onnxruntime, its networks."""
+"""The names that users meet: of the package, its layers, its kernels, its onnxruntime, its networks, its ONNX backend."""
 
 import inspect
 from collections.abc import Iterator
 from functools import cache
 
 import pycompress
-from pycompress import layers, native, ort, zoo
+from pycompress import layers, native, onnx_backend, ort, zoo
 
 
 @cache
 def public_names() -> dict[str, object]:
     """Everything public by its full name; what has several names by its first."""
     found: dict[str, object] = {}
-    for module in (pycompress, layers, ort, zoo):
+    for module in (pycompress, layers, ort, zoo, onnx_backend):
         found |= {f"{module.__name__}.{name}": getattr(module, name) for name in module.__all__}
     own = (*native.names(), "Kernel", "aligned", "names")
     found |= {f"pycompress.native.{name}": getattr(native, name) for name in own}

@@ -30,12 +30,12 @@ def detector(*tail, outputs, domains=(), **constants):
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
-def with_topk():
+def with_unique():
     tail = [
         helper.make_node("Flatten", ["c"], ["f"], name="f"),
-        helper.make_node("TopK", ["f", "k"], ["y", "i"], name="top"),
+        helper.make_node("Unique", ["f"], ["y", "i"], name="top"),
     ]
-    return detector(*tail, outputs={"y": F, "i": INT}, k=np.array([5]))
+    return detector(*tail, outputs={"y": F, "i": INT})
 
 
 def with_foreign_middle():
@@ -78,7 +78,7 @@ def quiet():
 
 
 @pytest.mark.parametrize("name", PASSES)
-@pytest.mark.parametrize("model", [with_topk, with_foreign_middle, with_classes])
+@pytest.mark.parametrize("model", [with_unique, with_foreign_middle, with_classes])
 def test_what_the_engine_lacks_stays_as_it_is_and_the_rest_is_compressed_and_judged(name, model):
     model = model()
     result = PASSES[name](model)
@@ -92,7 +92,7 @@ def test_what_the_engine_lacks_stays_as_it_is_and_the_rest_is_compressed_and_jud
 
 @pytest.mark.parametrize(
     "model, ends, blocked",
-    [(with_topk, ["f"], {"top"}), (with_foreign_middle, ["b", "c"], {"strange", "y"}), (with_classes, ["p"], {"best"})],
+    [(with_unique, ["f"], {"top"}), (with_foreign_middle, ["b", "c"], {"strange", "y"}), (with_classes, ["p"], {"best"})],
 )
 def test_errors_are_measured_at_the_last_float_tensors_that_are_computed(model, ends, blocked):
     able = computable(model(), {"x": DATA[0]})
@@ -108,9 +108,9 @@ def test_layers_after_what_is_not_computed_are_left_alone_and_said():
 def test_a_node_whose_attributes_cannot_be_lowered_is_found():
     tail = [
         helper.make_node("Softmax", ["c"], ["s"], name="s"),
-        helper.make_node("TopK", ["s", "k"], ["y", "i"], name="top", axis=1),
+        helper.make_node("Unique", ["s"], ["y", "i"], name="top", axis=1),
     ]
-    model = detector(*tail, outputs={"y": F, "i": INT}, k=np.array([3]))
+    model = detector(*tail, outputs={"y": F, "i": INT})
     model.graph.node[-2].attribute.append(helper.make_attribute("axis", 7))
     able = computable(model, {"x": DATA[0]})
     assert set(able.why) == {"s", "top"} and able.ends == ["c"]
