@@ -21,7 +21,7 @@
     X(permute) X(fill) X(unary) X(binary) X(pool) X(reduce) X(softmax) X(quantize) X(qpixels) X(dequantize) X(gather) \
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(matmul) X(qpack) X(resample) X(layernorm) X(lrn) \
     X(dynquant) X(where) X(compare) X(ibinary) X(ireduce) X(argreduce) X(cumsum) X(lookup) \
-    X(dmath) X(topk) X(scatter) X(sample) \
+    X(dmath) X(topk) X(scatter) X(sample) X(nms) X(nonzero) \
     X(spmm) X(bspmm) X(csrmm) X(csrmv)
 
 /* begin cdef */
@@ -854,6 +854,31 @@ typedef struct {
     size_t mode, padding, corners;
     float *out; /* [b,n,c] */
 } pcx_sample_args;
+
+/*
+ * nms: of each image and class at most k boxes, the best first (of equal scores the first), that share no more than
+ * overlap[0] of their union.  Boxes are two opposite corners (center 0), or centre and size (1).  Scores that do not
+ * exceed threshold[0], where it is given, do not count, nor does NaN.  Rows are image, class, box; after out_count[0] rows: 0.
+ */
+typedef struct {
+    size_t b, n;
+    const float *boxes; /* [b,n,4] */
+    size_t c;
+    const float *scores;    /* [b,c,n] */
+    const float *overlap;   /* [1] */
+    const float *threshold; /* [1] or NULL */
+    size_t center, k;
+    int64_t *out;       /* [b,c,k,3] */
+    int64_t *out_count; /* [1] */
+} pcx_nms_args;
+
+/* nonzero: the places of true elements, in order; after out_count[0] places: 0. */
+typedef struct {
+    size_t n;
+    const uint8_t *x;   /* [n], bool */
+    int64_t *out;       /* [n] */
+    int64_t *out_count; /* [1] */
+} pcx_nonzero_args;
 
 /* end cdef */
 

@@ -41,6 +41,8 @@ BY_ONNX = {row.onnx: row for row in TABLE}
 NUMPY = {row.word: row.numpy for row in TABLE}
 WORD = {row.numpy: row.word for row in TABLE}
 
+ROWS = "#rows"  # output "y#rows0" of a plan: how many of the elements of y along axis 0 are used
+
 FLOAT_PRODUCTS = ("float32", "bfloat16")  # what the operands of float products may be rounded to
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 
 from ._pcx import ffi, lib
-from .dtypes import BY_CODE, numpy_type
+from .dtypes import BY_CODE, ROWS, numpy_type
 from .errors import Fail
 from .plan import Plan
 from .sparse import pointer
@@ -51,18 +51,27 @@ class Program:
         self.session, self.plan, self.index = session, plan, index
         handle = plan.handle
         self.inputs = [_port(lib.pcx_plan_input(handle, index, i)) for i in range(lib.pcx_plan_inputs(handle, index))]
-        self.outputs = [
-            _port(lib.pcx_plan_output(handle, index, i)) for i in range(lib.pcx_plan_outputs(handle, index))
-        ]
+        ports = [_port(lib.pcx_plan_output(handle, index, i)) for i in range(lib.pcx_plan_outputs(handle, index))]
+        self.used = _counts(
+            ports
+        )  # by the number of an output: the axis of which a part is used, and which output counts it
+        counts = {at for _, at in self.used.values()}
+        self.outputs = [port for i, port in enumerate(ports) if i not in counts]
         self.steps = lib.pcx_plan_steps(handle, index)
 
-    def run(self, arrays: list[np.ndarray], outputs: list[np.ndarray], seconds=ffi.NULL) -> None:
+    def run(self, arrays: list[np.ndarray], outputs: list[np.ndarray], seconds=ffi.NULL) -> list[np.ndarray]:
+        """Fill `outputs`; returns them, or the parts of them that are used."""
+        count = len(outputs)
+        outputs = [*outputs, *(np.zeros(1, np.int64) for _ in self.used)]
         pointers = [ffi.new(_LIST, [_pointer(x) for x in group] or [ffi.NULL]) for group in (arrays, outputs)]
         code = lib.pcx_session_run(self.session, self.index, *pointers, seconds)
         if code == lib.PCX_NO_MEMORY:
             raise MemoryError("no memory for the activations")
         if code:
             raise Fail(f"the run failed with code {code}")
+        for i, (axis, at) in self.used.items():
+            outputs[i] = outputs[i][(slice(None),) * axis + (slice(max(0, int(outputs[at][0]))),)]
+        return outputs[:count]
 
     def explain(self) -> list[StepRow]:
         handle = self.plan.handle
@@ -104,6 +113,19 @@ class Runner:
 def _port(port) -> Port:
     shape = tuple(port.shape[i] for i in range(port.rank))
     return Port(ffi.string(port.name).decode(), numpy_type(BY_CODE[port.dtype].numpy), shape)
+
+
+def _counts(ports: list[Port]) -> dict[int, tuple[int, int]]:
+    """The outputs at the end that say how much of another is used; see ``ROWS``."""
+    numbers, found = {port.name: i for i, port in enumerate(ports)}, {}
+    for at in reversed(range(len(ports))):
+        name, mark, axis = ports[at].name.rpartition(ROWS)
+        i = numbers.get(name, at)
+        counts = mark and axis.isdecimal() and i < at and int(axis) < len(ports[i].shape)
+        if not counts or ports[at].shape != (1,) or ports[at].dtype != np.int64:
+            break
+        found[i] = int(axis), at
+    return dict(sorted(found.items(), key=lambda item: item[1][1]))
 
 
 def _pointer(x: np.ndarray):

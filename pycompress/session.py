@@ -154,6 +154,8 @@ class InferenceSession(SessionMethods):
         Returns
         -------
         list of numpy.ndarray
+            An output whose size is only known at run time (of NonMaxSuppression, NonZero, Compress) is the used part of an
+            array, also of one in `out`, that has room for the most.
 
         Raises
         ------
@@ -199,10 +201,10 @@ class InferenceSession(SessionMethods):
                 raise InvalidArgument(f"out: {names[i]!r} overlaps another output")
         if self._profiler is not None and seconds == ffi.NULL:
             times, began = np.zeros((program.steps, 2)), time.perf_counter()
-            program.run(arrays, outputs, ffi.from_buffer("double[]", times, require_writable=True))
+            outputs = program.run(arrays, outputs, ffi.from_buffer("double[]", times, require_writable=True))
             self._profiler.add(program, began, time.perf_counter(), times)
         else:
-            program.run(arrays, outputs, seconds)
+            outputs = program.run(arrays, outputs, seconds)
         by_name = dict(zip(names, outputs))
         return [by_name[n] for n in wanted]
 

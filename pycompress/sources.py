@@ -34,9 +34,12 @@ class FixedSource:
     def _merged(self, side: str) -> list[NodeArg]:
         """The ports of all programs; a dimension in which they differ is None."""
         merged = []
-        for ports in zip(*(getattr(p, side) for p in self.runner.programs)):
+        used = self.runner.programs[0].used if side == "outputs" else {}
+        for i, ports in enumerate(zip(*(getattr(p, side) for p in self.runner.programs))):
             same_rank = len({len(p.shape) for p in ports}) == 1
             shape = [d[0] if len(set(d)) == 1 else None for d in zip(*(p.shape for p in ports))] if same_rank else []
+            if i in used:
+                shape[used[i][0]] = None
             merged.append(NodeArg(ports[0].name, shape, type_word(ports[0].dtype)))
         return merged
 

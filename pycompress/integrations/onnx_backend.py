@@ -81,9 +81,13 @@ class Backend(base.Backend):
         return True, ""
 
     @classmethod
-    def prepare(cls, model: onnx.ModelProto, device: str = "CPU", *, threads: int | None = None, **kwargs) -> BackendRep:
+    def prepare(
+        cls, model: onnx.ModelProto, device: str = "CPU", *, threads: int | None = None, **kwargs
+    ) -> BackendRep:
         """Read `model` and make a session; see ``prepare`` of the module."""
-        kwargs = {name: value for name, value in kwargs.items() if name not in ("rtol", "atol")}  # onnx's tests pass them
+        kwargs = {
+            name: value for name, value in kwargs.items() if name not in ("rtol", "atol")
+        }  # onnx's tests pass them
         _no_more(kwargs)
         if not cls.supports_device(device):
             raise ValueError(f"device {device!r} is not supported; only CPU is")

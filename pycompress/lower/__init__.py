@@ -10,7 +10,7 @@ import onnx
 import onnx.shape_inference
 from onnx import helper
 
-from ..dtypes import NUMPY, WORD
+from ..dtypes import NUMPY, ROWS, WORD
 from ..errors import ModelError
 from ..formats.onnx_model import LoadLimits, Model, load
 from ..formats.onnx_structure import all_nodes
@@ -18,6 +18,7 @@ from ..weights import Facts
 from . import (  # noqa: F401
     activation,
     arithmetic,
+    bounded,
     control_flow,
     conv_transpose,
     convolution,
@@ -41,6 +42,7 @@ from . import (  # noqa: F401
     resize,
     sampling,
     scatter,
+    selection,
     whole_numbers,
 )
 from .constants import PLAN_TIME
@@ -208,7 +210,10 @@ def lower(
     inputs = [_input(ctx, i, name, shapes[name], preprocess or {}) for i, name in enumerate(shapes)]
     walk(ctx, [node for node in model.graph.node if not node.output or node.output[0] not in model.known])
     ctx.node = None
-    outputs = [_output(ctx, i, port.name) for i, port in enumerate(model.graph.output)]
+    outputs = [_output(ctx, i, port.name, ctx.env[port.name]) for i, port in enumerate(model.graph.output)]
+    for port in model.graph.output:  # how much of it is used, where that is only known at run time
+        if (rows := ctx.env[port.name].rows) is not None:
+            outputs.append(_output(ctx, len(outputs), f"{port.name}{ROWS}{rows[0]}", rows[1]))
     names = {n: v.data for n, v in ctx.env.items() if v.runtime and v.data is not None}
     shapes = {name: (value.shape, value.runtime) for name, value in ctx.env.items()}
     kept = dict(coded=ctx.coded, quantized=ctx.quantized, shapes=shapes, half=model.half, in_float=ctx.in_float)
@@ -254,10 +259,10 @@ def _input(ctx: Lowering, index: int, name: str, shape, preprocess: dict[str, Pr
     return port
 
 
-def _output(ctx: Lowering, index: int, name: str) -> Port:
-    value = ctx.env[name]
+def _output(ctx: Lowering, index: int, name: str, value: Value) -> Port:
     source = ctx.data(value)
-    half = {onnx.TensorProto.FLOAT16: "f16", onnx.TensorProto.BFLOAT16: "bf16"}.get(ctx.model.output_types[index])
+    kinds = {onnx.TensorProto.FLOAT16: "f16", onnx.TensorProto.BFLOAT16: "bf16"}
+    half = kinds.get(ctx.model.output_types[index]) if index < len(ctx.model.output_types) else None
     if half and value.dtype == "f32":
         if value.runtime:
             value = cast(ctx, value, half)

@@ -45,7 +45,9 @@ def several(ctx: Lowering, node: Node) -> Value:
         return reduce(lambda a, b: combined(ctx, a, b, op), values)  # both kernels use the same op numbers
     kind = node.input(0).dtype
     if kind == "f64":
-        total = doubles.combined(ctx, node, node.op if op != ADD else "Add", *(node.input(i) for i in range(len(node.inputs))))
+        total = doubles.combined(
+            ctx, node, node.op if op != ADD else "Add", *(node.input(i) for i in range(len(node.inputs)))
+        )
         count = Value.constant(np.float64(len(node.inputs)))
         return doubles.combined(ctx, node, "Div", total, count) if node.op == "Mean" else total
     if codes := node.op in ("Min", "Max") and kind in ("u8", "i8"):  # float32 holds them exactly

@@ -21,7 +21,7 @@ PLAN_TIME = {
         "Reshape": (1,), "Slice": (1, 2, 3, 4), "Pad": (1, 2, 3), "Clip": (1, 2), "Unsqueeze": (1,),
         "Squeeze": (1,), "Resize": (1, 2, 3), "Upsample": (1,), "Tile": (1,), "Expand": (1,), "Split": (1,),
         "ConstantOfShape": (0,), "Dropout": (1, 2), "Range": (0, 1, 2), "OneHot": (1,), "CumSum": (1,), "Trilu": (1,),
-        "TopK": (1,), "CumProd": (1,), "Compress": (1,), "MaxUnpool": (2,), "Col2Im": (1, 2), "MelWeightMatrix": (0, 1, 2, 3, 4),
+        "TopK": (1,), "CumProd": (1,), "NonMaxSuppression": (2,), "MaxUnpool": (2,), "Col2Im": (1, 2), "MelWeightMatrix": (0, 1, 2, 3, 4),
         **{f"Reduce{kind}": (1,) for kind in (
             "Mean", "Sum", "Max", "Min", "Prod", "L1", "L2", "LogSum", "LogSumExp", "SumSquare")},
         "QuantizeLinear": (1, 2), "DequantizeLinear": (1, 2), "QLinearConv": (1, 2, 4, 5, 6, 7),

@@ -11,6 +11,7 @@ from onnx import AttributeProto
 from ..errors import ModelError
 from ..formats.onnx_model import constants_of
 from ..formats.onnx_structure import order
+from .bounded import LATE
 from .constants import PLAN_TIME
 from .context import Lowering
 from .emit import moved
@@ -96,6 +97,8 @@ def _truth(node: Node, value: Value, what: str) -> Value:
 
 def _either(ctx: Lowering, node: Node, condition: Value, a: Value, b: Value, what: str) -> Value:
     """`a` if the condition, known at run time, holds, else `b`: a step copies one of them."""
+    if a.rows or b.rows:
+        node.refuse(f"{what} {LATE}")
     if a.dtype != b.dtype or a.shape != b.shape:
         node.refuse(
             f"its condition is only known at run time, and {what} is {a.dtype}{list(a.shape)} or {b.dtype}{list(b.shape)}; "
@@ -153,6 +156,8 @@ def _stacked(ctx: Lowering, node: Node, parts: list[Value], axis: int, port: onn
             node.refuse(f"never runs, and its graph does not say which shape {port.name!r} has", "body")
         kind = onnx.helper.tensor_dtype_to_np_dtype(port.type.tensor_type.elem_type)
         return Value.constant(np.zeros(np.insert(dims, axis, 0).astype(int), kind))
+    if any(p.rows for p in parts):
+        node.refuse(f"{port.name!r} {LATE}", "body")
     if any(p.shape != parts[0].shape or p.dtype != parts[0].dtype for p in parts):
         node.refuse(f"makes {port.name!r} in other shapes or types from time to time", "body")
     if not -len(parts[0].shape) - 1 <= axis <= len(parts[0].shape):

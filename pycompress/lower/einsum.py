@@ -50,7 +50,11 @@ def _parsed(node: Node, ranks: list[int]) -> tuple[list[str], str]:
         node.refuse(f"= {text!r} does not fit inputs of {ranks} dimensions", "equation")
     most = "0123456789"[10 - max((d for p, d in zip(parts, dots) if "..." in p), default=0) :]
     counted = "".join(full)
-    output = right.replace("...", most) if arrow else most + "".join(sorted(c for c in set(counted) - set(most) if counted.count(c) == 1))
+    output = (
+        right.replace("...", most)
+        if arrow
+        else most + "".join(sorted(c for c in set(counted) - set(most) if counted.count(c) == 1))
+    )
     if len(set(output)) != len(output) or set(output) - set(counted):
         node.refuse(f"= {text!r}: its output is not valid", "equation")
     return full, output

@@ -7,11 +7,14 @@ import numpy as np
 from .activation import UNARY, WITH_PARAMETERS
 from .arithmetic import ADD, MUL
 from .context import ACT, Lowering
+from .emit import cast
 from .microsoft import as_float
 from .node import Node
 from .normalization import normalized
+from .reduction import reduced
 from .registry import MICROSOFT, operator
 from .values import Value
+from .whole_numbers import EQUAL, compared, constant
 
 # activation: (code, how many parameters it has)
 ACTIVATIONS = {
@@ -104,3 +107,39 @@ def skip_layer_normalization(ctx: Lowering, node: Node) -> list[Value]:
     scale, shift = gamma, None if beta is None else ctx.f32(beta)
     y = ctx.value(normalized(ctx, total, x.ndim - 1, epsilon, scale, shift, int(rms)))
     return [y, y, y, ctx.value(total)] if node.has_output(3) else [y]
+
+
+@operator("EmbedLayerNormalization", domain=MICROSOFT)
+def embed_layer_normalization(ctx: Lowering, node: Node) -> list[Value]:
+    words, tables = node.input(0, "input_ids"), [node.input(2, "word_embedding"), node.input(3, "position_embedding")]
+    segments, mask, places = node.optional(1), node.optional(7), node.optional(8)
+    gamma, beta = (ctx.f32(node.input(i, name)) for i, name in ((5, "gamma"), (6, "beta")))
+    epsilon = node.float("epsilon", 1e-12)
+    node.int("mask_index_type", 0, allowed=(0, 1))
+    if len(words.shape) != 2 or any(len(t.shape) != 2 for t in tables) or tables[1].shape[0] < words.shape[1]:
+        node.refuse(f"input_ids {words.shape} do not fit embeddings {[t.shape for t in tables]}")
+    if places is None:
+        places = Value.constant(np.arange(words.shape[1], dtype=np.int64)[None])
+    indices = [words, places]
+    if segments is not None:
+        tables.append(node.input(4, "segment_embedding"))
+        indices.append(segments)
+    without = ("epsilon", "mask_index_type")
+    rows = [ctx.f32(as_float(ctx, node, "Gather", [t, i], without)) for t, i in zip(tables, indices)]
+    total = rows[0]
+    for row in rows[1:]:
+        total = ctx.binary(total, row, ADD)
+    made = [ctx.value(normalized(ctx, total, total.ndim - 1, epsilon, gamma, beta))]
+    if node.has_output(1) or node.has_output(2):
+        made.append(_lengths(ctx, node, words, mask))
+    return [*made, ctx.value(total)] if node.has_output(2) else made
+
+
+def _lengths(ctx: Lowering, node: Node, words: Value, mask: Value | None) -> Value:
+    """How many words of each row the mask lets through; 0 without a mask, as onnxruntime has it."""
+    if mask is None:
+        return Value.constant(np.zeros(words.shape[0], np.int32))
+    if mask.dtype != "i32" or mask.shape != words.shape:
+        node.refuse(f"mask must be int32 of shape {words.shape}, got {mask.dtype} {mask.shape}")
+    ones = cast(ctx, compared(ctx, mask, constant(mask, 1), EQUAL), "i32")
+    return ctx.value(reduced(ctx, ones.data, [1], 0, "ireduce", "i32", 0).reshape(-1))

@@ -295,23 +295,3 @@ def eye_like(ctx: Lowering, node: Node) -> Value:
         node.refuse(f"= {to} is a type that is not supported", "dtype")
     fits(ctx, node, x.size, 8)
     return Value.constant(np.eye(*x.shape, node.int("k", 0), NUMPY[dtype]))
-
-
-@operator("Compress")
-def compress(ctx: Lowering, node: Node) -> Value:
-    x, condition = node.input(0), node.plan_time(1, "condition", required=True).reshape(-1)
-    axis = node.int("axis", None)
-    rank = len(x.shape) if axis is not None else 1
-    if condition.dtype != np.bool_ or not -rank <= (axis or 0) < rank:
-        node.refuse(f"condition {condition.dtype} and axis {axis} do not fit shape {x.shape}")
-    axis, size = (axis or 0) % rank, x.size if node.raw("axis") is None else x.shape[(axis or 0) % rank]
-    if condition.size > size:
-        node.refuse(f"a condition of {condition.size} elements is longer than axis {axis} of {size}")
-    rows = np.flatnonzero(condition)
-    ctx.rows_fit(size)
-
-    def kept(data: np.ndarray) -> np.ndarray:
-        data = to_shape(ctx, data, (data.size,)) if node.raw("axis") is None else data
-        return pick(ctx, data, axis, rows) if rows.size else data[(slice(None),) * axis + (slice(0, 0),)]
-
-    return moved(ctx, x, kept)

@@ -115,12 +115,16 @@ def lp_pool(ctx: Lowering, node: Node) -> Value:
         node.refuse(f"= {p} must be positive", "p")
     axes = windows(node, x.shape)
     size = ctx.unary(x, ABS)
-    powers = size if p == 1 else ctx.binary(size, size, MUL) if p == 2 else ctx.binary(size, np.float32(p).reshape(()), POW)
+    powers = (
+        size if p == 1 else ctx.binary(size, size, MUL) if p == 2 else ctx.binary(size, np.float32(p).reshape(()), POW)
+    )
     mean = pooled(ctx, powers, axes, AVERAGE_PADDED)
     cells = np.float32(1)
     for k, a in enumerate(axes):
         counts = np.asarray(a.cells(), np.float32)
-        cells = cells * (counts if counts.ndim == 0 else counts.reshape([-1 if i == k else 1 for i in range(len(axes))]))
+        cells = cells * (
+            counts if counts.ndim == 0 else counts.reshape([-1 if i == k else 1 for i in range(len(axes))])
+        )
     total = ctx.binary(mean, np.asarray(cells, np.float32), MUL)
     if p == 1:
         return ctx.value(total)

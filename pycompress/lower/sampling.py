@@ -28,7 +28,16 @@ def sampled(ctx: Lowering, x: np.ndarray, at: np.ndarray, mode: int, padding: in
     if not x.size:
         fill(ctx, out, 0)
     elif out.size:
-        ctx.step("sample", x=x, at=ctx.contiguous(at), mode=mode, padding=padding, corners=corners, out=out, reason="at any places")
+        ctx.step(
+            "sample",
+            x=x,
+            at=ctx.contiguous(at),
+            mode=mode,
+            padding=padding,
+            corners=corners,
+            out=out,
+            reason="at any places",
+        )
     return out
 
 
@@ -72,12 +81,20 @@ def roi_align(ctx: Lowering, node: Node) -> Value:
     x, rois, image = ctx.f32(node.input(0, "X")), ctx.f32(node.input(1, "rois")), node.input(2, "batch_indices")
     node.string("mode", "avg", allowed=("avg",))
     half = "half_pixel" if node.opset >= 16 else "output_half_pixel"
-    aligned = node.string("coordinate_transformation_mode", half, allowed=("half_pixel", "output_half_pixel")) == "half_pixel"
+    aligned = (
+        node.string("coordinate_transformation_mode", half, allowed=("half_pixel", "output_half_pixel")) == "half_pixel"
+    )
     height, width, ratio = node.int("output_height", 1), node.int("output_width", 1), node.int("sampling_ratio", 0)
     scale = node.float("spatial_scale", 1.0)
     if ratio == 0:
         node.refuse("= 0 takes numbers of samples that depend on the boxes; it must be positive", "sampling_ratio")
-    if x.ndim != 4 or rois.ndim != 2 or rois.shape[1] != 4 or image.shape != rois.shape[:1] or min(height, width, ratio) < 1:
+    if (
+        x.ndim != 4
+        or rois.ndim != 2
+        or rois.shape[1] != 4
+        or image.shape != rois.shape[:1]
+        or min(height, width, ratio) < 1
+    ):
         node.refuse(f"boxes {rois.shape} and batch_indices {image.shape} do not fit an image of shape {x.shape}")
     count = len(rois)
     edges = ctx.binary(ctx.binary(rois, _f32(scale), MUL), _f32(0.5 if aligned else 0), SUB)
@@ -87,7 +104,14 @@ def roi_align(ctx: Lowering, node: Node) -> Value:
         extent = extent if aligned else ctx.binary(extent, _f32(1), MAX)
         part = (np.arange(cells * ratio, dtype=np.float32) + np.float32(0.5)) / np.float32(cells * ratio)
         place = ctx.binary(ctx.binary(extent, part[None], MUL), low, ADD)
-        near = combined(ctx, *(compared(ctx, ctx.value(place), Value.constant(_f32(end)), op) for end, op in ((-1, GREATER_OR_EQUAL), (size, LESS_OR_EQUAL))), AND)
+        near = combined(
+            ctx,
+            *(
+                compared(ctx, ctx.value(place), Value.constant(_f32(end)), op)
+                for end, op in ((-1, GREATER_OR_EQUAL), (size, LESS_OR_EQUAL))
+            ),
+            AND,
+        )
         axes.append(place)
         shape = (count, cells * ratio, 1) if first else (count, 1, cells * ratio)
         near = Value("bool", shape, near.data.reshape(shape), True)
@@ -115,7 +139,10 @@ def deform_conv(ctx: Lowering, node: Node) -> Value:
     pads, kernel = node.ints("pads", [0] * 4, length=4, minimum=0), node.ints("kernel_shape", [kh, kw], length=2)
     groups, parts, taps = node.int("group", 1), node.int("offset_group", 1), kh * kw
     oh, ow = offset.shape[2:]
-    counted = [(d + pads[i] + pads[i + 2] - dilations[i] * (k - 1) - 1) // strides[i] + 1 for i, (d, k) in enumerate(((h, kh), (wide, kw)))]
+    counted = [
+        (d + pads[i] + pads[i + 2] - dilations[i] * (k - 1) - 1) // strides[i] + 1
+        for i, (d, k) in enumerate(((h, kh), (wide, kw)))
+    ]
     fits = groups > 0 and parts > 0 and kernel == [kh, kw] and c == each * groups and c % parts == 0 == outputs % groups
     if not fits or offset.shape != (n, 2 * parts * taps, *counted) or taps < 1 or min(oh, ow) < 1:
         node.refuse(f"W {w.shape} and offset {offset.shape} do not fit X {x.shape} with {groups} and {parts} groups")

@@ -150,7 +150,10 @@ def max_unpool(ctx: Lowering, node: Node) -> Value:
 @operator("Col2Im")
 def col2im(ctx: Lowering, node: Node) -> Value:
     x = node.input(0)
-    image, block = (tuple(int(d) for d in node.plan_time(i, n, required=True).reshape(-1)) for i, n in ((1, "image_shape"), (2, "block_shape")))
+    image, block = (
+        tuple(int(d) for d in node.plan_time(i, n, required=True).reshape(-1))
+        for i, n in ((1, "image_shape"), (2, "block_shape"))
+    )
     rank = len(image)
     strides, dilations = (node.ints(name, [1] * rank, length=rank, minimum=1) for name in ("strides", "dilations"))
     pads = node.ints("pads", [0] * 2 * rank, length=2 * rank, minimum=0)
@@ -166,12 +169,22 @@ def col2im(ctx: Lowering, node: Node) -> Value:
     for k, step in enumerate(steps_of(padded)):
         at += step * (dilations[k] * line(block[k], k, 2 * rank) + strides[k] * line(steps[k], rank + k, 2 * rank))
     n, c = x.shape[0], x.shape[1] // cells
-    columns = ctx.contiguous(to_shape(ctx, ctx.f32(x), (n * c, cells * places)).T)  # all channels of a cell side by side
+    columns = ctx.contiguous(
+        to_shape(ctx, ctx.f32(x), (n * c, cells * places)).T
+    )  # all channels of a cell side by side
     empty = ctx.new((int(np.prod(padded)), n * c))
     fill(ctx, empty, 0)
     out = empty
     if columns.size:
         out = ctx.new(empty.shape)
-        ctx.step("scatter", x=empty, index=at.reshape(-1), updates=columns, op=REDUCTIONS["add"], out=out, reason="sums of blocks")
+        ctx.step(
+            "scatter",
+            x=empty,
+            index=at.reshape(-1),
+            updates=columns,
+            op=REDUCTIONS["add"],
+            out=out,
+            reason="sums of blocks",
+        )
     whole = out.T.reshape(n, c, *padded)
     return ctx.value(whole[(..., *(slice(pads[i], pads[i] + d) for i, d in enumerate(image)))])

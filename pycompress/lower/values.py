@@ -60,6 +60,7 @@ class Value:
     data: np.ndarray | None
     runtime: bool
     quant: Quant | None = None
+    rows: tuple[int, Value] | None = None  # (axis, count i64[1]) if only so many of that axis are used; see bounded.py
 
     @classmethod
     def constant(cls, data) -> Value:

@@ -8,6 +8,7 @@ import onnx
 
 from ..errors import ModelError
 from . import custom
+from .bounded import bounded, followed
 from .constants import fold
 from .context import Lowering
 from .functions import expanded
@@ -40,7 +41,8 @@ def _lower_node(ctx: Lowering, proto: onnx.NodeProto) -> None:
     ctx.node = node
     lowering = OPERATORS.get((domain, proto.op_type)) or custom.lowering_of(domain, proto.op_type)
     try:
-        results = fold(ctx, node)
+        apart = bounded(node)
+        results = None if apart else fold(ctx, node)
         if results is not None:
             _remember(ctx, proto, results)
         else:
@@ -48,6 +50,8 @@ def _lower_node(ctx: Lowering, proto: onnx.NodeProto) -> None:
             if results is None:
                 where = f" of domain {domain!r}" if domain else ""
                 node.refuse(f"operator {proto.op_type!r}{where} is not supported")
+            if apart:
+                results = followed(node, results if isinstance(results, (list, tuple)) else [results])
     except ModelError:
         raise
     except Exception as error:  # hostile shapes, types and attributes may lead to any

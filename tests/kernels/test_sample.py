@@ -16,7 +16,12 @@ SIZES = [(2, 3, (1, 5, 6), 70), (1, 1, (3, 4, 2), 9), (2, 2, (1, 1, 1), 65), (1,
 @pytest.mark.parametrize("corners", range(2))
 def test_any_place_is_sampled(isa, mode, padding, corners):
     for b, c, size, n in SIZES:
-        check("sample", ref.example(np.random.default_rng(0), b, c, size, n, mode, padding, corners), isa, close(1e-6, 1e-6))
+        check(
+            "sample",
+            ref.example(np.random.default_rng(0), b, c, size, n, mode, padding, corners),
+            isa,
+            close(1e-6, 1e-6),
+        )
 
 
 @isas("sample")

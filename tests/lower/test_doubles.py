@@ -61,6 +61,15 @@ def test_the_rest_of_a_division(kind, fmod):
     np.testing.assert_array_equal(got, np.fmod(a, b) if fmod else np.mod(a, b))
 
 
+REDUCED = {
+    "L1": lambda v, **how: abs(v).sum(**how),
+    "L2": lambda v, **how: np.sqrt((v * v).sum(**how)),
+    "SumSquare": lambda v, **how: (v * v).sum(**how),
+    "LogSum": lambda v, **how: np.log(v.sum(**how)),
+    "LogSumExp": lambda v, **how: np.log(np.exp(v).sum(**how)),
+}
+
+
 @pytest.mark.parametrize("op", ["Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSum", "LogSumExp"])
 def test_reductions_of_doubles(op):
     x = doubles(0, 3, 4, 5)
@@ -70,10 +79,7 @@ def test_reductions_of_doubles(op):
         model = one_node(f"Reduce{op}", inputs, ("axes",), keepdims=keep, opset=18)
         got = ours(model, {"x": x})[0][0]
         how = dict(axis=None if axes is None else tuple(axes), keepdims=bool(keep))
-        want = {
-            "L1": lambda: abs(x).sum(**how), "L2": lambda: np.sqrt((x * x).sum(**how)), "SumSquare": lambda: (x * x).sum(**how),
-            "LogSum": lambda: np.log(x.sum(**how)), "LogSumExp": lambda: np.log(np.exp(x).sum(**how)),
-        }.get(op, lambda: getattr(x, op.lower())(**how))()  # fmt: skip
+        want = REDUCED.get(op, lambda v, _op=op, **to: getattr(v, _op.lower())(**to))(x, **how)
         assert got.dtype == np.float64
         np.testing.assert_allclose(got, want, rtol=1e-13)
 

@@ -50,7 +50,12 @@ def test_attention_of_rows_with_a_mask_and_a_past():
 @pytest.mark.parametrize("interleaved", [0, 1])
 def test_positions_turn_pairs_of_numbers(interleaved):
     rng = np.random.default_rng(0)
-    inputs = {"x": floats(rng, 2, 3, 4, 8), "c": floats(rng, 9, 4), "s": floats(rng, 9, 4), "p": rng.integers(0, 9, (2, 4))}
+    inputs = {
+        "x": floats(rng, 2, 3, 4, 8),
+        "c": floats(rng, 9, 4),
+        "s": floats(rng, 9, 4),
+        "p": rng.integers(0, 9, (2, 4)),
+    }
     check("RotaryEmbedding", inputs, opset=23, interleaved=interleaved)
 
 
@@ -85,7 +90,9 @@ def test_a_window_s_size_may_be_an_input_of_a_session(op):
 
 
 def test_what_is_wrong_inside_names_the_node_itself():
-    with pytest.raises(ModelError, match=r"node 'the_node' \(SoftmaxCrossEntropyLoss\): attribute 'other' is not supported"):
+    with pytest.raises(
+        ModelError, match=r"node 'the_node' \(SoftmaxCrossEntropyLoss\): attribute 'other' is not supported"
+    ):
         inputs = {"x": np.zeros((3, 5), np.float32), "y": np.zeros(3, np.int64)}
         ours(one_node("SoftmaxCrossEntropyLoss", inputs, other=1), inputs)
     with pytest.raises(ModelError, match=r"node 'the_node' \(AffineGrid\): as ONNX defines it: node 'the_node/"):

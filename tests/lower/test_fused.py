@@ -102,3 +102,30 @@ def test_the_sum_itself_is_an_output_too(op):
     model = as_model([node], inputs, ["y", "t"], ["g"])
     feed = {n: inputs[n] for n in "xs"}
     same(ours(model, feed)[0], ort_outputs(model, feed), atol=1e-4)
+
+
+@pytest.mark.parametrize("segments", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("placed", [False, True])
+def test_words_become_normalized_embeddings(segments, masked, placed):
+    rng = np.random.default_rng(0)
+    inputs = {"w": rng.integers(0, 20, (2, 5)).astype(np.int32)}
+    inputs["s"] = rng.integers(0, 2, (2, 5)).astype(np.int32) if segments else None
+    inputs |= {"we": floats(rng, 20, 8), "pe": floats(rng, 6, 8), "se": floats(rng, 2, 8) if segments else None}
+    inputs |= {"g": floats(rng, 8), "b": floats(rng, 8)}
+    inputs["m"] = np.int32([[1, 1, 1, 0, 0], [1, 1, 1, 1, 0]]) if masked else None
+    inputs["p"] = np.int32([[0, 1, 2, 3, 4], [5, 4, 3, 2, 1]]) if placed else None
+    constants = ("we", "pe", "se", "g", "b")
+    outputs = 3 if segments else 2
+    check(
+        "EmbedLayerNormalization", inputs, constants, domain="com.microsoft", outputs=outputs, epsilon=1e-12, atol=1e-4
+    )
+
+
+def test_a_mask_that_does_not_fit_is_refused():
+    rng = np.random.default_rng(0)
+    inputs = {"w": np.zeros((2, 5), np.int32), "s": None, "we": floats(rng, 20, 8), "pe": floats(rng, 6, 8), "se": None}
+    inputs |= {"g": floats(rng, 8), "b": floats(rng, 8), "m": np.zeros((2, 4), np.int32)}
+    model = one_node("EmbedLayerNormalization", inputs, domain="com.microsoft", outputs=2)
+    with pytest.raises(ModelError, match=r"node 'the_node' \(EmbedLayerNormalization\): mask must be int32"):
+        ours(model, {n: x for n, x in inputs.items() if x is not None})

@@ -238,7 +238,12 @@ def test_sequences_are_reversed_up_to_their_length(dtype, batch):
 @pytest.mark.parametrize("dtype", TYPES)
 def test_rows_are_kept_where_a_condition_holds(dtype):
     x = data(np.random.default_rng(0), 3, 4, 2, dtype=dtype)
-    for condition, how in (([1, 0, 1], {"axis": 0}), ([0, 1], {"axis": -2}), ([0, 0, 0, 1, 1, 0, 1], {}), ([0, 0], {"axis": 2})):
+    for condition, how in (
+        ([1, 0, 1], {"axis": 0}),
+        ([0, 1], {"axis": -2}),
+        ([0, 0, 0, 1, 1, 0, 1], {}),
+        ([0, 0], {"axis": 2}),
+    ):
         check("Compress", {"x": x, "c": np.array(condition, bool)}, ("c",), **how)
 
 
@@ -263,9 +268,14 @@ def test_ones_on_a_diagonal(dtype):
 ])  # fmt: skip
 def test_blocks_are_summed_into_images(image, block, how):
     rank = len(image)
-    pads, strides, dilations = how.get("pads", [0] * 2 * rank), how.get("strides", [1] * rank), how.get("dilations", [1] * rank)
+    pads, strides, dilations = (
+        how.get("pads", [0] * 2 * rank),
+        how.get("strides", [1] * rank),
+        how.get("dilations", [1] * rank),
+    )
     steps = [
-        (d + pads[i] + pads[i + rank] - dilations[i] * (block[i] - 1) - 1) // strides[i] + 1 for i, d in enumerate(image)
+        (d + pads[i] + pads[i + rank] - dilations[i] * (block[i] - 1) - 1) // strides[i] + 1
+        for i, d in enumerate(image)
     ]
     x = floats(np.random.default_rng(0), 2, 3 * int(np.prod(block)), int(np.prod(steps)))
     check("Col2Im", {"x": x, "image": i64(*image), "block": i64(*block)}, ("image", "block"), **how)

@@ -15,8 +15,18 @@ def test_node(name):
 
 
 FOLDED = {
-    "AffineGrid", "BlackmanWindow", "Constant", "ConstantOfShape", "EyeLike", "HammingWindow", "HannWindow", "If",
-    "MelWeightMatrix", "Range", "Shape", "Size",
+    "AffineGrid",
+    "BlackmanWindow",
+    "Constant",
+    "ConstantOfShape",
+    "EyeLike",
+    "HammingWindow",
+    "HannWindow",
+    "If",
+    "MelWeightMatrix",
+    "Range",
+    "Shape",
+    "Size",
 }  # fmt: skip  operators whose results follow from shapes and from values that plans depend on
 
 
@@ -43,3 +53,9 @@ def test_the_lists_hold_enough():
     passed, scope, total = suite.counts()
     assert passed >= 0.95 * scope and scope >= 1000 and total >= scope
     assert len(suite.light_models()) == 9
+
+
+def test_readme_tells_how_many():
+    text = " ".join((Path(__file__).parents[2] / "README.md").read_text().split())
+    passed, scope, total = suite.counts()
+    assert f"{passed} of {scope} node tests in scope pass, of {total} in all" in text

@@ -92,7 +92,11 @@ def test_what_the_engine_lacks_stays_as_it_is_and_the_rest_is_compressed_and_jud
 
 @pytest.mark.parametrize(
     "model, ends, blocked",
-    [(with_unique, ["f"], {"top"}), (with_foreign_middle, ["b", "c"], {"strange", "y"}), (with_classes, ["p"], {"best"})],
+    [
+        (with_unique, ["f"], {"top"}),
+        (with_foreign_middle, ["b", "c"], {"strange", "y"}),
+        (with_classes, ["p"], {"best"}),
+    ],
 )
 def test_errors_are_measured_at_the_last_float_tensors_that_are_computed(model, ends, blocked):
     able = computable(model(), {"x": DATA[0]})
