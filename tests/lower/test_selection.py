@@ -1,4 +1,4 @@
-"""Results whose number is only known at run time: sessions hand out as many as there are, against onnxruntime."""
+"""Results whose number is only known at run time: sessions hand out as many as there are, against onnxruntime and numpy."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,9 @@ def scenes(rng, images=1, count=20, classes=2):
 def test_the_places_of_what_is_not_zero(dtype, shape):
     rng = np.random.default_rng(0)
     feeds = [{"x": rng.integers(0, n, shape).astype(dtype)} for n in (2, 1, 3)]
-    check(one_node("NonZero", feeds[0]), *feeds)
+    session = pc.InferenceSession(one_node("NonZero", feeds[0]))
+    for feed in feeds:
+        same(session.run(None, feed), [np.array(np.nonzero(feed["x"]))])
 
 
 @pytest.mark.parametrize("how", [{}, {"axis": 0}, {"axis": -1}])
