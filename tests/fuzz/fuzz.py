@@ -328,7 +328,10 @@ def chunk(seed: int, cases: range) -> collections.Counter:
             sys.stderr.write(done.stderr if done.returncode == 0 else done.stderr[-2000:])
             if done.returncode == 0:
                 return counts + collections.Counter(json.loads(done.stdout))
-            at = int(os.pread(place.fileno(), 20, 0) or cases.start)
+            written = os.pread(place.fileno(), 20, 0)
+            if not written:
+                sys.exit(f"the fuzzer itself fails: {done.stderr[-2000:]}")
+            at = int(written)
         what = "hangs" if done.returncode == -signal.SIGALRM else f"ends with {done.returncode}"
         print(f"case {at}: the process {what}", file=sys.stderr, flush=True)
         counts["process DIED"] += 1
