@@ -6,7 +6,7 @@ import hashlib
 import json
 import operator
 import os
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -88,7 +88,8 @@ def compile(
         share the weights. Default: the declared shapes, with a batch of 1 if the first dimension is open.
     preprocess : Preprocess or dict, optional
         ``{"mean": ..., "std": ...}`` (or ``{input name: ...}``): the input becomes uint8 NHWC images, and the plan
-        computes (image - mean) / std from them. Shapes are then given as N, H, W, C.
+        computes (image - mean) / std from them. Shapes are then given as N, H, W, C. The model's own input may be
+        channel-first or channel-last, see ``Preprocess``.
     strict : bool
         Refuse a plan in which a compressed node does not run compressed.
     sparse : {"auto", True, False}
@@ -257,7 +258,7 @@ def preprocesses(model: Model, preprocess: lowering.Preprocess | Mapping | None)
     if preprocess is None:
         return {}
     names = list(lowering.declared_inputs(model))
-    if isinstance(preprocess, lowering.Preprocess) or set(preprocess) <= {"mean", "std"}:
+    if isinstance(preprocess, lowering.Preprocess) or set(preprocess) <= {"mean", "std", "layout"}:
         if len(names) != 1:
             raise ModelError(f"preprocess: the model has inputs {names}; say which by name")
         preprocess = {names[0]: preprocess}
@@ -268,7 +269,9 @@ def preprocesses(model: Model, preprocess: lowering.Preprocess | Mapping | None)
     }
 
 
-def input_shapes_of(model: Model, shapes: InputShapes | None, images: Container[str]) -> dict[str, tuple[int, ...]]:
+def input_shapes_of(
+    model: Model, shapes: InputShapes | None, images: Mapping[str, lowering.Preprocess]
+) -> dict[str, tuple[int, ...]]:
     """A concrete shape per run-time input."""
     declared = lowering.declared_inputs(model)
     values = lowering.value_inputs(model)
@@ -303,7 +306,8 @@ def input_shapes_of(model: Model, shapes: InputShapes | None, images: Container[
                         f"input {name!r}: dimension {i} ({d or 'unnamed'}) is not known; give input_shapes"
                     )
                 dims[i] = 1
-        concrete[name] = (dims[0], *dims[2:], dims[1]) if name in images else tuple(dims)
+        turned = name in images and not images[name].channels_last(declared[name][1])
+        concrete[name] = (dims[0], *dims[2:], dims[1]) if turned else tuple(dims)
     return concrete
 
 

@@ -161,16 +161,12 @@ def planned(proto, source: models.Source, args, how: images.Fit):
     shapes = {name: shape for name, (_, shape) in ports.items()}
     preprocess = None
     if how.mean is not None or how.std is not None:
-        preprocess = {"mean": how.mean or (0.0,), "std": how.std or (1.0,)}
+        preprocess = pycompress.Preprocess(how.mean or (0.0,), how.std or (1.0,), args.layout)
         if len(shapes) != 1 or len(next(iter(shapes.values()))) != 4:
             raise ValueError("--mean and --std are for a model with one image input")
-        ((name, (dtype, shape)),) = ports.items()
-        if args.layout == "nhwc" or (args.layout is None and shape[1] not in images.MODES and shape[3] in images.MODES):
-            raise ValueError(
-                f"--mean and --std: a plan preprocesses images for float32[n, channels, height, width], and input {name!r} "
-                f"is {dtype.name}{list(shape)}"
-            )
-        shapes = {name: (n, h, w, c) for name, (n, c, h, w) in shapes.items()}
+        ((name, (_, shape)),) = ports.items()
+        if not preprocess.channels_last(shape):
+            shapes = {name: (n, h, w, c) for name, (n, c, h, w) in shapes.items()}
     names = labels(args.labels) if args.labels else None
     products = args.float_products or "float32"
     plan = pycompress.compile(

@@ -55,21 +55,24 @@ __all__ = ["LoadLimits", "Model", "Preprocess", "declared_inputs", "declared_out
 
 
 Shape = tuple[int | str | None, ...]
+CHANNELS = (1, 3, 4)  # of an image
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """uint8 NHWC images in place of a float32 NCHW input: x = (image - mean) / std, per channel.
+    """uint8 NHWC images in place of a float32 image input: x = (image - mean) / std, per channel.
 
     Parameters
     ----------
     mean, std : float or sequence of float
         In the units of the image (0..255), one number or one per channel; `std` is positive.
+    layout : {"nchw", "nhwc"}, optional
+        The model's own layout; default: the one with 1, 3 or 4 channels in the declared shape, else "nchw".
 
     Raises
     ------
     ValueError
-        If a number is not finite, or one of `std` is not positive.
+        If a number is not finite, one of `std` is not positive, or `layout` is none of its values.
 
     Examples
     --------
@@ -82,6 +85,7 @@ class Preprocess:
 
     mean: float | Sequence[float] = (0.0,)  # both are tuples once it is made
     std: float | Sequence[float] = (1.0,)
+    layout: str | None = None
 
     def __post_init__(self):
         for name in ("mean", "std"):
@@ -91,6 +95,14 @@ class Preprocess:
                     f"preprocess: {name} = {getattr(self, name)} must be finite{' and positive' * (name == 'std')}"
                 )
             object.__setattr__(self, name, tuple(values.tolist()))
+        if self.layout not in (None, "nchw", "nhwc"):
+            raise ValueError(f'preprocess: layout must be "nchw" or "nhwc", got {self.layout!r}')
+
+    def channels_last(self, declared: Shape | None) -> bool:
+        """Whether the model's input, of that declared shape, has its channels last."""
+        if self.layout is not None or declared is None or len(declared) != 4:
+            return self.layout == "nhwc"
+        return declared[1] not in CHANNELS and declared[3] in CHANNELS
 
 
 def declared_inputs(model: Model) -> dict[str, tuple[str, Shape | None]]:
@@ -228,7 +240,8 @@ def _input(ctx: Lowering, index: int, name: str, shape, preprocess: dict[str, Pr
     if images is not None:
         if dtype not in ("f32", *HALVES) or len(shape) != 4:
             raise ModelError(f"graph input {name!r}: preprocess needs a float input of 4 dimensions")
-        logical = (shape[0], shape[3], shape[1], shape[2])
+        last = images.channels_last(declared)
+        logical = shape if last else (shape[0], shape[3], shape[1], shape[2])
     else:
         logical = shape
     fits = declared is None or len(logical) == len(declared)
@@ -246,7 +259,8 @@ def _input(ctx: Lowering, index: int, name: str, shape, preprocess: dict[str, Pr
         if any(len(v) not in (1, channels) for v in (images.mean, images.std)):
             raise ModelError(f"graph input {name!r}: preprocess needs one mean and std, or {channels} of each")
         mean, std = (np.broadcast_to(np.float64(v), (channels,)) for v in (images.mean, images.std))
-        out, data = ctx.image(logical)
+        out = ctx.new(shape)
+        data = out if last else out.transpose(0, 3, 1, 2)
         ctx.step(
             "normalize", x=array.reshape(-1, channels), scale=(1 / std).astype(np.float32),
             shift=(-mean / std).astype(np.float32), out=out.reshape(-1, channels), reason="uint8 image to float",
