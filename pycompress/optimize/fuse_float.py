@@ -17,6 +17,7 @@ OFFSET = having(lambda spec: "offset" in spec.traits.folds)
 SCALED = having(lambda spec: "factor" in spec.traits.folds)
 PADDED = having(lambda spec: spec.traits.sums == "float" and spec.traits.layout == "nhwc")  # with zeros
 ADD, SUB, MUL, DIV = range(4)
+ERF, GELU = 18, 19  # of the kernel unary
 
 
 def whole(x) -> bool:
@@ -327,6 +328,69 @@ def _relu6_gate(step: Step, uses: Uses, gate, x):
     return (gone, x) if offset is not None and (offset == 3).all() else None
 
 
+@on("binary")
+def gelu(step: Step, uses: Uses):
+    """x (1 + erf(x / sqrt(2))) / 2, whichever factors come first: one function."""
+    if step.args["op"] != MUL or step.args["act"] or not whole(step.args["out"]):
+        return None
+    leaves, gone = _factors(step, uses)
+    constants = [_row(v) for _, v in leaves if not uses.is_buffer(v)]
+    gates = [(v, found) for m, v in leaves if uses.is_buffer(v) and (found := _erf_gate(m, uses, v))]
+    if (
+        len(leaves) != 3
+        or len(constants) != 1
+        or len(gates) != 1
+        or constants[0] is None
+        or (constants[0] != 0.5).any()
+    ):
+        return None
+    gate, (source, inside) = gates[0]
+    x = next(v for _, v in leaves if uses.is_buffer(v) and v is not gate)
+    if root(source) is not root(x) or not whole(x):
+        return None
+    args = {
+        "x": root(x).reshape(1, -1), "op": GELU, "params": np.zeros(2, np.float32),
+        "out": root(step.args["out"]).reshape(1, -1),
+    }  # fmt: skip
+    return Step("unary", args, step.node, "Gelu", "decomposed in the model"), [*gone, *inside]
+
+
+def _factors(step: Step, uses: Uses, inner: bool = False):
+    """([(step that reads it, factor)], products that it replaces): of a product, one factor of which may be a product."""
+    leaves, gone = [], []
+    for x in (step.args["a"], step.args["b"]):
+        made = None if inner or not uses.is_buffer(x) else sole(step, uses, x, ("binary",))
+        if made is not None and made.args["op"] == MUL and not made.args["act"]:
+            leaves += _factors(made, uses, inner=True)[0]
+            gone.append(made)
+        else:
+            leaves.append((step, x))
+    return leaves, gone
+
+
+def _erf_gate(step: Step, uses: Uses, gate):
+    """(x, steps that it replaces) if `gate` is 1 + erf(x / sqrt(2)) and only `step` reads it; else None."""
+    plus = sole(step, uses, gate, ("binary",))
+    if plus is None or plus.args["op"] != ADD or plus.args["act"]:
+        return None
+    a, b = (plus.args["a"], plus.args["b"]) if uses.is_buffer(plus.args["a"]) else (plus.args["b"], plus.args["a"])
+    one = None if uses.is_buffer(b) else _row(b)
+    erf = sole(plus, uses, a, ("unary",))
+    if one is None or (one != 1).any() or erf is None or erf.args["op"] != ERF:
+        return None
+    scaled = sole(erf, uses, erf.args["x"], ("binary",))
+    if scaled is None or scaled.args["op"] not in (MUL, DIV) or scaled.args["act"]:
+        return None
+    x, factor = scaled.args["a"], scaled.args["b"]
+    if scaled.args["op"] == MUL and not uses.is_buffer(x):
+        x, factor = factor, x
+    value = None if uses.is_buffer(factor) or not uses.is_buffer(x) else _row(factor)
+    wanted = np.sqrt(2 if scaled.args["op"] == DIV else 0.5)
+    if value is None or not whole(x) or (np.abs(value.astype(np.float64) - wanted) > 1e-6).any():
+        return None
+    return x, [plus, erf, scaled]
+
+
 @on("permute")
 def output(step: Step, uses: Uses):
     """A plain copy into a program's output: let the step that makes the data write it there."""
@@ -343,5 +407,5 @@ def output(step: Step, uses: Uses):
     return made.replace(**{name: root(step.args["out"]).view(old.dtype).reshape(old.shape)}), [made]
 
 
-RULES = [constant, decomposed, affine, residual, activation, padded]
+RULES = [constant, decomposed, gelu, affine, residual, activation, padded]
 LAST = [output]

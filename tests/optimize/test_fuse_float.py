@@ -173,6 +173,35 @@ def test_decomposed_activations_become_one(form, after):
     assert net.run() == ([after] if after and form in (0, 1) or after else ["unary"])
 
 
+@pytest.mark.parametrize("order", ["last", "first", "gate"])
+@pytest.mark.parametrize("divided", [True, False])
+def test_a_decomposed_gelu_is_one_function(order, divided):
+    net = Net(2, 6, 5, 4)
+    x = net.conv("x", 6, 6, 3)
+    if divided:
+        net.add("Div", x, np.float32(np.sqrt(2)))
+    else:
+        net.add("Mul", x, np.float32(np.sqrt(0.5)))
+    net.add("Erf", net.last)
+    gate = net.add("Add", net.last, np.float32(1))
+    if order == "last":
+        net.add("Mul", net.add("Mul", x, gate), np.float32(0.5))
+    elif order == "first":
+        net.add("Mul", net.add("Mul", x, np.float32(0.5)), gate)
+    else:
+        net.add("Mul", net.add("Mul", np.float32(0.5), gate), x)
+    assert net.run() == ["sconv", "unary"]
+
+
+@pytest.mark.parametrize("half,one,root", [(0.25, 1, 2), (0.5, 2, 2), (0.5, 1, 3)])
+def test_what_only_looks_like_gelu_stays(half, one, root):
+    net = Net(2, 6, 5, 4)
+    x = net.conv("x", 6, 6, 3)
+    net.add("Erf", net.add("Div", x, np.float32(np.sqrt(root))))
+    net.add("Mul", net.add("Mul", x, net.add("Add", net.last, np.float32(one))), np.float32(half))
+    assert len(net.run()) > 2
+
+
 def test_what_only_looks_like_an_activation_stays():
     net = Net(2, 6, 5, 4)
     x = net.conv("x", 6, 6)
