@@ -68,7 +68,9 @@ PCX_INLINE void pool_avx2_channels(const pool_window *w, size_t c, size_t channe
         pool_avx2_vectors(w, c, WIDE, max, divisor, out);
     for (; c + LANES <= channels; c += LANES)
         pool_avx2_vectors(w, c, 1, max, divisor, out);
-    if (c < channels)
+    if (c < channels && channels >= LANES) /* some channels a second time, with the same results */
+        pool_avx2_vectors(w, channels - LANES, 1, max, divisor, out);
+    else if (c < channels)
         pool_channels(w, c, channels, max, divisor, out);
 }
 

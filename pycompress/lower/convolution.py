@@ -102,6 +102,8 @@ def conv(ctx: Lowering, node: Node) -> Value:
         node.refuse(f"the window {kernel} does not fit into shape {x.shape}")
     if bias is not None and bias.shape != (outputs,):
         node.refuse(f"bias {bias.shape} does not fit {outputs} outputs")
+    if groups == c == outputs and win.pointwise and not w.runtime and x.data is not None:
+        return scaled(ctx, x, w, bias)
     out, logical = ctx.image((n, outputs, oh, ow))
     four = int4.int4_weights(ctx, x, w, bias, pixels=groups == 1 and win.pointwise)
     if four is not None:
@@ -115,6 +117,13 @@ def conv(ctx: Lowering, node: Node) -> Value:
         offset = None if bias is None else ctx.contiguous(ctx.f32(bias))
         conv_steps(ctx, image, lift(ctx.f32(w)), offset, win, groups, out)
     return ctx.value(logical.reshape(n, outputs, ow) if len(x.shape) == 3 else logical)
+
+
+def scaled(ctx: Lowering, x: Value, w: Value, bias: Value | None) -> Value:
+    """A depthwise convolution of one cell: a factor and an offset per channel, which may fold into products."""
+    channels = (w.shape[0], *[1] * (len(x.shape) - 2))
+    data = ctx.binary(ctx.f32(x), ctx.f32(w).reshape(channels), 2)
+    return ctx.value(data if bias is None else ctx.binary(data, ctx.f32(bias).reshape(channels), 0))
 
 
 def kernel_shape(node: Node, x: Value, w: Value) -> tuple[int, int]:

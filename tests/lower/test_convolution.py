@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
-from oracle import check, floats, one_node, ours
+from oracle import as_model, check, floats, one_node, ort_outputs, ours, same
 from pycompress.errors import ModelError
 
 few = settings(max_examples=40, deadline=None, derandomize=True)
@@ -89,6 +90,25 @@ def test_a_transposed_convolution_multiplies_no_zeros_between_pixels():
         steps = [s for s in program.steps if s.kernel in ("sgemm", "sconv", "dwconv")]
         taps = sum(s.args["w"].shape[1] * s.args["out"].shape[-1] for s in steps) // (6 * 3)
         assert (len(steps), taps) == (products, kernel * kernel)
+
+
+def test_a_depthwise_convolution_of_one_cell_folds_into_the_product_before_it():
+    rng = np.random.default_rng(0)
+    inputs = {
+        "x": floats(rng, 1, 3, 9, 8),
+        "w": floats(rng, 6, 3, 3, 3),
+        "v": floats(rng, 6, 1, 1, 1),
+        "b": floats(rng, 6),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["t"], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["t", "v", "b"], ["u"], group=6),
+        helper.make_node("Relu", ["u"], ["y"]),
+    ]
+    model = as_model(nodes, inputs, ["y"], ("w", "v", "b"))
+    got, program = ours(model, {"x": inputs["x"]})
+    same(got, ort_outputs(model, {"x": inputs["x"]}), 1e-4, 1e-4)
+    assert [s.kernel for s in program.steps if s.kernel != "permute"] == ["sconv"]
 
 
 @few
