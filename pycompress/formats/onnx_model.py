@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ..dtypes import WORD
 from ..errors import ModelError
 from .external_data import ExternalData, array_of, folders_of
-from .onnx_structure import all_nodes, densified, inlined, order, subgraphs
+from .onnx_structure import all_nodes, densified, inlined, order, reads, subgraphs
 
 ModelSource = str | os.PathLike | bytes | onnx.ModelProto
 
@@ -81,6 +81,16 @@ class Model:
         names = (n for node in self.graph.node if node.op_type != "Cast" for n in node.input)
         kinds = (x.dtype.name for n in names if (x := self.constants.get(n)) is not None and x.ndim > 1)
         return next((kind for kind in kinds if kind in ("float16", "bfloat16")), "")
+
+    @cached_property
+    def needed(self) -> list[onnx.NodeProto]:
+        """The nodes on which an output depends, in order."""
+        wanted, found = {port.name for port in self.graph.output}, []
+        for node in reversed(self.graph.node):
+            if not wanted.isdisjoint(node.output):
+                found.append(node)
+                wanted |= reads(node)
+        return found[::-1]
 
     @property
     def graph(self) -> onnx.GraphProto:

@@ -220,7 +220,7 @@ def lower(
     ctx.env = dict(model.known)
     ctx.env |= {name: Value.constant(data) for name, data in (values or {}).items()}
     inputs = [_input(ctx, i, name, shapes[name], preprocess or {}) for i, name in enumerate(shapes)]
-    walk(ctx, [node for node in model.graph.node if not node.output or node.output[0] not in model.known])
+    walk(ctx, [node for node in model.needed if node.output[0] not in model.known])
     ctx.node = None
     outputs = [_output(ctx, i, port.name, ctx.env[port.name]) for i, port in enumerate(model.graph.output)]
     for port in model.graph.output:  # how much of it is used, where that is only known at run time

@@ -91,7 +91,7 @@ class _Judge:
         return True
 
     def rows(self) -> Iterator[Unsupported]:
-        for node in self.model.graph.node:
+        for node in self.model.needed:
             why = self._why(node)
             if why is not None:
                 yield Unsupported(name_of(node), _operator(node), why)

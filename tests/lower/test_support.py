@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import pycompress as pc
 from pycompress.formats.onnx_model import self_contained
 from pycompress.lower.support import unsupported
 
@@ -31,6 +32,20 @@ OTHER = graph([helper.make_node("Other", ["x"], ["t"], "other", domain="mine")],
 
 def test_a_model_that_runs_has_none():
     assert found([helper.make_node("Relu", ["x"], ["y"])], [port("x")], [port("y")]) == {}
+
+
+def test_nodes_that_no_output_needs_refuse_no_model():
+    nodes = [
+        helper.make_node("Relu", ["x"], ["y"]),
+        helper.make_node("Det", ["x"], ["d"], "dead"),
+        helper.make_node("Other", ["d"], ["e"], "dead too", domain="mine"),
+    ]
+    given = [port("x", shape=[2, 3, 3])], [port("y", shape=[2, 3, 3])]
+    assert found(nodes, *given) == {}
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+    model = helper.make_model(graph(nodes, *given), opset_imports=opsets, ir_version=9)
+    (y,) = pc.InferenceSession(model).run(None, {"x": -np.ones((2, 3, 3), np.float32)})
+    assert not y.any()
 
 
 def test_every_one_is_found_and_no_node_after_it_is_blamed():
