@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -59,7 +60,7 @@ def difference(got: list, wanted: list) -> float:
     for a, b in zip(got, wanted):
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         if b.size:
-            worst = max(worst, float(np.abs(a - b).max() / max(np.ptp(b), np.abs(b).max(), 1e-30)))
+            worst = max(worst, float(np.abs(a - b).max() / max(np.ptp(b), np.abs(b).max(), 1e-6)))
     return worst
 
 
@@ -103,10 +104,14 @@ def their_quantizer(path: Path, given: list[Sample], folder: Path) -> Path:
     if next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0) < 13:  # scales per channel
         onnx.save(onnx.version_converter.convert_version(model, 13), folder / "newer.onnx")
         path = folder / "newer.onnx"
+    path, before = path.resolve(), os.getcwd()
+    os.chdir(folder)  # where it fails, it leaves a file in the working directory
     try:
         quant_pre_process(str(path), str(ready))
     except Exception:
         quant_pre_process(str(path), str(ready), skip_symbolic_shape=True)
+    finally:
+        os.chdir(before)
     quantize_static(
         str(ready), str(made), Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
         activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,

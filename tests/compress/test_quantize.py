@@ -228,6 +228,13 @@ def test_calibration_comes_in_several_forms_and_is_consumed_once():
     assert model.SerializeToString(deterministic=True) == before
 
 
+def test_open_dimensions_may_be_declared_as_minus_one():
+    model = small()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    quantized = quantize(model, samples(2))
+    assert "QuantizeLinear" in ops(quantized)
+
+
 def test_models_come_as_path_bytes_or_proto(tmp_path):
     model = small()
     onnx.save(model, tmp_path / "m.onnx")

@@ -163,9 +163,9 @@ def _dtype(info: onnx.ValueInfoProto) -> np.dtype:
 
 
 def shape_of(info: onnx.ValueInfoProto) -> list[int] | None:
-    """The dimensions of an input, 0 for open ones; None if the rank is unknown."""
+    """The dimensions of an input, 0 for open ones, which some exporters declare as -1; None if the rank is unknown."""
     kind = info.type.tensor_type
-    return [d.dim_value for d in kind.shape.dim] if kind.HasField("shape") else None
+    return [max(d.dim_value, 0) for d in kind.shape.dim] if kind.HasField("shape") else None
 
 
 def _checked(info: onnx.ValueInfoProto, x: np.ndarray, count: int) -> np.ndarray:
