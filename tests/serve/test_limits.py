@@ -13,7 +13,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import pycompress as pc
-from pycompress.serve import Limits, create_app
+from pycompress.serve import Limits, create_app, server
 from served import Slow, call, doubling, infer, model_of, serving, session_of, started, x_input
 
 HEAD = b"POST /v2/models/double/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
@@ -176,6 +176,11 @@ def test_sigterm_finishes_what_runs(tmp_path):
     assert found == [200, 200] and process.wait(30) == 0
     with pytest.raises(OSError):
         call(address, "/v2")
+
+
+def test_accepted_connections_do_not_wait_for_acknowledgements():
+    with server.listen("127.0.0.1", 0) as bound:
+        assert bound.proto == socket.IPPROTO_TCP  # what asyncio wants to see before it sets TCP_NODELAY
 
 
 def test_ctrl_c_ends_it():
