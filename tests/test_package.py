@@ -42,7 +42,8 @@ def test_the_stubs_hold_the_public_names():
     tree = ast.parse((Path(pycompress.__file__).parent / "__init__.pyi").read_text())
     found = {a.asname for node in tree.body if isinstance(node, ast.ImportFrom) for a in node.names}
     found |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    assert found == {*pycompress.__all__, "layers", "native", "kernels", "ort", "train", "zoo"}
+    modules = {"layers", "native", "kernels", "numba", "ort", "torch", "train", "zoo"}
+    assert found == {*pycompress.__all__, *modules}
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +15,8 @@ from ..formats.onnx_model import self_contained
 from ..interface.options import SessionOptions
 from ..lower.support import unsupported
 from ..session import InferenceSession
+
+Inputs = Any  # an array or TensorProto, several in order, or a dict by name
 
 
 class BackendRep(base.BackendRep):
@@ -32,7 +35,7 @@ class BackendRep(base.BackendRep):
     def __init__(self, session: InferenceSession):
         self._session = session
 
-    def run(self, inputs, **kwargs) -> tuple[np.ndarray, ...]:
+    def run(self, inputs: Inputs, **kwargs: Any) -> tuple[np.ndarray, ...]:
         """The outputs for `inputs`: an array, arrays in the order of the model's inputs, or a dict by name.
 
         Raises
@@ -65,7 +68,7 @@ class Backend(base.Backend):
     """
 
     @classmethod
-    def is_compatible(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs) -> bool:
+    def is_compatible(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> bool:
         """Whether all nodes of `model` can be run here, as far as its declared shapes tell."""
         try:
             return cls.supports_device(device) and not unsupported(self_contained(model))
@@ -82,12 +85,10 @@ class Backend(base.Backend):
 
     @classmethod
     def prepare(
-        cls, model: onnx.ModelProto, device: str = "CPU", *, threads: int | None = None, **kwargs
+        cls, model: onnx.ModelProto, device: str = "CPU", *, threads: int | None = None, **kwargs: Any
     ) -> BackendRep:
         """Read `model` and make a session; see ``prepare`` of the module."""
-        kwargs = {
-            name: value for name, value in kwargs.items() if name not in ("rtol", "atol")
-        }  # onnx's tests pass them
+        kwargs = {k: v for k, v in kwargs.items() if k not in ("rtol", "atol")}  # onnx's tests pass them
         _no_more(kwargs)
         if not cls.supports_device(device):
             raise ValueError(f"device {device!r} is not supported; only CPU is")
@@ -97,13 +98,15 @@ class Backend(base.Backend):
         return BackendRep(InferenceSession(model, options))
 
     @classmethod
-    def run_model(cls, model: onnx.ModelProto, inputs, device: str = "CPU", **kwargs) -> tuple[np.ndarray, ...]:
+    def run_model(
+        cls, model: onnx.ModelProto, inputs: Inputs, device: str = "CPU", **kwargs: Any
+    ) -> tuple[np.ndarray, ...]:
         """``prepare``, then ``run``."""
         return cls.prepare(model, device, **kwargs).run(inputs)
 
     @classmethod
     def run_node(
-        cls, node: NodeProto, inputs, device: str = "CPU", outputs_info: Sequence | None = None, **kwargs
+        cls, node: NodeProto, inputs: Inputs, device: str = "CPU", outputs_info: Sequence | None = None, **kwargs: Any
     ) -> tuple[np.ndarray, ...]:
         """Run one operator; see ``run_node`` of the module."""
         version = kwargs.pop("opset_version", defs.onnx_opset_version())
@@ -143,7 +146,7 @@ def _no_more(kwargs: dict) -> None:
         raise TypeError(f"unexpected argument {min(kwargs)!r}")
 
 
-def prepare(model: onnx.ModelProto, device: str = "CPU", **kwargs) -> BackendRep:
+def prepare(model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> BackendRep:
     """Read `model` and make it ready to run.
 
     Parameters
@@ -176,7 +179,7 @@ def prepare(model: onnx.ModelProto, device: str = "CPU", **kwargs) -> BackendRep
     return Backend.prepare(model, device, **kwargs)
 
 
-def run_model(model: onnx.ModelProto, inputs, device: str = "CPU", **kwargs) -> tuple[np.ndarray, ...]:
+def run_model(model: onnx.ModelProto, inputs: Inputs, device: str = "CPU", **kwargs: Any) -> tuple[np.ndarray, ...]:
     """Run `model` once: ``prepare``, then ``run``.
 
     Parameters
@@ -207,7 +210,9 @@ def run_model(model: onnx.ModelProto, inputs, device: str = "CPU", **kwargs) -> 
     return Backend.run_model(model, inputs, device, **kwargs)
 
 
-def run_node(node: NodeProto, inputs, device: str = "CPU", outputs_info=None, **kwargs) -> tuple[np.ndarray, ...]:
+def run_node(
+    node: NodeProto, inputs: Inputs, device: str = "CPU", outputs_info: Sequence | None = None, **kwargs: Any
+) -> tuple[np.ndarray, ...]:
     """Run one operator.
 
     Parameters

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 import spaces
 
@@ -31,12 +30,7 @@ def table() -> Table:
     return filled
 
 
-def bits_of(choice, network) -> float:
-    """Stands for an accuracy: larger networks are better."""
-    return float(np.log(network.macs)) / 20
-
-
-def search(folder, evaluate=bits_of, **options) -> studies.Search:
+def search(folder, evaluate=spaces.bits_of, **options) -> studies.Search:
     given = {"method": "evolution", "trials": 12, "storage": f"sqlite:///{folder}/study.db", "heartbeat": 1, **options}
     return studies.Search(spaces.MOBILE, evaluate, table(), 1e-3, SPACE.smallest(), **given)
 
@@ -90,7 +84,7 @@ def test_equal_networks_are_evaluated_once(tmp_path):
 
 def test_a_study_of_another_space_or_other_objectives_is_refused(tmp_path):
     studies.run(search(tmp_path, trials=2))
-    other = studies.Search(spaces.CELLS, bits_of, table(), 1, {}, storage=f"sqlite:///{tmp_path}/study.db")
+    other = studies.Search(spaces.CELLS, spaces.bits_of, table(), 1, {}, storage=f"sqlite:///{tmp_path}/study.db")
     with pytest.raises(ValueError, match="one of another space"):
         studies.run(other, resume=True)
     with pytest.raises(ValueError, match=r"has 1 objective\(s\), and the method nsga2 needs 2"):
@@ -137,7 +131,7 @@ WORKER = textwrap.dedent(
     import test_study as t
     def slow(choice, network):
         time.sleep(0.25)
-        return t.bits_of(choice, network)
+        return t.spaces.bits_of(choice, network)
     t.studies.run(t.search({folder!r}, slow, trials=12), resume=True)
     """
 )
@@ -180,7 +174,7 @@ def test_a_worker_that_was_taken_for_dead_goes_on(tmp_path):
             trial_id = storage.get_trial_id_from_study_id_trial_number(1, running.number)
             storage.set_trial_state_values(trial_id, optuna.trial.TrialState.FAIL)
             trials.retry(study, storage.get_trial(trial_id))
-        return bits_of(choice, network)
+        return spaces.bits_of(choice, network)
 
     studies.work(search(tmp_path, evaluate, trials=3))
     assert states(study) == {"COMPLETE": 3, "FAIL": 1}
