@@ -316,7 +316,10 @@ def helper(function):
 
 @cache
 def _njit(function):
-    import numba
+    try:
+        import numba
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("the reference kernels need numba: pip install 'pycompress-engine[numba]'") from None
 
     scope = dict(function.__globals__)
     for name in function.__code__.co_names:

@@ -200,3 +200,16 @@ def test_the_backend_is_found_by_its_name(tmp_path):
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(pc.__file__).parents[1]}"}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=280, env=env)
     assert "tensor([2., 2., 2.])" in run.stdout, run.stderr
+
+
+@pytest.mark.parametrize(
+    "function, x",
+    [
+        (torch.linalg.det, torch.randn(3, 3)),  # refused by the engine
+        (lambda z: torch.div(z, 3, rounding_mode="floor"), torch.tensor([10**9, 3 * 16777217])),  # exported in float32
+    ],
+)
+def test_what_the_engine_refuses_or_rounds_runs_in_torch(function, x):
+    compiled = torch.compile(function, backend=pt.compile_backend)
+    with torch.no_grad(), pytest.warns(pt.FallbackWarning):
+        assert torch.equal(compiled(x), function(x))

@@ -34,7 +34,9 @@ def test_kernels_compute_what_depends_on_inputs():
     folded = [name for name in suite.listed("nodes") if suite.is_counted(name) and suite.is_folded(name)]
     cases = [suite.node_cases()[name] for name in folded]
     others = [c for c in cases if {node.op_type for node in c.model.graph.node} - FOLDED]
-    empty = [c.name for c in others if any(0 in x.shape for feed, out in suite.feeds(c) for x in (*feed.values(), *out))]
+    empty = [
+        c.name for c in others if any(0 in x.shape for feed, out in suite.feeds(c) for x in (*feed.values(), *out))
+    ]
     assert {c.name for c in others} - {*empty} == set()
 
 
