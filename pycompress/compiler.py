@@ -263,7 +263,9 @@ def preprocesses(model: Model, preprocess: lowering.Preprocess | Mapping | None)
             raise ModelError(f"preprocess: the model has inputs {names}; say which by name")
         preprocess = {names[0]: preprocess}
     if unknown := set(preprocess) - set(names):
-        raise ModelError(f"preprocess: there is no input {min(unknown)!r}; there are {names}")
+        raise ModelError(
+            f"preprocess: {min(unknown)!r} is none of mean, std and layout, and none of the inputs {names}"
+        )
     return {
         name: p if isinstance(p, lowering.Preprocess) else lowering.Preprocess(**p) for name, p in preprocess.items()
     }

@@ -89,11 +89,15 @@ class Preprocess:
 
     def __post_init__(self):
         for name in ("mean", "std"):
-            values = np.atleast_1d(np.asarray(getattr(self, name), np.float64))
-            if not np.isfinite(values).all() or (name == "std" and (values <= 0).any()):
-                raise ValueError(
-                    f"preprocess: {name} = {getattr(self, name)} must be finite{' and positive' * (name == 'std')}"
-                )
+            given = getattr(self, name)
+            try:
+                values = np.atleast_1d(np.asarray(given, np.float64))
+            except (TypeError, ValueError):
+                raise ValueError(f"preprocess: {name} must be a number or numbers, got {given!r}") from None
+            smallest = np.finfo(np.float32).tiny if name == "std" else -np.inf
+            if values.ndim != 1 or not np.isfinite(values).all() or (values < smallest).any():
+                wanted = f"finite{' and positive' * (name == 'std')}, one number or one per channel"
+                raise ValueError(f"preprocess: {name} = {given} must be {wanted}")
             object.__setattr__(self, name, tuple(values.tolist()))
         if self.layout not in (None, "nchw", "nhwc"):
             raise ValueError(f'preprocess: layout must be "nchw" or "nhwc", got {self.layout!r}')

@@ -40,3 +40,17 @@ def test_a_layout_that_is_none_is_refused():
         pc.Preprocess(layout="hwc")
     with pytest.raises(ModelError, match="'x'.*does not fit"):
         pc.compile(model((1, 9, 8, 3), True), preprocess=pc.Preprocess(layout="nchw"), input_shapes=(1, 9, 8, 3))
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"std": 1e-45}, "std = 1e-45 must be finite and positive"),  # its reciprocal is no float32
+        ({"mean": "a"}, "mean must be a number"),
+        ({"mean": [[1, 2, 3]]}, "one number or one per channel"),
+        ({"mean": 1, "scale": 1}, "'scale' is none of mean, std and layout|'mean' is none"),
+    ],
+)
+def test_impossible_numbers_and_unknown_words_are_refused_by_name(given, message):
+    with pytest.raises(ValueError, match=message):
+        pc.compile(model((1, 9, 8, 3), True), preprocess=given)
