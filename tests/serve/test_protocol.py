@@ -192,6 +192,7 @@ def test_a_value_that_the_type_cannot_hold_is_refused(address, name, value):
         (b"{}", "br", 415),
         (gzip.compress(bytes(80 << 20)), "gzip", 413),
     ],
+    ids=["not gzip", "cut short", "with a tail", "unknown", "too large"],  # a header of gzip holds the time
 )
 def test_bad_compression_is_refused(address, body, encoding, status):
     assert infer(address, body, headers={"Content-Encoding": encoding})[0] == status
