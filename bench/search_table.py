@@ -127,10 +127,6 @@ def ranking(args, out: Output) -> dict:
     ]
     out.table(("network", "MACs", "alone, %", "shared weights, %"), rows, f"Ranking by shared weights: tau {tau:.2f}")
     return {"tau": tau, "alone": alone, "shared": together}
-    found = {}
-    for name in names:
-        runs = [kept(args.runs / f"{name}-{s}.json", partial(searched, name, s, args)) for s in range(args.seeds)]
-        found[name] = runs
 
 
 def methods(args, out: Output) -> dict:

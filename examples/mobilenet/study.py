@@ -18,7 +18,7 @@ import runs
 
 EPOCHS = 12  # of every network that is trained from scratch
 WIDTHS, SIZES = (0.75, 0.5, 0.25), (24, 20, 16)
-WHOLE, LONGER = "width-1", "width-1-longer"  # the second one is trained on as long as the pruned ones, and teaches
+WHOLE, LONGER = "width-1", "width-1-longer"  # the first one teaches, the second one is trained on as long as the pruned ones
 LATER = {  # what is made of the whole network: the recipe in examples/fashion
     LONGER: "dense_longer",
     "pruned-80": "sparse80",
@@ -38,9 +38,9 @@ def study(made_by: runs.Runs) -> dict[str, runs.Made]:
         made[f"resolution-{size}"] = made_by.get(f"resolution-{size}", network.build(1.0, resolution=size), dense(size))
     for name, recipe in LATER.items():
         made[name] = made_by.get(name, WHOLE, made_by.recipe(recipe))
-    taught = made_by.taught(made_by.recipe("distilled", epochs=EPOCHS), LONGER)
+    taught = made_by.taught(made_by.recipe("distilled", epochs=EPOCHS), WHOLE)
     made["width-0.5-distilled"] = made_by.get("width-0.5-distilled", network.build(0.5), taught)
-    made["all"] = made_by.get("all", WHOLE, made_by.taught(made_by.recipe("small"), LONGER))
+    made["all"] = made_by.get("all", WHOLE, made_by.taught(made_by.recipe("small"), WHOLE))
     return made
 
 
