@@ -18,7 +18,10 @@ import runs
 
 EPOCHS = 12  # of every network that is trained from scratch
 WIDTHS, SIZES = (0.75, 0.5, 0.25), (24, 20, 16)
-WHOLE, LONGER = "width-1", "width-1-longer"  # the first one teaches, the second one is trained on as long as the pruned ones
+WHOLE, LONGER = (
+    "width-1",
+    "width-1-longer",
+)  # the first one teaches, the second one is trained on as long as the pruned ones
 LATER = {  # what is made of the whole network: the recipe in examples/fashion
     LONGER: "dense_longer",
     "pruned-80": "sparse80",
