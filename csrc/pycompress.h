@@ -313,6 +313,20 @@ size_t pcx_threads_count(const pcx_threads *pool);
  */
 int pcx_call(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, void *args);
 
+/* An array of pcx_call_arrays: its slot in the kernel's struct, its bytes, what divides its address, whether it is written. */
+typedef struct {
+    size_t slot, bytes, align, written;
+} pcx_array;
+
+/*
+ * As pcx_call, for callers that have checked sizes against the contract once and call again with other arrays of these
+ * sizes: `count` slots (at most 64), in a copy of which the slot of each of the `n` arrays becomes its address in `data`
+ * (NULL: left out), by the implementation that pcx_select gives for `cpu`.  PCX_BAD_ARGUMENT, and nothing is done: an
+ * address is not aligned, or a written array overlaps another.
+ */
+int pcx_call_arrays(pcx_threads *pool, const pcx_kernel *kernel, uint32_t cpu, const uint64_t *slots, size_t count,
+                    const pcx_array *arrays, size_t n, void *const *data);
+
 /*
  * Whether the CSR arrays of a matrix n x k are what csrmm may read: rows[n+1] begins with 0, never falls and ends at
  * nnz at most; every index[i], i < rows[n], is in [0, k).  Both are of `type`, PCX_I32 or PCX_I64 (to be narrowed);

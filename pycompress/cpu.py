@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypedDict
 
 from ._pcx import ffi, lib
@@ -164,6 +165,8 @@ def set_num_threads(n: int) -> None:
 def get_num_threads() -> int:
     """The number of threads of new sessions: as set, or ``PYCOMPRESS_NUM_THREADS``, or the cores.
 
+    A changed affinity is seen at once, a changed quota of the cgroup within a second.
+
     Returns
     -------
     int
@@ -187,6 +190,14 @@ def get_num_threads() -> int:
             return _checked(int(word), "PYCOMPRESS_NUM_THREADS")
         except ValueError:
             raise ValueError(f"PYCOMPRESS_NUM_THREADS must be a positive integer, got {word!r}") from None
+    return _cores(
+        frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None, int(time.monotonic())
+    )
+
+
+@lru_cache(1)
+def _cores(affinity: frozenset[int] | None, second: int) -> int:
+    """``pcx_cores``, which reads files of the cgroup: again for another affinity, and for the quota once a second."""
     return lib.pcx_cores()
 
 

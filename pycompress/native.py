@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from ._pcx import ffi, lib
 from .cpu import call_mask
 from .dtypes import NUMPY
 from .kernels._spec import Arg, Spec, arguments
-from .slots import Unusual, writer
+from .slots import Repeated
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -53,7 +52,7 @@ class Kernel:
         self.spec: Spec = getattr(kernels, name).spec
         self.c: Any = lib.pcx_kernel_named(name.encode())
         self.prepared = next((i for i, (_, a) in enumerate(self.spec.slots) if a and a.kind == "prepared"), None)
-        self._write = writer(self.spec) or self._unusual
+        self._again = Repeated(self.spec, self.c)
         self.__doc__ = _doc(name, self.spec)
 
     def __repr__(self):
@@ -87,18 +86,20 @@ class Kernel:
         MemoryError
             If there is no memory for scratch.
         """
-        keep = None
-        try:
-            slots = self._write(*args, **kwargs)
-        except Exception:  # not the usual arguments, or wrong ones
-            slots, keep = self.pack(arguments(self.spec, args, kwargs))
-        impl = lib.pcx_select(self.c, call_mask(), slots) if isa is None else self.impl(isa, slots)
-        if lib.pcx_call(pool or ffi.NULL, self.c, impl, slots):
+        code = lib.PCX_BAD_ARGUMENT
+        if isa is None:
+            try:
+                code = self._again.call(pool or ffi.NULL, *args, **kwargs)
+            except Exception:  # sizes that are new, or arguments that break the contract
+                pass
+        if code == lib.PCX_BAD_ARGUMENT:
+            values = arguments(self.spec, args, kwargs)
+            slots, keep = self.pack(values)
+            code = lib.pcx_call(pool or ffi.NULL, self.c, self.impl(isa, slots), slots)
+            self._again.learn(values, slots)
+            del keep
+        if code:
             raise MemoryError(f"{self.name}: no memory for scratch")
-        del keep
-
-    def _unusual(self, *args, **kwargs):
-        raise Unusual
 
     def ready(
         self,
@@ -263,11 +264,6 @@ def example_sizes(name: str, sizes: Mapping[str, int] = SIZES, other: int = OTHE
     return {key: min(size, below.get(key, size + 1) - 1) for key, size in found.items()}
 
 
-@cache
-def _kernel(name: str) -> Kernel:
-    return Kernel(name)
-
-
 def names() -> tuple[str, ...]:
     """The names of all kernels.
 
@@ -291,7 +287,7 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Kernel:
     if name not in kernels.NAMES:
         raise AttributeError(f"there is no kernel {name!r}; there are {', '.join(kernels.NAMES)}")
-    return _kernel(name)
+    return globals().setdefault(name, Kernel(name))  # found without this function from now on
 
 
 def aligned(shape: Sequence[int], dtype: DTypeLike, fill: ArrayLike | None = None) -> np.ndarray:

@@ -1,113 +1,93 @@
-"""A kernel's usual arguments to the slots of its C struct, by a function written from its contract.
+"""Calls of a kernel with arguments of sizes that it was called with before: their contract is not checked again.
 
-It takes dense arrays of the right types and shapes in a microsecond or two, and raises for whatever else it is given, be it
-right or wrong: then ``Spec.bind`` decides, with a message.
+Where arrays are dense, what the contract says about them follows from their shapes and types. So the slots of a call that
+passed are kept under these; the next call looks them up, and C checks the addresses and runs. That takes a microsecond.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from struct import Struct
+from typing import Any
 
 import numpy as np
 
-from ._pcx import ffi
-from .dtypes import BY_WORD
-from .kernels._spec import Arg, Spec
+from ._pcx import ffi, lib
+from .cpu import call_mask
+from .kernels._spec import Spec
+
+KEPT = 1024  # sets of sizes for each kernel
 
 
 class Unusual(Exception):
-    """Arguments that this way does not take."""
+    """Arguments that are not taken here."""
 
 
-def writer(spec: Spec) -> Callable | None:
-    """The function: arguments of the kernel's reference -> the bytes of its slots, which are valid as long as the arrays.
+class Repeated:
+    """The calls of one kernel, and the sizes that it was called with.
 
-    None for kernels with arrays whose values are bounded, since these are copied and looked at.
+    Attributes
+    ----------
+    call : callable
+        (pool, the reference's arguments) -> the code of ``pcx_call_arrays``; ``PCX_BAD_ARGUMENT`` or an exception if
+        these are not arguments of known sizes: nothing was run then, and ``Kernel.pack`` decides.
+
+    Kernels with arrays whose values are bounded always raise, since these are copied and looked at.
     """
-    if any(arg.below for arg in spec.args):
-        return None
-    scope = {
-        "Unusual": Unusual, "_array": np.ndarray, "_buffer": ffi.from_buffer, "_cast": ffi.cast,
-        "_address": ffi.typeof("uintptr_t"), "_pack": Struct(f"{len(spec.slots)}Q").pack,
-    }  # fmt: skip
-    parameters = ", ".join(f"{arg.name}={0 if arg.kind == 'size' else None}" for arg in spec.args)
-    arrays = [arg for arg in spec.args if arg.kind == "array"]
-    lines = [f"def write({parameters}):"]
-    for arg in spec.args:
-        if arg.kind == "size":
-            lines += [f"if type({arg.name}) is not int or {arg.name} < 0:", "    raise Unusual"]
-    found = [name for name, arg in spec.slots if arg is None]
-    lines += [f"{' = '.join(found)} = None"] if found else []
-    for arg in arrays:
-        lines += _given(arg, _array(arg, scope), f"{arg.name}_at = 0")
-    for name in found:  # what no array has told, `Spec.bind` leaves 0
-        lines += [f"if {name} is None:", f"    {name} = 0"]
-    for arg in arrays:
-        lines += _given(arg, _extents(arg))
-    lines += _overlaps(arrays)
-    if spec.where:
-        lines += [f"if not ({' and '.join(f'({_python(c)})' for c in spec.where)}):", "    raise Unusual"]
-    words = (
-        name if arg is None or arg.kind == "size" else f"{name}_at" if arg.kind == "array" else "0"
-        for name, arg in spec.slots
-    )
-    lines.append(f"return _buffer(bytearray(_pack({', '.join(words)})))")
-    exec("\n    ".join(lines) + "\n", scope)
-    return scope["write"]
+
+    def __init__(self, spec: Spec, kernel: Any):
+        self._spec = spec
+        self._known: dict[tuple, tuple[Any, Any]] = {}
+        self._arrays = [arg.name for arg in spec.args if arg.kind == "array"]
+        self._bounded = any(arg.below for arg in spec.args) or len(spec.slots) > 64
+        self.call: Callable[..., int] = self._compiled(kernel)
+
+    def _compiled(self, kernel: Any) -> Callable[..., int]:
+        """The function ``call``, with a line for each argument."""
+        spec, scope = self._spec, {
+            "_Unusual": Unusual, "_known": self._known, "_buffer": ffi.from_buffer, "_bytes": ffi.typeof("char[]"),
+            "_null": ffi.NULL, "_invoke": lib.pcx_call_arrays, "_kernel": kernel, "_mask": call_mask,
+        }  # fmt: skip
+        parameters = ", ".join(f"{arg.name}={0 if arg.kind == 'size' else None}" for arg in spec.args)
+        sizes = [arg.name for arg in spec.args if arg.kind == "size"]
+        key, data = [], []
+        for arg in spec.args:
+            x, given = arg.name, f"if {arg.name} is not None else" if arg.optional else None
+            buffer = f"_buffer(_bytes, {x}, {x in spec.outputs})"
+            if arg.kind == "size":
+                key.append(x)
+            elif arg.kind == "array":
+                key.append(f"({x}.shape, {x}.dtype) {given} None" if given else f"{x}.shape, {x}.dtype")
+                data.append(f"{buffer} {given} _null" if given else buffer)
+        odd = " or ".join(f"type({name}) is not int" for name in sizes) or "False"
+        source = f"""
+def key({parameters}):
+    return ({", ".join(key)},)
+
+def call(_pool, {parameters}):
+    if {odd}:
+        raise _Unusual
+    _slots, _places = _known[{", ".join(key)},]
+    return _invoke(_pool, _kernel, _mask(), _slots, {len(spec.slots)}, _places, {len(data)}, [{", ".join(data)}])
+"""
+        exec(source, scope)
+        self._key = scope["key"]
+        return scope["call"]
+
+    def learn(self, values: dict[str, Any], slots: Any) -> None:
+        """Keep the slots of a call that passed, if its arrays were dense."""
+        given = {name: values[name] for name in self._arrays if values[name] is not None}
+        if self._bounded or not all(x.size and x.flags.c_contiguous for x in given.values()):
+            return
+        if len(self._known) >= KEPT:
+            self._known.clear()
+        index = {name: i for i, (name, _) in enumerate(self._spec.slots)}
+        places = ffi.new("pcx_array[]", len(self._arrays))
+        for place, name in zip(places, self._arrays):
+            x = given.get(name)
+            place.slot, place.bytes, place.align = index[name], getattr(x, "nbytes", 0), _alignment(x)
+            place.written = name in self._spec.outputs
+        self._known[self._key(**values)] = slots, places
 
 
-def _array(arg: Arg, scope: dict) -> list[str]:
-    """Lines for one array: its type, its shape, the strides that follow from it, its address."""
-    x, names = arg.name, _dims(arg)
-    scope[f"{x}_types"] = {np.dtype(BY_WORD[word].numpy): BY_WORD[word].code for word in arg.types if word != "bf16"}
-    written = " and _flags.writeable" if x.startswith("out") else ""
-    lines = [f"if type({x}) is not _array:", "    raise Unusual", f"_flags = {x}.flags"]
-    lines += [f"if not (_flags.c_contiguous and _flags.aligned{written}):", "    raise Unusual"]
-    lines.append(f"_code = {x}_types[{x}.dtype]")
-    if arg.type_size:
-        lines += _same(arg.type_size, "_code")
-    lines.append(f"{', '.join(names)}, = {x}.shape" if names else f"() = {x}.shape")
-    for i, (extent, stride) in enumerate(arg.dims):
-        lines += _same(extent, names[i]) if extent.isidentifier() else []
-        if stride:
-            lines += _same(stride, " * ".join(names[i + 1 :]) or "1") if stride.isidentifier() else ["raise Unusual"]
-    return [*lines, f"{x}_at = int(_cast(_address, _buffer({x})))"]
-
-
-def _extents(arg: Arg) -> list[str]:
-    """Lines that compare a shape with what follows from sizes, all of which are known then."""
-    pairs = [(name, _python(extent)) for name, (extent, _) in zip(_dims(arg), arg.dims) if not extent.isidentifier()]
-    return [f"if {' or '.join(f'{name} != {extent}' for name, extent in pairs)}:", "    raise Unusual"] if pairs else []
-
-
-def _dims(arg: Arg) -> list[str]:
-    return [f"{arg.name}_{i}" for i in range(len(arg.dims))]
-
-
-def _given(arg: Arg, lines: list[str], absent: str = "pass") -> list[str]:
-    """The lines, of an optional array only where it is given."""
-    if not arg.optional or not lines:
-        return lines
-    return [f"if {arg.name} is None:", f"    {absent}", "else:", *(f"    {line}" for line in lines)]
-
-
-def _same(name: str, value: str) -> list[str]:
-    """Lines for a size that is found now, or that must be as it was found before."""
-    return [f"if {name} is None:", f"    {name} = {value}", f"elif {name} != {value}:", "    raise Unusual"]
-
-
-def _overlaps(arrays: list[Arg]) -> list[str]:
-    """Lines that leave outputs that share memory with other arguments to the other way."""
-    lines = []
-    for out in (arg.name for arg in arrays if arg.name.startswith("out")):
-        lines.append(f"_first, _last = {out}_at, {out}_at + {out}.nbytes")
-        for arg in arrays:
-            if (x := arg.name) != out:
-                lines += _given(arg, [f"if {x}_at < _last and _first < {x}_at + {x}.nbytes:", "    raise Unusual"])
-    return lines
-
-
-def _python(expression: str) -> str:
-    return re.sub(r"ceil\(([^()]+)/([^()]+)\)", r"(-(-(\1) // (\2)))", expression)
+def _alignment(x: np.ndarray | None) -> int:
+    return 1 if x is None else x.dtype.alignment

@@ -59,3 +59,32 @@ int pcx_call(pcx_threads *pool, const pcx_kernel *kernel, const pcx_impl *impl, 
     pcx_float_leave(mode);
     return code;
 }
+
+/* Whether array i is where it may be: aligned, and if it is written, apart from all others. */
+static int call_placed(const pcx_array *arrays, size_t n, void *const *data, size_t i)
+{
+    const uintptr_t begin = (uintptr_t)data[i], end = begin + arrays[i].bytes;
+    if (begin % arrays[i].align)
+        return 0;
+    for (size_t j = 0; arrays[i].written && j < n; j++) {
+        const uintptr_t other = (uintptr_t)data[j];
+        if (j != i && other && other < end && begin < other + arrays[j].bytes)
+            return 0;
+    }
+    return 1;
+}
+
+int pcx_call_arrays(pcx_threads *pool, const pcx_kernel *kernel, uint32_t cpu, const uint64_t *slots, size_t count,
+                    const pcx_array *arrays, size_t n, void *const *data)
+{
+    uint64_t args[64];
+    if (count > sizeof args / sizeof *args)
+        return PCX_BAD_ARGUMENT;
+    memcpy(args, slots, count * sizeof *args);
+    for (size_t i = 0; i < n; i++) {
+        if (data[i] && !call_placed(arrays, n, data, i))
+            return PCX_BAD_ARGUMENT;
+        args[arrays[i].slot] = (uintptr_t)data[i];
+    }
+    return pcx_call(pool, kernel, pcx_select(kernel, cpu, args), args);
+}
