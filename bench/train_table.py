@@ -44,7 +44,10 @@ T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8:
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe of examples/fashion: the network it begins with is new, of some width, or that of another run."""
+    """A recipe of examples/fashion: the network it begins with is new, of some width, or that of another run.
+
+    There is one teacher for all seeds: that of seed 0.
+    """
 
     start: float | str
     teacher: str = ""
@@ -82,7 +85,7 @@ class Runs:
         if name == "ptq4":
             recipe = replace(recipe, quantize=replace(recipe.quantize, epochs=0))
         if recipe.distill is not None:
-            teacher = str(self.path(RUNS[name].teacher, seed) / "model.onnx")
+            teacher = str(self.path(RUNS[name].teacher, 0) / "model.onnx")
             recipe = replace(recipe, distill=replace(recipe.distill, teacher=teacher))
         return quick(recipe) if self.args.quick else recipe
 
@@ -95,8 +98,9 @@ class Runs:
         if kept.exists():
             return json.loads(kept.read_bytes())
         run = RUNS[name]
-        for before in {run.start, run.teacher} & RUNS.keys():
-            self.get(before, seed)
+        for before, its_seed in ((run.start, seed), (run.teacher, 0)):
+            if before in RUNS:
+                self.get(before, its_seed)
         if self.args.budget and time.monotonic() - self.begun > 60 * self.args.budget:
             raise TimeoutError(f"no time is left for {name}, seed {seed}: start again to go on")
         print(f"{time.strftime('%H:%M')} {name}, seed {seed}", file=sys.stderr, flush=True)
