@@ -25,6 +25,7 @@ __all__ = [
     "advise",
     "cast",
     "compile",
+    "compress",
     "cpu_info",
     "factorize",
     "get_include",
@@ -45,6 +46,7 @@ _LAZY = {
     "advise": ".advice",
     "cast": ".compress.cast",
     "compile": ".compiler",
+    "compress": ".compress",
     "Predictor": ".predictor",
     "Preprocess": ".lower",
     "factorize": ".compress.factorize",
@@ -135,10 +137,10 @@ def __getattr__(name: str):
     if name not in _LAZY:
         raise AttributeError(f"module 'pycompress' has no attribute {name!r}")
     try:
-        value = getattr(import_module(_LAZY[name], __name__), name)
+        module = import_module(_LAZY[name], __name__)
     except ModuleNotFoundError as error:
         if error.name and error.name.split(".")[0] == "onnx":
             raise ModuleNotFoundError(f"pycompress.{name} needs onnx: pip install 'pycompress-engine[onnx]'") from None
         raise
-    globals()[name] = value
+    value = globals()[name] = module if name == "compress" else getattr(module, name)  # that package can be called
     return value

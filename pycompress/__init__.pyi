@@ -11,6 +11,7 @@ from . import zoo as zoo
 from .advice import advise as advise
 from .compiler import compile as compile
 from .compress.cast import cast as cast
+from .compress.chain import compress as compress
 from .compress.factorize import factorize as factorize
 from .compress.prune import prune as prune
 from .compress.quantize import quantize as quantize

@@ -65,7 +65,7 @@ def execute(args, out: Output) -> dict:
     _check(asked, args, as_plan)
     trainer = finetune.Finetune(args, asked, source) if args.finetune else None
     samples = trainer and trainer.samples
-    steps.check(asked, source, shapes, as_plan, out.warn, samples)
+    steps.check(asked, source, shapes, as_plan, out.warn, samples, "recipe" if args.recipe else "")
     if trainer:
         trainer.begin(out)
     how = _preprocessing(asked, args, out) if as_plan else None
@@ -75,7 +75,9 @@ def execute(args, out: Output) -> dict:
         with out.progress("compile"):
             plan = planned(source.proto, source, args, how)
     proto, verdicts = source.proto, {}
-    for i, (name, options) in enumerate(asked.items()):
+    if args.max_drop is not None:
+        proto, verdicts = followed(proto, asked, source, shapes, args, out)
+    for i, (name, options) in enumerate(() if args.max_drop is not None else asked.items()):
         label = f"{name} (step {i + 1} of {total})" if total > 1 else name
         with out.progress(label, options.get("samples", recipe.SAMPLES)) as tick, reports.quiet():
 
@@ -112,6 +114,31 @@ def execute(args, out: Output) -> dict:
     }
 
 
+def followed(proto, asked: recipe.Steps, source: models.Source, shapes: dict, args, out: Output):
+    """The model after the steps that stay within --max-drop, and what became of each, by step."""
+    from dataclasses import asdict
+
+    from ..compress.chain import Acceptance, follow
+    from ..compress.recipe import Recipe
+
+    data = [options for options in asked.values() if "calibration" in options]
+    if not data:
+        raise ValueError("--max-drop: without --calibration the answers cannot be compared")
+    judge = Acceptance(proto, list(steps.feeds(data[-1], source, shapes)), None, args.max_drop, bool(args.relative))
+    verdicts = {}
+
+    def apply(name: str, before, own: dict):
+        options = {key: asked[name][key] for key in recipe.DATA if key in asked[name]} | own
+        with out.progress(name, options.get("samples", recipe.SAMPLES)) as tick:
+            return steps.take(name, before, options, source, shapes, tick)
+
+    def report(taken) -> None:
+        verdicts[taken.step] = asdict(taken)
+        out.line(str(taken))
+
+    return follow(proto, Recipe(asked, exceeded=args.exceeded), apply, judge, report), verdicts
+
+
 def change(before: int, after: int) -> str:
     """How many times smaller, or larger, `after` bytes are than `before`."""
     smaller = before >= after
@@ -130,6 +157,10 @@ def _check(asked: recipe.Steps, args, as_plan: bool) -> None:
     for name in ("epochs", "rate"):
         if getattr(args, name) is not None and not args.finetune:
             raise ValueError(f"--{name} is for --finetune")
+    if args.max_drop is not None and args.finetune:
+        raise ValueError("--max-drop judges steps; with --finetune training follows them: leave one of the two out")
+    if args.max_drop is not None and not asked:
+        raise ValueError("--max-drop judges steps, and there are none")
     if args.resume and not args.finetune:
         raise ValueError("--resume is for --finetune")
     if args.labels:

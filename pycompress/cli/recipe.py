@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from . import images, models
@@ -13,9 +12,10 @@ DATA = ("calibration", "samples", *images.OPTIONS)  # of every step
 PLANNED = ("mean", "std", "scale")  # also tell how a plan preprocesses images
 DEPTHS = ("auto", "1", "2", "4", "8")
 EPILOG = (
-    "A recipe is a TOML (Python 3.11 or newer) or JSON file with a table for each step, named prune, factorize, "
-    "quantize, recertify or cast; steps are always taken in this order.  The entries of [quantize] are "
-    f"{', '.join(DATA)} and the options of pycompress.quantize; the other tables work in the same way."
+    "A recipe is a YAML (needs PyYAML), TOML (Python 3.11 or newer) or JSON file with a table for each step, named prune, "
+    "factorize, quantize, recertify or cast; steps are always taken in this order.  The entries of [quantize] are "
+    f"{', '.join(DATA)} and the options of pycompress.quantize; the other tables work in the same way.  A table `data` "
+    "names the samples of all steps.  max_drop, relative and exceeded (promote or stop) are those of pycompress.compress."
 )
 
 Steps = dict[str, dict]
@@ -67,6 +67,13 @@ def add_options(parser) -> None:
         metavar="CPU",
         help="what --quantize rounds weights for: portable, vnni, amx, arm ...; the result runs on all",
     )
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="D",
+        help="how much of the outputs' squares may become error on held-back samples, in all: 0.01 is 20 dB; a step that "
+        "exceeds it is repeated with more bits, weights or rank for the layers that do the most damage, or left out",
+    )
 
 
 def steps_of(args) -> Steps:
@@ -77,7 +84,10 @@ def steps_of(args) -> Steps:
     ValueError
         If flags contradict each other, a flag would have no effect, or the recipe is invalid.
     """
+    args.relative = args.exceeded = None  # only a recipe says them
     steps = read(args.recipe, args) if args.recipe else flags(args)
+    if args.max_drop is not None and not 0 <= args.max_drop < float("inf"):
+        raise ValueError(f"--max-drop must be a number of at least 0, got {args.max_drop:g}")
     if args.min_snr is not None:
         _ask_for_snr(steps, args.min_snr, bool(args.finetune))
     return steps
@@ -124,48 +134,25 @@ def flags(args) -> Steps:
 
 
 def read(path: Path, args) -> Steps:
-    """The steps of a recipe file; relative paths in it are relative to its folder."""
+    """The steps of a recipe file; relative paths in it are relative to its folder; its limits become those of `args`."""
+    from ..compress import recipe as recipes
+
     flags = (*STEPS, *DATA, "pattern", "scope", "rank", "weights", "group_size", "rounding", "accumulate", "target")
     for key in flags:  # --mean, --std and --scale may say what a plan's images are
         value = getattr(args, key)
         if value is not None and value is not False and not (key in PLANNED and (is_plan(args) or args.finetune)):
             raise ValueError(f"give a recipe or flags, not both: --{key.replace('_', '-')} belongs into the recipe")
-    steps = _parsed(path)
-    if not isinstance(steps, dict) or not all(isinstance(options, dict) for options in steps.values()):
-        raise ValueError(f"{path}: a recipe holds a table of options for each step")
-    if unknown := set(steps) - set(STEPS):
-        raise ValueError(f"{path}: there is no step {min(unknown)!r}; there are {', '.join(STEPS)}")
-    for options in steps.values():
-        data = options.get("calibration")
-        if isinstance(data, str):
-            options["calibration"] = _beside(path, data)
-        elif isinstance(data, list):
-            options["calibration"] = [_beside(path, word) if isinstance(word, str) else word for word in data]
-    steps = {name: _given(steps[name]) for name in STEPS if name in steps}
+    found = recipes.read(path)
+    if args.max_drop is not None and found.max_drop is not None:
+        raise ValueError("--max-drop and the recipe's max_drop: give one of them")
+    args.max_drop = args.max_drop if found.max_drop is None else found.max_drop
+    recipes.check_limits(found, args.max_drop)
+    args.relative, args.exceeded = found.relative, found.exceeded
+    steps = found.steps
     if "cast" in steps and not steps["cast"].keys() & set(DATA):  # judged on the calibration data of the step before
         earlier = [options for name, options in steps.items() if name != "cast" and "calibration" in options]
         steps["cast"] |= {key: earlier[-1][key] for key in DATA if key in earlier[-1]} if earlier else {}
     return steps
-
-
-def _beside(path: Path, name: str) -> str:
-    """The file called `name` in the folder of the recipe `path`, if there is one; otherwise `name`."""
-    return str(path.parent / name) if (path.parent / name).exists() else name
-
-
-def _parsed(path: Path):
-    """The content of a TOML or JSON file."""
-    try:
-        text = path.read_text("utf-8")
-        if path.suffix != ".toml":
-            return json.loads(text)
-        import tomllib
-
-        return tomllib.loads(text)
-    except ModuleNotFoundError:
-        raise ValueError(f"{path}: TOML needs Python 3.11 or newer; write the recipe as JSON") from None
-    except ValueError as error:  # of the text's encoding, of JSON, of TOML
-        raise ValueError(f"{path}: {error}") from None
 
 
 def _given(options: dict) -> dict:

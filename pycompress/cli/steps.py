@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 
 import numpy as np
 
 from ..errors import ModelError
 from . import calibration, images, models
-from .recipe import DATA, PLANNED, SAMPLES, Steps
+from .recipe import PLANNED, SAMPLES, Steps
 
 Samples = Callable[[int], np.ndarray]
-NOT_OPTIONS = ("model", "calibration", "base_dir", "progress")  # of a pass: no recipe says them
 
 
-def check(steps: Steps, source: models.Source, shapes: dict, planned: bool, warn, given: Samples | None = None) -> None:
+def check(
+    steps: Steps,
+    source: models.Source,
+    shapes: dict,
+    planned: bool,
+    warn,
+    given: Samples | None = None,
+    path: str = "",
+) -> None:
     """Refuse, before any work, a chain of steps that cannot be completed, and options without effect.
 
     Parameters
@@ -24,14 +30,18 @@ def check(steps: Steps, source: models.Source, shapes: dict, planned: bool, warn
     planned : whether the result is compiled into a plan
     warn : called with warnings
     given : gives so many samples to the steps that have no calibration data of their own
+    path : leads to the steps in a recipe; empty where flags gave them
 
     Raises
     ------
     ValueError
         It names the step and the option.
     """
+    from ..compress.recipe import check_step
+
     for name, options in steps.items():
-        _check_options(name, options, given)
+        check_step(name, options, options.get("calibration", "given" if given else None), path)
+        _own(name, options, shapes)
     _check_chain(steps, source, shapes)
     for name, options in steps.items():
         if given is None or "calibration" in options:
@@ -55,7 +65,7 @@ def take(name: str, proto, options: dict, source: models.Source, shapes: dict, t
 
     return getattr(pycompress, name)(
         proto,
-        calibration=_feeds(options, source, shapes, given),
+        calibration=feeds(options, source, shapes, given),
         progress=lambda done, total: tick(done, total, "layer" if total else "sample"),
         **_own(name, options, shapes),
     )
@@ -63,9 +73,9 @@ def take(name: str, proto, options: dict, source: models.Source, shapes: dict, t
 
 def _own(name: str, options: dict, shapes: dict) -> dict:
     """The options of the pass itself."""
-    own = {key: value for key, value in options.items() if key not in DATA}
-    if name == "prune":
-        own.setdefault("sparsity", None)  # a pattern such as 2:4 determines it
+    from ..compress.recipe import own_options
+
+    own = own_options(name, options)
     if name == "factorize" and shapes:
         if "input_shapes" in own:
             raise ValueError("--shape and the recipe's input_shapes of factorize: give one of them")
@@ -73,54 +83,13 @@ def _own(name: str, options: dict, shapes: dict) -> dict:
     return own
 
 
-def _feeds(options: dict, source: models.Source, shapes: dict, given: Samples | None = None):
+def feeds(options: dict, source: models.Source, shapes: dict, given: Samples | None = None):
     """The calibration samples of a step, or None."""
     if "calibration" not in options:
         return given(options.get("samples", SAMPLES)) if given else None
     how = images.fit({key: options.get(key) for key in images.OPTIONS})
     count = options.get("samples", SAMPLES)
     return calibration.samples(options["calibration"], source.ports(shapes, partly=True), count, how)
-
-
-def _check_options(name: str, options: dict, given: Samples | None) -> None:
-    """Refuse unknown options of a step, and invalid values."""
-    import pycompress
-
-    from ..compress.model.graph import OPTIONS_ONLY, OptionsAreFine
-
-    function = getattr(pycompress, name)
-    known = {key: p for key, p in inspect.signature(function).parameters.items() if key not in NOT_OPTIONS}
-    own = _own(name, options, {})
-    if unknown := set(own) - set(known):
-        raise ValueError(f"{name}: there is no option {min(unknown)!r}; there are {', '.join([*known, *DATA])}")
-    for key, value in own.items():
-        if "bool" in str(known[key].annotation) and not isinstance(value, bool):
-            raise ValueError(f"{name}: {key} must be true or false, got {value!r}")
-    if name == "prune" and "scope" in own and (":" in str(own.get("pattern")) or isinstance(own["sparsity"], dict)):
-        raise ValueError("prune: scope has no effect: a pattern N:M, or a sparsity for each layer, leaves no choice")
-    if name == "quantize":
-        _check_idle(own)
-    data = options.get("calibration", "given" if given else None)
-    try:
-        function(OPTIONS_ONLY, calibration=data, **own)
-    except OptionsAreFine:
-        return
-    except TypeError as error:  # a value of a type that no check expects
-        raise ValueError(f"{name}: {error}") from None
-
-
-FOUR_BITS = ("group_size", "rounding", "zero_points", "share", "first_last")
-
-
-def _check_idle(own: dict) -> None:
-    """Refuse options of ``quantize`` that have no effect with the others."""
-    bits = own.get("weights", 8)
-    if bits == 8 and (idle := [key for key in FOUR_BITS if key in own]):
-        raise ValueError(f"quantize: {idle[0]} is for weights of 4 bits")
-    if bits != "mixed" and "share" in own:
-        raise ValueError('quantize: share is for weights = "mixed"')
-    if "percentile" in own and own.get("method") != "percentile":
-        raise ValueError('quantize: percentile is for method = "percentile"')
 
 
 def _check_count(name: str, options: dict) -> None:
@@ -149,7 +118,7 @@ def _check_data(name: str, options: dict, source: models.Source, shapes: dict, p
     from ..compress.calibration import samples
 
     for text in calibration.named(data):
-        samples.Samples(source.proto, _feeds({**options, "calibration": text, "samples": 1}, source, shapes))
+        samples.Samples(source.proto, feeds({**options, "calibration": text, "samples": 1}, source, shapes))
 
 
 def _check_chain(steps: Steps, source: models.Source, shapes: dict) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
@@ -16,6 +15,7 @@ import onnx
 
 from ..compress.model.graph import check_options
 from ..compress.prune import prune
+from ..compress.recipe import unknown_key
 from ..formats.onnx_model import self_contained
 from ..zoo import text as zoo
 from . import data as sets
@@ -277,9 +277,7 @@ def build(cls, value: Any, path: str):
     hints = typing.get_type_hints(cls)
     for key in value:
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, 1, 0.5)
-            said = f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}"
-            raise ValueError(f"{path}.{key}: unknown key; {said}")
+            raise unknown_key(key, fields, path)
     empty = (dataclasses.MISSING, dataclasses.MISSING)
     for name, f in fields.items():
         if name not in value and (f.default, f.default_factory) == empty:

@@ -123,14 +123,16 @@ def test_a_slim_plan_has_no_notes_and_computes_the_same(files, tmp_path, command
     assert "pycompress.notes" not in pycompress.Plan.load(out).metadata
 
 
-@pytest.mark.parametrize("kind", ["json", "toml"])
+@pytest.mark.parametrize("kind", ["json", "toml", "yaml"])
 def test_a_recipe_holds_the_steps(kind, files, tmp_path, command):
     if kind == "toml" and sys.version_info < (3, 11):
         pytest.skip("TOML came with Python 3.11")
     np.save(tmp_path / "c.npy", np.random.default_rng(0).standard_normal((4, 3, 48, 48), np.float32))
     options = {"calibration": "c.npy", "samples": 3, "method": "minmax"}
-    if kind == "json":
-        (tmp_path / "r.json").write_text(json.dumps({"quantize": options, "prune": {"sparsity": 0.5}}))
+    if kind != "toml":
+        yaml = pytest.importorskip("yaml") if kind == "yaml" else None
+        text = (yaml.safe_dump if yaml else json.dumps)({"quantize": options, "prune": {"sparsity": 0.5}})
+        (tmp_path / f"r.{kind}").write_text(text)
     else:
         lines = [f"{k} = {json.dumps(v)}" for k, v in options.items()]
         (tmp_path / "r.toml").write_text("[prune]\nsparsity = 0.5\n[quantize]\n" + "\n".join(lines))
@@ -139,18 +141,37 @@ def test_a_recipe_holds_the_steps(kind, files, tmp_path, command):
     assert quantized(tmp_path / "q.onnx") > 10
 
 
+def test_steps_that_exceed_max_drop_are_repeated_with_gentler_options(files, tmp_path, command):
+    np.save(tmp_path / "c.npy", np.random.default_rng(0).standard_normal((8, 3, 48, 48), np.float32))
+    tables = {"data": {"calibration": "c.npy"}, "prune": {"sparsity": 0.9, "reconstruct": False}, "cast": {}}
+    (tmp_path / "r.json").write_text(json.dumps(tables))
+    words = ("compress", files / "net.onnx", tmp_path / "o.onnx", "--recipe", tmp_path / "r.json")
+    r = command(*words, "--max-drop", "0.001", "--json")
+    pruned, half = r["verdicts"]["prune"], r["verdicts"]["cast"]
+    assert pruned["outcome"] in ("promoted", "left out") and half["outcome"] == "kept"
+    assert max(pruned["drop"], half["drop"]) <= 0.001
+    assert "cast: kept" in command(*words, "--max-drop", "0.5")
+
+
 @pytest.mark.parametrize(
     "recipe,said",
     [
-        ({"prune": {"sparsity": 1.8}}, "sparsity must be in [0, 1)"),
-        ({"prune": {}}, "sparsity: pattern 'unstructured' needs one"),
-        ({"prune": {"sparsity": 0.5, "model": "m"}}, "no option 'model'"),
+        ({"prune": {"sparsity": 1.8}}, "recipe.prune.sparsity: must be in [0, 1)"),
+        ({"prune": {}}, "recipe.prune.sparsity: pattern 'unstructured' needs one"),
+        ({"prune": {"sparsity": 0.5, "model": "m"}}, "recipe.prune.model: unknown key"),
         ({"factorize": {}}, "give one of energy, rank and ratio"),
-        ({"distil": {}}, "no step 'distil'"),
-        ({"quantize": {"calibration": "photos", "bits": 3}}, "no option 'bits'"),
+        ({"distil": {}}, "recipe.distil: unknown key"),
+        (
+            {"quantize": {"calibration": "photos", "exlude": []}},
+            "recipe.quantize.exlude: unknown key; did you mean exclude?",
+        ),
         ({"quantize": {}}, "calibration"),
         ({"quantize": {"calibration": "photos", "samples": -1}}, "samples"),
         ([1], "table"),
+        ({"cast": {}, "max_drop": -1}, "recipe.max_drop: must be a number"),
+        ({"cast": {}, "exceeded": "stop"}, "recipe.exceeded: has no effect without max_drop"),
+        ({"cast": {"max_drop": 0.1}}, "recipe.cast.max_drop: has no effect without max_drop"),
+        ({"cast": {}, "max_drop": 0.1}, "without --calibration the answers cannot be compared"),
     ],
 )
 def test_a_recipe_that_cannot_be_followed_is_refused_by_name(recipe, said, files, tmp_path, refused):
