@@ -63,8 +63,8 @@ RUNS = {
     "qat4": Run("alone"),
     "ptq4": Run("alone"),
     "dense_longer": Run("dense"),
-    "sparse80": Run("dense"),
-    "sparse90": Run("dense"),
+    "sparse80": Run("dense", "dense"),
+    "sparse90": Run("dense", "dense"),
     "small": Run("dense", "dense"),
     "tiny": Run(0.25, "alone"),
 }
