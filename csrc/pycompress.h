@@ -76,9 +76,10 @@ enum {
     PCX_AVX512BF16 = 32,
     PCX_AMXINT8 = 64,   /* AMX tiles: products of int8, */
     PCX_AMXBF16 = 128,  /* and of bfloat16 */
-    PCX_NEON = 256,
-    PCX_DOTPROD = 512,
-    PCX_I8MM = 1024
+    PCX_NEON = 256,     /* what every AArch64 CPU has */
+    PCX_DOTPROD = 512,  /* sdot, udot */
+    PCX_I8MM = 1024,    /* usdot, usmmla */
+    PCX_ARMBF16 = 2048     /* bfdot, bfmmla */
 };
 
 /* The bundles of this CPU that the operating system supports and this library knows.  Cannot fail. */

@@ -23,12 +23,13 @@ LEVELS = {  # the words of PYCOMPRESS_CPU
     "neon": lib.PCX_NEON,
     "dotprod": lib.PCX_NEON | lib.PCX_DOTPROD,
     "i8mm": lib.PCX_NEON | lib.PCX_DOTPROD | lib.PCX_I8MM,
+    "bf16": lib.PCX_NEON | lib.PCX_DOTPROD | lib.PCX_I8MM | lib.PCX_ARMBF16,
 }
 BITS = {
     "avx2": lib.PCX_AVX2, "avxvnni": lib.PCX_AVXVNNI, "avx512": lib.PCX_AVX512, "avx512vnni": lib.PCX_AVX512VNNI,
     "avx512vbmi": lib.PCX_AVX512VBMI, "avx512bf16": lib.PCX_AVX512BF16, "amxint8": lib.PCX_AMXINT8,
     "amxbf16": lib.PCX_AMXBF16,
-    "neon": lib.PCX_NEON, "dotprod": lib.PCX_DOTPROD, "i8mm": lib.PCX_I8MM,
+    "neon": lib.PCX_NEON, "dotprod": lib.PCX_DOTPROD, "i8mm": lib.PCX_I8MM, "bf16": lib.PCX_ARMBF16,
 }  # fmt: skip
 
 ISAS = (
@@ -42,6 +43,7 @@ ISAS = (
     "neon",
     "dotprod",
     "i8mm",
+    "bf16",
 )  # of kernels
 
 _threads: list[int] = []

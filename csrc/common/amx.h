@@ -28,6 +28,7 @@ typedef struct {
     amx_config found, now;
 } amx_tiles;
 
+#if PCX_X86
 static inline void amx_enter(amx_tiles *t)
 {
     PCX_TILES_FOUND(&t->found);
@@ -50,6 +51,7 @@ static inline void amx_leave(const amx_tiles *t)
     else if (t->now.palette)
         PCX_TILES_RELEASE();
 }
+#endif
 
 /* Rows in tiles as equal as can be: tile t begins at row min(t * rows, last).  The last ones may overlap. */
 typedef struct {

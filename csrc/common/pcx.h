@@ -46,6 +46,15 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #  define PCX_TARGET_AVX512 "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,prefer-vector-width=512"
 #endif
 
+/* What kernels for AArch64 beyond NEON, which all such CPUs have, are compiled for. */
+#if defined(__clang__)
+#  define PCX_TARGET_DOTPROD "dotprod"
+#  define PCX_TARGET_I8MM    "dotprod,i8mm"
+#else
+#  define PCX_TARGET_DOTPROD "arch=armv8.2-a+dotprod"
+#  define PCX_TARGET_I8MM    "arch=armv8.2-a+dotprod+i8mm"
+#endif
+
 /*
  * For kernels whose loops compilers vectorise: `name`_run(args, begin, end), inlined, compiled for each ISA, and
  * `name`_impls, the table of them.  `name`_units stands before.  PCX_LOOPS_512 is for those that compute much with
@@ -134,6 +143,20 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #if PCX_X86
 #  define PCX_DPBUSD(sum, a, w) __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(w))
 #  define PCX_DPWSSD(sum, a, b) __asm__("vpdpwssd %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b)) /* two of i16 x i16 */
+#endif
+/*
+ * sum += four products by int32: of i8 w and the four i8 of lane `lane`, a digit, of a; of each four of both; of the 2 x 8
+ * u8 of a with the 2 x 8 i8 of w, to 2 x 2 sums.  Clang before 16 lacks the intrinsics; GCC orders asm badly.
+ */
+#if PCX_ARM64 && defined(__clang__) && __clang_major__ < 16
+#  define PCX_SDOT_LANE(sum, w, a, lane) \
+      __asm__("sdot %0.4s, %1.16b, %2.4b[" #lane "]" : "+w"(sum) : "w"(w), "w"(a))
+#  define PCX_SDOT(sum, w, a)   __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(w), "w"(a))
+#  define PCX_USMMLA(sum, a, w) __asm__("usmmla %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(a), "w"(w))
+#elif PCX_ARM64
+#  define PCX_SDOT_LANE(sum, w, a, lane) ((sum) = vdotq_laneq_s32(sum, w, a, lane))
+#  define PCX_SDOT(sum, w, a)            ((sum) = vdotq_s32(sum, w, a))
+#  define PCX_USMMLA(sum, a, w)          ((sum) = vusmmlaq_s32(sum, a, w))
 #endif
 #if PCX_X86
 #  define PCX_PAUSE() __builtin_ia32_pause()

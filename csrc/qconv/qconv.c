@@ -68,6 +68,11 @@ PCX_DRIVER(qconv, rows, qgemm, avx512vnni)
 PCX_DRIVER(qconv, rows, qgemm, avxvnni)
 PCX_DRIVER(qconv, rows, qgemm, avx2)
 #endif
+#if PCX_ARM64
+PCX_DRIVER(qconv, rows, qgemm, i8mm)
+PCX_DRIVER(qconv, rows, qgemm, dotprod)
+PCX_DRIVER(qconv, rows, qgemm, neon)
+#endif
 
 static const pcx_impl qconv_impls[] = {
 #if PCX_X86
@@ -78,6 +83,11 @@ static const pcx_impl qconv_impls[] = {
     { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(qconv, avx512vnni), NULL, NULL, NULL },
     { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qconv, avxvnni), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(qconv, avx2), qconv_rows_prepared, qconv_rows_prepare, NULL },
+#endif
+#if PCX_ARM64
+    { "i8mm", PCX_NEON | PCX_DOTPROD | PCX_I8MM, PCX_DRIVEN(qconv, i8mm), NULL, NULL, NULL },
+    { "dotprod", PCX_NEON | PCX_DOTPROD, PCX_DRIVEN(qconv, dotprod), NULL, NULL, NULL },
+    { "neon", PCX_NEON, PCX_DRIVEN(qconv, neon), qconv_rows_prepared, qconv_rows_prepare, NULL },
 #endif
     { "scalar", 0, qconv_units, qconv_scalar, NULL, NULL, NULL, NULL },
 };

@@ -53,7 +53,7 @@ void qdwconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
     }
 }
 
-#if PCX_X86
+#if PCX_X86 || PCX_ARM64
 /* A row whose weights are prepared by its own micro-kernel. */
 #define QDWCONV_ROW(isa)                                                                              \
     PCX_DRIVER(qdwconv, lines, qdwconv, isa)                                                          \
@@ -66,6 +66,8 @@ void qdwconv_scalar(const void *args, size_t begin, size_t end, void *scratch)
         qdwconv_lines_prepare(args, prepared, &qdwconv_micro_##isa);                                  \
     }
 #define QDWCONV_OF(isa) PCX_DRIVEN(qdwconv, isa), qdwconv_prepared_##isa, qdwconv_prepare_##isa
+#endif
+#if PCX_X86
 QDWCONV_ROW(avx512vbmi)
 QDWCONV_ROW(avx512vnni)
 QDWCONV_ROW(avxvnni)
@@ -78,6 +80,9 @@ static int qdwconv_suits_avxvnni(const void *args)
     return qdwconv_quads_take(p) && (p->sw == 1 || (p->kh == 5 && p->ow <= 14));
 }
 #endif
+#if PCX_ARM64
+QDWCONV_ROW(neon)
+#endif
 
 static const pcx_impl qdwconv_impls[] = {
 #if PCX_X86
@@ -86,6 +91,9 @@ static const pcx_impl qdwconv_impls[] = {
     { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, QDWCONV_OF(avx512vnni), qdwconv_quads_take },
     { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, QDWCONV_OF(avxvnni), qdwconv_suits_avxvnni },
     { "avx2", PCX_AVX2, QDWCONV_OF(avx2), NULL },
+#endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, QDWCONV_OF(neon), NULL },
 #endif
     { "scalar", 0, qdwconv_units, qdwconv_scalar, NULL, NULL, NULL, NULL },
 };

@@ -58,6 +58,11 @@ PCX_DRIVER(qgemm, rows, qgemm, avx512vnni)
 PCX_DRIVER(qgemm, rows, qgemm, avxvnni)
 PCX_DRIVER(qgemm, rows, qgemm, avx2)
 #endif
+#if PCX_ARM64
+PCX_DRIVER(qgemm, rows, qgemm, i8mm)
+PCX_DRIVER(qgemm, rows, qgemm, dotprod)
+PCX_DRIVER(qgemm, rows, qgemm, neon)
+#endif
 
 static const pcx_impl qgemm_impls[] = {
 #if PCX_X86
@@ -68,6 +73,11 @@ static const pcx_impl qgemm_impls[] = {
     { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(qgemm, avx512vnni), NULL, NULL, NULL },
     { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qgemm, avxvnni), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(qgemm, avx2), qgemm_rows_prepared, qgemm_rows_prepare, NULL },
+#endif
+#if PCX_ARM64
+    { "i8mm", PCX_NEON | PCX_DOTPROD | PCX_I8MM, PCX_DRIVEN(qgemm, i8mm), NULL, NULL, NULL },
+    { "dotprod", PCX_NEON | PCX_DOTPROD, PCX_DRIVEN(qgemm, dotprod), NULL, NULL, NULL },
+    { "neon", PCX_NEON, PCX_DRIVEN(qgemm, neon), qgemm_rows_prepared, qgemm_rows_prepare, NULL },
 #endif
     { "scalar", 0, qgemm_units, qgemm_scalar, NULL, NULL, NULL, NULL },
 };

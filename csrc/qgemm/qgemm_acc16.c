@@ -1,4 +1,4 @@
-/* qgemm_acc16.c - see qgemm_acc16.h. */
+/* qgemm_acc16.c - see qgemm_acc16.h; for AArch64, qgemm_acc16_neon.c. */
 #include "qgemm_acc16.h"
 
 #if PCX_X86
@@ -288,4 +288,7 @@ void qgemm_acc16_make(size_t panels, size_t steps, const int8_t *w, void *made)
 }
 
 PCX_TARGET_END
+#elif !PCX_ARM64 /* no micro-kernel needs it */
+size_t qgemm_acc16_bytes(size_t panels, size_t steps) { return (void)panels, (void)steps, 0; }
+void qgemm_acc16_make(size_t panels, size_t steps, const int8_t *w, void *made) { (void)panels, (void)steps, (void)w, (void)made; }
 #endif

@@ -39,6 +39,10 @@ typedef struct {
 /* How many steps may have a rest. */
 static inline size_t qgemm_acc16_rest(size_t steps) { return steps / 2 + 8; }
 
+/* On AArch64 what is made is uint8_t[panels][windows]: how many steps of each window may be added up at once, 4, 2 or 1. */
+enum { QGEMM_WINDOW = 4 /* steps */ };
+static inline size_t qgemm_acc16_windows(size_t steps) { return ceil_div(steps, QGEMM_WINDOW); }
+
 /*
  * Bytes for, and the int16 accumulation of, panels of `steps` steps: i8[panels,steps,16,4] -> qgemm_acc16[panels] and
  * what they point to.  The bytes are for the worst weights; those not needed, at the end, stay untouched.
