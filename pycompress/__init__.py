@@ -20,6 +20,7 @@ __all__ = [
     "Preprocess",
     "PycompressError",
     "SessionOptions",
+    "Tuned",
     "Verdict",
     "VerdictWarning",
     "advise",
@@ -38,6 +39,7 @@ __all__ = [
     "sensitivity",
     "set_num_threads",
     "spmm",
+    "tune",
     "verdict",
 ]
 
@@ -56,7 +58,9 @@ _LAZY = {
     "register_operator": ".operators",
     "sensitivity": ".compress.sensitivity",
     "spmm": ".sparse",
+    "tune": ".compress.tune",
     "verdict": ".compress.verdict",
+    "Tuned": ".compress.tune",
     "Verdict": ".compress.verdict",
     "VerdictWarning": ".compress.verdict",
 }

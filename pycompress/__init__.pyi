@@ -17,6 +17,8 @@ from .compress.prune import prune as prune
 from .compress.quantize import quantize as quantize
 from .compress.recertify import recertify as recertify
 from .compress.sensitivity import sensitivity as sensitivity
+from .compress.tune import Tuned as Tuned
+from .compress.tune import tune as tune
 from .compress.verdict import Verdict as Verdict
 from .compress.verdict import VerdictWarning as VerdictWarning
 from .compress.verdict import verdict as verdict

@@ -1,4 +1,4 @@
-"""The command line: ``pycompress demo | info | compress | train | search | advise | run | serve | bench | profile | compare | doctor``.
+"""The command line: ``pycompress demo | info | compress | train | search | sensitivity | tune | advise | run | serve | bench | profile | compare | doctor``.
 
 A command is a module of this package with ``add(subparsers, common)`` and ``execute(args, out)``; the latter returns what
 ``--json`` prints.
@@ -12,10 +12,25 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import PycompressError
-from . import advise, bench, compare, compress, demo, doctor, info, profile, run, search, serve, train
+from . import (
+    advise,
+    bench,
+    compare,
+    compress,
+    demo,
+    doctor,
+    info,
+    profile,
+    run,
+    search,
+    sensitivity,
+    serve,
+    train,
+    tune,
+)
 from .output import Output, clean
 
-COMMANDS = (demo, info, compress, train, search, advise, run, serve, bench, profile, compare, doctor)
+COMMANDS = (demo, info, compress, train, search, sensitivity, tune, advise, run, serve, bench, profile, compare, doctor)
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 BUILD_FLAGS = ("--cflags", "--libs")
 ENVIRONMENT = (

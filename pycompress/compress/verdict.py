@@ -248,7 +248,7 @@ class Judge:
             if any(np.isfinite(x).all() and not np.isfinite(y).all() for x, y in zip(a, b)):
                 outputs[name] = -EXACT
                 continue
-            if any(map(_scores, a)) and not any(x.shape[-1] < 2 for x in a):
+            if any(map(looks_like_scores, a)) and not any(x.shape[-1] < 2 for x in a):
                 top = [(x.argmax(-1), y.argmax(-1)) for x, y in zip(a, b)]
                 classes, same = classes + sum(x.size for x, _ in top), same + sum(int((x == y).sum()) for x, y in top)
             outputs[name] = snr(a, b)
@@ -263,7 +263,7 @@ def _of_few_shapes(feeds: list[dict[str, np.ndarray]]) -> list[dict[str, np.ndar
     return [feed for kind in list(kinds.values())[:SHAPES] for feed in kind]
 
 
-def _scores(x: np.ndarray) -> bool:
+def looks_like_scores(x: np.ndarray) -> bool:
     """Whether `x` looks like class scores: one row per sample, or rows that are probabilities."""
     if x.ndim == 2:
         return x.shape[1] > 1

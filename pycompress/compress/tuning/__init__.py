@@ -1,0 +1,1 @@
+"""Chooses the form of each layer by measured time, error and size."""

@@ -1,0 +1,169 @@
+"""Fills the table of forms: the error, the time and the bytes of each layer in each form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+import onnx
+
+from ..progress import Progress
+from . import clock
+from .inject import Injector, Section
+from .network import Unit
+from .rounded import Forms, Network
+from .store import Store
+from .table import FLOATS, Cost, Link, Row, Table, Totals
+
+ROUNDS = 30  # runs of each plan
+
+
+class Measurements:
+    """Measurements of a network, each made once.
+
+    Attributes
+    ----------
+    held : the samples that errors are measured with
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        forms: Forms,
+        wanted: Sequence[str],
+        held: Sequence[Mapping[str, np.ndarray]],
+        threads: int,
+        store: Store,
+        progress: Progress | None = None,
+    ):
+        self.network, self.forms, self.threads, self.store, self.held = network, forms, threads, store, held
+        self.ways = {u.name: forms.names(u, wanted) for u in network.units}
+        self.kinds = [f for f in wanted if any(f in own for own in self.ways.values())]
+        self._whole: dict[str, onnx.ModelProto] = {}
+        self._progress, self._done = progress, 0
+        errors = sum(len(own) - 1 for u, own in zip(network.units, self.ways.values()) if u.weighted)
+        self._total = errors + len(network.links) + 1 + ROUNDS
+
+    def tick(self, steps: int = 1) -> None:
+        """Counts steps of the work."""
+        self._done += steps
+        if self._progress:
+            self._progress(min(self._done, self._total), self._total)
+
+    @cached_property
+    def injector(self) -> Injector:
+        """For errors; made when the first is not known."""
+        inputs = [self.network.layers[u.name].node.input[0] for u in self.network.units if u.weighted]
+        tensors = [*inputs, *(u.output for u in self.network.units), *(x.name for x in self.network.links)]
+        return Injector(self.network.model, self.network.able.ends, tensors, self.held)
+
+    def tensor_error(self, name: str) -> float:
+        """The error of the outputs if the tensor `name` alone is rounded to uint8."""
+
+        def measure() -> float:
+            grid = self.network.grids[name]
+            values = [on_grid(v[name], grid) for v in self.injector.values]
+            return self.injector.error(name, values)
+
+        return self.store.get(f"error of tensor {name}", measure)
+
+    def form_error(self, unit: Unit, form: str) -> float:
+        """The error of the outputs if the weights of `unit` alone have this form, with its inputs in float."""
+
+        def measure() -> float:
+            return self.injector.error(unit.output, self.changed(unit, form, self.injector.values))
+
+        if form == "float" or not unit.weighted:
+            return 0.0
+        return self.store.get(f"error of {form} in {unit.name}", measure)
+
+    def changed(self, unit: Unit, form: str, values: Sequence[Mapping[str, np.ndarray]]) -> list[np.ndarray]:
+        """The output of `unit` in this form, for each sample; its inputs are in `values`."""
+        x = self.network.layers[unit.name].node.input[0]
+        products = "bfloat16" if form == "bfloat16" else "float32"
+        return Section(self.whole(form), x, unit.output, products).run([v[x] for v in values])
+
+    def whole(self, form: str) -> onnx.ModelProto:
+        """The model with all layers in one form, as far as they can have it."""
+        if form not in self._whole:
+            self._whole[form] = self.forms.build(self.uniform(form))
+        return self._whole[form]
+
+    def times(self) -> dict[str, dict[str, float]]:
+        """By form, the microseconds of each node where all layers have that form; measured together, in turns."""
+
+        def measure() -> dict[str, dict[str, float]]:
+            sessions = {}
+            for kind in self.kinds:
+                sessions[kind] = clock.session_of(self.whole(kind), self.held[0], self.threads, {kind})
+            return clock.step_times(sessions, self.held[0], ROUNDS, lambda done, total: self.tick())
+
+        return self.store.get("times", measure)
+
+    def uniform(self, kind: str) -> dict[str, str]:
+        """All layers in one form, as far as they can have it."""
+        other = "float" if kind in FLOATS else "int8"
+        return {name: kind if kind in own else other for name, own in self.ways.items()}
+
+    def table(self, about: Mapping[str, object]) -> Table:
+        """The table, with everything measured that is not known yet."""
+        errors = {}
+        for unit in self.network.units:  # in this order each part of the network is planned once
+            errors |= {(unit.name, form): self._counted(unit, form) for form in self.ways[unit.name]}
+        tensors = {}
+        for link in self.network.links:
+            tensors[link.name] = self.tensor_error(link.name)
+            self.tick()
+        times = self.times()
+        spent = {kind: clock.by_unit(times[kind], self.network.units) for kind in self.kinds}
+        sizes = self.store.get("bytes", lambda: {kind: self.whole(kind).ByteSize() for kind in self.kinds})
+        elements = self.store.get("elements", self._elements)
+        converted = self.store.get(
+            "conversions",
+            lambda: {str(n): t for n, t in clock.conversions(elements.values(), self.threads, ROUNDS).items()},
+        )
+        payloads = {(u.name, f): self._bytes(u, f) for u in self.network.units for f in self.ways[u.name]}
+        links = [
+            Link(x.name, x.maker, x.readers, tensors[x.name], *converted[str(elements[x.name])], x.copied)
+            for x in self.network.links
+        ]
+        rest, base = spent["float"][1], sizes["float"] - sum(payloads[u.name, "float"] for u in self.network.units)
+        more = {}
+        for kind in self.kinds:  # names and nodes, spread over the layers
+            whole = sum(payloads[name, f] for name, f in self.uniform(kind).items())
+            more[kind] = (sizes[kind] - base - whole) / max(len(self.network.units), 1)
+        rows = [
+            Row(u.name, u.op, {
+                f: Cost(spent[f][0][u.name], errors[u.name, f], payloads[u.name, f] + more[f])
+                for f in self.ways[u.name]
+            })
+            for u in self.network.units
+        ]  # fmt: skip
+        self.store.save()
+        return Table(rows, links, Totals(rest, 0.0, base), dict(about))
+
+    def _counted(self, unit: Unit, form: str) -> float:
+        found = self.form_error(unit, form)
+        if unit.weighted and form != "float":
+            self.tick()
+        return found
+
+    def _elements(self) -> dict[str, int]:
+        return {x.name: int(self.injector.values[0][x.name].size) for x in self.network.links}
+
+    def _bytes(self, unit: Unit, form: str) -> float:
+        """Of the weights in the file."""
+        if not unit.weighted:
+            return 0.0
+        n, k = self.network.layers[unit.name].w.shape
+        if form == "int4":
+            return n * k / 2 + n * -(-k // 32) * 2 + 4 * n
+        each = {"float": 4, "float16": 2, "bfloat16": 2, "int8": 1}[form]
+        return n * k * each + (13 if form == "int8" else 4) * n
+
+
+def on_grid(x: np.ndarray, grid) -> np.ndarray:
+    """`x` rounded to uint8 and back."""
+    codes = np.clip(np.rint(x / grid.scale) + np.float32(grid.zero), 0, 255)
+    return ((codes - np.float32(grid.zero)) * grid.scale).astype(np.float32)

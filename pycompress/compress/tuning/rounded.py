@@ -1,0 +1,153 @@
+"""A float model with everything that is needed to write it with any form in any layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import onnx
+
+from ...errors import ModelError
+from ...rounding import round_groups
+from ..calibration.computable import Computable, computable
+from ..calibration.observe import KEPT, Statistics, observe
+from ..calibration.sequential import problem
+from ..cast import MIN_ELEMENTS, cast
+from ..model import graph as g
+from ..model.affine import fold_affine
+from ..model.layers import Layer, read_layer
+from ..model.prepare import check, prepare
+from ..progress import Progress, counted
+from ..quantization.accumulation import round_layers
+from ..quantization.qdq import insert_pairs, write_layer
+from ..quantization.round import Grouped, Rounded
+from ..quantization.targets import OPERATORS, Grid, Targets, choose_grids, choose_targets
+from .network import Between, Unit, units_of
+
+GROUP = 32  # inputs that share a scale of 4-bit weights
+HALVES = ("float16", "bfloat16")
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A float model and what calibration found out about it.
+
+    Attributes
+    ----------
+    model : with batch norm and constants folded
+    able : the part that the engine computes
+    targets : what runs on integers where all is quantized
+    units, links : the parts that get a form, and the tensors between them
+    seen : statistics
+    grids : of activations where all is quantized
+    layers : with weights, by name
+    """
+
+    model: onnx.ModelProto
+    able: Computable
+    targets: Targets
+    units: list[Unit]
+    links: list[Between]
+    seen: Statistics
+    grids: dict[str, Grid]
+    layers: dict[str, Layer]
+
+
+def calibrated(
+    model: onnx.ModelProto, samples: Sequence[dict], progress: Progress | None = None, exclude: Iterable[str] = ()
+) -> Network:
+    """The network of a float `model`, which is changed; the nodes `exclude` stay in float."""
+    model = prepare(model, 21)
+    exclude = set(exclude)
+    if unknown := exclude - {n.name for n in model.graph.node}:
+        raise ValueError(f"exclude: the model has no node {min(unknown)!r}")
+    fold_affine(model, exclude)
+    able = computable(model, samples[0])
+    targets = choose_targets(model, set(OPERATORS), exclude | set(able.why), False)
+    if not targets.tensors:
+        raise ModelError("nothing to quantize: the model has no operator with an integer kernel and constant weights")
+    units, links = units_of(model, targets)
+    seen = observe(model, samples, targets.tensors, targets.weighted, progress, KEPT)
+    grids = choose_grids(model, targets, seen.histograms, "mse", 99.99, False)
+    layers = {n.name: read_layer(model, n, x=grids[n.input[0]], moments=seen.moments[n.name]) for n in targets.weighted}
+    return Network(model, able, targets, units, links, seen, grids, layers)
+
+
+class Forms:
+    """The weights of each layer in each form, computed when they are first needed."""
+
+    def __init__(self, network: Network, accumulate: str | int, progress: Progress | None = None):
+        self.network, self.accumulate, self.progress = network, accumulate, progress
+        self._eight: dict[str, Rounded] = {}
+        self._four: dict[str, Grouped] = {}
+
+    def names(self, unit: Unit, wanted: Sequence[str]) -> list[str]:
+        """The forms out of `wanted` that `unit` can have."""
+        if not unit.weighted:
+            return [f for f in ("float", "int8") if f in wanted]
+        layer = self.network.layers[unit.name]
+        small, only8 = layer.w.size < MIN_ELEMENTS, _only8(layer)
+        return [f for f in wanted if not (f == "int4" and only8 or f in HALVES and small)]
+
+    @property
+    def eight(self) -> dict[str, Rounded]:
+        """int8 weights."""
+        if not self._eight:
+            layers, part = list(self.network.layers.values()), self.network.able.part
+            found = round_layers(part, layers, self.network.seen.first, self.accumulate, None, self.progress)
+            self._eight = dict(zip(self.network.layers, found))
+        return self._eight
+
+    @property
+    def four(self) -> dict[str, Grouped]:
+        """4-bit weights of the layers that can have them, each fitted to its inputs in the float network."""
+        if not self._four:
+            able = [x for x in self.network.layers.values() if not _only8(x)]
+            for layer in counted(able, self.progress):
+                p = problem(layer, layer.moments)
+                q = round_groups(p.w, GROUP, True, p.h)
+                bias = p.bias(layer, q.dense())
+                self._four[layer.name] = Grouped(q, layer.bias if bias is None else bias)
+        return self._four
+
+    def build(self, forms: Mapping[str, str]) -> onnx.ModelProto:
+        """The model with a form for each unit."""
+        network = self.network
+        model = g.copied(network.model)
+        whole = {n for u in network.units if forms[u.name].startswith("int") for n in u.nodes}
+        excluded = {n.name for n in model.graph.node} - whole - self._within()
+        targets = choose_targets(model, set(OPERATORS), excluded | set(network.able.why), False)
+        while unknown := set(targets.tensors) - set(network.grids):
+            excluded |= {n.name for n in model.graph.node if unknown & {*n.input, targets.functions.get(n.name)}}
+            targets = choose_targets(model, set(OPERATORS), excluded | set(network.able.why), False)
+        grids = {name: network.grids[name] for name in targets.tensors}
+        for node in targets.weighted:
+            layer = replace(network.layers[node.name], nodes=[_node(model, node.name)])
+            write_layer(model, layer, (self.four if forms[node.name] == "int4" else self.eight)[node.name])
+        if targets.tensors:
+            insert_pairs(model, targets, grids, False)
+        for kind in HALVES:
+            if chosen := {u.name for u in network.units if forms[u.name] == kind and u.weighted}:
+                g.drop_unused(model)
+                model = cast(model, kind, exclude={n.name for n in model.graph.node} - chosen)
+        g.drop_unused(model)
+        check(model)
+        return model
+
+    def excluded(self, forms: Mapping[str, str]) -> list[str]:
+        """The nodes that `pycompress.quantize` has to exclude for these forms."""
+        return [n for u in self.network.units if not forms[u.name].startswith("int") for n in u.nodes]
+
+    def _within(self) -> set[str]:
+        """Activations that are part of the rounding of the node before them."""
+        nodes = {n for u in self.network.units for n in u.nodes}
+        return {n.name for n in self.network.model.graph.node if n.output[0] in self.network.targets.made} - nodes
+
+
+def _only8(layer: Layer) -> bool:
+    """Whether the weights of `layer` need 8 bits: 4-bit groups lie along a sum over channels alone."""
+    return layer.groups > 1 or layer.segments > 1
+
+
+def _node(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
+    return next(n for n in model.graph.node if n.name == name)
