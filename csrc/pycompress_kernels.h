@@ -22,7 +22,8 @@
     X(qpool) X(qbinary) X(lut) X(normalize) X(cast) X(spack) X(matmul) X(qpack) X(resample) X(layernorm) X(lrn) \
     X(dynquant) X(where) X(compare) X(ibinary) X(ireduce) X(argreduce) X(cumsum) X(lookup) \
     X(dmath) X(topk) X(scatter) X(sample) X(nms) X(nonzero) \
-    X(spmm) X(bspmm) X(csrmm) X(csrmv)
+    X(spmm) X(bspmm) X(csrmm) X(csrmv) \
+    X(qround) X(qdescend)
 
 /* begin cdef */
 
@@ -879,6 +880,46 @@ typedef struct {
     int64_t *out;       /* [n] */
     int64_t *out_count; /* [1] */
 } pcx_nonzero_args;
+
+/*
+ * qround: int8 codes and a scale for each row of weights.  Of the scales max(full * factor, low), with ascending factors, the
+ * one with the smallest sum of h * error^2, after codes that exceed the bounds of int16 accumulation were moved toward zero:
+ * 128 for the sum of neighbours, 256 for the absolute values of a chunk.  Codes are within 127; errors are summed in float,
+ * 16 lanes, then in double.
+ */
+typedef struct {
+    size_t n, chunks, depth;
+    const float *w; /* [n,chunks,depth] */
+    size_t u;
+    const float *h;    /* [u,chunks,depth]; row r has row min(r, u - 1) */
+    const float *full; /* [n] */
+    const float *low;  /* [n] */
+    size_t count;
+    const float *factors; /* [count] */
+    int8_t *out;          /* [n,chunks,depth] */
+    float *out_scale;     /* [n] */
+} pcx_qround_args;
+
+/*
+ * qdescend: coordinate descent on the codes of weights, within bounds, for the squared error d' c d of each row.  Float32
+ * without fused additions; sums of absolute codes in uint32, which k <= 2^24 cannot overflow.
+ */
+typedef struct {
+    size_t n, k;
+    const int8_t *q;    /* [n,k], the codes to begin with */
+    const float *slope; /* [n,k], d c for these */
+    size_t g;
+    const float *scale; /* [n,g]; weight j has column min(j, g - 1) */
+    size_t u;
+    const float *c;         /* [u,k,k]; row r has matrix min(r, u - 1) */
+    const int8_t *low;      /* [n,k] or NULL: codes are from it to 15 more, or within 127 */
+    const uint8_t *fixed;   /* [n,k] or NULL: where not 0, the code stays */
+    const int32_t *partner; /* [k] or NULL: the other weight of a pair, whose sum stays within 128, or k */
+    size_t chunks;
+    const int32_t *chunk; /* [k] or NULL: the chunk whose absolute codes stay within 256 in all */
+    size_t sweeps;
+    int8_t *out; /* [n,k] */
+} pcx_qdescend_args;
 
 /* end cdef */
 

@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import kernels
+from . import kernels, native
 from .weights import Q4
 
 LIMIT = 127
-PAIR, CHUNK = 128, 256
+PAIR, CHUNK = 128, 256  # as in kernels/qround.py and kernels/qdescend.py
 FACTORS = 2.0 ** (np.arange(-4, 37) / 12)
 FACTORS4 = np.linspace(1.1, 0.6, 26)  # times the smallest scale at which no weight of a group is clipped
-MAX_EXCESS = 16  # by how much a chunk may exceed its bound and still be repaired
 SWEEPS = 4  # two more would lower the squared error by another 3 %
-BLOCK = 32
 SPARSE = 0.05  # share of exact zeros; from here on they come from pruning, below from chance (weights that were int8)
 DAMPING = 1e-2  # of the mean variance, added because calibration does not show all inputs
 
@@ -66,12 +64,11 @@ def round_weights(
     if start is None:
         q, scale = _search(w, h, index, np.zeros(len(w)) if min_scale is None else min_scale)
     else:
-        q, scale = start[0].astype(np.float32), start[1]
+        q, scale = start
     if c.ndim > 1:
         zero = w == 0
         pruned = depthwise is None and zero.mean() >= SPARSE
-        _descend(w, q, scale[:, None], c, _Bounds(index), zero if pruned else None, sweeps)
-    q = q.astype(np.int8)
+        q = _descend(w, q, scale[:, None], c, lanes=index, fixed=zero if pruned else None, sweeps=sweeps)
     within = (
         kernels.module("qdwconv").fits(q, T, depthwise) if depthwise else kernels.module("qgemm").fits(q, T, segments)
     )
@@ -91,77 +88,19 @@ def _damped(covariance: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray
 
 
 def _search(w, h, lanes, min_scale) -> tuple[np.ndarray, np.ndarray]:
-    """Rounded weights float32[n,k] and scales: per row the scale with the smallest error, weighted by `h`."""
-    n = len(w)
+    """int8 codes [n,k] and scales: per row the scale with the smallest error, weighted by `h` [k] or [n,k]."""
+    n, k = w.shape
+    h = np.ascontiguousarray(np.atleast_2d(h))
     largest = np.abs(w).max(1, initial=0)
     full = np.where(largest > 0, np.maximum(largest / LIMIT, 1e-36), 1e-12)  # products of scales should not underflow
-    best = np.full(n, np.inf)
-    scale, q = np.zeros(n, np.float32), np.zeros_like(w)
-    settled = np.zeros(n, bool)  # within the bounds without a change of any weight: larger scales are only worse
-    for factor in FACTORS:
-        rows = np.flatnonzero(~settled)
-        if not len(rows):
-            break
-        s = np.maximum(full[rows] * factor, min_scale[rows]).astype(np.float32)
-        x = w[rows] / s[:, None]
-        r = np.clip(np.rint(x), -LIMIT, LIMIT)
-        weight = h[rows] if h.ndim == 2 else h[None]
-        ok, clean = _repair(x, r, weight, lanes)
-        error = np.where(ok, (np.square(r - x) * weight).sum(1) * s.astype(float) ** 2, np.inf)
-        better = error < best[rows]
-        chosen = rows[better]
-        best[chosen], scale[chosen], q[chosen] = error[better], s[better], r[better]
-        settled[rows] = clean & (factor >= 1)
-    return q, scale
-
-
-def _repair(x, r, h, lanes) -> tuple[np.ndarray, np.ndarray]:
-    """Moves weights in `r` toward zero, in place, until its rows are within the bounds.
-
-    Returns which rows are within the bounds now, and which were before.
-    """
-    if lanes is None:
-        return np.ones(len(x), bool), np.ones(len(x), bool)
-    ok = np.ones(len(x), bool)
-    clean = ok.copy()
-    for group, bound, same_sign in ((lanes.reshape(-1, 2), PAIR, True), (lanes, CHUNK, False)):
-        if not same_sign and lanes.shape[1] == 2:
-            continue
-        excess = _excess(r, group, bound, same_sign)
-        row, chunk = np.nonzero(excess > 0)
-        clean[row] = False
-        ok[row[excess[row, chunk] > MAX_EXCESS]] = False
-        keep = ok[row]
-        row, chunk = row[keep], chunk[keep]
-        _shrink(x, r, h, row, group[chunk], excess[row, chunk])
-    return ok, clean
-
-
-def _excess(r, group, bound, same_sign) -> np.ndarray:
-    padded = np.concatenate([r, np.zeros((len(r), 1), r.dtype)], 1)
-    taken = padded[:, group]
-    if same_sign:  # a pair of weights of different signs is always within its bound
-        return np.abs(taken.sum(2)) - bound
-    return np.abs(taken).sum(2) - bound
-
-
-def _shrink(x, r, h, row, at, excess) -> None:
-    """Lowers the absolute weights `r[row, at]` by `excess` in all, one at a time where the error grows the least."""
-    here = np.minimum(at, x.shape[1] - 1)
-    there = at < x.shape[1]
-    target = np.where(there, np.abs(x[row[:, None], here]), 0)
-    value = np.where(there, np.abs(r[row[:, None], here]), 0)
-    weight = np.broadcast_to(h, x.shape)[row[:, None], here]
-    excess = excess.copy()
-    lines = np.arange(len(row))
-    while (excess > 0).any():
-        cost = np.where(value > 0, weight * (2 * (target - value) + 1), np.inf)
-        pick = cost.argmin(1)
-        step = excess > 0
-        value[lines[step], pick[step]] -= 1
-        excess = excess - step
-    i, j = np.nonzero(there)
-    r[row[i], here[i, j]] = value[i, j] * np.sign(r[row[i], here[i, j]])
+    at = np.arange(k)[:, None] if lanes is None else lanes
+    w, h = (np.concatenate([x, np.zeros((len(x), 1), x.dtype)], 1).take(at, 1) for x in (w, h))
+    codes, scale = np.empty(w.shape, np.int8), np.empty(n, np.float32)
+    full, low, factors = (np.asarray(x, np.float32) for x in (full, min_scale, FACTORS))
+    native.qround(w=w, h=h, full=full, low=low, factors=factors, out=codes, out_scale=scale)
+    where = np.empty(k + 1, int)
+    where[at] = np.arange(at.size).reshape(at.shape)
+    return np.ascontiguousarray(codes.reshape(n, at.size)[:, where[:k]]), scale
 
 
 def lanes(k: int, T: int, segments: int) -> np.ndarray:
@@ -184,95 +123,30 @@ def taps(kernel: tuple[int, int], T: int) -> np.ndarray:
     return np.concatenate([at, np.full(-len(at) % (2 * T), len(at))]).reshape(-1, 2 * T)
 
 
-def _descend(w, q, scale, c, bounds, fixed=None, sweeps=SWEEPS) -> None:
-    """Coordinate descent on `q`, in place, all rows at once, except where `fixed` [n,k]; `scale` is [n,1] or [n,k]."""
+def _descend(w, q, scale, c, *, lanes=None, low=None, fixed=None, sweeps=SWEEPS) -> np.ndarray:
+    """The codes `q` int8[n,k] after coordinate descent, except where `fixed` [n,k]; `scale` is [n,1] or [n,k].
+
+    Within the bounds of `lanes`, or, for 4-bit codes, from `low` [n,k].
+    """
     k = w.shape[1]
-    columns = np.array(q.T, order="C")  # so that one weight of all rows is contiguous
-    scales = np.broadcast_to(np.array(scale.T, order="C"), columns.shape)
-    bounds.start(columns)
-    fixed = None if fixed is None else np.array(fixed.T, order="C")
-    slope = _times(q * scale - w, c)  # half the gradient of the squared error
-    for _ in range(sweeps):
-        moved = 0
-        for start in range(0, k, BLOCK):
-            block = slice(start, min(start + BLOCK, k))
-            near = np.array(slope[:, block].T, order="C")
-            steps = np.zeros_like(near)
-            corner = np.moveaxis(c[..., block, block], 0, -1) if c.ndim == 3 else c[block, block, None]
-            for i in range(len(near)):
-                j = start + i
-                wanted = np.rint(columns[j] - near[i] / (corner[i, i] * scales[j]))
-                low, high = bounds.of(j)
-                new = np.minimum(np.maximum(wanted, low), high)
-                if fixed is not None:
-                    new = np.where(fixed[j], columns[j], new)
-                delta = new - columns[j]
-                if delta.any():
-                    moved += 1
-                    bounds.move(j, columns[j], new)
-                    columns[j] = new
-                    steps[i] = delta * scales[j]
-                    near[i + 1 :] += steps[i] * corner[i, i + 1 :]
-            if steps.any():
-                slope += _times(np.ascontiguousarray(steps.T), c[..., block, :])
-        if not moved:
-            break
-    q[:] = columns.T
-
-
-def _times(d: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """Rows of `d` times `c`, which is one matrix or one per row."""
-    return d @ c if c.ndim == 2 else (d[:, None] @ c)[:, 0]
-
-
-class _Bounds:
-    """The bounds within which one weight of each row may change while the others stay."""
-
-    def __init__(self, index: np.ndarray | None):
-        self.index, self.pairs = index, 0 if index is None else index.shape[1] // 2
-
-    def start(self, q: np.ndarray) -> None:
-        """Start with the weights `q` [k,n], which the caller changes in place."""
-        self.q, index = q, self.index
-        if index is None:
-            return
-        k, n = q.shape
-        chunk = np.zeros(k + 1, int)
-        chunk[index] = np.arange(len(index))[:, None]
-        partner = np.full(k + 1, k)
-        partner[index[:, 0::2]], partner[index[:, 1::2]] = index[:, 1::2], index[:, 0::2]
-        self.chunk, self.partner, self.k = chunk, partner, k
-        padded = np.concatenate([q, np.zeros((1, n), q.dtype)])
-        self.total = np.abs(padded[index]).sum(1)  # [chunks, n]
-
-    def of(self, j: int) -> tuple[np.ndarray, np.ndarray]:
-        if not self.pairs:
-            return np.float32(-LIMIT), np.float32(LIMIT)
-        other = self.q[self.partner[j]] if self.partner[j] < self.k else np.float32(0)
-        limit = np.float32(LIMIT)
-        if self.pairs > 1:
-            limit = np.minimum(limit, CHUNK - self.total[self.chunk[j]] + np.abs(self.q[j]))
-        return -np.minimum(limit, PAIR + np.minimum(other, 0)), np.minimum(limit, PAIR - np.maximum(other, 0))
-
-    def move(self, j: int, old: np.ndarray, new: np.ndarray) -> None:
-        if self.pairs:
-            self.total[self.chunk[j]] += np.abs(new) - np.abs(old)
-
-
-class _Codes:
-    """The bounds of 4-bit codes less their zero points [n,k]."""
-
-    def __init__(self, zero: np.ndarray):
-        self.zero = zero
-
-    def start(self, q: np.ndarray) -> None:
-        self.low = -np.array(self.zero.T, q.dtype, order="C")
-
-    def of(self, j: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.low[j], self.low[j] + 15
-
-    def move(self, j: int, old: np.ndarray, new: np.ndarray) -> None:
-        pass
+    partner = chunk = None
+    if lanes is not None:
+        partner = np.full(k + 1, k, np.int32)
+        partner[lanes[:, 0::2]], partner[lanes[:, 1::2]] = lanes[:, 1::2], lanes[:, 0::2]
+        if lanes.shape[1] > 2:
+            chunk = np.zeros(k + 1, np.int32)
+            chunk[lanes] = np.arange(len(lanes))[:, None]
+    off = q * scale - w
+    slope = off @ c if c.ndim == 2 else (off[:, None] @ c)[:, 0]  # half the gradient of the squared error
+    dense = np.ascontiguousarray
+    out = np.empty(q.shape, np.int8)
+    native.qdescend(
+        q=dense(q), slope=dense(slope), scale=dense(scale), c=c[None] if c.ndim == 2 else c,
+        low=None if low is None else dense(low), fixed=None if fixed is None else dense(fixed, np.uint8),
+        partner=None if partner is None else partner[:k],
+        chunks=0 if chunk is None else len(lanes), chunk=None if chunk is None else chunk[:k], sweeps=sweeps, out=out,
+    )  # fmt: skip
+    return out
 
 
 def round_groups(w: np.ndarray, group: int, symmetric: bool = True, covariance: np.ndarray | None = None) -> Q4:
@@ -324,8 +198,8 @@ def round_groups(w: np.ndarray, group: int, symmetric: bool = True, covariance: 
     codes, zero = np.ascontiguousarray(codes.reshape(n, groups * group)[:, :k]), zero.astype(np.uint8)
     if c.ndim > 1:
         of = np.arange(k) // group
-        away = codes - zero[:, of].astype(np.float32)
+        zeros = zero[:, of].astype(np.int8)
         pruned = w == 0 if np.mean(w == 0) >= SPARSE else None
-        _descend(w.astype(np.float32), away, scale[:, of], c, _Codes(zero[:, of]), pruned)
-        codes = (away + zero[:, of]).astype(np.uint8)
+        away = _descend(w.astype(np.float32), codes.astype(np.int8) - zeros, scale[:, of], c, low=-zeros, fixed=pruned)
+        codes = (away + zeros).astype(np.uint8)
     return Q4(codes, scale, zero, group)
