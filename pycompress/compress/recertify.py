@@ -248,7 +248,7 @@ def _as_it_was(model, node: onnx.NodeProto, codes, scale, zero, axis) -> Rounded
         T = PAIRS if kernels.module("qdwconv").fits(q, PAIRS, kernel).all() else 0
     else:
         T = int(kernels.module("qgemm").accumulation_depth(q, segments).min(initial=8))
-    return Rounded(q, each.astype(np.float32), bias_of(model, node, len(w)), T, 0.0) if T else None
+    return Rounded(q, each.astype(np.float32), bias_of(model, node, len(w)), T) if T else None
 
 
 def _float_twin(model: onnx.ModelProto) -> onnx.ModelProto | None:

@@ -11,6 +11,7 @@ from ..model import graph as g
 
 POSITIONS = 128  # outputs per sample whose inputs are counted; a quarter of it for many small groups
 REACH = 2.0**30  # float32 sums of products work for inputs from 1 / REACH to REACH
+PENDING = 1 << 18  # inputs of one node whose products are summed at once
 MAX_PRODUCTS = 1 << 23  # entries of the covariances of one node; beyond it only their diagonals are kept
 
 
@@ -88,17 +89,19 @@ class Moments:
         at = np.unravel_index(
             np.arange(total) if count == total else rng.integers(total, size=count), (len(x), *outputs)
         )
-        cells = []
+        channels, pixels = x.shape[1], int(np.prod(size))
+        planes = np.arange(channels)[:, None] * pixels
+        flat, cells = x.reshape(-1), []
         for cell in np.ndindex(*self.kernel):
             inside, index = np.ones(count, bool), []
             for i, c in enumerate(cell):
                 j = at[i + 1] * self.strides[i] - begin[i] + c * self.dilations[i]
                 inside &= (j >= 0) & (j < size[i])
                 index.append(np.clip(j, 0, size[i] - 1))
-            cells.append(x[(at[0], slice(None), *index)] * inside[:, None].astype(x.dtype))
-        p = np.stack(cells, 1)  # [outputs, cells, channels]
-        p = p.reshape(count, len(cells), self.groups, -1).transpose(2, 0, 1, 3)
-        return np.ascontiguousarray(p.reshape(self.groups, count, self.k))
+            taken = flat.take(planes + (at[0] * (channels * pixels) + np.ravel_multi_index(index, size)))
+            cells.append(taken if inside.all() else taken * inside.astype(x.dtype))
+        p = np.stack(cells).reshape(len(cells), self.groups, -1, count)  # [cells, groups, channels of one, outputs]
+        return np.ascontiguousarray(p.transpose(1, 3, 0, 2)).reshape(self.groups, count, self.k)
 
     def _frame(self, size, reach) -> tuple[list[int], list[int]]:
         """(how far before the image the first window begins, number of outputs), per dimension."""
@@ -161,19 +164,32 @@ class _Sums:
 
     def __init__(self, groups: int, k: int, full: bool):
         self.count, self.full = 0, full
+        self._pending: list[np.ndarray] = []  # inputs that are not in the sums yet: few large products take less time
         self.sum = np.zeros((groups, k))
         self.products = np.zeros((groups, k, k) if full else (groups, k), np.float32)
 
     def add(self, p: np.ndarray) -> None:
         self.count += p.shape[1]
-        self.sum += p.sum(1, dtype=float)
-        self.products += p.transpose(0, 2, 1) @ p if self.full else np.square(p).sum(1)
+        self._pending.append(p)
+        if sum(x.size for x in self._pending) >= PENDING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Adds what is pending; before sums are read."""
+        if self._pending:
+            p = np.concatenate(self._pending, 1)
+            self._pending.clear()
+            self.sum += p.sum(1, dtype=float)
+            self.products += p.transpose(0, 2, 1) @ p if self.full else np.square(p).sum(1)
 
     def rescale(self, factor: float) -> None:
+        self.flush()
         self.sum *= factor
         self.products = (self.products.astype(float) * factor**2).astype(np.float32)
 
     def __add__(self, other: _Sums) -> _Sums:
+        self.flush()
+        other.flush()
         both = copy(self)
         both.count, both.sum = self.count + other.count, self.sum + other.sum
         both.products = self.products + other.products
@@ -181,11 +197,12 @@ class _Sums:
 
     @property
     def mean(self) -> np.ndarray:
+        self.flush()
         return self.sum / max(self.count, 1)
 
     def covariance(self, shift: np.ndarray | None) -> np.ndarray:
         """The covariance in float64, about the mean; about zero if the `shift` [groups, k] of the inputs is given."""
-        mean = self.mean
+        mean = self.mean  # flushes
         c = self.products.astype(float)
         c /= max(self.count, 1)
         away = mean if shift is None else mean + shift

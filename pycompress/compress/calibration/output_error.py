@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
@@ -36,8 +38,10 @@ class Probe:
         g.drop_unused(probe)
         self.model, self.samples = model, samples
         run = runner(probe)
-        self.answer = lambda values: [run(floats, {**sample, **values}) for sample in samples]
-        self.wanted = self.answer(self.values)
+        self.answer = lambda values, chosen: [run(floats, {**samples[i], **values}) for i in chosen]
+        self.wanted = self.answer(self.values, range(len(samples)))
+        outputs = [np.concatenate([x.ravel() for x in xs]).astype(float) for xs in zip(*self.wanted)]
+        self._variances = [x.var() if x.size else 0.0 for x in outputs]
 
     @staticmethod
     def _arrays(model, layer: Layer, w: np.ndarray, bias: np.ndarray | None) -> list[np.ndarray]:
@@ -52,21 +56,29 @@ class Probe:
         """The factor from the expected squared error of the layer's outputs to that of the model's, relative to their variance.
 
         It is measured with random weight errors of up to half a `step` [n]: actual rounding errors are fitted to the
-        calibration samples, on which they nearly vanish.
+        calibration samples, on which they nearly vanish. The layers take turns with the samples, one each.
         """
         off = np.random.default_rng(0).uniform(-0.5, 0.5, layer.w.shape) * step[:, None]
-        error, shift = layer.error(off)
+        shift = layer.shift(off)
         bias = layer.bias if shift is None else (0 if layer.bias is None else layer.bias) - shift
-        return self.error(layer, layer.w + off, bias) / max(error, 1e-300)
+        turn = list(self.inputs).index(layer.node.name) % len(self.samples)
+        return self.error(layer, layer.w + off, bias, [turn]) / max(layer.error(off), 1e-300)
 
-    def error(self, layer, w: np.ndarray, bias: np.ndarray | None) -> float:
-        """The squared error of the model's outputs, relative to their variance, if `layer` has the weights `w` [n,k]."""
+    def error(
+        self, layer: Layer, w: np.ndarray, bias: np.ndarray | None, samples: Sequence[int] | None = None
+    ) -> float:
+        """The squared error of the model's outputs, relative to their variance, if `layer` has the weights `w` [n,k].
+
+        On all samples, or on those of the indices `samples`.
+        """
         arrays = self._arrays(self.model, layer, w, bias)
-        got = self.answer(self.values | dict(zip(self.inputs[layer.node.name], arrays)))
+        samples = range(len(self.samples)) if samples is None else samples
+        got = self.answer(self.values | dict(zip(self.inputs[layer.node.name], arrays)), samples)
         total = 0.0
-        for new, wanted in zip(zip(*got), zip(*self.wanted)):
-            new, wanted = (np.concatenate([x.ravel() for x in xs]).astype(float) for xs in (new, wanted))
-            total += np.square(new - wanted).mean() / max(wanted.var(), 1e-30) if wanted.size else 0.0
+        for i, variance in enumerate(self._variances):
+            off = [x[i].astype(float) - self.wanted[s][i] for s, x in zip(samples, got)]
+            square, count = sum(np.vdot(x, x) for x in off), sum(x.size for x in off)
+            total += square / count / max(variance, 1e-30) if count else 0.0
         return float(total)
 
 

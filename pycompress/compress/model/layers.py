@@ -61,12 +61,16 @@ class Layer:
         """The covariance of the inputs; about zero if the bias may not absorb the mean."""
         return self.moments.covariance(about_zero=not self.correct)
 
-    def error(self, off: np.ndarray) -> tuple[float, np.ndarray | None]:
-        """The effect of weight errors [n,k] on the outputs: (expected squared error, summed; mean [n] if it is corrected)."""
-        off = off.reshape(self.groups, -1, self.w.shape[1])
-        small, c = off.astype(np.float32), self.covariance
-        square = float(np.einsum("gnk,gnk->", small @ c if c.ndim == 3 else small * c[:, None], small))
-        return square, np.einsum("gnk,gk->gn", off, self.moments.mean).ravel() if self.correct else None
+    def error(self, off: np.ndarray) -> float:
+        """The expected squared error of the outputs for weight errors [n,k], about the mean if that is corrected, summed."""
+        off, c = off.reshape(self.groups, -1, self.w.shape[1]).astype(np.float32), self.covariance
+        return float(np.vdot(off @ c if c.ndim == 3 else off * c[:, None], off))
+
+    def shift(self, off: np.ndarray) -> np.ndarray | None:
+        """The mean error [n] of the outputs for weight errors [n,k]; None if the bias may not absorb it."""
+        if not self.correct:
+            return None
+        return np.einsum("gnk,gk->gn", off.reshape(self.groups, -1, self.w.shape[1]), self.moments.mean).ravel()
 
 
 def read_layer(model: onnx.ModelProto, *nodes: onnx.NodeProto, correct: bool = True, **seen) -> Layer:

@@ -45,18 +45,19 @@ def macs(layer: Layer) -> int:
     return 0 if layer.kernel else layer.moments.outputs * layer.w.size
 
 
-def choices(probe: Probe, layer: Layer, kept: Rounded | None = None, small: bool = False) -> list[Choice]:
-    """The ways to round `layer`, the slowest and most precise first, by `TRIAL` sweeps; one if it is `small`.
+def choices(probe: Probe | None, layer: Layer, kept: Rounded | None = None, small: bool = False) -> list[Choice]:
+    """The ways to round `layer`, the slowest and most precise first, by `TRIAL` sweeps; one if it is `small` or depthwise.
 
     `kept`: weights that meet the bounds of some depth already, and add no error if they are kept.
     """
-    if layer.kernel or small:
+    if small:
         depth = next(iter(COST)) if layer.kernel else min(COST)
         good = kept is not None and (layer.kernel or kept.T >= depth)
         return [Choice(kept if good else round_layer(layer, depth, SWEEPS if layer.kernel else TRIAL), 0.0, 0.0)]
     found = [kept if kept is not None and kept.T >= T else round_layer(layer, T, TRIAL) for T in sorted(COST)]
     gain = probe.gain(layer, found[-1].scale)
-    added = [0.0 if r is kept else max(r.error - found[0].error, 0.0) * gain for r in found]
+    errors = [layer.error(r.dense() - layer.w) for r in found]
+    added = [0.0 if r is kept else max(e - errors[0], 0.0) * gain for r, e in zip(found, errors)]
     return [Choice(r, COST[T] * macs(layer), a) for r, T, a in zip(found, sorted(COST), added)]
 
 
@@ -77,9 +78,11 @@ def round_layers(
         ]
     if not float_outputs(model):
         return round_layers(model, layers, samples, min(COST), kept, progress)
-    probe = Probe(model, layers, samples[:PROBED])
     least = MIN_SHARE * sum(map(macs, layers))
-    options = [choices(probe, layer, was, macs(layer) < least) for layer, was in counted(zip(layers, found), progress)]
+    small = [macs(layer) < least or bool(layer.kernel) for layer in layers]
+    probed = [layer for layer, less in zip(layers, small) if not less]
+    probe = Probe(model, probed, samples[:PROBED]) if probed else None
+    options = [choices(probe, *given) for given in counted(zip(layers, found, small), progress)]
     taken = [choice.value for choice in cheapest(options, BUDGET)]
     return [
         r if r is was or layer.kernel else round_layer(layer, r.T, SWEEPS - TRIAL, r)

@@ -21,14 +21,12 @@ class Rounded:
     Attributes
     ----------
     T : accumulation depth in steps (kernels/qgemm.py), or in pairs of taps of a depthwise convolution; 0: none
-    error : the expected squared error of the outputs (about the mean, if that is corrected), summed over channels
     """
 
     q: np.ndarray
     scale: np.ndarray
     bias: np.ndarray | None
     T: int
-    error: float
 
     def dense(self) -> np.ndarray:
         """The dequantized weights, float64[n,k]."""
@@ -64,14 +62,13 @@ def round_layer(layer: Layer, T: int, sweeps: int = SWEEPS, start: Rounded | Non
         for rows, c in zip(np.split(np.arange(len(w)), groups), covariance):
             before = None if start is None else (start.q[rows], start.scale[rows])
             q[rows], scale[rows] = round_weights(w[rows], T, layer.segments, c, min_scale[rows], None, sweeps, before)
-    error, shift = layer.error(q * scale.astype(float)[:, None] - w)
-    return Rounded(q, scale, _less(bias, shift), T, error)
+    return Rounded(q, scale, _less(bias, layer.shift(q * scale.astype(float)[:, None] - w)), T)
 
 
 def nearest4(layer: Layer, group: int, symmetric: bool) -> Grouped:
     """`layer` with 4-bit weights, each rounded to nearest."""
     q = round_groups(layer.w, group, symmetric)
-    return Grouped(q, _less(layer.bias, layer.error(q.dense() - layer.w)[1]))
+    return Grouped(q, _less(layer.bias, layer.shift(q.dense() - layer.w)))
 
 
 def _less(bias: np.ndarray | None, shift: np.ndarray | None) -> np.ndarray | None:

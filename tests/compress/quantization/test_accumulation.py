@@ -80,7 +80,8 @@ def test_what_is_added_is_measured_from_depth_two():
     assert (two.value.T, four.value.T, eight.value.T) == (2, 4, 8)
     assert two.added == 0 < four.added < eight.added and two.cost > four.cost > eight.cost
     gain = probe.gain(a, eight.value.scale)
-    np.testing.assert_allclose(eight.added, gain * (round_layer(a, 8, 1).error - round_layer(a, 2, 1).error))
+    most, least = (a.error(round_layer(a, T, 1).dense() - a.w) for T in (8, 2))
+    np.testing.assert_allclose(eight.added, gain * (most - least))
 
 
 def test_the_budget_goes_where_it_saves_most():
