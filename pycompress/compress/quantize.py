@@ -16,6 +16,7 @@ from .model import graph as g
 from .model.affine import fold_affine
 from .model.layers import read_layer
 from .model.prepare import check, prepare
+from .model.transposed import replace_transposed
 from .progress import Progress
 from .quantization.accumulation import depth_for, note, round_layers
 from .quantization.int4 import Int4Options
@@ -55,7 +56,8 @@ def quantize(
 
     int8 weights are symmetric with one scale per output channel, chosen so that int16 accumulation cannot overflow
     (`accumulate`); biases are int32; activations are uint8 with one scale per tensor. Nodes that together compute a
-    function of one tensor, element by element, are rounded once. The result is an ordinary ONNX model that any runtime
+    function of one tensor, element by element, are rounded once. A ConvTranspose that enlarges an image by its stride
+    becomes Conv and DepthToSpace. The result is an ordinary ONNX model that any runtime
     opens. Outputs stay float.
 
     4-bit weights (`weights`) have a float16 scale per group of inputs; the result then has opset 21, for
@@ -166,6 +168,8 @@ def quantize(
     model = prepare(model, 13 if weights == 8 else 21)
     if exclude - {n.name for n in model.graph.node}:
         raise ValueError(f"exclude: the model has no node {sorted(exclude - {n.name for n in model.graph.node})[0]!r}")
+    if "Conv" in operators:
+        replace_transposed(model, exclude)
     fold_affine(model, exclude)
     samples = Samples(model, calibration)
     able = computable(model, samples.sample)

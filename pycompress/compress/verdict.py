@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -175,11 +175,14 @@ def conclude(
     check_finite(step, before, after)
     dead = _zeroed(before, after)
     judge = Judge(before, seen, ends)
-    feeds, found = judge.feeds, judge.compare(after) if found is None else found
+    feeds, still = judge.feeds, {}
+    if found is None:
+        found, still = judge.watch(after)
+    elif found:
+        still = judge.watch(after)[1]
     if found and (broken := [name for name, x in found["outputs"].items() if x == -EXACT]):
         raise ModelError(f"{step}: output {broken[0]!r} would not be finite")
-    if found:
-        dead = _constant(before, after, feeds[:WATCHED]) | dead
+    dead = still | dead
     held = seen is not None and seen.held_back
     sizes = {"bytes_before": size, "bytes_after": after.ByteSize()}
     given = Verdict(step, len(feeds), held, **found, dead=dead, left=left or {}, **sizes)
@@ -239,7 +242,33 @@ class Judge:
         ends = [name for name in self.ends if name in made]
         if not ends or not self.feeds:
             return {}
-        got = dict(zip(ends, zip(*_answers(after, ends, self.feeds))))
+        return self._compared(dict(zip(ends, zip(*_answers(after, ends, self.feeds)))))
+
+    def watch(self, after: onnx.ModelProto) -> tuple[dict, dict[str, str]]:
+        """(what `compare` returns, the layers of `after` whose outputs no longer vary); each model is planned once."""
+        made = {o for n in after.graph.node for o in n.output}
+        watched = _watched(self.model, made) if len(self.feeds) >= WATCHED else {}
+        ends, names = [name for name in self.ends if name in made], list(watched)
+        if not ends or not names:
+            return self.compare(after), {}
+        try:
+            wanted, before = _watching(self.model, self.ends, names, self.feeds)
+            got, now = _watching(after, ends, names, self.feeds)
+        except ModelError:  # the engine does not compute some of them
+            return self.compare(after), {}
+        self.wanted = wanted
+        found = self._compared(dict(zip(ends, zip(*got))))
+        if -EXACT in found["outputs"].values():
+            return found, {}
+        still = {
+            watched[name].name: "its output never changes"
+            for name, a, b in zip(names, zip(*before), zip(*now))
+            if _spread(b, watched[name]) < STILL * _spread(a, watched[name])
+        }
+        return found, still
+
+    def _compared(self, got: Mapping[str, Sequence[np.ndarray]]) -> dict:
+        """`compare` for the answers `got` by tensor."""
         outputs, classes, same = {}, 0, 0
         for name, a in zip(self.ends, zip(*self.wanted)):
             b = got.get(name)
@@ -289,6 +318,21 @@ def _answers(model: onnx.ModelProto, tensors: list[str], feeds) -> list[list[np.
     return [run(tensors, feed) for feed in feeds]
 
 
+def _watching(
+    model: onnx.ModelProto, ends: list[str], names: list[str], feeds
+) -> tuple[list[list[np.ndarray]], list[list[np.ndarray]]]:
+    """The tensors `ends` for all feeds, and `names` for the first `WATCHED`."""
+    both = [*ends, *(name for name in names if name not in ends)]
+    run = runner(up_to(model, both))
+    answers, seen = [], []
+    for i, feed in enumerate(feeds):
+        found = dict(zip(both, run(both, feed) if i < WATCHED else run(ends, feed)))
+        answers.append([found[name] for name in ends])
+        if i < WATCHED:
+            seen.append([found[name] for name in names])
+    return answers, seen
+
+
 def _layers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
     values = g.constants(model)
     nodes = [n for n in model.graph.node if n.op_type in WEIGHTED and n.domain in ("", "ai.onnx")]
@@ -307,28 +351,11 @@ def _zeroed(before: onnx.ModelProto, after: onnx.ModelProto) -> dict[str, str]:
     return found
 
 
-def _constant(before: onnx.ModelProto, after: onnx.ModelProto, feeds) -> dict[str, str]:
-    """The layers whose outputs no longer vary in any channel, within a sample or between samples."""
-    made = {o for n in after.graph.node for o in n.output}
+def _watched(before: onnx.ModelProto, made: set[str]) -> dict[str, onnx.NodeProto]:
+    """The layers whose outputs are compared, by output."""
     types = g.element_types(before)
-    watched = {
-        n.output[0]: n
-        for n in before.graph.node
-        if n.op_type in WEIGHTED and types.get(n.output[0]) == TensorProto.FLOAT
-    }
-    watched = {name: n for name, n in watched.items() if name in made}
-    if not watched or len(feeds) < WATCHED:
-        return {}
-    names = list(watched)
-    try:
-        wanted, got = (_answers(model, names, feeds) for model in (before, after))
-    except ModelError:  # the engine does not compute some of them
-        return {}
-    return {
-        watched[name].name: "its output never changes"
-        for name, a, b in zip(names, zip(*wanted), zip(*got))
-        if _spread(b, watched[name]) < STILL * _spread(a, watched[name])
-    }
+    nodes = [n for n in before.graph.node if n.op_type in WEIGHTED]
+    return {n.output[0]: n for n in nodes if types.get(n.output[0]) == TensorProto.FLOAT and n.output[0] in made}
 
 
 def _spread(arrays: Sequence[np.ndarray], node: onnx.NodeProto) -> float:
