@@ -109,8 +109,10 @@ static size_t qdescend_scratch(const void *args)
 #if PCX_X86
 QDESCEND_FOR(avx512, __attribute__((target(PCX_TARGET_AVX512))))
 QDESCEND_FOR(avx2, __attribute__((target("avx2"))))
-#endif
 QDESCEND_FOR(scalar, PCX_COLD)
+#else
+QDESCEND_FOR(scalar, )
+#endif
 
 static const pcx_impl qdescend_impls[] = {
 #if PCX_X86

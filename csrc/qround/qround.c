@@ -132,8 +132,10 @@ static size_t qround_scratch(const void *args)
     }
 #if PCX_X86
 QROUND_FOR(avx2, __attribute__((target("avx2"))))
-#endif
 QROUND_FOR(scalar, PCX_COLD)
+#else
+QROUND_FOR(scalar, )
+#endif
 
 static const pcx_impl qround_impls[] = {
 #if PCX_X86

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import onnx
 
@@ -20,6 +21,7 @@ from .model.transposed import replace_transposed
 from .progress import Progress
 from .quantization.accumulation import depth_for, note, round_layers
 from .quantization.int4 import Int4Options
+from .quantization.pays import no_slower
 from .quantization.qdq import insert_pairs, write_layer
 from .quantization.targets import OPERATORS, choose_grids, choose_targets
 from .verdict import check_min_snr, conclude
@@ -48,6 +50,7 @@ def quantize(
     bias_correction: bool = True,
     quantize_outputs: bool = False,
     judge: bool = True,
+    unless_slower: bool = False,
     min_snr: float | None = None,
     base_dir: str | os.PathLike | None = None,
     progress: Progress | None = None,
@@ -117,6 +120,11 @@ def quantize(
     judge : bool
         Compare the result's outputs with those of `model`, for the verdict. False saves this time, a third, where
         accuracy is measured anyhow.
+    unless_slower : bool
+        Leave in float what this machine does not run faster on integers: nodes whose steps are slower there, if the model
+        as a whole gains by it, or the whole model. Measured with the first sample, on one thread, three rounds of three
+        runs each. What was left is in the verdict and in the metadata "pycompress.left_float"; these nodes as `exclude`
+        give the same model again without measuring.
     min_snr : float, optional
         Refuse a result whose outputs have a lower signal-to-noise ratio against `model`, in dB, on calibration samples
         that are held back.
@@ -174,6 +182,9 @@ def quantize(
     samples = Samples(model, calibration)
     able = computable(model, samples.sample)
     targets = choose_targets(model, operators, exclude | set(able.why), quantize_outputs)
+    if unless_slower and able.why:
+        name, said = next(iter(able.why.items()))
+        raise ValueError(f"unless_slower: node {name!r} cannot be timed here: {said}")
     if not targets.tensors:
         why = "; ".join(f"{name!r}: {said}" for name, said in able.why.items())
         raise ValueError(
@@ -193,14 +204,32 @@ def quantize(
     rounded = dict(
         zip((layer.name for layer in eight), round_layers(part, eight, seen.first[:KEPT], accumulate, None, progress))
     )
-    note(model, eight, list(rounded.values()))
     if len(eight) < len(layers):
         rounded |= four.round(model, layers, rounded, seen.first, progress)
-        four.note(model, bits)
-    for layer in layers:
-        write_layer(model, layer, rounded[layer.name])
-    insert_pairs(model, targets, grids, quantize_outputs)
-    g.drop_unused(model)
-    check(model)
-    conclude("quantize", whole, model, size, seen if judge else None, able.ends, able.why, min_snr)
+
+    def build(left: set[str]) -> onnx.ModelProto | None:
+        """The quantized model, without the nodes `left`; None if other tensors would have to be rounded then."""
+        made = g.copied(whole)
+        chosen = choose_targets(made, operators, exclude | set(able.why) | left, quantize_outputs)
+        if not grids.keys() >= set(chosen.tensors):
+            return None
+        nodes = {n.name: n for n in chosen.weighted}
+        own = [replace(layer, nodes=[nodes[layer.name]]) for layer in layers if layer.name in nodes]
+        for layer in own:
+            write_layer(made, layer, rounded[layer.name])
+        kept = [layer for layer in own if bits[layer.name] == 8]
+        note(made, kept, [rounded[layer.name] for layer in kept])
+        if len(eight) < len(layers):
+            four.note(made, {layer.name: bits[layer.name] for layer in own})
+        insert_pairs(made, chosen, {name: grids[name] for name in chosen.tensors}, quantize_outputs)
+        g.drop_unused(made)
+        check(made)
+        return made
+
+    slower: dict[str, str] = {}
+    if unless_slower:
+        model, slower = no_slower(whole, build, targets.nodes, samples.sample)
+    else:
+        model = build(set())
+    conclude("quantize", whole, model, size, seen if judge else None, able.ends, able.why, min_snr, slower=slower)
     return model

@@ -55,6 +55,7 @@ class Verdict:
     agreement : the share of equal top-1 classes, if an output looks like class scores
     dead : the layers that died, by name, and how: all weights zero, or an output that never changes
     left : the nodes that the engine does not compute, by name, and why; their results were not judged
+    slower : the nodes that quantize left in float because they, or the whole model, are slower on integers, and why
     bytes_before, bytes_after : of the model
 
     Examples
@@ -73,6 +74,7 @@ class Verdict:
     agreement: float | None = None
     dead: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
+    slower: dict[str, str] = field(default_factory=dict)
     bytes_before: int = 0
     bytes_after: int = 0
 
@@ -100,6 +102,8 @@ class Verdict:
             kind = "held back" if self.held_back else "that it was calibrated on"
             parts.append(f"on {self.samples} samples {kind}")
         parts.append(f"{len(self.dead)} dead layers" if self.dead else "no dead layers")
+        if self.slower:
+            parts.append(f"{len(self.slower)} nodes left in float, which is faster")
         parts.append(f"{self.bytes_before:,} to {self.bytes_after:,} bytes")
         return ", ".join(parts)
 
@@ -156,6 +160,7 @@ def conclude(
     left: dict[str, str] | None = None,
     min_snr: float | None = None,
     found: dict | None = None,
+    slower: dict[str, str] | None = None,
 ) -> Verdict:
     """Compares `after` with `before`, warns, and writes the verdict into the metadata of `after`.
 
@@ -166,6 +171,7 @@ def conclude(
     ends : the tensors to compare
     left : nodes that are not computed here
     found : the result of `Judge.compare` for `after`, if it is known already
+    slower : nodes that were left in float for their speed
 
     Raises
     ------
@@ -185,7 +191,7 @@ def conclude(
     dead = still | dead
     held = seen is not None and seen.held_back
     sizes = {"bytes_before": size, "bytes_after": after.ByteSize()}
-    given = Verdict(step, len(feeds), held, **found, dead=dead, left=left or {}, **sizes)
+    given = Verdict(step, len(feeds), held, **found, dead=dead, left=left or {}, slower=slower or {}, **sizes)
     if min_snr is not None and (given.snr is None or given.snr < min_snr):
         got = "cannot be measured: the model has no float output" if given.snr is None else f"is {given.snr:.2f} dB"
         raise ModelError(
