@@ -40,6 +40,7 @@ LAYERS = [  # a module may import those of its own line and of the lines above i
     {"compress"},
     {"zoo"},
     {"peers"},
+    {"report"},
     {"train", "search"},
     {"serve"},
     {"cli"},

@@ -1,4 +1,4 @@
-"""The command line: ``pycompress demo | info | compress | train | search | sensitivity | tune | advise | run | serve | bench | profile | compare | doctor``.
+"""The command line: ``pycompress demo | info | compress | train | search | sensitivity | tune | advise | run | serve | bench | profile | compare | report | doctor``.
 
 A command is a module of this package with ``add(subparsers, common)`` and ``execute(args, out)``; the latter returns what
 ``--json`` prints.
@@ -21,6 +21,7 @@ from . import (
     doctor,
     info,
     profile,
+    report,
     run,
     search,
     sensitivity,
@@ -30,7 +31,23 @@ from . import (
 )
 from .output import Output, clean
 
-COMMANDS = (demo, info, compress, train, search, sensitivity, tune, advise, run, serve, bench, profile, compare, doctor)
+COMMANDS = (
+    demo,
+    info,
+    compress,
+    train,
+    search,
+    sensitivity,
+    tune,
+    advise,
+    run,
+    serve,
+    bench,
+    profile,
+    compare,
+    report,
+    doctor,
+)
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 BUILD_FLAGS = ("--cflags", "--libs")
 ENVIRONMENT = (
@@ -40,6 +57,7 @@ ENVIRONMENT = (
 EXTRAS = {
     "onnx": "onnx",
     "PIL": "cli",
+    "matplotlib": "plot",
     "torch": "train",
     "yaml": "train",
     "optuna": "search",

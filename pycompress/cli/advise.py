@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import ModelError
 from ..formats import atomic
-from . import models
+from . import bench, models
 from .output import Output
 
 
@@ -26,6 +26,7 @@ def add(subparsers, common):
     parser.add_argument(
         "--save", type=Path, metavar="FILE", help="write the cost table; `compress --costs FILE` plans by it"
     )
+    bench.add_plot(parser, "the time of all products together against their sparsity")
     models.add_shape(parser)
     return parser
 
@@ -36,6 +37,7 @@ def execute(args, out: Output) -> dict:
 
     if args.save:
         atomic.check(args.save, [args.model])
+    plots = bench.plotter(args, args.model)
     source = models.Source(args.model)
     if source.proto is None:
         raise ModelError(f"{args.model}: a plan's layers are packed already; give the .onnx it was made from")
@@ -74,4 +76,23 @@ def execute(args, out: Output) -> dict:
     )
     if args.save:
         out.line(f"wrote {args.save}")
+    if plots:
+        title = f"{args.model}: all {len(found.rows)} products, {found.costs.host}, one thread"
+        plots.curves(title, ("share of zeros (blocks)", "ms"), _lines(found), args.plot)
     return result
+
+
+def _lines(found) -> dict[str, list[tuple[float, float]]]:
+    """The time of all products together, in ms, at each measured sparsity, by kernel."""
+    from ..advice import DENSITIES, TYPICAL
+    from ..optimize.select_kernels import SPARSE, SPOKEN
+
+    def total(kernel: str, density: float) -> float:
+        return 1e3 * sum(found.costs.seconds(kernel, *row["shape"], density) for row in found.rows)
+
+    lines = {}
+    for dense, word in (("sgemm", "float"), ("qgemm", "int8")):
+        lines[f"{word}, dense"] = [(1 - d, total(TYPICAL[dense], 1.0)) for d in DENSITIES]
+        for kernel in SPARSE[dense]:
+            lines[f"{word}, {SPOKEN[kernel]}"] = [(1 - d, total(kernel, d)) for d in DENSITIES]
+    return lines

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 
 import numpy as np
 
 from .. import peers
 from ..cpu import cpu_info
+from ..formats import atomic
 from ..peers.interleave import Timing, interleave, times_faster
 from . import inputs, models
 from .output import Output, milliseconds
@@ -26,13 +28,31 @@ def add(subparsers, common):
     parser.add_argument("model", metavar="MODEL", help=models.HELP)
     parser.add_argument("--against", metavar="A,B", help=f"engines to compare with: {', '.join(peers.ENGINES[1:])}")
     parser.add_argument("--runs", type=models.count, default=50, metavar="N", help="counted runs of each; default 50")
+    add_plot(parser, "the engines' times")
     inputs.add_seed(parser)
     models.add_shape(parser)
     models.add_threads(parser, default=1)
     return parser
 
 
+def add_plot(parser, what: str) -> None:
+    """``--plot FILE``."""
+    parser.add_argument("--plot", type=Path, metavar="FILE", help=f"draw {what}: .png, .svg or .pdf (needs matplotlib)")
+
+
+def plotter(args, *inputs):
+    """The module that draws, or None without --plot; what cannot be drawn is refused before the work."""
+    if args.plot is None:
+        return None
+    from ..report import plots
+
+    plots.check(args.plot)
+    atomic.check(args.plot, [path for path in inputs if path])
+    return plots
+
+
 def execute(args, out: Output) -> dict:
+    plots = plotter(args, args.model)
     wanted = rivals(args.against)
     source = models.Source(args.model)
     feed = inputs.random_feed(source.ports(models.shapes_of(args)), args.seed or 0)
@@ -51,6 +71,11 @@ def execute(args, out: Output) -> dict:
     result["engines"] = {name: row(name, timings, answers) for name in runners}
     result["missing"] = missing
     _print(result, out)
+    if plots:
+        times = {f"{name} {e['version']}": e["min_ms"] for name, e in result["engines"].items()}
+        plots.bars(
+            f"{args.model}, {result['cpu']}, {args.threads} thread(s)", "ms per run, the fastest", times, args.plot
+        )
     return result
 
 

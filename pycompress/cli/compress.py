@@ -7,7 +7,7 @@ from pathlib import Path
 from ..dtypes import FLOAT_PRODUCTS
 from ..errors import ModelError
 from ..formats import atomic
-from . import calibration, finetune, images, models, recipe, reports, steps
+from . import bench, calibration, finetune, images, models, recipe, reports, steps
 from .output import Output, size
 
 
@@ -48,6 +48,9 @@ def add(subparsers, common):
         action="store_true",
         help="a plan without the names and reasons that only people read, 1 kB a step smaller",
     )
+    bench.add_plot(
+        parser, "the steps: size, and error against the model before each (with --max-drop: before the first)"
+    )
     finetune.add_options(parser)
     models.add_shape(parser)
     return parser
@@ -62,6 +65,9 @@ def execute(args, out: Output) -> dict:
     if source.proto is None:
         raise ModelError(f"{args.model}: a plan cannot be compressed; start from the .onnx")
     asked = recipe.steps_of(args)
+    plots = bench.plotter(args, args.model)
+    if plots and not asked:
+        raise ValueError("--plot draws steps, and there are none")
     _check(asked, args, as_plan)
     trainer = finetune.Finetune(args, asked, source) if args.finetune else None
     samples = trainer and trainer.samples
@@ -102,6 +108,9 @@ def execute(args, out: Output) -> dict:
     if trainer:
         trainer.end()
     before, after = source.nbytes, args.out.stat().st_size
+    if plots:
+        rows = [(name, v.get("bytes", v.get("bytes_after")), v["snr"]) for name, v in verdicts.items()]
+        plots.steps([("before", before, None), *rows], args.plot)
     done = ", ".join(asked) or "compiled"
     out.line(f"{args.out}: {done}; {size(before)} to {size(after)}, {change(before, after)}")
     return {

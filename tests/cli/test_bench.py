@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from pycompress import peers
 
 
@@ -73,3 +75,19 @@ def test_profile_s_rows_are_the_plan_s_steps(files, tmp_path, command):
     assert len(events) == steps
     assert all(e["ph"] == "X" and e["dur"] >= 0 and e["ts"] >= 0 for e in events)
     assert "GMAC/s" in command("profile", files / "net.onnx", "--runs", 2, "--sort", "time")
+
+
+def test_pictures_of_engines_products_and_steps(files, tmp_path, command, refused, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr("pycompress.advice.BLOCK", 1e-5)
+    model = "zoo:mobilenetv1,width=0.25,resolution=32,classes=4"
+    command("bench", model, "--runs", 2, "--plot", tmp_path / "bench.png")
+    command("advise", model, "--plot", tmp_path / "advise.svg")
+    command(
+        "compress", model, tmp_path / "o.onnx", "--prune", "0.5", "--cast", "float16", "--plot", tmp_path / "steps.png"
+    )
+    assert all((tmp_path / name).stat().st_size > 3000 for name in ("bench.png", "advise.svg", "steps.png"))
+    assert "a picture must end in one of" in refused("bench", model, "--plot", tmp_path / "bench.txt")
+    assert "--plot draws steps" in refused(
+        "compress", model, tmp_path / "p.plan.safetensors", "--plot", tmp_path / "p.png"
+    )

@@ -1,0 +1,1 @@
+"""What was measured of several models: as a page, and as pictures."""
