@@ -79,7 +79,7 @@ def page(report: Mapping[str, Any]) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';style-src 'unsafe-inline'\">"
         f"<title>{title}</title><style>{style}</style></head><body><h1>{title}</h1>"
-        f"<p>{escape(report['date'])}, {escape(report['cpu'])}, {report['threads']} thread(s){', CPU time of the fastest run' if report['cpu_time'] else ''}. Errors are those of the outputs on "
+        f"<p>{escape(report['date'])}, {escape(report['cpu'])}, {report['threads']} thread(s){clock}. Errors are those of the outputs on "
         f"{report['samples']} {escape(report['data'])}, against {escape(names[0])}.</p>"
         + "".join(sections)
         + "</body></html>\n"
