@@ -64,7 +64,7 @@ extern "C" {
 const char *pcx_version(void);
 
 /* What functions that can fail return. */
-enum { PCX_OK = 0, PCX_NO_MEMORY = 1, PCX_BAD_PLAN = 2, PCX_IO = 3, PCX_BAD_ARGUMENT = 4 };
+enum { PCX_OK = 0, PCX_NO_MEMORY = 1, PCX_BAD_PLAN = 2, PCX_IO = 3, PCX_BAD_ARGUMENT = 4, PCX_STOPPED = 5 };
 
 /* ---- the CPU: bundles of instruction sets, not CPUID bits ---- */
 enum {
@@ -130,7 +130,8 @@ typedef struct {
  * PCX_OK, PCX_NO_MEMORY, PCX_BAD_PLAN (not a plan, damaged, made for other kernels) or PCX_IO (no such file, not
  * readable).
  *
- * pcx_plan_load maps the file `path`, which must not be shortened while the plan lives.
+ * pcx_plan_load reads the file `path`, or maps it if it is larger than 4 MiB: such a file must be neither shortened nor
+ * changed in place while the plan lives.  (To replace one, write another and rename it.)
  */
 int pcx_plan_load(const char *path, uint32_t cpu, pcx_plan **plan, char *why, size_t why_bytes);
 
@@ -229,6 +230,18 @@ void pcx_session_free(pcx_session *session);
  */
 int pcx_session_run(pcx_session *session, size_t program, const void *const *inputs, void *const *outputs,
                     double *seconds);
+
+/* Asked whether a run shall end: 0 to go on. */
+typedef int pcx_ask_fn(void *context);
+
+/*
+ * As pcx_session_run, and about every 50 ms of the run `ask` is called with
+ * `context`, on this thread, in its own float mode.  If it answers anything but 0, no further work
+ * begins, what has begun is finished, and PCX_STOPPED is returned; the outputs then hold parts of the results.  `ask` must
+ * not use this session.
+ */
+int pcx_session_run_asking(pcx_session *session, size_t program, const void *const *inputs, void *const *outputs,
+                           double *seconds, pcx_ask_fn *ask, void *context);
 
 /* What is told of one step: its number, kernel and implementation, start and end in seconds from the start of the run. */
 typedef void pcx_profile_fn(void *context, size_t step, const char *kernel, const char *isa, double start, double end);

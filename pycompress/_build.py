@@ -22,6 +22,7 @@ def declarations(header):
 ffi = FFI()
 for header in HEADERS:
     ffi.cdef(declarations(header))
+ffi.cdef('extern "Python" int pycompress_ask(void *);')  # of runner.py
 ffi.set_source(
     "pycompress._pcx",
     '#include "pycompress.h"',

@@ -67,7 +67,10 @@ class Plan:
 
     @classmethod
     def load(cls, path: str | os.PathLike, *, cpu: str | None = None) -> Plan:
-        """Map a saved plan into memory; its weights are not copied.
+        """Open a saved plan. A file of more than 4 MiB is mapped into memory: its weights are not copied.
+
+        Such a file must not be changed in place, nor cut off, while the plan is in use, else the process may be killed;
+        ``save`` and ``os.replace`` put a new file in its place, which does no harm.
 
         Parameters
         ----------

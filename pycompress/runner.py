@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypedDict
+import threading
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -59,12 +60,23 @@ class Program:
         self.outputs = [port for i, port in enumerate(ports) if i not in counts]
         self.steps = lib.pcx_plan_steps(handle, index)
 
-    def run(self, arrays: list[np.ndarray], outputs: list[np.ndarray], seconds=ffi.NULL) -> list[np.ndarray]:
-        """Fill `outputs`; returns them, or the parts of them that are used."""
+    def run(
+        self, arrays: list[np.ndarray], outputs: list[np.ndarray], seconds=ffi.NULL, options=None
+    ) -> list[np.ndarray]:
+        """Fill `outputs`; returns them, or the parts of them that are used.
+
+        On the main thread a signal handler that raises, as that of Ctrl-C does, ends the run; so does ``options.terminate``.
+        """
         count = len(outputs)
         outputs = [*outputs, *(np.zeros(1, np.int64) for _ in self.used)]
         pointers = [ffi.new(_LIST, [_pointer(x) for x in group] or [ffi.NULL]) for group in (arrays, outputs)]
-        code = lib.pcx_session_run(self.session, self.index, *pointers, seconds)
+        if options is None and threading.get_ident() != threading.main_thread().ident:
+            code = lib.pcx_session_run(self.session, self.index, *pointers, seconds)
+        else:
+            asked = ffi.NULL if options is None else ffi.new_handle(options)
+            code = lib.pcx_session_run_asking(self.session, self.index, *pointers, seconds, lib.pycompress_ask, asked)
+        if code == lib.PCX_STOPPED:
+            raise _raised.__dict__.pop("error", None) or Fail(TERMINATED)
         if code == lib.PCX_NO_MEMORY:
             raise MemoryError("no memory for the activations")
         if code:
@@ -90,6 +102,22 @@ class Program:
                 "macs": note.get("macs", 0),
             })  # fmt: skip
         return rows
+
+
+TERMINATED = "Exiting due to terminate flag being set to true."
+_raised = threading.local()  # by a signal's handler, or into this thread: the run that it ends raises it
+
+
+def _keep_error(kind, error, traceback) -> None:
+    _raised.error = error
+
+
+@ffi.def_extern(name="pycompress_ask", error=1, onerror=_keep_error)
+def _ask(options: Any) -> bool:
+    """Whether a run shall end. That this is Python lets pending signals' handlers run; what they raise ends it, too."""
+    for _ in range(2):  # some versions look for signals where loops go on
+        stop = options != ffi.NULL and ffi.from_handle(options).terminate
+    return bool(stop)
 
 
 class Runner:

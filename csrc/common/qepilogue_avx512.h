@@ -188,8 +188,12 @@ typedef struct qepilogue_avx512_columns {
 /* qepilogue_avx512.c: what is not inlined.  Values of `after`. */
 PCX_HIDDEN void qepilogue_avx512_after_bw(const qepilogue_avx512_columns *c, size_t i, size_t rows,
                                           const __m512i *packed, uint8_t *out, size_t ldo);
+PCX_TARGET_END
+PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi") /* as where it is defined: clang compares them */
 PCX_HIDDEN void qepilogue_avx512_after_vbmi(const qepilogue_avx512_columns *c, size_t i, size_t rows,
                                             const __m512i *packed, uint8_t *out, size_t ldo);
+PCX_TARGET_END
+PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
 /*
  * Rows [i, i + rows) of sums, lds apart, to `out`, rows ldo bytes apart.  round_up(cols, 16) sums of each row are read.
  */

@@ -16,7 +16,7 @@ static long call_prepared_slot(const char *contract)
 /* Run with `prepared` in place. */
 static int call(pcx_threads *pool, const pcx_impl *impl, void *args)
 {
-    const size_t threads = threads_enter(pool);
+    const size_t threads = threads_enter(pool, NULL);
     if (!threads)
         return PCX_NO_MEMORY;
     size_t each = impl->scratch ? impl->scratch(args) : 0;

@@ -335,6 +335,8 @@ int contract_mentions(const contract_slot *slot, span name)
 {
     const span texts[] = { slot->dims, slot->type_size };
     for (int i = 0; i < 2; i++) {
+        if (!texts[i].length)
+            continue;
         const char *at = texts[i].text, *end = at + texts[i].length;
         while (at < end) {
             const span word = contract_take_word(&at, end);

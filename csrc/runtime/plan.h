@@ -20,6 +20,7 @@ typedef struct {
     size_t first; /* of its slots */
     size_t units;
     int whole; /* too little work to split */
+    int large; /* so much that it is done in parts, where a run may be stopped */
 } step;
 
 typedef struct program {

@@ -234,7 +234,7 @@ static void plan_graph_coverage_end(builder *b)
     program *p = b->program;
     p->zero_arena = b->arena.unsure;
     coverage_free(&b->arena);
-    for (size_t i = 0; b->outputs && i < p->count[1]; i++) {
+    for (size_t i = 0; b->outputs && p->zero_output && i < p->count[1]; i++) {
         p->zero_output[i] = !coverage_whole(b->outputs + i, &b->effort);
         coverage_free(b->outputs + i);
     }

@@ -3,6 +3,7 @@
 
 enum {
     SMALL = 16384,      /* bytes; a step that touches no more is done before another thread hears of it */
+    LARGE = 1 << 20,    /* bytes; a step that touches no more takes milliseconds, or seconds where it was made to */
     SCRATCH = 1 << 30,  /* bytes of one thread at most */
     SIZE_LIMIT = 2147483647,
     KEY = 16,
@@ -248,6 +249,7 @@ int plan_step_read(builder *b, size_t at)
     b->plan->scratch = max_size(b->plan->scratch, round_up(scratch, 64));
     s->units = found.written ? pcx_units(impl, slots) : 0; /* sizes of what is empty bound no work */
     s->whole = found.touched <= SMALL;
+    s->large = found.touched > LARGE;
     if (found.written)
         plan_step_cover(b, &found);
     p->slot_count += row->contract.count;

@@ -7,7 +7,6 @@
 #include "threads.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 enum { HUGE_PAGE = 1 << 21 };
 
@@ -21,7 +20,7 @@ typedef struct {
 typedef struct context context;
 struct context {
     context *next;
-    atomic_int owner; /* the process whose thread runs with it; 0: nobody */
+    atomic_int owner; /* the process whose thread runs with it, see process.h; 0: nobody */
     void *memory;     /* of the arena */
     char *arena, *scratch;
     frame *frames; /* one per program, filled when first run */
@@ -89,7 +88,7 @@ static context *session_context_new(const pcx_session *s)
  */
 static context *session_context_take(pcx_session *s)
 {
-    const int process = (int)getpid();
+    const int process = threads_process(s->pool);
     for (context *c = atomic_load(&s->contexts); c; c = c->next) {
         int owner = atomic_load(&c->owner);
         if (owner != process && atomic_compare_exchange_strong(&c->owner, &owner, process))
@@ -123,7 +122,8 @@ static int session_frame_make(frame *f, const program *p, char *arena)
         tasks[i].impl = s->impl;
         tasks[i].args = slots + s->first;
         tasks[i].units = s->units;
-        tasks[i].whole = s->whole;
+        tasks[i].whole = (unsigned char)s->whole;
+        tasks[i].large = (unsigned char)s->large;
     }
     f->slots = slots;
     f->tasks = tasks;
@@ -190,7 +190,7 @@ static void session_add_up(const frame *f, const program *p, size_t part, double
 }
 
 static int session_run(pcx_session *s, context *c, size_t index, const void *const *inputs, void *const *outputs,
-                       double *seconds)
+                       double *seconds, asking *who)
 {
     const program *p = s->plan->programs + index;
     frame *f = c->frames + index;
@@ -203,8 +203,8 @@ static int session_run(pcx_session *s, context *c, size_t index, const void *con
     for (size_t i = 0; i < p->count[1]; i++)
         if (p->zero_output[i] && p->ports[1][i].bytes)
             memset(outputs[i], 0, p->ports[1][i].bytes);
-    const task_list list = { f->tasks, p->step_count, c->scratch, s->plan->scratch, seconds ? f->seconds : NULL };
-    for (size_t part = 0; part < p->times; part++) {
+    const task_list list = { f->tasks, p->step_count, c->scratch, s->plan->scratch, seconds ? f->seconds : NULL, who };
+    for (size_t part = 0; part < p->times && !(who && atomic_load(&who->stopped)); part++) {
         session_point(f, p, inputs, outputs, part);
         threads_run(s->pool, &list);
         if (seconds)
@@ -213,7 +213,8 @@ static int session_run(pcx_session *s, context *c, size_t index, const void *con
     return PCX_OK;
 }
 
-int pcx_session_run(pcx_session *s, size_t program, const void *const *inputs, void *const *outputs, double *seconds)
+static int session_run_checked(pcx_session *s, size_t program, const void *const *inputs, void *const *outputs,
+                               double *seconds, asking *who)
 {
     if (program >= s->plan->program_count)
         return PCX_BAD_ARGUMENT;
@@ -221,16 +222,32 @@ int pcx_session_run(pcx_session *s, size_t program, const void *const *inputs, v
     if (!session_aligned(p->ports[0], p->count[0], inputs) ||
         !session_aligned(p->ports[1], p->count[1], (const void *const *)outputs))
         return PCX_BAD_ARGUMENT;
-    if (!threads_enter(s->pool))
-        return PCX_NO_MEMORY;
+    if (!threads_enter(s->pool, who))
+        return who && atomic_load(&who->stopped) ? PCX_STOPPED : PCX_NO_MEMORY;
     context *c = session_context_take(s);
     const pcx_float_mode mode = pcx_float_enter();
-    const int code = c ? session_run(s, c, program, inputs, outputs, seconds) : PCX_NO_MEMORY;
+    if (who)
+        who->mode = mode;
+    const int code = c ? session_run(s, c, program, inputs, outputs, seconds, who) : PCX_NO_MEMORY;
     pcx_float_leave(mode);
     if (c)
         atomic_store(&c->owner, 0);
     threads_leave(s->pool);
-    return code;
+    return !code && who && atomic_load(&who->stopped) ? PCX_STOPPED : code;
+}
+
+int pcx_session_run(pcx_session *s, size_t program, const void *const *inputs, void *const *outputs, double *seconds)
+{
+    return session_run_checked(s, program, inputs, outputs, seconds, NULL);
+}
+
+int pcx_session_run_asking(pcx_session *s, size_t program, const void *const *inputs, void *const *outputs,
+                           double *seconds, pcx_ask_fn *ask, void *context)
+{
+    const pcx_float_mode mode = pcx_float_enter();
+    pcx_float_leave(mode);
+    asking who = { .ask = ask, .context = context, .mode = mode, .due = asking_now() + ASKING_SECONDS };
+    return session_run_checked(s, program, inputs, outputs, seconds, &who);
 }
 
 int pcx_session_profile(pcx_session *s, size_t program, const void *const *inputs, void *const *outputs,

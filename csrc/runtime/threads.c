@@ -14,10 +14,11 @@
 #define _GNU_SOURCE
 #include "threads.h"
 
+#include "process.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
-#include <unistd.h>
 
 #define SPIN_SECONDS 50e-6
 enum { LEAVE = 4 }; /* a claim leaves 1/LEAVE of what is left of a share, for others if this thread is slow */
@@ -42,7 +43,7 @@ typedef struct {
 /* The threads of one process.  fork() copies its memory but not its threads: the child makes another. */
 struct crew {
     crew *older; /* a parent process's, kept because threads of this one may be reading it */
-    pid_t process;
+    int process; /* its number, see process.h */
     pthread_mutex_t turn; /* held during a run */
     pthread_mutex_t lock; /* of `change` */
     pthread_cond_t change;
@@ -63,20 +64,14 @@ struct crew {
 
 struct pcx_threads {
     size_t threads;
+    process_mark mark;
     _Atomic(crew *) crew;
 };
 
-static double threads_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* ---- waiting ---- */
 
-/* Wait until `word` is no longer `old`; the new value. */
-static size_t threads_wait_change(crew *c, atomic_size_t *word, size_t old)
+/* Wait until `word` is no longer `old`; the new value.  `who`, unless NULL, is asked meanwhile. */
+static size_t threads_wait_change(crew *c, atomic_size_t *word, size_t old, asking *who)
 {
     size_t value = atomic_load_explicit(word, memory_order_acquire);
     if (value != old)
@@ -89,12 +84,21 @@ static size_t threads_wait_change(crew *c, atomic_size_t *word, size_t old)
                 return value;
             PCX_PAUSE();
         }
-        until = until > 0 ? until : threads_now() + SPIN_SECONDS;
-    } while (threads_now() < until);
+        until = until > 0 ? until : asking_now() + SPIN_SECONDS;
+    } while (asking_now() < until);
     pthread_mutex_lock(&c->lock);
     atomic_fetch_add(&c->sleepers, 1); /* seq_cst, like the writer's store and its look at `sleepers` */
-    while ((value = atomic_load(word)) == old)
-        pthread_cond_wait(&c->change, &c->lock);
+    while ((value = atomic_load(word)) == old) {
+        if (!who) {
+            pthread_cond_wait(&c->change, &c->lock);
+            continue;
+        }
+        const struct timespec soon = asking_soon();
+        pthread_cond_timedwait(&c->change, &c->lock, &soon);
+        pthread_mutex_unlock(&c->lock);
+        asking_ask(who);
+        pthread_mutex_lock(&c->lock);
+    }
     atomic_fetch_sub(&c->sleepers, 1);
     pthread_mutex_unlock(&c->lock);
     return value;
@@ -118,36 +122,46 @@ static void threads_note(const task_list *list, size_t at, double began, double 
     list->seconds[2 * at + 1] = ended - start;
 }
 
+/* Units [begin, end) of a task; `caller`: this is the thread that may stop the run. */
+static void threads_run_units(const task_list *list, const task *one, size_t begin, size_t end, char *scratch, int caller)
+{
+    if (list->asking)
+        asking_run(list->asking, one->impl, one->args, begin, end, scratch, one->large, caller);
+    else
+        one->impl->run(one->args, begin, end, scratch);
+}
+
 /* Run tasks from `at` on by this thread alone while they are small; the first that is not. */
-static size_t threads_run_whole(const task_list *list, size_t at, char *scratch, double start, int alone)
+static size_t threads_run_whole(const task_list *list, size_t at, char *scratch, double start, int alone, int caller)
 {
     for (; at < list->count; at++) {
         const task *one = list->tasks + at;
         if (!alone && !one->whole && one->units > 1 && one->units < UNITS)
             break;
-        const double began = list->seconds ? threads_now() : 0;
+        const double began = list->seconds ? asking_now() : 0;
         if (one->units)
-            one->impl->run(one->args, 0, one->units, scratch);
+            threads_run_units(list, one, 0, one->units, scratch, caller);
         if (list->seconds)
-            threads_note(list, at, began, threads_now(), start);
+            threads_note(list, at, began, asking_now(), start);
     }
     return at;
 }
 
 /* Run the small tasks from `at` on and open the large one after them. */
-static size_t threads_proceed(crew *c, size_t at, char *scratch)
+static size_t threads_proceed(crew *c, size_t at, char *scratch, int caller)
 {
     const task_list *list = c->list;
-    at = threads_run_whole(list, at, scratch, c->start, 0);
+    at = threads_run_whole(list, at, scratch, c->start, 0, caller);
     if (at < list->count && list->seconds)
-        c->began = threads_now();
+        c->began = asking_now();
     atomic_store(&c->stage, at);
     threads_announce(c);
     return at;
 }
 
 /* Claim and run units of the share of `owner` until none are left; how many this thread did. */
-static size_t threads_claim(worker *owner, size_t threads, const task *one, uint64_t label, char *scratch)
+static size_t threads_claim(const task_list *list, worker *owner, size_t threads, const task *one, uint64_t label,
+                            char *scratch, int caller)
 {
     const size_t first = one->units * owner->index / threads, end = one->units * (owner->index + 1) / threads;
     size_t mine = 0;
@@ -161,7 +175,7 @@ static size_t threads_claim(worker *owner, size_t threads, const task *one, uint
         if (!atomic_compare_exchange_weak_explicit(&owner->claimed, &seen, then, memory_order_relaxed,
                                                    memory_order_relaxed))
             continue;
-        one->impl->run(one->args, next, next + take, scratch);
+        threads_run_units(list, one, next, next + take, scratch, caller);
         mine += take;
         seen = atomic_load_explicit(&owner->claimed, memory_order_relaxed);
     }
@@ -178,13 +192,14 @@ static void threads_take_part(crew *c, size_t index)
         task *one = list->tasks + at;
         size_t mine = 0;
         for (size_t i = 0; i <= c->workers; i++)
-            mine += threads_claim(c->worker + (index + i) % (c->workers + 1), c->workers + 1, one, at + 1, scratch);
+            mine += threads_claim(list, c->worker + (index + i) % (c->workers + 1), c->workers + 1, one, at + 1, scratch,
+                                  !index);
         if (mine && atomic_fetch_add(&one->done, mine) + mine == one->units) {
             if (list->seconds)
-                threads_note(list, at, c->began, threads_now(), c->start);
-            at = threads_proceed(c, at + 1, scratch);
+                threads_note(list, at, c->began, asking_now(), c->start);
+            at = threads_proceed(c, at + 1, scratch, !index);
         } else {
-            at = threads_wait_change(c, &c->stage, at);
+            at = threads_wait_change(c, &c->stage, at, index ? NULL : list->asking);
         }
     }
 }
@@ -195,7 +210,7 @@ static void *threads_work(void *arg)
     crew *c = w->crew;
     pcx_float_enter(); /* for good: the thread is ours */
     for (size_t round = 0;;) {
-        round = threads_wait_change(c, &c->round, round);
+        round = threads_wait_change(c, &c->round, round, NULL);
         if (atomic_load(&c->over))
             return NULL;
         size_t gate = atomic_load(&c->gate);
@@ -211,13 +226,13 @@ static void *threads_work(void *arg)
 
 /* ---- crews ---- */
 
-static crew *threads_crew_new(size_t threads)
+static crew *threads_crew_new(size_t threads, int process)
 {
     crew *c = threads_block_new(sizeof *c + threads * sizeof(worker));
     if (!c)
         return NULL;
     memset(c, 0, sizeof *c + threads * sizeof(worker));
-    c->process = getpid();
+    c->process = process;
     c->want = threads - 1;
     c->caller = -1;
     pthread_mutex_init(&c->turn, NULL);
@@ -244,9 +259,9 @@ static void threads_crew_start(crew *c)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-static void threads_crew_free(crew *c)
+static void threads_crew_free(crew *c, int process)
 {
-    if (c && c->process == getpid()) {
+    if (c->process == process) {
         atomic_store(&c->over, 1);
         atomic_fetch_add(&c->round, 1);
         threads_announce(c);
@@ -263,15 +278,15 @@ static void threads_crew_free(crew *c)
 static crew *threads_crew_of(pcx_threads *pool)
 {
     crew *c = atomic_load(&pool->crew);
-    const pid_t process = getpid();
+    const int process = process_number(&pool->mark);
     while (!c || c->process != process) {
-        crew *fresh = threads_crew_new(pool->threads);
+        crew *fresh = threads_crew_new(pool->threads, process);
         if (!fresh)
             return NULL;
         fresh->older = c;
         if (atomic_compare_exchange_strong(&pool->crew, &c, fresh))
             return fresh;
-        threads_crew_free(fresh); /* another thread of this process was first */
+        threads_crew_free(fresh, process); /* another thread of this process was first */
     }
     return c;
 }
@@ -282,31 +297,47 @@ pcx_threads *pcx_threads_new(size_t threads)
 {
     enum { MAX = 1024 };
     pcx_threads *pool = calloc(1, sizeof *pool);
-    if (pool)
-        pool->threads = max_size(1, min_size(threads, MAX));
-    return pool;
+    if (!pool)
+        return NULL;
+    pool->threads = max_size(1, min_size(threads, MAX));
+    if (process_mark_make(&pool->mark))
+        return pool;
+    free(pool);
+    return NULL;
 }
 
 void pcx_threads_free(pcx_threads *pool)
 {
-    for (crew *c = pool ? atomic_load(&pool->crew) : NULL; c;) {
-        crew *older = c->older;
-        threads_crew_free(c);
-        c = older;
+    if (!pool)
+        return;
+    const int process = process_number(&pool->mark);
+    for (crew *c = atomic_load(&pool->crew), *older; c; c = older) {
+        older = c->older;
+        threads_crew_free(c, process);
     }
+    process_mark_free(&pool->mark);
     free(pool);
 }
 
 size_t pcx_threads_count(const pcx_threads *pool) { return pool ? pool->threads : 1; }
 
-size_t threads_enter(pcx_threads *pool)
+int threads_process(pcx_threads *pool) { return process_number(&pool->mark); }
+
+size_t threads_enter(pcx_threads *pool, asking *who)
 {
     if (pcx_threads_count(pool) == 1)
         return 1;
     crew *c = threads_crew_of(pool);
     if (!c)
         return 0;
-    pthread_mutex_lock(&c->turn);
+    if (!who)
+        pthread_mutex_lock(&c->turn);
+    for (struct timespec soon = asking_soon(); who && pthread_mutex_timedlock(&c->turn, &soon); soon = asking_soon()) {
+        asking_ask(who);
+        pcx_float_leave(who->mode);
+        if (atomic_load(&who->stopped))
+            return 0;
+    }
     threads_crew_start(c);
     return c->workers + 1;
 }
@@ -338,8 +369,8 @@ static void threads_spread(crew *c)
 void threads_run(pcx_threads *pool, const task_list *list)
 {
     crew *c = pcx_threads_count(pool) > 1 ? atomic_load(&pool->crew) : NULL;
-    const double start = list->seconds ? threads_now() : 0;
-    const size_t first = threads_run_whole(list, 0, list->scratch, start, !c || !c->workers);
+    const double start = list->seconds ? asking_now() : 0;
+    const size_t first = threads_run_whole(list, 0, list->scratch, start, !c || !c->workers, 1);
     if (first == list->count)
         return;
     for (size_t i = 0; i < list->count; i++)
@@ -349,11 +380,11 @@ void threads_run(pcx_threads *pool, const task_list *list)
     c->list = list;
     threads_spread(c);
     c->start = start;
-    threads_proceed(c, first, list->scratch);
+    threads_proceed(c, first, list->scratch, 1);
     atomic_store(&c->gate, 1);
     atomic_fetch_add(&c->round, 1);
     threads_announce(c);
     threads_take_part(c, 0);
     for (size_t gate = atomic_fetch_and(&c->gate, ~(size_t)1) & ~(size_t)1; gate;)
-        gate = threads_wait_change(c, &c->gate, gate);
+        gate = threads_wait_change(c, &c->gate, gate, list->asking);
 }

@@ -2,7 +2,7 @@
 #ifndef PCX_THREADS_H
 #define PCX_THREADS_H
 
-#include "../common/pcx.h"
+#include "asking.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -13,7 +13,8 @@ typedef struct {
     const pcx_impl *impl;
     void *args;
     size_t units;
-    size_t whole; /* too little work to split */
+    unsigned char whole; /* too little work to split */
+    unsigned char large; /* so much that it is done in parts, where a run may be stopped */
     atomic_size_t done;
 } task;
 
@@ -23,10 +24,17 @@ typedef struct {
     char *scratch; /* `each` bytes a thread */
     size_t each;
     double *seconds; /* unless NULL: start and end of each task */
+    asking *asking;  /* unless NULL */
 } task_list;
 
-/* Wait for a turn on `pool` (NULL: this thread alone); the number of threads a run will have at most. */
-size_t threads_enter(pcx_threads *pool);
+/* The number of this process among those that `pool` was forked through, above 0. */
+int threads_process(pcx_threads *pool);
+
+/*
+ * Wait for a turn on `pool` (NULL: this thread alone); the number of threads a run will have at most.  0 where there is no
+ * memory, or the wait was stopped.  `who` may be NULL.
+ */
+size_t threads_enter(pcx_threads *pool, asking *who);
 void threads_leave(pcx_threads *pool);
 
 /* Run all tasks in order, each over the pool's threads; between threads_enter and threads_leave. */

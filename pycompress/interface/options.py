@@ -301,8 +301,8 @@ class RunOptions(_Checked):
     Attributes
     ----------
     terminate : bool
-        If True, a run that begins with these options raises ``pycompress.ort.Fail``. A run that has begun is not
-        stopped.
+        If True, runs with these options raise ``pycompress.ort.Fail``, also those that have begun, within a fraction of a
+        second; set it on another thread. (``run_with_iobinding`` looks at it when it begins.)
     only_execute_path_to_fetches, logid, log_severity_level, log_verbosity_level
         Accepted, without effect: the whole graph runs, and nothing is logged.
 

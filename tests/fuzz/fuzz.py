@@ -1,10 +1,12 @@
 """Structured changes to real models and plans: each is refused with an exception of this package, or runs.
 
-    python tests/fuzz/fuzz.py --cases 100000 --processes 2 [--seed 0]     # a night's work
+    python tests/fuzz/fuzz.py --cases 100000 --processes 2 --log fuzz.log [--seed 0]     # a night's work
     python tests/fuzz/fuzz.py --seed 0 --only 4711                        # one case again; writes it to case.bin
 
 A case is a function of the seed and its number.  Processes take 500 cases each, with a limit of time per case, so that a crash
-or a hang costs its own process only, and is reported with its number.  Exits with 1 if there was any.
+or a hang costs its own process only, and is reported with its number.  With ``--log`` a line of JSON is added to that file for
+every 500 cases; started again with the same file, it goes on where it stopped.  Prints the counts by kind of file and outcome:
+it ran, it was opened but is too large to run, or the exception that refused it.  Exits with 1 if there was any other outcome.
 """
 
 from __future__ import annotations
@@ -263,18 +265,19 @@ def changed_plan(data: bytes, rng: random.Random) -> bytes:
 
 class Fuzzer:
     def __init__(self, seed: int):
-        self.seed, self.models = seed, seeds.models()
-        self.plans = seeds.plans(self.models)
+        self.seed, self.models, self.networks = seed, seeds.models(), seeds.networks()
+        self.plans = seeds.plans(self.models | self.networks)
 
     def case(self, index: int) -> tuple[str, bytes]:
         """(kind, file) of a case."""
         rng = random.Random(f"{self.seed}/{index}")
         if rng.random() < 0.5:
-            return "model", changed_model(self.models[rng.choice(list(self.models))], rng)
+            some = self.networks if rng.random() < 0.05 else self.models
+            return "model", changed_model(some[rng.choice(list(some))], rng)
         return "plan", changed_plan(self.plans[rng.choice(list(self.plans))], rng)
 
     def tried(self, kind: str, data: bytes) -> str:
-        """What became of a case: "refused" or "ran", or "opened" where it was too large to run; other exceptions are bugs."""
+        """What became of a case: "ran", "opened" where it was too large to run, or what refused it; other exceptions are bugs."""
         try:
             options = pc.SessionOptions(intra_op_num_threads=1)
             session = pc.InferenceSession(pc.Plan.from_bytes(data) if kind == "plan" else data, options)
@@ -290,8 +293,8 @@ class Fuzzer:
                 return "opened"
             session.run(None, feed)
             return "ran"
-        except (pc.PycompressError, MemoryError):
-            return "refused"
+        except (pc.PycompressError, MemoryError) as error:
+            return f"refused: {type(error).__name__}"
 
 
 def work(fuzzer: Fuzzer, cases: range, place: int | None) -> collections.Counter:
@@ -344,6 +347,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--log", help="a file that keeps what was done: a second start goes on there")
     parser.add_argument("--only", type=int, metavar="CASE", help="this one, in this process")
     parser.add_argument("--chunk", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -361,14 +365,30 @@ def main() -> int:
             counts = work(Fuzzer(args.seed), range(start, stop), place)
         print(json.dumps(counts))
         return 0
+    total = everything(args)
+    print(f"\n{json.dumps(dict(sorted(total.items())))}")
+    return any(word in ("WRONG", "DIED") for key in total for word in key.split())
+
+
+def everything(args: argparse.Namespace) -> collections.Counter:
+    """The counts of all cases: of those in the log, and of the others, which are tried now."""
     chunks = [range(i, min(i + CHUNK, args.cases)) for i in range(0, args.cases, CHUNK)]
     total: collections.Counter = collections.Counter()
-    with ThreadPoolExecutor(args.processes) as pool:
-        for counts in pool.map(lambda cases: chunk(args.seed, cases), chunks):
+    with open(args.log or os.devnull, "a+") as log, ThreadPoolExecutor(args.processes) as pool:
+        log.seek(0)
+        for line in map(json.loads, log.read().splitlines()):
+            if line["seed"] == args.seed and (cases := range(*line["cases"])) in chunks:
+                chunks.remove(cases)
+                total.update(line["counts"])
+        for cases, counts in zip(chunks, pool.map(lambda cases: chunk(args.seed, cases), chunks)):
             total += counts
+            print(
+                json.dumps({"seed": args.seed, "cases": [cases.start, cases.stop], "counts": counts}),
+                file=log,
+                flush=True,
+            )
             print(f"\r{sum(total.values())} of {args.cases}", end="", file=sys.stderr, flush=True)
-    print(f"\n{json.dumps(dict(sorted(total.items())))}")
-    return any(word.isupper() for key in total for word in key.split())
+    return total
 
 
 if __name__ == "__main__":

@@ -95,8 +95,18 @@ def models() -> dict[str, onnx.ModelProto]:
     return found
 
 
+def networks() -> dict[str, onnx.ModelProto]:
+    """Whole networks, narrow ones: in float, with batches of any size, and on 8 bits."""
+    plain = pc.zoo.build("mobilenetv1", width=0.1, resolution=32, classes=4, batch=None)
+    samples = [np.random.default_rng(i).standard_normal((1, 3, 32, 32)).astype(np.float32) for i in range(2)]
+    squeezed = pc.zoo.build("mobilenetv3_small", width=0.1, resolution=32, classes=4)
+    return {"network": plain, "network of codes": pc.quantize(squeezed, samples, judge=False)}
+
+
 def plans(of: dict[str, onnx.ModelProto]) -> dict[str, bytes]:
-    """The plans of models, as files."""
-    made = {name: pc.compile(model) for name, model in of.items()}
+    """The plans of models, as files; and the trained network of this package."""
+    made = {name: pc.compile(model) for name, model in of.items() if "network" not in name}
     made["pixels"] = pc.compile(of["int8"], preprocess={"mean": 127, "std": 128})
-    return {name: b"".join(map(bytes, plan._chunks())) for name, plan in made.items()}
+    made["batches"] = pc.compile(of["network"], input_shapes=[(1, 3, 32, 32), (3, 3, 32, 32)])
+    files = {name: b"".join(map(bytes, plan._chunks())) for name, plan in made.items()}
+    return files | {"trained": pc.zoo.tiny().read_bytes()}

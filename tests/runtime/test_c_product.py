@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import pycompress as pc
 from pycompress import zoo
 from pycompress._pcx import ffi, lib
+from wrapped import WRAP
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(not shutil.which("cmake"), reason="cmake is not installed")
@@ -113,6 +115,38 @@ def test_the_embedded_network_names_an_image_without_python(built, tmp_path):
     got = np.load(tmp_path / "y.npy")
     assert got.tobytes() == pc.InferenceSession(zoo.tiny()).run(None, {"input": images[1:2]})[0].tobytes()
     assert got.argmax() == labels[1]
+
+
+@pytest.fixture(scope="module")
+def checks(built, tmp_path_factory):
+    """The program checks.c, linked with the installed library."""
+    program = tmp_path_factory.mktemp("checks") / "checks"
+    linked(built, program, [ROOT / "tests" / "runtime" / "checks.c"], WRAP)
+    return program
+
+
+def linked(built, program, sources, *flags):
+    library = next(built[1].glob("lib*/libpycompress.a"))
+    warnings = ["-std=c11", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+    command("cc", *warnings, *sources, library, "-o", program, *flags, "-pthread", "-lm")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs GNU ld and /proc")
+@pytest.mark.parametrize(
+    "words",
+    [["failures"], ["cycles", "10000"], ["threads", "50"], ["fork", "20"], ["namespaces"], ["stop"]],
+    ids=lambda words: words[0],
+)
+def test_failures_of_memory_many_cycles_threads_and_forks(checks, words):
+    command(checks, ROOT / "pycompress" / "zoo" / "tiny.plan.safetensors", *words)
+
+
+@pytest.mark.parametrize("fuzzer", ["plan", "csr"])
+def test_the_corpus_of_a_fuzzer_replays(built, tmp_path, fuzzer):
+    folder = ROOT / "tests" / "fuzz"
+    linked(built, tmp_path / "replay", [folder / f"{fuzzer}.c", folder / "replay.c"])
+    files = sorted((folder / "corpus" / fuzzer).iterdir())
+    assert command(tmp_path / "replay", *files) == f"{len(files)} files\n" and len(files) >= 10
 
 
 @pytest.mark.skipif(not shutil.which("c++"), reason="there is no C++ compiler")

@@ -311,6 +311,19 @@ def test_indices_are_bounded_constant_and_copied():
     assert len(good)
 
 
+def test_a_small_file_may_be_overwritten_and_cut_off_once_it_is_open(tmp_path):
+    path = tmp_path / "net.plan.safetensors"
+    graph, tensors, inputs = handmade.program_of("sgemm", handmade.example("sgemm", np.random.default_rng(0)), ["a"])
+    path.write_bytes(data := handmade.safetensors(graph, tensors))
+    (want,) = handmade.parse(data).session().run(inputs)
+    session = handmade.load(path).session()
+    with open(path, "r+b") as file:
+        file.write(b"\xff" * len(data))
+        file.truncate(1)
+    (got,) = session.run(inputs)
+    assert got.tobytes() == want.tobytes()
+
+
 def test_index_data_that_changes_after_the_check_does_no_harm():
     args = module("gather").example(np.random.default_rng(0))
     graph, tensors, _ = handmade.program_of("gather", args)
