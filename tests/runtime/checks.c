@@ -2,7 +2,7 @@
  * checks.c - what must hold of the C library in whatever it is built with; test_c_product.py and sanitize.py run it.
  *
  *     checks PLAN failures      no memory, no mapping, no thread at one call after the other: an error or the right bytes, no leak
- *     checks PLAN cycles N      load, run and free N times: no memory is lost, the process does not grow
+ *     checks PLAN cycles N [B]  load, run and free N times: no memory is lost, the process grows by less than B bytes (1 MiB)
  *     checks PLAN threads N     several threads run one session N times each, others open and free theirs: the same bytes
  *     checks PLAN fork N        N times, a child goes on with its parent's session
  *     checks PLAN namespaces    so does a child in a PID namespace of its own, in which it has its parent's pid
@@ -224,7 +224,7 @@ static long resident(void)
     return pages * sysconf(_SC_PAGESIZE);
 }
 
-static void cycles(const char *path, buffers *b, long count)
+static void cycles(const char *path, buffers *b, long count, long limit)
 {
     long begun = 0;
     for (long i = 0; i < count; i++) {
@@ -235,7 +235,7 @@ static void cycles(const char *path, buffers *b, long count)
     }
     const long grown = resident() - begun;
     printf("%ld cycles: %ld bytes more\n", count, grown);
-    must(grown < 1 << 20, "the process grows");
+    must(grown < limit, "the process grows");
 }
 
 /* ---- threads ---- */
@@ -354,13 +354,13 @@ int main(int count, char **words)
 {
     const long times = count > 3 ? atol(words[3]) : 1;
     if (count < 3)
-        return fprintf(stderr, "usage: checks PLAN failures | cycles N | threads N | fork N | namespaces | stop\n"), 2;
+        return fprintf(stderr, "usage: checks PLAN failures | cycles N [BYTES] | threads N | fork N | namespaces | stop\n"), 2;
     buffers b;
     answer(words[1], &b);
     if (!strcmp(words[2], "failures"))
         failures(words[1], &b);
     else if (!strcmp(words[2], "cycles"))
-        cycles(words[1], &b, times);
+        cycles(words[1], &b, times, count > 4 ? atol(words[4]) : 1 << 20);
     else if (!strcmp(words[2], "threads"))
         threads(words[1], times);
     else if (!strcmp(words[2], "namespaces"))
