@@ -12,6 +12,7 @@ from .session import InferenceSession, SessionOptions
 
 __version__ = "0.1.0"
 __all__ = [
+    "CalibrationWarning",
     "InferenceSession",
     "ModelError",
     "Plan",
@@ -63,6 +64,7 @@ _LAZY = {
     "Tuned": ".compress.tune",
     "Verdict": ".compress.verdict",
     "VerdictWarning": ".compress.verdict",
+    "CalibrationWarning": ".compress.verdict",
 }
 _MODULES = ("kernels", "layers", "native", "numba", "onnx_backend", "ort", "torch", "train", "zoo")
 

@@ -19,6 +19,7 @@ from .compress.recertify import recertify as recertify
 from .compress.sensitivity import sensitivity as sensitivity
 from .compress.tune import Tuned as Tuned
 from .compress.tune import tune as tune
+from .compress.verdict import CalibrationWarning as CalibrationWarning
 from .compress.verdict import Verdict as Verdict
 from .compress.verdict import VerdictWarning as VerdictWarning
 from .compress.verdict import verdict as verdict

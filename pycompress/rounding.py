@@ -149,7 +149,9 @@ def _descend(w, q, scale, c, *, lanes=None, low=None, fixed=None, sweeps=SWEEPS)
     return out
 
 
-def round_groups(w: np.ndarray, group: int, symmetric: bool = True, covariance: np.ndarray | None = None) -> Q4:
+def round_groups(
+    w: np.ndarray, group: int, symmetric: bool = True, covariance: np.ndarray | None = None, start: Q4 | None = None
+) -> Q4:
     """`w` float[n,k] in 4 bits; each group of columns gets, of some scales, the one with the smallest squared error.
 
     Scales are float16 numbers, unless one is too large for float16, or so small that rounding it would change a weight
@@ -161,12 +163,15 @@ def round_groups(w: np.ndarray, group: int, symmetric: bool = True, covariance: 
         Zero points of 8. The scale may be negative: the extreme with the larger absolute value then gets the code 0.
     covariance : float[k,k], or float[k] for a diagonal one; optional
         Of the inputs of the weights: the error is weighted by it, and errors are chosen to cancel where inputs are correlated.
+    start : Q4, optional
+        An earlier result, to be improved at its scales.
     """
     n, k = w.shape
     huge = np.abs(w).max(1, initial=0, keepdims=True) > 1e30  # rows whose sums would overflow float32
     if huge.any():
         by = np.where(huge, np.float32(2.0**100), np.float32(1))
-        one = round_groups(w / by, group, symmetric, covariance)
+        start = None if start is None else Q4(start.w, start.scale / by, start.zero, group)
+        one = round_groups(w / by, group, symmetric, covariance, start)
         return Q4(one.w, one.scale * by, one.zero, group)
     c = _damped(covariance, w.shape)
     groups = -(-k // group)
@@ -186,7 +191,7 @@ def round_groups(w: np.ndarray, group: int, symmetric: bool = True, covariance: 
     best = np.full((n, groups), np.inf, np.float32)
     scale, zero = np.ones((n, groups), np.float32), np.full((n, groups), 8, np.uint8)
     codes = np.full(x.shape, 8, np.uint8)
-    for factor in FACTORS4:
+    for factor in FACTORS4 if start is None else ():
         s = (widest * np.float32(factor)).astype(np.float16 if half else np.float32).astype(np.float32)
         s = np.where(s == 0, np.float32(1), s)
         z = np.full(s.shape, 8, np.float32) if symmetric else np.clip(np.rint(-low / s), 0, 15)
@@ -196,6 +201,8 @@ def round_groups(w: np.ndarray, group: int, symmetric: bool = True, covariance: 
         best, scale, zero = np.where(better, error, best), np.where(better, s, scale), np.where(better, z, zero)
         codes[better] = q[better]
     codes, zero = np.ascontiguousarray(codes.reshape(n, groups * group)[:, :k]), zero.astype(np.uint8)
+    if start is not None:
+        codes, scale, zero = start.w, start.scale, start.zero
     if c.ndim > 1:
         of = np.arange(k) // group
         zeros = zero[:, of].astype(np.int8)

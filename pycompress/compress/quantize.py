@@ -11,7 +11,7 @@ import onnx
 
 from .calibration.blas import one_blas_thread
 from .calibration.computable import computable
-from .calibration.observe import KEPT, observe
+from .calibration.observe import observe, up_to
 from .calibration.samples import Calibration, Samples
 from .model import graph as g
 from .model.affine import fold_affine
@@ -20,13 +20,19 @@ from .model.prepare import check, prepare
 from .model.transposed import replace_transposed
 from .progress import Progress
 from .quantization.accumulation import depth_for, note, round_layers
+from .quantization.dynamic import OPERATORS as DYNAMIC
+from .quantization.dynamic import write_dynamic
+from .quantization.equalize import equalize_streams
 from .quantization.int4 import Int4Options
 from .quantization.pays import no_slower
 from .quantization.qdq import insert_pairs, write_layer
 from .quantization.targets import OPERATORS, choose_grids, choose_targets
-from .verdict import check_min_snr, conclude
+from .verdict import CalibrationWarning, check_min_snr, conclude, warn
 
-METHODS = ("mse", "minmax", "percentile")
+FEW = 32  # different samples: fewer do not show what 4-bit weights are fitted to
+EQUALIZED = 16  # samples that streams are scaled by
+ACTIVATIONS = ("static", "dynamic", "float")
+METHODS = ("mse", "minmax", "percentile", "entropy")
 
 
 @one_blas_thread
@@ -42,12 +48,14 @@ def quantize(
     first_last: int = 8,
     target: str = "portable",
     accumulate: str | int | None = None,
+    activations: str = "static",
     method: str = "mse",
     percentile: float = 99.99,
     symmetric: bool = False,
     operators: Iterable[str] = OPERATORS,
     exclude: Iterable[str] = (),
     bias_correction: bool = True,
+    equalize: bool = True,
     quantize_outputs: bool = False,
     judge: bool = True,
     unless_slower: bool = False,
@@ -74,23 +82,26 @@ def quantize(
     calibration : iterable of {input name: array}
         For a model with one input also an iterable of arrays, or one array whose first axis is the sample. A DataLoader of
         torch works (labels in pairs are ignored), and so does an object with ``get_next``, such as onnxruntime's
-        CalibrationDataReader. It is read once, so a generator works; a generator that was read before is refused. All
-        samples are kept in memory only for 4-bit weights rounded by "gptq".
+        CalibrationDataReader. It is read once, so a generator works; a generator that was read before is refused. Samples
+        are not kept in memory; for 4-bit weights rounded by "gptq" they are kept in a temporary file.
     weights : {8, 4, "mixed"} or {node name: 4 or 8}
-        Bits of the weights. "mixed" gives 4 bits to `share` of the layers that can have them: those that change the
-        model's outputs the least when they alone are rounded, measured on the first samples. Nodes that a dict does not
-        name get 8.
+        Bits of the weights. "mixed" gives 4 bits to the layers that save the most bytes for the damage that they do to the
+        model's outputs when they alone are rounded, measured on the first samples, until `share` of the bytes are saved
+        that all layers would save. Nodes that a dict does not name get 8.
     group_size : {32, 64, 128, None}
         How many inputs share a scale of 4-bit weights; None or 0: all inputs of an output.
     rounding : {"gptq", "plain"}
         For 4-bit weights. "gptq" processes the layers in order. Each is fitted by least squares to its outputs in the
         float model, given its inputs in the model quantized so far, and rounded so that errors cancel where inputs are
-        correlated: the objective of GPTQ (arXiv:2210.17323), by coordinate descent as in QuantEase (arXiv:2309.01885).
+        correlated: the objective of GPTQ (arXiv:2210.17323), by coordinate descent as in QuantEase (arXiv:2309.01885), with
+        scales fitted to the codes in turn. How much such a fit is damped is chosen on samples that it has not seen. Of
+        images there are made more, up to 128: mirrored, enlarged, in other colours. Fewer than 32 different samples give a
+        `CalibrationWarning`.
         "plain" rounds each weight to the nearest code.
     zero_points : bool
         Give 4-bit weights a zero point per group: more exact, and an eighth of a bit per weight larger in groups of 32.
     share : float
-        For "mixed", in (0, 1).
+        For "mixed", in (0, 1): of the bytes that 4 bits would save in all layers that can have them.
     first_last : {8, 4}
         Bits of the first convolutions and of the last layers, unless a dict names them.
     target : {"portable", "vnni", "arm", "avx2", "neon", "avxvnni", "avx512vnni", "amx", "dotprod"}
@@ -103,8 +114,13 @@ def quantize(
         "auto" takes 8, 4 or 2 for each layer: the fastest choice that, measured on the first samples, adds no more than
         0.1 % of the outputs' variance (`accumulation.BUDGET`) to the squared error that depth 2 has. The metadata
         "pycompress.accumulate" lists the depths. Depthwise convolutions get the maximum depth unless it is 0.
-    method : {"mse", "minmax", "percentile"}
-        How ranges of activations are chosen: minimum squared error, the extremes, or `percentile` percent of the values.
+    activations : {"static", "dynamic", "float"}
+        "static": uint8, by ranges from calibration. "float": only the weights are quantized. "dynamic": the inputs of MatMul
+        and Gemm with int8 weights are quantized when they are computed, by their own extremes (DynamicQuantizeLinear and
+        MatMulInteger); those of other layers stay float. The options on ranges are then without effect.
+    method : {"mse", "minmax", "percentile", "entropy"}
+        How ranges of activations are chosen: minimum squared error, the extremes, `percentile` percent of the values, or the
+        least Kullback-Leibler divergence of the rounded from the exact distribution.
     percentile : float
         In (50, 100]; for the method of that name.
     symmetric : bool
@@ -115,6 +131,9 @@ def quantize(
         Names of nodes that stay float.
     bias_correction : bool
         Subtract the mean error of the rounded weights from the bias.
+    equalize : bool
+        Scale the channels of residual streams and of bottlenecks without an activation function toward equal ranges, by
+        `quantization.equalize`, where that leaves the float network as it is. The metadata "pycompress.equalize" lists them.
     quantize_outputs : bool
         Quantize the model's outputs, too.
     judge : bool
@@ -159,8 +178,13 @@ def quantize(
     >>> logits.shape
     (1, 4)
     """
-    accumulate = depth_for(target, accumulate)
+    accumulate = depth_for(target, accumulate) if activations != "float" else 0
     four = Int4Options(weights, group_size or None, rounding, zero_points, share, first_last)
+    if activations not in ACTIVATIONS:
+        raise ValueError(f"activations must be one of {', '.join(ACTIVATIONS)}, got {activations!r}")
+    for name, asked in (("quantize_outputs", quantize_outputs), ("unless_slower", unless_slower)):
+        if asked and activations != "static":
+            raise ValueError(f'{name} needs activations="static"')
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if not isinstance(percentile, numbers.Real) or not 50 < percentile <= 100:
@@ -181,10 +205,17 @@ def quantize(
     fold_affine(model, exclude)
     samples = Samples(model, calibration)
     able = computable(model, samples.sample)
+    given = g.copied(model)
+    if equalize and equalize_streams(model, samples.peek(EQUALIZED), able.ends, exclude | set(able.why)):
+        able = able if able.part is model else replace(able, part=up_to(model, able.ends))
     targets = choose_targets(model, operators, exclude | set(able.why), quantize_outputs)
     if unless_slower and able.why:
         name, said = next(iter(able.why.items()))
         raise ValueError(f"unless_slower: node {name!r} cannot be timed here: {said}")
+    static = activations == "static"
+    if not static:
+        inputs = list(dict.fromkeys(n.input[0] for n in targets.weighted))
+        targets = replace(targets, tensors=inputs, functions={}, groups=[])
     if not targets.tensors:
         why = "; ".join(f"{name!r}: {said}" for name, said in able.why.items())
         raise ValueError(
@@ -192,36 +223,42 @@ def quantize(
         )
     whole = g.copied(model)
     part = whole if able.part is model else able.part
-    keep = None if four.refits else KEPT
-    seen = observe(model, samples, targets.tensors, targets.weighted, progress, keep)
-    grids = choose_grids(model, targets, seen.histograms, method, percentile, symmetric)
+    seen = observe(model, samples, targets.tensors, targets.weighted, progress, store=four.refits)
+    grids = choose_grids(model, targets, seen.histograms, method, percentile, symmetric) if static else {}
     layers = [
-        read_layer(model, n, correct=bias_correction, x=grids[n.input[0]], moments=seen.moments[n.name])
+        read_layer(model, n, correct=bias_correction, x=grids.get(n.input[0]), moments=seen.moments[n.name])
         for n in targets.weighted
     ]
-    bits = four.choose(part, layers, seen.first[:KEPT], progress)
+    bits = four.choose(part, layers, seen.first, progress)
+    if four.refits and seen.distinct < FEW and 4 in bits.values():
+        warn(
+            f"quantize: 4-bit weights are fitted to {seen.distinct} different samples; give at least {FEW}",
+            CalibrationWarning,
+        )
     eight = [layer for layer in layers if bits[layer.name] == 8]
     rounded = dict(
-        zip((layer.name for layer in eight), round_layers(part, eight, seen.first[:KEPT], accumulate, None, progress))
+        zip((layer.name for layer in eight), round_layers(part, eight, seen.first, accumulate, None, progress))
     )
     if len(eight) < len(layers):
-        rounded |= four.round(model, layers, rounded, seen.first, progress)
+        rounded |= four.round(model, layers, rounded, seen.spool, progress)
 
     def build(left: set[str]) -> onnx.ModelProto | None:
         """The quantized model, without the nodes `left`; None if other tensors would have to be rounded then."""
         made = g.copied(whole)
         chosen = choose_targets(made, operators, exclude | set(able.why) | left, quantize_outputs)
-        if not grids.keys() >= set(chosen.tensors):
+        if static and not grids.keys() >= set(chosen.tensors):
             return None
         nodes = {n.name: n for n in chosen.weighted}
         own = [replace(layer, nodes=[nodes[layer.name]]) for layer in layers if layer.name in nodes]
         for layer in own:
-            write_layer(made, layer, rounded[layer.name])
+            integer = activations == "dynamic" and layer.node.op_type in DYNAMIC and bits[layer.name] == 8
+            (write_dynamic if integer else write_layer)(made, layer, rounded[layer.name])
         kept = [layer for layer in own if bits[layer.name] == 8]
         note(made, kept, [rounded[layer.name] for layer in kept])
         if len(eight) < len(layers):
             four.note(made, {layer.name: bits[layer.name] for layer in own})
-        insert_pairs(made, chosen, {name: grids[name] for name in chosen.tensors}, quantize_outputs)
+        if static:
+            insert_pairs(made, chosen, {name: grids[name] for name in chosen.tensors}, quantize_outputs)
         g.drop_unused(made)
         check(made)
         return made
@@ -231,5 +268,5 @@ def quantize(
         model, slower = no_slower(whole, build, targets.nodes, samples.sample)
     else:
         model = build(set())
-    conclude("quantize", whole, model, size, seen if judge else None, able.ends, able.why, min_snr, slower=slower)
+    conclude("quantize", given, model, size, seen if judge else None, able.ends, able.why, min_snr, slower=slower)
     return model

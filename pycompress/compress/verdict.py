@@ -41,6 +41,17 @@ class VerdictWarning(UserWarning):
     """
 
 
+class CalibrationWarning(UserWarning):
+    """There are too few calibration samples for what a pass makes of them.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import pycompress
+    >>> warnings.simplefilter("ignore", pycompress.CalibrationWarning)
+    """
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How a pass changed a model.
@@ -201,8 +212,13 @@ def conclude(
     told = asdict(given) | ({"earlier": [*earlier.pop("earlier", []), earlier]} if earlier else {})
     helper.set_model_props(after, g.metadata(after) | {METADATA: json.dumps(told)})
     for text in given.warnings:
-        warnings.warn(text, VerdictWarning, stacklevel=_outside())
+        warn(text, VerdictWarning)
     return given
+
+
+def warn(text: str, category: type[Warning]) -> None:
+    """Warns at the line outside this package from which the pass was called."""
+    warnings.warn(text, category, stacklevel=_outside())
 
 
 def _outside() -> int:

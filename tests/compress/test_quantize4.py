@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import numpy as np
 import onnx
@@ -11,7 +12,9 @@ from pycompress import zoo
 from pycompress.compress.model import graph as g
 from pycompress.compress.model.prepare import prepare
 from pycompress.compress.quantization.int4 import METADATA
+from pycompress.compress.quantization.round import fitted4, scaled4
 from pycompress.compress.quantize import quantize
+from pycompress.rounding import round_groups
 from pycompress.zoo import photos
 
 SIZE = 48
@@ -126,7 +129,7 @@ def test_codes_are_in_range_and_mean_the_same_everywhere(form, group, zero_point
         assert low <= q.min() and q.max() <= low + 15 and (scale != 0).all()
         assert scale.size == 48 * (2 if group == 32 else 1) and block == (32 if group == 32 else 0)
     wanted = answer(in_float(quantized), data[-16:])
-    step = 0.02 * np.abs(wanted).max()  # of an activation's grid, and ORT rounds MatMul's inputs to 8 bits once more
+    step = 0.03 * np.abs(wanted).max()  # of an activation's grid, and ORT rounds MatMul's inputs to 8 bits once more
     assert np.abs(answer(quantized, data[-16:]) - wanted).max() < step
     assert np.abs(pycompress.InferenceSession(quantized).run(None, {"input": data[-16:]})[0] - wanted).max() < step
 
@@ -173,6 +176,49 @@ def test_mixed_gives_four_bits_to_the_layers_whose_rounding_matters_least():
     assert sorted(taken.values()) == [4, 4, 8, 8] and taken["c1"] == 8
     taken = bits(quantize(model, data[:16], weights="mixed", share=0.25, first_last=4, rounding="plain"))
     assert sorted(taken.values()) == [4, 8, 8, 8]
+
+
+def test_mixed_weighs_damage_by_the_bytes_that_four_bits_save():
+    wide, narrow = 96, 32
+    rng = np.random.default_rng(2)
+    sizes = [(narrow, narrow), (wide, narrow), (wide, wide), (narrow, wide)]
+    nodes = [helper.make_node("Gemm", [f"x{i}", f"w{i}"], [f"x{i + 1}"], f"c{i}", transB=1) for i in range(4)]
+    tensors = [
+        numpy_helper.from_array(rng.standard_normal(s).astype("f4") / s[1] ** 0.5, f"w{i}") for i, s in enumerate(sizes)
+    ]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["b", narrow]) for n in ("x0", "x4")]
+    graph = helper.make_graph(nodes, "net", ports[:1], ports[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    data = rng.standard_normal((8, narrow)).astype("f4")
+    for share in (0.3, 0.5, 0.9):
+        taken = bits(quantize(model, data, weights="mixed", share=share, first_last=4, rounding="plain"))
+        saved = sum(n * k for i, (n, k) in enumerate(sizes) if taken[f"c{i}"] == 4)
+        assert saved >= 0.95 * share * sum(n * k for n, k in sizes)
+        assert taken["c2"] == 4  # as damaging as the others, and by far the largest
+
+
+def test_few_different_samples_are_pointed_out():
+    model, data = chain()
+    with pytest.warns(pycompress.CalibrationWarning, match="fitted to 2 different samples; give at least 32"):
+        quantize(model, [data[:1], data[1:2], data[:1]], weights=4, first_last=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pycompress.CalibrationWarning)
+        quantize(model, [data[:1]], weights=4, first_last=4, rounding="plain")
+        quantize(model, [data[i : i + 1] for i in range(32)], weights=4, first_last=4)
+
+
+def test_scales_fitted_to_codes_lower_the_error_that_the_fit_is_about():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((400, 20)) @ rng.standard_normal((20, 80)) + 0.3 * rng.standard_normal((400, 80))
+    h, w = np.cov(x.T).astype("f4"), rng.standard_normal((24, 80))
+    for symmetric in (True, False):
+        q = round_groups(w, 32, symmetric, h)
+        better = scaled4(q, w, h)
+        first, second, last = (
+            ((d := one.dense() - w) @ h * d).sum() for one in (q, better, fitted4(w, h, 32, symmetric))
+        )
+        assert last < second < first
+        assert np.array_equal(better.scale, better.scale.astype("f2").astype("f4")) and (better.w == q.w).all()
 
 
 def test_a_dict_names_the_layers():

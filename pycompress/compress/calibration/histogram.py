@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -92,6 +92,17 @@ class Histogram:
 
         `functions`: the values at `seen` of functions of the tensor; if there are any, the errors are theirs.
         """
+        return self._shrunk(lambda x, n, low, high: _error(x, n, low, high, levels, functions), symmetric)
+
+    def entropy(self, levels: int = 255, symmetric: bool = False) -> tuple[float, float]:
+        """The range whose `levels` steps keep the most of the distribution: the least Kullback-Leibler divergence.
+
+        As in NVIDIA's TensorRT (Migacz, 2017), with a histogram of finer bins and a range that need not be symmetric.
+        """
+        return self._shrunk(lambda x, n, low, high: _divergence(x, n, low, high, levels), symmetric)
+
+    def _shrunk(self, cost: Callable[[np.ndarray, np.ndarray, float, float], float], symmetric: bool):
+        """The range within the extremes with the least `cost`, a function of values, their counts, and the range."""
         low, high = self.minmax()
         used = np.flatnonzero(self.counts)
         if not len(used):
@@ -99,17 +110,17 @@ class Histogram:
         x, n = self.seen, self.counts[used]
         if symmetric:
             reach = max(-low, high)
-            best = min(_SHRINK, key=lambda s: _error(x, n, -reach * s, reach * s, levels, functions))
+            best = min(_SHRINK, key=lambda s: cost(x, n, -reach * s, reach * s))
             return -reach * best, reach * best
 
-        def error(down, up):
-            return _error(x, n, low * down, high * up, levels, functions)
+        def of(down, up):
+            return cost(x, n, low * down, high * up)
 
-        down = up = min(_SHRINK, key=lambda s: error(s, s))
+        down = up = min(_SHRINK, key=lambda s: of(s, s))
         if low < 0 < high:
             for _ in range(2):  # one side at a time, starting from the best common factor
-                down = min(_SHRINK, key=lambda s: error(s, up))
-                up = min(_SHRINK, key=lambda s: error(down, s))
+                down = min(_SHRINK, key=lambda s: of(s, up))
+                up = min(_SHRINK, key=lambda s: of(down, s))
         return low * down, high * up
 
 
@@ -131,3 +142,24 @@ def _error(x, n, low, high, levels, functions=()) -> float:
     else:
         error = np.square(rounded - x)
     return float(n @ np.where((code < 0) | (code > levels), CLIPPED * error, error))
+
+
+def _divergence(x, n, low, high, levels) -> float:
+    """The Kullback-Leibler divergence of the rounded values from the values `x`, `n` of each, clipped to [low, high].
+
+    A step's share is spread evenly over its bins; what is clipped counts where it is clipped to, but not in the rounded
+    distribution, so that clipping costs.
+    """
+    step = (high - low) / levels
+    if step <= 0:
+        return np.inf
+    code = np.round(x / step) + np.round(-low / step)
+    inside = (code >= 0) & (code <= levels)
+    if not inside.any():
+        return np.inf
+    p, index = n[inside].copy(), code[inside].astype(np.int64)
+    q = (np.bincount(index, p) / np.maximum(np.bincount(index), 1))[index]
+    p[0] += n[code < 0].sum()
+    p[-1] += n[code > levels].sum()
+    p, q = p / p.sum(), q / q.sum()
+    return float(p @ np.log(p / q))

@@ -21,8 +21,8 @@ class Moments:
     k runs over kernel cells, then channels, as in `matrix`. The zeros of a convolution's padding count like other values.
     """
 
-    def __init__(self, node: onnx.NodeProto, shape: tuple[int, ...]):
-        """`shape` is that of the weights."""
+    def __init__(self, node: onnx.NodeProto, shape: tuple[int, ...], products: bool = True):
+        """`shape` is that of the weights; without `products` there are variances, but no covariances."""
         self.conv = node.op_type == "Conv"
         self.groups = g.attribute(node, "group", 1) if self.conv else 1
         if self.conv:
@@ -35,7 +35,7 @@ class Moments:
             self.auto = g.attribute(node, "auto_pad", b"NOTSET").decode()
         else:
             self.k = shape[1] if g.attribute(node, "transB", 0) else shape[0]
-        self.full = self.groups * self.k**2 <= MAX_PRODUCTS
+        self.full = products and self.groups * self.k**2 <= MAX_PRODUCTS
         self.outputs = 0  # number of all outputs, including those not counted
         self.samples = 0
         self.unit = 1.0  # products are of inputs times this power of two
@@ -77,6 +77,11 @@ class Moments:
     @property
     def _shift(self) -> np.ndarray:
         return np.zeros((self.groups, 1, self.k), np.float32) if self.shift is None else self.shift
+
+    @property
+    def origin(self) -> np.ndarray:
+        """What is subtracted from the inputs of the first group before they are summed, float64[k]."""
+        return self._shift[0, 0].astype(float)
 
     def _conv_inputs(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """[groups, outputs, k] of `x` [batch, channels, *size]."""

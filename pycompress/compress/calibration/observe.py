@@ -15,6 +15,7 @@ from .engine import runner
 from .histogram import Histogram
 from .moments import Moments
 from .samples import Samples
+from .spool import Spool
 
 KEPT = 4  # samples
 COUNTED = 1 << 14  # values per tensor and sample that go into a histogram; the extremes are taken over all values
@@ -31,6 +32,8 @@ class Statistics:
     histograms : by observed tensor
     moments : by name of a node, of the inputs of its weights
     first : the first samples
+    spool : all samples that are part of the statistics, in a file; None unless asked for
+    distinct : how many different samples there were
     held : samples to judge the result by; they are not part of the statistics, unless there are too few samples
     held_back : whether `held` is not part of the statistics
     """
@@ -38,6 +41,8 @@ class Statistics:
     histograms: dict[str, Histogram] = field(default_factory=dict)
     moments: dict[str, Moments] = field(default_factory=dict)
     first: list[dict[str, np.ndarray]] = field(default_factory=list)
+    spool: Spool | None = None
+    distinct: int = 0
     held: list[dict[str, np.ndarray]] = field(default_factory=list)
     held_back: bool = True
 
@@ -49,10 +54,11 @@ def observe(
     weighted: list[onnx.NodeProto],
     progress: Progress | None = None,
     keep: int | None = KEPT,
+    store: bool = False,
 ) -> Statistics:
     """Statistics of `tensors`, and of the inputs of the nodes `weighted`, in one pass over the samples.
 
-    The first `keep` samples are kept, or all if it is None. One in `EVERY`, up to `HELD`, is held back.
+    The first `keep` samples are kept, or all if it is None; `store`: all in a file. One in `EVERY`, up to `HELD`, is held back.
     """
     samples = samples if isinstance(samples, Samples) else Samples(model, samples)
     inputs = {i.name for i in model.graph.input}
@@ -60,17 +66,22 @@ def observe(
     run = runner(up_to(model, inner)) if inner else None
     shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
     seen = Statistics({t: Histogram() for t in tensors}, {n.name: Moments(n, shapes[n.input[1]]) for n in weighted})
-    rng, count = np.random.default_rng(0), 0
+    seen.spool = Spool() if store else None
+    rng, count, known = np.random.default_rng(0), 0, set()
     for index, feed in enumerate(samples):
+        known.add(hash(tuple(np.ascontiguousarray(x).tobytes() for x in feed.values())))
         if index % EVERY == EVERY - 1 and len(seen.held) < HELD:
             seen.held.append(_copied(feed))
         else:
             _count(seen, weighted, {**feed, **dict(zip(inner, run(inner, feed) if inner else ()))}, count, index, rng)
             if keep is None or count < keep:
                 seen.first.append(_copied(feed))
+            if store:
+                seen.spool.append(feed)
             count += 1
         if progress:
             progress(index + 1, None)
+    seen.distinct = len(known)
     if not seen.held:
         seen.held, seen.held_back = seen.first[:HELD], False
     return seen

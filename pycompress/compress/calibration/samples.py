@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, islice
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +40,12 @@ class Samples:
         if self.sample is None:
             once = hasattr(calibration, "__next__") or hasattr(calibration, "get_next")
             raise ValueError(f"calibration: no samples{f'; {SPENT}' if once else ''}")
+
+    def peek(self, count: int) -> list[dict[str, np.ndarray]]:
+        """Copies of the first `count` samples, which are still to come."""
+        some = [{name: x.copy() for name, x in feed.items()} for feed in islice(iter(self), count)]
+        self._rest = chain(some[1:], self._rest)
+        return some
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         return chain([self.sample], self._rest)

@@ -17,7 +17,10 @@ from .targets import Grid, Targets
 
 
 def write_layer(model: onnx.ModelProto, layer: Layer, rounded: Rounded | Grouped) -> None:
-    """Gives the layer's node int8 weights and an int32 bias with DequantizeLinear, or int4 weights and a float bias."""
+    """Gives the layer's node int8 weights and an int32 bias with DequantizeLinear, or int4 weights and a float bias.
+
+    The bias of int8 weights is float, too, where the layer's activations are.
+    """
     node, bias = layer.node, rounded.bias
     names, shape = g.Names(model), g.constants(model)[node.input[1]].dims
     if isinstance(rounded, Grouped):
@@ -26,7 +29,7 @@ def write_layer(model: onnx.ModelProto, layer: Layer, rounded: Rounded | Grouped
         codes, axis = unmatrix(rounded.q, node, shape)
         nodes = [_dequantized(model, names, f"{node.name}.weight", codes, rounded.scale, axis)]
     inputs = [node.input[0], nodes[-1].output[0]]
-    if bias is not None and isinstance(rounded, Grouped):  # groups have different scales
+    if bias is not None and (isinstance(rounded, Grouped) or layer.x is None):  # groups have different scales
         inputs.append(g.add_constant(model, names.fresh(f"{node.name}.bias.f32"), bias.astype(np.float32)))
     elif bias is not None:
         step = layer.x.scale * rounded.scale

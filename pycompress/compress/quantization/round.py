@@ -11,6 +11,9 @@ from ...weights import Q4
 from ..model.layers import Layer
 
 LARGEST_BIAS = 2.0**30
+ROUNDS = 2  # of fitting the scales of 4-bit weights to their codes, and the codes to the scales
+RIDGE = 1e-4  # of the mean, by which scales are held where they were
+MAX_SYSTEMS = 1 << 22  # entries of the linear systems that are solved at once
 PAIRS = 7  # accumulation depth of depthwise convolutions, in pairs of taps: the maximum costs almost no precision
 
 
@@ -52,7 +55,9 @@ def round_layer(layer: Layer, T: int, sweeps: int = SWEEPS, start: Rounded | Non
     """
     w, bias, groups = layer.w, layer.bias, layer.groups
     covariance = layer.covariance
-    min_scale = np.zeros(len(w)) if bias is None else np.abs(bias) / (float(layer.x.scale) * LARGEST_BIAS)
+    min_scale = np.zeros(len(w))
+    if bias is not None and layer.x is not None:
+        min_scale = np.abs(bias) / (float(layer.x.scale) * LARGEST_BIAS)
     if layer.kernel:
         T = PAIRS if T else 0
         each = np.repeat(covariance, len(w) // groups, 0) if covariance.ndim == 3 else None
@@ -69,6 +74,47 @@ def nearest4(layer: Layer, group: int, symmetric: bool) -> Grouped:
     """`layer` with 4-bit weights, each rounded to nearest."""
     q = round_groups(layer.w, group, symmetric)
     return Grouped(q, _less(layer.bias, layer.shift(q.dense() - layer.w)))
+
+
+def fitted4(w: np.ndarray, h: np.ndarray, group: int, symmetric: bool) -> Q4:
+    """`w` [n,k] in 4 bits, codes and scales in turn chosen for inputs with the covariance `h` ([k,k], or [k] of variances)."""
+    q = round_groups(w, group, symmetric, h)
+    for _ in range(ROUNDS if h.ndim == 2 else 0):
+        q = round_groups(w, group, symmetric, h, scaled4(q, w, h))
+    return q
+
+
+def scaled4(q: Q4, w: np.ndarray, h: np.ndarray) -> Q4:
+    """The codes of `q` with the scales for which d' h d is least, d being a row's error against `w` [n,k].
+
+    Rows that float16 numbers do not improve keep theirs.
+    """
+    (n, k), groups = w.shape, q.scale.shape[1]
+    of = np.arange(k) // q.group
+    z = q.w - q.zero[:, of].astype(np.float32)
+    h, starts = h.astype(np.float32), np.arange(0, k, q.group)
+    scale = q.scale.astype(float)
+    for rows in np.array_split(np.arange(n), max(1, n * groups**2 // MAX_SYSTEMS)):
+        c, wanted = z[rows], (w[rows].astype(np.float32) @ h)
+        a, b = np.empty((len(rows), groups, groups)), np.add.reduceat(c * wanted, starts, 1).astype(float)
+        for i in range(groups):
+            own = slice(starts[i], starts[i] + q.group)
+            a[:, i] = np.add.reduceat((c[:, own] @ h[own]) * c, starts, 1)
+        ridge = RIDGE * a.diagonal(axis1=1, axis2=2).mean(1)[:, None] + 1e-30
+        a += ridge[..., None] * np.eye(groups)
+        scale[rows] = np.linalg.solve(a, (b + ridge * scale[rows])[..., None])[..., 0]
+    if np.array_equal(q.scale.astype(np.float16).astype(np.float32), q.scale):
+        fine = (np.abs(scale) >= 2.0**-17) & (np.abs(scale) < 2.0**15)
+        scale = np.where(fine, scale, q.scale).astype(np.float16)
+    scale = np.where(np.isfinite(scale) & (scale != 0), scale, q.scale).astype(np.float32)
+    before, after = (_cost(z * s[:, of] - w, h) for s in (q.scale, scale))
+    return Q4(q.w, np.where((after < before)[:, None], scale, q.scale), q.zero, q.group)
+
+
+def _cost(d: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """The squared errors [n] of the outputs for the errors `d` [n,k] of the weights."""
+    d = d.astype(np.float32)
+    return np.einsum("nk,nk->n", d @ h, d)
 
 
 def _less(bias: np.ndarray | None, shift: np.ndarray | None) -> np.ndarray | None:

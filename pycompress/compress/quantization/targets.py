@@ -177,14 +177,12 @@ def choose_grids(
     ranges: dict[str, tuple[float, float]] = {}
     for name in targets.tensors:
         h = seen[name]
-        if method == "minmax":
-            ranges[name] = h.minmax()
+        if method == "mse":
+            ranges[name] = h.mse(symmetric=symmetric, functions=answers.get(name, ()))
+        elif method == "entropy":
+            ranges[name] = h.entropy(symmetric=symmetric)
         else:
-            ranges[name] = (
-                h.percentile(percentile)
-                if method == "percentile"
-                else h.mse(symmetric=symmetric, functions=answers.get(name, ()))
-            )
+            ranges[name] = h.minmax() if method == "minmax" else h.percentile(percentile)
     changed = True
     while changed:
         changed = False

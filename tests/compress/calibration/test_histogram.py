@@ -69,3 +69,14 @@ def test_subnormal_values_are_counted():
     x = np.array([1e-45, 1e-40, 0, -1e-42], np.float32)
     h.add(x, x.min(), x.max())
     assert h.counts.sum() == len(x)
+
+
+def test_entropy_keeps_a_distribution_that_fits_and_clips_a_long_tail():
+    rng = np.random.default_rng(0)
+    low, high = filled(rng.uniform(0, 1, 50000)).entropy()
+    assert low == 0 and high > 0.9
+    x = np.append(np.abs(rng.standard_normal(200000)), 60)
+    assert 3 < filled(x).entropy()[1] < 30
+    low, high = filled(np.append(rng.standard_normal(50000), 20)).entropy(symmetric=True)
+    assert low == -high and high < 20
+    assert filled(np.zeros(4)).entropy() == (0, 0)

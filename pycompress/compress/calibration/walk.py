@@ -1,0 +1,100 @@
+"""Runs two models side by side, layer after layer: a float one, and its copy whose layers are changed one by one.
+
+What both compute at one place of the graph is kept for each sample, so a layer costs only the nodes since that place,
+not those since the model's inputs. The place moves forward with the layers, wherever little has to be kept: at the
+narrow tensors between a network's blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from ..model import graph as g
+from .engine import runner
+from .observe import up_to
+from .spool import Spool
+
+WIDTH = 2.0  # times the bytes of a sample: what is kept of it in each model, at most
+
+State = dict[str, np.ndarray]
+
+
+class Walk:
+    """The inputs of layers in the model as it was, and in the model as its caller changes it.
+
+    Attributes
+    ----------
+    whole : a copy of the model as it was given
+    """
+
+    def __init__(self, model: onnx.ModelProto, samples: Iterable[Mapping[str, np.ndarray]], sample: State):
+        """`samples` can be iterated more than once; `sample` is one of them. `model` keeps its nodes."""
+        self.whole, self._model = g.copied(model), model
+        self._types = g.element_types(model)
+        self._order = {n.name: i for i, n in enumerate(model.graph.node)}
+        self._cuts = _cuts(model, sample, self._types)
+        self._at = 0
+        self._kept = (samples, samples)
+
+    def inputs(self, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The input of node `name` in both models, for each sample. Its position must not decrease from call to call."""
+        place = self._order[name]
+        best = max(p for p in self._cuts if p <= place)
+        if best > self._at:
+            self._advance(best)
+        tensor = self._model.graph.node[place].input[0]
+        runs = [self._segment(model, place, [tensor]) for model in (self.whole, self._model)]
+        for states in zip(*self._kept):
+            x, y = (run(state)[tensor] for run, state in zip(runs, states))
+            yield x, y
+
+    def _advance(self, place: int) -> None:
+        names, kept = self._cuts[place], []
+        for model, states in zip((self.whole, self._model), self._kept):
+            run, spool = self._segment(model, place, names), Spool()
+            for state in states:
+                spool.append(run(state))
+            kept.append(spool)
+        self._at, self._kept = place, tuple(kept)
+
+    def _segment(self, model: onnx.ModelProto, stop: int, names: list[str]) -> Callable[[State], State]:
+        """A function from what is kept to the tensors `names`, which nodes before `stop` make."""
+        given = self._cuts[self._at]
+        wanted = [n for n in names if n not in given]
+        if not wanted:
+            return lambda state: {n: state[n] for n in names}
+        nodes, needed = [], set(wanted)
+        for node in reversed(list(model.graph.node)[self._at : stop]):
+            if needed & set(node.output):
+                nodes.append(node)
+                needed |= set(g.inputs_of(node))
+        infos = [helper.make_tensor_value_info(n, self._types[n], None) for n in given if n in needed]
+        outs = [helper.make_tensor_value_info(n, self._types[n], None) for n in wanted]
+        tensors = [t for t in model.graph.initializer if t.name in needed]
+        graph = helper.make_graph(nodes[::-1], "segment", infos, outs, tensors)
+        run = runner(helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version))
+        read = [i.name for i in infos]
+
+        def made(state: State) -> State:
+            found = dict(zip(wanted, run(wanted, {n: state[n] for n in read})))
+            return {n: found[n] if n in found else state[n] for n in names}
+
+        return made
+
+
+def _cuts(model: onnx.ModelProto, sample: State, types: Mapping[str, int]) -> dict[int, list[str]]:
+    """The tensors that later nodes read, before each node where these are floats and few bytes; all inputs before the first."""
+    made = {i.name: -1 for i in g.graph_inputs(model)}
+    made |= {o: i for i, n in enumerate(model.graph.node) for o in n.output if o}
+    last = {t: i for i, n in enumerate(model.graph.node) for t in g.inputs_of(n) if t in made}
+    live = {p: [t for t, end in last.items() if made[t] < p <= end] for p in range(1, len(model.graph.node))}
+    floats = {p: ts for p, ts in live.items() if len(ts) <= 2 and all(types.get(t) == TensorProto.FLOAT for t in ts)}
+    tensors = [t for t in dict.fromkeys(t for ts in floats.values() for t in ts) if t not in sample]
+    found = dict(zip(tensors, runner(up_to(model, tensors))(tensors, sample))) if tensors else {}
+    size = {t: x.nbytes for t, x in [*found.items(), *sample.items()]}
+    limit = WIDTH * sum(x.nbytes for x in sample.values())
+    return {0: list(sample)} | {p: ts for p, ts in floats.items() if ts and sum(size[t] for t in ts) <= limit}

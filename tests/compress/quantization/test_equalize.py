@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import pycompress
+from pycompress.compress.calibration.engine import runner
+from pycompress.compress.model import graph as g
+from pycompress.compress.quantization import equalize
+from pycompress.compress.quantization.equalize import METADATA, equalize_streams, find_streams
+from pycompress.compress.verdict import snr
+
+RNG = np.random.default_rng(0)
+
+
+def model_of(nodes, tensors, shapes):
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    tensors = [numpy_helper.from_array(np.asarray(x, np.float32), name) for name, x in tensors.items()]
+    graph = helper.make_graph(nodes, "net", ports[:1], ports[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def residual(tail="Relu"):
+    """A stream that two convolutions make and two read, with channels of very different ranges."""
+    reach = np.geomspace(0.02, 20, 8)
+
+    def c(x, w, y, **more):
+        return helper.make_node("Conv", [x, w, *([f"{w}b"] if more.pop("bias", 0) else [])], [y], y, **more)
+
+    nodes = [
+        c("input", "w0", "a", bias=1),
+        c("a", "w1", "h"),
+        helper.make_node("Clip", ["h", "zero", "six"], ["r"], "r"),
+        c("r", "w2", "b"),
+        helper.make_node("Add", ["a", "b"], ["s"], "s"),
+        c("s", "w3", "t"),
+        helper.make_node(tail, ["t"], ["output"], "output"),
+    ]
+    tensors = {
+        "w0": RNG.standard_normal((8, 4, 1, 1)) * reach[:, None, None, None],
+        "w0b": RNG.standard_normal(8) * reach,
+    }
+    tensors |= {"w1": RNG.standard_normal((16, 8, 1, 1)) / reach[:, None, None], "zero": 0, "six": 6}
+    tensors |= {"w2": RNG.standard_normal((8, 16, 1, 1)) * reach[:, None, None, None] / 4}
+    tensors |= {"w3": RNG.standard_normal((4, 8, 1, 1)) / reach[:, None, None]}
+    model = model_of(nodes, tensors, {"input": ["b", 4, 6, 6], "output": ["b", 4, 6, 6]})
+    return model, [{"input": x} for x in RNG.standard_normal((24, 1, 4, 6, 6)).astype("f4")]
+
+
+def rows():
+    """A normalized tensor that two products read."""
+    nodes = [
+        helper.make_node("LayerNormalization", ["input", "gamma", "beta"], ["x"], "norm"),
+        helper.make_node("MatMul", ["x", "wq"], ["q"], "q"),
+        helper.make_node("MatMul", ["x", "wk"], ["k"], "k"),
+        helper.make_node("Add", ["q", "k"], ["output"], "add"),
+    ]
+    gamma = np.geomspace(0.05, 20, 16)
+    tensors = {"gamma": gamma, "beta": RNG.standard_normal(16)}
+    tensors |= {n: RNG.standard_normal((16, 12)) / gamma[:, None] for n in ("wq", "wk")}
+    model = model_of(nodes, tensors, {"input": ["b", 5, 16], "output": ["b", 5, 12]})
+    return model, [{"input": x} for x in RNG.standard_normal((24, 1, 5, 16)).astype("f4")]
+
+
+@pytest.mark.parametrize("make", [residual, rows])
+def test_the_float_network_stays_and_its_quantization_gains(make):
+    model, samples = make()
+    scaled = g.copied(model)
+    (stream,) = equalize_streams(scaled, samples[:8], ["output"])
+    onnx.checker.check_model(scaled, full_check=True)
+    wanted, got = ([runner(m)(None, x)[0] for x in samples[16:]] for m in (model, scaled))
+    assert snr(wanted, got) > 90
+    assert json.loads(g.metadata(scaled)[METADATA]) == {"scaled": stream.tensors[:1]}
+    found = [
+        [runner(pycompress.quantize(model, samples[:16], equalize=e, target="vnni"))(None, x)[0] for x in samples[16:]]
+        for e in (False, True)
+    ]
+    assert snr(wanted, found[1]) > snr(wanted, found[0]) + 3
+
+
+def test_what_is_in_a_stream_and_what_is_not():
+    model, _ = residual()
+    (stream,) = find_streams(model)
+    assert set(stream.tensors) == {"a", "b", "s"}
+    assert stream.makers == ["a", "b"] and stream.readers == ["h", "t"] and stream.axis == 1 and not stream.smooth
+    (stream,) = find_streams(rows()[0])
+    assert stream.tensors == ["x"] and stream.makers == ["norm"] and stream.axis == -1 and stream.smooth
+    model.graph.output.append(helper.make_tensor_value_info("s", TensorProto.FLOAT, ["b", 8, 6, 6]))
+    assert not find_streams(model)  # callers see its channels
+    assert not equalize_streams(residual()[0], residual()[1][:2], ["output"], exclude=["b"])
+
+
+def test_a_stream_with_which_the_float_network_would_change_is_refused_by_name(monkeypatch):
+    model, samples = residual()
+    before = model.SerializeToString()
+    scale = equalize._scale
+
+    def wrong(model, stream, reach):
+        scale(model, stream, reach)
+        w = next(t for t in model.graph.initializer if t.name.startswith("t.weight"))
+        w.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(w) * np.float32(1.1), w.name))
+
+    monkeypatch.setattr(equalize, "_scale", wrong)
+    assert equalize_streams(model, samples[:4], ["output"]) == []
+    told = json.loads(g.metadata(model)[METADATA])
+    assert told["scaled"] == [] and "keep 20.0 dB" in told["refused"]["a"]
+    del model.metadata_props[:]
+    assert model.SerializeToString() == before
