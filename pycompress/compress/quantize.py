@@ -112,7 +112,7 @@ def quantize(
         The int16 accumulation depth: how many steps of four products are added in int16 on CPUs without dot-product
         instructions. Larger is faster and less precise. 0 leaves weights their full range; kernels then add in int32.
         "auto" takes 8, 4 or 2 for each layer: the fastest choice that, measured on the first samples, adds no more than
-        0.1 % of the outputs' variance (`accumulation.BUDGET`) to the squared error that depth 2 has. The metadata
+        0.05 % of the outputs' variance (`accumulation.BUDGET`) to the squared error that depth 2 has. The metadata
         "pycompress.accumulate" lists the depths. Depthwise convolutions get the maximum depth unless it is 0.
     activations : {"static", "dynamic", "float"}
         "static": uint8, by ranges from calibration. "float": only the weights are quantized. "dynamic": the inputs of MatMul

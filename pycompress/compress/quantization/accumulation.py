@@ -37,7 +37,7 @@ MIN_SHARE = (
 )
 PROBED = 2  # samples for which it is measured how an error reaches the outputs
 TRIAL = 1  # sweeps of coordinate descent for the depths among which is chosen; the chosen weights get the rest
-BUDGET = 1e-3  # of the outputs' variance: the error that all depths above 2 together may add
+BUDGET = 5e-4  # of the outputs' variance: the error that all depths above 2 together may add
 
 
 def macs(layer: Layer) -> int:
