@@ -66,6 +66,9 @@ const char *pcx_version(void);
 /* What functions that can fail return. */
 enum { PCX_OK = 0, PCX_NO_MEMORY = 1, PCX_BAD_PLAN = 2, PCX_IO = 3, PCX_BAD_ARGUMENT = 4, PCX_STOPPED = 5 };
 
+/* pcx_session_run's code where step i, the first of such steps, met what it cannot do is PCX_FAILED_STEP + i. */
+enum { PCX_FAILED_STEP = 1 << 20 };
+
 /* ---- the CPU: bundles of instruction sets, not CPUID bits ---- */
 enum {
     PCX_AVX2 = 1,       /* AVX2 + FMA + F16C */
@@ -226,7 +229,8 @@ void pcx_session_free(pcx_session *session);
  *
  * Whatever a plan does, a run sees no data of another: what steps read or leave without writing it is zero.
  *
- * PCX_OK, PCX_NO_MEMORY, or PCX_BAD_ARGUMENT: no such program, or a pointer NULL or not aligned.
+ * PCX_OK, PCX_NO_MEMORY, PCX_BAD_ARGUMENT: no such program, or a pointer NULL or not aligned; or PCX_FAILED_STEP + i: step i
+ * met values that it cannot work with, an index outside of its array, say; outputs are written, and mean nothing.
  */
 int pcx_session_run(pcx_session *session, size_t program, const void *const *inputs, void *const *outputs,
                     double *seconds);
@@ -288,6 +292,8 @@ typedef struct {
  *   out:{u8,f32}ot[m,n]   element type by the size slot ot, one of those listed; also of several arrays
  *   index:i32[n]<rows     every value is in [0, rows); such data must be constant
  *   prepared:prepared     filled by the executor
+ *   fault:fault           NULL, or an int32_t: a number that is not 0, stored there atomically,
+ *                         makes the run fail
  * Arrays whose names begin with "out" are written.
  * A dimension without a stride is as far apart as the one after it is long.  After ` where `: comparisons that must
  * hold, separated by commas.

@@ -798,6 +798,7 @@ typedef struct {
     size_t count, it;
     const void *index; /* {i32,i64}[count] */
     uint8_t *out; /* [outer,count,inner] */
+    void *fault;  /* where it is told that an index is outside, or NULL */
 } pcx_lookup_args;
 
 /*
@@ -839,7 +840,8 @@ typedef struct {
     const int64_t *index; /* [count] */
     const void *updates;  /* {f32,f64,u8,i32,u32,i64,u64}[count,inner] */
     size_t op;
-    void *out; /* {f32,f64,u8,i32,u32,i64,u64}[rows,inner] */
+    void *out;   /* {f32,f64,u8,i32,u32,i64,u64}[rows,inner] */
+    void *fault; /* as in pcx_lookup_args */
 } pcx_scatter_args;
 
 /*

@@ -4,7 +4,7 @@ An argument's annotation is ``"f32[m:lda,k]"`` (an array), ``"f32[n]?"`` (an arr
 None), ``"{u8,f32}ot[m,n]"`` (one of several types, told to C by the size ``ot``; arrays that
 name the same size have the same type), ``"i32[n]<rows"`` (constant data with every value in
 [0, rows)), ``"size"`` (a Python int) or ``"prepared"`` (filled by the executor, always None
-here).  A size that arrays determine has no argument of its own; in C it stands directly before
+here).  ``"fault"`` is where a kernel tells that values are none that it can work with: the executor's, too.  A size that arrays determine has no argument of its own; in C it stands directly before
 the first array that mentions it, or before the argument that ``ahead`` of ``reference`` names.
 """
 
@@ -30,7 +30,7 @@ class Arg:
     """One argument of a kernel: an array, a size or the prepared slot."""
 
     name: str
-    kind: str  # "array", "size", "prepared"
+    kind: str  # "array", "size", "prepared", "fault"
     types: tuple[str, ...] = ()  # words of dtypes.py it may have
     type_size: str | None = None  # the size that tells C which type it is
     dims: tuple[tuple[str, str | None], ...] = ()  # (extent, stride) expressions
@@ -47,13 +47,13 @@ class Arg:
     @property
     def token(self) -> str:
         if self.kind != "array":
-            return self.name if self.kind == "size" else f"{self.name}:prepared"
+            return self.name if self.kind == "size" else f"{self.name}:{self.kind}"
         text = self.annotation.rstrip("?")
         return f"{self.name}{'?' if self.optional else ''}:{text}"
 
 
 def _arg(name: str, annotation: str) -> Arg:
-    if annotation in ("size", "prepared"):
+    if annotation in ("size", "prepared", "fault"):
         return Arg(name, annotation, annotation=annotation)
     match = _ARRAY.match(annotation)
     if not match:
@@ -134,6 +134,11 @@ class Spec:
         return name in self.by_name
 
     @cached_property
+    def fault(self) -> str:
+        """The name of the argument by which the kernel says that a run must fail, "" if it has none."""
+        return next((a.name for a in self.args if a.kind == "fault"), "")
+
+    @cached_property
     def spreads(self) -> bool:
         """Whether the kernel writes one array, with a row stride."""
         dims = self.by_name["out"].dims if self.outputs == ("out",) else ()
@@ -184,6 +189,8 @@ class Spec:
         sizes: dict[str, int] = {}
         arrays = []
         for arg in self.args:
+            if arg.kind not in ("size", "array"):
+                continue
             value = values[arg.name]
             if arg.kind == "size":
                 if not isinstance(value, int) or not 0 <= value < 2**63:

@@ -6,8 +6,9 @@ from ._spec import reference
 
 
 @reference()
-def lookup(x: "u8[outer,rows:ldx,inner]", index: "{i32,i64}it[count]", out: "u8[outer,count,inner]"):
-    """Indices in [-rows, 0) count from the end.  Other indices outside [0, rows) give bytes of 255: NaN, or -1."""
+def lookup(x: "u8[outer,rows:ldx,inner]", index: "{i32,i64}it[count]", out: "u8[outer,count,inner]", fault: "fault"):
+    """Indices in [-rows, 0) count from the end.  Other indices outside [0, rows) give bytes of 255: NaN, or -1; in a plan the
+    run fails."""
     for o in range(x.shape[0]):
         for i in range(index.shape[0]):
             row = index[i] + x.shape[1] if index[i] < 0 else index[i]

@@ -21,7 +21,8 @@ def sample(
     """Places are counted in cells.  mode 0: the nearest cell, ties to even, 1: linear, 2: cubic (Keys, a = -0.75).
 
     Cells outside are zero (padding 0), the nearest one of the border (1), or the image mirrored (2): at the centres of
-    the outermost cells (corners 1), or at their outer edges (0).  NaN is outside.
+    the outermost cells (corners 1), or at their outer edges (0).  Places that are
+    NaN or beyond 2^63 are the edge in front.
     """
     for b, i in np.ndindex(at.shape[:2]):
         axes = [taps(float(v), size, mode, padding, corners) for v, size in zip(at[b, i], x.shape[2:])]
@@ -35,8 +36,8 @@ def taps(v, size, mode, padding, corners):
     """The cells that the place `v` of one axis reads: [(cell, weight)]."""
     if not size:
         return []
-    if not abs(v) < 1e15:
-        v = -1e9 if padding == ZEROS else 1e15 if v > 0 else 0.0
+    if not abs(v) < 2**63:
+        v = 0.0 if corners else -0.5
     v = float(np.rint(v)) if mode == 0 else v
     if mode != 2:  # else the cells are moved one by one
         v = inside(v, size, padding, corners)

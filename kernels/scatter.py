@@ -15,10 +15,12 @@ def scatter(
     updates: "{f32,f64,u8,i32,u32,i64,u64}xt[count,inner]",
     op: "size",
     out: "{f32,f64,u8,i32,u32,i64,u64}xt[rows,inner]",
+    fault: "fault",
 ):
     """``out`` is ``x``, then row index[i] is replaced by updates[i] (op 0) or becomes itself op it, in order.
 
-    Integers wrap around; ``min`` and ``max`` take over a NaN; indices outside [0, rows) are left out.
+    Integers wrap around; ``min`` and ``max`` take over a NaN; indices outside [0, rows) are left out; in a plan the run
+    fails.
     """
     join = [None, np.add, np.multiply, np.minimum, np.maximum][op]
     out[:] = x

@@ -58,7 +58,7 @@ class Operator:
     def inputs(self) -> list[Arg]:
         """The arguments that are inputs of the node, in order."""
         taken = {*self.spec.outputs, *self.attributes}
-        return [arg for arg in self.spec.args if arg.name not in taken]
+        return [arg for arg in self.spec.args if arg.name not in taken and arg.kind != "fault"]
 
     @property
     def outputs(self) -> list[Arg]:
@@ -92,10 +92,11 @@ def register_operator(
     run : int, Numba cfunc, ctypes function or cffi pointer
         ``void run(const void *args, size_t begin, size_t end, void *scratch)`` in C: see ``pcx_kernel`` in pycompress.h. `args`
         are 8-byte slots in the order of the operator's contract (``operator.spec.contract``): sizes, and pointers to dense
-        arrays. It does units [begin, end), is called by several threads at once, and must not fail.
+        arrays. It does units [begin, end), and is called by several threads at once.
     arguments : dict
         {argument: type}, in the order of inputs and outputs: ``"f32[m,n]"``, ``"f32[n]?"`` for an optional input, ``"size"``
-        for an integer. The names of sizes are common to all. Outputs have names that begin with "out".
+        for an integer. The names of sizes are common to all. Outputs have names that begin with "out". An argument ``"fault"``
+        is no input: it is NULL, or an ``int32_t *``, where a number other than 0 makes the run fail.
     attributes : dict, optional
         {argument: default} of those arguments that are attributes of the node: a "size" is an integer from 0 to 2**31 - 1,
         ``"f32[1]"`` a float, ``"f32[count]"`` a list of floats. Default None: the node must have it.

@@ -9,7 +9,7 @@ import numpy as np
 
 from ._pcx import ffi, lib
 from .dtypes import BY_CODE, ROWS, numpy_type
-from .errors import Fail
+from .errors import Fail, InvalidArgument
 from .plan import Plan
 from .sparse import pointer
 
@@ -79,11 +79,21 @@ class Program:
             raise _raised.__dict__.pop("error", None) or Fail(TERMINATED)
         if code == lib.PCX_NO_MEMORY:
             raise MemoryError("no memory for the activations")
+        if code >= lib.PCX_FAILED_STEP:
+            raise InvalidArgument(self._failed(code - lib.PCX_FAILED_STEP))
         if code:
             raise Fail(f"the run failed with code {code}")
         for i, (axis, at) in self.used.items():
             outputs[i] = outputs[i][(slice(None),) * axis + (slice(max(0, int(outputs[at][0]))),)]
         return outputs[:count]
+
+    def _failed(self, step: int) -> str:
+        """Why a run failed at that step."""
+        row = self.explain()[step]
+        where = f"node {row['node']!r} ({row['op']})" if row["op"] else f"step {step}"
+        if "::" not in row["kernel"]:
+            return f"{where}: an index is outside of the axis that it points into"
+        return f"{where}: the operator {row['kernel']} failed; called from Python, its function tells why"
 
     def explain(self) -> list[StepRow]:
         handle = self.plan.handle

@@ -26,6 +26,7 @@ LAYERS = [  # a module may import those of its own line and of the lines above i
     {"optimize"},
     {"pack"},
     {"plan", "slim"},
+    {"encode"},
     {"compiler"},
     {"interface"},
     {"runner"},

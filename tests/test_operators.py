@@ -21,7 +21,7 @@ def own_registry(monkeypatch):
     from pycompress import kernels
 
     monkeypatch.setattr(operators, "REGISTERED", known := {})
-    for module in ("pycompress.lower.custom", "pycompress.compiler"):
+    for module in ("pycompress.lower.custom", "pycompress.encode"):
         monkeypatch.setattr(f"{module}.REGISTERED", known)
     monkeypatch.setattr(kernels, "CUSTOM", {})
 
@@ -64,6 +64,29 @@ def test_a_compiled_python_function_runs_as_a_step_for_any_number_of_threads():
         np.testing.assert_allclose(y, np.maximum(x, 0) * 2.5 + 3 + x, rtol=1e-6)
     row = session.explain()[1]
     assert (row["kernel"], row["isa"], row["node"]) == ("my::Scale", "custom", "scale")
+
+
+def test_an_operator_that_raises_makes_the_run_fail():
+    @pc.numba.operator("my::Careful", {"x": "f32[n]", "out": "f32[n]"})
+    def careful(x, out):
+        for i in range(x.size):
+            if x[i] < 0:
+                raise ValueError("negative")
+            out[i] = x[i] ** 0.5
+
+    @RUN
+    def run(args, begin, end, scratch):
+        fault = (ctypes.c_size_t * 4).from_address(args)[3]
+        ctypes.c_int32.from_address(fault).value = 1
+
+    pc.register_operator("my::Never", run, {"x": "f32[n]", "out": "f32[n]", "fault": "fault"})
+    for name in ("Careful", "Never"):
+        node = helper.make_node(name, ["x"], ["y"], domain="my", name="it")
+        session = pc.InferenceSession(model([node], {"x": ("f32", [2])}, {"y": ("f32", [2])}))
+        with pytest.raises(pc.errors.InvalidArgument, match=rf"node 'it' \({name}\): the operator my::{name} failed"):
+            session.run(None, {"x": np.float32([4, -1])})
+        if name == "Careful":
+            np.testing.assert_array_equal(session.run(None, {"x": np.float32([4, 1])})[0], [2, 1])
 
 
 def test_a_function_of_c_takes_sizes_and_pointers_in_the_order_of_the_contract():
@@ -180,7 +203,7 @@ def test_a_plan_is_held_to_the_operator_s_contract(tmp_path):
     register_scale()
     plan = pc.compile(scaling(by=2.0))
     run = RUN(lambda *args: None)
-    arguments = {"x": "f32[m,n]", "by": "f32[1]", "plus": "size", "out": "f32[m*100,n]"}
+    arguments = {"x": "f32[m,n]", "by": "f32[1]", "plus": "size", "out": "f32[m*100,n]", "fault": "fault"}
     pc.register_operator("my::Scale", run, arguments, attributes={"by": None, "plus": 3})
     with pytest.raises(pc.PlanError, match="my::Scale.* out.* do not fit"):
         pc.Plan.from_bytes(b"".join(map(bytes, plan._chunks())))

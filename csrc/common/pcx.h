@@ -250,6 +250,13 @@ static inline size_t pcx_units(const pcx_impl *impl, const void *args) { return 
 #define PCX_MUL_OVERFLOW(a, b, out) __builtin_mul_overflow(a, b, out)
 #define PCX_ADD_OVERFLOW(a, b, out) __builtin_add_overflow(a, b, out)
 
+/* Tell the executor that the run must fail; `fault` may be NULL, and threads may tell it at once. */
+static inline void pcx_fault(void *fault)
+{
+    if (fault)
+        __atomic_store_n((int32_t *)fault, 1, __ATOMIC_RELAXED);
+}
+
 static inline size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 static inline size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t max_size(size_t a, size_t b) { return a > b ? a : b; }

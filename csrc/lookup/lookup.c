@@ -26,10 +26,12 @@ static void lookup_scalar(const void *args, size_t begin, size_t end, void *scra
     for (size_t i = begin; i < end; i++) {
         const size_t outer = i / p->count, row = lookup_at(p, i % p->count);
         uint8_t *out = p->out + i * p->inner;
-        if (row == p->rows)
+        if (row == p->rows) {
             memset(out, 255, p->inner);
-        else
+            pcx_fault(p->fault);
+        } else {
             memcpy(out, p->x + (outer * p->rows + row) * p->ldx, p->inner);
+        }
     }
 }
 
@@ -38,7 +40,7 @@ static const pcx_impl lookup_impls[] = {
 };
 
 const pcx_kernel pcx_lookup = {
-    "lookup", 1,
-    "outer rows ldx inner x:u8[outer,rows:ldx,inner] count it index:{i32,i64}it[count] out:u8[outer,count,inner]",
+    "lookup", 2,
+    "outer rows ldx inner x:u8[outer,rows:ldx,inner] count it index:{i32,i64}it[count] out:u8[outer,count,inner] fault:fault",
     lookup_impls,
 };

@@ -170,11 +170,15 @@ static uint32_t contract_take_type(const char **at, const char *end)
     return type ? 1u << type : 0;
 }
 
-/* "f32[m:lda,k]", "{u8,i8}xt[n]", "i32[n]<rows", "prepared" */
+/* "f32[m:lda,k]", "{u8,i8}xt[n]", "i32[n]<rows", "prepared", "fault" */
 static int contract_read_type(contract_slot *slot, const char *at, const char *end)
 {
     if (contract_same((span){ at, (size_t)(end - at) }, "prepared")) {
         slot->kind = SLOT_PREPARED;
+        return 1;
+    }
+    if (contract_same((span){ at, (size_t)(end - at) }, "fault")) {
+        slot->kind = SLOT_FAULT;
         return 1;
     }
     slot->kind = SLOT_ARRAY;

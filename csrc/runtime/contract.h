@@ -12,7 +12,7 @@ typedef struct {
     size_t length;
 } span;
 
-typedef enum { SLOT_SIZE, SLOT_ARRAY, SLOT_PREPARED } slot_kind;
+typedef enum { SLOT_SIZE, SLOT_ARRAY, SLOT_PREPARED, SLOT_FAULT } slot_kind;
 
 typedef struct {
     span name;

@@ -4,9 +4,9 @@
 
 #include "json.h"
 
-enum { REGION_ARENA, REGION_TENSOR, REGION_INPUT, REGION_OUTPUT, REGIONS };
+enum { REGION_ARENA, REGION_TENSOR, REGION_INPUT, REGION_OUTPUT, REGIONS, REGION_FAULT };
 
-/* slots[slot] = the region's address + offset */
+/* slots[slot] = the region's address + offset; REGION_FAULT: the word of step `index` */
 typedef struct {
     uint32_t slot;
     uint32_t region; /* REGION_* */
@@ -32,6 +32,7 @@ typedef struct program {
     size_t times; /* a run does the steps so often, each time for the next part of every input and output */
     step *steps;
     size_t step_count;
+    int faults; /* whether steps can fail */
     uint64_t *slots; /* arguments of all steps, complete but for the patches */
     size_t slot_count; /* of the steps read so far */
     patch *patches;

@@ -190,7 +190,7 @@ static int plan_graph_steps_allocate(builder *b, size_t list)
                                   slots, nodes[at].count - 1);
         total += slots;
         for (size_t s = 0, k = at + 2; s < slots; s++, k = nodes[k].next)
-            pointers += nodes[k].kind == JSON_ARRAY;
+            pointers += nodes[k].kind == JSON_ARRAY || b->kernels[kernel].contract.slot[s].kind == SLOT_FAULT;
     }
     p->steps = plan_keep(b->plan, max_size(p->step_count, 1), sizeof *p->steps);
     p->slots = plan_keep(b->plan, max_size(total, 1), sizeof *p->slots);

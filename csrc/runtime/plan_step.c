@@ -195,6 +195,14 @@ static int plan_step_pointers_read(builder *b, size_t at, const contract *c, siz
             continue;
         if (slot->kind == SLOT_PREPARED)
             return builder_refuse(b, "it must be null");
+        if (slot->kind == SLOT_FAULT) {
+            if (!null && !json_size(b->graph, at, 1, &available))
+                return builder_refuse(b, "it must be null, 0 or 1");
+            if (available)
+                p->patches[p->patch_count++] = (patch){ (uint32_t)(first + i), REGION_FAULT, (uint32_t)b->step, 0 };
+            p->faults |= available > 0;
+            continue;
+        }
         if (nodes[at].kind != JSON_ARRAY)
             return builder_refuse(b, "a pointer must be [region, index, byte offset]%s",
                                   slot->optional ? " or null" : "");

@@ -15,6 +15,7 @@ typedef struct {
     task *tasks;
     uint64_t *slots;
     double *seconds; /* of one part's steps */
+    int32_t *faults; /* a word for each step; NULL where none can fail */
 } frame;
 
 typedef struct context context;
@@ -41,6 +42,7 @@ static void session_context_free(context *c)
         free(c->frames[i].tasks);
         free(c->frames[i].slots);
         free(c->frames[i].seconds);
+        free(c->frames[i].faults);
     }
     free(c->frames);
     free(c->memory);
@@ -108,15 +110,19 @@ static int session_frame_make(frame *f, const program *p, char *arena)
 {
     uint64_t *slots = malloc(max_size(p->slot_count, 1) * sizeof *slots);
     task *tasks = calloc(max_size(p->step_count, 1), sizeof *tasks);
-    if (!slots || !tasks) {
+    int32_t *faults = p->faults ? malloc(p->step_count * sizeof *faults) : NULL;
+    if (!slots || !tasks || (p->faults && !faults)) {
         free(slots);
         free(tasks);
+        free(faults);
         return 0;
     }
     memcpy(slots, p->slots, p->slot_count * sizeof *slots);
     for (size_t i = 0; i < p->patch_count; i++)
         if (p->patches[i].region == REGION_ARENA)
             slots[p->patches[i].slot] = (uint64_t)(uintptr_t)(arena + p->patches[i].offset);
+        else if (p->patches[i].region == REGION_FAULT)
+            slots[p->patches[i].slot] = (uint64_t)(uintptr_t)(faults + p->patches[i].index);
     for (size_t i = 0; i < p->step_count; i++) {
         const step *s = p->steps + i;
         tasks[i].impl = s->impl;
@@ -127,6 +133,7 @@ static int session_frame_make(frame *f, const program *p, char *arena)
     }
     f->slots = slots;
     f->tasks = tasks;
+    f->faults = faults;
     return 1;
 }
 
@@ -171,7 +178,7 @@ static void session_point(const frame *f, const program *p, const void *const *i
 {
     for (size_t i = 0; i < p->patch_count; i++) {
         const patch *at = p->patches + i;
-        if (at->region == REGION_ARENA)
+        if (at->region == REGION_ARENA || at->region == REGION_FAULT)
             continue;
         const char *data = at->region == REGION_INPUT ? inputs[at->index] : outputs[at->index];
         const size_t bytes = p->ports[at->region - REGION_INPUT][at->index].bytes / p->times;
@@ -203,6 +210,8 @@ static int session_run(pcx_session *s, context *c, size_t index, const void *con
     for (size_t i = 0; i < p->count[1]; i++)
         if (p->zero_output[i] && p->ports[1][i].bytes)
             memset(outputs[i], 0, p->ports[1][i].bytes);
+    if (p->faults)
+        memset(f->faults, 0, p->step_count * sizeof *f->faults);
     const task_list list = { f->tasks, p->step_count, c->scratch, s->plan->scratch, seconds ? f->seconds : NULL, who };
     for (size_t part = 0; part < p->times && !(who && atomic_load(&who->stopped)); part++) {
         session_point(f, p, inputs, outputs, part);
@@ -210,6 +219,9 @@ static int session_run(pcx_session *s, context *c, size_t index, const void *con
         if (seconds)
             session_add_up(f, p, part, seconds);
     }
+    for (size_t i = 0; p->faults && i < p->step_count; i++)
+        if (f->faults[i])
+            return (int)(PCX_FAILED_STEP + min_size(i, INT32_MAX - PCX_FAILED_STEP));
     return PCX_OK;
 }
 

@@ -60,8 +60,8 @@ static PCX_COLD sample_axis sample_taps(const pcx_sample_args *p, double v, size
     sample_axis axis = { 0 };
     if (!size)
         return axis;
-    if (!(fabs(v) < 1e15)) /* NaN, too; whole numbers are exact below */
-        v = p->padding == SAMPLE_ZEROS ? -1e9 : v > 0 ? 1e15 : 0;
+    if (!(fabs(v) < 0x1p63)) /* NaN, too */
+        v = p->corners ? 0 : -0.5;
     v = p->mode == SAMPLE_NEAREST ? rint(v) : v;
     if (p->mode != SAMPLE_CUBIC) /* whose taps are moved one by one */
         v = sample_inside(p, v, size);

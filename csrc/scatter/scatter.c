@@ -53,8 +53,10 @@ static PCX_COLD void scatter_scalar(const void *args, size_t begin, size_t end, 
             memcpy(out + i * row, (const char *)p->x + first * bytes + i * row, n * bytes);
         for (size_t i = 0; i < p->count; i++) {
             const char *u = (const char *)p->updates + first * bytes + i * row;
-            if ((uint64_t)p->index[i] >= p->rows)
+            if ((uint64_t)p->index[i] >= p->rows) {
+                pcx_fault(p->fault);
                 continue;
+            }
             char *y = out + (size_t)p->index[i] * row;
             if (p->op == 0)
                 memcpy(y, u, n * bytes);
@@ -69,8 +71,8 @@ static const pcx_impl scatter_impls[] = {
 };
 
 const pcx_kernel pcx_scatter = {
-    "scatter", 1,
+    "scatter", 2,
     "rows inner xt x:{f32,f64,u8,i32,u32,i64,u64}xt[rows,inner] count index:i64[count] "
-    "updates:{f32,f64,u8,i32,u32,i64,u64}xt[count,inner] op out:{f32,f64,u8,i32,u32,i64,u64}xt[rows,inner] where op<5",
+    "updates:{f32,f64,u8,i32,u32,i64,u64}xt[count,inner] op out:{f32,f64,u8,i32,u32,i64,u64}xt[rows,inner] fault:fault where op<5",
     scatter_impls,
 };

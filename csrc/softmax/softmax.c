@@ -1,5 +1,6 @@
-/* softmax.c - loops, compiled once for each ISA; lanes as in reduce. */
-#include "../common/act.h"
+/* softmax.c - loops, compiled once for each ISA; lanes as in reduce.  On x86 a long row has loops of its own. */
+#include "softmax_row_avx2.h"
+#include "softmax_row_avx512.h"
 
 #include <math.h>
 
@@ -8,7 +9,8 @@ enum { SOFTMAX_LANES = 32, SOFTMAX_SHORT = 32 };
 /* Rows of at most SOFTMAX_SHORT elements are computed side by side, SOFTMAX_LANES of them, turned. */
 PCX_INLINE int softmax_is_short(const pcx_softmax_args *p) { return p->inner == 1 && p->r <= SOFTMAX_SHORT; }
 
-/* A contiguous row. */
+/* A contiguous row; out may be x. */
+typedef void softmax_row_fn(const float *x, size_t r, int log, float *out);
 PCX_INLINE void softmax_row(const float *x, size_t r, int log, float *out)
 {
     const size_t whole = r / SOFTMAX_LANES * SOFTMAX_LANES;
@@ -96,7 +98,7 @@ PCX_INLINE void softmax_turn_back(const float *turned, size_t rows, size_t r, fl
             out[j * r + i] = turned[i * SOFTMAX_LANES + j];
 }
 
-PCX_INLINE void softmax_run(const void *args, size_t begin, size_t end)
+PCX_INLINE void softmax_rows(const void *args, size_t begin, size_t end, softmax_row_fn *row)
 {
     const pcx_softmax_args *p = args;
     const int is_short = softmax_is_short(p), log = p->log != 0;
@@ -106,7 +108,7 @@ PCX_INLINE void softmax_run(const void *args, size_t begin, size_t end)
         const size_t outer = unit / strips * lines, i = unit % strips * SOFTMAX_LANES;
         const size_t at = outer * p->r * p->inner + i, rows = min_size(p->outer - outer, lines);
         if (p->inner == 1 && !is_short) {
-            softmax_row(p->x + at, p->r, log, p->out + at);
+            row(p->x + at, p->r, log, p->out + at);
             continue;
         }
         if (is_short)
@@ -125,7 +127,27 @@ static size_t softmax_units(const void *args)
     return softmax_is_short(p) ? ceil_div(p->outer, SOFTMAX_LANES) : p->outer * ceil_div(p->inner, SOFTMAX_LANES);
 }
 
-PCX_LOOPS_512(softmax)
+#define SOFTMAX_FOR(isa, row, attribute)                                                               \
+    attribute static void softmax_##isa(const void *args, size_t begin, size_t end, void *scratch)     \
+    {                                                                                                  \
+        (void)scratch;                                                                                 \
+        softmax_rows(args, begin, end, row);                                                           \
+    }
+#if PCX_X86
+SOFTMAX_FOR(avx512, softmax_row_avx512, __attribute__((target(PCX_TARGET_AVX512))))
+SOFTMAX_FOR(avx2, softmax_row_avx2, __attribute__((target("avx2,fma"))))
+SOFTMAX_FOR(scalar, softmax_row, PCX_COLD)
+#else
+SOFTMAX_FOR(scalar, softmax_row, )
+#endif
+
+static const pcx_impl softmax_impls[] = {
+#if PCX_X86
+    PCX_LOOPS_ROW(softmax, avx512, PCX_AVX2 | PCX_AVX512),
+    PCX_LOOPS_ROW(softmax, avx2, PCX_AVX2),
+#endif
+    PCX_LOOPS_ROW(softmax, scalar, 0),
+};
 
 const pcx_kernel pcx_softmax = {
     "softmax", 1,

@@ -89,6 +89,9 @@ def parser() -> argparse.ArgumentParser:
     )
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
+    common.add_argument(
+        "--operators", metavar="FILE", help="a Python file that registers the model's custom operators; it is run first"
+    )
     common.add_argument("--quiet", action="store_true", help="no progress on stderr")
     subparsers = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
@@ -126,6 +129,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         top.error("--cflags and --libs stand alone, without a command")
     out = Output(json=args.json, quiet=args.quiet)
     try:
+        if args.operators:
+            _register(args.operators)
         out.finish(args.execute(args, out))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has closed it
@@ -139,6 +144,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return FAILED if out.failed else 0
 
 
+def _register(path: str) -> None:
+    """Run the file that registers operators."""
+    import runpy
+
+    try:
+        runpy.run_path(path)
+    except (OSError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise ValueError(f"--operators: {path}: {type(error).__name__}: {error}") from error
+
+
 def _said(error: Exception) -> str:
     """The error on one line; for a missing package of an extra, what to install."""
     text = clean(" ".join(str(error).split())) or type(error).__name__
@@ -146,4 +163,6 @@ def _said(error: Exception) -> str:
         package = (error.name or "").split(".")[0]
         if package in EXTRAS:
             text = f"{package} is not installed: pip install 'pycompress-engine[{EXTRAS[package]}]'"
+    if "needs the custom operator" in text:
+        text += "; --operators names a Python file that registers it"
     return text

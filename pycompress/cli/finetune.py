@@ -110,6 +110,7 @@ class Finetune:
 
     def end(self) -> None:
         """Remove the folder: OUT is written."""
+        self.folder.close()
         shutil.rmtree(self.folder.path)
 
     def _judge(self, out: Output) -> None:

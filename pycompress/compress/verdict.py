@@ -93,7 +93,7 @@ class Verdict:
     def warnings(self) -> list[str]:
         """The warnings for the user."""
         said = []
-        if self.snr is not None and self.snr < POOR:
+        if self.snr is not None and round(self.snr, 1) < POOR:  # as it is printed
             said.append(f"{self.step}: the outputs changed a lot: their signal-to-noise ratio is {self.snr:.1f} dB")
         if self.dead:
             some = ", ".join(f"{name!r} ({how})" for name, how in list(self.dead.items())[:5])
@@ -111,12 +111,16 @@ class Verdict:
             parts.append(f"top-1 agreement {self.agreement:.1%}")
         if self.samples:
             kind = "held back" if self.held_back else "that it was calibrated on"
-            parts.append(f"on {self.samples} samples {kind}")
-        parts.append(f"{len(self.dead)} dead layers" if self.dead else "no dead layers")
+            parts.append(f"on {_count(self.samples, 'sample')} {kind}")
+        parts.append(_count(len(self.dead), "dead layer") if self.dead else "no dead layers")
         if self.slower:
             parts.append(f"{len(self.slower)} nodes left in float, which is faster")
         parts.append(f"{self.bytes_before:,} to {self.bytes_after:,} bytes")
         return ", ".join(parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def verdict(model: g.Model) -> Verdict | None:

@@ -33,6 +33,7 @@ from .checked import expression, parameters, source
 __all__ = [*kernels.NAMES, "operator"]
 
 # Compiled code refers to these names, and a cache keeps it; so they are found again in every process that imports this.
+FAULT = "fault"  # the argument by which operators tell that they raised
 _FUNCTIONS = ("pcx_kernel_named", "pcx_select", "pcx_call")
 _MASK = "pycompress_cpu_mask"
 _mask = ffi.new("uint32_t *", call_mask())
@@ -240,7 +241,8 @@ def operator(
     """Compile the decorated function to an operator of plans.
 
     It is called with the arguments in their order: arrays, integers, and numbers for attributes ``"f32[1]"``. It fills the
-    arrays whose names begin with "out", and must not raise: Numba prints an exception there, and the run goes on.
+    arrays whose names begin with "out", and where it raises, the run
+    raises ``pycompress.InvalidArgument``, which names the node.
 
     Parameters
     ----------
@@ -271,7 +273,8 @@ def operator(
     """
 
     def register(function: Callable) -> Operator:
-        spec = contract(name, arguments, where)
+        given = {**arguments, FAULT: "fault"}
+        spec = contract(name, given, where)
         slots = [slot for slot, _ in spec.slots]
         if units is not None and units not in (s for s, arg in spec.slots if arg is None or arg.kind == "size"):
             raise ValueError(f"{name}: units must name a size of its contract, got {units!r}")
@@ -284,7 +287,7 @@ def operator(
             at = slots.index(units)
             count = numba.cfunc(types.uint64(slot_list))(lambda slots: slots[at])
         return register_operator(
-            name, run, arguments, attributes=attributes, shape=shape, where=where, units=count, version=version
+            name, run, given, attributes=attributes, shape=shape, where=where, units=count, version=version
         )
 
     return register
@@ -298,7 +301,7 @@ def _adapter(spec: Spec, attributes: Mapping, split: bool) -> tuple[str, dict]:
         if arg is None or arg.kind == "size":
             lines.append(f"{name} = slots[{i}]")
     for i, (name, arg) in enumerate(spec.slots):
-        if arg is None:
+        if arg is None or arg.kind == "fault":
             continue
         if arg.kind == "array":
             if len(arg.types) > 1 or arg.optional or any(stride for _, stride in arg.dims):
@@ -308,7 +311,9 @@ def _adapter(spec: Spec, attributes: Mapping, split: bool) -> tuple[str, dict]:
             lines.append(f"{name} = carray(pointer(slots[{i}]), ({shape}), {name}_type)")
         single = name in attributes and arg.kind == "array" and arg.dims[0][0] == "1"
         given.append(f"{name}[0]" if single else name)
-    lines.append(f"function({', '.join(given)}{', begin, end' if split else ''})")
+    at, scope["int32"] = [name for name, _ in spec.slots].index(FAULT), np.int32
+    lines += ["try:", f"    function({', '.join(given)}{', begin, end' if split else ''})", "except Exception:"]
+    lines += [f"    if slots[{at}] != 0:", f"        carray(pointer(slots[{at}]), (1,), int32)[0] = 1"]
     return "\n    ".join(lines) + "\n", scope
 
 

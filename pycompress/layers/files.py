@@ -90,5 +90,9 @@ def load(path: str | os.PathLike) -> dict[str, Linear]:
             raise ValueError(
                 f"{os.fspath(path)}: module {name!r} is none of the layers, it has {', '.join(sorted(words))}"
             )
-        found[name] = kind.load(path, name)
+        try:
+            found[name] = kind.load(path, name)
+        except (KeyError, TypeError, ValueError) as error:
+            said = str(error.args[0]).removeprefix(f"{os.fspath(path)}: ") if error.args else type(error).__name__
+            raise ValueError(f"{os.fspath(path)}: module {name!r}: {said}") from error
     return found

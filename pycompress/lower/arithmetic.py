@@ -93,6 +93,8 @@ def power(ctx: Lowering, node: Node) -> Value:
             node.refuse("an exponent is not exact in float32")
         if data.size == 1 and data.reshape(()) == 2 and data.ndim <= x.ndim:
             return ctx.value(ctx.binary(x, x, MUL))
+        if data.size == 1 and data.reshape(()) == 3 and data.ndim <= x.ndim:
+            return ctx.value(ctx.binary(ctx.binary(x, x, MUL), x, MUL))
     else:
         data = ctx.f32(cast(ctx, exponent, "f32") if exponent.dtype in INTEGERS else exponent)
     return ctx.value(ctx.binary(x, data, POW))

@@ -46,7 +46,7 @@ def followed(node: Node, results: list[Value]) -> list[Value]:
                 node.refuse(f"input {i} {LATE}")
             found[to, id(count)] = to, count
     if len(found) != 1:
-        node.refuse(f"its inputs have sizes that are only known at run time, and may differ: {LATE}")
+        node.refuse("its inputs have sizes that are only known at run time, and may differ")
     (rows,) = found.values()
     if node.op in BESIDE or node.op == "Concat":
         _check_beside(node, rows[0], out)

@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import as_strided
 from ..dtypes import word
 from ..errors import ModelError
 from ..formats.onnx_model import Model
+from ..kernels import spec
 from .node import Node
 from .values import Buffer, Coded, Quant, Step, Value, root, storage
 
@@ -41,6 +42,7 @@ class Lowering:
         self.opsets = model.opsets  # of the nodes that are being lowered
         self.depth = 0  # of nested subgraphs, and of definitions by other operators
         self.trips = 0  # of loops, so far
+        self.certain = True  # whether the results of the nodes are used, whatever is decided at run time
         self.joined: dict[int, tuple] = {}  # by id of the buffer's array: joined codes, their parts, the axis
         self.coded: dict[int, Coded] = {}
         self.quantized: dict[int, Quant] = {}
@@ -58,6 +60,8 @@ class Lowering:
         node = self.node
         if len(self.steps) >= self.model.limits.steps:
             raise ModelError(f"{self.where()}: the plan would have more than {self.model.limits.steps} steps")
+        if fault := spec(kernel).fault:
+            args[fault] = 1 if self.certain and not (node and node.bounded) else None
         self.steps.append(Step(kernel, args, node.name if node else "", node.op if node else "", reason))
 
     def new(self, shape, dtype: str = "f32", like: np.ndarray | None = None) -> np.ndarray:

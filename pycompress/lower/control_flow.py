@@ -24,6 +24,7 @@ from .whole_numbers import AND, chosen, combined
 
 MAX_DEPTH = 16  # of nested subgraphs
 MAX_TRIPS = 4096  # of all loops of a model together: each is planned anew
+ENDLESS = 2**31 - 1  # and more: the M of exporters that know none
 
 PLAN_TIME |= {("", "Loop"): (0, 1)}
 
@@ -72,13 +73,27 @@ def if_(ctx: Lowering, node: Node) -> list[Value]:
     condition = _truth(node, node.input(0, "cond"), "cond")
     names = ["then_branch", "else_branch"]
     node.ignore(*names)
+    _one_type(node, names)
     if not condition.runtime:
         return _branch(ctx, node, names[0 if condition.data else 1])
+    certain, ctx.certain = ctx.certain, False
     try:
         both = [_branch(ctx, node, name) for name in names]
     except ModelError as error:
         node.refuse(f"its condition is only known at run time, and not both of its branches can be run: {error}")
+    ctx.certain = certain
     return [_either(ctx, node, condition, *pair, f"output {name!r}") for name, *pair in zip(node.proto.output, *both)]
+
+
+def _one_type(node: Node, names: list[str]) -> None:
+    """Refuse branches that declare outputs of different element types, whichever is taken."""
+    held = [node.raw(name) for name in names]
+    ports = [a.g.output if a is not None and a.type == AttributeProto.GRAPH else () for a in held]
+    for name, *pair in zip(node.proto.output, *ports):
+        kinds = [port.type.tensor_type.elem_type for port in pair]
+        if all(kinds) and kinds[0] != kinds[1]:
+            a, b = (onnx.TensorProto.DataType.Name(kind).lower() for kind in kinds)
+            node.refuse(f"output {name!r} is {a} in then_branch and {b} in else_branch; both must have one type")
 
 
 def _branch(ctx: Lowering, node: Node, name: str) -> list[Value]:
@@ -118,14 +133,20 @@ def loop(ctx: Lowering, node: Node) -> list[Value]:
     body, carried = Body.of(ctx, node, "body"), [node.input(i) for i in range(2, len(node.inputs))]
     kept, parts = len(carried), []
     going = None if cond is None else _truth(node, cond, "cond")
-    trip = 0
+    trip, certain = 0, ctx.certain
     while (limit is None or trip < limit) and (going is None or going.runtime or going.data):
         _count(ctx, node, trip, limit)
+        ctx.certain = certain and not (going is not None and going.runtime)
         start = [Value.constant(np.int64(trip)), Value.constant(np.bool_(True))]
         again, *made = body.run(ctx, node, start + carried)
         if len(made) < kept:
             node.refuse(f"makes {len(made)} values for {kept} that are carried along", "body")
         again = _truth(node, again, "the condition that the body makes")
+        if again.runtime and (limit is None or limit >= ENDLESS):
+            node.refuse(
+                "it is a loop whose condition is only known at run time, and no M says how often it runs at most; "
+                "give it an M: loops are unrolled"
+            )
         if going is not None and going.runtime:
             made[:kept] = [_either(ctx, node, going, new, old, "a carried value") for new, old in zip(made, carried)]
             if again.runtime:
@@ -136,6 +157,7 @@ def loop(ctx: Lowering, node: Node) -> list[Value]:
             node.refuse("how often it runs is only known at run time, and so is the length of its scan outputs")
         carried, trip, going = made[:kept], trip + 1, again
         parts.append(made[kept:])
+    ctx.certain = certain
     ports = body.graph.output[1 + kept :]
     return carried + [_stacked(ctx, node, [p[i] for p in parts], 0, port) for i, port in enumerate(ports)]
 
@@ -143,8 +165,8 @@ def loop(ctx: Lowering, node: Node) -> list[Value]:
 def _count(ctx: Lowering, node: Node, trip: int, limit: int | None) -> None:
     """Refuse to unroll more than `MAX_TRIPS` times, at once where the number of times is known."""
     ctx.trips += 1
-    if ctx.trips > MAX_TRIPS or (limit is not None and limit - trip > MAX_TRIPS and trip == 0 and limit < 2**31 - 1):
-        times = "" if limit is None or limit >= 2**31 - 1 else f", this one {limit} times"
+    if ctx.trips > MAX_TRIPS or (limit is not None and limit - trip > MAX_TRIPS and trip == 0 and limit < ENDLESS):
+        times = "" if limit is None or limit >= ENDLESS else f", this one {limit} times"
         node.refuse(f"loops are unrolled, no more than {MAX_TRIPS} times in all{times}")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from ..weights import Dense
 from . import int4
 from .context import NO_PARAMS, Lowering
+from .groups import diagonal, together
 from .integer import float_tail, integer_conv, integer_ready, zero_point
 from .node import Node
 from .registry import operator
@@ -169,13 +170,16 @@ def conv_steps(ctx: Lowering, x, w, bias, win: Window, groups: int, out) -> None
         ctx.step("sgemm", a=rows, w=weights, **tail, out=flat, reason="1x1 convolution as a matrix product")
         return
     size = outputs // groups
-    for g in range(groups):
-        part = ordered[g * size : (g + 1) * size]
+    some = 1 if ctx.is_runtime(w) else together(size, groups)
+    for g in range(0, groups, some):
+        made = slice(g * size, (g + some) * size)
+        part = diagonal(ordered[made], some)
         weights = float_weights(ctx, part if not ctx.is_runtime(w) else ctx.contiguous(part).reshape(size, -1))
-        own = tail | {"bias": None if bias is None else bias[g * size : (g + 1) * size]}
+        which = f"group {g}" if some == 1 else f"groups {g} to {g + some - 1}"
         ctx.step(
-            "sconv", x=x[..., g * per_group : (g + 1) * per_group], w=weights, **win.sizes(), **own,
-            out=out[..., g * size : (g + 1) * size], reason=f"group {g} of {groups}" if groups > 1 else "convolution",
+            "sconv", x=x[..., g * per_group : (g + some) * per_group], w=weights, **win.sizes(),
+            **tail | {"bias": None if bias is None else bias[made]}, out=out[..., made],
+            reason=f"{which} of {groups}" if groups > some else "convolution",
         )  # fmt: skip
 
 

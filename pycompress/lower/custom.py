@@ -38,7 +38,9 @@ def _lower(ctx, node, op: Operator):
         data = ctx.new(shape, dtype)
         args[arg.name] = data.view(np.int8) if dtype == "i8" else data
         results.append((data, dtype))
-    ctx.step(op.name, reason="a custom operator", **{arg.name: args[arg.name] for arg in op.spec.args})
+    ctx.step(
+        op.name, reason="a custom operator", **{arg.name: args[arg.name] for arg in op.spec.args if arg.kind != "fault"}
+    )
     return [ctx.value(flip(ctx, x.reshape(-1)).reshape(x.shape) if d == "i8" else x, d) for x, d in results]
 
 

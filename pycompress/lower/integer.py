@@ -6,6 +6,7 @@ import numpy as np
 
 from ..weights import Q8
 from .context import NO_PARAMS, Lowering
+from .groups import INTEGER, diagonal, together
 from .values import Quant, Value
 
 MAX_K = 65536  # of qgemm: 255 * 128 * 65536 < 2**31
@@ -122,11 +123,16 @@ def integer_conv(
         integer_product(ctx, rows, xzp, wq, end, flat, "1x1 convolution on integers")
         return
     size, per_group = outputs // groups, c // groups
-    for g in range(groups):
-        rows = slice(g * size, (g + 1) * size)
+    zero = wq.value.runtime or (wq.zero != (128 if wq.value.dtype == "u8" else 0)).any()
+    some = 1 if zero else together(size, groups, INTEGER)
+    for g in range(0, groups, some):
+        rows = slice(g * size, (g + some) * size)
         own = {k: v[rows] if k in ("bias", "scale") and v is not None else v for k, v in end.items()}
-        given = weights(ctx, wq, lambda w: w.reshape(len(w), per_group, win.kh, win.kw).transpose(0, 2, 3, 1), rows)
+        given = weights(
+            ctx, wq, lambda w: diagonal(w.reshape(len(w), per_group, win.kh, win.kw).transpose(0, 2, 3, 1), some), rows
+        )
+        which = f"group {g}" if some == 1 else f"groups {g} to {g + some - 1}"
         ctx.step(
-            "qconv", x=x[..., g * per_group : (g + 1) * per_group], xzp=xzp, **given, **win.sizes(), **own,
-            out=out[..., rows], reason="convolution on integers" + (f", group {g} of {groups}" if groups > 1 else ""),
+            "qconv", x=x[..., g * per_group : (g + some) * per_group], xzp=xzp, **given, **win.sizes(), **own,
+            out=out[..., rows], reason="convolution on integers" + (f", {which} of {groups}" if groups > some else ""),
         )  # fmt: skip

@@ -226,6 +226,7 @@ def expand(ctx: Lowering, node: Node) -> Value:
     if any(d < 0 for d in shape):
         node.refuse(f"shape {shape} is not valid")
     shape = node.broadcast(x.shape, shape)
+    ctx.tensor_bytes(shape, x.dtype)
     return moved(ctx, x, lambda data: np.broadcast_to(data, shape))
 
 

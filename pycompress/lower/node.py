@@ -30,6 +30,11 @@ class Node:
             self._attributes[a.name] = a
         self._asked: set[str] = set()
 
+    @property
+    def bounded(self) -> bool:
+        """Whether an input has an extent that is only known at run time."""
+        return any(value is not None and value.rows is not None for value in self.inputs)
+
     def become(self, op: str, inputs: list[Value | None], opset: int | None = None, without=()) -> Node:
         """This node as another operator on other inputs, without the attributes `without`."""
         other = copy(self)

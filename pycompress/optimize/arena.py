@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..lower.values import Program
 
 ALIGN = 64
+STRETCH = 32  # steps
 
 
 def place(program: Program) -> tuple[dict[int, int], int]:
@@ -15,18 +16,19 @@ def place(program: Program) -> tuple[dict[int, int], int]:
             buffer = program.buffers.get(key)
             if buffer is not None and buffer.place[0] == "arena":
                 life.setdefault(key, [i, i])[1] = i
-    placed: list[tuple[int, int, list[int]]] = []  # (offset, end, lifetime), by offset
+    placed: dict[int, list[tuple[int, int, int, int]]] = {}  # by stretch of steps: (offset, end, first step, last step)
     offsets, size = {}, 0
     for key in sorted(life, key=lambda k: (-program.buffers[k].bytes, life[k][0])):
         start, need = 0, -(-max(program.buffers[key].bytes, 1) // ALIGN) * ALIGN
-        for low, high, (first, last) in placed:
-            if last < life[key][0] or first > life[key][1]:
-                continue
+        first, last = life[key]
+        stretches = range(first // STRETCH, last // STRETCH + 1)
+        near = {at for i in stretches for at in placed.get(i, ()) if at[3] >= first and at[2] <= last}
+        for low, high, *_ in sorted(near):
             if low - start >= need:
                 break
             start = max(start, high)
         offsets[key] = start
-        placed.append((start, start + need, life[key]))
-        placed.sort()
+        for i in stretches:
+            placed.setdefault(i, []).append((start, start + need, first, last))
         size = max(size, start + need)
     return offsets, size

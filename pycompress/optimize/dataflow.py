@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -48,8 +49,10 @@ class Uses:
         self.asked: set[int | str] = set()
         self.changed: set[int | str] = set()
         self._kernels: Counter[str] = Counter()
-        self._writers: dict[int, list[Step]] = {}
-        self._readers: dict[int, list[Step]] = {}
+        self._writers: dict[
+            int, dict[Step, int]
+        ] = {}  # in order, and how often a step does so: many read a loop's input
+        self._readers: dict[int, dict[Step, int]] = {}
         self._owners: dict[int, tuple[np.ndarray, int]] = {}  # by id: an array, kept alive, and the id of its owner
         for step in program.steps:
             self.add(step)
@@ -59,7 +62,8 @@ class Uses:
         """Add `step` after all others."""
         for found, keys in ((self._writers, step.written), (self._readers, step.read)):
             for key in keys:
-                found.setdefault(key, []).append(step)
+                steps = found.setdefault(key, {})
+                steps[step] = steps.get(step, 0) + 1
             self.changed.update(keys)
         self._kernels[step.kernel] += 1
         self.changed.add(step.kernel)
@@ -68,7 +72,7 @@ class Uses:
         """Forget `step`."""
         for found, keys in ((self._writers, step.written), (self._readers, step.read)):
             for key in keys:
-                found[key] = [s for s in found.get(key, ()) if s is not step]
+                found.get(key, {}).pop(step, None)
             self.changed.update(keys)
         self._kernels[step.kernel] -= 1
         self.changed.add(step.kernel)
@@ -82,9 +86,9 @@ class Uses:
         """Sort the writers and readers of the arrays `keys` into the order in which the steps run."""
         for found in (self._writers, self._readers):
             for key in keys:
-                steps = found.get(key, ())
-                if len(steps) > 1 and steps != (ordered := sorted(steps, key=place.__getitem__)):
-                    found[key] = ordered
+                steps = found.get(key, {})
+                if len(steps) > 1 and list(steps) != (ordered := sorted(steps, key=place.__getitem__)):
+                    found[key] = {step: steps[step] for step in ordered}
                     self.changed.add(key)
 
     def writers(self, x: np.ndarray) -> list[Step]:
@@ -102,9 +106,9 @@ class Uses:
             found = self._owners[id(x)] = x, id(root(x))
         return found[1]
 
-    def _asked(self, found: dict[int, list[Step]], key: int) -> list[Step]:
+    def _asked(self, found: dict[int, dict[Step, int]], key: int) -> list[Step]:
         self.asked.add(key)
-        return found.get(key, [])
+        return [step for step, times in found.get(key, {}).items() for _ in range(times)]
 
     def unread(self, step: Step) -> bool:
         """Whether no other step reads what `step` writes, and `step` writes no output of the program."""
@@ -149,7 +153,9 @@ class Uses:
 
     def only_reader(self, x: np.ndarray) -> bool:
         """Whether exactly one step reads the buffer of `x`, exactly once."""
-        return len(self.readers(x)) == 1
+        key = self._owner(x)
+        self.asked.add(key)
+        return list(islice(self._readers.get(key, {}).values(), 2)) == [1]
 
 
 def _is_column(y: np.ndarray, first: int, channels: int) -> bool:

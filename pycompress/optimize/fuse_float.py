@@ -1,4 +1,4 @@
-"""Rules for float steps: activations, residual sums, constants folded into weights, decomposed functions."""
+"""Rules for float steps: activations, residual sums, constants folded into weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ OFFSET = having(lambda spec: "offset" in spec.traits.folds)
 SCALED = having(lambda spec: "factor" in spec.traits.folds)
 PADDED = having(lambda spec: spec.traits.sums == "float" and spec.traits.layout == "nhwc")  # with zeros
 ADD, SUB, MUL, DIV = range(4)
-ERF, GELU = 18, 19  # of the kernel unary
 
 
 def whole(x) -> bool:
@@ -115,13 +114,13 @@ def residual(step: Step, uses: Uses):
 
 def per_channel(x, channels: int) -> np.ndarray | None:
     """A constant operand of ``binary`` as one number per channel (the last dimension); None if it varies along others."""
-    row = _row(x)
+    row = row_of(x)
     if row is None or len(row) == channels:
         return row
     return np.full(channels, row[0], np.float32) if len(row) == 1 else None
 
 
-def _row(x) -> np.ndarray | None:
+def row_of(x) -> np.ndarray | None:
     """A constant operand of ``binary`` along its last dimension (one number if it repeats); None if it varies along others."""
     if any(s for s, d in zip(x.strides[:-1], x.shape[:-1]) if d > 1):
         return None
@@ -158,7 +157,7 @@ def constant(step: Step, uses: Uses):
 
 def _per_phase(x, copy: Step, channels: int) -> np.ndarray | None:
     """As ``per_channel``, for the `channels` before a permute that copies pixels of x's channels as a whole."""
-    row = _row(x)
+    row = row_of(x)
     if row is None or channels % len(row):
         return None
     pixel = len(row) * row.itemsize
@@ -251,146 +250,6 @@ def _place(offset: int, x: np.ndarray) -> tuple[int, int, int]:
     return offset // (x.shape[2] * pixel), offset // pixel % x.shape[2], offset % pixel
 
 
-@on("binary")
-def decomposed(step: Step, uses: Uses):
-    """x * sigmoid(x), x * hardsigmoid(x), and x * clip(x + 3, 0, 6) / 6 in any order, as exporters write them."""
-    if step.args["op"] not in (MUL, DIV) or step.args["act"] or not whole(step.args["out"]):
-        return None
-    a, b = step.args["a"], step.args["b"]
-    found = None
-    if uses.is_buffer(a) and uses.is_buffer(b):
-        found = _gated(step, uses, a, b) or _gated(step, uses, b, a)
-    else:  # x * clip(x + 3, 0, 6), then / 6
-        a, b = (a, b) if uses.is_buffer(a) else (b, a)
-        product = sole(step, uses, a, ("binary",))
-        if _is_sixth(step, b) and product is not None and product.args["op"] == MUL and not product.args["act"]:
-            left, right = product.args["a"], product.args["b"]
-            gone = _relu6_gate(product, uses, left, right) or _relu6_gate(product, uses, right, left)
-            if gone:
-                x = left if gone[1] is left else right
-                found = ("hardswish", x, [product, *gone[0]])
-    if not found:
-        return None
-    name, x, gone = found
-    args = {
-        "x": root(x).reshape(1, -1), "op": ACT[name], "params": np.zeros(2, np.float32),
-        "out": root(step.args["out"]).reshape(1, -1),
-    }  # fmt: skip
-    return Step("unary", args, step.node, name, "decomposed in the model"), gone
-
-
-def _gated(step: Step, uses: Uses, x, gate):
-    """(activation, x, steps that it replaces) if `step` is x * gate and `gate` is a known function of `x`; else None."""
-    made = sole(step, uses, gate, ("unary", "binary"))
-    if made is None or step.args["op"] != MUL or not whole(x):
-        return None
-    if made.kernel == "unary":
-        if root(made.args["x"]) is not root(x) or not whole(made.args["x"]):
-            return None
-        op, p = made.args["op"], made.args["params"]
-        if op == ACT["sigmoid"]:
-            return "silu", x, [made]
-        if op == ACT["hardsigmoid"] and np.allclose(p, (1 / 6, 0.5), rtol=1e-6):
-            return "hardswish", x, [made]
-        return None
-    inner, b = made.args["a"], made.args["b"]
-    if uses.is_buffer(inner) and not uses.is_buffer(b) and _is_sixth(made, b):
-        gone = _relu6_gate(made, uses, inner, x)
-        return ("hardswish", x, [made, *gone[0]]) if gone else None
-    return None
-
-
-def _is_sixth(step: Step, constant) -> bool:
-    """Whether `step` divides by 6 or multiplies by 1/6 everywhere."""
-    wanted = {DIV: 6, MUL: 1 / 6}.get(step.args["op"])
-    value = _row(constant) if wanted is not None else None
-    return value is not None and bool((np.abs(value.astype(np.float64) - wanted) <= 1e-6 * wanted).all())
-
-
-def _relu6_gate(step: Step, uses: Uses, gate, x):
-    """(steps that it replaces, x) if `gate` is clip(x + 3, 0, 6) and only `step` reads it; else None."""
-    clip = sole(step, uses, gate, ("unary", "binary"))
-    if clip is None or not whole(x):
-        return None
-    gone = [clip]
-    if clip.kernel == "unary":
-        op, p = clip.args["op"], clip.args["params"]
-        plus = sole(clip, uses, clip.args["x"], ("binary",))
-        gone.append(plus)
-    else:
-        op, p, plus = clip.args["act"], clip.args["act_params"], clip
-    if plus is None or op != ACT["clip"] or not np.array_equal(p, (0, 6)) or plus.args["op"] != ADD:
-        return None
-    a, b = (plus.args["a"], plus.args["b"]) if uses.is_buffer(plus.args["a"]) else (plus.args["b"], plus.args["a"])
-    if uses.is_buffer(b) or root(a) is not root(x) or not whole(a):
-        return None
-    offset = _row(b)
-    return (gone, x) if offset is not None and (offset == 3).all() else None
-
-
-@on("binary")
-def gelu(step: Step, uses: Uses):
-    """x (1 + erf(x / sqrt(2))) / 2, whichever factors come first: one function."""
-    if step.args["op"] != MUL or step.args["act"] or not whole(step.args["out"]):
-        return None
-    leaves, gone = _factors(step, uses)
-    constants = [_row(v) for _, v in leaves if not uses.is_buffer(v)]
-    gates = [(v, found) for m, v in leaves if uses.is_buffer(v) and (found := _erf_gate(m, uses, v))]
-    if (
-        len(leaves) != 3
-        or len(constants) != 1
-        or len(gates) != 1
-        or constants[0] is None
-        or (constants[0] != 0.5).any()
-    ):
-        return None
-    gate, (source, inside) = gates[0]
-    x = next(v for _, v in leaves if uses.is_buffer(v) and v is not gate)
-    if root(source) is not root(x) or not whole(x):
-        return None
-    args = {
-        "x": root(x).reshape(1, -1), "op": GELU, "params": np.zeros(2, np.float32),
-        "out": root(step.args["out"]).reshape(1, -1),
-    }  # fmt: skip
-    return Step("unary", args, step.node, "Gelu", "decomposed in the model"), [*gone, *inside]
-
-
-def _factors(step: Step, uses: Uses, inner: bool = False):
-    """([(step that reads it, factor)], products that it replaces): of a product, one factor of which may be a product."""
-    leaves, gone = [], []
-    for x in (step.args["a"], step.args["b"]):
-        made = None if inner or not uses.is_buffer(x) else sole(step, uses, x, ("binary",))
-        if made is not None and made.args["op"] == MUL and not made.args["act"]:
-            leaves += _factors(made, uses, inner=True)[0]
-            gone.append(made)
-        else:
-            leaves.append((step, x))
-    return leaves, gone
-
-
-def _erf_gate(step: Step, uses: Uses, gate):
-    """(x, steps that it replaces) if `gate` is 1 + erf(x / sqrt(2)) and only `step` reads it; else None."""
-    plus = sole(step, uses, gate, ("binary",))
-    if plus is None or plus.args["op"] != ADD or plus.args["act"]:
-        return None
-    a, b = (plus.args["a"], plus.args["b"]) if uses.is_buffer(plus.args["a"]) else (plus.args["b"], plus.args["a"])
-    one = None if uses.is_buffer(b) else _row(b)
-    erf = sole(plus, uses, a, ("unary",))
-    if one is None or (one != 1).any() or erf is None or erf.args["op"] != ERF:
-        return None
-    scaled = sole(erf, uses, erf.args["x"], ("binary",))
-    if scaled is None or scaled.args["op"] not in (MUL, DIV) or scaled.args["act"]:
-        return None
-    x, factor = scaled.args["a"], scaled.args["b"]
-    if scaled.args["op"] == MUL and not uses.is_buffer(x):
-        x, factor = factor, x
-    value = None if uses.is_buffer(factor) or not uses.is_buffer(x) else _row(factor)
-    wanted = np.sqrt(2 if scaled.args["op"] == DIV else 0.5)
-    if value is None or not whole(x) or (np.abs(value.astype(np.float64) - wanted) > 1e-6).any():
-        return None
-    return x, [plus, erf, scaled]
-
-
 @on("permute")
 def output(step: Step, uses: Uses):
     """A plain copy into a program's output: let the step that makes the data write it there."""
@@ -407,5 +266,5 @@ def output(step: Step, uses: Uses):
     return made.replace(**{name: root(step.args["out"]).view(old.dtype).reshape(old.shape)}), [made]
 
 
-RULES = [constant, decomposed, gelu, affine, residual, activation, padded]
+RULES = [constant, affine, residual, activation, padded]
 LAST = [output]

@@ -93,7 +93,7 @@ def fit(
     FileExistsError
         If `out` holds a run and `resume` is not set.
     TrainingError
-        If the loss is not finite, or `out` holds the run of another network, recipe or data set.
+        If the loss is not finite, `out` holds the run of another network, recipe or data set, or another run works in it.
 
     Examples
     --------
@@ -116,7 +116,11 @@ def fit(
     model = recipes.network(recipe.model) if model is None else g.copied(g.as_model(model))
     data = recipe.data.load(_channels(model)) if data is None else data
     check(model, data, recipe)
-    return _Work(model, data, recipe, Path(out), resume, log, progress).result()
+    work = _Work(model, data, recipe, Path(out), resume, log, progress)
+    try:
+        return work.result()
+    finally:
+        work.folder.close()
 
 
 def _channels(model: onnx.ModelProto) -> int | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import onnx
 
@@ -17,6 +20,7 @@ from ..formats.onnx_model import self_contained
 from .feed import Parts
 
 Made = tuple[onnx.ModelProto, dict]  # a model, and what its stage says of itself
+LOCK = "lock"  # a file of the folder
 DIFFERENT = {
     "network": "a run of another network",
     "data": "a run on other data",
@@ -41,21 +45,33 @@ class Folder:
     FileExistsError
         If `path` is a file, holds other files, or holds a run and `resume` is not set.
     TrainingError
-        If it holds the run of another network, recipe or data set, or its file of that is damaged.
+        If it holds the run of another network, recipe or data set, its file of that is damaged, or another run works in it.
     """
 
     def __init__(self, path: Path, identity: dict, *, resume: bool):
         self.path, self.resume = Path(path), resume
         file = self.path / "recipe.json"
         make(self.path)
+        if not file.exists() and any(found.name != LOCK for found in self.path.iterdir()):
+            raise FileExistsError(f"{self.path} is a folder with other files: name a new or an empty one")
+        self._lock = _locked(self.path)
+        try:
+            self._open(file, identity)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, file: Path, identity: dict) -> None:
         if not file.exists():
-            if any(self.path.iterdir()):
-                raise FileExistsError(f"{self.path} is a folder with other files: name a new or an empty one")
             atomic.write(file, json.dumps(identity, indent=1).encode())
-        elif not resume:
+        elif not self.resume:
             raise FileExistsError(f"{self.path} holds a run already: resume it, or name another folder")
         else:
             self._check(read_json(file, f"delete {self.path} to begin again"), json.loads(json.dumps(identity)))
+
+    def close(self) -> None:
+        """Let others work in the folder."""
+        self._lock.close()
 
     def _check(self, held: dict, mine: dict) -> None:
         for key, said in DIFFERENT.items():
@@ -95,13 +111,49 @@ class Folder:
         if self.done(name):
             hint = f"delete it, and {name} is done again"
             return read_model(path, hint), read_json(told, hint)
+        earlier = self._begin(name, checkpoint)
         started = time.monotonic()
         model, said = make(checkpoint)
-        said["seconds"] = round(time.monotonic() - started, 2)
+        said["seconds"] = round(earlier + time.monotonic() - started, 2)
         atomic.write(path, model.SerializeToString(deterministic=True))
         atomic.write(told, json.dumps(said).encode())  # last: its presence says that the stage is done
         checkpoint.unlink(missing_ok=True)
+        self._begun(name).unlink(missing_ok=True)
         return model, said
+
+    def _begin(self, name: str, checkpoint: Path) -> float:
+        """Note that work on a stage begins now; how many seconds earlier runs have spent on it, up to its checkpoint."""
+        file, earlier = self._begun(name), 0.0
+        if file.exists() and checkpoint.exists():
+            held = read_json(file, "delete it, and its time is not counted")
+            earlier = float(held["earlier"]) + max(0.0, checkpoint.stat().st_mtime - float(held["began"]))
+        atomic.write(file, json.dumps({"earlier": round(earlier, 2), "began": time.time()}).encode())
+        return earlier
+
+    def _begun(self, name: str) -> Path:
+        return self.path / f"{name}.begun"
+
+
+def _locked(path: Path) -> IO[str]:
+    """The open lock of a folder. It is the file system's, and ends with the process, however that ends.
+
+    Raises
+    ------
+    TrainingError
+        If another run holds it.
+    """
+    file = open(path / LOCK, "a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        who = file.read().strip() or "another process"
+        file.close()
+        raise TrainingError(f"{path} is in use by {who}: wait until it ends, or name another folder") from None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
 
 
 def make(path: Path) -> None:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ _BUILDERS = {  # and the modules that they are in, which need onnx
     "efficientnet_b0": "efficientnet",
     "efficientnet_lite0": "efficientnet",
 }
+_COMMON = ("resolution", "batch", "batchnorm", "seed", "opset")  # options of all of them
 __all__ = [
     "build",
     "efficientnet_b0",
@@ -106,4 +108,8 @@ def build(name: str, **options: Any) -> onnx.ModelProto:
     """
     if name not in _BUILDERS:
         raise ValueError(f"zoo has no network {name!r}; it has {', '.join(_BUILDERS)}")
-    return getattr(import_module(__name__), name)(**options)
+    builder = getattr(import_module(__name__), name)
+    known = [*(k for k in inspect.signature(builder).parameters if k != "options"), *_COMMON]
+    if unknown := [key for key in options if key not in known]:
+        raise TypeError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known)}")
+    return builder(**options)

@@ -21,7 +21,10 @@ def build(text: str) -> onnx.ModelProto:
         key, equals, value = option.partition("=")
         if not equals:
             raise ValueError(f"zoo:{text}: {option!r} must be NAME=VALUE, as in width=0.5")
-        given[key] = _value(value)
+        try:
+            given[key] = _value(value)
+        except ValueError:
+            raise ValueError(f"zoo:{text}: {key} must be a number, true, false or none, got {value!r}") from None
     try:
         return build_named(name, **given)
     except TypeError as error:

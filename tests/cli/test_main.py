@@ -58,6 +58,36 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, refused):
 def test_an_unknown_network_of_the_zoo_is_refused(refused):
     assert "zoo has no network 'lenet'" in refused("info", "zoo:lenet")
     assert "width" in refused("info", "zoo:mobilenetv1,width")
+    said = "mobilenetv1 has no option 'wdith'; it has width, classes, resolution, batch, batchnorm, seed, opset"
+    assert said in refused("info", "zoo:mobilenetv1,wdith=0.5")
+    assert "width must be a number, true, false or none, got 'big'" in refused("info", "zoo:mobilenetv1,width=big")
+
+
+OPERATORS = """import ctypes, pycompress
+RUN = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p)
+pycompress.register_operator("my::Nothing", RUN(lambda *args: None), {"x": "f32[n]", "out": "f32[n]"})
+"""
+
+
+def test_a_file_that_registers_operators_is_run_first(command, refused, tmp_path):
+    from onnx import parser
+
+    from pycompress import compile, kernels, operators
+
+    (tmp_path / "own.py").write_text(OPERATORS)
+    (tmp_path / "bad.py").write_text("1 / 0")
+    exec(OPERATORS, {})
+    text = '<ir_version: 8, opset_import: ["" : 17, "my" : 1]> g (float[3] x) => (float[3] y) { y = my.Nothing (x) }'
+    compile(parser.parse_model(text)).save(tmp_path / "own.plan.safetensors")
+    del operators.REGISTERED["my::Nothing"], kernels.CUSTOM["my::Nothing"]
+    said = refused("info", tmp_path / "own.plan.safetensors")
+    assert "needs the custom operator my::Nothing" in said and "--operators names a Python file" in said
+    assert "bad.py: ZeroDivisionError" in refused(
+        "info", tmp_path / "own.plan.safetensors", "--operators", tmp_path / "bad.py"
+    )
+    told = command("info", tmp_path / "own.plan.safetensors", "--operators", tmp_path / "own.py", "--json")
+    assert told["programs"][0]["kernels"] == {"my::Nothing": 1} and told["isas"] == {"my::Nothing": "custom"}
+    del operators.REGISTERED["my::Nothing"], kernels.CUSTOM["my::Nothing"]
 
 
 def test_tables_align_numbers_to_the_right(capsys):

@@ -84,6 +84,9 @@ def test_what_is_not_a_layer_is_neither_written_nor_read(tmp_path):
     safetensors.save_file({"norm.gamma": np.ones(3, np.float32)}, tmp_path / "l.safetensors")
     with pytest.raises(ValueError, match="module 'norm' is none of the layers"):
         layers.load(tmp_path / "l.safetensors")
+    safetensors.save_file({"up.weight": np.ones(3, np.float32)}, tmp_path / "l.safetensors")
+    with pytest.raises(ValueError, match=r"l.safetensors: module 'up': "):
+        layers.load(tmp_path / "l.safetensors")
     (tmp_path / "l.safetensors").write_bytes(b"no")
     with pytest.raises(ValueError, match="no safetensors file"):
         layers.load(tmp_path / "l.safetensors")

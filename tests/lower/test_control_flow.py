@@ -55,17 +55,20 @@ def test_it_runs_from_a_saved_plan(rng, tmp_path):
         same(session.run(None, feed), ort_outputs(model(POSITIVE), feed))
 
 
-def test_branches_of_other_shapes_or_types_are_refused_at_run_time_alone(rng):
+def test_branches_of_other_shapes_or_types_are_refused(rng):
     text = POSITIVE.replace("e = Softmax (n)", "e = ReduceSum <keepdims = 0> (n)").replace("[2,3] e", " e")
     with pytest.raises(
         ModelError, match=r"\(If\): its condition is only known at run time, and output 'y' is f32\[2, 3\] or f32"
     ):
         ours(model(text), {"x": floats(rng, 2, 3)})
     whole = POSITIVE.replace("e = Softmax (n)", "e = Cast <to = 7> (n)").replace("float[2,3] e", "int64[2,3] e")
-    with pytest.raises(ModelError, match=r"is f32\[2, 3\] or i64\[2, 3\]"):
+    with pytest.raises(ModelError, match=r"\(If\): output 'y' is float in then_branch and int64 in else_branch"):
         ours(model(whole), {"x": floats(rng, 2, 3)})
     known = text.replace("positive = Greater (total, zero)", "positive = Constant <value = bool[1] {0}> ()")
     agree(known, {"x": floats(rng, 2, 3)})
+    silent = POSITIVE.replace("e = Softmax (n)", "e = Cast <to = 7> (n)")  # declares float, as the other
+    with pytest.raises(ModelError, match=r"is f32\[2, 3\] or i64\[2, 3\]"):
+        ours(model(silent), {"x": floats(rng, 2, 3)})
 
 
 def test_conditions_that_are_not_one_bool_are_refused(rng):
@@ -188,6 +191,25 @@ def test_loops_that_run_too_often_are_refused_quickly(rng, times, said):
     text = text.replace("s = Tanh (w)", "s = Identity (v)").replace("plus = Add (v, f)", "")
     with pytest.raises(ModelError, match=rf"\(Loop\): loops are unrolled, .*{said}"):
         ours(model(text), {"x": floats(rng, 2)})
+
+
+def test_a_loop_without_an_end_that_is_known_says_so_at_once(rng):
+    text = """g (float[2] x, float limit) => (float[2] y) {
+        go = Constant <value = bool {1}> ()
+        y = Loop (, go, x) <body = b (int64 i, bool c, float[2] v) => (bool d, float[2] w) {
+            w = Add (v, v)
+            sum = ReduceSum <keepdims = 0> (w)
+            d = Less (sum, limit)
+        }>
+    }"""
+    feed = {"x": floats(rng, 2), "limit": np.array(1, np.float32)}
+    with pytest.raises(ModelError, match=r"\(Loop\): it is a loop whose condition .* no M says how often"):
+        ours(model(text), feed)
+    endless = text.replace("Loop (,", "Loop (m,").replace(
+        "go = C", f"m = Constant <value = int64 {{{2**63 - 1}}}> ()  go = C"
+    )
+    with pytest.raises(ModelError, match="no M says how often"):
+        ours(model(endless), feed)
 
 
 def test_how_often_a_loop_runs_may_be_an_input_but_not_a_result(rng):

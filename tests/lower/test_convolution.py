@@ -64,6 +64,19 @@ def test_one_by_one_is_a_matrix_product_and_depthwise_has_its_kernel():
     assert [s.kernel for s in program.steps if s.kernel != "permute"] == ["dwconv"]
 
 
+@pytest.mark.parametrize("groups,size,steps", [(8, 2, 1), (6, 3, 2), (16, 4, 4), (5, 4, 5), (4, 5, 4)])
+def test_groups_of_few_outputs_are_computed_together(groups, size, steps):
+    rng = np.random.default_rng(0)
+    inputs = {
+        "x": floats(rng, 2, 2 * groups, 5, 4),
+        "w": floats(rng, groups * size, 2, 3, 3),
+        "b": floats(rng, groups * size),
+    }
+    program = check("Conv", inputs, ("w", "b"), group=groups, pads=[1, 1, 1, 1], atol=1e-4)
+    assert sum(s.kernel == "sconv" for s in program.steps) == steps
+    check("Conv", inputs, (), group=groups, pads=[1, 1, 1, 1], atol=1e-4)
+
+
 @pytest.mark.parametrize("shape,kernel,attributes", [
     ((1, 1, 900), (17, 1, 64), {"strides": [10]}),
     ((2, 1, 40), (1, 1, 7), {"pads": [3, 3], "dilations": [2]}),

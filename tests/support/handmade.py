@@ -146,7 +146,7 @@ def program_of(name, args, variable=()):
     sizes = spec.bind(values)
     tensors, inputs, outputs, slots = {}, {}, {}, []
     for slot, arg in spec.slots:
-        x = values[slot] if arg else None
+        x = values.get(slot) if arg else None
         if arg is None or arg.kind == "size":
             slots.append(sizes[slot])
         elif x is None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -89,3 +91,54 @@ def test_nothing_is_made_where_something_else_is(tmp_path):
     with pytest.raises(FileExistsError, match="with other files"):
         Folder(tmp_path, {"network": "", "recipe": {}}, resume=True)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+WORKER = """
+import sys, time
+from pycompress.train.folder import Folder
+folder = Folder(sys.argv[1], {"recipe": {}}, resume=True)
+print("begun", flush=True)
+time.sleep(60)
+"""
+
+
+def test_two_runs_do_not_work_in_one_folder_and_a_killed_one_blocks_none(tmp_path):
+    worker = subprocess.Popen([sys.executable, "-c", WORKER, tmp_path / "run"], stdout=subprocess.PIPE)
+    try:
+        assert worker.stdout.readline() == b"begun\n"
+        for resume in (True, False):
+            with pytest.raises(
+                TrainingError, match=rf"run is in use by process {worker.pid} on .*: wait until it ends"
+            ):
+                Folder(tmp_path / "run", {"recipe": {}}, resume=resume)
+    finally:
+        worker.kill()
+        worker.communicate()
+    first = Folder(tmp_path / "run", {"recipe": {}}, resume=True)
+    with pytest.raises(TrainingError, match="is in use"):
+        Folder(tmp_path / "run", {"recipe": {}}, resume=True)
+    first.close()
+    with pytest.raises(TrainingError, match="another recipe"):
+        Folder(tmp_path / "run", {"recipe": {"x": 1}}, resume=True)
+    Folder(tmp_path / "run", {"recipe": {}}, resume=True).close()
+
+
+def test_the_seconds_of_a_stage_are_those_of_all_runs_that_worked_on_it(tmp_path, tiny):
+    def killed(checkpoint):
+        checkpoint.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    for earlier in (0, 100):
+        folder = Folder(tmp_path / "run", {"recipe": {}}, resume=True)
+        with pytest.raises(KeyboardInterrupt):
+            folder.stage("train", killed)
+        folder.close()
+        begun = tmp_path / "run" / "train.begun"
+        held = json.loads(begun.read_text())
+        assert earlier <= held["earlier"] < earlier + 60
+        begun.write_text(json.dumps({**held, "began": (tmp_path / "run" / "train.checkpoint").stat().st_mtime - 100}))
+    folder = Folder(tmp_path / "run", {"recipe": {}}, resume=True)
+    _, said = folder.stage("train", lambda checkpoint: (tiny, {}))
+    folder.close()
+    assert 200 <= said["seconds"] < 260 and said == json.loads((tmp_path / "run" / "train.json").read_text())
+    assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["lock", "recipe.json", "train.json", "train.onnx"]
