@@ -1,6 +1,6 @@
 /* softmax.c - loops, compiled once for each ISA; lanes as in reduce.  On x86 a long row has loops of its own. */
+#include "../common/act.h"
 #include "softmax_row_avx2.h"
-#include "softmax_row_avx512.h"
 
 #include <math.h>
 
@@ -134,7 +134,7 @@ static size_t softmax_units(const void *args)
         softmax_rows(args, begin, end, row);                                                           \
     }
 #if PCX_X86
-SOFTMAX_FOR(avx512, softmax_row_avx512, __attribute__((target(PCX_TARGET_AVX512))))
+SOFTMAX_FOR(avx512, softmax_row_avx2, __attribute__((target(PCX_TARGET_AVX512))))
 SOFTMAX_FOR(avx2, softmax_row_avx2, __attribute__((target("avx2,fma"))))
 SOFTMAX_FOR(scalar, softmax_row, PCX_COLD)
 #else
