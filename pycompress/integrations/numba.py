@@ -32,8 +32,9 @@ from .checked import expression, parameters, source
 
 __all__ = [*kernels.NAMES, "operator"]
 
-# Compiled code refers to these names, and a cache keeps it; so they are found again in every process that imports this.
 FAULT = "fault"  # the argument by which operators tell that they raised
+
+# Compiled code refers to these names, and a cache keeps it; so they are found again in every process that imports this.
 _FUNCTIONS = ("pcx_kernel_named", "pcx_select", "pcx_call")
 _MASK = "pycompress_cpu_mask"
 _mask = ffi.new("uint32_t *", call_mask())

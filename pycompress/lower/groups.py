@@ -1,4 +1,7 @@
-"""Groups of a convolution that have few outputs: several are computed as one, whose other weights are zero."""
+"""Groups of a convolution that have few outputs: several are computed as one, whose other weights are zero.
+
+In float, an input that is not finite then makes NaN of all outputs of these groups at its place, not of its own group's alone.
+"""
 
 from __future__ import annotations
 

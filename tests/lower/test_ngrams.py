@@ -29,7 +29,7 @@ def test_places_may_have_any_order_and_gaps():
 
 @pytest.mark.parametrize("change,message", [
     ({"ngram_indexes": [0, 1, 2, 3, 4, 4]}, "ngram_indexes"), ({"ngram_counts": [0, 3, 8]}, "ngram_counts"),
-    ({"weights": [1.0]}, "weights"), ({"pool_int64s": []}, "pool_int64s"),
+    ({"weights": [1.0]}, "weights"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused_by_its_attribute(change, message):
     x = np.array([2, 3, 5, 2])
