@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..dtypes import NUMPY, word
@@ -227,6 +229,8 @@ def expand(ctx: Lowering, node: Node) -> Value:
         node.refuse(f"shape {shape} is not valid")
     shape = node.broadcast(x.shape, shape)
     ctx.tensor_bytes(shape, x.dtype)
+    if math.prod(shape) >= 2**31:
+        node.refuse(f"a result of {math.prod(shape)} elements is beyond the limit of 2^31 - 1")
     return moved(ctx, x, lambda data: np.broadcast_to(data, shape))
 
 

@@ -45,8 +45,10 @@ static void run(const pcx_plan *plan, pcx_session *session, size_t program)
         const size_t more = take(plan, program, side, memory[side]);
         total = more > RUN_LIMIT ? SIZE_MAX : total + more;
     }
+    int code = PCX_OK;
     if (total <= RUN_LIMIT)
-        must(!pcx_session_run(session, program, (const void *const *)memory[0], memory[1], NULL), "the run failed");
+        code = pcx_session_run(session, program, (const void *const *)memory[0], memory[1], NULL);
+    must(!code || code >= PCX_FAILED_STEP, "the run failed"); /* the latter: an index outside, say */
     for (int side = 0; side < 2; side++)
         for (int i = 0; i < PORTS; i++)
             free(memory[side][i]);
