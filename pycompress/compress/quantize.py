@@ -24,9 +24,9 @@ from .quantization.dynamic import OPERATORS as DYNAMIC
 from .quantization.dynamic import write_dynamic
 from .quantization.equalize import equalize_streams
 from .quantization.int4 import Int4Options
-from .quantization.pays import no_slower
 from .quantization.qdq import insert_pairs, write_layer
 from .quantization.targets import OPERATORS, choose_grids, choose_targets
+from .tuning.pays import no_slower
 from .verdict import CalibrationWarning, check_min_snr, conclude, warn
 
 FEW = 32  # different samples: fewer do not show what 4-bit weights are fitted to
@@ -141,9 +141,8 @@ def quantize(
         accuracy is measured anyhow.
     unless_slower : bool
         Leave in float what this machine does not run faster on integers: nodes whose steps are slower there, if the model
-        as a whole gains by it, or the whole model. Measured with the first sample, on one thread, three rounds of three
-        runs each. What was left is in the verdict and in the metadata "pycompress.left_float"; these nodes as `exclude`
-        give the same model again without measuring.
+        as a whole gains by it, or the whole model. Measured with the first sample, on one thread. What was left is in the
+        verdict and in the metadata "pycompress.left_float"; these nodes as `exclude` give such a model without measuring.
     min_snr : float, optional
         Refuse a result whose outputs have a lower signal-to-noise ratio against `model`, in dB, on calibration samples
         that are held back.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -113,6 +114,7 @@ class Histogram:
             best = min(_SHRINK, key=lambda s: cost(x, n, -reach * s, reach * s))
             return -reach * best, reach * best
 
+        @cache
         def of(down, up):
             return cost(x, n, low * down, high * up)
 
@@ -136,7 +138,7 @@ def _error(x, n, low, high, levels, functions=()) -> float:
     step = (high - low) / levels
     zero = np.round(-low / step)
     code = np.round(x / step) + zero
-    rounded = (np.clip(code, 0, levels) - zero) * step
+    rounded = (np.minimum(np.maximum(code, 0), levels) - zero) * step  # np.clip takes twice the time
     if functions:
         error = sum(np.square(np.interp(rounded, x, y) - y) for y in functions)
     else:

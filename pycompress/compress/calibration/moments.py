@@ -94,19 +94,19 @@ class Moments:
         at = np.unravel_index(
             np.arange(total) if count == total else rng.integers(total, size=count), (len(x), *outputs)
         )
-        channels, pixels = x.shape[1], int(np.prod(size))
-        planes = np.arange(channels)[:, None] * pixels
-        flat, cells = x.reshape(-1), []
-        for cell in np.ndindex(*self.kernel):
-            inside, index = np.ones(count, bool), []
-            for i, c in enumerate(cell):
-                j = at[i + 1] * self.strides[i] - begin[i] + c * self.dilations[i]
-                inside &= (j >= 0) & (j < size[i])
-                index.append(np.clip(j, 0, size[i] - 1))
-            taken = flat.take(planes + (at[0] * (channels * pixels) + np.ravel_multi_index(index, size)))
-            cells.append(taken if inside.all() else taken * inside.astype(x.dtype))
-        p = np.stack(cells).reshape(len(cells), self.groups, -1, count)  # [cells, groups, channels of one, outputs]
-        return np.ascontiguousarray(p.transpose(1, 3, 0, 2)).reshape(self.groups, count, self.k)
+        inside = np.ones((count, *self.kernel), bool)  # of the cells of each output
+        flat = np.broadcast_to(at[0].reshape(-1, *[1] * len(size)), inside.shape)
+        for i, (n, cells) in enumerate(zip(size, self.kernel)):
+            j = at[i + 1][:, None] * self.strides[i] - begin[i] + np.arange(cells) * self.dilations[i]
+            j = j.reshape(count, *[cells if i == axis else 1 for axis in range(len(size))])
+            inside &= (j >= 0) & (j < n)
+            flat = flat * n + np.clip(j, 0, n - 1)
+        lines = x.reshape(x.shape[1], -1) if len(x) == 1 else x.swapaxes(0, 1).reshape(x.shape[1], -1)
+        taken = lines.take(flat.ravel(), 1)
+        if not inside.all():
+            taken *= inside.ravel()
+        p = taken.reshape(self.groups, -1, count, inside[0].size)  # [groups, channels of one, outputs, cells]
+        return p.transpose(0, 2, 3, 1).reshape(self.groups, count, self.k)
 
     def _frame(self, size, reach) -> tuple[list[int], list[int]]:
         """(how far before the image the first window begins, number of outputs), per dimension."""
