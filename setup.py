@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 ROOT = Path(__file__).resolve().parent
 HEADERS = ("pycompress.h", "pycompress_kernels.h")
@@ -15,6 +17,8 @@ class BuildWithLibrary(build_ext):
     """The extension, and from the same objects ``pycompress/lib/libpycompress.a`` beside ``pycompress/include``."""
 
     def build_extension(self, ext):
+        if self.compiler.compiler_type == "msvc":
+            raise CompileError("MSVC does not compile csrc/, which needs GNU C: use clang or gcc (docs/platforms.md)")
         objects = [self._object(source) for source in ext.sources if source.startswith("csrc/")]
         self.force = self.force or not all(
             map(os.path.exists, objects)
@@ -32,8 +36,10 @@ class BuildWithLibrary(build_ext):
     def _merged(self, objects: list[str]) -> str:
         """One object of all, whose only global names begin with pcx_: an application may have its own ``json_free``."""
         merged = os.path.join(self.build_temp, "libpycompress.o")
-        self.spawn([*self.compiler.compiler_so[:1], "-r", "-nostdlib", "-o", merged, *objects])
-        self.spawn(["objcopy", "--wildcard", "--keep-global-symbol=pcx_*", merged])
+        visible = ["-Wl,-exported_symbol,_pcx_*"] if sys.platform == "darwin" else []
+        self.spawn([*self.compiler.compiler_so[:1], "-r", "-nostdlib", *visible, "-o", merged, *objects])
+        if not visible:  # OBJCOPY: a cross-compiler's
+            self.spawn([os.environ.get("OBJCOPY", "objcopy"), "--wildcard", "--keep-global-symbol=pcx_*", merged])
         return merged
 
     def copy_extensions_to_source(self):

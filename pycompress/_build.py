@@ -1,10 +1,12 @@
 """Build the extension pycompress._pcx: the public headers are also the cdef."""
 
+import sys
 from pathlib import Path
 
 from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent.parent
+STRIPPED = "-Wl,-x" if sys.platform == "darwin" else "-Wl,-s"
 HEADERS = ("pycompress_kernels.h", "pycompress.h")
 
 
@@ -33,5 +35,5 @@ ffi.set_source(
     extra_compile_args=["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-pthread", "-g0"]
     + ["-fno-math-errno"]  # sqrtf is an instruction, also in loops of vectors
     + ["-fno-asynchronous-unwind-tables"],  # nothing here throws: a fortieth of the size
-    extra_link_args=["-pthread", "-Wl,-s"],  # without symbols and debugging tables: a seventh of the size
+    extra_link_args=["-pthread", STRIPPED],  # without symbols and debugging tables: a seventh of the size
 )

@@ -61,6 +61,10 @@ PCX_DRIVER(q4gemm, rows, q4gemm, avx512vnni)
 PCX_DRIVER(q4gemm, rows, q4gemm, avxvnni)
 PCX_DRIVER(q4gemm, rows, q4gemm, avx2)
 #endif
+#if PCX_ARM64
+PCX_DRIVER(q4gemm, rows, q4gemm, dotprod)
+PCX_DRIVER(q4gemm, rows, q4gemm, neon)
+#endif
 
 static const pcx_impl q4gemm_impls[] = {
 #if PCX_X86
@@ -69,6 +73,10 @@ static const pcx_impl q4gemm_impls[] = {
     { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(q4gemm, avx512vnni), NULL, NULL, NULL },
     { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(q4gemm, avxvnni), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(q4gemm, avx2), NULL, NULL, NULL },
+#endif
+#if PCX_ARM64
+    { "dotprod", PCX_NEON | PCX_DOTPROD, PCX_DRIVEN(q4gemm, dotprod), NULL, NULL, NULL },
+    { "neon", PCX_NEON, PCX_DRIVEN(q4gemm, neon), NULL, NULL, NULL },
 #endif
     { "scalar", 0, q4gemm_units, q4gemm_scalar, NULL, NULL, NULL, NULL },
 };

@@ -54,6 +54,11 @@ PCX_DRIVER(qlowrank, rows, qlowrank, avx512vnni)
 PCX_DRIVER(qlowrank, rows, qlowrank, avxvnni)
 PCX_DRIVER(qlowrank, rows, qlowrank, avx2)
 #endif
+#if PCX_ARM64
+PCX_DRIVER(qlowrank, rows, qlowrank, i8mm)
+PCX_DRIVER(qlowrank, rows, qlowrank, dotprod)
+PCX_DRIVER(qlowrank, rows, qlowrank, neon)
+#endif
 
 static const pcx_impl qlowrank_impls[] = {
 #if PCX_X86
@@ -62,6 +67,11 @@ static const pcx_impl qlowrank_impls[] = {
     { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(qlowrank, avx512vnni), NULL, NULL, NULL },
     { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qlowrank, avxvnni), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(qlowrank, avx2), qlowrank_rows_prepared, qlowrank_rows_prepare, NULL },
+#endif
+#if PCX_ARM64
+    { "i8mm", PCX_NEON | PCX_DOTPROD | PCX_I8MM, PCX_DRIVEN(qlowrank, i8mm), NULL, NULL, NULL },
+    { "dotprod", PCX_NEON | PCX_DOTPROD, PCX_DRIVEN(qlowrank, dotprod), NULL, NULL, NULL },
+    { "neon", PCX_NEON, PCX_DRIVEN(qlowrank, neon), qlowrank_rows_prepared, qlowrank_rows_prepare, NULL },
 #endif
     { "scalar", 0, qlowrank_units, qlowrank_scalar, qlowrank_scratch, NULL, NULL, NULL },
 };

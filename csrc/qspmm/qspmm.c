@@ -49,6 +49,10 @@ PCX_DRIVER(qspmm, panels, qspmm, avx512vnni)
 PCX_DRIVER(qspmm, panels, qspmm, avxvnni)
 PCX_DRIVER(qspmm, panels, qspmm, avx2)
 #endif
+#if PCX_ARM64
+PCX_DRIVER(qspmm, panels, qspmm, dotprod)
+PCX_DRIVER(qspmm, panels, qspmm, neon)
+#endif
 
 static const pcx_impl qspmm_impls[] = {
 #if PCX_X86
@@ -57,6 +61,10 @@ static const pcx_impl qspmm_impls[] = {
     { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(qspmm, avx512vnni), NULL, NULL, NULL },
     { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qspmm, avxvnni), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(qspmm, avx2), qspmm_panels_prepared, qspmm_panels_prepare, NULL },
+#endif
+#if PCX_ARM64
+    { "dotprod", PCX_NEON | PCX_DOTPROD, PCX_DRIVEN(qspmm, dotprod), NULL, NULL, NULL },
+    { "neon", PCX_NEON, PCX_DRIVEN(qspmm, neon), qspmm_neon_prepared, qspmm_neon_prepare, NULL },
 #endif
     { "scalar", 0, qspmm_units, qspmm_scalar, NULL, NULL, NULL, NULL },
 };

@@ -66,6 +66,12 @@ PCX_HIDDEN void qspmm_panels_run(const void *args, size_t begin, size_t end, voi
 PCX_HIDDEN pcx_size_fn qspmm_panels_prepared;
 PCX_HIDDEN pcx_prepare_fn qspmm_panels_prepare;
 
+#if PCX_ARM64
+/* qspmm_neon.c */
+PCX_HIDDEN pcx_size_fn qspmm_neon_prepared;
+PCX_HIDDEN pcx_prepare_fn qspmm_neon_prepare;
+#endif
+
 #if PCX_X86
 /* qspmm_avx2.c: for all ISAs of x86-64; vectors of 8 pixels.  Shuffles of 512 bits would take as long. */
 PCX_HIDDEN void qspmm_avx2_gather(const uint8_t *const *row, size_t k, uint8_t *to, size_t step);

@@ -16,6 +16,7 @@ PCX_TARGET("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #define QSPMM_SET1    _mm512_set1_epi32
 #define QSPMM_SUB     _mm512_sub_epi32
 #define QSPMM_MUL     _mm512_mullo_epi32
+#define QSPMM_MORE(p, j) 0
 #define QSPMM_DOTS    PCX_DPBUSD
 #include "qspmm_vnni.h"
 

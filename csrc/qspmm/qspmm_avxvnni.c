@@ -17,6 +17,7 @@ PCX_INLINE void qspmm_avxvnni_store(void *at, __m256i x) { _mm256_store_si256(at
 #define QSPMM_SET1       _mm256_set1_epi32
 #define QSPMM_SUB        _mm256_sub_epi32
 #define QSPMM_MUL        _mm256_mullo_epi32
+#define QSPMM_MORE(p, j) 0
 #define QSPMM_DOTS(sum, x, w)                     \
     do {                                          \
         sum = _mm256_dpbusd_avx_epi32(sum, x, w); \

@@ -5,6 +5,7 @@
  *   QSPMM(name)              names of the functions
  *   QSPMM_VECTORS            vectors of a panel, at most: 6 or 8
  *   QSPMM_VECTOR, QSPMM_LOAD, QSPMM_STORE, QSPMM_SET1, QSPMM_SUB, QSPMM_MUL   vector of int32
+ *   QSPMM_MORE(p, j)         what the sums of output j start higher by
  *   QSPMM_DOTS(sum, x, w)    sum += four products of u8 and i8; sum stays in its register
  *
  * and makes QSPMM(multiply).  Sums are int32 modulo 2^32, so exact while they fit, for any weights.
@@ -39,7 +40,8 @@ PCX_INLINE void QSPMM(outputs)(const pcx_qspmm_args *p, size_t j, const qspmm_wo
     QSPMM_VECTOR sum[QSPMM_VECTORS][QSPMM_VECTORS];
     PCX_UNROLL for (int i = 0; i < rows; i++) {
         const uint32_t colsum = (uint32_t)p->colsum[j + i], base = p->tail.bias ? (uint32_t)p->tail.bias[j + i] : 0;
-        const QSPMM_VECTOR all = QSPMM_SET1((int32_t)(base - (p->ldz ? 0 : r->zero[0] * colsum)));
+        const uint32_t more = QSPMM_MORE(p, j + i);
+        const QSPMM_VECTOR all = QSPMM_SET1((int32_t)(base + more - (p->ldz ? 0 : r->zero[0] * colsum)));
         const QSPMM_VECTOR share = QSPMM_SET1((int32_t)(p->ldz ? colsum : 0));
         PCX_UNROLL for (int v = 0; v < nv; v++)
             sum[i][v] = p->ldz ? QSPMM_SUB(all, QSPMM_MUL(QSPMM_LOAD(r->zero + v * QSPMM_PX), share)) : all;
