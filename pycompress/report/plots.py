@@ -87,7 +87,7 @@ def front(report: Mapping[str, Any], path: Path) -> None:
             facecolors=face, edgecolors=COLOURS[p["colour"]][0],
         )  # fmt: skip
         if p["label"]:
-            axes.annotate(_plain(p["label"]), where, (13, 4), textcoords="offset points")
+            axes.annotate(_plain(p["label"]), where, (0, 14), textcoords="offset points", ha="center")
     best = sorted((p["ms"], height(p["snr"])) for p in marks if p.get("best"))
     axes.plot(*zip(*best), "--", color="#888888", linewidth=1, zorder=0)
     engines = [OURS, *dict.fromkeys(e["engine"] for e in report["engines"])]
@@ -97,9 +97,9 @@ def front(report: Mapping[str, Any], path: Path) -> None:
     axes.set(xlabel="ms per run", ylabel="SNR of the outputs in dB", xscale="log")
     left, right = widths([p["ms"] for p in marks])
     axes.set_xlim(left, right)
-    axes.set_xticks(at := decades(left, right), [f"{t:g}" for t in at])
+    axes.set_xticks(at := decades(left, right, 1.2), [f"{t:g}" for t in at])
     axes.set_xticks([], minor=True)
-    axes.set_ylim(low, fine + (fine - low) * 0.06)
+    axes.set_ylim(low, fine + (fine - low) * 0.13)
     shown = (
         [t for t in axes.get_yticks() if low <= t < fine - (fine - low) * 0.08]
         if max(p["snr"] for p in marks) >= FINE

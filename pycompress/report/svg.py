@@ -29,10 +29,11 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def decades(low: float, high: float, apart: float = 1.6) -> list[float]:
-    """1, 2 and 5 times powers of ten from `low` to `high`, each at least `apart` times the one before."""
+    """1, 2 and 5 (over less than a decade, more digits) times powers of ten from `low` to `high`, each at least `apart` times the one before."""
     found: list[float] = []
+    digits = (1, 2, 5) if high > 12 * low else (1, 2, 3, 4, 5, 6, 8)
     for exponent in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1):
-        for digit in (1, 2, 5):
+        for digit in digits:
             value = float(f"{digit}e{exponent}")
             if low <= value <= high and (not found or value >= found[-1] * apart):
                 found.append(value)
@@ -82,7 +83,7 @@ def front(points: Sequence[Mapping], width: int, height: int) -> str:
     if fine > high:
         parts.append(f'<path class="grid" d="M{LEFT} {y(FINE):.1f}H{width - RIGHT}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y(FINE) + 4:.1f}" text-anchor="end">≥ {FINE:g}</text>')
-    for value in decades(left, right, (right / left) ** (40 / width)):
+    for value in decades(left, right, min(1.6, (right / left) ** (45 / width))):
         parts.append(f'<text x="{x(value):.1f}" y="{height - BOTTOM + 18}" text-anchor="middle">{value:g}</text>')
     parts.append(f'<text x="{width - RIGHT}" y="{height - 6}" text-anchor="end">ms per run</text>')
     parts.append(f'<text x="4" y="{height - 6}">SNR in dB, upwards: less error</text>')
@@ -97,26 +98,35 @@ def front(points: Sequence[Mapping], width: int, height: int) -> str:
         parts.append(
             f'<path class="{kind}" d="{mark(p["shape"], x(p["ms"]), y(p["snr"]), radius)}"><title>{escape(said)}</title></path>'
         )
-    parts += _labels([p for p in points if p["label"]], x, y, width, height - BOTTOM)
+    parts += _labels(points, x, y, width, height - BOTTOM)
     return "".join(parts) + "</svg>"
 
 
 def _labels(points: Sequence[Mapping], x, y, width: int, bottom: float) -> list[str]:
-    """The names of points beside them, moved down or up where they would overlap."""
-    taken: list[tuple[float, float, float]] = []
+    """The names of points beside them, on either side and moved up or down so that they hide no mark and no other name."""
+    taken = [
+        (x(p["ms"]) - 11, y(p["snr"]) - 8, x(p["ms"]) + 11, y(p["snr"]) + 8) for p in points
+    ]  # left, top, right, bottom
     parts = []
-    for p in sorted(points, key=lambda p: y(p["snr"])):
-        text, at, own = p["label"], x(p["ms"]), y(p["snr"]) + 4
+    for p in sorted((p for p in points if p["label"]), key=lambda p: y(p["snr"])):
+        text, at, middle = p["label"], x(p["ms"]), y(p["snr"])
         wide = 7.2 * len(text)
-        start = max(LEFT, at - 18 - wide) if at + 18 + wide > width else at + 18
-        for step in (0, 1, -1, 2, -2, 3, -3, 4, -4):
-            top = own + step * LINE
-            over = [t for t, begin, end in taken if abs(top - t) < LINE and start < end and start + wide > begin]
-            if not over and TOP <= top <= bottom:
-                break
-        taken.append((top, start, start + wide))
-        parts.append(f'<text class="name" x="{start:.1f}" y="{top:.1f}">{escape(text)}</text>')
+        places = [
+            (side, step * LINE) for step in (0, 1, -1, 1.5, 2, -2, 3, -3, 4, -4) for side in (at + 16, at - 16 - wide)
+        ]
+        fits = [(a, b) for a, b in places if LEFT <= a <= width - wide and TOP <= middle + b <= bottom]
+        free = [
+            (a, b) for a, b in fits if not any(_over((a, middle + b - 6, a + wide, middle + b + 6), z) for z in taken)
+        ]
+        start, off = (free or fits or [(LEFT, 0.0)])[0]
+        taken.append((start, middle + off - 6, start + wide, middle + off + 6))
+        parts.append(f'<text class="name" x="{start:.1f}" y="{middle + off + 4:.1f}">{escape(text)}</text>')
     return parts
+
+
+def _over(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether two boxes (left, top, right, bottom) have a common part."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def mark(shape: int, x: float, y: float, r: float) -> str:
