@@ -1,8 +1,23 @@
 """The exceptions of this package."""
 
 
+def clean(text: str) -> str:
+    """`text` without control sequences for the terminal, which names in files could contain.
+
+    Control characters and those that change the writing direction become escapes; line breaks and tabs stay.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    from unicodedata import category  # rarely needed
+
+    return "".join(
+        c if c in "\n\t" or category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
 class PycompressError(Exception):
-    """The base class of the errors of this library.
+    """The base class of the errors of this library. Their texts are printable: see ``clean``.
 
     Examples
     --------
@@ -13,6 +28,9 @@ class PycompressError(Exception):
     ...     print(error)
     no such model: missing.onnx
     """
+
+    def __str__(self) -> str:
+        return clean(super().__str__())
 
 
 class ModelError(PycompressError, ValueError):

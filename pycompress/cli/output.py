@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 
+from ..errors import clean
 from .progress import Clock, Progress, module_of_rich, shown
 
 
@@ -89,20 +89,6 @@ def _text(x) -> str:
     if x is None:
         return "-"
     return f"{x:.4g}" if isinstance(x, float) else clean(str(x))
-
-
-def clean(text: str) -> str:
-    """`text` without control sequences for the terminal, which names in files could contain.
-
-    Control characters and those that change the writing direction become escapes; line breaks and tabs stay.
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if c in "\n\t" or _harmless(c) else c.encode("unicode_escape").decode() for c in text)
-
-
-def _harmless(c: str) -> bool:
-    return unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def _number(text: str) -> bool:

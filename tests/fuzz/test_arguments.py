@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import pycompress as pc
 from pycompress import layers, native
+from pycompress.ort import OrtValue
 
 SAID = (TypeError, ValueError, OSError, MemoryError, ModuleNotFoundError, pc.PycompressError)
 FLOAT = np.float32
@@ -65,6 +66,13 @@ def plan_file() -> str:
     return str(path)
 
 
+@cache
+def layers_file() -> str:
+    path = Path(model_file()).with_name("layers")
+    layers.save(path, {"a": layers.SparseLinear.from_dense(W), "b": layers.HalfLinear.from_dense(W)})
+    return str(path)
+
+
 X = np.ones((2, 8), FLOAT)
 CSR = (np.array([0, 1, 2], np.int32), np.array([0, 2], np.int32), np.array([2.0, 3.0], FLOAT), (2, 3))
 W = np.random.default_rng(2).standard_normal((16, 32)).astype(FLOAT)
@@ -104,11 +112,25 @@ CALLS = {  # a function, and arguments that it takes
     "quantized layer": (layers.QuantizedLinear.from_dense, {"W": W, "bias": None, "bits": 8}),
     "half layer": (layers.HalfLinear.from_dense, {"W": W, "bias": None, "dtype": "float16"}),
     "low-rank layer": (layers.LowRankLinear.from_dense, {"W": W, "bias": None, "rank": 4}),
+    "a layer's input": (lambda x: layers.SparseLinear.from_dense(W)(x), {"x": np.ones((2, 32), FLOAT)}),
+    "a layer of codes' input": (lambda x: layers.QuantizedLinear.from_dense(W)(x), {"x": np.ones((2, 32), FLOAT)}),
+    "layers to a file": (layers.save, {"path": "layers", "layers": {"a": layers.HalfLinear.from_dense(W)}}),
+    "layers from a file": (layers.load, {"path": layers_file}),
+    "options": (pc.SessionOptions, {
+        "intra_op_num_threads": 1, "plan_cache_bytes": 1 << 20, "float_products": "float32",
+    }),
+    "an OrtValue": (
+        lambda x, device_type, device_id: OrtValue.ortvalue_from_numpy(x, device_type, device_id),
+        {"x": X, "device_type": "cpu", "device_id": 0},
+    ),
+    "explain": (lambda **a: session().explain(**a), {"input_feed": {"x": X}}),
+    "profile": (lambda input_feed: session().profile(input_feed, runs=1), {"input_feed": {"x": X}}),
+    "a saved plan": (lambda path, slim: pc.Plan.from_bytes(plan_bytes()).save(path, slim=slim), {"path": "saved", "slim": False}),
     "kernel": (native.dynquant, {
         "x": X, "codes": np.empty((2, 8), np.uint8), "scale": np.empty(2, FLOAT), "zero": np.empty(2, np.int32),
     }),
 }  # fmt: skip
-MADE = (model, quantized, samples, model_file, plan_bytes, plan_file)  # functions that make an argument
+MADE = (model, quantized, samples, model_file, plan_bytes, plan_file, layers_file)  # functions that make an argument
 SLOW = ("quantize", "recertify", "prune", "factorize", "cast", "compile")
 
 DTYPES = ("f4", "f8", "f2", "i4", "i8", "u1", "?", "c8", ">f4", "O", "U3", "M8[s]")

@@ -29,7 +29,7 @@ COMMON = ["-std=c11", "-g", "-ffp-contract=off", "-fno-math-errno", "-fno-omit-f
 FLAGS = {
     "address": ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
     "thread": ["-O1", "-fsanitize=thread"],
-    "valgrind": ["-O1"],
+    "valgrind": ["-O1", "-gdwarf-4"],  # which older ones read
 }
 ISAS = ("_avx2", "_avxvnni", "_avx512", "_avx512vnni", "_avx512bf16", "_amx", "_neon", "_dotprod", "_i8mm")
 COVER = ["-fsanitize=fuzzer-no-link"]  # what libFuzzer needs, in the build for "address"

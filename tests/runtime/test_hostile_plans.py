@@ -15,6 +15,7 @@ import pycompress
 from handmade import Refused
 from pycompress import kernels, native
 from pycompress._pcx import lib
+from pycompress.errors import PycompressError
 from pycompress.kernels import module
 from pycompress.plan import Plan
 
@@ -322,6 +323,16 @@ def test_a_small_file_may_be_overwritten_and_cut_off_once_it_is_open(tmp_path):
         file.truncate(1)
     (got,) = session.run(inputs)
     assert got.tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("name", ["\x1b[2Jw", "\x9b2Jw", "\u202ew", "w\u2066", "\x7f"], ids=ascii)
+def test_names_of_a_file_do_not_steer_the_terminal_through_messages(name):
+    graph, tensors, _ = handmade.program_of("sgemm", handmade.example("sgemm", np.random.default_rng(0)), ["a"])
+    graph["tensors"][0] = name
+    with pytest.raises(Refused) as refused:  # what C says
+        handmade.parse(handmade.safetensors(graph, tensors))
+    assert str(refused.value).isprintable() and "there is no tensor" in str(refused.value)
+    assert str(PycompressError(f"node {name!s}")).isprintable()
 
 
 def test_index_data_that_changes_after_the_check_does_no_harm():
