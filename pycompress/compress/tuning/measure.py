@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from ..progress import Progress
+from ..quantization.functions import UNARY
 from . import clock
 from .inject import Injector, Section
 from .network import Unit
@@ -56,7 +57,7 @@ class Measurements:
         """For errors; made when the first is not known."""
         inputs = [self.network.layers[u.name].node.input[0] for u in self.network.units if u.weighted]
         tensors = [*inputs, *(u.output for u in self.network.units), *(x.name for x in self.network.links)]
-        return Injector(self.network.model, self.network.able.ends, tensors, self.held)
+        return Injector(self.network.model, self.network.ends, tensors, self.held)
 
     def tensor_error(self, name: str) -> float:
         """The error of the outputs if the tensor `name` alone is rounded to uint8."""
@@ -91,15 +92,71 @@ class Measurements:
         return self._whole[form]
 
     def times(self) -> dict[str, dict[str, float]]:
-        """By form, the microseconds of each node where all layers have that form; measured together, in turns."""
+        """By form, the microseconds of each node where all layers have that form; measured together, in turns.
+
+        "even" and "odd" are plans where int8 and float alternate, see `alternating`.
+        """
 
         def measure() -> dict[str, dict[str, float]]:
             sessions = {}
             for kind in self.kinds:
                 sessions[kind] = clock.session_of(self.whole(kind), self.held[0], self.threads, {kind})
+            for name, forms in self.alternating().items():
+                sessions[name] = clock.session_of(self.forms.build(forms), self.held[0], self.threads, {"float"})
             return clock.step_times(sessions, self.held[0], ROUNDS, lambda done, total: self.tick())
 
         return self.store.get("times", measure)
+
+    def alternating(self) -> dict[str, dict[str, str]]:
+        """Two plans that have every second layer on integers: all layers meet the other kind in one of them."""
+        order = [u.name for u in self.network.units if u.weighted]
+        inner = {u.name for u in self.network.units if u.op in UNARY}
+        found = {}
+        for name, odd in (("even", 0), ("odd", 1)):
+            whole = {n for i, n in enumerate(order) if i % 2 == odd} | inner
+            found[name] = {u.name: "int8" if u.name in whole else "float" for u in self.network.units}
+        return found
+
+    def emits(self, times: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+        """By tensor, the microseconds that its maker takes longer on integers if it writes floats.
+
+        Activations on integers that no integer layer reads run in float, as part of the layer before them.
+        """
+        units, spent = (
+            {u.name: u for u in self.network.units},
+            {k: clock.by_unit(x, self.network.units)[0] for k, x in times.items()},
+        )
+        read = {x.name: x.readers for x in self.network.links}
+        found = {}
+        for name, forms in self.alternating().items():
+            for unit in (u for u in units.values() if u.weighted and forms[u.name] == "int8"):
+                after = read.get(unit.output, ())
+                inner = units[after[0]] if len(after) == 1 and units[after[0]].op in UNARY else None
+                last = inner or unit
+                if any(forms[r] == "int8" for r in read.get(last.output, ())):
+                    continue
+                both = [unit.name, *([inner.name] if inner else [])]
+                more = sum(spent[name][n] - spent["int8"][n] for n in both)
+                found[last.output] = max(more, 0.0)
+                if inner:
+                    found[unit.output] = max(more + spent["int8"][inner.name] - spent["float"][inner.name], 0.0)
+        return found
+
+    def _converted(self, times: Mapping[str, Mapping[str, float]]) -> dict[str, list[float]]:
+        """By tensor, the microseconds of quantizing and dequantizing it: in a plan where that happened, else by itself."""
+        elements = self.store.get("elements", self._elements)
+        alone = self.store.get(
+            "conversions",
+            lambda: {str(n): t for n, t in clock.conversions(elements.values(), self.threads, ROUNDS).items()},
+        )
+        found = {}
+        for link in self.network.links:
+            own = list(alone[str(elements[link.name])])
+            for i, ending in enumerate((".quantize", ".dequantize")):
+                seen = [x[link.name + ending] for x in times.values() if link.name + ending in x]
+                own[i] = seen[0] if seen else own[i]
+            found[link.name] = own
+        return found
 
     def uniform(self, kind: str) -> dict[str, str]:
         """All layers in one form, as far as they can have it."""
@@ -118,14 +175,10 @@ class Measurements:
         times = self.times()
         spent = {kind: clock.by_unit(times[kind], self.network.units) for kind in self.kinds}
         sizes = self.store.get("bytes", lambda: {kind: self.whole(kind).ByteSize() for kind in self.kinds})
-        elements = self.store.get("elements", self._elements)
-        converted = self.store.get(
-            "conversions",
-            lambda: {str(n): t for n, t in clock.conversions(elements.values(), self.threads, ROUNDS).items()},
-        )
+        converted, emits = self._converted(times), self.emits(times)
         payloads = {(u.name, f): self._bytes(u, f) for u in self.network.units for f in self.ways[u.name]}
         links = [
-            Link(x.name, x.maker, x.readers, tensors[x.name], *converted[str(elements[x.name])], x.copied)
+            Link(x.name, x.maker, x.readers, tensors[x.name], *converted[x.name], x.copied, emits.get(x.name, 0.0))
             for x in self.network.links
         ]
         rest, base = spent["float"][1], sizes["float"] - sum(payloads[u.name, "float"] for u in self.network.units)

@@ -25,6 +25,7 @@ from ..quantization.targets import OPERATORS, Grid, Targets, choose_grids, choos
 from .network import Between, Unit, units_of
 
 GROUP = 32  # inputs that share a scale of 4-bit weights
+SQUASHES = ("Softmax", "LogSoftmax", "Sigmoid", "Identity")
 HALVES = ("float16", "bfloat16")
 
 
@@ -37,6 +38,7 @@ class Network:
     model : with batch norm and constants folded
     able : the part that the engine computes
     targets : what runs on integers where all is quantized
+    ends : the tensors by which errors are measured: the outputs, but what a final Softmax or Sigmoid is applied to
     units, links : the parts that get a form, and the tensors between them
     seen : statistics
     grids : of activations where all is quantized
@@ -46,6 +48,7 @@ class Network:
     model: onnx.ModelProto
     able: Computable
     targets: Targets
+    ends: list[str]
     units: list[Unit]
     links: list[Between]
     seen: Statistics
@@ -70,7 +73,17 @@ def calibrated(
     seen = observe(model, samples, targets.tensors, targets.weighted, progress, KEPT)
     grids = choose_grids(model, targets, seen.histograms, "mse", 99.99, False)
     layers = {n.name: read_layer(model, n, x=grids[n.input[0]], moments=seen.moments[n.name]) for n in targets.weighted}
-    return Network(model, able, targets, units, links, seen, grids, layers)
+    return Network(model, able, targets, scores(model, able.ends), units, links, seen, grids, layers)
+
+
+def scores(model: onnx.ModelProto, ends: Sequence[str]) -> list[str]:
+    """`ends`, but instead of probabilities what they are computed from: errors of these add up, those of probabilities do not."""
+    makers, found = g.producers(model), []
+    for end in ends:
+        while (node := makers.get(end)) is not None and node.op_type in SQUASHES:
+            end = node.input[0]
+        found.append(end)
+    return list(dict.fromkeys(found))
 
 
 class Forms:

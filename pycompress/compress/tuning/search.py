@@ -12,6 +12,8 @@ import numpy as np
 
 from ...errors import ModelError
 from ...session import InferenceSession
+from ..calibration.observe import up_to
+from ..model import graph as g
 from ..verdict import looks_like_scores
 from . import clock
 from .measure import ROUNDS, Measurements
@@ -125,7 +127,7 @@ class Tuner:
         def measure() -> dict[str, Any]:
             model = self.measured.forms.build(plan.forms)
             session = self._session(plan, model)
-            error, agreement = self._judged(session)
+            error, agreement = self._judged(self._judge(plan, model, session))
             told = said(Totals(self._microseconds(session), error, model.ByteSize()))
             return told | {"drop": None if agreement is None else 1 - agreement}
 
@@ -158,6 +160,13 @@ class Tuner:
         if plan.key not in self.marks:
             self.marks[plan.key] = float(self.evaluate(self._session(plan)))
         return self.marks[plan.key]
+
+    def _judge(self, plan: Plan, model, session: InferenceSession) -> InferenceSession:
+        """A session that gives the tensors by which errors are measured."""
+        ends = self.network.ends
+        if set(ends) <= g.outputs(model):
+            return session
+        return clock.session_of(up_to(model, ends), self.measured.held[0], self.measured.threads, plan.forms.values())
 
     def _judged(self, session: InferenceSession) -> tuple[float, float | None]:
         """Noise over signal of the outputs on the samples that were held back, and the share of equal classes."""

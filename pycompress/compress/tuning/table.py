@@ -37,6 +37,7 @@ class Link:
     """A tensor between units: the error of rounding it to uint8, and the microseconds of converting it.
 
     copied : its maker, if it runs on integers, only rearranges rounded values
+    emit : the microseconds that its maker, on integers, takes longer if it writes floats: no reader runs on integers
     """
 
     tensor: str
@@ -46,6 +47,7 @@ class Link:
     quantize: float
     dequantize: float
     copied: bool = False
+    emit: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ class Table:
                 sums[1] += 0 if made and link.copied else link.error
                 sums[0] += 0 if made else link.quantize
                 sums[0] += link.dequantize if made and not all(readers) else 0
+            elif made:
+                sums[0] += link.emit
         return Totals(*sums)
 
     def plan(self, forms: Mapping[str, str]) -> Plan:
@@ -140,6 +144,7 @@ class Table:
                 cut.choice(f"#{i}", again, 0.0)
             else:
                 cut.apart(f"#{i}", link.maker, again)
+                cut.apart(link.maker, f"#{i}", link.emit)
             if link.maker is not None and len(link.readers) > 1:
                 for reader in link.readers:
                     cut.apart(f"!{i}", reader, 1e30)
