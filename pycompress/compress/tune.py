@@ -25,7 +25,8 @@ from .tuning.rounded import Forms, calibrated
 from .tuning.search import Evaluate, Goal, Tuner, said
 from .tuning.store import Store, fingerprint
 
-FORMS = ("float", "float16", "bfloat16", "int8", "int4")
+FORMS = ("float", "float16", "bfloat16", "int8", "int4")  # by default
+ALL = ("float", "float16", "bfloat16", "lowrank", "int8", "int4", "sparse")
 WHOLE = ("avxvnni", "avx512vnni", "avx512vbmi", "amx", "dotprod", "i8mm")  # where int8 needs no int16 sums
 EVERY = 4  # one sample of this many is held back
 HELD = 16  # maximum number of samples held back
@@ -115,8 +116,10 @@ def tune(
     evaluate : callable, optional
         Called with a session, returns a number of which more is better, such as an accuracy.
     forms : sequence of str
-        Out of "float", "float16" (weights), "bfloat16" (weights and operands), "int8", "int4"; "float" and "int8" are
-        always among them. A plan does not have both "float" and "bfloat16".
+        Out of "float", "float16" (weights), "bfloat16" (weights and operands), "lowrank" (float factors that need half
+        of the multiplications), "int8", "int4", "sparse" (int8, three quarters of the blocks of 4 inputs are zeros);
+        default: all but "lowrank" and "sparse", which seldom pay without training. "float" and "int8" are always among
+        them. A plan does not have both "float" and "bfloat16".
     threads : int
         Of the sessions whose time is measured.
     cache : path, optional
@@ -185,7 +188,15 @@ def tune(
     front = [{"predicted": said(p.predicted), "forms": p.forms} for p in tuner.front]
     predicted = said(plan.predicted)
     return Tuned(
-        made, compiled, tuner.recipe(plan), plan.forms, predicted, found, tuner.references, front, table.to_dict()
+        made,
+        compiled,
+        kinds.steps(plan.forms, target),
+        plan.forms,
+        predicted,
+        found,
+        tuner.references,
+        front,
+        table.to_dict(),
     )
 
 
@@ -195,8 +206,8 @@ def target_here() -> str:
 
 
 def _forms(given: Sequence[str]) -> list[str]:
-    """The forms, checked, in the order of `FORMS`."""
+    """The forms, checked, in the order of `ALL`."""
     names = [given] if isinstance(given, str) else list(given)
-    if unknown := [name for name in names if name not in FORMS]:
-        raise ValueError(f"forms: there is no form {unknown[0]!r}; there are {', '.join(FORMS)}")
-    return [name for name in FORMS if name in {*names, "float", "int8"}]
+    if unknown := [name for name in names if name not in ALL]:
+        raise ValueError(f"forms: there is no form {unknown[0]!r}; there are {', '.join(ALL)}")
+    return [name for name in ALL if name in {*names, "float", "int8"}]

@@ -90,6 +90,16 @@ def test_limits_are_kept(tuned, network):
     assert marks and metric.measured["drop"] <= 0.05
 
 
+def test_sparse_and_low_rank_layers_are_measured_and_built(network):
+    made = pycompress.tune(*network, forms=["lowrank", "sparse"], size=9500)
+    rows = {row["node"]: row["forms"] for row in made.table["rows"]}
+    assert rows["point"]["sparse"]["error"] > rows["point"]["int8"]["error"]
+    assert "sparse" in rows["head"] and "lowrank" not in rows["deep"]
+    table = pycompress.compress.tuning.table.Table.from_dict(made.table)
+    forms = {name: "sparse" if "sparse" in own else "int8" for name, own in rows.items()}
+    assert table.totals(forms).error > made.predicted["snr"] * 0 and made.measured["bytes"] <= 9500
+
+
 def test_other_measurements_are_refused(tuned, network):
     model, samples = network
     with pytest.raises(ValueError, match="of another model"):

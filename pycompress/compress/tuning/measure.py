@@ -168,6 +168,8 @@ class Measurements:
         errors = {}
         for unit in self.network.units:  # in this order each part of the network is planned once
             errors |= {(unit.name, form): self._counted(unit, form) for form in self.ways[unit.name]}
+            if unit.output in self.network.grids:
+                self.tensor_error(unit.output)
         tensors = {}
         for link in self.network.links:
             tensors[link.name] = self.tensor_error(link.name)
@@ -212,8 +214,10 @@ class Measurements:
         n, k = self.network.layers[unit.name].w.shape
         if form == "int4":
             return n * k / 2 + n * -(-k // 32) * 2 + 4 * n
-        each = {"float": 4, "float16": 2, "bfloat16": 2, "int8": 1}[form]
-        return n * k * each + (13 if form == "int8" else 4) * n
+        if form == "lowrank":
+            return 4.0 * (n + k) * self.forms.rank(self.network.layers[unit.name]) + 4 * n
+        each = {"float": 4, "float16": 2, "bfloat16": 2, "int8": 1, "sparse": 1}[form]
+        return n * k * each + (4 if form in FLOATS else 13) * n
 
 
 def on_grid(x: np.ndarray, grid) -> np.ndarray:

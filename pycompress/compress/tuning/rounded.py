@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import onnx
 
@@ -13,20 +14,27 @@ from ..calibration.computable import Computable, computable
 from ..calibration.observe import KEPT, Statistics, observe
 from ..calibration.sequential import problem
 from ..cast import MIN_ELEMENTS, cast
+from ..factorize import factorize
 from ..model import graph as g
 from ..model.affine import fold_affine
 from ..model.layers import Layer, read_layer
+from ..model.matrix import matrix
 from ..model.prepare import check, prepare
 from ..progress import Progress, counted
+from ..prune import prune
 from ..quantization.accumulation import round_layers
 from ..quantization.qdq import insert_pairs, write_layer
 from ..quantization.round import Grouped, Rounded
 from ..quantization.targets import OPERATORS, Grid, Targets, choose_grids, choose_targets
 from .network import Between, Unit, units_of
+from .table import FLOATS
 
 GROUP = 32  # inputs that share a scale of 4-bit weights
 SQUASHES = ("Softmax", "LogSoftmax", "Sigmoid", "Identity")
 HALVES = ("float16", "bfloat16")
+PATTERN, SPARSITY = "1x4", 0.75  # of sparse int8 weights
+SHARE = 0.5  # of a layer's multiplications that its low-rank factors need
+RANKS = 8  # ranks are multiples of this
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,14 +101,23 @@ class Forms:
         self.network, self.accumulate, self.progress = network, accumulate, progress
         self._eight: dict[str, Rounded] = {}
         self._four: dict[str, Grouped] = {}
+        self._sparse: dict[str, Rounded] = {}
 
     def names(self, unit: Unit, wanted: Sequence[str]) -> list[str]:
         """The forms out of `wanted` that `unit` can have."""
         if not unit.weighted:
             return [f for f in ("float", "int8") if f in wanted]
         layer = self.network.layers[unit.name]
-        small, only8 = layer.w.size < MIN_ELEMENTS, _only8(layer)
-        return [f for f in wanted if not (f == "int4" and only8 or f in HALVES and small)]
+        plain = not _only8(layer)
+        able = {"int4": plain, "sparse": plain, "lowrank": plain and self.rank(layer) >= RANKS}
+        able |= dict.fromkeys(HALVES, layer.w.size >= MIN_ELEMENTS)
+        return [f for f in wanted if able.get(f, True)]
+
+    @staticmethod
+    def rank(layer: Layer) -> int:
+        """The rank with which low-rank factors need `SHARE` of the multiplications."""
+        n, k = layer.w.shape
+        return int(SHARE * n * k / (n + k)) // RANKS * RANKS
 
     @property
     def eight(self) -> dict[str, Rounded]:
@@ -123,11 +140,25 @@ class Forms:
                 self._four[layer.name] = Grouped(q, layer.bias if bias is None else bias)
         return self._four
 
+    @property
+    def sparse(self) -> dict[str, Rounded]:
+        """int8 weights with zeros in blocks, by magnitude, of the layers that can have 4 bits, too."""
+        if not self._sparse:
+            able = {x.name: SPARSITY for x in self.network.layers.values() if not _only8(x)}
+            pruned = prune(self.network.model, able, pattern=PATTERN)
+            nodes = {n.name: n for n in pruned.graph.node}
+            layers = [replace(self.network.layers[n], w=matrix(pruned, nodes[n])[0]) for n in able]
+            found = round_layers(pruned, layers, self.network.seen.first, self.accumulate, None, self.progress)
+            self._sparse = dict(zip(able, found))
+        return self._sparse
+
     def build(self, forms: Mapping[str, str]) -> onnx.ModelProto:
         """The model with a form for each unit."""
         network = self.network
         model = g.copied(network.model)
-        whole = {n for u in network.units if forms[u.name].startswith("int") for n in u.nodes}
+        if ranks := self.ranks(forms):
+            model = factorize(model, rank=ranks)
+        whole = {n for u in network.units if forms[u.name] not in FLOATS for n in u.nodes}
         excluded = {n.name for n in model.graph.node} - whole - self._within()
         targets = choose_targets(model, set(OPERATORS), excluded | set(network.able.why), False)
         while unknown := set(targets.tensors) - set(network.grids):
@@ -136,7 +167,8 @@ class Forms:
         grids = {name: network.grids[name] for name in targets.tensors}
         for node in targets.weighted:
             layer = replace(network.layers[node.name], nodes=[_node(model, node.name)])
-            write_layer(model, layer, (self.four if forms[node.name] == "int4" else self.eight)[node.name])
+            kinds = {"int8": lambda: self.eight, "int4": lambda: self.four, "sparse": lambda: self.sparse}
+            write_layer(model, layer, kinds[forms[node.name]]()[node.name])
         if targets.tensors:
             insert_pairs(model, targets, grids, False)
         for kind in HALVES:
@@ -147,9 +179,32 @@ class Forms:
         check(model)
         return model
 
-    def excluded(self, forms: Mapping[str, str]) -> list[str]:
-        """The nodes that `pycompress.quantize` has to exclude for these forms."""
-        return [n for u in self.network.units if not forms[u.name].startswith("int") for n in u.nodes]
+    def ranks(self, forms: Mapping[str, str]) -> dict[str, int]:
+        """The rank of each layer that is factorized."""
+        layers = self.network.layers
+        return {u.name: self.rank(layers[u.name]) for u in self.network.units if forms[u.name] == "lowrank"}
+
+    def steps(self, forms: Mapping[str, str], target: str) -> dict[str, dict[str, Any]]:
+        """The steps and options of a recipe that makes such a model."""
+        units, steps = self.network.units, {}
+        names: dict[str, list[str]] = {}
+        for unit in units:
+            names.setdefault(forms[unit.name], []).append(unit.name)
+        if "sparse" in names:
+            steps["prune"] = {"sparsity": dict.fromkeys(names["sparse"], SPARSITY), "pattern": PATTERN}
+        if "lowrank" in names:
+            steps["factorize"] = {"rank": self.ranks(forms)}
+        if names.keys() - set(FLOATS):
+            steps["quantize"] = {"target": target}
+            excluded = [n for u in units if forms[u.name] in FLOATS and forms[u.name] != "lowrank" for n in u.nodes]
+            excluded += [f"{name}/{part}" for name in names.get("lowrank", ()) for part in "uv"]
+            steps["quantize"] |= {"exclude": excluded} if excluded else {}
+            steps["quantize"] |= {"weights": dict.fromkeys(names["int4"], 4)} if "int4" in names else {}
+        for kind in HALVES:
+            if any(forms[u.name] == kind and u.weighted for u in units):
+                own = [u.name for u in units if u.weighted and forms[u.name] in FLOATS and forms[u.name] != kind]
+                steps["cast"] = {"dtype": kind} | ({"exclude": own} if own else {})
+        return steps
 
     def _within(self) -> set[str]:
         """Activations that are part of the rounding of the node before them."""

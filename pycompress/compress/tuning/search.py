@@ -17,9 +17,8 @@ from ..model import graph as g
 from ..verdict import looks_like_scores
 from . import clock
 from .measure import ROUNDS, Measurements
-from .rounded import HALVES
 from .store import fingerprint
-from .table import FLOATS, Plan, Table, Totals
+from .table import Plan, Table, Totals
 
 REFERENCES = ("float", "int8")
 ATTEMPTS = 5  # plans that are built and measured to meet a limit
@@ -178,24 +177,6 @@ class Tuner:
                     same += int((y.argmax(-1) == right[end].argmax(-1)).sum())
                     classes += y[..., 0].size
         return injector.difference(answers), same / classes if classes else None
-
-    def recipe(self, plan: Plan) -> dict[str, dict[str, Any]]:
-        """The steps and options of ``pycompress compress`` that make the model of `plan`."""
-        units = self.network.units
-        steps: dict[str, dict[str, Any]] = {}
-        if any(form not in FLOATS for form in plan.forms.values()):
-            steps["quantize"] = {"target": self.table.about["target"]}
-            if excluded := self.measured.forms.excluded(plan.forms):
-                steps["quantize"]["exclude"] = excluded
-            if four := [u.name for u in units if plan.forms[u.name] == "int4"]:
-                steps["quantize"]["weights"] = dict.fromkeys(four, 4)
-        for kind in HALVES:
-            if any(plan.forms[u.name] == kind and u.weighted for u in units):
-                others = [
-                    u.name for u in units if u.weighted and plan.forms[u.name] in FLOATS and plan.forms[u.name] != kind
-                ]
-                steps["cast"] = {"dtype": kind} | ({"exclude": others} if others else {})
-        return steps
 
 
 def said(totals: Totals) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .cut import Cut
 
-FLOATS = ("float", "float16", "bfloat16")  # forms that read and write float tensors; the others read uint8
+FLOATS = ("float", "float16", "bfloat16", "lowrank")  # forms that read and write float tensors; the others read uint8
 PRICES = 41  # of the error
 SPAN = 1e5  # from the middle price to the outer ones
 
@@ -121,7 +121,7 @@ class Table:
         return self.plan({r.node: form if form in r.forms else other for r in self.rows})
 
     def cheapest(self, error: float, size: float, floats: Iterable[str]) -> Plan:
-        """The plan of least microseconds + `error` * error + `size` * bytes, exactly.
+        """The plan of least microseconds + `error` * error + `size` * bytes: exactly, where tensors have one reader each.
 
         For given kinds of tensors the best form of each unit is independent of the others; which units run on integers
         is a minimum cut, since converting tensors costs something where the two meet.
@@ -140,6 +140,8 @@ class Table:
             cut.choice(f"#{i}", 0.0 if link.copied else price, 0.0)
             for reader in link.readers:
                 cut.apart(reader, f"#{i}", 1e30)
+            if len(link.readers) == 1:
+                cut.apart(f"#{i}", link.readers[0], 1e30)
             if link.maker is None:
                 cut.choice(f"#{i}", again, 0.0)
             else:

@@ -17,7 +17,9 @@ def table(seed, n=5):
         for i in range(n)
     ]  # fmt: skip
     links = [Link("x", None, ("n0",), *rng.uniform(0, 1, 3))]
-    links += [Link(f"t{i}", f"n{i}", (f"n{i + 1}",), *rng.uniform(0, 1, 3)) for i in range(n - 1)]
+    links += [
+        Link(f"t{i}", f"n{i}", (f"n{i + 1}",), *rng.uniform(0, 1, 3), i == 2, rng.uniform(0, 1)) for i in range(n - 1)
+    ]
     return Table(rows, links, Totals(3.0, 0.0, 10.0), {"threads": 1})
 
 
@@ -63,9 +65,10 @@ def test_a_conversion_is_paid_where_float_and_integers_meet():
     plain = t.totals(forms)
     mixed = t.totals(forms | {"n2": "int8"})
     row = {r.node: r for r in t.rows}["n2"].forms
-    link = {x.tensor: x for x in t.links}["t1"]
+    links = {x.tensor: x for x in t.links}
+    link = links["t1"]
     assert mixed.microseconds - plain.microseconds == pytest.approx(
-        row["int8"].microseconds - row["float"].microseconds + link.quantize
+        row["int8"].microseconds - row["float"].microseconds + link.quantize + links["t2"].emit
     )
     assert mixed.error == pytest.approx(row["int8"].error + link.error)
 
