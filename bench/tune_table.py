@@ -45,7 +45,7 @@ def page(rng: np.random.Generator) -> tuple[np.ndarray, int]:
     quarters = int(rng.integers(4))
     pixels = np.asarray(image.rotate(90 * quarters).resize((224, 224), Image.Resampling.BILINEAR), np.float64)
     noisy = np.clip(pixels[..., None] + rng.normal(0, rng.uniform(0, 25), (224, 224, 3)), 0, 255)
-    return ((noisy / 255 - MEAN) / STD).transpose(2, 0, 1)[None].astype(np.float32), quarters
+    return ((noisy / 255 - MEAN) / STD).transpose(2, 0, 1)[None].astype(np.float32), -quarters % 4
 
 
 def pages(count: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:

@@ -29,7 +29,9 @@ pc.quantize(model, [x], group_size="32")  # type: ignore[arg-type]
 assert_type(pc.factorize(model, rank={"fc": 8}), onnx.ModelProto)
 assert_type(pc.recertify(model), onnx.ModelProto)
 assert_type(pc.cast(model, "bfloat16"), onnx.ModelProto)
-assert_type(pc.sensitivity(model, [x])[0]["errors"], dict[float, float])
+assert_type(pc.sensitivity(model, [x], of="quantize", bits=(8,))[0]["errors"], dict[float, float])
+assert_type(pc.tune(model, [x], min_snr=30, evaluate=None), pc.Tuned)
+pc.tune(model)  # type: ignore[call-arg]
 verdict = pc.verdict(model)
 assert_type(verdict, pc.Verdict | None)
 print(verdict.snr)  # type: ignore[union-attr]

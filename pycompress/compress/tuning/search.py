@@ -60,7 +60,8 @@ class Tuner:
         """The plan, and what was measured of it."""
         goal, front, known = self.goal, self.front, self.references
         latency = None if goal.latency is None else goal.latency * 1e6
-        if latency is None and goal.min_snr is None and goal.max_drop is None and goal.size is None:
+        asked = (goal.latency, goal.min_snr, goal.max_drop, goal.size)
+        if asked == (None, None, None, None):
             latency = max(known["int8"]["microseconds"], self.table.uniform("int8").predicted.microseconds)
         least = None if goal.min_snr is None else 10 ** (-goal.min_snr / 10)
         fastest = goal.min_snr is not None or goal.max_drop is not None
@@ -84,6 +85,8 @@ class Tuner:
                     break
                 got = {"error": 10 ** (-found["snr"] / 10)} | {k: found[k] for k in ("microseconds", "bytes")}
                 slack = {k: min(s, getattr(plan.predicted, k) / max(got[k], 1e-30)) * 0.999 for k, s in slack.items()}
+        if asked == (None, None, None, None):  # the plan that the limit is from
+            return self.table.uniform("int8"), known["int8"]
         if not tried:
             raise ModelError(f"tune: no plan meets the limits, by the table; {_nearest(front)}")
         plan, found = min(tried, key=lambda x: -x[1]["snr"])
@@ -118,7 +121,7 @@ class Tuner:
             return False
         if goal.size is not None and found["bytes"] > goal.size:
             return False
-        return latency is None or self.goal.latency is None or found["microseconds"] <= latency
+        return latency is None or found["microseconds"] <= latency
 
     def verified(self, plan: Plan) -> dict[str, Any]:
         """The whole model with the forms of `plan`: microseconds, snr, bytes and drop, measured."""

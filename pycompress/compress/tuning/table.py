@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from ..model.layers import WEIGHTED
 from .cut import Cut
 
 FLOATS = ("float", "float16", "bfloat16", "lowrank")  # forms that read and write float tensors; the others read uint8
@@ -112,8 +113,13 @@ class Table:
         return Totals(*sums)
 
     def plan(self, forms: Mapping[str, str]) -> Plan:
-        """A form for each unit, with its prediction."""
-        return Plan(dict(forms), self.totals(forms))
+        """A form for each unit, with its prediction; what has no weights and no reader on integers is in float."""
+        settled, read = dict(forms), {x.maker: x.readers for x in self.links}
+        for row in reversed(self.rows):
+            alone = all(settled[r] in FLOATS for r in read.get(row.node, ()))
+            if row.op not in WEIGHTED and alone and "float" in row.forms:
+                settled[row.node] = "float"
+        return Plan(settled, self.totals(settled))
 
     def uniform(self, form: str) -> Plan:
         """All units in one form; those that cannot have it in the one for the same kind of tensors."""
@@ -128,7 +134,7 @@ class Table:
 
         floats : the forms that units in float may have
         """
-        cut, best = Cut(), {}
+        cut, best, ops = Cut(), {}, {row.node: row.op for row in self.rows}
         for row in self.rows:
             for whole in (True, False):
                 ways = [f for f in row.forms if (f not in FLOATS) == whole and (whole or f in floats)]
@@ -146,7 +152,8 @@ class Table:
                 cut.choice(f"#{i}", again, 0.0)
             else:
                 cut.apart(f"#{i}", link.maker, again)
-                cut.apart(link.maker, f"#{i}", link.emit)
+                inner = ops[link.maker] not in WEIGHTED
+                cut.apart(link.maker, f"#{i}", 1e30 if inner else link.emit)
             if link.maker is not None and len(link.readers) > 1:
                 for reader in link.readers:
                     cut.apart(f"!{i}", reader, 1e30)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -76,3 +77,13 @@ def test_a_conversion_is_paid_where_float_and_integers_meet():
 def test_the_table_is_a_plain_value():
     t = table(0)
     assert Table.from_dict(json.loads(json.dumps(t.to_dict()))) == t
+
+
+def test_what_has_no_weights_runs_on_integers_only_for_a_reader_on_integers():
+    t = table(0)
+    rows = [replace(r, op="Add") if r.node == "n2" else r for r in t.rows]
+    t = replace(t, rows=rows)
+    assert t.plan({"n0": "int8", "n1": "int8", "n2": "int8", "n3": "float", "n4": "int8"}).forms["n2"] == "float"
+    assert t.plan(dict.fromkeys(["n0", "n1", "n2", "n3", "n4"], "int8")).forms["n2"] == "int8"
+    for plan in t.front():
+        assert plan.forms["n2"] == "float" or plan.forms["n3"] in ("int8", "int4")
