@@ -184,10 +184,12 @@ class Measurements:
             for x in self.network.links
         ]
         rest, base = spent["float"][1], sizes["float"] - sum(payloads[u.name, "float"] for u in self.network.units)
-        more = {}
-        for kind in self.kinds:  # names and nodes, spread over the layers
-            whole = sum(payloads[name, f] for name, f in self.uniform(kind).items())
-            more[kind] = (sizes[kind] - base - whole) / max(len(self.network.units), 1)
+        more = {"float": 0.0}
+        for kind in sorted(self.kinds, key=lambda kind: kind != "int8"):  # names and nodes, spread over the layers
+            forms = self.uniform(kind)
+            known = sum(payloads[name, f] + more.get(f, 0.0) for name, f in forms.items())
+            count = sum(f == kind for f in forms.values())
+            more.setdefault(kind, (sizes[kind] - base - known) / max(count, 1))
         rows = [
             Row(u.name, u.op, {
                 f: Cost(spent[f][0][u.name], errors[u.name, f], payloads[u.name, f] + more[f])
