@@ -65,6 +65,9 @@ static const pcx_impl dwconv_impls[] = {
     { "avx512", PCX_AVX2 | PCX_AVX512, dwconv_units_avx512, dwconv_avx512, NULL, NULL, NULL, dwconv_suits_avx512 },
     { "avx2", PCX_AVX2, dwconv_units_avx2, dwconv_avx2, dwconv_scratch_avx2, NULL, NULL, NULL },
 #endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, dwconv_units_neon, dwconv_neon, NULL, NULL, NULL, NULL },
+#endif
     { "scalar", 0, dwconv_units, dwconv_scalar, NULL, NULL, NULL, NULL },
 };
 

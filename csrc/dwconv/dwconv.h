@@ -11,5 +11,9 @@ PCX_HIDDEN void dwconv_avx2(const void *args, size_t begin, size_t end, void *sc
 PCX_HIDDEN size_t dwconv_units_avx512(const void *args);
 PCX_HIDDEN void dwconv_avx512(const void *args, size_t begin, size_t end, void *scratch);
 #endif
+#if PCX_ARM64
+PCX_HIDDEN size_t dwconv_units_neon(const void *args);
+PCX_HIDDEN void dwconv_neon(const void *args, size_t begin, size_t end, void *scratch);
+#endif
 
 #endif

@@ -21,11 +21,17 @@ static void lowrank_scalar(const void *args, size_t begin, size_t end, void *scr
 PCX_DRIVER(lowrank, rows, sgemm, avx512)
 PCX_DRIVER(lowrank, rows, sgemm, avx2)
 #endif
+#if PCX_ARM64
+PCX_DRIVER(lowrank, rows, sgemm, neon)
+#endif
 
 static const pcx_impl lowrank_impls[] = {
 #if PCX_X86
     { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(lowrank, avx512), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(lowrank, avx2), NULL, NULL, NULL },
+#endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, PCX_DRIVEN(lowrank, neon), NULL, NULL, NULL },
 #endif
     { "scalar", 0, lowrank_units, lowrank_scalar, lowrank_scratch, NULL, NULL, NULL },
 };

@@ -51,11 +51,17 @@ static void sconv_scalar(const void *args, size_t begin, size_t end, void *scrat
 PCX_DRIVER(sconv, rows, sgemm, avx512)
 PCX_DRIVER(sconv, rows, sgemm, avx2)
 #endif
+#if PCX_ARM64
+PCX_DRIVER(sconv, rows, sgemm, neon)
+#endif
 
 static const pcx_impl sconv_impls[] = {
 #if PCX_X86
     { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(sconv, avx512), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(sconv, avx2), NULL, NULL, NULL },
+#endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, PCX_DRIVEN(sconv, neon), NULL, NULL, NULL },
 #endif
     { "scalar", 0, sconv_units, sconv_scalar, NULL, NULL, NULL, NULL },
 };

@@ -45,11 +45,17 @@ void sgemm_finish(const pcx_epilogue *tail, const float *sum, const float *resid
 PCX_DRIVER(sgemm, rows, sgemm, avx512)
 PCX_DRIVER(sgemm, rows, sgemm, avx2)
 #endif
+#if PCX_ARM64
+PCX_DRIVER(sgemm, rows, sgemm, neon)
+#endif
 
 static const pcx_impl sgemm_impls[] = {
 #if PCX_X86
     { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(sgemm, avx512), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(sgemm, avx2), NULL, NULL, NULL },
+#endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, PCX_DRIVEN(sgemm, neon), NULL, NULL, NULL },
 #endif
     { "scalar", 0, sgemm_units, sgemm_scalar, NULL, NULL, NULL, NULL },
 };

@@ -81,5 +81,8 @@ PCX_HIDDEN void sgemm_rows_avx512(const sgemm_rows *rows, const sgemm_target *to
 /* All rows, at most SGEMM_NARROW columns, with weights of any type. */
 PCX_HIDDEN void sgemm_narrow_avx2(const sgemm_rows *rows, const sgemm_target *to, const void *w, sgemm_weights type);
 #endif
+#if PCX_ARM64
+PCX_HIDDEN void sgemm_rows_neon(const sgemm_rows *rows, const sgemm_target *to, size_t begin, size_t end);
+#endif
 
 #endif

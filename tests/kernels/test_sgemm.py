@@ -53,7 +53,7 @@ def test_every_epilogue_equals_reference(isa, act, bias):
         check("sgemm", example(7, n, 9, act, bias, not bias), isa, close(1e-5, 1e-5))
 
 
-@pytest.mark.parametrize("isa", [isa for isa in native.sgemm.impls() if isa != "scalar"])
+@pytest.mark.parametrize("isa", [isa for isa in native.sgemm.impls() if isa.startswith("avx")])
 @pytest.mark.parametrize("m,n,k", WIDE + [(7, 3, 30), (13, 21, 4500), (50, 72, 20)])
 def test_every_length_of_vectors_gives_the_same_bytes(isa, m, n, k):
     for act in range(len(ACTS)):
