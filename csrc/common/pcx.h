@@ -212,6 +212,8 @@ static inline void pcx_float_leave(pcx_float_mode before) { (void)before; }
 #  define PCX_IVDEP _Pragma("GCC ivdep")
 #endif
 #define PCX_PRINTF(at, first) __attribute__((format(printf, at, first)))
+/* Brings the line of `at` into the cache of that level, 1 or 2; any address will do. */
+#define PCX_FETCH(at, level) __builtin_prefetch(at, 0, 4 - (level))
 #define PCX_LIKELY(x) __builtin_expect(!!(x), 1)
 
 /* Before a loop of a small constant length: unroll it completely. */

@@ -38,11 +38,17 @@ void csrmm_scalar(const void *args, size_t begin, size_t end, void *scratch)
 PCX_DRIVER(csrmm, panels, csrmm, avx512)
 PCX_DRIVER(csrmm, panels, csrmm, avx2)
 #endif
+#if PCX_ARM64
+PCX_DRIVER(csrmm, panels, csrmm, neon)
+#endif
 
 static const pcx_impl csrmm_impls[] = {
 #if PCX_X86
     { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(csrmm, avx512), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(csrmm, avx2), NULL, NULL, NULL },
+#endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, PCX_DRIVEN(csrmm, neon), NULL, NULL, NULL },
 #endif
     { "scalar", 0, csrmm_units, csrmm_scalar, NULL, NULL, NULL, NULL },
 };

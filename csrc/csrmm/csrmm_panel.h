@@ -4,6 +4,7 @@
  *   PANEL_FILL, PANEL_ROWS   names of the functions, and PANEL_ROWS_OF of one behind it
  *   PANEL_STORE, PANEL_ZERO  what stores a vector, and makes one of zeros
  *   PANEL_VECTORS            vectors of a panel, at most: 4 or 8
+ *   PANEL_TILE               the inner product's file, if it is not spmm_tile.h
  *   TILE...                  as for spmm_tile.h, but for TILE_INDEX
  *
  * The vectors of a panel lie where spmm_back() puts them: where there are as many columns as a vector is long, none is
@@ -30,7 +31,10 @@ static void PANEL_FILL(const pcx_csrmm_args *p, size_t column, size_t columns, v
     }
 }
 
-#include "../spmm/spmm_tile.h"
+#ifndef PANEL_TILE
+#  define PANEL_TILE "../spmm/spmm_tile.h"
+#endif
+#include PANEL_TILE
 
 /* Rows [first, last) of W times the panel, nv vectors; out: the first of these rows. */
 PCX_INLINE void PANEL_ROWS_OF(const pcx_csrmm_args *p, size_t first, size_t last, const TILE_REAL *panel,
@@ -83,6 +87,7 @@ static void PANEL_ROWS(const pcx_csrmm_args *p, size_t first, size_t last, const
 #undef PANEL_STORE
 #undef PANEL_ZERO
 #undef PANEL_LANES
+#undef PANEL_TILE
 #undef TILE
 #undef TILE_ONE
 #undef TILE_REAL

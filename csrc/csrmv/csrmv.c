@@ -24,6 +24,9 @@ static const pcx_impl csrmv_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, csrmv_units, csrmv_avx2, NULL, NULL, NULL, NULL },
 #endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, csrmv_units, csrmv_neon, NULL, NULL, NULL, NULL },
+#endif
     { "scalar", 0, csrmv_units, csrmv_scalar, NULL, NULL, NULL, NULL },
 };
 

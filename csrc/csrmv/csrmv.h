@@ -42,5 +42,8 @@ PCX_INLINE void csrmv_walk(const pcx_csrmv_args *p, size_t begin, size_t end, cs
 #if PCX_X86
 PCX_HIDDEN void csrmv_avx2(const void *args, size_t begin, size_t end, void *scratch);
 #endif
+#if PCX_ARM64
+PCX_HIDDEN void csrmv_neon(const void *args, size_t begin, size_t end, void *scratch);
+#endif
 
 #endif

@@ -28,11 +28,17 @@ static void spmm_scalar(const void *args, size_t begin, size_t end, void *scratc
 PCX_DRIVER(spmm, panels, spmm, avx512)
 PCX_DRIVER(spmm, panels, spmm, avx2)
 #endif
+#if PCX_ARM64
+PCX_DRIVER(spmm, panels, spmm, neon)
+#endif
 
 static const pcx_impl spmm_impls[] = {
 #if PCX_X86
     { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(spmm, avx512), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(spmm, avx2), NULL, NULL, NULL },
+#endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, PCX_DRIVEN(spmm, neon), NULL, NULL, NULL },
 #endif
     { "scalar", 0, spmm_units, spmm_scalar, NULL, NULL, NULL, NULL },
 };

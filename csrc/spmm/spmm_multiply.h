@@ -4,6 +4,8 @@
  *   SPMM(name)                 names of the functions
  *   SPMM_VECTOR, SPMM_LOAD, SPMM_STORE, SPMM_BROADCAST, SPMM_FMA, SPMM_ADD, SPMM_MIN, SPMM_MAX   vector of floats
  *
+ *   SPMM_TILE                  the inner product's file, if it is not spmm_tile.h
+ *
  * and makes SPMM(by_vectors), a table for spmm_micro.
  */
 #define TILE           SPMM(dot)
@@ -14,7 +16,10 @@
 #define TILE_LOAD      SPMM_LOAD
 #define TILE_BROADCAST SPMM_BROADCAST
 #define TILE_FMA       SPMM_FMA
-#include "spmm_tile.h"
+#ifndef SPMM_TILE
+#  define SPMM_TILE "spmm_tile.h"
+#endif
+#include SPMM_TILE
 
 enum { SPMM_LANES = sizeof(SPMM_VECTOR) / sizeof(float) };
 
@@ -24,9 +29,9 @@ PCX_INLINE void SPMM(fetch)(const spmm_ahead *to, size_t part, size_t parts)
     enum { LINE = 64 };
     for (size_t i = part; i < to->pixels; i += parts)
         for (size_t c = 0; c < to->columns; c += LINE / sizeof *to->out)
-            _mm_prefetch((const char *)(to->out + i * to->ldo + c), _MM_HINT_T0);
+            PCX_FETCH(to->out + i * to->ldo + c, 1);
     for (size_t i = part * LINE; i < to->bytes; i += parts * LINE)
-        _mm_prefetch(to->next + i, _MM_HINT_T1);
+        PCX_FETCH(to->next + i, 2);
 }
 
 /* Row r of w to its channel. */

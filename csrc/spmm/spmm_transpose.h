@@ -1,4 +1,4 @@
-/* spmm_transpose.h - 8 x 8 floats in registers. */
+/* spmm_transpose.h - 8 x 8 floats in registers, and panels of them. */
 #ifndef PCX_SPMM_TRANSPOSE_H
 #define PCX_SPMM_TRANSPOSE_H
 
@@ -45,6 +45,39 @@ PCX_INLINE void spmm_transpose_8x8(const float *in, size_t step, __m256 out[8])
     }
 }
 
+typedef __m256 spmm_eight;
+#define SPMM_STORE_EIGHT _mm256_store_ps
+
+PCX_TARGET_END
+#elif PCX_ARM64
+#include "../common/eight_neon.h"
+
+typedef eight_neon spmm_eight;
+#define SPMM_STORE_EIGHT eight_neon_store
+
+/* out[i] = element i of eight rows, which begin `step` floats apart. */
+PCX_INLINE void spmm_transpose_8x8(const float *in, size_t step, eight_neon out[8])
+{
+    float32x4_t part[4];
+    PCX_UNROLL
+    for (int half = 0; half < 8; half += 4) {
+        eight_neon_turn_4(in + half, step, part);
+        PCX_UNROLL
+        for (int i = 0; i < 4; i++)
+            out[half + i].low = part[i];
+        eight_neon_turn_4(in + half + 4 * step, step, part);
+        PCX_UNROLL
+        for (int i = 0; i < 4; i++)
+            out[half + i].high = part[i];
+    }
+}
+#endif
+
+#if PCX_X86 || PCX_ARM64
+#if PCX_X86
+PCX_TARGET("avx2,fma")
+#endif
+
 /*
  * out[q][p] = in[spmm_pixel(p)][q], q < count, for `rows` rows, in_step apart, of `count` floats; rows of out, out_step
  * apart, are whole vectors.  Of less than eight rows, the last is taken again.  A few columns at a time, so that
@@ -63,11 +96,11 @@ PCX_INLINE void spmm_transpose_in(const float *in, size_t in_step, size_t rows, 
             const float *from = in + spmm_pixel(p, rows, lanes) * in_step;
             size_t at = q;
             for (; at + 8 <= stop; at += 8) {
-                __m256 t[8];
+                spmm_eight t[8];
                 spmm_transpose_8x8(from + at, in_step, t);
                 PCX_UNROLL
                 for (int i = 0; i < 8; i++)
-                    _mm256_store_ps(out + (at + (size_t)i) * out_step + p, t[i]);
+                    SPMM_STORE_EIGHT(out + (at + (size_t)i) * out_step + p, t[i]);
             }
             for (; at < stop; at++)
                 for (size_t i = 0; i < 8; i++)
@@ -75,6 +108,8 @@ PCX_INLINE void spmm_transpose_in(const float *in, size_t in_step, size_t rows, 
         }
 }
 
+#if PCX_X86
 PCX_TARGET_END
+#endif
 #endif
 #endif
