@@ -27,11 +27,17 @@ static void bspmm_scalar(const void *args, size_t begin, size_t end, void *scrat
 PCX_DRIVER(bspmm, rows, bspmm, avx512)
 PCX_DRIVER(bspmm, rows, bspmm, avx2)
 #endif
+#if PCX_ARM64
+PCX_DRIVER(bspmm, rows, bspmm, neon)
+#endif
 
 static const pcx_impl bspmm_impls[] = {
 #if PCX_X86
     { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(bspmm, avx512), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(bspmm, avx2), NULL, NULL, NULL },
+#endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, PCX_DRIVEN(bspmm, neon), NULL, NULL, NULL },
 #endif
     { "scalar", 0, bspmm_units, bspmm_scalar, NULL, NULL, NULL, NULL },
 };

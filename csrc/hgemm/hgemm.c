@@ -35,11 +35,17 @@ static void hgemm_scalar(const void *args, size_t begin, size_t end, void *scrat
 PCX_DRIVER(hgemm, rows, hgemm, avx512)
 PCX_DRIVER(hgemm, rows, hgemm, avx2)
 #endif
+#if PCX_ARM64
+PCX_DRIVER(hgemm, rows, hgemm, neon)
+#endif
 
 static const pcx_impl hgemm_impls[] = {
 #if PCX_X86
     { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(hgemm, avx512), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(hgemm, avx2), NULL, NULL, NULL },
+#endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, PCX_DRIVEN(hgemm, neon), NULL, NULL, NULL },
 #endif
     { "scalar", 0, hgemm_units, hgemm_scalar, NULL, NULL, NULL, NULL },
 };

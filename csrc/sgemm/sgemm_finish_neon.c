@@ -1,5 +1,5 @@
 /* sgemm_finish_neon.c - what tiles call to finish sums that lie in memory: one copy for all kernels of them. */
-#include "sgemm_finish_neon.h"
+#include "sgemm_tile_neon.h"
 
 #if PCX_ARM64
 
