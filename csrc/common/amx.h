@@ -4,8 +4,6 @@
 
 #include "pcx.h"
 
-#if PCX_X86
-
 enum { AMX_TILES = 8, AMX_ROWS = 16, AMX_ROW_BYTES = 64, AMX_STEPS = 16 }; /* a step is four bytes of k */
 
 typedef struct {
@@ -85,5 +83,4 @@ static inline amx_chunks amx_chunks_make(size_t steps)
     return (amx_chunks){ AMX_STEPS, steps / AMX_STEPS, steps % AMX_STEPS };
 }
 
-#endif
 #endif

@@ -45,10 +45,9 @@ PCX_INLINE eight_neon eight_neon_hardswish(eight_neon x)
     return (eight_neon){ act_neon_hardswish(x.low), act_neon_hardswish(x.high) };
 }
 
-/* out[j] = column j of four rows, `step` apart. */
-PCX_INLINE void eight_neon_turn_4(const float *x, size_t step, float32x4_t out[4])
+/* out[j] = column j of four rows. */
+PCX_INLINE void eight_neon_turn_4(float32x4_t a, float32x4_t b, float32x4_t c, float32x4_t d, float32x4_t out[4])
 {
-    const float32x4_t a = vld1q_f32(x), b = vld1q_f32(x + step), c = vld1q_f32(x + 2 * step), d = vld1q_f32(x + 3 * step);
     const float64x2_t ab0 = vreinterpretq_f64_f32(vtrn1q_f32(a, b)), ab1 = vreinterpretq_f64_f32(vtrn2q_f32(a, b)),
                       cd0 = vreinterpretq_f64_f32(vtrn1q_f32(c, d)), cd1 = vreinterpretq_f64_f32(vtrn2q_f32(c, d));
     out[0] = vreinterpretq_f32_f64(vtrn1q_f64(ab0, cd0));

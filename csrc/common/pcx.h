@@ -136,12 +136,12 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #  define PCX_FMADD_MEMORY(sum, a, b) __asm__("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(a), "m"(b))
 #endif
 /*
- * NEON: sum += w * x for a float x; a vector, and a float, from memory; four halves, and what widens them.  In this order, and sums stay in their registers:
- * compilers would move loads up until registers are short, and CPUs that work in order need them a little ahead of their use.
+ * NEON: sum += w * x for a float x; a vector, four halves (and what widens them) and a float from memory.  They stay in this
+ * order, and sums in their registers: compilers would move loads up until registers are short, and CPUs that work in order
+ * need them a little ahead of their use.
  */
 #if PCX_ARM64
 #  define PCX_FMLA_EACH(sum, w, x) __asm__ volatile("fmla %0.4s, %1.4s, %2.s[0]" : "+w"(sum) : "w"(w), "w"(x))
-#  define PCX_FMLA(sum, a, b) __asm__ volatile("fmla %0.4s, %1.4s, %2.4s" : "+w"(sum) : "w"(a), "w"(b))
 #  define PCX_LOAD_4S(v, at) __asm__ volatile("ldr %q0, %1" : "=w"(v) : "m"(*(const float(*)[4])(at)))
 #  define PCX_LOAD_4H(v, at) __asm__ volatile("ldr %d0, %1" : "=w"(v) : "m"(*(const uint16_t(*)[4])(at)))
 #  define PCX_WIDEN_F16(v) __asm__ volatile("fcvtl %0.4s, %0.4h" : "+w"(v))

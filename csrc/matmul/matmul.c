@@ -43,7 +43,7 @@ static void matmul_scalar(const void *args, size_t begin, size_t end, void *scra
     }
 }
 
-#if PCX_X86
+#if PCX_X86 || PCX_ARM64
 static void matmul_micro(const void *args, size_t begin, size_t end, void *scratch, const sgemm_micro *micro)
 {
     static const float none[2] = { 0 };
@@ -60,14 +60,21 @@ static void matmul_micro(const void *args, size_t begin, size_t end, void *scrat
     {                                                                                              \
         matmul_micro(args, begin, end, scratch, &sgemm_micro_##isa);                               \
     }
+#endif
+#if PCX_X86
 MATMUL(avx512)
 MATMUL(avx2)
+#elif PCX_ARM64
+MATMUL(neon)
 #endif
 
 static const pcx_impl matmul_impls[] = {
 #if PCX_X86
     { "avx512", PCX_AVX2 | PCX_AVX512, matmul_units, matmul_avx512, matmul_scratch, NULL, NULL, NULL },
     { "avx2", PCX_AVX2, matmul_units, matmul_avx2, matmul_scratch, NULL, NULL, NULL },
+#endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, matmul_units, matmul_neon, matmul_scratch, NULL, NULL, NULL },
 #endif
     { "scalar", 0, matmul_units, matmul_scalar, matmul_scratch, NULL, NULL, NULL },
 };

@@ -15,7 +15,10 @@ static void pdwconv_scalar(const void *args, size_t begin, size_t end, void *scr
 
 static const pcx_impl pdwconv_impls[] = {
 #if PCX_X86
-    { "avx2", PCX_AVX2, pdwconv_units, pdwconv_avx2, pdwconv_avx2_scratch, NULL, NULL, NULL },
+    { "avx2", PCX_AVX2, pdwconv_units, pdwconv_avx2_run, pdwconv_avx2_scratch, NULL, NULL, NULL },
+#endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, pdwconv_units, pdwconv_neon_run, pdwconv_neon_scratch, NULL, NULL, NULL },
 #endif
     { "scalar", 0, pdwconv_units, pdwconv_scalar, NULL, NULL, NULL, NULL },
 };

@@ -129,6 +129,9 @@ static const pcx_impl permute_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, permute_units, permute_avx2, NULL, NULL, NULL, NULL },
 #endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, permute_units, permute_neon, NULL, NULL, NULL, NULL },
+#endif
     { "scalar", 0, permute_units, permute_scalar, NULL, NULL, NULL, NULL },
 };
 

@@ -28,6 +28,6 @@ typedef void permute_tile_fn(const uint8_t *x, size_t x_step, uint8_t *out, size
 PCX_HIDDEN permute_plan permute_make_plan(const pcx_permute_args *p);
 PCX_HIDDEN void permute_any(const pcx_permute_args *p, size_t begin, size_t end, permute_tile_fn *tile);
 PCX_HIDDEN permute_tile_fn permute_tile_scalar;
-PCX_HIDDEN pcx_run_fn permute_avx2;
+PCX_HIDDEN pcx_run_fn permute_avx2, permute_neon;
 
 #endif

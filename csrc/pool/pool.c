@@ -18,6 +18,9 @@ static const pcx_impl pool_impls[] = {
     { "avx512", PCX_AVX2 | PCX_AVX512, pool_units, pool_avx512, NULL, NULL, NULL, NULL },
     { "avx2", PCX_AVX2, pool_units, pool_avx2, NULL, NULL, NULL, NULL },
 #endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, pool_units, pool_neon, NULL, NULL, NULL, NULL },
+#endif
     { "scalar", 0, pool_units, pool_scalar, NULL, NULL, NULL, NULL },
 };
 

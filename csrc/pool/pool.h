@@ -8,7 +8,7 @@
 
 enum { POOL_LANES = 32 };
 
-PCX_HIDDEN pcx_run_fn pool_avx2, pool_avx512;
+PCX_HIDDEN pcx_run_fn pool_avx2, pool_avx512, pool_neon;
 
 typedef struct {
     const float *x; /* the window's first cell inside the image */

@@ -99,11 +99,19 @@ RECURRENT_MICRO(avx512, sgemm_rows_avx512, avx2) /* products take nearly all of 
 PCX_DRIVER(recurrent, rows, recurrent, avx2)
 PCX_DRIVER(recurrent, rows, recurrent, avx512)
 #endif
+#if PCX_ARM64
+RECURRENT_LOOPS(neon, )
+RECURRENT_MICRO(neon, sgemm_rows_neon, neon)
+PCX_DRIVER(recurrent, rows, recurrent, neon)
+#endif
 
 static const pcx_impl recurrent_impls[] = {
 #if PCX_X86
     { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(recurrent, avx512), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(recurrent, avx2), NULL, NULL, NULL },
+#endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, PCX_DRIVEN(recurrent, neon), NULL, NULL, NULL },
 #endif
     { "scalar", 0, PCX_DRIVEN(recurrent, scalar), NULL, NULL, NULL },
 };

@@ -58,17 +58,15 @@ typedef eight_neon spmm_eight;
 /* out[i] = element i of eight rows, which begin `step` floats apart. */
 PCX_INLINE void spmm_transpose_8x8(const float *in, size_t step, eight_neon out[8])
 {
-    float32x4_t part[4];
     PCX_UNROLL
     for (int half = 0; half < 8; half += 4) {
-        eight_neon_turn_4(in + half, step, part);
+        const float *const x = in + half, *const y = x + 4 * step;
+        float32x4_t low[4], high[4];
+        eight_neon_turn_4(vld1q_f32(x), vld1q_f32(x + step), vld1q_f32(x + 2 * step), vld1q_f32(x + 3 * step), low);
+        eight_neon_turn_4(vld1q_f32(y), vld1q_f32(y + step), vld1q_f32(y + 2 * step), vld1q_f32(y + 3 * step), high);
         PCX_UNROLL
         for (int i = 0; i < 4; i++)
-            out[half + i].low = part[i];
-        eight_neon_turn_4(in + half + 4 * step, step, part);
-        PCX_UNROLL
-        for (int i = 0; i < 4; i++)
-            out[half + i].high = part[i];
+            out[half + i] = (eight_neon){ low[i], high[i] };
     }
 }
 #endif
