@@ -1,4 +1,8 @@
-/* hgemm_neon.c - sgemm's tiles with weights that are widened in registers: of few rows, half the bytes are read. */
+/*
+ * hgemm_neon.c - sgemm's tiles with weights that are widened in registers: of few rows, half the bytes are read.
+ * llvm-mca 19, 6 x 16, MAC a cycle on cortex-a72, neoverse-n1, neoverse-v1: float16 3.2, 5.3, 10.1 (fcvtl has one pipe of two),
+ * bfloat16 3.7, 6.7, 12.7.
+ */
 #include "hgemm.h"
 
 #include "../sgemm/sgemm_tile_neon.h"
