@@ -45,8 +45,10 @@ static size_t permute_neon_weave(const uint8_t *x, size_t step, uint8_t *out, si
 {
     size_t i = 0;
     if (size == 1) {
-        for (; i + 16 <= n; i += 16)
-            vst3q_u8(out + 3 * i, (uint8x16x3_t){ { vld1q_u8(x + i), vld1q_u8(x + i + step), vld1q_u8(x + i + 2 * step) } });
+        for (; i + 16 <= n; i += 16) {
+            const uint8x16x3_t t = { { vld1q_u8(x + i), vld1q_u8(x + i + step), vld1q_u8(x + i + 2 * step) } };
+            vst3q_u8(out + 3 * i, t);
+        }
         return i;
     }
     for (; i + 4 <= n; i += 4) {
