@@ -136,6 +136,7 @@ def _descend(w, q, scale, c, *, lanes=None, low=None, fixed=None, sweeps=SWEEPS)
         if lanes.shape[1] > 2:
             chunk = np.zeros(k + 1, np.int32)
             chunk[lanes] = np.arange(len(lanes))[:, None]
+            chunk = np.unique(chunk[:k], return_inverse=True)[1].astype(np.int32)  # some hold padding only
     off = q * scale - w
     slope = off @ c if c.ndim == 2 else (off[:, None] @ c)[:, 0]  # half the gradient of the squared error
     dense = np.ascontiguousarray
@@ -144,7 +145,7 @@ def _descend(w, q, scale, c, *, lanes=None, low=None, fixed=None, sweeps=SWEEPS)
         q=dense(q), slope=dense(slope), scale=dense(scale), c=c[None] if c.ndim == 2 else c,
         low=None if low is None else dense(low), fixed=None if fixed is None else dense(fixed, np.uint8),
         partner=None if partner is None else partner[:k],
-        chunks=0 if chunk is None else len(lanes), chunk=None if chunk is None else chunk[:k], sweeps=sweeps, out=out,
+        chunks=0 if chunk is None else int(chunk.max(initial=-1)) + 1, chunk=chunk, sweeps=sweeps, out=out,
     )  # fmt: skip
     return out
 

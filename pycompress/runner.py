@@ -74,6 +74,7 @@ class Program:
             code = lib.pcx_session_run(self.session, self.index, *pointers, seconds)
         else:
             asked = ffi.NULL if options is None else ffi.new_handle(options)
+            _raised.__dict__.pop("error", None)  # of a run that ended all the same
             code = lib.pcx_session_run_asking(self.session, self.index, *pointers, seconds, lib.pycompress_ask, asked)
         if code == lib.PCX_STOPPED:
             raise _raised.__dict__.pop("error", None) or Fail(TERMINATED)

@@ -5,6 +5,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#if defined(__linux__) && !defined(MADV_WIPEONFORK)
+#define MADV_WIPEONFORK 18 /* libraries older than the kernel lack the name; a kernel that lacks it says so */
+#endif
+
 enum { PAGE = 4096 }; /* whole pages are mapped, whatever their size */
 
 int process_mark_make(process_mark *m)

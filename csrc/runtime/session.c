@@ -245,7 +245,7 @@ static int session_run_checked(pcx_session *s, size_t program, const void *const
     if (c)
         atomic_store(&c->owner, 0);
     threads_leave(s->pool);
-    return !code && who && atomic_load(&who->stopped) ? PCX_STOPPED : code;
+    return who && atomic_load(&who->stopped) ? PCX_STOPPED : code; /* what raised in `ask` must reach the caller */
 }
 
 int pcx_session_run(pcx_session *s, size_t program, const void *const *inputs, void *const *outputs, double *seconds)

@@ -57,6 +57,7 @@ def add(subparsers, common):
 
 def execute(args, out: Output) -> dict:
     from ..compress.tune import FORMS, tune
+    from ..compress.tuning import picture
 
     source, shapes = models.Source(args.model), models.shapes_of(args)
     if source.proto is None:
@@ -65,6 +66,8 @@ def execute(args, out: Output) -> dict:
     files = {name: Path(f"{stem}{ending}") for name, ending in ENDINGS.items()}
     for path in [*files.values(), *([args.plot] if args.plot else [])]:
         atomic.check(path, [args.model, *args.calibration])
+    if args.plot:
+        picture.check(args.plot)
     told = {key: getattr(args, key) for key in images.OPTIONS}
     ports = source.ports(shapes, partly=True)
     samples = calibration.samples(args.calibration, ports, args.samples or recipe.SAMPLES, images.fit(told, out.warn))
@@ -84,9 +87,7 @@ def execute(args, out: Output) -> dict:
     atomic.write(files["recipe"], json.dumps(steps, indent=1).encode())
     atomic.write(files["table"], json.dumps(made.to_dict(), indent=1).encode())
     if args.plot:
-        from ..compress.tuning.picture import front
-
-        front(made.to_dict(), args.plot)
+        picture.front(made.to_dict(), args.plot)
     _print(made, files, out)
     result = {key: value for key, value in made.to_dict().items() if key != "table"}
     return {"files": {name: str(path) for name, path in files.items()}, "cache": str(cache)} | result
@@ -116,7 +117,12 @@ def _row(name: str, x: dict, forms: dict[str, str]) -> tuple:
 
 def data(args: argparse.Namespace, folder: Path, told: dict) -> dict:
     """The calibration data, as a recipe in `folder` names it."""
-    names = [os.path.relpath(text, folder) if Path(text).exists() else text for text in args.calibration]
+    names = [
+        os.path.join(os.curdir, os.path.relpath(text, folder))
+        if Path(text).exists()
+        else text  # `photos` names built-in ones
+        for text in args.calibration
+    ]
     found = {"calibration": names[0] if len(names) == 1 else names, "samples": args.samples}
     return {key: value for key, value in {**found, **told}.items() if value is not None}
 

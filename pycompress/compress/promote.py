@@ -19,7 +19,7 @@ from .verdict import Judge
 
 EIGHTHS = range(1, 8)
 EARLY = (1 / 16, 1 / 8, 1 / 4, 1 / 2)  # shares of the layers that become float: few layers do most of the damage
-DEPTHS = ("auto", 8, 4, 2, 1, 0)  # accumulation depths, from fast to exact
+DEPTHS = ("auto", 8, 4, 2, 1)  # accumulation depths, from fast to exact
 
 
 @dataclass(frozen=True)

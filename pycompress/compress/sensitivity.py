@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import TypedDict
 
 import numpy as np
@@ -17,7 +16,7 @@ from .calibration.blas import one_blas_thread
 from .calibration.engine import runner
 from .calibration.observe import up_to
 from .calibration.output_error import float_outputs
-from .calibration.samples import Calibration, feeds
+from .calibration.samples import Calibration, of_one_shape
 from .factorize import factorize
 from .model import graph as g
 from .model.layers import find_layers, float_model
@@ -153,9 +152,7 @@ def sensitivity(
     outputs = float_outputs(model)
     if not outputs:
         raise ValueError("sensitivity: the model has no float output")
-    inputs = [{k: x.copy() for k, x in feed.items()} for feed in islice(feeds(model, calibration), samples)]
-    if not inputs:
-        raise ValueError("calibration: no samples")
+    inputs = of_one_shape(model, calibration, samples)
     amounts = {"prune": sparsities, "quantize": bits, "factorize": energies}[of]
     asked = [of, list(map(float, amounts)), pattern, sorted(exclude or ()), exclude is None]
     arrays = [x for feed in inputs for _, x in sorted(feed.items())]

@@ -14,7 +14,7 @@ from ..cpu import cpu_info
 from ..errors import ModelError
 from ..plan import Plan as CompiledPlan
 from .calibration.blas import one_blas_thread
-from .calibration.samples import Calibration, feeds
+from .calibration.samples import Calibration, of_one_shape
 from .model import graph as g
 from .model.prepare import quantized_node
 from .progress import Progress
@@ -53,6 +53,16 @@ class Tuned:
         ``predicted`` figures and ``forms`` of plans of which none is better in everything.
     table : dict
         What each form of each layer costs, as JSON types.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pycompress
+    >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
+    >>> samples = np.random.default_rng(0).standard_normal((8, 3, 32, 32), np.float32)
+    >>> tuned = pycompress.tune(model, samples, min_snr=30)
+    >>> sorted(tuned.predicted)
+    ['bytes', 'drop', 'microseconds', 'snr']
     """
 
     model: onnx.ModelProto
@@ -159,9 +169,7 @@ def tune(
     model = g.as_model(model, base_dir)
     if (node := quantized_node(model)) is not None:
         raise ModelError(f"node {node.name or node.output[0]!r} ({node.op_type}): the model is quantized already")
-    samples = [{k: x.copy() for k, x in feed.items()} for feed in feeds(model, calibration)]
-    if not samples:
-        raise ValueError("calibration: no samples")
+    samples = of_one_shape(model, calibration)
     held = samples[EVERY - 1 :: EVERY][:HELD]
     used = [s for i, s in enumerate(samples) if i % EVERY != EVERY - 1 or i // EVERY >= HELD] if held else samples
     held = held or samples

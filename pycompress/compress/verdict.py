@@ -114,7 +114,7 @@ class Verdict:
             parts.append(f"on {_count(self.samples, 'sample')} {kind}")
         parts.append(_count(len(self.dead), "dead layer") if self.dead else "no dead layers")
         if self.slower:
-            parts.append(f"{len(self.slower)} nodes left in float, which is faster")
+            parts.append(f"{_count(len(self.slower), 'node')} left in float, which is faster")
         parts.append(f"{self.bytes_before:,} to {self.bytes_after:,} bytes")
         return ", ".join(parts)
 

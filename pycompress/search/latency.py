@@ -290,6 +290,7 @@ def _int8(model: onnx.ModelProto, bits: Mapping[str, int]) -> onnx.ModelProto:
         rounding="plain",
         bias_correction=False,
         method="minmax",
+        equalize=False,
         accumulate=DEPTH,
         quantize_outputs=True,
         judge=False,

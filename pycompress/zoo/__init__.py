@@ -109,7 +109,7 @@ def build(name: str, **options: Any) -> onnx.ModelProto:
     if name not in _BUILDERS:
         raise ValueError(f"zoo has no network {name!r}; it has {', '.join(_BUILDERS)}")
     builder = getattr(import_module(__name__), name)
-    known = [*(k for k in inspect.signature(builder).parameters if k != "options"), *_COMMON]
+    known = [*(k for k in inspect.signature(builder).parameters if k != "options"), *_COMMON, "weights"]
     if unknown := [key for key in options if key not in known]:
         raise TypeError(f"{name} has no option {unknown[0]!r}; it has {', '.join(known)}")
     return builder(**options)

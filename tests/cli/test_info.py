@@ -30,13 +30,15 @@ def test_multiply_accumulates_are_those_of_the_convolutions(files, command):
 
 
 def test_a_model_that_cannot_be_planned_is_still_described(tmp_path, command):
-    node = onnx.helper.make_node("Det", ["x"], ["y"], name="det")
+    node = onnx.helper.make_node("RandomUniformLike", ["x"], ["y"], name="chance")
     ports = [onnx.helper.make_tensor_value_info(n, t, [2, 2]) for n, t in (("x", 1), ("y", 1))]
     graph = onnx.helper.make_graph([node], "g", ports[:1], ports[1:])
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), tmp_path / "m.onnx")
     r = command("info", tmp_path / "m.onnx", "--json")
-    assert r["macs"] is None and "Det" in r["macs_unknown"]
-    assert r["unsupported"] == [{"node": "det", "op": "Det", "why": "operator 'Det' is not supported"}]
+    assert r["macs"] is None and "RandomUniformLike" in r["macs_unknown"]
+    assert r["unsupported"] == [
+        {"node": "chance", "op": "RandomUniformLike", "why": "operator 'RandomUniformLike' is not supported"}
+    ]
     text = command("info", tmp_path / "m.onnx")
     assert "unknown (" in text and "node that is not supported" in text
 

@@ -37,7 +37,7 @@ def test_a_model_that_runs_has_none():
 def test_nodes_that_no_output_needs_refuse_no_model():
     nodes = [
         helper.make_node("Relu", ["x"], ["y"]),
-        helper.make_node("Det", ["x"], ["d"], "dead"),
+        helper.make_node("RandomUniformLike", ["x"], ["d"], "dead"),
         helper.make_node("Other", ["d"], ["e"], "dead too", domain="mine"),
     ]
     given = [port("x", shape=[2, 3, 3])], [port("y", shape=[2, 3, 3])]
@@ -50,7 +50,7 @@ def test_nodes_that_no_output_needs_refuse_no_model():
 
 def test_every_one_is_found_and_no_node_after_it_is_blamed():
     nodes = [
-        helper.make_node("Det", ["x"], ["d"], "first"),
+        helper.make_node("RandomUniformLike", ["x"], ["d"], "first"),
         helper.make_node("Relu", ["d"], ["r"], "fine"),
         helper.make_node("Unique", ["r"], ["u"], "second"),
         helper.make_node("Tanh", ["u"], ["t"], "fine too"),
@@ -59,7 +59,7 @@ def test_every_one_is_found_and_no_node_after_it_is_blamed():
     ]
     rows = found(nodes, [port("x", shape=[2, 3, 3])], [port("s", shape=[2]), port("y", shape=[None])])
     assert list(rows) == ["first", "second", "third", "fourth"]
-    assert rows["first"] == ("Det", "operator 'Det' is not supported")
+    assert rows["first"] == ("RandomUniformLike", "operator 'RandomUniformLike' is not supported")
     assert rows["third"][0] == "Softmax" and "axis" in rows["third"][1]
     assert rows["fourth"] == ("mine.Other", "operator 'Other' of domain 'mine' is not supported")
 
@@ -118,7 +118,7 @@ def test_constants_and_inputs_of_types_that_do_not_exist_here_are_named_with_who
 def test_where_sizes_are_open_operators_are_judged_alone(shapes, names):
     nodes = [
         helper.make_node("Softmax", ["x"], ["s"], "odd", axis=7),
-        helper.make_node("Det", ["s"], ["y"], "no"),
+        helper.make_node("RandomUniformLike", ["s"], ["y"], "no"),
     ]
     ports = [port("x", shape=["n", 3, "h", "w"])], [port("y", shape=None)]
     assert list(found(nodes, *ports, shapes=shapes)) == names

@@ -51,6 +51,22 @@ class Samples:
         return chain([self.sample], self._rest)
 
 
+def of_one_shape(
+    model: onnx.ModelProto, calibration: Calibration, count: int | None = None
+) -> list[dict[str, np.ndarray]]:
+    """Copies of the first `count` samples, as `feeds` gives them; a ValueError names the first one of another shape."""
+    found = [{name: x.copy() for name, x in feed.items()} for feed in islice(feeds(model, calibration), count)]
+    if not found:
+        raise ValueError("calibration: no samples")
+    for i, feed in enumerate(found):
+        for name, x in feed.items():
+            if x.shape != (wanted := found[0][name].shape):
+                raise ValueError(
+                    f"calibration: sample {i} has {name!r} of shape {x.shape}, sample 0 of {wanted}: give one shape"
+                )
+    return found
+
+
 def feeds(model: onnx.ModelProto, calibration: Calibration) -> Iterator[dict[str, np.ndarray]]:
     """The samples as {input name: array}, checked against the model's inputs.
 

@@ -139,6 +139,7 @@ def equalize_streams(
         for (t, axis), x in zip(axes.items(), run(tensors, sample)):
             sums[t] = sums[t] + np.abs(np.moveaxis(x, axis, 0)).reshape(x.shape[axis], -1).max(1, initial=0)
         wanted.append(run(ends, sample))
+    streams = [s for s in streams if len({sums[t].shape for t in s.tensors}) == 1]  # channels may be broadcast
     reach = [np.max([sums[t] for t in s.tensors], axis=0) for s in streams]
     before, done, refused = g.copied(model), streams, {}
     for stream, r in zip(streams, reach):
@@ -178,6 +179,7 @@ def _scale(model: onnx.ModelProto, stream: Stream, reach: np.ndarray) -> None:
         _multiply(model, node, 1, 1 / s if last else (1 / s).reshape(-1, *[1] * (rank - 1)))
         if len(node.input) > 2 and node.input[2]:
             _multiply(model, node, 2, 1 / s)
+    values = g.constants(model)  # a maker may be a reader, too
     for node in (nodes[n] for n in stream.readers):
         rank = len(values[node.input[1]].dims)
         _multiply(model, node, 1, np.moveaxis(s.reshape(-1, *[1] * (rank - 1)), 0, _inputs(node)))

@@ -57,14 +57,24 @@ class Tuner:
         self.front = table.front()
 
     def chosen(self) -> tuple[Plan, dict]:
-        """The plan, and what was measured of it."""
-        goal, front, known = self.goal, self.front, self.references
+        """The plan, and what was measured of it: what the search finds, or one form everywhere where that is better."""
+        goal, known = self.goal, self.references
         latency = None if goal.latency is None else goal.latency * 1e6
-        asked = (goal.latency, goal.min_snr, goal.max_drop, goal.size)
-        if asked == (None, None, None, None):
+        if (goal.latency, goal.min_snr, goal.max_drop, goal.size) == (None, None, None, None):
             latency = max(known["int8"]["microseconds"], self.table.uniform("int8").predicted.microseconds)
-        least = None if goal.min_snr is None else 10 ** (-goal.min_snr / 10)
         fastest = goal.min_snr is not None or goal.max_drop is not None
+        able = [(self.table.uniform(form), x) for form, x in known.items() if self._meets(x, latency)]
+        try:
+            able.append(self._searched(latency, fastest))
+        except ModelError:
+            if not able:
+                raise
+        return min(able, key=lambda x: x[1]["microseconds"] if fastest else -x[1]["snr"])
+
+    def _searched(self, latency: float | None, fastest: bool) -> tuple[Plan, dict]:
+        """A plan of the front that keeps the limits when it is measured."""
+        goal, front = self.goal, self.front
+        least = None if goal.min_snr is None else 10 ** (-goal.min_snr / 10)
         slack = {"error": 1.0, "microseconds": 1.0, "bytes": 1.0}
         budgets = [least]
         if goal.max_drop is not None:
@@ -79,14 +89,12 @@ class Tuner:
                     break
                 found = self.verified(plan)
                 tried.append((plan, found))
-                if self._meets(found, latency, known["float"]):
+                if self._meets(found, latency):
                     return plan, found
-                if goal.max_drop is not None and found["drop"] > goal.max_drop:
+                if goal.max_drop is not None and not found["drop"] <= goal.max_drop:
                     break
                 got = {"error": 10 ** (-found["snr"] / 10)} | {k: found[k] for k in ("microseconds", "bytes")}
                 slack = {k: min(s, getattr(plan.predicted, k) / max(got[k], 1e-30)) * 0.999 for k, s in slack.items()}
-        if asked == (None, None, None, None):  # the plan that the limit is from
-            return self.table.uniform("int8"), known["int8"]
         if not tried:
             raise ModelError(f"tune: no plan meets the limits, by the table; {_nearest(front)}")
         plan, found = min(tried, key=lambda x: -x[1]["snr"])
@@ -111,9 +119,9 @@ class Tuner:
         able = [p for p in front if fits(p.predicted)]
         return self.table.filled(min(able, key=lambda p: score(p.predicted)), fits, score) if able else None
 
-    def _meets(self, found: dict, latency: float | None, whole: dict) -> bool:
+    def _meets(self, found: dict, latency: float | None) -> bool:
         goal = self.goal
-        if goal.min_snr is not None and found["snr"] < goal.min_snr:
+        if goal.min_snr is not None and not found["snr"] >= goal.min_snr:
             return False
         if goal.max_drop is not None and found["drop"] is None:
             raise ValueError("max_drop: no output looks like class scores; give evaluate, or min_snr instead")
@@ -160,7 +168,13 @@ class Tuner:
     def _mark(self, plan: Plan) -> float:
         """The user's metric; each plan is evaluated once."""
         if plan.key not in self.marks:
-            self.marks[plan.key] = float(self.evaluate(self._session(plan)))
+            mark = self.evaluate(self._session(plan))
+            try:
+                self.marks[plan.key] = float(mark)
+            except (TypeError, ValueError):
+                self.marks[plan.key] = math.nan
+            if not math.isfinite(self.marks[plan.key]):
+                raise ValueError(f"evaluate must return a finite number, got {mark!r}")
         return self.marks[plan.key]
 
     def _judge(self, plan: Plan, model, session: InferenceSession) -> InferenceSession:

@@ -39,7 +39,7 @@ class Store:
             raise ValueError(f"{path}: it holds no measurements of pycompress") from None
         if known != fingerprint or not fits:
             raise ValueError(
-                f"{path}: its measurements are of another model, calibration, machine or version; give another file"
+                f"{path}: its measurements are of another model, calibration, machine or version, or of other forms or threads; give another file (--cache)"
             )
 
     def get(self, key: str, measure: Callable[[], Any]) -> Any:

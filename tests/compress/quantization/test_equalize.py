@@ -49,6 +49,23 @@ def residual(tail="Relu"):
     return model, [{"input": x} for x in RNG.standard_normal((24, 1, 4, 6, 6)).astype("f4")]
 
 
+def test_streams_whose_channels_are_broadcast_stay_as_they_are():
+    nodes = [
+        helper.make_node("Conv", ["input", "w0"], ["a"], "a"),
+        helper.make_node("Conv", ["input", "w1"], ["b"], "b"),
+        helper.make_node("Add", ["a", "b"], ["s"], "s"),
+        helper.make_node("Conv", ["s", "w2"], ["output"], "output"),
+    ]
+    tensors = {"w0": RNG.standard_normal((8, 4, 1, 1)), "w1": RNG.standard_normal((1, 4, 1, 1))}
+    tensors["w2"] = RNG.standard_normal((4, 8, 1, 1))
+    model = model_of(nodes, tensors, {"input": ["b", 4, 6, 6], "output": ["b", 4, 6, 6]})
+    samples = [{"input": x} for x in RNG.standard_normal((4, 1, 4, 6, 6)).astype("f4")]
+    before = g.copied(model)
+    assert equalize_streams(model, samples, ["output"]) == []
+    assert model.graph == before.graph
+    assert pycompress.quantize(before, samples).graph.node
+
+
 def rows():
     """A normalized tensor that two products read."""
     nodes = [

@@ -50,7 +50,7 @@ def test_nodes_stay_in_float_if_the_model_gains_by_it(monkeypatch):
     given(monkeypatch, 10.0, 9.0, 8.0)
     model = pc.quantize(network(), SAMPLES, unless_slower=True)
     assert integers(model) == ["conv0", "conv2"] and left(model) == {"conv1": pays.STEP}
-    assert pays.METADATA in g.metadata(model) and "1 nodes left in float" in str(pc.verdict(model))
+    assert pays.METADATA in g.metadata(model) and "1 node left in float" in str(pc.verdict(model))
     again = pc.quantize(network(), SAMPLES, exclude=["conv1"])
     run = [pc.InferenceSession(m).run(None, {"t0": SAMPLES[:1]})[0] for m in (model, again)]
     np.testing.assert_allclose(*run, rtol=0.1, atol=0.05)
