@@ -46,7 +46,7 @@ class Tuned:
         option of compiling it.
     forms : {node: form}
     predicted, measured : dict
-        ``microseconds``, ``snr`` (dB), ``bytes``, ``drop`` (None if it was not measured).
+        ``microseconds``, ``snr`` (dB), ``bytes``; measured also ``drop`` (None if no output looks like class scores).
     references : {"float" or "int8": dict}
         The same for the model with all layers in one form.
     front : list of dict
@@ -61,7 +61,7 @@ class Tuned:
     >>> model = pycompress.zoo.mobilenetv1(width=0.25, resolution=32, classes=4)
     >>> samples = np.random.default_rng(0).standard_normal((8, 3, 32, 32), np.float32)
     >>> tuned = pycompress.tune(model, samples, min_snr=30)
-    >>> sorted(tuned.predicted)
+    >>> sorted(tuned.measured)
     ['bytes', 'drop', 'microseconds', 'snr']
     """
 
