@@ -111,7 +111,10 @@ def execute(args, out: Output) -> dict:
     if plots:
         rows = [(name, v.get("bytes", v.get("bytes_after")), v["snr"]) for name, v in verdicts.items()]
         plots.steps([("before", before, None), *rows], args.plot)
-    done = ", ".join(asked) or "compiled"
+    gone = {name for name, v in verdicts.items() if v and v.get("outcome") in ("left out", "stopped")}
+    done = ", ".join(name for name in asked if name in verdicts and name not in gone) or (
+        "compiled" if as_plan else "unchanged"
+    )
     out.line(f"{args.out}: {done}; {size(before)} to {size(after)}, {change(before, after)}")
     return {
         "model": args.model,

@@ -153,6 +153,13 @@ def test_steps_that_exceed_max_drop_are_repeated_with_gentler_options(files, tmp
     assert "cast: kept" in command(*words, "--max-drop", "0.5")
 
 
+def test_the_summary_names_only_what_was_done(files, tmp_path, command):
+    np.save(tmp_path / "c.npy", np.random.default_rng(0).standard_normal((8, 3, 48, 48), np.float32))
+    words = ("compress", files / "net.onnx", tmp_path / "o.onnx", "--calibration", tmp_path / "c.npy", "--quantize")
+    said = command(*words, "--max-drop", "1e-9").splitlines()
+    assert said[-1].startswith(f"{tmp_path / 'o.onnx'}: unchanged; ")
+
+
 @pytest.mark.parametrize(
     "recipe,said",
     [
