@@ -56,8 +56,11 @@ def main() -> None:
     wheel = tagged(wheel, package / "_pcx.abi3.so")
     print(wheel.name, wheel.stat().st_size, "bytes")
     assert wheel.stat().st_size < LARGEST
-    machine = subprocess.run(["file", "-b", package / "_pcx.abi3.so"], capture_output=True, text=True).stdout
-    print("extension:", machine.strip(), (package / "_pcx.abi3.so").stat().st_size, "bytes")
+    header = subprocess.run(
+        [PREFIX + "readelf", "-h", package / "_pcx.abi3.so"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "AArch64" in header
+    print("extension:", (package / "_pcx.abi3.so").stat().st_size, "bytes")
 
     program, library = folder / "run_plan", package / "lib" / "libpycompress.a"
     command = [TOOLS["CC"], "-std=c11", "-O2", "-static", f"-I{package / 'include'}", ROOT / "examples" / "run_plan.c"]

@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from ..cpu import cpu_info
 from ..errors import ModelError
 from ..formats import atomic
 from ..session import InferenceSession
@@ -298,16 +299,31 @@ class Cache:
 
         def cached(name: str, before: onnx.ModelProto, options: dict) -> onnx.ModelProto:
             key = self.samples.copy()
-            key.update(f"{__version__} {name} {json.dumps(options, sort_keys=True, default=str)} ".encode())
+            here = [cpu_info()["model"], cpu_info()["used"]] if options.get("unless_slower") else None  # measured times
+            key.update(f"{__version__} {name} {here} {json.dumps(options, sort_keys=True, default=_plain)} ".encode())
             key.update(before.SerializeToString(deterministic=True))
             path = self.folder / f"{name}-{key.hexdigest()[:32]}.onnx"
             if path.is_file():
-                return g.as_model(path)
+                try:
+                    return g.as_model(path)
+                except ModelError:
+                    pass  # damaged: it is made again
             after = apply(name, before, options)
             atomic.write(path, after.SerializeToString())
             return after
 
         return cached
+
+
+def _plain(x: Any) -> list:
+    """Sets and arrays as lists, for a key; whatever else JSON does not know raises TypeError."""
+    return (
+        sorted(x)
+        if isinstance(x, (set, frozenset))
+        else np.asarray(x).tolist()
+        if isinstance(x, np.ndarray)
+        else list(x)
+    )
 
 
 def _copies(model: onnx.ModelProto, calibration: Calibration) -> list[dict[str, np.ndarray]]:

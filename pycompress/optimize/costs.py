@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -97,9 +97,8 @@ class Costs:
         }
         head = {"pycompress.costs": FORMAT, "isas": self.isas, "host": self.host, **about}
         lines = ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in head.items())
-        lists = ",\n".join(
-            f"  {json.dumps(k)}: [\n" + ",\n".join(f"   {json.dumps(row)}" for row in v) + "]" for k, v in rows.items()
-        )
+        line = partial(json.dumps, separators=(",", ":"))  # tables are a tenth of a wheel
+        lists = ",\n".join(f"{line(k)}:[\n" + ",\n".join(map(line, v)) + "]" for k, v in rows.items())
         atomic.write(path, f'{{\n{lines},\n "rows": {{\n{lists}\n}}}}\n'.encode())
 
     @classmethod

@@ -151,3 +151,11 @@ def test_the_package_of_the_passes_is_still_a_package():
     import pycompress.compress.prune as module
 
     assert module.prune is pc.prune and pc.compress.prune is module
+
+
+def test_damaged_results_in_the_cache_are_made_again(model, tmp_path):
+    wanted = pc.compress(model, {"cast": {}}, images(8), cache=tmp_path)
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(b"cut off")
+    assert pc.compress(model, {"cast": {}}, images(8), cache=tmp_path) == wanted
+    assert kept.stat().st_size > 100

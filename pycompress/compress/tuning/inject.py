@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from ...compiler import compile as planned
+from ...errors import ModelError
 from ...session import InferenceSession
 from ..calibration.engine import runner
 from ..calibration.observe import up_to
@@ -40,6 +41,8 @@ class Injector:
         ends : the tensors by which errors are measured
         tensors : those that will be replaced or read
         centered : the signal is the variance of the outputs, not their energy
+
+        Raises `ModelError` if one of `ends` is infinite or not a number.
         """
         self.model, self.ends = model, list(ends)
         self._rests: dict[str, tuple] = {}
@@ -52,6 +55,11 @@ class Injector:
             kept = sum(x.nbytes for x in self.values[-1].values())
             if kept * (len(self.values) + 1) > BYTES:
                 break
+        for end in self.ends:
+            if not all(np.isfinite(values[end]).all() for values in self.values):
+                raise ModelError(
+                    f"tensor {end!r} is not finite on the calibration samples: errors cannot be measured by it"
+                )
         self.signal = [max(self._energy_of(e, centered), 1e-30) for e in self.ends]
 
     def error(self, tensor: str, replaced: Sequence[np.ndarray], others: Sequence[Feed] | None = None) -> float:

@@ -46,3 +46,13 @@ def test_nothing_injected_is_no_error(network):
     injector = Injector(model, [out], ["stem.act.out", out], samples)
     assert injector.error(out, [v[out] for v in injector.values]) == 0
     assert injector.error("stem.act.out", [v["stem.act.out"] for v in injector.values]) < 1e-10
+
+
+def test_outputs_that_are_not_finite_are_named(network):
+    model, samples = network
+    blown = g.copied(model)
+    weights = next(t for t in blown.graph.initializer if t.name == "classifier.weight")
+    weights.raw_data = np.full(weights.dims, np.inf, np.float32).tobytes()
+    end = blown.graph.output[0].name
+    with pytest.raises(pycompress.ModelError, match=f"tensor '{end}' is not finite"):
+        Injector(blown, [end], [], samples)
