@@ -7,7 +7,7 @@ from pathlib import Path
 from ..dtypes import FLOAT_PRODUCTS
 from ..errors import ModelError
 from ..formats import atomic
-from . import bench, calibration, finetune, images, models, recipe, reports, steps
+from . import bench, calibration, finetune, images, models, plans, recipe, reports, steps
 from .output import Output, size
 
 
@@ -65,6 +65,8 @@ def execute(args, out: Output) -> dict:
     if source.proto is None:
         raise ModelError(f"{args.model}: a plan cannot be compressed; start from the .onnx")
     asked = recipe.steps_of(args)
+    if args.products and not as_plan:
+        out.warn(f"{args.recipe}: float_products = {args.products} is for plans: {args.out} does not hold it")
     plots = bench.plotter(args, args.model)
     if plots and not asked:
         raise ValueError("--plot draws steps, and there are none")
@@ -79,7 +81,7 @@ def execute(args, out: Output) -> dict:
     plan = None
     if as_plan:  # before the work: a model that cannot be compiled now cannot be compiled afterwards
         with out.progress("compile"):
-            plan = planned(source.proto, source, args, how)
+            plan = _plan(source.proto, source, args, how)
     proto, verdicts = source.proto, {}
     if args.max_drop is not None:
         proto, verdicts = followed(proto, asked, source, shapes, args, out)
@@ -101,7 +103,7 @@ def execute(args, out: Output) -> dict:
     if as_plan:
         if asked:
             with out.progress(f"compile (step {total} of {total})"):
-                plan = planned(proto, source, args, how)
+                plan = _plan(proto, source, args, how)
         plan.save(args.out, slim=args.slim)
     else:
         atomic.write(args.out, proto.SerializeToString())
@@ -176,7 +178,15 @@ def _check(asked: recipe.Steps, args, as_plan: bool) -> None:
     if args.resume and not args.finetune:
         raise ValueError("--resume is for --finetune")
     if args.labels:
-        labels(args.labels)
+        plans.labels(args.labels)
+
+
+def _plan(proto, source: models.Source, args, how: images.Fit):
+    """The plan of `proto`, as the flags say."""
+    shapes = models.shapes_of(args)
+    return plans.planned(
+        proto, source, shapes, how, args.layout, args.labels, args.costs, args.float_products or args.products
+    )
 
 
 def _preprocessing(asked: recipe.Steps, args, out: Output) -> images.Fit:
@@ -188,52 +198,3 @@ def _preprocessing(asked: recipe.Steps, args, out: Output) -> images.Fit:
             raise ValueError("the steps differ in mean, std or scale: say with --mean and --std what the plan's are")
         told = seen[0] if seen else told
     return images.fit(told, out.warn)
-
-
-def planned(proto, source: models.Source, args, how: images.Fit):
-    """The plan of `proto`; with mean or std it takes uint8 NHWC images.
-
-    Raises
-    ------
-    ValueError
-        If the model takes no images, or no output is as long as the list of labels.
-    """
-    import pycompress
-
-    ports = source.ports(models.shapes_of(args))
-    shapes = {name: shape for name, (_, shape) in ports.items()}
-    preprocess = None
-    if how.mean is not None or how.std is not None:
-        preprocess = pycompress.Preprocess(how.mean or (0.0,), how.std or (1.0,), args.layout)
-        if len(shapes) != 1 or len(next(iter(shapes.values()))) != 4:
-            raise ValueError("--mean and --std are for a model with one image input")
-        ((name, (_, shape)),) = ports.items()
-        if not preprocess.channels_last(shape):
-            shapes = {name: (n, h, w, c) for name, (n, c, h, w) in shapes.items()}
-    names = labels(args.labels) if args.labels else None
-    products = args.float_products or "float32"
-    plan = pycompress.compile(
-        proto, input_shapes=shapes, preprocess=preprocess, labels=names, costs=args.costs, float_products=products
-    )
-    if names:
-        ends = {p.name: p.shape[-1] for p in pycompress.InferenceSession(plan).get_outputs() if p.shape}
-        if len(names) not in ends.values():
-            raise ValueError(f"{args.labels}: {len(names)} class names, and the outputs have {ends} classes")
-    return plan
-
-
-def labels(path: Path) -> list[str]:
-    """The class names in a file, one per line; empty lines at its end are ignored.
-
-    Raises
-    ------
-    ValueError
-        If it holds none, or is not UTF-8.
-    """
-    try:
-        names = path.read_text("utf-8").rstrip("\n").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: class names must be UTF-8 text: {error}") from None
-    if not names:
-        raise ValueError(f"{path}: no class names")
-    return names

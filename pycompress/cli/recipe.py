@@ -15,7 +15,7 @@ EPILOG = (
     "A recipe is a YAML (needs PyYAML), TOML (Python 3.11 or newer) or JSON file with a table for each step, named prune, "
     "factorize, quantize, recertify or cast; steps are always taken in this order.  The entries of [quantize] are "
     f"{', '.join(DATA)} and the options of pycompress.quantize; the other tables work in the same way.  A table `data` "
-    "names the samples of all steps.  max_drop, relative and exceeded (promote or stop) are those of pycompress.compress."
+    "names the samples of all steps.  float_products is that of a plan.  max_drop, relative and exceeded (promote or stop) are those of pycompress.compress."
 )
 
 Steps = dict[str, dict]
@@ -84,7 +84,7 @@ def steps_of(args) -> Steps:
     ValueError
         If flags contradict each other, a flag would have no effect, or the recipe is invalid.
     """
-    args.relative = args.exceeded = None  # only a recipe says them
+    args.relative = args.exceeded = args.products = None  # only a recipe says them
     steps = read(args.recipe, args) if args.recipe else flags(args)
     if args.max_drop is not None and not 0 <= args.max_drop < float("inf"):
         raise ValueError(f"--max-drop must be a number of at least 0, got {args.max_drop:g}")
@@ -147,7 +147,9 @@ def read(path: Path, args) -> Steps:
         raise ValueError("--max-drop and the recipe's max_drop: give one of them")
     args.max_drop = args.max_drop if found.max_drop is None else found.max_drop
     recipes.check_limits(found, args.max_drop)
-    args.relative, args.exceeded = found.relative, found.exceeded
+    if args.float_products is not None and found.float_products is not None:
+        raise ValueError("--float-products and the recipe's float_products: give one of them")
+    args.relative, args.exceeded, args.products = found.relative, found.exceeded, found.float_products
     steps = found.steps
     if "cast" in steps and not steps["cast"].keys() & set(DATA):  # judged on the calibration data of the step before
         earlier = [options for name, options in steps.items() if name != "cast" and "calibration" in options]

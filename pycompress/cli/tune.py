@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import ModelError
 from ..formats import atomic
-from . import calibration, images, models, recipe, units
+from . import calibration, images, models, plans, recipe, units
 from .output import Output, size
 
 ENDINGS = {"model": ".onnx", "plan": ".plan.safetensors", "recipe": ".recipe.json", "table": ".tune.json"}
@@ -25,7 +25,8 @@ def add(subparsers, common):
         help="choose float, 16 bits, int8 or int4 for each layer, by time and error measured here",
         description="Measure the time and the error of every layer of MODEL in every form on this machine, choose forms, "
         "build the model, measure it as a whole, and write it: OUT.onnx, OUT.plan.safetensors, OUT.recipe.json (for "
-        "`compress --recipe`) and OUT.tune.json (the table of forms and the front).",
+        "`compress --recipe`) and OUT.tune.json (the table of forms and the front).  With --mean or --std the plan takes "
+        "uint8 images.",
         epilog="Without a limit, the plan of the least error is wanted that is as fast as int8 in all layers. "
         "With --max-drop or --min-snr the fastest plan is wanted, with --latency or --size alone the most exact.",
     )
@@ -62,7 +63,7 @@ def execute(args, out: Output) -> dict:
     source, shapes = models.Source(args.model), models.shapes_of(args)
     if source.proto is None:
         raise ModelError(f"{args.model}: a plan cannot be tuned; start from the .onnx")
-    stem = args.out or Path(f"{source.path.with_suffix('') if source.path else source.proto.graph.name}.tuned")
+    stem = args.out or Path(f"{source.path.with_suffix('') if source.path else _word(args.model)}.tuned")
     files = {name: Path(f"{stem}{ending}") for name, ending in ENDINGS.items()}
     for path in [*files.values(), *([args.plot] if args.plot else [])]:
         atomic.check(path, [args.model, *args.calibration])
@@ -70,7 +71,8 @@ def execute(args, out: Output) -> dict:
         picture.check(args.plot)
     told = {key: getattr(args, key) for key in images.OPTIONS}
     ports = source.ports(shapes, partly=True)
-    samples = calibration.samples(args.calibration, ports, args.samples or recipe.SAMPLES, images.fit(told, out.warn))
+    how = images.fit(told, out.warn)
+    samples = list(calibration.samples(args.calibration, ports, args.samples or recipe.SAMPLES, how))
     limits = {key: getattr(args, key) for key in ("max_drop", "min_snr", "latency", "size")}
     forms = args.forms.split(",") if args.forms else FORMS
     cache = args.cache or Path(f"{stem}.measured.json")
@@ -81,9 +83,13 @@ def execute(args, out: Output) -> dict:
             tick(done, total, f"{left(began, done, total)}measurement")
 
         made = tune(source.proto, samples, forms=forms, threads=args.threads, cache=cache, progress=progress, **limits)
-    steps = {name: {**data(args, files["recipe"].parent, told), **own} for name, own in made.recipe.items()}
+    samples_of = data(args, files["recipe"].parent, told)
+    steps = {name: {**samples_of, **own} if name in recipe.STEPS else own for name, own in made.recipe.items()}
+    products = made.recipe.get("float_products")
+    shapes = {name: x.shape for name, x in samples[0].items()}
+    plan = plans.planned(made.model, source, shapes, how, args.layout, float_products=products)
     atomic.write(files["model"], made.model.SerializeToString())
-    made.plan.save(files["plan"])
+    plan.save(files["plan"])
     atomic.write(files["recipe"], json.dumps(steps, indent=1).encode())
     atomic.write(files["table"], json.dumps(made.to_dict(), indent=1).encode())
     if args.plot:
@@ -91,6 +97,11 @@ def execute(args, out: Output) -> dict:
     _print(made, files, out)
     result = {key: value for key, value in made.to_dict().items() if key != "table"}
     return {"files": {name: str(path) for name, path in files.items()}, "cache": str(cache)} | result
+
+
+def _word(model: str) -> str:
+    """The name of a network of the zoo with its options, as the start of a file's name."""
+    return model.removeprefix("zoo:").replace(",", "-").replace("=", "")
 
 
 def _print(made, files: dict[str, Path], out: Output) -> None:

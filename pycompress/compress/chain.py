@@ -104,11 +104,13 @@ def compress(
     recipe : path or dict
         A YAML file (needs PyYAML), a JSON or TOML file, or a dict: a table of options for each step, as in
         ``{"prune": {"sparsity": 0.5}, "quantize": {"weights": 4}}``. The options are those of the functions of the same
-        names, and ``max_drop`` for one step. Also ``max_drop``, ``relative``, ``exceeded: promote`` or ``stop``. The
-        order of the steps is fixed: prune, factorize, quantize, recertify, cast.
+        names, and ``max_drop`` for one step. Also ``max_drop``, ``relative``, ``exceeded: promote`` or ``stop``, and
+        ``float_products``, which is for the plan compiled afterwards: no .onnx holds it. The order of the steps is
+        fixed: prune, factorize, quantize, recertify, cast.
     calibration : iterable, optional
         Samples as in ``pycompress.quantize``; they are all kept in memory. One in eight, at most eight in all, is held
-        back by every step, and judges all steps.
+        back by every step, and judges all steps. They take the place of data that the recipe names (``calibration``,
+        ``samples``, ``mean`` ...), which only the command line reads.
     evaluate : callable, optional
         Given an `InferenceSession`, returns a number; higher is better. Default: the share of the outputs' squares that
         is no error, on the samples held back; a drop of 0.01 is a signal-to-noise ratio of 20 dB.
@@ -157,8 +159,8 @@ def compress(
     if not asked.steps:
         raise ValueError(f"recipe: no step; there are {', '.join(recipes.STEPS)}")
     for name, options in asked.steps.items():
-        if named := set(options) & set(recipes.DATA):
-            raise ValueError(f"recipe.{name}.{min(named)}: samples are an argument here, not named in the recipe")
+        if calibration is None and (named := set(options) & set(recipes.DATA)):
+            raise ValueError(f"recipe.{name}.{min(named)}: only the command line reads files: give calibration")
         if name == "quantize" and calibration is None:
             raise ValueError("recipe.quantize: it needs calibration samples")
         recipes.check_step(name, options, calibration)

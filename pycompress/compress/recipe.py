@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..dtypes import FLOAT_PRODUCTS
 from ..images import OPTIONS as IMAGES
 from .cast import cast
 from .factorize import factorize
@@ -38,12 +39,14 @@ class Recipe:
     ----------
     steps : {name of a pass: its options}, in the order of `STEPS`
     max_drop, relative, exceeded : as the recipe says them; None where it does not
+    float_products : of a plan compiled from the result; None where the recipe does not say it
     """
 
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
     max_drop: float | None = None
     relative: bool | None = None
     exceeded: str | None = None
+    float_products: str | None = None
 
 
 def read(source: str | os.PathLike | Mapping) -> Recipe:
@@ -82,8 +85,8 @@ def checked(value: Any, path: str = "recipe") -> Recipe:
     if not isinstance(value, Mapping):
         raise ValueError(f"{path}: must be a table of steps, got {value!r}")
     for key in value:
-        if key not in (*STEPS, "data", *LIMITS):
-            raise unknown_key(key, (*STEPS, "data", *LIMITS), path)
+        if key not in (known := (*STEPS, "data", *LIMITS, "float_products")):
+            raise unknown_key(key, known, path)
     tables = {name: value[name] for name in (*STEPS, "data") if value.get(name) is not None}
     for name, table in tables.items():
         if not isinstance(table, Mapping):
@@ -106,7 +109,10 @@ def checked(value: Any, path: str = "recipe") -> Recipe:
         raise ValueError(f"{path}.relative: must be true or false, got {limits['relative']!r}")
     if limits["exceeded"] not in (None, *EXCEEDED):
         raise ValueError(f"{path}.exceeded: must be one of {', '.join(EXCEEDED)}, got {limits['exceeded']!r}")
-    return Recipe(steps, **limits)
+    products = value.get("float_products")
+    if products not in (None, *FLOAT_PRODUCTS):
+        raise ValueError(f"{path}.float_products: must be one of {', '.join(FLOAT_PRODUCTS)}, got {products!r}")
+    return Recipe(steps, **limits, float_products=products)
 
 
 def unknown_key(key: object, known: Iterable[str], path: str) -> ValueError:

@@ -24,6 +24,7 @@ from .tuning.measure import Measurements
 from .tuning.rounded import Forms, calibrated
 from .tuning.search import Evaluate, Goal, Tuner, said
 from .tuning.store import Store, fingerprint
+from .verdict import CalibrationWarning, warn
 
 FORMS = ("float", "float16", "bfloat16", "int8", "int4")  # by default
 ALL = ("float", "float16", "bfloat16", "lowrank", "int8", "int4", "sparse")
@@ -42,8 +43,8 @@ class Tuned:
     plan : Plan
         The same, compiled for the shapes of the calibration samples.
     recipe : dict
-        The steps and options with which ``pycompress compress --recipe`` makes such a model; ``float_products`` is an
-        option of compiling it.
+        The steps and options with which ``pycompress compress --recipe`` makes such a model; ``float_products`` is that
+        of a plan.
     forms : {node: form}
     predicted, measured : dict
         ``microseconds``, ``snr`` (dB), ``bytes``; measured also ``drop`` (None if no output looks like class scores).
@@ -67,7 +68,7 @@ class Tuned:
 
     model: onnx.ModelProto
     plan: CompiledPlan
-    recipe: dict[str, dict[str, Any]]
+    recipe: dict[str, Any]
     forms: dict[str, str]
     predicted: dict[str, Any]
     measured: dict[str, Any]
@@ -112,7 +113,7 @@ def tune(
     model : path, bytes or onnx.ModelProto
         A float model; it is not changed.
     calibration : iterable of samples
-        As for ``pycompress.quantize``; kept in memory.
+        As for ``pycompress.quantize``; kept in memory. Fewer than 4 give a `CalibrationWarning`: none can be held back.
     max_drop : float, optional
         How much `evaluate` may fall against the float model; without `evaluate`, the share of samples for which
         the class with the highest score may change.
@@ -172,7 +173,12 @@ def tune(
     samples = of_one_shape(model, calibration)
     held = samples[EVERY - 1 :: EVERY][:HELD]
     used = [s for i, s in enumerate(samples) if i % EVERY != EVERY - 1 or i // EVERY >= HELD] if held else samples
-    held = held or samples
+    if not held:
+        warn(
+            f"tune: errors are measured on the {len(used)} samples that ranges are taken from; give at least {EVERY}",
+            CalibrationWarning,
+        )
+        held = samples
     target = target_here()
     cpu = cpu_info()
     about = {"model": cpu["model"], "isas": cpu["used"], "threads": threads, "target": target, "samples": len(used), "held_back": len(held), "version": __version__}  # fmt: skip
@@ -194,11 +200,11 @@ def tune(
     finally:
         store.save()
     front = [{"predicted": said(p.predicted), "forms": p.forms} for p in tuner.front]
-    predicted = said(plan.predicted)
+    predicted, products = said(plan.predicted), clock.products(plan.forms.values())
     return Tuned(
         made,
         compiled,
-        kinds.steps(plan.forms, target),
+        kinds.steps(plan.forms, target) | ({"float_products": products} if products != "float32" else {}),
         plan.forms,
         predicted,
         found,

@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 import pycompress
+from pycompress.cli import main
 from pycompress.cli.compress import change
 
 IMAGES = ("--mean", "127", "--std", "128")
@@ -272,6 +273,18 @@ def test_a_plan_of_products_rounded_to_bfloat16(files, tmp_path, command, refuse
     assert "--float-products is for plans" in refused(
         "compress", files / "net.onnx", tmp_path / "b.onnx", "--cast", "float16", "--float-products", "bfloat16"
     )
+
+
+def test_a_recipe_says_what_the_products_of_a_plan_are(files, tmp_path, command, refused, capsys):
+    recipe = tmp_path / "r.json"
+    recipe.write_text('{"cast": {"dtype": "bfloat16"}, "float_products": "bfloat16"}')
+    plan = tmp_path / "b.plan.safetensors"
+    command("compress", files / "net.onnx", plan, "--recipe", recipe)
+    assert command("info", plan, "--json")["provenance"]["float_products"] == "bfloat16"
+    assert main(["compress", str(files / "net.onnx"), str(tmp_path / "b.onnx"), "--recipe", str(recipe)]) == 0
+    assert "is for plans" in capsys.readouterr().err
+    said = refused("compress", files / "net.onnx", plan, "--recipe", recipe, "--float-products", "float32")
+    assert "give one of them" in said
 
 
 def test_other_float_products_are_refused_with_those_that_are_not(files, tmp_path, capsys):

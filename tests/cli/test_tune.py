@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+import pycompress
+
 MODEL = "zoo:mobilenetv1,width=0.25,resolution=32,classes=4"
 
 
@@ -34,7 +36,8 @@ def test_model_plan_recipe_and_table_are_written_and_work(tmp_path, command):
     told = json.loads((tmp_path / "t.tune.json").read_text())
     assert again["forms"] == told["forms"] and {"rows", "links", "rest", "about"} == set(told["table"])
     command("info", tmp_path / "t.onnx")
-    command("info", tmp_path / "t.plan.safetensors")
+    (port,) = pycompress.InferenceSession(tmp_path / "t.plan.safetensors").get_inputs()
+    assert port.type == "tensor(uint8)" and port.shape == [1, 32, 32, 3]  # images, as --mean and --std say
     if json.loads((tmp_path / "t.recipe.json").read_text()):
         command("compress", MODEL, tmp_path / "r.onnx", "--recipe", tmp_path / "t.recipe.json")
 

@@ -125,6 +125,11 @@ def test_a_cache_returns_what_was_made_before(model, tmp_path, monkeypatch):
         run(model, {"prune": {"sparsity": 0.4}}, cache=tmp_path)
 
 
+def test_a_recipe_of_the_command_line_takes_other_samples(model):
+    recipe = {"data": {"calibration": "photos", "mean": 127}, "cast": {}, "float_products": "bfloat16"}
+    assert run(model, recipe)[0] == run(model, {"cast": {}})[0]
+
+
 @pytest.mark.parametrize(
     "options, said",
     [
@@ -135,7 +140,11 @@ def test_a_cache_returns_what_was_made_before(model, tmp_path, monkeypatch):
         ({"evaluate": lambda session: 1.0, "max_drop": None}, "max_drop=None says that nothing does"),
         ({"max_drop": -1}, "max_drop: must be a number of at least 0"),
         ({"recipe": {}}, "recipe: no step; there are prune"),
-        ({"recipe": {"cast": {"calibration": "photos"}}}, "recipe.cast.calibration: samples are an argument here"),
+        (
+            {"recipe": {"cast": {"calibration": "photos"}}, "calibration": None},
+            "recipe.cast.calibration: only the command line reads files",
+        ),
+        ({"recipe": {"cast": {}, "float_products": "int8"}}, "recipe.float_products: must be one of float32, bfloat16"),
         ({"recipe": {"quantize": {}}, "calibration": None, "max_drop": None}, "recipe.quantize: it needs calibration"),
         ({"recipe": {"cast": {}, "relative": True}, "max_drop": None}, "recipe.relative: has no effect without"),
     ],

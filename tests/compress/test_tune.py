@@ -123,6 +123,12 @@ def test_bad_arguments_are_named(network, options, said):
         pycompress.tune(*network, **options)
 
 
+def test_too_few_samples_to_hold_one_back_are_warned_of(tuned, network):
+    model, samples = network
+    with pytest.warns(pycompress.CalibrationWarning, match="the 3 samples .* give at least 4"):
+        pycompress.tune(model, samples[:3], forms=("float", "int8"))
+
+
 def test_what_cannot_be_reached_says_what_can(tuned, network):
     with pytest.raises(pycompress.ModelError, match="the fastest takes"):
         pycompress.tune(*network, cache=tuned[1], latency=1e-9)

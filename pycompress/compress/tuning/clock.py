@@ -23,8 +23,12 @@ Feed = Mapping[str, np.ndarray]
 
 def plan_of(model: onnx.ModelProto, feed: Feed, forms: Iterable[str]) -> Plan:
     """The plan of `model`, with float products as `forms` say."""
-    products = "bfloat16" if "bfloat16" in set(forms) else "float32"
-    return planned(model, input_shapes={name: x.shape for name, x in feed.items()}, float_products=products)
+    return planned(model, input_shapes={name: x.shape for name, x in feed.items()}, float_products=products(forms))
+
+
+def products(forms: Iterable[str]) -> str:
+    """What the operands of float products are rounded to where layers have these forms."""
+    return "bfloat16" if "bfloat16" in set(forms) else "float32"
 
 
 def session_of(model: onnx.ModelProto, feed: Feed, threads: int, forms: Iterable[str]) -> InferenceSession:
