@@ -158,7 +158,10 @@ def _register(path: str) -> None:
 
 def _said(error: Exception) -> str:
     """The error on one line; for a missing package of an extra, what to install."""
-    text = clean(" ".join(str(error).split())) or type(error).__name__
+    said = str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        said = f"{error.filename}: {error.strerror}"  # str() would begin with an error number
+    text = clean(" ".join(said.split())) or type(error).__name__
     if isinstance(error, ModuleNotFoundError) and "pip install" not in text:
         package = (error.name or "").split(".")[0]
         if package in EXTRAS:

@@ -204,8 +204,10 @@ def _narrow(graph: onnx.GraphProto):
 
 def read(model, limits: LoadLimits = LoadLimits()) -> onnx.ModelProto:
     """`model`, a path, bytes or ModelProto, parsed and within the limits of size, without further checks."""
+    what = "not an ONNX model"
     if isinstance(model, (str, os.PathLike)):
         path = Path(model)
+        what = f"{path}: {what}"
         if not path.is_file():
             raise FileNotFoundError(f"no such model: {path}")
         if path.stat().st_size > limits.file_bytes:
@@ -221,9 +223,9 @@ def read(model, limits: LoadLimits = LoadLimits()) -> onnx.ModelProto:
         try:
             proto.ParseFromString(bytes(model))
         except Exception as error:  # protobuf raises types of its own, not one of them public
-            raise ModelError(f"not an ONNX model: {error}") from None
+            raise ModelError(f"{what}: {error}") from None
     if not proto.HasField("graph"):
-        raise ModelError("not an ONNX model: it has no graph")
+        raise ModelError(f"{what}: it has no graph")
     if sum(1 for _ in all_nodes(proto.graph)) > limits.nodes:
         raise ModelError(f"the model has more than {limits.nodes} nodes")
     return proto

@@ -71,6 +71,8 @@ class Builder:
         Of the input.
     smallest : int
         The least resolution that makes sense for the network.
+    width, classes : float and int
+        Checked here, used by whoever builds the network.
     """
 
     def __init__(
@@ -87,7 +89,13 @@ class Builder:
         opset: int = 17,
         channels: int = 3,
         smallest: int = 32,
+        width: float = 1.0,
+        classes: int = 1,
     ):
+        if not 0 < width < np.inf:
+            raise ValueError(f"{name}: width must be a positive number, got {width}")
+        if classes < 1:
+            raise ValueError(f"{name}: classes must be at least 1, got {classes}")
         if resolution is not None and resolution < smallest:
             raise ValueError(f"{name}: resolution must be at least {smallest}, got {resolution}")
         if batch is not None and batch < 1:

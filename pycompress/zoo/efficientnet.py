@@ -66,7 +66,7 @@ def efficientnet_b0(*, width: float = 1.0, classes: int = 1000, **options: int |
     >>> model.graph.output[0].name
     'logits'
     """
-    b = Builder("efficientnet_b0", epsilon=1e-3, **options)
+    b = Builder("efficientnet_b0", epsilon=1e-3, width=width, classes=classes, **options)
     return _efficientnet(b, width, classes, "silu", excite=True, fixed=False)
 
 
@@ -111,7 +111,7 @@ def efficientnet_lite0(
         if width != 1.0 or classes != 1000:
             raise ValueError("efficientnet_lite0: the trained weights have width 1.0 and 1000 classes")
         options["weights"] = {_rename(name): value for name, value in lite0_weights().items()}
-    b = Builder("efficientnet_lite0", padding="same", epsilon=1e-3, **options)
+    b = Builder("efficientnet_lite0", padding="same", epsilon=1e-3, width=width, classes=classes, **options)
     return _efficientnet(b, width, classes, "relu6", excite=False, fixed=True)
 
 

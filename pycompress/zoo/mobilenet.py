@@ -36,7 +36,7 @@ def mobilenetv1(*, width: float = 1.0, classes: int = 1000, **options: int | boo
     >>> model.graph.output[0].name
     'logits'
     """
-    b = Builder("mobilenetv1", **options)
+    b = Builder("mobilenetv1", width=width, classes=classes, **options)
     x = b.conv(b.input(), "stem", make_divisible(32 * width), 3, 2, act="relu6")
     layers = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
     for i, (out, stride) in enumerate(layers):
@@ -91,7 +91,7 @@ def mobilenetv2(*, width: float = 1.0, classes: int = 1000, **options: int | boo
     >>> model.graph.output[0].name
     'logits'
     """
-    b = Builder("mobilenetv2", **options)
+    b = Builder("mobilenetv2", width=width, classes=classes, **options)
     x = b.conv(b.input(), "stem", make_divisible(32 * width), 3, 2, act="relu6")
     stages = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
     layers = [(t, c, s if i == 0 else 1) for t, c, n, s in stages for i in range(n)]
@@ -136,7 +136,7 @@ SMALL = [
 
 
 def _mobilenetv3(name: str, layers, head: int, hidden: int, width, classes, **options) -> onnx.ModelProto:
-    b = Builder(name, epsilon=1e-3, **options)
+    b = Builder(name, epsilon=1e-3, width=width, classes=classes, **options)
     x = b.conv(b.input(), "stem", make_divisible(16 * width), 3, 2, act=HS)
     for i, (kernel, expanded, out, excite, act, stride) in enumerate(layers):
         expanded = make_divisible(expanded * width)

@@ -52,7 +52,12 @@ def test_a_missing_model_is_one_line_and_exit_code_2(refused):
 def test_a_file_that_is_no_model_is_refused(tmp_path, refused):
     path = tmp_path / "noise.onnx"
     path.write_bytes(b"\xff" * 100)
-    assert "not an ONNX model" in refused("info", path)
+    assert f"{path}: not an ONNX model" in refused("info", path)
+
+
+def test_a_file_that_cannot_be_read_is_named_without_an_error_number(tmp_path, refused):
+    said = refused("compress", "zoo:mobilenetv1,width=0.25", tmp_path / "o.onnx", "--recipe", tmp_path / "none.json")
+    assert said == f"pycompress compress: {tmp_path}/none.json: No such file or directory"
 
 
 def test_an_unknown_network_of_the_zoo_is_refused(refused):

@@ -72,6 +72,9 @@ def test_seeds_are_kept():
     [
         ("resnet", {}, "zoo has no network 'resnet'"),
         ("mobilenetv1", {"resolution": 8}, "resolution must be at least 32"),
+        ("mobilenetv1", {"width": 0}, "width must be a positive number, got 0"),
+        ("efficientnet_b0", {"width": float("nan")}, "width must be a positive number, got nan"),
+        ("mobilenetv2", {"classes": 0}, "classes must be at least 1, got 0"),
         ("mobilenetv1", {"batch": 0}, "batch must be at least 1"),
         ("mobilenetv1", {"opset": 9}, "opset must be at least 13"),
         ("efficientnet_lite0", {"pretrained": True, "width": 0.5}, "the trained weights have width 1.0"),
