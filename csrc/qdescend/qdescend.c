@@ -21,8 +21,8 @@ PCX_INLINE int32_t qdescend_best(const pcx_qdescend_args *p, size_t row, size_t 
         high = low + QDESCEND_CODES < high ? low + QDESCEND_CODES : high;
     }
     if (p->chunk) {
-        const int32_t most = QDESCEND_CHUNK - (int32_t)total[p->chunk[j]] + (v[j] < 0 ? -v[j] : v[j]);
-        high = high < most ? high : most > 0 ? most : 0;
+        const int32_t max = QDESCEND_CHUNK - (int32_t)total[p->chunk[j]] + (v[j] < 0 ? -v[j] : v[j]);
+        high = high < max ? high : max > 0 ? max : 0;
         low = low > -high ? low : -high;
     }
     if (p->partner) {

@@ -31,11 +31,11 @@ static void qround_shrink(const float *x, float *r, const float *h, size_t depth
 {
     for (; excess > 0; excess--) {
         size_t pick = 0;
-        float least = INFINITY;
+        float min = INFINITY;
         for (size_t i = 0; i < depth; i++) {
             const float value = fabsf(r[i]), cost = value > 0 ? h[i] * (2 * (fabsf(x[i]) - value) + 1) : INFINITY;
-            if (cost < least) {
-                least = cost;
+            if (cost < min) {
+                min = cost;
                 pick = i;
             }
         }

@@ -222,14 +222,14 @@ static void sgemm_narrow_avx2_rows(const sgemm_rows *r, size_t n, const sgemm_na
 {
     const size_t rows = shapes[n].rows, tiles = r->count / rows, done = tiles * rows, width = sgemm_narrow_avx2_width(n);
     const float *row[LANES];
-    float *out[LANES], spare[LANES * LANES];
+    float *out[LANES], scratch[LANES * LANES];
     if (tiles)
         shapes[n].run(r->a, r->out, tiles, p, &t);
     if (done == r->count)
         return;
     for (size_t x = 0; x < rows; x++) { /* past the end the last row again, into nowhere */
         row[x] = r->a[min_size(done + x, r->count - 1)];
-        out[x] = done + x < r->count ? r->out[done + x] : spare;
+        out[x] = done + x < r->count ? r->out[done + x] : scratch;
     }
     t.part = t.part ? t.part + done * width : NULL;
     shapes[n].run(row, out, 1, p, &t);

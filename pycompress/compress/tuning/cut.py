@@ -13,7 +13,7 @@ class Cut:
 
     def __init__(self):
         self.ends: list[int] = []
-        self.room: list[float] = []
+        self.capacity: list[float] = []
         self.edges: list[list[int]] = [[], []]  # of the source, which is true, and of the sink
         self.names: dict[str, int] = {}
 
@@ -23,19 +23,19 @@ class Cut:
             self.edges.append([])
         return self.names[name]
 
-    def _edge(self, a: int, b: int, room: float) -> None:
-        for start, end, size in ((a, b, room), (b, a, 0.0)):
+    def _edge(self, a: int, b: int, capacity: float) -> None:
+        for start, end, size in ((a, b, capacity), (b, a, 0.0)):
             self.edges[start].append(len(self.ends))
             self.ends.append(end)
-            self.room.append(size)
+            self.capacity.append(size)
 
     def choice(self, name: str, true: float, false: float) -> None:
         """The costs of `name` being true, and being false; only their difference matters."""
-        node, least = self._node(name), min(true, false)
-        self._edge(0, node, false - least)
-        self._edge(node, 1, true - least)
+        node, base = self._node(name), min(true, false)
+        self._edge(0, node, false - base)
+        self._edge(node, 1, true - base)
 
-    def apart(self, true: str, false: str, cost: float) -> None:
+    def differ(self, true: str, false: str, cost: float) -> None:
         """The cost of the first being true while the second is false."""
         self._edge(self._node(true), self._node(false), cost)
 
@@ -53,7 +53,7 @@ class Cut:
         while queue:
             node = queue.popleft()
             for e in self.edges[node]:
-                if self.room[e] > 1e-12 and levels[self.ends[e]] < 0:
+                if self.capacity[e] > 1e-12 and levels[self.ends[e]] < 0:
                     levels[self.ends[e]] = levels[node] + 1
                     queue.append(self.ends[e])
         return levels
@@ -64,7 +64,7 @@ class Cut:
         while node != 1:
             while at[node] < len(self.edges[node]):
                 e = self.edges[node][at[node]]
-                if self.room[e] > 1e-12 and levels[self.ends[e]] == levels[node] + 1:
+                if self.capacity[e] > 1e-12 and levels[self.ends[e]] == levels[node] + 1:
                     break
                 at[node] += 1
             else:
@@ -75,8 +75,8 @@ class Cut:
                 continue
             path.append(e)
             node = self.ends[e]
-        flow = min(flow, *(self.room[e] for e in path))
+        flow = min(flow, *(self.capacity[e] for e in path))
         for e in path:
-            self.room[e] -= flow
-            self.room[e ^ 1] += flow
+            self.capacity[e] -= flow
+            self.capacity[e ^ 1] += flow
         return flow

@@ -145,19 +145,19 @@ class Table:
             price, again = error * link.error, link.quantize + error * link.error * link.copied
             cut.choice(f"#{i}", 0.0 if link.copied else price, 0.0)
             for reader in link.readers:
-                cut.apart(reader, f"#{i}", 1e30)
+                cut.differ(reader, f"#{i}", 1e30)
             if len(link.readers) == 1:
-                cut.apart(f"#{i}", link.readers[0], 1e30)
+                cut.differ(f"#{i}", link.readers[0], 1e30)
             if link.maker is None:
                 cut.choice(f"#{i}", again, 0.0)
             else:
-                cut.apart(f"#{i}", link.maker, again)
+                cut.differ(f"#{i}", link.maker, again)
                 inner = ops[link.maker] not in WEIGHTED
-                cut.apart(link.maker, f"#{i}", 1e30 if inner else link.emit)
+                cut.differ(link.maker, f"#{i}", 1e30 if inner else link.emit)
             if link.maker is not None and len(link.readers) > 1:
                 for reader in link.readers:
-                    cut.apart(f"!{i}", reader, 1e30)
-                cut.apart(link.maker, f"!{i}", link.dequantize)
+                    cut.differ(f"!{i}", reader, 1e30)
+                cut.differ(link.maker, f"!{i}", link.dequantize)
         whole = cut.solve()
         return self.plan({r.node: best[r.node, whole[r.node]][0] for r in self.rows})
 

@@ -16,7 +16,7 @@ def test_the_cut_is_the_cheapest_of_all_divisions(seed):
     for name, (true, false) in zip(names, single):
         cut.choice(name, true, false)
     for a, b, cost in pairs:
-        cut.apart(names[a], names[b], cost)
+        cut.differ(names[a], names[b], cost)
     found = cut.solve()
 
     def cost_of(values):
@@ -31,5 +31,5 @@ def test_what_is_forbidden_is_not_cut():
     cut = Cut()
     cut.choice("a", 0.0, 5.0)
     cut.choice("b", 3.0, 0.0)
-    cut.apart("a", "b", 1e30)
+    cut.differ("a", "b", 1e30)
     assert cut.solve() == {"a": True, "b": True}
