@@ -77,29 +77,14 @@ def execute(args, out: Output) -> dict:
     if trainer:
         trainer.begin(out)
     how = _preprocessing(asked, args, out) if as_plan else None
-    total = len(asked) + as_plan
-    plan = None
     if as_plan:  # before the work: a model that cannot be compiled now cannot be compiled afterwards
         with out.progress("compile"):
             plan = _plan(source.proto, source, args, how)
-    proto, verdicts = source.proto, {}
+    total = len(asked) + as_plan
     if args.max_drop is not None:
-        proto, verdicts = followed(proto, asked, source, shapes, args, out)
-    for i, (name, options) in enumerate(() if args.max_drop is not None else asked.items()):
-        label = f"{name} (step {i + 1} of {total})" if total > 1 else name
-        with out.progress(label, options.get("samples", recipe.SAMPLES)) as tick, reports.quiet():
-
-            def step(name=name, proto=proto, options=options, tick=tick):
-                return steps.take(name, proto, options, source, shapes, tick, samples)
-
-            if trainer:
-                trainer.before(name, proto)
-            proto = trainer.step(name, step) if trainer else step()
-        if name in reports.REPORT:
-            reports.REPORT[name](proto, out)
-        verdicts[name] = reports.verdict(proto, out)
-        if trainer:
-            proto = trainer.train(name, proto, out, f"training after {name}")
+        proto, verdicts = followed(source.proto, asked, source, shapes, args, out)
+    else:
+        proto, verdicts = taken(source.proto, asked, source, shapes, trainer, total, out)
     if as_plan:
         if asked:
             with out.progress(f"compile (step {total} of {total})"):
@@ -113,10 +98,7 @@ def execute(args, out: Output) -> dict:
     if plots:
         rows = [(name, v.get("bytes", v.get("bytes_after")), v["snr"]) for name, v in verdicts.items()]
         plots.steps([("before", before, None), *rows], args.plot)
-    gone = {name for name, v in verdicts.items() if v and v.get("outcome") in ("left out", "stopped")}
-    done = ", ".join(name for name in asked if name in verdicts and name not in gone) or (
-        "compiled" if as_plan else "unchanged"
-    )
+    done = _done(verdicts) or ("compiled" if as_plan else "unchanged")
     out.line(f"{args.out}: {done}; {size(before)} to {size(after)}, {change(before, after)}")
     return {
         "model": args.model,
@@ -126,6 +108,33 @@ def execute(args, out: Output) -> dict:
         "bytes_before": before,
         "bytes_after": after,
     }
+
+
+def taken(proto, asked: recipe.Steps, source: models.Source, shapes: dict, trainer, total: int, out: Output):
+    """The model after all steps, each followed by training where there is a `trainer`; and the verdicts, by step."""
+    verdicts = {}
+    for i, (name, options) in enumerate(asked.items()):
+        label = f"{name} (step {i + 1} of {total})" if total > 1 else name
+        with out.progress(label, options.get("samples", recipe.SAMPLES)) as tick, reports.quiet():
+
+            def step(name=name, proto=proto, options=options, tick=tick):
+                return steps.take(name, proto, options, source, shapes, tick, trainer and trainer.samples)
+
+            if trainer:
+                trainer.before(name, proto)
+            proto = trainer.step(name, step) if trainer else step()
+        if name in reports.REPORT:
+            reports.REPORT[name](proto, out)
+        verdicts[name] = reports.verdict(proto, out)
+        if trainer:
+            proto = trainer.train(name, proto, out, f"training after {name}")
+    return proto, verdicts
+
+
+def _done(verdicts: dict) -> str:
+    """The steps that changed the model."""
+    gone = {name for name, v in verdicts.items() if v and v.get("outcome") in ("left out", "stopped")}
+    return ", ".join(name for name in verdicts if name not in gone)
 
 
 def followed(proto, asked: recipe.Steps, source: models.Source, shapes: dict, args, out: Output):
