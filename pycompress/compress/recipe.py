@@ -135,7 +135,7 @@ def check_limits(recipe: Recipe, max_drop: float | None) -> None:
     idle = [key for key in ("relative", "exceeded") if getattr(recipe, key) is not None]
     idle += [f"{name}.max_drop" for name, options in recipe.steps.items() if "max_drop" in options]
     if idle:
-        raise ValueError(f"recipe.{idle[0]}: has no effect without a max_drop of all steps")
+        raise ValueError(f"recipe.{idle[0]}: has no effect without max_drop at the top")
 
 
 def options_of(name: str) -> dict[str, inspect.Parameter]:
