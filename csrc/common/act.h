@@ -22,6 +22,25 @@ PCX_INLINE float act_either(int c, float a, float b)
 }
 
 /*
+ * a * b + c rounded once, on every ISA.  `native`, a constant: the CPU has it.  Else the sum of doubles, which is exact but
+ * for its own rounding, is rounded to odd, so that rounding it to float is the only one that matters.
+ */
+PCX_INLINE float act_fma(float a, float b, float c, const int native)
+{
+    if (native)
+        return __builtin_fmaf(a, b, c);
+    const double product = (double)a * b;
+    double sum = product + c;
+    const double back = sum - product, error = (product - (sum - back)) + (c - back); /* NaN where sum is not finite */
+    int64_t bits;
+    memcpy(&bits, &sum, 8);
+    const int64_t step = (error > 0) == (sum > 0) ? 1 : -1, inexact = error < 0 || error > 0;
+    bits += step & -(inexact & ~bits);
+    memcpy(&sum, &bits, 8);
+    return (float)sum;
+}
+
+/*
  * exp by 2^n * exp(r), |r| <= ln2 / 2, degree 7 polynomial; relative error < 2^-22 in [-87.3, 88.3], branch-free so
  * that compilers vectorise loops over it.  Beyond, arguments are clamped to where the power of two becomes 0 or infinity:
  * exp is 0 from -87.7 down, and infinity from 88.4 up.

@@ -1,16 +1,33 @@
-/* softmax.c - loops, compiled once for each ISA; lanes as in reduce.  On x86 a long row has loops of its own. */
-#include "../common/act.h"
-#include "softmax_row_avx2.h"
+/* softmax.c - loops, compiled once for each ISA, and the table.  On x86 long rows have files of their own. */
+#include "softmax.h"
 
-#include <math.h>
-
-enum { SOFTMAX_LANES = 32, SOFTMAX_SHORT = 32 };
+enum { SOFTMAX_SHORT = 7, SOFTMAX_STEP = 8 };
 
 /* Rows of at most SOFTMAX_SHORT elements are computed side by side, SOFTMAX_LANES of them, turned. */
 PCX_INLINE int softmax_is_short(const pcx_softmax_args *p) { return p->inner == 1 && p->r <= SOFTMAX_SHORT; }
 
-/* A contiguous row; out may be x. */
-typedef void softmax_row_fn(const float *x, size_t r, int log, float *out);
+/* e^x of an x that is at most 0, or NaN. */
+PCX_INLINE float softmax_exp(float x)
+{
+    const int native = !PCX_X86;
+    const float v = act_either(x < SOFTMAX_MIN, SOFTMAX_MIN, x);
+    const float shifted = act_fma(v, SOFTMAX_LOG2E, SOFTMAX_MAGIC, native), n = shifted - SOFTMAX_MAGIC;
+    float r = act_fma(-n, SOFTMAX_LN2, v, native);
+    r = act_fma(-n, SOFTMAX_LN2_LOW, r, native);
+    float y = act_fma(SOFTMAX_C6, r, SOFTMAX_C5, native);
+    y = act_fma(y, r, SOFTMAX_C4, native);
+    y = act_fma(y, r, SOFTMAX_C3, native);
+    y = act_fma(y, r, SOFTMAX_C2, native);
+    y = act_fma(y, r, 1, native);
+    y = act_fma(y, r, 1, native);
+    uint32_t bits;
+    memcpy(&bits, &shifted, 4);
+    bits <<= 23;
+    float power;
+    memcpy(&power, &bits, 4);
+    return y * power;
+}
+
 PCX_INLINE void softmax_row(const float *x, size_t r, int log, float *out)
 {
     const size_t whole = r / SOFTMAX_LANES * SOFTMAX_LANES;
@@ -31,19 +48,21 @@ PCX_INLINE void softmax_row(const float *x, size_t r, int log, float *out)
     for (size_t j = 0; j < SOFTMAX_LANES; j++)
         t[j] = 0;
     for (size_t i = 0; i < r; i += SOFTMAX_LANES) {
-        const float *from = i < whole ? x + i : rest; /* beyond the row exp(-inf) = 0 is added */
+        const float *from = i < whole ? x + i : rest; /* beyond the row e^-inf = 0 is added, if anything */
+        const size_t lanes = min_size(SOFTMAX_LANES, round_up(r - i, SOFTMAX_STEP));
         float e[SOFTMAX_LANES];
-        for (size_t j = 0; j < SOFTMAX_LANES; j++) {
-            e[j] = act_exp(from[j] - top);
-            t[j] += e[j];
-        }
+        for (size_t k = 0; k < lanes; k += SOFTMAX_STEP)
+            for (size_t j = k; j < k + SOFTMAX_STEP; j++) {
+                e[j] = softmax_exp(from[j] - top);
+                t[j] += e[j];
+            }
         if (!log)
             memcpy(out + i, e, min_size(r - i, SOFTMAX_LANES) * sizeof *e);
     }
     for (size_t w = SOFTMAX_LANES / 2; w; w /= 2)
         for (size_t j = 0; j < w; j++)
             t[j] += t[j + w];
-    const float total = t[0];
+    const float total = t[0], part = 1 / total;
 
     if (log) {
         const float logarithm = logf(total);
@@ -52,8 +71,14 @@ PCX_INLINE void softmax_row(const float *x, size_t r, int log, float *out)
             out[i] = x[i] - top - logarithm;
     } else {
         for (size_t i = 0; i < r; i++)
-            out[i] /= total;
+            out[i] *= part;
     }
+}
+
+PCX_INLINE void softmax_scalar_rows(const float *x, size_t rows, size_t r, int log, float *out)
+{
+    for (size_t i = 0; i < rows; i++)
+        softmax_row(x + i * r, r, log, out + i * r);
 }
 
 /* n <= SOFTMAX_LANES neighbours of the inner axis, each over its r elements `stride` apart; out may be x. */
@@ -98,19 +123,20 @@ PCX_INLINE void softmax_turn_back(const float *turned, size_t rows, size_t r, fl
             out[j * r + i] = turned[i * SOFTMAX_LANES + j];
 }
 
-PCX_INLINE void softmax_rows(const void *args, size_t begin, size_t end, softmax_row_fn *row)
+/* Units of work: strips of the inner axis, of short rows SOFTMAX_LANES rows, else rows. */
+PCX_INLINE void softmax_run(const void *args, size_t begin, size_t end, softmax_rows_fn *by_rows)
 {
     const pcx_softmax_args *p = args;
     const int is_short = softmax_is_short(p), log = p->log != 0;
     const size_t strips = is_short ? 1 : ceil_div(p->inner, SOFTMAX_LANES), lines = is_short ? SOFTMAX_LANES : 1;
     float turned[SOFTMAX_SHORT * SOFTMAX_LANES] = { 0 };
+    if (p->inner == 1 && !is_short) {
+        by_rows(p->x + begin * p->r, end - begin, p->r, log, p->out + begin * p->r);
+        return;
+    }
     for (size_t unit = begin; unit < end; unit++) {
         const size_t outer = unit / strips * lines, i = unit % strips * SOFTMAX_LANES;
         const size_t at = outer * p->r * p->inner + i, rows = min_size(p->outer - outer, lines);
-        if (p->inner == 1 && !is_short) {
-            row(p->x + at, p->r, log, p->out + at);
-            continue;
-        }
         if (is_short)
             softmax_turn(p->x + at, rows, p->r, turned);
         softmax_columns(is_short ? turned : p->x + at, p->r, is_short ? SOFTMAX_LANES : p->inner,
@@ -127,18 +153,18 @@ static size_t softmax_units(const void *args)
     return softmax_is_short(p) ? ceil_div(p->outer, SOFTMAX_LANES) : p->outer * ceil_div(p->inner, SOFTMAX_LANES);
 }
 
-#define SOFTMAX_FOR(isa, row, attribute)                                                               \
+#define SOFTMAX_FOR(isa, attribute)                                                                    \
     attribute static void softmax_##isa(const void *args, size_t begin, size_t end, void *scratch)     \
     {                                                                                                  \
         (void)scratch;                                                                                 \
-        softmax_rows(args, begin, end, row);                                                           \
+        softmax_run(args, begin, end, softmax_##isa##_rows);                                           \
     }
 #if PCX_X86
-SOFTMAX_FOR(avx512, softmax_row_avx2, __attribute__((target(PCX_TARGET_AVX512))))
-SOFTMAX_FOR(avx2, softmax_row_avx2, __attribute__((target("avx2,fma"))))
-SOFTMAX_FOR(scalar, softmax_row, PCX_COLD)
+SOFTMAX_FOR(avx512, __attribute__((target(PCX_TARGET_AVX512))))
+SOFTMAX_FOR(avx2, __attribute__((target("avx2,fma"))))
+SOFTMAX_FOR(scalar, PCX_COLD)
 #else
-SOFTMAX_FOR(scalar, softmax_row, )
+SOFTMAX_FOR(scalar, )
 #endif
 
 static const pcx_impl softmax_impls[] = {
