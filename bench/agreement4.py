@@ -1,6 +1,6 @@
-"""How often EfficientNet-Lite0 with 4-bit weights gives float's answer, by how they are rounded.
+"""How often EfficientNet-Lite0 or -Lite1 with 8-bit and 4-bit weights gives float's answer, by how they are rounded.
 
-    python bench/agreement4.py [--crops 1024] [--calibration 64] [--only "W4A8, gptq"] [--json FILE]
+    python bench/agreement4.py [--network lite1] [--crops 1024] [--calibration 64] [--only "W4A8, gptq"] [--json FILE]
 
 ImageNet weights, activations uint8, groups of 32 with float16 scales. Calibration and evaluation crops come from different
 photos; every file is run by ONNX Runtime.
@@ -21,6 +21,7 @@ from pycompress.zoo import photos
 
 VARIANTS = {
     "W8A8": {},
+    "W8A8, vnni": {"target": "vnni"},
     "W4A8, plain": {"weights": 4, "rounding": "plain"},
     "W4A8, gptq": {"weights": 4},
     "W4A8, gptq, zero points": {"weights": 4, "zero_points": True},
@@ -28,6 +29,10 @@ VARIANTS = {
     "mixed 4/8, gptq": {"weights": "mixed"},
     "W4A8, gptq, first and last too": {"weights": 4, "first_last": 4},
 }
+NETWORKS = {
+    "lite0": (zoo.efficientnet_lite0, 224),
+    "lite1": (zoo.efficientnet_lite1, 240),
+}  # and the sides of their images
 
 
 def sqnr(wanted: np.ndarray, got: np.ndarray) -> float:
@@ -37,6 +42,7 @@ def sqnr(wanted: np.ndarray, got: np.ndarray) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=NETWORKS, default="lite0")
     parser.add_argument("--crops", type=int, default=1024)
     parser.add_argument("--calibration", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
@@ -44,14 +50,15 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=VARIANTS, help="this variant; may be given several times")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
-    model = zoo.efficientnet_lite0(pretrained=True, batch=None, batchnorm=False)
-    images = np.stack(list(photos.crops(photos.EVALUATION, args.crops, args.seed)))
+    make, size = NETWORKS[args.network]
+    model = make(pretrained=True, batch=None, batchnorm=False)
+    images = np.stack(list(photos.crops(photos.EVALUATION, args.crops, args.seed, size)))
     wanted = answers(model, images, "onnxruntime")
     rows = []
     for name, options in VARIANTS.items():
         if args.only and name not in args.only:
             continue
-        crops = photos.crops(photos.CALIBRATION, args.calibration, args.seed + 1)
+        crops = photos.crops(photos.CALIBRATION, args.calibration, args.seed + 1, size)
         start = time.perf_counter()
         quantized = quantize(model, (photos.preprocess(c) for c in crops), group_size=args.group_size, **options)
         seconds = time.perf_counter() - start
@@ -65,7 +72,13 @@ def main() -> None:
             flush=True,
         )
     if args.json:
-        told = {"crops": args.crops, "calibration": args.calibration, "group_size": args.group_size, "rows": rows}
+        told = {
+            "network": args.network,
+            "crops": args.crops,
+            "calibration": args.calibration,
+            "group_size": args.group_size,
+            "rows": rows,
+        }
         args.json.write_text(json.dumps(told, indent=1))
 
 

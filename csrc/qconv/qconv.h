@@ -20,6 +20,7 @@ static inline qconv_grid qconv_split(const pcx_qconv_args *p, size_t mr, size_t 
     const size_t max = min_size(max_size(near / 4 / max_size(g.steps, 1) / mr * mr, 24), 384);
     g.blocks = ceil_div(g.pixels, max);
     g.rows = g.blocks ? round_up(ceil_div(g.pixels, g.blocks), mr) : 0;
+    g.blocks = g.rows ? ceil_div(g.pixels, g.rows) : 0; /* fewer than of `max` rows if that is no multiple of mr */
     g.panels = ceil_div(p->n, QGEMM_NR);
     g.groups = ceil_div(g.panels, QCONV_PANELS);
     return g;

