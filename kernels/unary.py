@@ -11,10 +11,11 @@ from ._traits import Traits
 OPS = (
     *ACTS, "exp", "sqrt", "log", "abs", "neg", "floor", "ceil", "round", "reciprocal", "erf", "gelu", "gelu_tanh", "elu",
     "selu", "softplus", "softsign", "mish", "thresholdedrelu", "celu", "sign", "swish", "sin", "cos",
+    "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh",
 )  # fmt: skip
 
 
-@reference(where="op<32", traits=Traits(in_place=("x",)))
+@reference(where="op<41", traits=Traits(in_place=("x",)))
 def unary(x: "f32[m:ldx,n]", op: "size", params: "f32[2]", out: "f32[m:ldo,n]"):
     """``params``: those of the activation; alpha of elu, thresholdedrelu, celu, swish; alpha and gamma of selu."""
     for i in range(x.shape[0]):
@@ -72,11 +73,30 @@ def apply(x, op, p, q):
         return x / (1 + np.exp(-p * x))
     if op == 30:
         return np.sin(x)
-    return np.cos(x)
+    if op == 31:
+        return np.cos(x)
+    if op == 32:
+        return np.tan(x)
+    if op == 33:
+        return np.arcsin(x)
+    if op == 34:
+        return np.arccos(x)
+    if op == 35:
+        return np.arctan(x)
+    if op == 36:
+        return np.sinh(x)
+    if op == 37:
+        return np.cosh(x)
+    if op == 38:
+        return np.arcsinh(x)
+    if op == 39:
+        return np.arccosh(x)
+    return np.arctanh(x)
 
 
 def example(rng, m=7, n=33, op=0):
-    """Random arguments; positive ones for sqrt and log."""
+    """Random arguments, from where the function is defined."""
     x = rng.standard_normal((m, n), np.float32) * np.float32(3)
     x = abs(x) if op in (10, 11) else x
+    x = 1 + abs(x) if op == 39 else np.tanh(x) if op in (33, 34, 40) else x
     return [x, op, np.array([0.75, 1.25], np.float32), np.full((m, n), np.nan, np.float32)]

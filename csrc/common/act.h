@@ -22,13 +22,11 @@ PCX_INLINE float act_either(int c, float a, float b)
 }
 
 /*
- * a * b + c rounded once, on every ISA.  `native`, a constant: the CPU has it.  Else the sum of doubles, which is exact but
- * for its own rounding, is rounded to odd, so that rounding it to float is the only one that matters.
+ * a * b + c rounded once where the CPU has no such operation: the sum of doubles, which is exact but for its own rounding, is
+ * rounded to odd, so that rounding it to float is the only one that matters.
  */
-PCX_INLINE float act_fma(float a, float b, float c, const int native)
+PCX_MAYBE_UNUSED PCX_NOINLINE PCX_COLD static float act_fma_of_doubles(float a, float b, float c)
 {
-    if (native)
-        return __builtin_fmaf(a, b, c);
     const double product = (double)a * b;
     double sum = product + c;
     const double back = sum - product, error = (product - (sum - back)) + (c - back); /* NaN where sum is not finite */
@@ -38,6 +36,12 @@ PCX_INLINE float act_fma(float a, float b, float c, const int native)
     bits += step & -(inexact & ~bits);
     memcpy(&sum, &bits, 8);
     return (float)sum;
+}
+
+/* a * b + c rounded once: the same bytes on every ISA.  `native`, a constant: the CPU has this operation. */
+PCX_INLINE float act_fma(float a, float b, float c, const int native)
+{
+    return native ? __builtin_fmaf(a, b, c) : act_fma_of_doubles(a, b, c);
 }
 
 /*

@@ -59,7 +59,8 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
  * For kernels whose loops compilers vectorise: `name`_run(args, begin, end), inlined, compiled for each ISA, and
  * `name`_impls, the table of them.  `name`_units stands before.  PCX_LOOPS_512 is for those that compute much with
  * each element, or stand in most networks: every ISA adds its code to the library.  On x86-64 nearly every CPU has
- * AVX2, so the scalar row is compiled to be small.  PCX_LOOPS_SMALL has that row alone: for integers of many types, which
+ * AVX2, so the scalar row is compiled to be small.  PCX_LOOPS_FMA is PCX_LOOPS_512 that tells `name`_run whether the
+ * CPU multiplies and adds at once, for act_fma.  PCX_LOOPS_SMALL has that row alone: for integers of many types, which
  * are indices and masks, of which there are few.
  */
 #define PCX_LOOPS_FOR(name, isa, attribute)                                                              \
@@ -67,6 +68,12 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
     {                                                                                                    \
         (void)scratch;                                                                                   \
         name##_run(args, begin, end);                                                                    \
+    }
+#define PCX_LOOPS_FMA_FOR(name, isa, attribute, native)                                                  \
+    attribute static void name##_##isa(const void *args, size_t begin, size_t end, void *scratch)        \
+    {                                                                                                    \
+        (void)scratch;                                                                                   \
+        name##_run(args, begin, end, native);                                                            \
     }
 #define PCX_LOOPS_ONE(name, attribute)                                                                   \
     PCX_LOOPS_FOR(name, scalar, attribute)                                                               \
@@ -90,9 +97,21 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
           PCX_LOOPS_ROW(name, avx2, PCX_AVX2),                                                           \
           PCX_LOOPS_ROW(name, scalar, 0),                                                                \
       };
+#  define PCX_LOOPS_FMA(name)                                                                            \
+      PCX_LOOPS_FMA_FOR(name, avx512, __attribute__((target(PCX_TARGET_AVX512))), 1)                     \
+      PCX_LOOPS_FMA_FOR(name, avx2, __attribute__((target("avx2,fma"))), 1)                              \
+      PCX_LOOPS_FMA_FOR(name, scalar, __attribute__((cold)), 0)                                          \
+      static const pcx_impl name##_impls[] = {                                                           \
+          PCX_LOOPS_ROW(name, avx512, PCX_AVX2 | PCX_AVX512),                                            \
+          PCX_LOOPS_ROW(name, avx2, PCX_AVX2),                                                           \
+          PCX_LOOPS_ROW(name, scalar, 0),                                                                \
+      };
 #else
 #  define PCX_LOOPS(name)     PCX_LOOPS_ONE(name, )
 #  define PCX_LOOPS_512(name) PCX_LOOPS_ONE(name, )
+#  define PCX_LOOPS_FMA(name)            \
+      PCX_LOOPS_FMA_FOR(name, scalar, , 1) \
+      static const pcx_impl name##_impls[] = { PCX_LOOPS_ROW(name, scalar, 0) };
 #endif
 
 /*

@@ -1,8 +1,7 @@
 /* unary.c - loops, compiled once for each ISA. */
 #include "../common/act_loop.h"
 #include "../common/walk.h"
-
-#include <math.h>
+#include "unary_angles.h"
 
 PCX_INLINE walk unary_walk(const void *args)
 {
@@ -15,11 +14,11 @@ PCX_INLINE walk unary_walk(const void *args)
     return w;
 }
 
-/* act_exp over the whole range of floats: the power of two is applied in two halves. */
-PCX_INLINE float unary_exp(float x)
+/* act_exp over the whole range of floats, times a power of two: the other one is applied in two halves. */
+PCX_INLINE float unary_exp_times(float x, const float factor)
 {
     x = act_either(x < -104.0f, -104.0f, x);
-    x = act_either(x > 89.0f, 89.0f, x);
+    x = act_either(x > 90.0f, 90.0f, x);
     const float magic = 12582912.0f, shifted = x * 1.44269504f + magic, n = shifted - magic;
     float r = x - n * 0.693359375f;
     r -= n * -2.12194440e-4f;
@@ -38,8 +37,10 @@ PCX_INLINE float unary_exp(float x)
     float a, b;
     memcpy(&a, &low, 4);
     memcpy(&b, &high, 4);
-    return y * a * b;
+    return y * (a * factor) * b;
 }
+
+PCX_INLINE float unary_exp(float x) { return unary_exp_times(x, 1); }
 
 /* x tanh(log(1 + e^x)) = x n / (n + 2), n = e^x (e^x + 2); past 20 it is x. */
 PCX_INLINE float unary_mish(float x)
@@ -78,6 +79,34 @@ PCX_INLINE float unary_log(float x)
     const float f = m - 1.0f, s = f / (2.0f + f), n = (float)e;
     const float y = n * 0.693359375f + (f - (s * (f - unary_atanh_rest(s * s)) - n * -2.12194440e-4f));
     return act_either(x < INFINITY, act_either(x < 1.17549435e-38f, act_either(x < 0, NAN, -INFINITY), y), x);
+}
+
+/* log(1 + u), u >= 0; what 1 + u lost is added. */
+PCX_INLINE float unary_log1p(float u)
+{
+    const float w = 1.0f + u, lost = act_either(u < 1, u - (w - 1.0f), act_either(u < 1e9f, 1.0f - (w - u), 0));
+    return unary_log(w) + lost / w;
+}
+
+/* log(a + sqrt(a a + 1)) = log(1 + u) where nothing overflows, else log(2 a). */
+PCX_INLINE float unary_asinh(float x)
+{
+    const float a = fabsf(x), z = a * a, u = a + z / (1.0f + sqrtf(z + 1.0f));
+    const int far = a > 1e9f;
+    return unary_signed(unary_log1p(act_either(far, a, u)) + act_either(far, 0.693147182f, 0), x);
+}
+
+PCX_INLINE float unary_acosh(float x)
+{
+    const float t = x - 1.0f, u = t + sqrtf(t * (t + 2.0f));
+    const int far = x > 1e9f;
+    return unary_log1p(act_either(far, x, u)) + act_either(far, 0.693147182f, 0);
+}
+
+PCX_INLINE float unary_atanh(float x)
+{
+    const float z = x * x;
+    return act_either(z < 0.11f, x + 0.5f * x * unary_atanh_rest(z), 0.5f * unary_log((1.0f + x) / (1.0f - x)));
 }
 
 /* log(1 + e^x) = max(x, 0) + log(1 + y), y = e^-|x|, and log(1 + y) = 2 atanh(y / (2 + y)). */
@@ -167,8 +196,73 @@ PCX_INLINE unary_elu unary_elu_of(size_t op, float p, float q)
     return (unary_elu){ op == PCX_UNARY_SELU ? p * q : p, op == PCX_UNARY_SELU ? q : 1, op == PCX_UNARY_CELU ? p : 1 };
 }
 
+/* sin, cos and tan of numbers of which some are far from 0: those are C's. */
+PCX_INLINE void unary_far(size_t op, size_t n, const float *x, float *y, const int native)
+{
+    for (size_t j = 0; j < n; j++) {
+        const float v = x[j];
+        if (fabsf(v) <= UNARY_FAR)
+            y[j] = op == PCX_UNARY_TAN ? unary_tan(v, native) : unary_sin(v, op == PCX_UNARY_COS, native);
+        else
+            y[j] = op == PCX_UNARY_TAN ? tanf(v) : op == PCX_UNARY_COS ? cosf(v) : sinf(v);
+    }
+}
+
+/* The functions from PCX_UNARY_SIN on of n numbers, a multiple of UNARY_BLOCK. */
+PCX_INLINE void unary_angles_of(size_t op, size_t n, const float *x, float *y, const int native)
+{
+    const size_t whole = n / UNARY_BLOCK * UNARY_BLOCK;
+    int far = 0;
+    for (size_t j = 0; j < whole; j++)
+        far |= !(fabsf(x[j]) <= UNARY_FAR);
+    if (far && op <= PCX_UNARY_TAN) {
+        unary_far(op, n, x, y, native);
+        return;
+    }
+    switch (op) {
+        UNARY_CASE(PCX_UNARY_SIN, unary_sin(v, 0, native));
+        UNARY_CASE(PCX_UNARY_COS, unary_sin(v, 1, native));
+        UNARY_CASE(PCX_UNARY_TAN, unary_tan(v, native));
+        UNARY_CASE(PCX_UNARY_ASIN, unary_asin(v, native));
+        UNARY_CASE(PCX_UNARY_ACOS, unary_acos(v, native));
+        UNARY_CASE(PCX_UNARY_ATAN, unary_atan(v, native));
+        UNARY_CASE(PCX_UNARY_SINH, unary_sinh(v, unary_exp_times(fabsf(v), 0.5f), native));
+        UNARY_CASE(PCX_UNARY_COSH, unary_cosh(unary_exp_times(fabsf(v), 0.5f)));
+        UNARY_CASE(PCX_UNARY_ASINH, unary_asinh(v));
+        UNARY_CASE(PCX_UNARY_ACOSH, unary_acosh(v));
+        UNARY_CASE(PCX_UNARY_ATANH, unary_atanh(v));
+    default: break;
+    }
+}
+
+/* Rare, so there is one for AVX2, which AVX-512's row takes, too. */
+#if PCX_X86
+PCX_NOINLINE __attribute__((target("avx2,fma"))) static void unary_angles_fma(size_t op, size_t n, const float *x, float *y)
+{
+    unary_angles_of(op, n, x, y, 1);
+}
+PCX_NOINLINE PCX_COLD static void unary_angles_plain(size_t op, size_t n, const float *x, float *y)
+{
+    unary_angles_of(op, n, x, y, 0);
+}
+#else
+PCX_NOINLINE static void unary_angles_fma(size_t op, size_t n, const float *x, float *y)
+{
+    unary_angles_of(op, n, x, y, 1);
+}
+#  define unary_angles_plain unary_angles_fma
+#endif
+
+PCX_INLINE void unary_angles(size_t op, size_t n, const float *x, float *y, const int native)
+{
+    if (native)
+        unary_angles_fma(op, n, x, y);
+    else
+        unary_angles_plain(op, n, x, y);
+}
+
 /* n numbers, a multiple of UNARY_BLOCK: loops of vectors and nothing else.  x and y are the same or do not overlap. */
-PCX_INLINE void unary_blocks(size_t op, size_t n, const float *x, float *y, const float *params)
+PCX_INLINE void unary_blocks(size_t op, size_t n, const float *x, float *y, const float *params, const int native)
 {
     const float p = params[0], q = params[1];
     const size_t whole = n / UNARY_BLOCK * UNARY_BLOCK;
@@ -195,15 +289,16 @@ PCX_INLINE void unary_blocks(size_t op, size_t n, const float *x, float *y, cons
         UNARY_CASE(PCX_UNARY_THRESHOLDED_RELU, act_either(v > p, v, 0));
         UNARY_CASE(PCX_UNARY_SIGN, act_either(v > 0, 1.0f, act_either(v < 0, -1.0f, v)));
         UNARY_CASE(PCX_UNARY_SWISH, v * act_sigmoid(p * v));
-        UNARY_CASE(PCX_UNARY_SIN, sinf(v));
-        UNARY_CASE(PCX_UNARY_COS, cosf(v));
     default:
-        act_loop_run(x, y, whole, op, params);
+        if (op >= PCX_UNARY_SIN)
+            unary_angles(op, whole, x, y, native);
+        else
+            act_loop_run(x, y, whole, op, params);
     }
 }
 
 /* A row; its rest is computed as a whole block, too, in a copy. */
-PCX_INLINE void unary_row(size_t op, size_t n, const float *x, float *y, const float *params)
+PCX_INLINE void unary_row(size_t op, size_t n, const float *x, float *y, const float *params, const int native)
 {
     float rest[UNARY_BLOCK] = { 0 };
     for (size_t i = 0, some; i < n; i += some) {
@@ -211,20 +306,20 @@ PCX_INLINE void unary_row(size_t op, size_t n, const float *x, float *y, const f
         some = last ? n - i : (n - i) / UNARY_BLOCK * UNARY_BLOCK;
         if (last)
             memcpy(rest, x + i, some * sizeof *rest);
-        unary_blocks(op, last ? UNARY_BLOCK : some, last ? rest : x + i, last ? rest : y + i, params);
+        unary_blocks(op, last ? UNARY_BLOCK : some, last ? rest : x + i, last ? rest : y + i, params, native);
         if (last)
             memcpy(y + i, rest, some * sizeof *rest);
     }
 }
 
-PCX_INLINE void unary_run(const void *args, size_t begin, size_t end)
+PCX_INLINE void unary_run(const void *args, size_t begin, size_t end, const int native)
 {
     const pcx_unary_args *p = args;
     const walk w = unary_walk(p);
     const float params[2] = { p->params[0], p->params[1] };
     walk_at at = walk_range(begin, end);
     while (walk_next(&at, &w))
-        unary_row(p->op, at.n, p->x + at.offset[0], p->out + at.offset[1], params);
+        unary_row(p->op, at.n, p->x + at.offset[0], p->out + at.offset[1], params, native);
 }
 
 static size_t unary_units(const void *args)
@@ -233,10 +328,10 @@ static size_t unary_units(const void *args)
     return walk_units(&w);
 }
 
-PCX_LOOPS_512(unary)
+PCX_LOOPS_FMA(unary)
 
 const pcx_kernel pcx_unary = {
     "unary", 1,
-    "m ldx n x:f32[m:ldx,n] op params:f32[2] ldo out:f32[m:ldo,n] where op<32",
+    "m ldx n x:f32[m:ldx,n] op params:f32[2] ldo out:f32[m:ldo,n] where op<41",
     unary_impls,
 };

@@ -16,6 +16,7 @@ from .values import Value
 
 UNARY = {"Exp": 9, "Sqrt": 10, "Log": 11, "Abs": 12, "Neg": 13, "Floor": 14, "Ceil": 15, "Round": 16,
          "Reciprocal": 17, "Erf": 18, "Softplus": 23, "Softsign": 24, "Mish": 25, "Sign": 28, "Sin": 30, "Cos": 31,
+         "Tan": 32, "Asin": 33, "Acos": 34, "Atan": 35, "Sinh": 36, "Cosh": 37, "Asinh": 38, "Acosh": 39, "Atanh": 40,
          "Relu": ACT["relu"], "Sigmoid": ACT["sigmoid"], "Tanh": ACT["tanh"], "HardSwish": ACT["hardswish"]}  # fmt: skip
 
 # operator: (code, its attributes with their defaults, in the order of the kernel's parameters)

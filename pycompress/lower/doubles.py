@@ -1,4 +1,4 @@
-"""Functions of float64, and rare ones of float32, by the kernel that computes each element in double."""
+"""Functions of float64, and of what float32 cannot hold, by the kernel that computes each element in double."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 from .context import Lowering
 from .emit import cast
 from .node import Node
-from .registry import operator
 from .values import Value
 
 OPS = (
@@ -124,9 +123,3 @@ def softmax(ctx: Lowering, x: np.ndarray, axis: int, log: bool) -> np.ndarray:
     parts = double(ctx, "Exp", centred)
     total = reduced(ctx, "ReduceSum", parts, [axis])
     return double(ctx, "Sub", centred, double(ctx, "Log", total)) if log else double(ctx, "Div", parts, total)
-
-
-@operator("Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh")
-def rare(ctx: Lowering, node: Node) -> Value:
-    x = node.input(0)
-    return ctx.value(double(ctx, node.op, ctx.data(x) if x.dtype == "f64" else ctx.f32(x)))

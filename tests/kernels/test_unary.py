@@ -33,6 +33,48 @@ def test_errors_are_within_the_stated_bounds(isa, op):
     assert (abs(got - want) <= bound * 2.0**-24 * abs(want) + 2.0**-120).all()
 
 
+HYPERBOLAS = ["tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh"]
+
+
+def angles(op):
+    """Numbers of all sizes from where `op` is defined, and those where its pieces meet."""
+    size = np.concatenate([np.linspace(0, 1, 20001), np.linspace(1, 85, 20001), np.logspace(-30, 4.8, 20001)])
+    x = np.concatenate([size, -size, np.pi / 2 * np.arange(-40000, 40000, 7)])
+    if op == "acosh":
+        x = 1 + abs(x)
+    elif op in ("asin", "acos", "atanh"):
+        x = x[abs(x) <= (1 if op != "atanh" else 0.9999999)]
+    elif op in ("sinh", "cosh"):
+        x = x[abs(x) < 88]
+    return x.astype(np.float32)[None]
+
+
+@isas("unary")
+@pytest.mark.parametrize("op", ["sin", "cos", *HYPERBOLAS])
+def test_errors_of_angles_are_within_the_stated_bound(isa, op):
+    x, params = angles(op), np.zeros(2, np.float32)
+    got = np.empty_like(x)
+    native.unary(x, ref.OPS.index(op), params, got, isa=isa)
+    want = getattr(np, "arc" + op[1:] if op[0] == "a" else op)(x.astype(np.float64))
+    assert (abs(got - want) <= 10 * 2.0**-24 * abs(want) + 2.0**-120).all()
+    same_everywhere("unary", [x, ref.OPS.index(op), params, np.empty_like(x)])
+
+
+@isas("unary")
+@pytest.mark.parametrize("op", ["sin", "cos", *HYPERBOLAS])
+def test_angles_far_out_and_where_there_are_none(isa, op):
+    """A NaN, an infinity, a huge number or one outside the domain changes nothing beside it."""
+    x = np.full((1, 100), 0.25 if op != "acosh" else 1.25, np.float32)
+    x[0, :12] = [0, -0.0, np.nan, np.inf, -np.inf, 1e30, -70000, 1, -1, 1.5, 3e38, 1e-42]
+    got, params = np.empty_like(x), np.zeros(2, np.float32)
+    native.unary(x, ref.OPS.index(op), params, got, isa=isa)
+    with np.errstate(all="ignore"):
+        want = getattr(np, "arc" + op[1:] if op[0] == "a" else op)(x.astype(np.float64)).astype(np.float32)
+    np.testing.assert_allclose(got, want, 1e-6, 2.0**-120)
+    if op in ("sin", "tan", "asin", "atan", "sinh", "asinh", "atanh"):
+        assert np.signbit(got[0, 1])
+
+
 @pytest.mark.parametrize("op", ref.OPS)
 def test_every_isa_says_the_same(op):
     same_everywhere("unary", ref.example(np.random.default_rng(1), 3, 2100, op=ref.OPS.index(op)))
