@@ -4,12 +4,22 @@
  */
 #include "sconv.h"
 
-/* Rows of a block: copies of all windows take a MiB at most, unless the windows are huge. */
+/* Whether every window lies inside the image. */
+static int sconv_rows_inside(const pcx_sconv_args *p)
+{
+    return !p->pt && !p->pl && p->oh && p->ow && (p->oh - 1) * p->sh + (p->kh - 1) * p->dh < p->ih &&
+           (p->ow - 1) * p->sw + (p->kw - 1) * p->dw < p->iw;
+}
+
+/* The pixels of a line of the window are neighbours. */
+static int sconv_rows_dense(const pcx_sconv_args *p) { return p->ldx == p->c && p->dw == 1; }
+
+/* Rows of a block: copies of all windows, if there are any, take a MiB at most, unless the windows are huge. */
 static sgemm_split sconv_rows_split(const pcx_sconv_args *p, const sgemm_micro *micro)
 {
     enum { FLOATS = 1 << 18 };
     const size_t k = p->kh * p->kw * p->c;
-    const size_t max = FLOATS / max_size(k, 1) / micro->mr * micro->mr;
+    const size_t max = sconv_rows_inside(p) ? SGEMM_MB : FLOATS / max_size(k, 1) / micro->mr * micro->mr;
     return sgemm_split_of(p->b * p->oh * p->ow, p->n, k, min_size(max_size(max, 4 * micro->mr), SGEMM_MB), micro->mr);
 }
 
@@ -19,11 +29,23 @@ size_t sconv_rows_units(const void *args, const sgemm_micro *micro)
     return s.blocks * s.groups;
 }
 
+/* Windows that are one run of many products each. */
+static int sconv_rows_is_deep(const pcx_sconv_args *p, const sgemm_split *s, const sgemm_micro *micro)
+{
+    return p->kh == 1 && sconv_rows_dense(p) && sgemm_is_deep(s, p->kw * p->c, micro->mr);
+}
+
+/* Floats of all copies. */
+static size_t sconv_rows_copies(const pcx_sconv_args *p, const sgemm_split *s)
+{
+    return sconv_rows_inside(p) ? 0 : s->rows * p->kh * p->kw * p->c;
+}
+
 size_t sconv_rows_scratch(const void *args, const sgemm_micro *micro)
 {
     const pcx_sconv_args *p = args;
     const sgemm_split s = sconv_rows_split(p, micro);
-    return s.rows * p->kh * p->kw * p->c * sizeof(float);
+    return (sconv_rows_copies(p, &s) + (sconv_rows_is_deep(p, &s, micro) ? SGEMM_SUMS : 0)) * sizeof(float);
 }
 
 /* The window at `at` with the zeros beyond the image. */
@@ -97,7 +119,8 @@ void sconv_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
     const pcx_sconv_args *p = args;
     const sgemm_split s = sconv_rows_split(p, micro);
     const sgemm_target to = { p->w, p->ldw, p->n, &p->tail };
-    const int dense = p->ldx == p->c && p->dw == 1; /* the pixels of a line of the window are neighbours */
+    const int dense = sconv_rows_dense(p), deep = sconv_rows_is_deep(p, &s, micro);
+    float *const sums = (float *)scratch + sconv_rows_copies(p, &s);
     sgemm_rows inside, edge;
     inside.lines = p->c ? p->kh : 0; /* without channels a window may be endless */
     inside.line_step = p->dh * p->iw * p->ldx;
@@ -116,7 +139,11 @@ void sconv_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
         inside.fresh = unit / s.groups == begin / s.groups;
         if (unit == begin || !panel)
             sconv_rows_gather(p, first, min_size(s.rows, p->b * p->oh * p->ow - first), &inside, &edge, scratch);
-        micro->run(&inside, &to, panel, stop);
-        micro->run(&edge, &to, panel, stop);
+        for (int i = 0; i < 2; i++) {
+            if (deep)
+                sgemm_rows_deep(i ? &edge : &inside, &to, panel, stop, micro, sums);
+            else
+                micro->run(i ? &edge : &inside, &to, panel, stop);
+        }
     }
 }

@@ -54,6 +54,15 @@ PCX_HIDDEN size_t sgemm_rows_units(const void *args, const sgemm_micro *micro);
 PCX_HIDDEN size_t sgemm_rows_scratch(const void *args, const sgemm_micro *micro);
 PCX_HIDDEN void sgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, const sgemm_micro *micro);
 
+/*
+ * Panels of so many products do not stay in L2 from tile to tile, and come from afar for each: all rows of a block are
+ * multiplied with SGEMM_DEEP products at a time, whose sums wait in scratch.  It depends on the sizes alone.
+ */
+enum { SGEMM_PANELS = 4, SGEMM_SUMS = 2 * SGEMM_MB * SGEMM_PANELS * SGEMM_NR }; /* panels at a time; floats of scratch */
+static inline int sgemm_is_deep(const sgemm_split *s, size_t k, size_t mr) { return k > 2 * SGEMM_DEEP && s->rows > mr; }
+PCX_HIDDEN void sgemm_rows_deep(const sgemm_rows *rows, const sgemm_target *to, size_t begin, size_t end,
+                                const sgemm_micro *micro, float *scratch);
+
 /* total += sum, and sum = 0. */
 static inline void sgemm_deposit(float *sum, float *total)
 {

@@ -31,8 +31,39 @@ size_t sgemm_rows_units(const void *args, const sgemm_micro *micro)
 
 size_t sgemm_rows_scratch(const void *args, const sgemm_micro *micro)
 {
-    (void)args, (void)micro;
-    return 0;
+    const sgemm_split s = sgemm_rows_split(args, micro);
+    return sgemm_is_deep(&s, ((const pcx_sgemm_args *)args)->k, micro->mr) ? SGEMM_SUMS * sizeof(float) : 0;
+}
+
+void sgemm_rows_deep(const sgemm_rows *rows, const sgemm_target *to, size_t begin, size_t end, const sgemm_micro *micro,
+                     float *scratch)
+{
+    const pcx_epilogue *const tail = to->tail;
+    float *const part = scratch, *const total = scratch + SGEMM_SUMS / 2;
+    sgemm_rows some = *rows; /* a part of their one run */
+    some.fresh = 0;
+    for (size_t panel = begin; panel < end; panel += SGEMM_PANELS) {
+        const size_t wide = min_size(SGEMM_PANELS, end - panel), column = panel * SGEMM_NR, width = wide * SGEMM_NR;
+        const size_t columns = min_size(width, to->n - column);
+        pcx_epilogue plain = { .bias = tail->bias ? tail->bias + column : NULL };
+        for (size_t i = 0; i < rows->count; i++)
+            some.out[i] = part + i * width;
+        memset(total, 0, rows->count * width * sizeof *total);
+        for (size_t done = 0; done < rows->length; done += some.length) {
+            const sgemm_target slice = { to->w + panel * to->ldw + done * SGEMM_NR, to->ldw, columns, &plain };
+            some.length = min_size(SGEMM_DEEP, rows->length - done);
+            for (size_t i = 0; i < rows->count; i++)
+                some.a[i] = rows->a[i] + done;
+            micro->run(&some, &slice, 0, wide);
+            plain.bias = NULL;
+            for (size_t i = 0; i < rows->count; i++)
+                for (size_t j = 0; j < columns; j++)
+                    total[i * width + j] += part[i * width + j];
+        }
+        for (size_t i = 0; i < rows->count; i++)
+            sgemm_finish(tail, total + i * width, tail->residual ? rows->residual[i] + column : NULL,
+                         rows->out[i] + column, columns);
+    }
 }
 
 /* The rows from `first` on. */
@@ -57,8 +88,8 @@ void sgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
     const pcx_sgemm_args *p = args;
     const sgemm_split s = sgemm_rows_split(p, micro);
     const sgemm_target to = { p->w, p->ldw, p->n, &p->tail };
+    const int deep = sgemm_is_deep(&s, p->k, micro->mr);
     sgemm_rows rows;
-    (void)scratch;
     rows.lines = rows.runs = 1;
     rows.line_step = rows.run_step = 0;
     rows.length = p->k;
@@ -69,6 +100,10 @@ void sgemm_rows_run(const void *args, size_t begin, size_t end, void *scratch, c
             rows.count = min_size(s.rows, p->m - first);
             sgemm_rows_at(p, first, &rows);
         }
-        micro->run(&rows, &to, panel, min_size(panel + s.panels, ceil_div(p->n, SGEMM_NR)));
+        const size_t stop = min_size(panel + s.panels, ceil_div(p->n, SGEMM_NR));
+        if (deep)
+            sgemm_rows_deep(&rows, &to, panel, stop, micro, scratch);
+        else
+            micro->run(&rows, &to, panel, stop);
     }
 }

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cases import check, close, isas, run
+from cases import check, close, isas, run, run_directly
 from pycompress import native
 from pycompress.kernels import module
 from pycompress.kernels._act import ACTS
@@ -135,3 +135,20 @@ def test_nothing_beside_the_output_is_written(isa):
         values[-1] = wide[..., :n]
         native.sconv(*values, isa=isa)
         assert (wide[..., n:] == 7).all() and not (wide[..., :n] == 7).any()
+
+
+@isas("sconv")
+@pytest.mark.parametrize("act", [0, 1, 6])
+@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (0, 3, 0, 2)], ids=["inside", "padded"])
+def test_runs_of_many_products_are_summed_in_parts_for_all_rows(isa, act, pads):
+    for n in (70, 5):
+        values = ref.example(np.random.default_rng(5), 2, 1, 20, 1700, n, (1, 5), (1, 1), (1, 1), pads)
+        *given, bias, _, params, residual, out = values
+        want, bound = in_float64(*given, out.shape)
+        want = want + bias + residual.reshape(out.shape)
+        (got,) = run("sconv", [*given, bias, act, params, residual, out], isa)
+        error = (8500 / 4 + 16) * 2.0**-24 * (bound + abs(bias) + abs(residual.reshape(out.shape)))
+        exact = {0: want, 1: want.clip(0), 6: 1 / (1 + np.exp(-want))}[act]
+        assert (abs(got - exact) <= error).all()
+        pieces = [run_directly("sconv", [*given, bias, act, params, residual, out], isa, cut) for cut in (True, False)]
+        assert pieces[0][0].tobytes() == pieces[1][0].tobytes()
