@@ -36,6 +36,7 @@ def round_weights(
     depthwise: tuple[int, int] | None = None,
     sweeps: int = SWEEPS,
     start: tuple[np.ndarray, np.ndarray] | None = None,
+    damp: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """int8 weights and float32 scales for `w` float[n,k] whose k consists of `segments` runs.
 
@@ -51,14 +52,16 @@ def round_weights(
         How often coordinate descent goes through the weights.
     start : (q, scale), optional
         An earlier result, within the same bounds, to be improved at its scales.
+    damp : bool
+        False where `covariance` is a result of `damped`.
 
     Returns
     -------
     (q, scale) : int8[n,k], float32[n] with `kernels.qgemm.fits(q, T, segments)`, or that of qdwconv, everywhere.
         If at least `SPARSE` of `w` is zero, and it is not depthwise, q is zero wherever w is.
     """
-    w = w.astype(np.float32)
-    c = _damped(covariance, w.shape)
+    w = w.astype(np.float32, copy=False)
+    c = covariance if not damp else damped(covariance, w.shape)
     h = c if c.ndim == 1 else c.diagonal(axis1=-2, axis2=-1)
     index = (taps(depthwise, T) if depthwise else lanes(w.shape[1], T, segments)) if T else None
     if start is None:
@@ -76,7 +79,7 @@ def round_weights(
     return q, scale
 
 
-def _damped(covariance: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
+def damped(covariance: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
     """The covariance with unit mean variance and a share of the identity."""
     if covariance is None:
         return np.ones(shape[1], np.float32)
@@ -84,7 +87,10 @@ def _damped(covariance: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray
     if c.ndim == 1:
         return c / max(float(c.mean()), 1e-30) + np.float32(DAMPING)
     variance = c.diagonal(axis1=-2, axis2=-1).mean(-1)[..., None, None]
-    return c / np.maximum(variance, 1e-30) + np.float32(DAMPING) * np.eye(shape[1], dtype=np.float32)
+    c = c / np.maximum(variance, 1e-30)
+    at = np.arange(shape[1])
+    c[..., at, at] += np.float32(DAMPING)
+    return c
 
 
 def _search(w, h, lanes, min_scale) -> tuple[np.ndarray, np.ndarray]:
@@ -174,7 +180,7 @@ def round_groups(
         start = None if start is None else Q4(start.w, start.scale / by, start.zero, group)
         one = round_groups(w / by, group, symmetric, covariance, start)
         return Q4(one.w, one.scale * by, one.zero, group)
-    c = _damped(covariance, w.shape)
+    c = damped(covariance, w.shape)
     groups = -(-k // group)
     x = np.zeros((n, groups * group), np.float32)
     x[:, :k] = w

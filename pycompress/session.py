@@ -198,7 +198,7 @@ class InferenceSession(SessionMethods):
             _checked_out(given[p.name], p, arrays) if p.name in given else np.empty(p.shape, p.dtype)
             for p in program.outputs
         ]
-        for i, x in enumerate(outputs):
+        for i, x in enumerate(outputs if given else ()):
             if any(np.may_share_memory(x, y) for y in outputs[:i]):
                 raise InvalidArgument(f"out: {names[i]!r} overlaps another output")
         if self._profiler is not None and seconds == ffi.NULL:

@@ -225,7 +225,8 @@ def lower(
             model.known[name] = Value.constant(data)
     ctx.env = dict(model.known)
     ctx.env |= {name: Value.constant(data) for name, data in (values or {}).items()}
-    inputs = [_input(ctx, i, name, shapes[name], preprocess or {}) for i, name in enumerate(shapes)]
+    declared = declared_inputs(model)
+    inputs = [_input(ctx, i, name, declared[name], shapes[name], preprocess or {}) for i, name in enumerate(shapes)]
     walk(ctx, [node for node in model.needed if node.output[0] not in model.known])
     ctx.node = None
     outputs = [_output(ctx, i, port.name, ctx.env[port.name]) for i, port in enumerate(model.graph.output)]
@@ -239,8 +240,10 @@ def lower(
     return Program(inputs, outputs, ctx.steps, ctx.buffers, names, **kept)
 
 
-def _input(ctx: Lowering, index: int, name: str, shape, preprocess: dict[str, Preprocess]) -> Port:
-    dtype, declared = declared_inputs(ctx.model)[name]
+def _input(
+    ctx: Lowering, index: int, name: str, given: tuple[str, Shape | None], shape, preprocess: dict[str, Preprocess]
+) -> Port:
+    dtype, declared = given
     shape = tuple(int(d) for d in shape)
     images = preprocess.get(name)
     if images is not None:

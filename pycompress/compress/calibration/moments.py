@@ -12,6 +12,7 @@ from ..model import graph as g
 POSITIONS = 128  # outputs per sample whose inputs are counted; a quarter of it for many small groups
 REACH = 2.0**30  # float32 sums of products work for inputs from 1 / REACH to REACH
 PENDING = 1 << 18  # inputs of one node whose products are summed at once
+SMALLEST = 1e-12  # variances from here to its inverse can be squared in float32, and these squares be added
 MAX_PRODUCTS = 1 << 23  # entries of the covariances of one node; beyond it only their diagonals are kept
 
 
@@ -36,6 +37,7 @@ class Moments:
         else:
             self.k = shape[1] if g.attribute(node, "transB", 0) else shape[0]
         self.full = products and self.groups * self.k**2 <= MAX_PRODUCTS
+        self._known: dict[tuple[int, ...], tuple] = {}  # by the size of an image, what `_cells` says
         self.outputs = 0  # number of all outputs, including those not counted
         self.samples = 0
         self.unit = 1.0  # products are of inputs times this power of two
@@ -66,12 +68,19 @@ class Moments:
         if self.shift is None and p.shape[1]:
             self.shift = p.mean(1, dtype=float, keepdims=True).astype(np.float32)
         p = p - self._shift
+        if (
+            self.samples and float(np.vdot(p, p)) * self.unit**2 < REACH**2
+        ):  # so is every square, and this takes less time
+            return self._in_units(p)
         top = max(float(p.max(initial=0)), -float(p.min(initial=0)))
         if top * self.unit > REACH or 0 < top < 1 / REACH and not self.samples:
             unit = 2.0 ** -np.round(np.log2(top))
             for half in self.halves:
                 half.rescale(unit / self.unit)
             self.unit = unit
+        return self._in_units(p)
+
+    def _in_units(self, p: np.ndarray) -> np.ndarray:
         return p if self.unit == 1 else (p.astype(float) * self.unit).astype(np.float32)
 
     @property
@@ -86,27 +95,38 @@ class Moments:
     def _conv_inputs(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """[groups, outputs, k] of `x` [batch, channels, *size]."""
         size = x.shape[2:]
-        reach = [(n - 1) * d + 1 for n, d in zip(self.kernel, self.dilations)]
-        begin, outputs = self._frame(size, reach)
+        if size not in self._known:
+            self._known[size] = self._cells(size)
+        outputs, cells, padded = self._known[size]
         total = len(x) * int(np.prod(outputs))
         self.outputs += total
         count = min(total, POSITIONS if self.groups < 16 else POSITIONS // 4)
         at = np.unravel_index(
             np.arange(total) if count == total else rng.integers(total, size=count), (len(x), *outputs)
         )
-        inside = np.ones((count, *self.kernel), bool)  # of the cells of each output
-        flat = np.broadcast_to(at[0].reshape(-1, *[1] * len(size)), inside.shape)
-        for i, (n, cells) in enumerate(zip(size, self.kernel)):
-            j = at[i + 1][:, None] * self.strides[i] - begin[i] + np.arange(cells) * self.dilations[i]
-            j = j.reshape(count, *[cells if i == axis else 1 for axis in range(len(size))])
-            inside &= (j >= 0) & (j < n)
-            flat = flat * n + np.clip(j, 0, n - 1)
+        flat = at[0].reshape(-1, *[1] * len(size))
+        for i, (n, (where, _)) in enumerate(zip(size, cells)):
+            flat = flat * n + where[at[i + 1]]
         lines = x.reshape(x.shape[1], -1) if len(x) == 1 else x.swapaxes(0, 1).reshape(x.shape[1], -1)
         taken = lines.take(flat.ravel(), 1)
-        if not inside.all():
+        if padded:
+            inside = np.ones(1, bool)
+            for i, (_, valid) in enumerate(cells):
+                inside = inside & valid[at[i + 1]]
             taken *= inside.ravel()
-        p = taken.reshape(self.groups, -1, count, inside[0].size)  # [groups, channels of one, outputs, cells]
+        p = taken.reshape(self.groups, -1, count, flat[0].size)  # [groups, channels of one, outputs, cells]
         return p.transpose(0, 2, 3, 1).reshape(self.groups, count, self.k)
+
+    def _cells(self, size) -> tuple[list[int], list[tuple[np.ndarray, np.ndarray]], bool]:
+        """For images of `size`: the outputs per dimension; where the cells of each lie, and which are inside; if any are not."""
+        reach = [(n - 1) * d + 1 for n, d in zip(self.kernel, self.dilations)]
+        begin, outputs = self._frame(size, reach)
+        cells = []
+        for i, (n, m) in enumerate(zip(size, outputs)):
+            j = np.arange(m)[:, None] * self.strides[i] - begin[i] + np.arange(self.kernel[i]) * self.dilations[i]
+            j = j.reshape(m, *[self.kernel[i] if i == axis else 1 for axis in range(len(size))])
+            cells.append((np.clip(j, 0, max(n - 1, 0)), (j >= 0) & (j < n)))
+        return outputs, cells, not all(valid.all() for _, valid in cells)
 
     def _frame(self, size, reach) -> tuple[list[int], list[int]]:
         """(how far before the image the first window begins, number of outputs), per dimension."""
@@ -128,11 +148,14 @@ class Moments:
     @property
     def mean(self) -> np.ndarray:
         """The mean, [groups, k]."""
-        return self._shift[:, 0] + self.all.mean / self.unit
+        for half in self.halves:
+            half.flush()
+        count = max(sum(half.count for half in self.halves), 1)
+        return self._shift[:, 0] + sum(half.sum for half in self.halves) / count / self.unit
 
-    def second(self, sums: _Sums, about_zero: bool) -> np.ndarray:
-        """The second moments of `sums`, in units of 1 / `unit`²: float64[groups, k, k], or [groups, k]."""
-        return sums.covariance(self._shift[:, 0].astype(float) * self.unit if about_zero else None)
+    def second(self, sums: _Sums, about_zero: bool, kind: type = float) -> np.ndarray:
+        """The second moments of `sums`, in units of 1 / `unit`²: [groups, k, k], or [groups, k], of the type `kind`."""
+        return sums.covariance(self._shift[:, 0].astype(float) * self.unit if about_zero else None, kind)
 
     def covariance(self, about_zero: bool) -> np.ndarray:
         """[groups, k, k], or [groups, k] where that would be too large; about the mean or about zero.
@@ -142,26 +165,30 @@ class Moments:
         and Wolf, 2004); the variance of the estimate is computed from the difference between even and odd samples.
         Without shrinkage, rounding would rely on correlations that only the calibration samples have.
         """
-        c = self.second(self.all, about_zero)
-        if not self.full or not c.size:
-            return c.astype(np.float32)
+        if not self.full:
+            return self.second(self.all, about_zero).astype(np.float32)
+        c = self.second(self.all, about_zero, np.float32)
+        if not c.size:
+            return c
+        if not SMALLEST < float(c.diagonal(axis1=1, axis2=2).mean()) < 1 / SMALLEST:
+            c = c.astype(float)
         share, level = self._shrinkage(c, about_zero)
         c *= 1 - share
         c[:, np.arange(self.k), np.arange(self.k)] += share * level[:, None]
-        return c.astype(np.float32)
+        return c.astype(np.float32, copy=False)
 
     def shrinkage(self, about_zero: bool) -> tuple[float, np.ndarray]:
         """(the share by which the full covariance is shrunk, the mean variance [groups] toward which it is shrunk)."""
         return self._shrinkage(self.second(self.all, about_zero), about_zero)
 
     def _shrinkage(self, c: np.ndarray, about_zero: bool) -> tuple[float, np.ndarray]:
-        level = c.diagonal(axis1=1, axis2=2).mean(1)
+        level = c.diagonal(axis1=1, axis2=2).mean(1, dtype=float)
         if self.samples < 2:
             return 0.5, level
-        first, second = (self.second(half, about_zero) for half in self.halves)
+        first, second = (self.second(half, about_zero, c.dtype.type) for half in self.halves)
         first -= second
-        spread = np.vdot(c, c) - self.k * np.square(level).sum()  # squared distance from `level` on the diagonal
-        return float(min(np.vdot(first, first) / 4 / spread, 1.0)) if spread > 0 else 1.0, level
+        spread = float(np.vdot(c, c)) - self.k * np.square(level).sum()  # squared distance from `level` on the diagonal
+        return min(float(np.vdot(first, first)) / 4 / spread, 1.0) if spread > 0 else 1.0, level
 
 
 class _Sums:
@@ -184,7 +211,7 @@ class _Sums:
         if self._pending:
             p = np.concatenate(self._pending, 1)
             self._pending.clear()
-            self.sum += p.sum(1, dtype=float)
+            self.sum += (np.ones((1, p.shape[1]), np.float32) @ p)[:, 0]
             self.products += p.transpose(0, 2, 1) @ p if self.full else np.square(p).sum(1)
 
     def rescale(self, factor: float) -> None:
@@ -205,12 +232,13 @@ class _Sums:
         self.flush()
         return self.sum / max(self.count, 1)
 
-    def covariance(self, shift: np.ndarray | None) -> np.ndarray:
-        """The covariance in float64, about the mean; about zero if the `shift` [groups, k] of the inputs is given."""
+    def covariance(self, shift: np.ndarray | None, kind: type = float) -> np.ndarray:
+        """The covariance of type `kind`, about the mean; about zero if the `shift` [groups, k] of the inputs is given."""
         mean = self.mean  # flushes
-        c = self.products.astype(float)
+        c = self.products.astype(kind)
         c /= max(self.count, 1)
-        away = mean if shift is None else mean + shift
+        away = (mean if shift is None else mean + shift).astype(kind)
+        mean = mean.astype(kind)
         if not self.full:
             return np.maximum(c - np.square(mean), 0) + (0 if shift is None else np.square(away))
         c -= mean[:, :, None] * mean[:, None, :]

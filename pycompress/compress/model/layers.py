@@ -61,9 +61,14 @@ class Layer:
         """The covariance of the inputs; about zero if the bias may not absorb the mean."""
         return self.moments.covariance(about_zero=not self.correct)
 
+    @cached_property
+    def w32(self) -> np.ndarray:
+        """`w` as float32."""
+        return self.w.astype(np.float32)
+
     def error(self, off: np.ndarray) -> float:
         """The expected squared error of the outputs for weight errors [n,k], about the mean if that is corrected, summed."""
-        off, c = off.reshape(self.groups, -1, self.w.shape[1]).astype(np.float32), self.covariance
+        off, c = off.reshape(self.groups, -1, self.w.shape[1]).astype(np.float32, copy=False), self.covariance
         return float(np.vdot(off @ c if c.ndim == 3 else off * c[:, None], off))
 
     def shift(self, off: np.ndarray) -> np.ndarray | None:

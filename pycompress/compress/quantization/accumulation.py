@@ -8,7 +8,7 @@ exact.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -20,7 +20,7 @@ from ..choice import Choice, cheapest
 from ..model import graph as g
 from ..model.layers import Layer
 from ..progress import Progress, counted
-from .round import Rounded, round_layer
+from .round import Rounded, inputs_of, round_layer
 
 METADATA = "pycompress.accumulate"
 COST = {
@@ -45,20 +45,50 @@ def macs(layer: Layer) -> int:
     return 0 if layer.kernel else layer.moments.outputs * layer.w.size
 
 
-def choices(probe: Probe | None, layer: Layer, kept: Rounded | None = None, small: bool = False) -> list[Choice]:
-    """The ways to round `layer`, the slowest and most precise first, by `TRIAL` sweeps; one if it is `small` or depthwise.
+class Options:
+    """The ways to round a layer, by `TRIAL` sweeps; one if it is `small` or depthwise.
 
     `kept`: weights that meet the bounds of some depth already, and add no error if they are kept.
     """
-    if small:
-        depth = next(iter(COST)) if layer.kernel else min(COST)
-        good = kept is not None and (layer.kernel or kept.T >= depth)
-        return [Choice(kept if good else round_layer(layer, depth, SWEEPS if layer.kernel else TRIAL), 0.0, 0.0)]
-    found = [kept if kept is not None and kept.T >= T else round_layer(layer, T, TRIAL) for T in sorted(COST)]
-    gain = probe.gain(layer, found[-1].scale)
-    errors = [layer.error(r.dense() - layer.w) for r in found]
-    added = [0.0 if r is kept else max(e - errors[0], 0.0) * gain for r, e in zip(found, errors)]
-    return [Choice(r, COST[T] * macs(layer), a) for r, T, a in zip(found, sorted(COST), added)]
+
+    def __init__(self, probe: Probe | None, layer: Layer, kept: Rounded | None = None, small: bool = False):
+        self.layer, self.kept, self.small, self._inputs = layer, kept, small, None
+        if small:
+            depth = next(iter(COST)) if layer.kernel else min(COST)
+            good = kept is not None and (layer.kernel or kept.T >= depth)
+            self.only = kept if good else self._rounded(depth, SWEEPS if layer.kernel else TRIAL)
+            return
+        if kept is None or kept.T < max(COST):
+            self._inputs = inputs_of(layer)
+        self._found = {T: self._at(T) for T in (min(COST), max(COST))}
+        self._inputs = None  # those of all layers would take as much memory again as their covariances
+        self._gain = probe.gain(layer, self._found[max(COST)].scale)
+        self._errors = {T: layer.error(r.off(layer.w32)) for T, r in self._found.items()}
+
+    def _rounded(self, T: int, sweeps: int, start: Rounded | None = None, final: bool = False) -> Rounded:
+        return round_layer(self.layer, T, sweeps, start, self._inputs, final or bool(self.layer.kernel))
+
+    def _at(self, T: int) -> Rounded:
+        return self.kept if self.kept is not None and self.kept.T >= T else self._rounded(T, TRIAL)
+
+    def choices(self, depths: Iterable[int]) -> list[Choice]:
+        """Those of `depths`, the slowest and most precise first."""
+        if self.small:
+            return [Choice(self.only, 0.0, 0.0)]
+        for T in set(depths) - self._found.keys():
+            self._found[T] = self._at(T)
+            self._errors[T] = self.layer.error(self._found[T].off(self.layer.w32))
+        return [Choice(self._found[T], COST[T] * macs(self.layer), self._added(T)) for T in sorted(depths)]
+
+    def _added(self, T: int) -> float:
+        more = max(self._errors[T] - self._errors[min(COST)], 0.0)
+        return 0.0 if self._found[T] is self.kept else more * self._gain
+
+    def finished(self, taken: Rounded) -> Rounded:
+        """The choice `taken` with all sweeps."""
+        if taken is self.kept or self.layer.kernel:
+            return taken
+        return self._rounded(taken.T, SWEEPS - TRIAL, taken, True)
 
 
 def round_layers(
@@ -82,12 +112,11 @@ def round_layers(
     small = [macs(layer) < least or bool(layer.kernel) for layer in layers]
     probed = [layer for layer, less in zip(layers, small) if not less]
     probe = Probe(model, probed, samples[:PROBED]) if probed else None
-    options = [choices(probe, *given) for given in counted(zip(layers, found, small), progress)]
-    taken = [choice.value for choice in cheapest(options, BUDGET)]
-    return [
-        r if r is was or layer.kernel else round_layer(layer, r.T, SWEEPS - TRIAL, r)
-        for layer, r, was in zip(layers, taken, found)
-    ]
+    options = [Options(probe, *given) for given in counted(zip(layers, found, small), progress)]
+    ends = [o.choices((min(COST), max(COST))) for o in options]
+    if sum(own[-1].added for own in ends) > BUDGET:  # else all take the largest, whatever those between are
+        ends = [o.choices(COST) for o in options]
+    return [o.finished(choice.value) for o, choice in zip(options, cheapest(ends, BUDGET))]
 
 
 def depth_for(target: str, accumulate: str | int | None) -> str | int:

@@ -30,6 +30,7 @@ METADATA = "pycompress.equalize"
 EXPONENT = 0.5  # of the ranges
 FURTHEST = 16.0  # factor by which a channel is scaled at most, up or down
 EXACT = 40.0  # dB: what the float network has to keep
+COMPARED = 4  # samples on which it has to
 POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool")
 KEEPING = (*POOLS, "Identity", "Dropout", "Relu")  # f(x / s) is f(x) / s
 
@@ -133,12 +134,18 @@ def equalize_streams(
     tensors = list(axes)
     if not tensors:
         return []
-    run = runner(up_to(model, [*dict.fromkeys([*tensors, *ends])]))
+    both = [*dict.fromkeys([*tensors, *ends])]
+    run = runner(up_to(model, both))
     sums, wanted = dict.fromkeys(tensors, 0.0), []
-    for sample in samples:
-        for (t, axis), x in zip(axes.items(), run(tensors, sample)):
-            sums[t] = sums[t] + np.abs(np.moveaxis(x, axis, 0)).reshape(x.shape[axis], -1).max(1, initial=0)
-        wanted.append(run(ends, sample))
+    for i, sample in enumerate(samples):
+        found = dict(zip(both, run(both, sample)))
+        for t, axis in axes.items():
+            rows = np.moveaxis(found[t], axis, 0)
+            rest = tuple(range(1, rows.ndim))
+            sums[t] = sums[t] + np.maximum(rows.max(rest, initial=0), -rows.min(rest, initial=0))
+        if i < COMPARED:
+            wanted.append([found[t] for t in ends])
+    samples = samples[:COMPARED]
     streams = [s for s in streams if len({sums[t].shape for t in s.tensors}) == 1]  # channels may be broadcast
     reach = [np.max([sums[t] for t in s.tensors], axis=0) for s in streams]
     before, done, refused = g.copied(model), streams, {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...rounding import SWEEPS, round_groups, round_weights
+from ...rounding import SWEEPS, damped, round_groups, round_weights
 from ...weights import Q4
 from ..model.layers import Layer
 
@@ -35,6 +35,12 @@ class Rounded:
         """The dequantized weights, float64[n,k]."""
         return self.q * self.scale.astype(float)[:, None]
 
+    def off(self, w: np.ndarray) -> np.ndarray:
+        """The errors of the dequantized weights against `w`, float32[n,k]."""
+        off = self.q * self.scale[:, None]
+        off -= w
+        return off
+
 
 @dataclass(frozen=True, eq=False)
 class Grouped:
@@ -48,26 +54,47 @@ class Grouped:
         return self.weights.dense()
 
 
-def round_layer(layer: Layer, T: int, sweeps: int = SWEEPS, start: Rounded | None = None) -> Rounded:
+def inputs_of(layer: Layer) -> list[np.ndarray]:
+    """The covariance of the inputs of each group of `layer`, or of each row if it is depthwise, damped."""
+    if layer.kernel:
+        c = layer.covariance
+        return [damped(np.repeat(c, len(layer.w) // layer.groups, 0) if c.ndim == 3 else None, layer.w.shape)]
+    return [damped(c, layer.w.shape) for c in layer.covariance]
+
+
+def round_layer(
+    layer: Layer,
+    T: int,
+    sweeps: int = SWEEPS,
+    start: Rounded | None = None,
+    inputs: list[np.ndarray] | None = None,
+    final: bool = True,
+) -> Rounded:
     """`layer` with weights for accumulation depth `T`, or `PAIRS` pairs of taps if it is depthwise.
 
     `sweeps` and `start` as in `round_weights`: two calls, the second with the result of the first, are one with all sweeps.
+    `inputs`: what `inputs_of` says, where it is known; the bias is only adapted if the result is `final`.
     """
-    w, bias, groups = layer.w, layer.bias, layer.groups
-    covariance = layer.covariance
+    w, bias, groups = layer.w32, layer.bias, layer.groups
+    inputs = inputs_of(layer) if inputs is None else inputs
     min_scale = np.zeros(len(w))
     if bias is not None and layer.x is not None:
         min_scale = np.abs(bias) / (float(layer.x.scale) * LARGEST_BIAS)
     if layer.kernel:
         T = PAIRS if T else 0
-        each = np.repeat(covariance, len(w) // groups, 0) if covariance.ndim == 3 else None
-        q, scale = round_weights(w, T, layer.segments, each, min_scale, layer.kernel, sweeps)
+        q, scale = round_weights(w, T, layer.segments, inputs[0], min_scale, layer.kernel, sweeps, damp=False)
     else:
         q, scale = np.zeros(w.shape, np.int8), np.zeros(len(w), np.float32)
-        for rows, c in zip(np.split(np.arange(len(w)), groups), covariance):
+        each = len(w) // groups
+        for i, c in enumerate(inputs):
+            rows = slice(i * each, (i + 1) * each)
             before = None if start is None else (start.q[rows], start.scale[rows])
-            q[rows], scale[rows] = round_weights(w[rows], T, layer.segments, c, min_scale[rows], None, sweeps, before)
-    return Rounded(q, scale, _less(bias, layer.shift(q * scale.astype(float)[:, None] - w)), T)
+            q[rows], scale[rows] = round_weights(
+                w[rows], T, layer.segments, c, min_scale[rows], None, sweeps, before, damp=False
+            )
+    if not final:
+        return Rounded(q, scale, bias, T)
+    return Rounded(q, scale, _less(bias, layer.shift(q * scale.astype(float)[:, None] - layer.w)), T)
 
 
 def nearest4(layer: Layer, group: int, symmetric: bool) -> Grouped:
