@@ -9,6 +9,7 @@ from .context import NO_PARAMS, Lowering
 from .groups import INTEGER, diagonal, together
 from .values import Quant, Value
 
+LONG = 64  # cells of a window; qdwconv is made for fewer, and for many channels
 MAX_K = 65536  # of qgemm: 255 * 128 * 65536 < 2**31
 
 
@@ -109,12 +110,37 @@ def integer_product(
     )  # fmt: skip
 
 
+def windows(x: np.ndarray, win, out: np.ndarray) -> np.ndarray | None:
+    """The windows of a convolution over a line x [1,1,w,c] or [1,h,1,c], as overlapping rows; None if they are no runs.
+
+    qconv packs each cell of a window to four channels; a row has as many products as there are.
+    """
+    line = x[0, 0] if x.shape[1] == win.kh == 1 else x[0, :, 0] if x.shape[2] == win.kw == 1 else None
+    if line is None or len(x) != 1 or any((win.pt, win.pl, win.pb, win.pr)) or out.size == 0:
+        return None
+    (length, c), cells = line.shape, win.kh * win.kw
+    stride, dilation = (win.sw, win.dw) if x.shape[1] == win.kh == 1 else (win.sh, win.dh)
+    count = out.shape[1] * out.shape[2]
+    if cells == 1 or dilation != 1 or line.strides != (c, 1) or (count - 1) * stride + cells > length:
+        return None
+    return np.lib.stride_tricks.as_strided(line, (count, cells * c), (stride * c, 1))
+
+
 def integer_conv(
     ctx: Lowering, x: np.ndarray, xzp: np.ndarray, wq: Quant, win, groups: int, end: dict[str, object], out: np.ndarray
 ) -> None:
     """out[n,oh,ow,outputs] from the codes x [n,h,w,c] with zero point xzp [1] and weights [outputs,c/groups,kh,kw]."""
     c, outputs = x.shape[3], out.shape[3]
-    if groups == c == outputs and not wq.value.runtime:
+    rows = windows(x, win, out) if groups == 1 and c < 4 and not wq.value.runtime else None
+    if rows is not None:
+        given = weights(ctx, wq, lambda w: w.reshape(outputs, c, -1).transpose(0, 2, 1).reshape(outputs, -1))
+        flat = out.reshape(-1, outputs)
+        ctx.step(
+            "qgemm", a=rows, azp=np.broadcast_to(xzp, len(rows)), **given, **end, out=flat,
+            reason="convolution of a line as a matrix product on integers",
+        )  # fmt: skip
+        return
+    if groups == c == outputs and (c > 1 or win.kh * win.kw < LONG) and not wq.value.runtime:
         given = weights(ctx, wq, lambda w: w.reshape(c, win.kh, win.kw))
         ctx.step("qdwconv", x=x, xzp=xzp, **given, **win.sizes(), **end, out=out, reason="depthwise on integers")
         return

@@ -78,14 +78,15 @@ class _Judge:
     def _feed(self, port: onnx.ValueInfoProto, shapes) -> bool:
         """Make a graph input known; False where its type or shape is not."""
         try:
-            declared = _declared(port, "")[1]
+            given = _declared(port, "")
+            declared = given[1]
             if port.name not in shapes and declared is None:
                 return False
             open_batch = (1 if i == 0 and not isinstance(d, int) else d for i, d in enumerate(declared or ()))
             shape = tuple(shapes.get(port.name, open_batch))
             if not all(isinstance(d, int) for d in shape):
                 return False
-            _input(self.ctx, 0, port.name, shape, {})
+            _input(self.ctx, 0, port.name, given, shape, {})
         except ModelError:
             return False
         return True

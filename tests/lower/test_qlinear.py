@@ -60,6 +60,33 @@ def test_qlinear_conv(pair, run_time, groups, bias):
     assert products and not {"dequantize", "quantize"} & set(kernels(program))
 
 
+@pytest.mark.parametrize(
+    "shape,kernel,product",
+    [
+        ((1, 1, 500), [64], True), ((1, 3, 1, 211), [1, 9], True), ((1, 2, 211, 1), [9, 1], True), ((1, 1, 1, 64), [1, 64], True),
+        ((2, 1, 500), [64], False), ((1, 1, 3, 90), [1, 80], False), ((1, 4, 90), [9], False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("outputs", [1, 5])
+@pytest.mark.parametrize(
+    "options", [{}, {"strides": 3}, {"dilations": 2}, {"pads": 2}], ids=["", "strides", "dilations", "pads"]
+)
+def test_convolutions_of_lines_of_few_channels_are_products_of_overlapping_rows(
+    shape, kernel, product, outputs, options
+):
+    if options.get("dilations") and shape[-1] in (64, 90):
+        pytest.skip("no window fits")
+    rng = np.random.default_rng(3)
+    along = {key: [given if k > 1 else 1 - (key == "pads") for k in kernel] for key, given in options.items()}
+    along |= {"pads": along["pads"] * 2} if "pads" in along else {}
+    inputs = {"x": codes(rng, "uint8", *shape), "xs": scale(0.02), "xz": codes(rng, "uint8"),
+              "w": codes(rng, "int8", outputs, shape[1], *kernel), "ws": scale(0.001), "wz": np.int8(0), "ys": scale(0.1),
+              "yz": codes(rng, "uint8")}  # fmt: skip
+    program = check("QLinearConv", inputs, ["x"], steps=1, kernel_shape=kernel, **along)
+    found = {"qgemm", "qspmm", "qconv", "qdwconv"} & set(kernels(program))
+    assert found == ({"qgemm"} if product and not options.keys() & {"dilations", "pads"} else {"qconv"})
+
+
 @pairs
 @where
 @pytest.mark.parametrize(

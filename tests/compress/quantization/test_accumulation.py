@@ -80,8 +80,8 @@ def test_what_is_added_is_measured_from_depth_two():
     assert (two.value.T, four.value.T, eight.value.T) == (2, 4, 8)
     assert two.added == 0 < four.added < eight.added and two.cost > four.cost > eight.cost
     gain = probe.gain(a, eight.value.scale)
-    most, least = (a.error(round_layer(a, T, 1).dense() - a.w) for T in (8, 2))
-    np.testing.assert_allclose(eight.added, gain * (most - least), rtol=1e-4)  # errors are of float32 weights
+    most, least = (a.error(round_layer(a, T, 1).off(a.w32)) for T in (8, 2))
+    np.testing.assert_allclose(eight.added, gain * (most - least))
 
 
 def test_the_budget_goes_where_it_saves_most():
