@@ -6,28 +6,6 @@ enum { SOFTMAX_SHORT = 7, SOFTMAX_STEP = 8 };
 /* Rows of at most SOFTMAX_SHORT elements are computed side by side, SOFTMAX_LANES of them, turned. */
 PCX_INLINE int softmax_is_short(const pcx_softmax_args *p) { return p->inner == 1 && p->r <= SOFTMAX_SHORT; }
 
-/* e^x of an x that is at most 0, or NaN. */
-PCX_INLINE float softmax_exp(float x)
-{
-    const int native = !PCX_X86;
-    const float v = act_either(x < SOFTMAX_MIN, SOFTMAX_MIN, x);
-    const float shifted = act_fma(v, SOFTMAX_LOG2E, SOFTMAX_MAGIC, native), n = shifted - SOFTMAX_MAGIC;
-    float r = act_fma(-n, SOFTMAX_LN2, v, native);
-    r = act_fma(-n, SOFTMAX_LN2_LOW, r, native);
-    float y = act_fma(SOFTMAX_C6, r, SOFTMAX_C5, native);
-    y = act_fma(y, r, SOFTMAX_C4, native);
-    y = act_fma(y, r, SOFTMAX_C3, native);
-    y = act_fma(y, r, SOFTMAX_C2, native);
-    y = act_fma(y, r, 1, native);
-    y = act_fma(y, r, 1, native);
-    uint32_t bits;
-    memcpy(&bits, &shifted, 4);
-    bits <<= 23;
-    float power;
-    memcpy(&power, &bits, 4);
-    return y * power;
-}
-
 PCX_INLINE void softmax_row(const float *x, size_t r, int log, float *out)
 {
     const size_t whole = r / SOFTMAX_LANES * SOFTMAX_LANES;
@@ -53,7 +31,7 @@ PCX_INLINE void softmax_row(const float *x, size_t r, int log, float *out)
         float e[SOFTMAX_LANES];
         for (size_t k = 0; k < lanes; k += SOFTMAX_STEP)
             for (size_t j = k; j < k + SOFTMAX_STEP; j++) {
-                e[j] = softmax_exp(from[j] - top);
+                e[j] = act_exp_fma(from[j] - top, !PCX_X86);
                 t[j] += e[j];
             }
         if (!log)

@@ -4,7 +4,7 @@
  *   SOFTMAX(name)                names of the functions; max and add, which join all lanes of a row, are the file's
  *   SOFTMAX_VECTOR, SOFTMAX_SET, SOFTMAX_LOAD, SOFTMAX_STORE, SOFTMAX_ADD, SOFTMAX_SUB, SOFTMAX_MUL, SOFTMAX_MAX,
  *   SOFTMAX_FMA, SOFTMAX_FNMA    vector of floats; max gives the second of its operands if one is NaN
- *   SOFTMAX_POWER                2^n of n + SOFTMAX_MAGIC
+ *   SOFTMAX_POWER                2^n of n + ACT_EXP_MAGIC
  *   SOFTMAX_SOME, SOFTMAX_FIRST  the first lanes of a vector, so many of them,
  *   SOFTMAX_LOAD_SOME, SOFTMAX_STORE_SOME   those from memory, (lanes, what the others are, at), and to it, (at, lanes, x)
  *
@@ -15,13 +15,13 @@ enum { WIDTH = sizeof(SOFTMAX_VECTOR) / sizeof(float), PARTS = SOFTMAX_LANES / W
 /* e^(x - top), which is at most 1, or NaN. */
 PCX_INLINE SOFTMAX_VECTOR SOFTMAX(exp)(SOFTMAX_VECTOR x, SOFTMAX_VECTOR top)
 {
-    static const float c[] = { SOFTMAX_C5, SOFTMAX_C4, SOFTMAX_C3, SOFTMAX_C2, 1, 1 };
-    const SOFTMAX_VECTOR magic = SOFTMAX_SET(SOFTMAX_MAGIC);
-    const SOFTMAX_VECTOR v = SOFTMAX_MAX(SOFTMAX_SET(SOFTMAX_MIN), SOFTMAX_SUB(x, top));
-    const SOFTMAX_VECTOR shifted = SOFTMAX_FMA(v, SOFTMAX_SET(SOFTMAX_LOG2E), magic), n = SOFTMAX_SUB(shifted, magic);
-    SOFTMAX_VECTOR r = SOFTMAX_FNMA(n, SOFTMAX_SET(SOFTMAX_LN2), v);
-    r = SOFTMAX_FNMA(n, SOFTMAX_SET(SOFTMAX_LN2_LOW), r);
-    SOFTMAX_VECTOR y = SOFTMAX_SET(SOFTMAX_C6);
+    static const float c[] = { ACT_EXP_C5, ACT_EXP_C4, ACT_EXP_C3, ACT_EXP_C2, 1, 1 };
+    const SOFTMAX_VECTOR magic = SOFTMAX_SET(ACT_EXP_MAGIC);
+    const SOFTMAX_VECTOR v = SOFTMAX_MAX(SOFTMAX_SET(ACT_EXP_MIN), SOFTMAX_SUB(x, top));
+    const SOFTMAX_VECTOR shifted = SOFTMAX_FMA(v, SOFTMAX_SET(ACT_EXP_LOG2E), magic), n = SOFTMAX_SUB(shifted, magic);
+    SOFTMAX_VECTOR r = SOFTMAX_FNMA(n, SOFTMAX_SET(ACT_EXP_LN2), v);
+    r = SOFTMAX_FNMA(n, SOFTMAX_SET(ACT_EXP_LN2_LOW), r);
+    SOFTMAX_VECTOR y = SOFTMAX_SET(ACT_EXP_C6);
     PCX_UNROLL
     for (int i = 0; i < 6; i++)
         y = SOFTMAX_FMA(y, r, SOFTMAX_SET(c[i]));

@@ -15,44 +15,44 @@ PCX_INLINE walk unary_walk(const void *args)
 }
 
 /* act_exp over the whole range of floats, times a power of two: the other one is applied in two halves. */
-PCX_INLINE float unary_exp_times(float x, const float factor)
+PCX_INLINE float unary_exp_times(float x, const float factor, const int native)
 {
+    float shifted, a, b;
     x = act_either(x < -104.0f, -104.0f, x);
     x = act_either(x > 90.0f, 90.0f, x);
-    const float magic = 12582912.0f, shifted = x * 1.44269504f + magic, n = shifted - magic;
-    float r = x - n * 0.693359375f;
-    r -= n * -2.12194440e-4f;
-    float y = 1.9875691500e-4f;
-    y = y * r + 1.3981999507e-3f;
-    y = y * r + 8.3334519073e-3f;
-    y = y * r + 4.1665795894e-2f;
-    y = y * r + 1.6666665459e-1f;
-    y = y * r + 5.0000001201e-1f;
-    y = y * r * r + r + 1.0f;
+    const float y = act_exp_rest(x, &shifted, native);
     int32_t bits;
     memcpy(&bits, &shifted, 4);
-    bits = (int32_t)((uint32_t)bits - 0x4b400000u);
+    bits = (int32_t)((uint32_t)bits - 0x4b40007fu);
     const uint32_t half = (uint32_t)(bits >> 1), rest = (uint32_t)bits - half;
     const uint32_t low = (half + 127u) << 23, high = (rest + 127u) << 23;
-    float a, b;
     memcpy(&a, &low, 4);
     memcpy(&b, &high, 4);
     return y * (a * factor) * b;
 }
 
-PCX_INLINE float unary_exp(float x) { return unary_exp_times(x, 1); }
+PCX_INLINE float unary_sigmoid(float x, const int native) { return 1.0f / (1.0f + act_exp_fma(-x, native)); }
+
+/* As act_tanh. */
+PCX_INLINE float unary_tanh(float x, const int native)
+{
+    static const float c[] = { -0.333332f, 0.133209f, -0.0519f };
+    const float z = x * x, small = act_fma(x * z, unary_poly(z, c, 3, native), x, native);
+    const float large = 1.0f - 2.0f / (1.0f + act_exp_fma(2.0f * x, native));
+    return act_either(z < 0.0625f, small, large);
+}
 
 /* x tanh(log(1 + e^x)) = x n / (n + 2), n = e^x (e^x + 2); past 20 it is x. */
-PCX_INLINE float unary_mish(float x)
+PCX_INLINE float unary_mish(float x, const int native)
 {
-    const float e = act_exp(act_either(x > 20.0f, 20.0f, x)), n = e * (e + 2.0f);
+    const float e = act_exp_fma(act_either(x > 20.0f, 20.0f, x), native), n = e * (e + 2.0f);
     return x * (n / (n + 2.0f));
 }
 
 /* (1 + tanh(u)) / 2 = sigmoid(2u), which does not cancel. */
-PCX_INLINE float unary_gelu_tanh(float x)
+PCX_INLINE float unary_gelu_tanh(float x, const int native)
 {
-    return x * act_sigmoid(1.59576912f * (x + 0.044715f * x * x * x));
+    return x * unary_sigmoid(1.59576912f * (x + 0.044715f * x * x * x), native);
 }
 
 /* 2 atanh(s) - 2 s, relative to z = s * s <= 1/9: |error| < 2^-27 of 2 atanh(s). */
@@ -110,9 +110,9 @@ PCX_INLINE float unary_atanh(float x)
 }
 
 /* log(1 + e^x) = max(x, 0) + log(1 + y), y = e^-|x|, and log(1 + y) = 2 atanh(y / (2 + y)). */
-PCX_INLINE float unary_softplus(float x)
+PCX_INLINE float unary_softplus(float x, const int native)
 {
-    const float y = act_exp(-fabsf(x)), s = y / (2.0f + y);
+    const float y = act_exp_fma(-fabsf(x), native), s = y / (2.0f + y);
     return act_either(x > 0, x, 0) + (2.0f * s + s * unary_atanh_rest(s * s));
 }
 
@@ -137,41 +137,31 @@ PCX_INLINE float unary_expm1(float x)
 }
 
 /* e^(t^2) erfc(t) for t >= 0: a polynomial in 1 / (1 + 0.4 t).  |error| < 7 * 2^-24 of the result up to t = 10. */
-PCX_INLINE float unary_erfcx(float t)
+PCX_INLINE float unary_erfcx(float t, const int native)
 {
-    const float u = 1.0f / (1.0f + 0.4f * t);
-    float y = 0.042118810f;
-    y = y * u - 0.14455284f;
-    y = y * u + 0.092785738f;
-    y = y * u + 0.077841774f;
-    y = y * u + 0.086787678f;
-    y = y * u + 0.19038273f;
-    y = y * u + 0.20266125f;
-    y = y * u + 0.22633429f;
-    y = y * u + 0.22564064f;
-    return y * u;
+    static const float c[] = { 0.22564064f, 0.22633429f,  0.20266125f,  0.19038273f, 0.086787678f,
+                               0.077841774f, 0.092785738f, -0.14455284f, 0.042118810f };
+    const float u = 1.0f / act_fma(0.4f, t, 1.0f, native);
+    return unary_poly(u, c, 9, native) * u;
 }
 
 /* 1 - erfc(|x|), and by its series where that cancels. */
-PCX_INLINE float unary_erf(float x)
+PCX_INLINE float unary_erf(float x, const int native)
 {
+    static const float c[] = { 1.1283791f, -0.37612608f, 0.11282822f, -0.026757184f, 4.7179898e-3f };
     const float z = x * x, t = act_either(z > 100.0f, 10.0f, fabsf(x));
-    float y = 4.7179898e-3f;
-    y = y * z - 0.026757184f;
-    y = y * z + 0.11282822f;
-    y = y * z - 0.37612608f;
-    const float large = 1.0f - act_exp(-(t * t)) * unary_erfcx(t);
-    return act_either(z < 0.25f, (y * z + 1.1283791f) * x, act_either(x < 0, -large, large));
+    const float large = 1.0f - act_exp_fma(-(t * t), native) * unary_erfcx(t, native);
+    return act_either(z < 0.25f, unary_poly(z, c, 5, native) * x, unary_signed(large, x));
 }
 
 /*
  * x (1 + erf(x / sqrt(2))) / 2 = max(x, 0) - |x| erfc(|x| / sqrt(2)) / 2, where nothing cancels.
  * |error| < (16 + x^2 / 2) 2^-24 of the result.  What x < -13 gives is 0 in float.
  */
-PCX_INLINE float unary_gelu(float x)
+PCX_INLINE float unary_gelu(float x, const int native)
 {
     const float a = act_either(fabsf(x) > 14.0f, 14.0f, fabsf(x));
-    const float tail = act_exp(-0.5f * a * a) * unary_erfcx(0.707106781f * a);
+    const float tail = act_exp_fma(-0.5f * a * a, native) * unary_erfcx(0.707106781f * a, native);
     return act_either(x > 0, x, 0) - 0.5f * a * tail;
 }
 
@@ -226,8 +216,8 @@ PCX_INLINE void unary_angles_of(size_t op, size_t n, const float *x, float *y, c
         UNARY_CASE(PCX_UNARY_ASIN, unary_asin(v, native));
         UNARY_CASE(PCX_UNARY_ACOS, unary_acos(v, native));
         UNARY_CASE(PCX_UNARY_ATAN, unary_atan(v, native));
-        UNARY_CASE(PCX_UNARY_SINH, unary_sinh(v, unary_exp_times(fabsf(v), 0.5f), native));
-        UNARY_CASE(PCX_UNARY_COSH, unary_cosh(unary_exp_times(fabsf(v), 0.5f)));
+        UNARY_CASE(PCX_UNARY_SINH, unary_sinh(v, unary_exp_times(fabsf(v), 0.5f, native), native));
+        UNARY_CASE(PCX_UNARY_COSH, unary_cosh(unary_exp_times(fabsf(v), 0.5f, native)));
         UNARY_CASE(PCX_UNARY_ASINH, unary_asinh(v));
         UNARY_CASE(PCX_UNARY_ACOSH, unary_acosh(v));
         UNARY_CASE(PCX_UNARY_ATANH, unary_atanh(v));
@@ -268,7 +258,7 @@ PCX_INLINE void unary_blocks(size_t op, size_t n, const float *x, float *y, cons
     const size_t whole = n / UNARY_BLOCK * UNARY_BLOCK;
     const unary_elu elu = unary_elu_of(op, p, q);
     switch (op) {
-        UNARY_CASE(PCX_UNARY_EXP, unary_exp(v));
+        UNARY_CASE(PCX_UNARY_EXP, unary_exp_times(v, 1, native));
         UNARY_CASE(PCX_UNARY_SQRT, sqrtf(v));
         UNARY_CASE(PCX_UNARY_LOG, unary_log(v));
         UNARY_CASE(PCX_UNARY_ABS, fabsf(v));
@@ -277,18 +267,21 @@ PCX_INLINE void unary_blocks(size_t op, size_t n, const float *x, float *y, cons
         UNARY_CASE(PCX_UNARY_CEIL, ceilf(v));
         UNARY_CASE(PCX_UNARY_ROUND, rintf(v));
         UNARY_CASE(PCX_UNARY_RECIPROCAL, 1.0f / v);
-        UNARY_CASE(PCX_UNARY_ERF, unary_erf(v));
-        UNARY_CASE(PCX_UNARY_GELU, unary_gelu(v));
-        UNARY_CASE(PCX_UNARY_GELU_TANH, unary_gelu_tanh(v));
+        UNARY_CASE(PCX_UNARY_ERF, unary_erf(v, native));
+        UNARY_CASE(PCX_UNARY_GELU, unary_gelu(v, native));
+        UNARY_CASE(PCX_UNARY_GELU_TANH, unary_gelu_tanh(v, native));
     case PCX_UNARY_ELU:
     case PCX_UNARY_SELU:
         UNARY_CASE(PCX_UNARY_CELU, act_either(v < 0, elu.negative * unary_expm1(v / elu.part), elu.positive * v));
-        UNARY_CASE(PCX_UNARY_SOFTPLUS, unary_softplus(v));
+        UNARY_CASE(PCX_UNARY_SOFTPLUS, unary_softplus(v, native));
         UNARY_CASE(PCX_UNARY_SOFTSIGN, v / (1.0f + fabsf(v)));
-        UNARY_CASE(PCX_UNARY_MISH, unary_mish(v));
+        UNARY_CASE(PCX_UNARY_MISH, unary_mish(v, native));
         UNARY_CASE(PCX_UNARY_THRESHOLDED_RELU, act_either(v > p, v, 0));
         UNARY_CASE(PCX_UNARY_SIGN, act_either(v > 0, 1.0f, act_either(v < 0, -1.0f, v)));
-        UNARY_CASE(PCX_UNARY_SWISH, v * act_sigmoid(p * v));
+        UNARY_CASE(PCX_UNARY_SWISH, v * unary_sigmoid(p * v, native));
+        UNARY_CASE(PCX_ACT_SIGMOID, unary_sigmoid(v, native));
+        UNARY_CASE(PCX_ACT_SILU, v * unary_sigmoid(v, native));
+        UNARY_CASE(PCX_ACT_TANH, unary_tanh(v, native));
     default:
         if (op >= PCX_UNARY_SIN)
             unary_angles(op, whole, x, y, native);
