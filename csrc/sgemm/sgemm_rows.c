@@ -45,7 +45,7 @@ void sgemm_rows_deep(const sgemm_rows *rows, const sgemm_target *to, size_t begi
     for (size_t panel = begin; panel < end; panel += SGEMM_PANELS) {
         const size_t wide = min_size(SGEMM_PANELS, end - panel), column = panel * SGEMM_NR, width = wide * SGEMM_NR;
         const size_t columns = min_size(width, to->n - column);
-        pcx_epilogue plain = { .bias = tail->bias ? tail->bias + column : NULL };
+        pcx_epilogue plain = { .bias = tail->bias ? tail->bias + column : NULL, .act_params = tail->act_params };
         for (size_t i = 0; i < rows->count; i++)
             some.out[i] = part + i * width;
         memset(total, 0, rows->count * width * sizeof *total);

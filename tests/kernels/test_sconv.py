@@ -141,7 +141,7 @@ def test_nothing_beside_the_output_is_written(isa):
 @pytest.mark.parametrize("act", [0, 1, 6])
 @pytest.mark.parametrize("pads", [(0, 0, 0, 0), (0, 3, 0, 2)], ids=["inside", "padded"])
 def test_runs_of_many_products_are_summed_in_parts_for_all_rows(isa, act, pads):
-    for n in (70, 5):
+    for n in (70, 90, 5):
         values = ref.example(np.random.default_rng(5), 2, 1, 20, 1700, n, (1, 5), (1, 1), (1, 1), pads)
         *given, bias, _, params, residual, out = values
         want, bound = in_float64(*given, out.shape)
