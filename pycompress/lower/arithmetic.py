@@ -17,7 +17,7 @@ from .whole_numbers import EQUAL, GREATER, GREATER_OR_EQUAL, INTEGERS, LESS, LES
 
 ADD, SUB, MUL, DIV, POW, MIN, MAX, PRELU, MOD = range(9)  # as in kernels/binary.py
 BINARY = {"Add": ADD, "Sub": SUB, "Mul": MUL, "Div": DIV}
-ABS = 12  # as in kernels/unary.py
+ABS, RECIPROCAL = 12, 17  # as in kernels/unary.py
 COMPARE = {
     "Equal": EQUAL, "Less": LESS, "LessOrEqual": LESS_OR_EQUAL, "Greater": GREATER, "GreaterOrEqual": GREATER_OR_EQUAL,
 }  # fmt: skip
@@ -95,6 +95,8 @@ def power(ctx: Lowering, node: Node) -> Value:
             return ctx.value(ctx.binary(x, x, MUL))
         if data.size == 1 and data.reshape(()) == 3 and data.ndim <= x.ndim:
             return ctx.value(ctx.binary(ctx.binary(x, x, MUL), x, MUL))
+        if data.size == 1 and data.reshape(()) == -1 and data.ndim <= x.ndim:
+            return ctx.value(ctx.unary(x, RECIPROCAL))
     else:
         data = ctx.f32(cast(ctx, exponent, "f32") if exponent.dtype in INTEGERS else exponent)
     return ctx.value(ctx.binary(x, data, POW))

@@ -88,6 +88,12 @@ def test_pow(exponent, constant):
         check("Pow", {"x": x, "e": np.array([[3]], np.int64)}, ("e",))
 
 
+def test_the_power_of_minus_one_is_the_reciprocal():
+    x = np.array([0, -0.0, np.inf, -np.inf, np.nan, -3, 1e-30], np.float32)
+    program = check("Pow", {"x": x, "e": np.array(-1, np.int64)}, ("e",))
+    assert [step.kernel for step in program.steps] == ["unary"]
+
+
 def test_prelu_mod_where_and_logic():
     rng = np.random.default_rng(0)
     x, y = floats(rng, 2, 3, 4, 5), floats(rng, 3, 1, 1)
