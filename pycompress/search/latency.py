@@ -291,6 +291,7 @@ def _int8(model: onnx.ModelProto, bits: Mapping[str, int]) -> onnx.ModelProto:
         bias_correction=False,
         method="minmax",
         equalize=False,
+        interleave=False,
         accumulate=DEPTH,
         quantize_outputs=True,
         judge=False,
