@@ -3,7 +3,8 @@
     python bench/agreement4.py [--network lite1] [--crops 1024] [--calibration 64] [--only "W4A8, gptq"] [--json FILE]
 
 ImageNet weights, activations uint8, groups of 32 with float16 scales. Calibration and evaluation crops come from different
-photos; every file is run by ONNX Runtime.
+photos: of those that `photos` names, or, with --photos, calibration from all of these and evaluation from the images in a
+folder. Every file is run by ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from agreement import answers, compare
+from PIL import Image
 
 from pycompress import quantize, zoo
 from pycompress.zoo import photos
@@ -28,11 +30,30 @@ VARIANTS = {
     "mixed 4/8, plain": {"weights": "mixed", "rounding": "plain"},
     "mixed 4/8, gptq": {"weights": "mixed"},
     "W4A8, gptq, first and last too": {"weights": 4, "first_last": 4},
+    "W8A8, no copies": {"interleave": False},
+    "W8A8, vnni, no copies": {"target": "vnni", "interleave": False},
+    "4 bits for 80 % by damage": {"weights": "mixed", "first_last": 4, "share": 0.8, "target": "vnni"},
+    "4 bits for 34 % by damage": {"weights": "mixed", "first_last": 4, "share": 0.34, "target": "vnni"},
 }
 NETWORKS = {
     "lite0": (zoo.efficientnet_lite0, 224),
     "lite1": (zoo.efficientnet_lite1, 240),
 }  # and the sides of their images
+
+
+def crops_of(folder: Path, count: int, seed: int, size: int) -> np.ndarray:
+    """`count` crops of the images in `folder`, taken in turn and as `photos.crops` does, uint8 [count, size, size, 3]."""
+    images = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.iterdir())]
+    rng, found = np.random.default_rng(seed), []
+    for i in range(count):
+        image = images[i % len(images)]
+        h, w = image.shape[:2]
+        side = int(min(h, w) * rng.uniform(0.35, 1))
+        top, left = rng.integers(h - side + 1), rng.integers(w - side + 1)
+        crop = image[top : top + side, left : left + side]
+        crop = np.ascontiguousarray(crop[:, ::-1] if rng.integers(2) else crop)
+        found.append(np.asarray(Image.fromarray(crop).resize((size, size), Image.Resampling.BICUBIC)))
+    return np.stack(found)
 
 
 def sqnr(wanted: np.ndarray, got: np.ndarray) -> float:
@@ -46,19 +67,24 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=1024)
     parser.add_argument("--calibration", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="images to judge by, instead of packaged ones")
     parser.add_argument("--group-size", type=int, default=32)
     parser.add_argument("--only", action="append", choices=VARIANTS, help="this variant; may be given several times")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     make, size = NETWORKS[args.network]
     model = make(pretrained=True, batch=None, batchnorm=False)
-    images = np.stack(list(photos.crops(photos.EVALUATION, args.crops, args.seed, size)))
+    if args.photos:
+        given, images = sorted(photos.FILES), crops_of(args.photos, args.crops, args.seed, size)
+    else:
+        given = photos.CALIBRATION
+        images = np.stack(list(photos.crops(photos.EVALUATION, args.crops, args.seed, size)))
     wanted = answers(model, images, "onnxruntime")
     rows = []
     for name, options in VARIANTS.items():
         if args.only and name not in args.only:
             continue
-        crops = photos.crops(photos.CALIBRATION, args.calibration, args.seed + 1, size)
+        crops = photos.crops(given, args.calibration, args.seed + 1, size)
         start = time.perf_counter()
         quantized = quantize(model, (photos.preprocess(c) for c in crops), group_size=args.group_size, **options)
         seconds = time.perf_counter() - start
