@@ -13,6 +13,7 @@ POSITIONS = 128  # outputs per sample whose inputs are counted; a quarter of it 
 REACH = 2.0**30  # float32 sums of products work for inputs from 1 / REACH to REACH
 PENDING = 1 << 18  # inputs of one node whose products are summed at once
 SMALLEST = 1e-12  # variances from here to its inverse can be squared in float32, and these squares be added
+STRIP = 192  # columns of covariances that are summed at once
 MAX_PRODUCTS = 1 << 23  # entries of the covariances of one node; beyond it only their diagonals are kept
 
 
@@ -212,7 +213,18 @@ class _Sums:
             p = np.concatenate(self._pending, 1)
             self._pending.clear()
             self.sum += (np.ones((1, p.shape[1]), np.float32) @ p)[:, 0]
-            self.products += p.transpose(0, 2, 1) @ p if self.full else np.square(p).sum(1)
+            if not self.full:
+                self.products += np.square(p).sum(1)
+            elif self.halved:
+                for i in range(0, p.shape[2], STRIP):
+                    self.products[:, i : i + STRIP, i:] += p[:, :, i : i + STRIP].transpose(0, 2, 1) @ p[:, :, i:]
+            else:
+                self.products += p.transpose(0, 2, 1) @ p
+
+    @property
+    def halved(self) -> bool:
+        """Whether of `products` only what is right of the diagonal is summed, by strips: they are symmetric."""
+        return self.full and self.products.shape[2] >= 2 * STRIP
 
     def rescale(self, factor: float) -> None:
         self.flush()
@@ -236,6 +248,8 @@ class _Sums:
         """The covariance of type `kind`, about the mean; about zero if the `shift` [groups, k] of the inputs is given."""
         mean = self.mean  # flushes
         c = self.products.astype(kind)
+        for i in range(STRIP, c.shape[-1] if self.halved else 0, STRIP):
+            c[:, i:, i - STRIP : i] = c[:, i - STRIP : i, i:].transpose(0, 2, 1)
         c /= max(self.count, 1)
         away = (mean if shift is None else mean + shift).astype(kind)
         mean = mean.astype(kind)

@@ -6,7 +6,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pycompress.compress.calibration.moments import Moments
+from pycompress.compress.calibration.moments import STRIP, Moments
 
 ATTRIBUTES = [
     {},
@@ -100,3 +100,17 @@ def test_a_large_mean_does_not_hide_a_small_variance():
     p = Moments(node, (1, 3))
     p.add(x.astype("f4"), rng)
     np.testing.assert_allclose(p.all.covariance(None)[0].diagonal(), x.astype("f4").var(0, dtype=float), rtol=1e-3)
+
+
+@pytest.mark.parametrize("k", [2 * STRIP - 1, 2 * STRIP, 2 * STRIP + 5])
+@pytest.mark.parametrize("kind", [float, np.float32])
+def test_covariances_summed_by_strips_are_whole(k, kind):
+    rng = np.random.default_rng(4)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    p, x = Moments(node, (k, 8)), rng.standard_normal((6, 50, k)).astype("f4")
+    for sample in x:
+        p.add(sample, rng)
+    wanted = np.cov(x.reshape(-1, k).T, bias=True)
+    np.testing.assert_allclose(p.second(p.all, False, kind)[0], wanted, atol=1e-5)
+    c = p.covariance(False)[0]
+    assert c.dtype == np.float32 and (c == c.T).all()
