@@ -1,10 +1,10 @@
 /*
  * run_plan.c - run a saved plan on .npy files, with the C library alone:
  *
- *     run_plan model.plan.safetensors THREADS input.npy ... -- output.npy ...
+ *     run_plan model.plan.safetensors THREADS[:CPU] input.npy ... -- output.npy ...
  *
  * Inputs and outputs stand in the plan's order.  A plan holds a program per set of input shapes; the
- * one that fits the inputs runs.
+ * one that fits the inputs runs.  CPU, scalar or neon, say, lowers which instruction sets are used.
  */
 #include <pycompress.h>
 
@@ -142,6 +142,27 @@ static size_t choose(const pcx_plan *plan, const array *inputs, size_t count)
     exit(1);
 }
 
+/* The bundles of this CPU that ":CPU" leaves. */
+static uint32_t lowered(const char *word)
+{
+    static const struct {
+        const char *word;
+        uint32_t bundles;
+    } levels[] = {
+        { "", UINT32_MAX },
+        { ":scalar", 0 },
+        { ":avx2", PCX_AVX2 },
+        { ":neon", PCX_NEON },
+        { ":dotprod", PCX_NEON | PCX_DOTPROD },
+        { ":i8mm", PCX_NEON | PCX_DOTPROD | PCX_I8MM },
+    };
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+        if (!strcmp(word, levels[i].word))
+            return pcx_cpu() & levels[i].bundles;
+    die(word, "CPU is none of scalar, avx2, neon, dotprod, i8mm");
+    return 0;
+}
+
 static void *allocate(size_t count, size_t size)
 {
     void *data = calloc(count ? count : 1, size ? size : 1);
@@ -157,13 +178,13 @@ int main(int argc, char **argv)
         split++;
     char *end = NULL;
     const unsigned long threads = argc > 2 ? strtoul(argv[2], &end, 10) : 0;
-    if (split >= argc || *end || !threads)
-        die("usage", "run_plan model.plan.safetensors THREADS input.npy ... -- output.npy ...");
+    if (split >= argc || (*end && *end != ':') || !threads)
+        die("usage", "run_plan model.plan.safetensors THREADS[:CPU] input.npy ... -- output.npy ...");
     const size_t inputs = (size_t)split - 3, outputs = (size_t)(argc - split - 1);
 
     char why[256];
     pcx_plan *plan;
-    if (pcx_plan_load(argv[1], pcx_cpu(), &plan, why, sizeof why))
+    if (pcx_plan_load(argv[1], lowered(end), &plan, why, sizeof why))
         die(argv[1], why);
     array *x = allocate(inputs, sizeof *x);
     const void **in = allocate(inputs, sizeof *in);

@@ -115,6 +115,9 @@ def test_the_embedded_network_names_an_image_without_python(built, tmp_path):
     got = np.load(tmp_path / "y.npy")
     assert got.tobytes() == pc.InferenceSession(zoo.tiny()).run(None, {"input": images[1:2]})[0].tobytes()
     assert got.argmax() == labels[1]
+    command(built[1] / "bin" / "run_plan", zoo.tiny(), "1:scalar", tmp_path / "x.npy", "--", tmp_path / "y.npy")
+    portable = pc.InferenceSession(pc.Plan.load(zoo.tiny(), cpu="scalar")).run(None, {"input": images[1:2]})[0]
+    assert np.load(tmp_path / "y.npy").tobytes() == portable.tobytes()
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +170,7 @@ def test_the_example_says_what_is_wrong(built, plan, tmp_path):
     path, run = plan[0], built[0] / "run_plan"
     x, y = tmp_path / "x.npy", tmp_path / "y.npy"
     assert "usage" in command(run, good=False)
+    assert ":avx3: CPU is none of" in command(run, path, "1:avx3", x, "--", y, good=False)
     assert "cannot open" in command(run, tmp_path / "absent", 1, x, "--", y, good=False)
     assert f"{x}: cannot open" in command(run, path, 1, x, "--", y, good=False)
     np.save(x, np.zeros((2, 3, 64, 64), np.float32))

@@ -65,6 +65,13 @@ def qemu(cpu: str) -> list[str]:
     return ["qemu-aarch64-static", "-cpu", cpu]
 
 
+def run_plan(folder: Path, cpu: str, words: str) -> np.ndarray:
+    """What ``plan.safetensors`` and ``x.npy`` in `folder` give; `words`: threads, and with a colon what the CPU is lowered to."""
+    command = [*qemu(cpu), build() / "run_plan", "plan.safetensors", words, "x.npy", "--", "y.npy"]
+    subprocess.run(command, cwd=folder, check=True)
+    return np.load(folder / "y.npy")
+
+
 class Row:
     """A ``pcx_impl`` of the AArch64 library."""
 

@@ -147,11 +147,11 @@ int main(void)
         }
         const uint64_t value = answer(&r, pcx_kernels()[r.kernel]->impls + r.row, slots);
         put(&value, sizeof value);
-        for (size_t i = 0; i < r.arrays; i++) {
+        for (size_t i = 0; i < r.arrays; i++)
             if (arrays[i].written)
                 put((void *)(uintptr_t)slots[arrays[i].slot], arrays[i].bytes);
+        for (size_t i = 0; i < r.arrays; i++)
             if (!arrays[i].same)
                 fenced_free(at[i], arrays[i].bytes, 1);
-        }
     }
 }

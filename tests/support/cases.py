@@ -6,6 +6,8 @@ from fence import fenced
 from pycompress import native
 from pycompress.kernels import module
 
+PORTABLE = ("scalar", "arm")  # rows that need no instruction set; the second is the AArch64 library's, with --arm
+
 
 def outputs(name, values):
     """The arrays among `values` that kernel `name` writes."""
