@@ -323,6 +323,24 @@ size_t pcx_threads_count(const pcx_threads *pool) { return pool ? pool->threads 
 
 int threads_process(pcx_threads *pool) { return process_number(&pool->mark); }
 
+/* Whether the turn came before `end`. */
+static int threads_turn_by(crew *c, const struct timespec *end)
+{
+#if defined(__APPLE__) /* has no timed lock */
+    const struct timespec pause = { .tv_nsec = 1000000 };
+    struct timespec now;
+    while (pthread_mutex_trylock(&c->turn)) {
+        clock_gettime(CLOCK_REALTIME, &now);
+        if (now.tv_sec > end->tv_sec || (now.tv_sec == end->tv_sec && now.tv_nsec >= end->tv_nsec))
+            return 0;
+        nanosleep(&pause, NULL);
+    }
+    return 1;
+#else
+    return !pthread_mutex_timedlock(&c->turn, end);
+#endif
+}
+
 size_t threads_enter(pcx_threads *pool, asking *who)
 {
     if (pcx_threads_count(pool) == 1)
@@ -332,7 +350,7 @@ size_t threads_enter(pcx_threads *pool, asking *who)
         return 0;
     if (!who)
         pthread_mutex_lock(&c->turn);
-    for (struct timespec soon = asking_soon(); who && pthread_mutex_timedlock(&c->turn, &soon); soon = asking_soon()) {
+    for (struct timespec soon = asking_soon(); who && !threads_turn_by(c, &soon); soon = asking_soon()) {
         asking_ask(who);
         pcx_float_leave(who->mode);
         if (atomic_load(&who->stopped))
