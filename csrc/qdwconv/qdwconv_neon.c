@@ -197,17 +197,25 @@ static const uint8_t *qdwconv_neon_column(const qdwconv_line *line, size_t ky, s
     return x >= line->low && x < line->high ? line->row[ky] + (x - line->low) * line->step + j : line->pad;
 }
 
-/* The windows of `count` pixels from pixel i on, gathered: columns beyond those are the last one again. */
-static void qdwconv_neon_gather(const qdwconv_layer *l, const qdwconv_line *line, size_t i, size_t count, size_t j,
-                                qdwconv_neon_window *to)
+/* The windows of four pixels from pixel i on, gathered; columns beyond the line are padding, too. */
+static void qdwconv_neon_gather(const qdwconv_layer *l, const qdwconv_line *line, size_t i, size_t j, qdwconv_neon_window *to)
 {
-    const size_t columns = (QDW_PIXELS - 1) * l->sw + l->kw, there = (count - 1) * l->sw + l->kw;
+    const size_t columns = (QDW_PIXELS - 1) * l->sw + l->kw, first = i * l->sw, step = line->step;
+    const size_t begin = min_size(line->low > first ? line->low - first : 0, columns);
+    const size_t end = max_size(min_size(line->high > first ? line->high - first : 0, columns), begin);
+    const uint8x16_t pad = vld1q_u8(line->pad);
     uint8_t *buffer = l->scratch;
     to->step = QDW_SIXTEEN;
     for (size_t ky = 0; ky < l->kh; ky++) {
+        const uint8_t *at = line->row[ky] + j + (begin < end ? first + begin - line->low : 0) * step;
+        uint8_t *const inside = buffer + begin * QDW_SIXTEEN, *const outside = buffer + end * QDW_SIXTEEN;
         to->row[ky] = buffer;
-        for (size_t x = 0; x < columns; x++, buffer += QDW_SIXTEEN)
-            vst1q_u8(buffer, vld1q_u8(qdwconv_neon_column(line, ky, i * l->sw + min_size(x, there - 1), j)));
+        for (; buffer < inside; buffer += QDW_SIXTEEN)
+            vst1q_u8(buffer, pad);
+        for (; buffer < outside; buffer += QDW_SIXTEEN, at += step)
+            vst1q_u8(buffer, vld1q_u8(at));
+        for (; buffer < to->row[ky] + columns * QDW_SIXTEEN; buffer += QDW_SIXTEEN)
+            vst1q_u8(buffer, pad);
     }
 }
 
@@ -225,7 +233,7 @@ static void qdwconv_neon_fours(const qdwconv_layer *l, const qdwconv_line *line,
             for (size_t ky = 0; ky < l->kh; ky++)
                 from.row[ky] = line->row[ky] + (first - line->low) * line->step + j;
         else
-            qdwconv_neon_gather(l, line, i, count, j, &from);
+            qdwconv_neon_gather(l, line, i, j, &from);
         four(g, &from, line->first + i, count, out + i * line->ldo, line->ldo);
     }
 }

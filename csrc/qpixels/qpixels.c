@@ -75,6 +75,9 @@ static const pcx_impl qpixels_impls[] = {
     { "avx512", PCX_AVX2 | PCX_AVX512, qpixels_units, qpixels_avx512, NULL, NULL, NULL, NULL },
     { "avx2", PCX_AVX2, qpixels_units, qpixels_avx2, NULL, NULL, NULL, NULL },
 #endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, qpixels_units, qpixels_neon, NULL, NULL, NULL, NULL },
+#endif
     { "scalar", 0, qpixels_units, qpixels_scalar, NULL, NULL, NULL, NULL },
 };
 

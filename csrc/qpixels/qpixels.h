@@ -33,7 +33,7 @@ typedef void qpixels_line_fn(const qpixels_grid *g, const qpixels_line *line, ui
 /* qpixels.c: the whole kernel but for the line, and the portable line. */
 PCX_HIDDEN void qpixels_any(const pcx_qpixels_args *p, size_t begin, size_t end, qpixels_line_fn *line);
 PCX_HIDDEN qpixels_line_fn qpixels_scalar_line;
-PCX_HIDDEN pcx_run_fn qpixels_avx2, qpixels_avx512;
+PCX_HIDDEN pcx_run_fn qpixels_avx2, qpixels_avx512, qpixels_neon;
 
 /* Pixel x of a line and those after it. */
 static inline qpixels_line qpixels_from(const qpixels_line *line, size_t x)

@@ -145,9 +145,13 @@ static int plan_step_sizes_read(builder *b, size_t at, const contract *c, uint64
 {
     const json_node *nodes = b->graph->nodes;
     for (size_t i = 0; i < c->count; i++, at = nodes[at].next) {
+        size_t size = 0; /* on macOS no uint64_t, though as long */
         b->slot = c->slot[i].name;
-        if (c->slot[i].kind == SLOT_SIZE && !json_size(b->graph, at, SIZE_LIMIT, slots + i))
+        if (c->slot[i].kind != SLOT_SIZE)
+            continue;
+        if (!json_size(b->graph, at, SIZE_LIMIT, &size))
             return builder_refuse(b, "it must be an integer from 0 to %d", SIZE_LIMIT);
+        slots[i] = size;
     }
     b->slot.length = 0;
     span broken;

@@ -21,6 +21,8 @@ int process_mark_make(process_mark *m)
         munmap(page, PAGE);
     else
         m->page = page;
+#else
+    (void)m;
 #endif
     return 1;
 }
