@@ -75,7 +75,8 @@ static const pcx_impl qgemm_impls[] = {
     { "avx2", PCX_AVX2, PCX_DRIVEN(qgemm, avx2), qgemm_rows_prepared, qgemm_rows_prepare, NULL },
 #endif
 #if PCX_ARM64
-    { "i8mm", PCX_NEON | PCX_DOTPROD | PCX_I8MM, PCX_DRIVEN(qgemm, i8mm), NULL, NULL, NULL },
+    { "i8mm", PCX_NEON | PCX_DOTPROD | PCX_I8MM, PCX_DRIVEN(qgemm, i8mm), qgemm_i8mm_prepared,
+      qgemm_i8mm_prepare, NULL },
     { "dotprod", PCX_NEON | PCX_DOTPROD, PCX_DRIVEN(qgemm, dotprod), NULL, NULL, NULL },
     { "neon", PCX_NEON, PCX_DRIVEN(qgemm, neon), qgemm_rows_prepared, qgemm_rows_prepare, NULL },
 #endif

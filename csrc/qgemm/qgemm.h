@@ -32,4 +32,8 @@ PCX_HIDDEN void qgemm_rows_run(const void *args, size_t begin, size_t end, void 
 PCX_HIDDEN pcx_size_fn qgemm_rows_prepared;
 PCX_HIDDEN pcx_prepare_fn qgemm_rows_prepare;
 
+/* For the row i8mm: `prepared` is the weights zipped, qgemm_i8mm.c. */
+PCX_HIDDEN pcx_size_fn qgemm_i8mm_prepared;
+PCX_HIDDEN pcx_prepare_fn qgemm_i8mm_prepare;
+
 #endif

@@ -63,7 +63,7 @@ PCX_INLINE void qgemm_dotprod_sums(const int mr, const qgemm_neon_tile *t, int32
 }
 #undef STEP
 
-QGEMM_NEON_PRODUCT(dotprod, 4, 1, 1)
+QGEMM_NEON_PRODUCT(dotprod, 4, 1, 1, 0)
 
 PCX_TARGET_END
 #endif

@@ -109,5 +109,5 @@ PCX_INLINE void qgemm_neon_sums(const int mr, const qgemm_neon_tile *t, int32x4_
             qgemm_neon_half_sums(mr, SCATTERED, half, t, sum);
 }
 
-QGEMM_NEON_PRODUCT(neon, 3, 1, 1)
+QGEMM_NEON_PRODUCT(neon, 3, 1, 1, 0)
 #endif

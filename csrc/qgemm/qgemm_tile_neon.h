@@ -15,6 +15,7 @@ typedef struct {
     const ptrdiff_t *offset;          /* where step s of a row is; NULL: at 4 s */
     size_t steps, together;           /* so many steps from each multiple of `together` on are side by side */
     const int8_t *w;                  /* of the panel */
+    int zipped;                       /* it is of a pair of steps each, eight k of each column */
     const uint8_t *depth;             /* of each window of QGEMM_WINDOW steps, qgemm_acc16_neon.c, or NULL */
     const int32_t (*start)[QGEMM_NR]; /* where the sums of each row start */
 } qgemm_neon_tile;
@@ -30,11 +31,15 @@ typedef struct {
 typedef struct {
     size_t mr;    /* rows of a tile */
     int flips;    /* reads u8 less 128 as i8: its sums start 128 colsum higher */
+    int zips;     /* `prepared` is weights zipped, and no depths */
     /* The outputs of `count` whole tiles, to bytes without table and residual. */
     void (*sweep)(qgemm_neon_tile *t, size_t count, qgemm_neon_target to);
     /* The sums of a tile of `rows` rows; those of rows beyond them may be written, too. */
     void (*sums)(const qgemm_neon_tile *t, size_t rows, int32_t to[][QGEMM_NR]);
 } qgemm_neon_product;
+
+/* Bytes of a panel's zipped weights. */
+static inline size_t qgemm_neon_zipped(size_t steps) { return round_up(steps, 2) * QGEMM_STEP; }
 
 /* One row of sums to bytes. */
 PCX_INLINE void qgemm_neon_put(const qgemm_neon_target *to, size_t r, const int32x4_t sum[4])
@@ -56,8 +61,13 @@ PCX_INLINE void qgemm_neon_panel(const qgemm_block *b, size_t panel, const qgemm
         c.base[x] += 128 * (uint32_t)b->colsum[j + x];
     qgemm_start_rows(b, 0, mr, &c, start);
     qgemm_neon_tile t = { .steps = b->steps, .w = b->w + panel * b->steps * QGEMM_STEP,
-                          .depth = b->prepared ? (const uint8_t *)b->prepared + panel * qgemm_acc16_windows(b->steps) : NULL,
                           .start = (const int32_t(*)[QGEMM_NR])start };
+    if (b->prepared && product->zips) {
+        t.zipped = 1;
+        t.w = (const int8_t *)b->prepared + panel * qgemm_neon_zipped(b->steps);
+    } else if (b->prepared) {
+        t.depth = (const uint8_t *)b->prepared + panel * qgemm_acc16_windows(b->steps);
+    }
     uint8_t *out = (uint8_t *)b->out + b->i * ldo + j * b->tail->bytes;
     for (size_t r = 0, rows; r < b->rows; r += rows) {
         const int table = b->table && b->in_place[r / mr];
@@ -80,9 +90,9 @@ PCX_INLINE void qgemm_neon_panel(const qgemm_block *b, size_t panel, const qgemm
 
 /*
  * The functions of a product from its inner loop `isa`_sums(mr, t, sum): a tile's sums in registers.  few < mr: rows of a
- * smaller tile.
+ * smaller tile.  zips: `prepare` zips its weights, and no step's place is in a table.
  */
-#define QGEMM_NEON_PRODUCT(isa, rows_max, few, flipped)                                                         \
+#define QGEMM_NEON_PRODUCT(isa, rows_max, few, flipped, zipped)                                                 \
     static PCX_NOINLINE void qgemm_##isa##_sweep(qgemm_neon_tile *t, size_t count, qgemm_neon_target to)        \
     {                                                                                                           \
         for (; count; count--, t->row += rows_max, to.out += rows_max * to.ldo) {                               \
@@ -109,7 +119,8 @@ PCX_INLINE void qgemm_neon_panel(const qgemm_block *b, size_t panel, const qgemm
     }                                                                                                           \
     static void qgemm_##isa##_run(const qgemm_block *b, size_t panel, size_t count)                             \
     {                                                                                                           \
-        static const qgemm_neon_product product = { rows_max, flipped, qgemm_##isa##_sweep, qgemm_##isa##_some }; \
+        static const qgemm_neon_product product = { rows_max, flipped, zipped, qgemm_##isa##_sweep,             \
+                                                    qgemm_##isa##_some };                                       \
         for (size_t x = panel; x < panel + count; x++)                                                          \
             qgemm_neon_panel(b, x, &product);                                                                   \
     }                                                                                                           \

@@ -13,16 +13,17 @@ PCX_INLINE int32x4_t qpixels_neon_codes(const qpixels_grid *g, float32x4_t x)
 }
 
 /* Channels apart, the floats of each together. */
-PCX_INLINE size_t qpixels_neon_channels(const size_t c, const qpixels_grid *grid, const qpixels_line *line, uint8_t *out)
+static size_t qpixels_neon_channels(const qpixels_grid *grid, const qpixels_line *line, uint8_t *out)
 {
     const qpixels_grid g = *grid;
+    const size_t c = g.c;
     size_t j = 0;
     uint32_t zeros = 0;
     for (size_t q = 0; q < c; q++)
         zeros += (uint32_t)g.zero << 8 * q; /* modulo 2^32, as the sums below */
     for (; j + 4 <= line->n; j += 4) {
         uint32x4_t four = vdupq_n_u32(zeros);
-        PCX_UNROLL for (size_t q = 0; q < c; q++) {
+        for (size_t q = 0; q < c; q++) {
             const int32x4_t codes = qpixels_neon_codes(&g, vld1q_f32(line->x + q * line->xc + j));
             four = vaddq_u32(four, vreinterpretq_u32_s32(vshlq_s32(codes, vdupq_n_s32((int32_t)(8 * q)))));
         }
@@ -54,10 +55,8 @@ static size_t qpixels_neon_together(const qpixels_grid *grid, const qpixels_line
 static void qpixels_neon_line(const qpixels_grid *g, const qpixels_line *line, uint8_t *out)
 {
     size_t done = 0;
-    if (g->fast && line->xw == 1 && g->c == 3)
-        done = qpixels_neon_channels(3, g, line, out);
-    else if (g->fast && line->xw == 1)
-        done = qpixels_neon_channels(g->c, g, line, out);
+    if (g->fast && line->xw == 1)
+        done = qpixels_neon_channels(g, line, out);
     else if (g->fast && line->xc == 1 && line->xw <= 4 && line->xw && g->c)
         done = qpixels_neon_together(g, line, out);
     const qpixels_line rest = qpixels_from(line, done);
