@@ -195,7 +195,7 @@ class Forms:
         if "lowrank" in names:
             steps["factorize"] = {"rank": self.ranks(forms)}
         if names.keys() - set(FLOATS):
-            steps["quantize"] = {"target": target}
+            steps["quantize"] = {"target": target, "interleave": False}  # forms are measured without copies of channels
             excluded = [n for u in units if forms[u.name] in FLOATS and forms[u.name] != "lowrank" for n in u.nodes]
             excluded += [f"{name}/{part}" for name in names.get("lowrank", ()) for part in "uv"]
             steps["quantize"] |= {"exclude": excluded} if excluded else {}
