@@ -1,4 +1,4 @@
-"""Tensors whose extent along one axis is only known at run time: they are as large as they can become, and a count that says how many are used.
+"""Tensors whose extent along an axis is only known at run time: memory for the maximum, and a count of what is used.
 
 A plan has an output more for each such output; a session hands out the part that is used. In between, an operator either
 treats each row by itself, so that its result has the same rows, or it is refused.
