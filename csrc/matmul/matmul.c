@@ -10,10 +10,13 @@ static size_t matmul_units(const void *args)
     return p->m && p->n ? p->g : 0;
 }
 
+/* Floats of the packed right factor; sums of long products lie behind them. */
+static size_t matmul_panels(const pcx_matmul_args *p) { return ceil_div(p->n, SGEMM_NR) * SGEMM_NR * p->k; }
+
 static size_t matmul_scratch(const void *args)
 {
     const pcx_matmul_args *p = args;
-    return ceil_div(p->n, SGEMM_NR) * SGEMM_NR * p->k * sizeof(float);
+    return (matmul_panels(p) + (p->k > SGEMM_DEEP ? SGEMM_SUMS : 0)) * sizeof(float);
 }
 
 /* The product `unit` as sgemm takes it, its right factor packed into `panels`. */
@@ -50,7 +53,7 @@ static void matmul_micro(const void *args, size_t begin, size_t end, void *scrat
     for (size_t unit = begin; unit < end; unit++) {
         pcx_sgemm_args one = matmul_packed(args, unit, scratch);
         one.tail.act_params = none;
-        sgemm_rows_run(&one, 0, sgemm_rows_units(&one, micro), NULL, micro);
+        sgemm_rows_run(&one, 0, sgemm_rows_units(&one, micro), (float *)scratch + matmul_panels(args), micro);
     }
 }
 

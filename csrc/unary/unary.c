@@ -100,7 +100,7 @@ PCX_INLINE float unary_acosh(float x)
 {
     const float t = x - 1.0f, u = t + sqrtf(t * (t + 2.0f));
     const int far = x > 1e9f;
-    return unary_log1p(act_either(far, x, u)) + act_either(far, 0.693147182f, 0);
+    return act_either(x < 1.0f, NAN, unary_log1p(act_either(far, x, u)) + act_either(far, 0.693147182f, 0));
 }
 
 PCX_INLINE float unary_atanh(float x)

@@ -8,7 +8,7 @@ from pycompress import native
 from pycompress.kernels import module
 
 ref = module("matmul")
-SIZES = [(5, 7, 37, 9), (1, 1, 1, 1), (3, 6, 16, 64), (40, 13, 24, 5), (2, 100, 8, 33)]
+SIZES = [(5, 7, 37, 9), (1, 1, 1, 1), (3, 6, 16, 64), (40, 13, 24, 5), (2, 100, 8, 33), (2, 8, 16, 8200)]
 EMPTY = [(0, 2, 3, 4), (2, 0, 3, 4), (2, 3, 0, 4), (2, 3, 5, 0)]
 
 

@@ -52,6 +52,14 @@ def test_rare_functions_of_floats(op):
     check(op, {"x": abs(x) + 1 if op == "Acosh" else x}, opset=22)
 
 
+@pytest.mark.parametrize(
+    "op, outside", [("Acosh", [0.5, -1.5, -2e7, -1e9, -1e20, -np.inf]), ("Atanh", [1.5, -3, 1e20, -np.inf])]
+)
+def test_functions_are_nan_outside_of_their_domain(op, outside):
+    x = np.array([*outside, np.nan] * 5, np.float32)
+    assert np.isnan(ours(one_node(op, {"x": x}), {"x": x})[0][0]).all()
+
+
 @pytest.mark.parametrize("kind", ["float32", "float64"])
 @pytest.mark.parametrize("fmod", [0, 1])
 def test_the_rest_of_a_division(kind, fmod):

@@ -64,7 +64,7 @@ def find_places(model: onnx.ModelProto, exclude: Iterable[str] = ()) -> list[Pla
         bound = after(node) if layer(node) and g.attribute(node, "group", 1) == 1 else None
         high = _bound(bound, values) if bound is not None else None
         depthwise = after(bound) if high else None
-        if not layer(depthwise) or values[depthwise.input[1]].dims[0] != g.attribute(depthwise, "group", 1):
+        if not layer(depthwise) or values[depthwise.input[1]].dims[:2] != [g.attribute(depthwise, "group", 1), 1]:
             continue
         last = after(depthwise)
         last = after(last) if last is not None and last.op_type in ("Relu", "Clip") else last

@@ -106,3 +106,14 @@ def test_channels_share_copies_by_their_errors():
     able[0] = False
     assert allotted(error, able) is None  # what can be removed is less than half
     assert allotted(np.ones(16), np.ones(16, bool)) is None  # up to 64 channels would be more than twice as many
+
+
+def test_a_convolution_of_groups_of_several_channels_is_no_place():
+    model = network()
+    sizes = {"d": (CHANNELS // 2, 2, 3, 3), "e": (CHANNELS // 2,), "v": (24, CHANNELS // 2, 1, 1)}
+    for tensor in model.graph.initializer:
+        if tensor.name in sizes:
+            tensor.CopyFrom(numpy_helper.from_array(np.ones(sizes[tensor.name], "f4"), tensor.name))
+    next(a for a in model.graph.node[2].attribute if a.name == "group").i = CHANNELS // 2
+    assert find_places(model) == []
+    assert quantize(model, samples(2, 0)).graph.node
