@@ -3,14 +3,26 @@
 import os
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.errors import CompileError
 
 ROOT = Path(__file__).resolve().parent
 HEADERS = ("pycompress.h", "pycompress_kernels.h")
+
+
+class BuildWithoutForeignTables(build_py):
+    """Leaves x86's tables of costs out of other wheels: a twentieth of their size, and nothing there reads them."""
+
+    def find_data_files(self, package, src_dir):
+        found = super().find_data_files(package, src_dir)
+        if not sysconfig.get_platform().endswith(("aarch64", "arm64")):
+            return found
+        return [path for path in found if not Path(path).name.startswith(("costs_avx", "costs_amx"))]
 
 
 class BuildWithLibrary(build_ext):
@@ -58,6 +70,6 @@ class BuildWithLibrary(build_ext):
 setup(
     package_dir={"pycompress.kernels": "kernels"},
     cffi_modules=["pycompress/_build.py:ffi"],
-    cmdclass={"build_ext": BuildWithLibrary},
+    cmdclass={"build_ext": BuildWithLibrary, "build_py": BuildWithoutForeignTables},
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
 )
