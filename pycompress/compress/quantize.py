@@ -22,16 +22,17 @@ from .progress import Progress
 from .quantization.accumulation import depth_for, note, round_layers
 from .quantization.dynamic import OPERATORS as DYNAMIC
 from .quantization.dynamic import write_dynamic
-from .quantization.equalize import equalize_streams
+from .quantization.equalize import Streams
 from .quantization.int4 import Int4Options
-from .quantization.interleave import interleave as interleave_channels
+from .quantization.interleave import Copies
+from .quantization.precondition import Preconditioned
 from .quantization.qdq import insert_pairs, write_layer
-from .quantization.targets import OPERATORS, choose_grids, choose_targets
+from .quantization.targets import OPERATORS, Targets, choose_grids, choose_targets
 from .tuning.pays import no_slower
 from .verdict import CalibrationWarning, check_min_snr, conclude, warn
 
 FEW = 32  # different samples: fewer do not show what 4-bit weights are fitted to
-EQUALIZED = 16  # samples that streams are scaled by
+MEASURED = 16  # samples that channels are scaled and copied by
 ACTIVATIONS = ("static", "dynamic", "float")
 METHODS = ("mse", "minmax", "percentile", "entropy")
 
@@ -210,26 +211,33 @@ def quantize(
     fold_affine(model, exclude)
     samples = Samples(model, calibration)
     able = computable(model, samples.sample)
-    given = g.copied(model)
-    changed = interleave and interleave_channels(model, samples.peek(EQUALIZED), able.ends, exclude | set(able.why))
-    if equalize and equalize_streams(model, samples.peek(EQUALIZED), able.ends, exclude | set(able.why)) or changed:
-        able = able if able.part is model else replace(able, part=up_to(model, able.ends))
-    targets = choose_targets(model, operators, exclude | set(able.why), quantize_outputs)
+    given, without = g.copied(model), exclude | set(able.why)
+    changes = [*([Streams(model, without)] if equalize else []), *([Copies(model, without)] if interleave else [])]
+    changed = Preconditioned(model, changes, samples.peek(MEASURED), able.ends)
     if unless_slower and able.why:
         name, said = next(iter(able.why.items()))
         raise ValueError(f"unless_slower: node {name!r} cannot be timed here: {said}")
     static = activations == "static"
-    if not static:
-        inputs = list(dict.fromkeys(n.input[0] for n in targets.weighted))
-        targets = replace(targets, tensors=inputs, functions={}, groups=[])
+
+    def chosen(model: onnx.ModelProto, without: set[str]) -> Targets:
+        found = choose_targets(model, operators, without, quantize_outputs)
+        if static:
+            return found
+        inputs = list(dict.fromkeys(n.input[0] for n in found.weighted))
+        return replace(found, tensors=inputs, functions={}, groups=[])
+
+    targets = chosen(model, without)
     if not targets.tensors:
         why = "; ".join(f"{name!r}: {said}" for name, said in able.why.items())
         raise ValueError(
             f"nothing to quantize: {why or 'the model has none of the chosen operators with constant weights'}"
         )
+    run, kept = changed.settled(targets.tensors)
+    if not kept:
+        targets = chosen(model, without)  # other nodes, of the same names
     whole = g.copied(model)
-    part = whole if able.part is model else able.part
-    seen = observe(model, samples, targets.tensors, targets.weighted, progress, store=four.refits)
+    part = whole if able.part is model else up_to(model, able.ends)
+    seen = observe(model, samples, targets.tensors, targets.weighted, progress, store=four.refits, run=run)
     grids = choose_grids(model, targets, seen.histograms, method, percentile, symmetric) if static else {}
     layers = [
         read_layer(model, n, correct=bias_correction, x=grids.get(n.input[0]), moments=seen.moments[n.name])
@@ -251,10 +259,10 @@ def quantize(
     def build(left: set[str]) -> onnx.ModelProto | None:
         """The quantized model, without the nodes `left`; None if other tensors would have to be rounded then."""
         made = g.copied(whole)
-        chosen = choose_targets(made, operators, exclude | set(able.why) | left, quantize_outputs)
-        if static and not grids.keys() >= set(chosen.tensors):
+        own_targets = chosen(made, without | left)
+        if static and not grids.keys() >= set(own_targets.tensors):
             return None
-        nodes = {n.name: n for n in chosen.weighted}
+        nodes = {n.name: n for n in own_targets.weighted}
         own = [replace(layer, nodes=[nodes[layer.name]]) for layer in layers if layer.name in nodes]
         for layer in own:
             integer = activations == "dynamic" and layer.node.op_type in DYNAMIC and bits[layer.name] == 8
@@ -264,7 +272,7 @@ def quantize(
         if len(eight) < len(layers):
             four.note(made, {layer.name: bits[layer.name] for layer in own})
         if static:
-            insert_pairs(made, chosen, {name: grids[name] for name in chosen.tensors}, quantize_outputs)
+            insert_pairs(made, own_targets, {name: grids[name] for name in own_targets.tensors}, quantize_outputs)
         g.drop_unused(made)
         check(made)
         return made

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from ..model import graph as g
 from ..progress import Progress
-from .engine import runner
+from .engine import Run, runner
 from .histogram import Histogram
 from .moments import Moments
 from .samples import Samples
@@ -55,15 +55,17 @@ def observe(
     progress: Progress | None = None,
     keep: int | None = KEPT,
     store: bool = False,
+    run: Run | None = None,
 ) -> Statistics:
     """Statistics of `tensors`, and of the inputs of the nodes `weighted`, in one pass over the samples.
 
     The first `keep` samples are kept, or all if it is None; `store`: all in a file. One in `EVERY`, up to `HELD`, is held back.
+    `run` computes `tensors`, where something does already.
     """
     samples = samples if isinstance(samples, Samples) else Samples(model, samples)
     inputs = {i.name for i in model.graph.input}
     inner = [t for t in tensors if t not in inputs]
-    run = runner(up_to(model, inner)) if inner else None
+    run = runner(up_to(model, inner)) if inner and run is None else run
     shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
     seen = Statistics({t: Histogram() for t in tensors}, {n.name: Moments(n, shapes[n.input[1]]) for n in weighted})
     seen.spool = Spool() if store else None

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from ...errors import ModelError
 from ...formats.onnx_model import ModelSource, self_contained
 
 Model = ModelSource
+SHAPING = 64  # elements: a constant of more tells shape inference nothing
 
 
 class OptionsAreFine(Exception):
@@ -139,10 +140,27 @@ def ranks(model: onnx.ModelProto) -> dict[str, int]:
 def _inferred(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """What shape inference finds out about tensors."""
     try:
-        inferred = onnx.shape_inference.infer_shapes(model).graph
+        inferred = onnx.shape_inference.infer_shapes(_without_weights(model)).graph
     except (RuntimeError, ValueError, onnx.shape_inference.InferenceError) as error:
         raise ModelError(f"shapes do not fit together: {error}") from error
     return [*inferred.value_info, *inferred.input, *inferred.output]
+
+
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` with large float constants that have a type and a shape, but no values: inference would copy them twice."""
+    bare = onnx.ModelProto(ir_version=model.ir_version)
+    bare.opset_import.extend(model.opset_import)
+    bare.functions.extend(model.functions)
+    of, graph = model.graph, bare.graph
+    graph.name = of.name
+    for name in ("node", "input", "output", "value_info", "sparse_initializer"):
+        getattr(graph, name).extend(getattr(of, name))
+    for t in of.initializer:
+        if t.data_type == TensorProto.FLOAT and np.prod(t.dims, dtype=float) > SHAPING:
+            graph.initializer.add(name=t.name, dims=t.dims, data_type=t.data_type)
+        else:
+            graph.initializer.append(t)
+    return bare
 
 
 class Names:

@@ -12,25 +12,20 @@ bound would be scaled, too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
-from ..calibration.engine import runner
-from ..calibration.observe import up_to
 from ..model import graph as g
 from ..model.layers import WEIGHTED, has_constant_weights
-from ..verdict import snr
+from .precondition import Step
 
-METADATA = "pycompress.equalize"
 EXPONENT = 0.5  # of the ranges
 FURTHEST = 16.0  # factor by which a channel is scaled at most, up or down
-EXACT = 40.0  # dB: what the float network has to keep
-COMPARED = 4  # samples on which it has to
 POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool")
 KEEPING = (*POOLS, "Identity", "Dropout", "Relu")  # f(x / s) is f(x) / s
 
@@ -108,64 +103,35 @@ def _reads(node: onnx.NodeProto, values: Mapping[str, onnx.TensorProto]) -> bool
     return node.op_type in WEIGHTED and _scalable(node, values) and g.attribute(node, "group", 1) == 1
 
 
-def equalize_streams(
-    model: onnx.ModelProto,
-    samples: Sequence[Mapping[str, np.ndarray]],
-    ends: Iterable[str],
-    exclude: Iterable[str] = (),
-) -> list[Stream]:
-    """Scales the streams of `model`, in place, except those with which the float network would not stay as it is.
+class Streams:
+    """The streams of `model`, except those with a node in `exclude`, as a `precondition.Change`.
 
-    Parameters
-    ----------
-    samples : what the ranges are measured on: the mean, over samples, of each channel's largest magnitude
-    ends : the tensors by which the float network is compared with itself: it keeps `EXACT` dB
-    exclude : names of nodes that stay as they are
-
-    Returns
-    -------
-    list of Stream
-        Those that were scaled. The metadata "pycompress.equalize" lists them, and those that were refused, with the
-        signal-to-noise ratio that they would have left.
+    They are scaled by the mean, over samples, of each channel's largest magnitude. The metadata list those that were
+    scaled, and those that were refused, with the signal-to-noise ratio that they would have left.
     """
-    ends, exclude = list(ends), set(exclude)
-    streams = [s for s in find_streams(model) if not exclude & {*s.makers, *s.readers}]
-    axes = {t: s.axis for s in streams for t in s.tensors}
-    tensors = list(axes)
-    if not tensors:
-        return []
-    both = [*dict.fromkeys([*tensors, *ends])]
-    run = runner(up_to(model, both))
-    sums, wanted = dict.fromkeys(tensors, 0.0), []
-    for i, sample in enumerate(samples):
-        found = dict(zip(both, run(both, sample)))
-        for t, axis in axes.items():
+
+    metadata = "pycompress.equalize"
+
+    def __init__(self, model: onnx.ModelProto, exclude: Iterable[str] = ()):
+        exclude = set(exclude)
+        self.streams = [s for s in find_streams(model) if not exclude & {*s.makers, *s.readers}]
+        self._axes = {t: s.axis for s in self.streams for t in s.tensors}
+        self.tensors = list(self._axes)
+        self._sums = dict.fromkeys(self.tensors, 0.0)
+
+    def add(self, found: Mapping[str, np.ndarray]) -> None:
+        for t, axis in self._axes.items():
             rows = np.moveaxis(found[t], axis, 0)
             rest = tuple(range(1, rows.ndim))
-            sums[t] = sums[t] + np.maximum(rows.max(rest, initial=0), -rows.min(rest, initial=0))
-        if i < COMPARED:
-            wanted.append([found[t] for t in ends])
-    samples = samples[:COMPARED]
-    streams = [s for s in streams if len({sums[t].shape for t in s.tensors}) == 1]  # channels may be broadcast
-    reach = [np.max([sums[t] for t in s.tensors], axis=0) for s in streams]
-    before, done, refused = g.copied(model), streams, {}
-    for stream, r in zip(streams, reach):
-        _scale(model, stream, r)
-    if _kept(model, samples, ends, wanted) < EXACT:  # once more, one at a time, to know which stream it is
-        model.CopyFrom(before)
-        done = []
-        for stream, r in zip(streams, reach):
-            before.CopyFrom(model)
-            _scale(model, stream, r)
-            if (found := _kept(model, samples, ends, wanted)) < EXACT:
-                model.CopyFrom(before)
-                refused[stream.tensors[0]] = f"the float network would keep {found:.1f} dB"
-            else:
-                done.append(stream)
-    g.drop_unused(model)
-    told = {"scaled": [s.tensors[0] for s in done]} | ({"refused": refused} if refused else {})
-    helper.set_model_props(model, g.metadata(model) | {METADATA: json.dumps(told)})
-    return done
+            self._sums[t] = self._sums[t] + np.maximum(rows.max(rest, initial=0), -rows.min(rest, initial=0))
+
+    def steps(self) -> dict[str, Step]:
+        same = [s for s in self.streams if len({self._sums[t].shape for t in s.tensors}) == 1]  # else one is broadcast
+        reach = [np.max([self._sums[t] for t in s.tensors], axis=0) for s in same]
+        return {s.tensors[0]: partial(_scale, stream=s, reach=r) for s, r in zip(same, reach)}
+
+    def told(self, done: list[str], refused: dict[str, str]) -> object:
+        return {"scaled": done} | ({"refused": refused} if refused else {})
 
 
 def _scale(model: onnx.ModelProto, stream: Stream, reach: np.ndarray) -> None:
@@ -208,12 +174,3 @@ def _multiply(model: onnx.ModelProto, node: onnx.NodeProto, index: int, by: np.n
     x = numpy_helper.to_array(g.constants(model)[node.input[index]])
     name = g.Names(model).fresh(f"{node.name}.{('weight', 'bias')[index - 1]}.equalized")
     node.input[index] = g.add_constant(model, name, (x * by).astype(np.float32))
-
-
-def _kept(model: onnx.ModelProto, samples, ends: list[str], wanted: list[list[np.ndarray]]) -> float:
-    """The worst signal-to-noise ratio of the tensors `ends` against what they were; -inf if one is not finite."""
-    run = runner(up_to(model, ends))
-    got = [run(ends, sample) for sample in samples]
-    if not all(np.isfinite(y).all() for ys in got for y in ys):
-        return -np.inf
-    return min((snr(a, b) for a, b in zip(zip(*wanted), zip(*got))), default=np.inf)

@@ -12,25 +12,21 @@ channels are copied that calibration hardly ever saw outside the bounds.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
-from ..calibration.engine import runner
-from ..calibration.observe import up_to
 from ..model import graph as g
 from ..model.layers import has_constant_weights
-from ..verdict import snr
+from .precondition import Step
 
-METADATA = "pycompress.interleave"
 MULTIPLE = 64  # channels: depthwise kernels take so many at once, and 32 of them cost them nearly as much
 OUTSIDE = 0.05  # of a channel's values: that the bounds may change
 WORTH = 0.5  # of the expected squared error of the layer: what copies have to remove at least
-EXACT = 40.0  # dB: what the float network has to keep
 LEVELS = 255
 
 
@@ -81,51 +77,40 @@ def _bound(node: onnx.NodeProto, values: Mapping[str, onnx.TensorProto]) -> floa
     return high if low == 0 < high < np.inf else None
 
 
-def interleave(
-    model: onnx.ModelProto,
-    samples: Sequence[Mapping[str, np.ndarray]],
-    ends: Iterable[str],
-    exclude: Iterable[str] = (),
-) -> dict[str, int]:
-    """Copies channels of `model`, in place, by the name of the first layer how many were added.
+class Copies:
+    """The channels of `model` that are worth copying, except in nodes of `exclude`, as a `precondition.Change`.
 
-    Parameters
-    ----------
-    samples : what the ranges of channels are measured on
-    ends : the tensors by which the float network is compared with itself: it keeps `EXACT` dB, or nothing is changed
-    exclude : names of nodes that stay as they are
+    The metadata tell how many were added, by the name of the first layer.
     """
-    places, ends = find_places(model, exclude), list(ends)
-    nodes, values = {n.name: n for n in model.graph.node}, g.constants(model)
-    if not places or not ends:
-        return {}
-    tensors = [nodes[p.first].output[0] for p in places]
-    run = runner(up_to(model, list(dict.fromkeys([*tensors, *ends]))))
-    outside, wanted, names = [0.0] * len(places), [], list(dict.fromkeys([*tensors, *ends]))
-    for sample in samples:
-        seen = dict(zip(names, run(names, sample)))
-        for i, (place, x) in enumerate(zip(places, map(seen.get, tensors))):
-            bounded = (x < 0) | (x > place.high * (1 - 1 / LEVELS))
-            outside[i] = outside[i] + bounded.mean((0, *range(2, x.ndim))) / len(samples)
-        wanted.append([seen[name] for name in ends])
-    before, done = g.copied(model), {}
-    for place, share in zip(places, outside):
-        step = place.high / LEVELS
-        w = numpy_helper.to_array(values[nodes[place.depthwise].input[1]])
-        error = np.square(w.reshape(len(w), -1).astype(float)).sum(1)
-        copies = allotted(error, share <= OUTSIDE)
-        if copies is not None:
-            _copy(model, place, copies, step)
-            done[place.first] = int(copies.sum() - len(copies))
-    if done:
-        run = runner(up_to(model, ends))
-        got = [run(ends, sample) for sample in samples]
-        if min(snr(a, b) for a, b in zip(zip(*wanted), zip(*got))) < EXACT:
-            model.CopyFrom(before)
-            return {}
-        g.drop_unused(model)
-        helper.set_model_props(model, g.metadata(model) | {METADATA: json.dumps(done)})
-    return done
+
+    metadata = "pycompress.interleave"
+
+    def __init__(self, model: onnx.ModelProto, exclude: Iterable[str] = ()):
+        nodes = {n.name: n for n in model.graph.node}
+        self._model, self._places = model, {nodes[p.first].output[0]: p for p in find_places(model, exclude)}
+        self.tensors = list(self._places)
+        self._outside, self._samples = dict.fromkeys(self.tensors, 0.0), 0
+        self._added: dict[str, int] = {}
+
+    def add(self, found: Mapping[str, np.ndarray]) -> None:
+        self._samples += 1
+        for t, place in self._places.items():
+            bounded = (found[t] < 0) | (found[t] > place.high * (1 - 1 / LEVELS))
+            self._outside[t] = self._outside[t] + bounded.mean((0, *range(2, bounded.ndim)))
+
+    def steps(self) -> dict[str, Step]:
+        nodes, values, steps = {n.name: n for n in self._model.graph.node}, g.constants(self._model), {}
+        for t, place in self._places.items():
+            w = numpy_helper.to_array(values[nodes[place.depthwise].input[1]])
+            error = np.square(w.reshape(len(w), -1).astype(float)).sum(1)
+            copies = allotted(error, self._outside[t] / self._samples <= OUTSIDE)
+            if copies is not None:
+                self._added[place.first] = int(copies.sum() - len(copies))
+                steps[place.first] = partial(_copy, place=place, copies=copies, step=place.high / LEVELS)
+        return steps
+
+    def told(self, done: list[str], refused: dict[str, str]) -> object:
+        return {name: self._added[name] for name in done}
 
 
 def allotted(error: np.ndarray, able: np.ndarray) -> np.ndarray | None:

@@ -9,10 +9,19 @@ import pycompress
 from pycompress.compress.calibration.engine import runner
 from pycompress.compress.model import graph as g
 from pycompress.compress.quantization import equalize
-from pycompress.compress.quantization.equalize import METADATA, equalize_streams, find_streams
+from pycompress.compress.quantization.equalize import Streams, find_streams
+from pycompress.compress.quantization.precondition import Preconditioned
 from pycompress.compress.verdict import snr
 
 RNG = np.random.default_rng(0)
+
+
+def equalize_streams(model, samples, exclude=()):
+    """The streams that are scaled, after `model` was changed in place."""
+    streams = Streams(model, exclude)
+    Preconditioned(model, [streams], samples, ["output"]).settled(["input"])
+    done = json.loads(g.metadata(model).get(Streams.metadata, "{}")).get("scaled", [])
+    return [s for s in streams.streams if s.tensors[0] in done]
 
 
 def model_of(nodes, tensors, shapes):
@@ -61,7 +70,7 @@ def test_streams_whose_channels_are_broadcast_stay_as_they_are():
     model = model_of(nodes, tensors, {"input": ["b", 4, 6, 6], "output": ["b", 4, 6, 6]})
     samples = [{"input": x} for x in RNG.standard_normal((4, 1, 4, 6, 6)).astype("f4")]
     before = g.copied(model)
-    assert equalize_streams(model, samples, ["output"]) == []
+    assert equalize_streams(model, samples) == []
     assert model.graph == before.graph
     assert pycompress.quantize(before, samples).graph.node
 
@@ -85,11 +94,11 @@ def rows():
 def test_the_float_network_stays_and_its_quantization_gains(make):
     model, samples = make()
     scaled = g.copied(model)
-    (stream,) = equalize_streams(scaled, samples[:8], ["output"])
+    (stream,) = equalize_streams(scaled, samples[:8])
     onnx.checker.check_model(scaled, full_check=True)
     wanted, got = ([runner(m)(None, x)[0] for x in samples[16:]] for m in (model, scaled))
     assert snr(wanted, got) > 90
-    assert json.loads(g.metadata(scaled)[METADATA]) == {"scaled": stream.tensors[:1]}
+    assert json.loads(g.metadata(scaled)[Streams.metadata]) == {"scaled": stream.tensors[:1]}
     found = [
         [runner(pycompress.quantize(model, samples[:16], equalize=e, target="vnni"))(None, x)[0] for x in samples[16:]]
         for e in (False, True)
@@ -106,7 +115,7 @@ def test_what_is_in_a_stream_and_what_is_not():
     assert stream.tensors == ["x"] and stream.makers == ["norm"] and stream.axis == -1 and stream.smooth
     model.graph.output.append(helper.make_tensor_value_info("s", TensorProto.FLOAT, ["b", 8, 6, 6]))
     assert not find_streams(model)  # callers see its channels
-    assert not equalize_streams(residual()[0], residual()[1][:2], ["output"], exclude=["b"])
+    assert not equalize_streams(residual()[0], residual()[1][:2], exclude=["b"])
 
 
 def test_a_stream_with_which_the_float_network_would_change_is_refused_by_name(monkeypatch):
@@ -120,8 +129,8 @@ def test_a_stream_with_which_the_float_network_would_change_is_refused_by_name(m
         w.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(w) * np.float32(1.1), w.name))
 
     monkeypatch.setattr(equalize, "_scale", wrong)
-    assert equalize_streams(model, samples[:4], ["output"]) == []
-    told = json.loads(g.metadata(model)[METADATA])
+    assert equalize_streams(model, samples[:4]) == []
+    told = json.loads(g.metadata(model)[Streams.metadata])
     assert told["scaled"] == [] and "keep 20.0 dB" in told["refused"]["a"]
     del model.metadata_props[:]
     assert model.SerializeToString() == before

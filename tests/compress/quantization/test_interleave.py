@@ -7,11 +7,20 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from pycompress.compress.model import graph as g
-from pycompress.compress.quantization.interleave import METADATA, allotted, find_places, interleave
+from pycompress.compress.quantization.interleave import Copies, allotted, find_places
+from pycompress.compress.quantization.precondition import Preconditioned
 from pycompress.compress.quantize import quantize
 
 rng = np.random.default_rng(0)
+METADATA = Copies.metadata
 CHANNELS, BRIGHT = 32, 8  # of the latter the depthwise convolution takes differences
+
+
+def interleave(model, samples, exclude=()):
+    """How many channels are added, by layer, after `model` was changed in place."""
+    feeds = [{"input": x} for x in samples]
+    Preconditioned(model, [Copies(model, exclude)], feeds, ["output"]).settled(["input"])
+    return json.loads(g.metadata(model).get(METADATA, "{}"))
 
 
 def network(bright=BRIGHT, last=1):
@@ -73,7 +82,7 @@ def ratio(model, other, xs):
 def test_copies_leave_the_float_network_as_it_is_and_lessen_the_error_of_the_quantized_one():
     model, given, unseen = network(), samples(16, 1), samples(8, 2)
     made = g.copied(model)
-    assert interleave(made, [{"input": x} for x in given], ["output"]) == {"first": 32}
+    assert interleave(made, given) == {"first": 32}
     onnx.checker.check_model(made, full_check=True)
     assert ratio(model, made, unseen) > 50
     with_copies, without = (quantize(model, given, target="vnni", interleave=on) for on in (True, False))
@@ -83,10 +92,10 @@ def test_copies_leave_the_float_network_as_it_is_and_lessen_the_error_of_the_qua
 
 
 def test_nothing_is_copied_that_bounds_change_or_that_would_not_pay():
-    assert interleave(network(0), [{"input": x} for x in samples(4, 1)], ["output"]) == {}
+    assert interleave(network(0), samples(4, 1)) == {}
     model = network()
-    assert interleave(model, [{"input": 40 * x} for x in samples(4, 1)], ["output"]) == {}
-    assert interleave(model, [{"input": x} for x in samples(4, 1)], ["output"], ["depthwise"]) == {}
+    assert interleave(model, [40 * x for x in samples(4, 1)]) == {}
+    assert interleave(model, samples(4, 1), ["depthwise"]) == {}
     assert not find_places(network(last=3))
 
 
