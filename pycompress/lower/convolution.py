@@ -10,7 +10,8 @@ from ..weights import Dense
 from . import int4
 from .context import NO_PARAMS, Lowering
 from .groups import diagonal, together
-from .integer import float_tail, integer_conv, integer_ready, zero_point
+from .integer import float_tail, integer_ready, zero_point
+from .integer_conv import integer_conv
 from .node import Node
 from .registry import operator
 from .values import Value

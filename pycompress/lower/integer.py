@@ -6,10 +6,8 @@ import numpy as np
 
 from ..weights import Q8
 from .context import NO_PARAMS, Lowering
-from .groups import INTEGER, diagonal, together
 from .values import Quant, Value
 
-LONG = 64  # cells of a window; qdwconv is made for fewer, and for many channels
 MAX_K = 65536  # of qgemm: 255 * 128 * 65536 < 2**31
 
 
@@ -108,57 +106,3 @@ def integer_product(
         "qgemm", a=a, azp=np.broadcast_to(azp, a.shape[0]), **weights(ctx, wq, lambda w: w if w.ndim == 2 else w.reshape(len(w), -1)), **end,
         out=out, reason=reason or "matrix product on integers",
     )  # fmt: skip
-
-
-def windows(x: np.ndarray, win, out: np.ndarray) -> np.ndarray | None:
-    """The windows of a convolution over a line x [1,1,w,c] or [1,h,1,c], as overlapping rows; None if they are no runs.
-
-    qconv packs each cell of a window to four channels; a row has as many products as there are.
-    """
-    line = x[0, 0] if x.shape[1] == win.kh == 1 else x[0, :, 0] if x.shape[2] == win.kw == 1 else None
-    if line is None or len(x) != 1 or any((win.pt, win.pl, win.pb, win.pr)) or out.size == 0:
-        return None
-    (length, c), cells = line.shape, win.kh * win.kw
-    stride, dilation = (win.sw, win.dw) if x.shape[1] == win.kh == 1 else (win.sh, win.dh)
-    count = out.shape[1] * out.shape[2]
-    if cells == 1 or dilation != 1 or line.strides != (c, 1) or (count - 1) * stride + cells > length:
-        return None
-    return np.lib.stride_tricks.as_strided(line, (count, cells * c), (stride * c, 1))
-
-
-def integer_conv(
-    ctx: Lowering, x: np.ndarray, xzp: np.ndarray, wq: Quant, win, groups: int, end: dict[str, object], out: np.ndarray
-) -> None:
-    """out[n,oh,ow,outputs] from the codes x [n,h,w,c] with zero point xzp [1] and weights [outputs,c/groups,kh,kw]."""
-    c, outputs = x.shape[3], out.shape[3]
-    rows = windows(x, win, out) if groups == 1 and c < 4 and not wq.value.runtime else None
-    if rows is not None:
-        given = weights(ctx, wq, lambda w: w.reshape(outputs, c, -1).transpose(0, 2, 1).reshape(outputs, -1))
-        flat = out.reshape(-1, outputs)
-        ctx.step(
-            "qgemm", a=rows, azp=np.broadcast_to(xzp, len(rows)), **given, **end, out=flat,
-            reason="convolution of a line as a matrix product on integers",
-        )  # fmt: skip
-        return
-    if groups == c == outputs and (c > 1 or win.kh * win.kw < LONG) and not wq.value.runtime:
-        given = weights(ctx, wq, lambda w: w.reshape(c, win.kh, win.kw))
-        ctx.step("qdwconv", x=x, xzp=xzp, **given, **win.sizes(), **end, out=out, reason="depthwise on integers")
-        return
-    if win.pointwise and groups == 1:
-        rows, flat = x.reshape(-1, c, copy=False), out.reshape(-1, outputs)
-        integer_product(ctx, rows, xzp, wq, end, flat, "1x1 convolution on integers")
-        return
-    size, per_group = outputs // groups, c // groups
-    zero = wq.value.runtime or (wq.zero != (128 if wq.value.dtype == "u8" else 0)).any()
-    some = 1 if zero else together(size, groups, INTEGER)
-    for g in range(0, groups, some):
-        rows = slice(g * size, (g + some) * size)
-        own = {k: v[rows] if k in ("bias", "scale") and v is not None else v for k, v in end.items()}
-        given = weights(
-            ctx, wq, lambda w: diagonal(w.reshape(len(w), per_group, win.kh, win.kw).transpose(0, 2, 3, 1), some), rows
-        )
-        which = f"group {g}" if some == 1 else f"groups {g} to {g + some - 1}"
-        ctx.step(
-            "qconv", x=x[..., g * per_group : (g + some) * per_group], xzp=xzp, **given, **win.sizes(), **own,
-            out=out[..., rows], reason="convolution on integers" + (f", {which} of {groups}" if groups > some else ""),
-        )  # fmt: skip

@@ -11,7 +11,8 @@ import numpy as np
 from . import convolution, matmul
 from .context import Lowering
 from .emit import cast
-from .integer import MAX_K, integer_conv, integer_tail
+from .integer import MAX_K, integer_tail
+from .integer_conv import integer_conv
 from .node import Node
 from .quantize_linear import alive, codes, grid, requantize
 from .registry import operator

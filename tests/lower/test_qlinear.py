@@ -84,7 +84,21 @@ def test_convolutions_of_lines_of_few_channels_are_products_of_overlapping_rows(
               "yz": codes(rng, "uint8")}  # fmt: skip
     program = check("QLinearConv", inputs, ["x"], steps=1, kernel_shape=kernel, **along)
     found = {"qgemm", "qspmm", "qconv", "qdwconv"} & set(kernels(program))
-    assert found == ({"qgemm"} if product and not options.keys() & {"dilations", "pads"} else {"qconv"})
+    assert found == ({"qgemm"} if product and "dilations" not in options else {"qconv"})
+
+
+@pytest.mark.parametrize("shape, kernel", [((3, 1, 500), [64]), ((2, 3, 211, 1), [9, 1]), ((2, 2, 1, 90), [1, 7])])
+@pytest.mark.parametrize("stride, pads", [(2, 0), (4, 6), (5, 1)])
+@pytest.mark.parametrize("zero", [0, 7])
+def test_batches_of_lines_are_convolved_several_cells_at_a_time(shape, kernel, stride, pads, zero):
+    rng = np.random.default_rng(4)
+    given = {"strides": [stride if k > 1 else 1 for k in kernel], "pads": [pads * (k > 1) for k in kernel] * 2}
+    inputs = {"x": codes(rng, "uint8", *shape), "xs": scale(0.02), "xz": codes(rng, "uint8"),
+              "w": codes(rng, "int8", 5, shape[1], *kernel), "ws": scale(0.001), "wz": np.int8(zero), "ys": scale(0.1),
+              "yz": codes(rng, "uint8")}  # fmt: skip
+    program = check("QLinearConv", inputs, ["x"], steps=1, kernel_shape=kernel, **given)
+    (conv,) = [step for step in program.steps if step.kernel == "qconv"]
+    assert conv.args["x"].shape[3] == (shape[1] if zero else stride * shape[1])
 
 
 @pairs
