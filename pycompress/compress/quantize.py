@@ -6,6 +6,7 @@ import numbers
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import onnx
 
@@ -27,6 +28,7 @@ from .quantization.int4 import Int4Options
 from .quantization.interleave import Copies
 from .quantization.precondition import Preconditioned
 from .quantization.qdq import insert_pairs, write_layer
+from .quantization.shared import apart, firsts, joined, uses
 from .quantization.targets import OPERATORS, Targets, choose_grids, choose_targets
 from .tuning.pays import no_slower
 from .verdict import CalibrationWarning, check_min_snr, conclude, warn
@@ -237,10 +239,19 @@ def quantize(
         targets = chosen(model, without)  # other nodes, of the same names
     whole = g.copied(model)
     part = whole if able.part is model else up_to(model, able.ends)
-    seen = observe(model, samples, targets.tensors, targets.weighted, progress, store=four.refits, run=run)
+    first = firsts(targets.weighted)
+    seen = observe(model, samples, targets.tensors, targets.weighted, progress, store=four.refits, run=run, first=first)
+    times = uses(first)
     grids = choose_grids(model, targets, seen.histograms, method, percentile, symmetric) if static else {}
     layers = [
-        read_layer(model, n, correct=bias_correction, x=grids.get(n.input[0]), moments=seen.moments[n.name])
+        read_layer(
+            model,
+            n,
+            correct=bias_correction,
+            x=grids.get(n.input[0]),
+            moments=seen.moments[n.name],
+            uses=times.get(n.name, 1),
+        )
         for n in targets.weighted
     ]
     bits = four.choose(part, layers, seen.first, progress)
@@ -249,11 +260,9 @@ def quantize(
             f"quantize: 4-bit weights are fitted to {seen.distinct} different samples; give at least {FEW}",
             CalibrationWarning,
         )
-    eight = [layer for layer in layers if bits[layer.name] == 8]
-    rounded = dict(
-        zip((layer.name for layer in eight), round_layers(part, eight, seen.first, accumulate, None, progress))
-    )
-    if len(eight) < len(layers):
+    eight = joined([layer for layer in layers if bits[layer.name] == 8], first, seen.common)
+    rounded = apart(eight, round_layers(part, eight, seen.first, accumulate, None, progress))
+    if 4 in bits.values():
         rounded |= four.round(model, layers, rounded, seen.spool, progress)
 
     def build(left: set[str]) -> onnx.ModelProto | None:
@@ -264,12 +273,13 @@ def quantize(
             return None
         nodes = {n.name: n for n in own_targets.weighted}
         own = [replace(layer, nodes=[nodes[layer.name]]) for layer in layers if layer.name in nodes]
+        written: dict[tuple, Any] = {}
         for layer in own:
             integer = activations == "dynamic" and layer.node.op_type in DYNAMIC and bits[layer.name] == 8
-            (write_dynamic if integer else write_layer)(made, layer, rounded[layer.name])
+            (write_dynamic if integer else write_layer)(made, layer, rounded[layer.name], written)
         kept = [layer for layer in own if bits[layer.name] == 8]
         note(made, kept, [rounded[layer.name] for layer in kept])
-        if len(eight) < len(layers):
+        if 4 in bits.values():
             four.note(made, {layer.name: bits[layer.name] for layer in own})
         if static:
             insert_pairs(made, own_targets, {name: grids[name] for name in own_targets.tensors}, quantize_outputs)

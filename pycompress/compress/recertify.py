@@ -24,6 +24,7 @@ from .progress import Progress
 from .quantization.accumulation import checked, note, round_layers
 from .quantization.qdq import write_layer
 from .quantization.round import PAIRS, Rounded
+from .quantization.shared import apart, firsts, joined
 from .quantization.targets import Grid
 from .verdict import check_min_snr, conclude
 
@@ -105,23 +106,26 @@ def recertify(
         why = why or "the model has no layer with constant 8-bit weights and 8-bit activations"
         raise ModelError(f"nothing to recertify: {why}")
     nodes = [n for n in model.graph.node if n.name in grids]
-    twin = None
+    twin, first = None, firsts(nodes)
     if able is not None and accumulate == "auto":
         twin = _float_twin(model if able.part is whole else up_to(model, able.ends))
     if calibration is None:
         shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
-        met, first = {n.name: Moments(n, shapes[n.input[1]]) for n in nodes}, []
+        met, some = {n.name: Moments(n, shapes[n.input[1]]) for n in nodes}, []
+        common = met
     else:
-        seen = observe(model, samples, list(dict.fromkeys(n.input[0] for n in nodes)), nodes, progress)
-        met, first = seen.moments, seen.first
+        seen = observe(model, samples, list(dict.fromkeys(n.input[0] for n in nodes)), nodes, progress, first=first)
+        met, common, some = seen.moments, seen.common, seen.first
     correct = calibration is not None
     layers = [read_layer(model, n, correct=correct, x=grids[n.name], moments=met[n.name]) for n in nodes]
     if accumulate == "auto" and twin is None:
         accumulate = BLIND
-    rounded = round_layers(twin or model, layers, first, accumulate, kept, progress)
-    for layer, given in zip(layers, rounded):
-        write_layer(model, layer, given)
-    note(model, layers, rounded)
+    together = joined(layers, first, common)
+    rounded = apart(together, round_layers(twin or model, together, some, accumulate, kept, progress))
+    written: dict[tuple, str] = {}
+    for layer in layers:
+        write_layer(model, layer, rounded[layer.name], written)
+    note(model, layers, [rounded[layer.name] for layer in layers])
     g.drop_unused(model)
     check(model)
     conclude("recertify", whole, model, size, seen, able.ends if able else (), blocked, min_snr)
@@ -187,6 +191,7 @@ def _float_weights(model: onnx.ModelProto, blocked: Container[str]) -> tuple[dic
     names, values, makers = g.Names(model), g.constants(model), g.producers(model)
     grids: dict[str, Grid] = {}
     kept: dict[str, Rounded] = {}
+    floats: dict[tuple, str] = {}  # by codes, scale and zero point
 
     def constant(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, int] | None:
         """(codes, scale, zero point, axis) of a dequantized constant."""
@@ -225,8 +230,11 @@ def _float_weights(model: onnx.ModelProto, blocked: Container[str]) -> tuple[dic
         for at, given in ((1, weights), (2, bias)):
             if given is not None:
                 codes, step, zero, _ = given
-                node.input[at] = names.fresh(f"{node.name}.{('weight', 'bias')[at - 1]}.float")
-                g.add_constant(model, node.input[at], ((codes - zero) * step).astype(np.float32))
+                key = tuple(makers[node.input[at]].input)
+                if key not in floats:
+                    floats[key] = names.fresh(f"{node.name}.{('weight', 'bias')[at - 1]}.float")
+                    g.add_constant(model, floats[key], ((codes - zero) * step).astype(np.float32))
+                node.input[at] = floats[key]
         was = _as_it_was(model, node, *weights)
         if was is not None:
             kept[node.name] = was

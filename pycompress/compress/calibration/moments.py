@@ -47,9 +47,9 @@ class Moments:
         )
         self.halves = [_Sums(self.groups, self.k, self.full) for _ in range(2)]
 
-    def add(self, x: np.ndarray, rng: np.random.Generator) -> None:
-        """Counts the inputs of some outputs in `x`."""
-        self.count(self.sampled(x, rng))
+    def add(self, x: np.ndarray, rng: np.random.Generator, sample: int | None = None) -> None:
+        """Counts the inputs of some outputs in `x`; `sample`: of which sample they are, if it is not the next one."""
+        self.count(self.sampled(x, rng), sample)
 
     def sampled(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The inputs [groups, outputs, k] of some outputs; the same outputs for equal shapes and states of `rng`."""
@@ -59,9 +59,9 @@ class Moments:
             p = p[:, rng.integers(p.shape[1], size=POSITIONS)]
         return p
 
-    def count(self, p: np.ndarray) -> None:
+    def count(self, p: np.ndarray, sample: int | None = None) -> None:
         """Counts the inputs `p` of some outputs of one sample."""
-        self.halves[self.samples % 2].add(self.centered(p))
+        self.halves[(self.samples if sample is None else sample) % 2].add(self.centered(p))
         self.samples += 1
 
     def centered(self, p: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +31,7 @@ class Statistics:
     ----------
     histograms : by observed tensor
     moments : by name of a node, of the inputs of its weights
+    common : by name of the first of several nodes with common weights, of the inputs of all
     first : the first samples
     spool : all samples that are part of the statistics, in a file; None unless asked for
     distinct : how many different samples there were
@@ -40,6 +41,7 @@ class Statistics:
 
     histograms: dict[str, Histogram] = field(default_factory=dict)
     moments: dict[str, Moments] = field(default_factory=dict)
+    common: dict[str, Moments] = field(default_factory=dict)
     first: list[dict[str, np.ndarray]] = field(default_factory=list)
     spool: Spool | None = None
     distinct: int = 0
@@ -56,18 +58,26 @@ def observe(
     keep: int | None = KEPT,
     store: bool = False,
     run: Run | None = None,
+    first: Mapping[str, str] | None = None,
 ) -> Statistics:
     """Statistics of `tensors`, and of the inputs of the nodes `weighted`, in one pass over the samples.
 
     The first `keep` samples are kept, or all if it is None; `store`: all in a file. One in `EVERY`, up to `HELD`, is held back.
-    `run` computes `tensors`, where something does already.
+    `run` computes `tensors`, where something does already. `first`: for nodes that have their weights in common, by name,
+    the first of them; they have common moments, and each alone has only variances.
     """
     samples = samples if isinstance(samples, Samples) else Samples(model, samples)
     inputs = {i.name for i in model.graph.input}
     inner = [t for t in tensors if t not in inputs]
     run = runner(up_to(model, inner)) if inner and run is None else run
     shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
-    seen = Statistics({t: Histogram() for t in tensors}, {n.name: Moments(n, shapes[n.input[1]]) for n in weighted})
+    first = first or {}
+    seen = Statistics({t: Histogram() for t in tensors})
+    for n in weighted:
+        shape = shapes[n.input[1]]
+        seen.moments[n.name] = Moments(n, shape, products=n.name not in first)
+        if first.get(n.name) == n.name:
+            seen.common[n.name] = Moments(n, shape)
     seen.spool = Spool() if store else None
     rng, count, known = np.random.default_rng(0), 0, set()
     for index, feed in enumerate(samples):
@@ -75,7 +85,8 @@ def observe(
         if index % EVERY == EVERY - 1 and len(seen.held) < HELD:
             seen.held.append(_copied(feed))
         else:
-            _count(seen, weighted, {**feed, **dict(zip(inner, run(inner, feed) if inner else ()))}, count, index, rng)
+            found = {**feed, **dict(zip(inner, run(inner, feed) if inner else ()))}
+            _count(seen, weighted, first, found, count, index, rng)
             if keep is None or count < keep:
                 seen.first.append(_copied(feed))
             if store:
@@ -93,7 +104,7 @@ def _copied(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: x.copy() for name, x in feed.items()}  # callers may reuse their buffers
 
 
-def _count(seen: Statistics, weighted, values: dict[str, np.ndarray], count: int, index: int, rng) -> None:
+def _count(seen: Statistics, weighted, first, values: dict[str, np.ndarray], count: int, index: int, rng) -> None:
     """Adds the `values` of tensors for one sample."""
     for name, histogram in seen.histograms.items():
         x = values[name]
@@ -106,6 +117,8 @@ def _count(seen: Statistics, weighted, values: dict[str, np.ndarray], count: int
         for node in weighted:
             if node.input[0] == name:
                 seen.moments[node.name].add(x, rng)
+                if node.name in first:
+                    seen.common[first[node.name]].add(x, rng, count)
 
 
 def up_to(model: onnx.ModelProto, tensors: list[str]) -> onnx.ModelProto:

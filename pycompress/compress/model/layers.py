@@ -36,6 +36,8 @@ class Layer:
     correct : whether the bias may absorb the mean error of the outputs
     x : the grid of the input, if it is quantized
     moments : the moments of the inputs, if there is calibration
+    members : where several nodes with common weights are rounded together: the layer of each
+    uses : how many nodes have these weights
     """
 
     nodes: list[onnx.NodeProto]
@@ -47,6 +49,8 @@ class Layer:
     correct: bool = True
     x: Grid | None = None
     moments: Moments | None = None
+    members: tuple[Layer, ...] = ()
+    uses: int = 1
 
     @property
     def node(self) -> onnx.NodeProto:

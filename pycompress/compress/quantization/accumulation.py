@@ -62,7 +62,7 @@ class Options:
             self._inputs = inputs_of(layer)
         self._found = {T: self._at(T) for T in (min(COST), max(COST))}
         self._inputs = None  # those of all layers would take as much memory again as their covariances
-        self._gain = probe.gain(layer, self._found[max(COST)].scale)
+        self._gain = probe.gain(layer, self._found[max(COST)].scale) * max(len(layer.members), 1)  # of the first node
         self._errors = {T: layer.error(r.off(layer.w32)) for T, r in self._found.items()}
 
     def _rounded(self, T: int, sweeps: int, start: Rounded | None = None, final: bool = False) -> Rounded:

@@ -13,10 +13,13 @@ from .round import Rounded
 OPERATORS = ("MatMul", "Gemm")  # of these the operators on integers are computed everywhere
 
 
-def write_dynamic(model: onnx.ModelProto, layer: Layer, rounded: Rounded) -> None:
+def write_dynamic(
+    model: onnx.ModelProto, layer: Layer, rounded: Rounded, written: dict[tuple, tuple[str, str]]
+) -> None:
     """Replaces the layer's MatMul or Gemm by DynamicQuantizeLinear, MatMulInteger, and the scaling of its result.
 
-    Layers that read one tensor share its DynamicQuantizeLinear.
+    Layers that read one tensor share its DynamicQuantizeLinear. `written`: codes and scales that earlier layers got; one with
+    the same codes reads them.
     """
     node, names, readers = layer.node, g.Names(model), g.consumers(model)
     x, stem = node.input[0], node.name
@@ -27,8 +30,12 @@ def write_dynamic(model: onnx.ModelProto, layer: Layer, rounded: Rounded) -> Non
         shared = helper.make_node("DynamicQuantizeLinear", [x], outs, names.fresh(f"{x}.quantize"))
         nodes.append(shared)
     codes, scale, zero = shared.output
-    weight = g.add_constant(model, names.fresh(f"{stem}.weight.i8"), np.ascontiguousarray(rounded.q.T))
-    step = g.add_constant(model, names.fresh(f"{stem}.weight.scale"), rounded.scale.astype(np.float32))
+    key = node.input[1], id(rounded.q)
+    if key not in written:
+        weight = g.add_constant(model, names.fresh(f"{stem}.weight.i8"), np.ascontiguousarray(rounded.q.T))
+        step = g.add_constant(model, names.fresh(f"{stem}.weight.scale"), rounded.scale.astype(np.float32))
+        written[key] = weight, step
+    weight, step = written[key]
     t = [names.fresh(f"{stem}.{part}") for part in ("i32", "f32", "step", "scaled")]
     last = node.output[0]
     nodes += [

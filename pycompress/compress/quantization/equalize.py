@@ -81,6 +81,9 @@ def find_streams(model: onnx.ModelProto) -> list[Stream]:
         fine = fine and all(types.get(t) == TensorProto.FLOAT for t in tensors)
         fine = fine and all(_scalable(n, values) for n in makers)
         fine = fine and all(n.input[0] in tensors and _reads(n, values) for n in after)
+        fine = fine and all(
+            len(readers[n.input[1]]) == 1 for n in [*makers, *after]
+        )  # else they would be common no more
         axes = {n.op_type == "Conv" for n in [*makers, *after]} if fine else set()
         if len(axes) == 1 and not (axes == {False} and any(n.op_type in POOLS for n in within)):
             names = [[*dict.fromkeys(n.name for n in nodes)] for nodes in (makers, after)]

@@ -53,7 +53,8 @@ def find_places(model: onnx.ModelProto, exclude: Iterable[str] = ()) -> list[Pla
         fine = (
             node is not None and node.op_type == "Conv" and node.domain in ("", "ai.onnx") and node.name not in exclude
         )
-        return fine and len(node.input) > 2 and bool(node.input[2]) and has_constant_weights(node, values)
+        fine = fine and len(node.input) > 2 and bool(node.input[2]) and has_constant_weights(node, values)
+        return fine and len(readers[node.input[1]]) == 1
 
     found = []
     for node in model.graph.node:

@@ -16,10 +16,13 @@ from .round import Grouped, Rounded
 from .targets import Grid, Targets
 
 
-def write_layer(model: onnx.ModelProto, layer: Layer, rounded: Rounded | Grouped) -> None:
+def write_layer(
+    model: onnx.ModelProto, layer: Layer, rounded: Rounded | Grouped, written: dict[tuple, str] | None = None
+) -> None:
     """Gives the layer's node int8 weights and an int32 bias with DequantizeLinear, or int4 weights and a float bias.
 
-    The bias of int8 weights is float, too, where the layer's activations are.
+    The bias of int8 weights is float, too, where the layer's activations are. `written`: the dequantized int8 weights that
+    earlier layers got; one with the same codes reads them.
     """
     node, bias = layer.node, rounded.bias
     names, shape = g.Names(model), g.constants(model)[node.input[1]].dims
@@ -27,8 +30,12 @@ def write_layer(model: onnx.ModelProto, layer: Layer, rounded: Rounded | Grouped
         nodes = _in_groups(model, names, node, shape, rounded.weights)
     else:
         codes, axis = unmatrix(rounded.q, node, shape)
-        nodes = [_dequantized(model, names, f"{node.name}.weight", codes, rounded.scale, axis)]
-    inputs = [node.input[0], nodes[-1].output[0]]
+        key, written = (node.input[1], id(rounded.q)), {} if written is None else written
+        nodes = []
+        if key not in written:
+            nodes.append(_dequantized(model, names, f"{node.name}.weight", codes, rounded.scale, axis))
+            written[key] = nodes[-1].output[0]
+    inputs = [node.input[0], nodes[-1].output[0] if nodes else written[key]]
     if bias is not None and (isinstance(rounded, Grouped) or layer.x is None):  # groups have different scales
         inputs.append(g.add_constant(model, names.fresh(f"{node.name}.bias.f32"), bias.astype(np.float32)))
     elif bias is not None:

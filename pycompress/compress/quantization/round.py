@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -77,9 +77,7 @@ def round_layer(
     """
     w, bias, groups = layer.w32, layer.bias, layer.groups
     inputs = inputs_of(layer) if inputs is None else inputs
-    min_scale = np.zeros(len(w))
-    if bias is not None and layer.x is not None:
-        min_scale = np.abs(bias) / (float(layer.x.scale) * LARGEST_BIAS)
+    min_scale = np.max([_least(own) for own in layer.members or (layer,)], 0)
     if layer.kernel:
         T = PAIRS if T else 0
         q, scale = round_weights(w, T, layer.segments, inputs[0], min_scale, layer.kernel, sweeps, damp=False)
@@ -94,7 +92,20 @@ def round_layer(
             )
     if not final:
         return Rounded(q, scale, bias, T)
-    return Rounded(q, scale, _less(bias, layer.shift(q * scale.astype(float)[:, None] - layer.w)), T)
+    given = Rounded(q, scale, bias, T)
+    return replace(given, bias=adapted(layer, given))
+
+
+def adapted(layer: Layer, rounded: Rounded) -> np.ndarray | None:
+    """The bias of `layer` without the mean error of the `rounded` weights."""
+    return _less(layer.bias, layer.shift(rounded.dense() - layer.w))
+
+
+def _least(layer: Layer) -> np.ndarray:
+    """The scales [n] of weights below which the codes of the bias would be too large."""
+    if layer.bias is None or layer.x is None:
+        return np.zeros(len(layer.w))
+    return np.abs(layer.bias) / (float(layer.x.scale) * LARGEST_BIAS)
 
 
 def nearest4(layer: Layer, group: int, symmetric: bool) -> Grouped:

@@ -25,6 +25,7 @@ from ..prune import prune
 from ..quantization.accumulation import round_layers
 from ..quantization.qdq import insert_pairs, write_layer
 from ..quantization.round import Grouped, Rounded
+from ..quantization.shared import apart, firsts, joined, uses
 from ..quantization.targets import OPERATORS, Grid, Targets, choose_grids, choose_targets
 from .network import Between, Unit, units_of
 from .table import FLOATS
@@ -78,9 +79,14 @@ def calibrated(
     if not targets.tensors:
         raise ModelError("nothing to quantize: the model has no operator with an integer kernel and constant weights")
     units, links = units_of(model, targets)
-    seen = observe(model, samples, targets.tensors, targets.weighted, progress, KEPT)
+    first = firsts(targets.weighted)
+    seen = observe(model, samples, targets.tensors, targets.weighted, progress, KEPT, first=first)
+    times = uses(first)
     grids = choose_grids(model, targets, seen.histograms, "mse", 99.99, False)
-    layers = {n.name: read_layer(model, n, x=grids[n.input[0]], moments=seen.moments[n.name]) for n in targets.weighted}
+    layers = {
+        n.name: read_layer(model, n, x=grids[n.input[0]], moments=seen.moments[n.name], uses=times.get(n.name, 1))
+        for n in targets.weighted
+    }
     return Network(model, able, targets, scores(model, able.ends), units, links, seen, grids, layers)
 
 
@@ -123,9 +129,9 @@ class Forms:
     def eight(self) -> dict[str, Rounded]:
         """int8 weights."""
         if not self._eight:
-            layers, part = list(self.network.layers.values()), self.network.able.part
-            found = round_layers(part, layers, self.network.seen.first, self.accumulate, None, self.progress)
-            self._eight = dict(zip(self.network.layers, found))
+            layers, seen, part = list(self.network.layers.values()), self.network.seen, self.network.able.part
+            layers = joined(layers, firsts([layer.node for layer in layers]), seen.common)
+            self._eight = apart(layers, round_layers(part, layers, seen.first, self.accumulate, None, self.progress))
         return self._eight
 
     @property
@@ -165,10 +171,11 @@ class Forms:
             excluded |= {n.name for n in model.graph.node if unknown & {*n.input, targets.functions.get(n.name)}}
             targets = choose_targets(model, set(OPERATORS), excluded | set(network.able.why), False)
         grids = {name: network.grids[name] for name in targets.tensors}
+        written: dict[tuple, str] = {}
         for node in targets.weighted:
             layer = replace(network.layers[node.name], nodes=[_node(model, node.name)])
             kinds = {"int8": lambda: self.eight, "int4": lambda: self.four, "sparse": lambda: self.sparse}
-            write_layer(model, layer, kinds[forms[node.name]]()[node.name])
+            write_layer(model, layer, kinds[forms[node.name]]()[node.name], written)
         if targets.tensors:
             insert_pairs(model, targets, grids, False)
         for kind in HALVES:
@@ -213,8 +220,8 @@ class Forms:
 
 
 def _only8(layer: Layer) -> bool:
-    """Whether the weights of `layer` need 8 bits: 4-bit groups lie along a sum over channels alone."""
-    return layer.groups > 1 or layer.segments > 1
+    """Whether the weights of `layer` need 8 bits: 4-bit groups lie along a sum over channels alone, of one node."""
+    return layer.groups > 1 or layer.segments > 1 or layer.uses > 1
 
 
 def _node(model: onnx.ModelProto, name: str) -> onnx.NodeProto:
