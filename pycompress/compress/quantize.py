@@ -28,6 +28,7 @@ from .quantization.int4 import Int4Options
 from .quantization.interleave import Copies
 from .quantization.precondition import Preconditioned
 from .quantization.qdq import insert_pairs, write_layer
+from .quantization.recurrent import lstms, write_lstm
 from .quantization.shared import apart, firsts, joined, uses
 from .quantization.targets import OPERATORS, Targets, choose_grids, choose_targets
 from .tuning.pays import no_slower
@@ -61,6 +62,7 @@ def quantize(
     bias_correction: bool = True,
     equalize: bool = True,
     interleave: bool = True,
+    lstm: bool | None = None,
     quantize_outputs: bool = False,
     judge: bool = True,
     unless_slower: bool = False,
@@ -122,7 +124,7 @@ def quantize(
     activations : {"static", "dynamic", "float"}
         "static": uint8, by ranges from calibration. "float": only the weights are quantized. "dynamic": the inputs of MatMul
         and Gemm with int8 weights are quantized when they are computed, by their own extremes (DynamicQuantizeLinear and
-        MatMulInteger); those of other layers stay float. The options on ranges are then without effect.
+        MatMulInteger), and so are the states of LSTMs; those of other layers stay float. The options on ranges are then without effect.
     method : {"mse", "minmax", "percentile", "entropy"}
         How ranges of activations are chosen: minimum squared error, the extremes, `percentile` percent of the values, or the
         least Kullback-Leibler divergence of the rounded from the exact distribution.
@@ -143,6 +145,9 @@ def quantize(
         Copy channels between a convolution and a depthwise one, by `quantization.interleave`, where that removes half of the
         error of rounding them, as in the first block of networks of the MobileNet family. The metadata
         "pycompress.interleave" lists how many were added. EfficientNet-Lite0 and -Lite1 gain 2 to 5 dB, for 5 to 9 % of Lite1's time.
+    lstm : bool, optional
+        Give LSTMs int8 weights, and quantize their states in each time step, by their own extremes: they become
+        com.microsoft's DynamicQuantizeLSTM, which not every runtime has. Default: where activations are dynamic.
     quantize_outputs : bool
         Quantize the model's outputs, too.
     judge : bool
@@ -200,6 +205,7 @@ def quantize(
     operators, exclude = set(operators), g.excluded(exclude) or set()
     if operators - set(OPERATORS):
         raise ValueError(f"cannot quantize {sorted(operators - set(OPERATORS))[0]}; can: {', '.join(OPERATORS)}")
+    lstm = activations == "dynamic" if lstm is None else lstm
     check_min_snr(min_snr, True)
     if min_snr is not None and not judge:
         raise ValueError("min_snr needs judge=True: it is about the outputs' difference")
@@ -229,7 +235,7 @@ def quantize(
         return replace(found, tensors=inputs, functions={}, groups=[])
 
     targets = chosen(model, without)
-    if not targets.tensors:
+    if not targets.tensors and not (lstm and lstms(model, without)[0]):
         why = "; ".join(f"{name!r}: {said}" for name, said in able.why.items())
         raise ValueError(
             f"nothing to quantize: {why or 'the model has none of the chosen operators with constant weights'}"
@@ -281,6 +287,9 @@ def quantize(
         note(made, kept, [rounded[layer.name] for layer in kept])
         if 4 in bits.values():
             four.note(made, {layer.name: bits[layer.name] for layer in own})
+        common: dict[tuple[str, str], tuple[str, str, str]] = {}
+        for node in lstms(made, without | left)[0] if lstm else ():
+            write_lstm(made, node, common)
         if static:
             insert_pairs(made, own_targets, {name: grids[name] for name in own_targets.tensors}, quantize_outputs)
         g.drop_unused(made)
@@ -292,5 +301,6 @@ def quantize(
         model, slower = no_slower(whole, build, targets.nodes, samples.sample)
     else:
         model = build(set())
-    conclude("quantize", given, model, size, seen if judge else None, able.ends, able.why, min_snr, slower=slower)
+    left = able.why | (lstms(given, without)[1] if lstm else {})
+    conclude("quantize", given, model, size, seen if judge else None, able.ends, left, min_snr, slower=slower)
     return model
