@@ -22,7 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CPUS = ("cortex-a53", "cortex-a55", "cortex-a72", "neoverse-n1", "neoverse-n2", "neoverse-v1", "neoverse-v2")
 FLAGS = "-std=c11 -O3 -ffp-contract=off -fno-math-errno -fvisibility=hidden -S -o -".split()
-LACKS = {"dotprod": ("cortex-a53", "cortex-a72"), "i8mm": ("cortex-a53", "cortex-a55", "cortex-a72", "neoverse-n1")}
+OLD = ("cortex-a53", "cortex-a55", "cortex-a72", "neoverse-n1")
+LACKS = {"dotprod": ("cortex-a53", "cortex-a72"), "i8mm": OLD, "bf16": OLD}
 K = 256  # products of an output, for figures with the epilogue
 
 
@@ -49,9 +50,11 @@ LOOPS = {
     "q4gemm neon 3x16": Loop("q4gemm/q4gemm_neon.c", "q4gemm_neon_tile_3_0", k=0),
     "q4gemm dotprod 3x16": Loop("q4gemm/q4gemm_dotprod.c", "q4gemm_dotprod_tile_3_0", "dotprod", 0),
     "q4gemm dotprod 1x16, packed": Loop("q4gemm/q4gemm_dotprod.c", "q4gemm_dotprod_tile_1_1", "dotprod", 0),
+    "bgemm bf16 6x16": Loop("bgemm/bgemm_bf16.c", "bgemm_bf16_tile_6", "bf16", 0),
+    "bgemm bf16 1x64": Loop("bgemm/bgemm_bf16.c", "bgemm_bf16_flat_1x4", "bf16", 0),
     "qlowrank second 4x16": Loop("qlowrank/qlowrank_neon.c", "qlowrank_neon_rows_4", k=0),
 }
-MACS = {"sdot": 16, "usdot": 16, "usmmla": 32, "smmla": 32, "smull": 8, "smlal": 8, "smull2": 8, "smlal2": 8}
+MACS = {"bfdot": 8, "bfmmla": 16, "sdot": 16, "usdot": 16, "usmmla": 32, "smmla": 32, "smull": 8, "smlal": 8, "smull2": 8, "smlal2": 8}
 
 
 def macs(line: str) -> int:
@@ -59,7 +62,7 @@ def macs(line: str) -> int:
     word = line.split()[0]
     if word in ("fmla", "fmul"):
         return 4 if word == "fmla" and ".4s" in line else 0
-    return 4 if word in MACS and ".4s" in line and "dot" not in word and "mla" not in word[-3:] else MACS.get(word, 0)
+    return 4 if word in MACS and ".4s" in line and "dot" not in word and "mmla" not in word else MACS.get(word, 0)
 
 
 def body(path: Path, function: str) -> list[str]:

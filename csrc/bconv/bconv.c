@@ -63,6 +63,10 @@ PCX_DRIVER(bconv, rows, bgemm, avx512bf16)
 PCX_DRIVER(bconv, rows, bgemm, avx512)
 PCX_DRIVER(bconv, rows, bgemm, avx2)
 #endif
+#if PCX_ARM64
+PCX_DRIVER(bconv, rows, bgemm, bf16)
+PCX_DRIVER(bconv, rows, bgemm, neon)
+#endif
 
 static const pcx_impl bconv_impls[] = {
 #if PCX_X86
@@ -71,6 +75,10 @@ static const pcx_impl bconv_impls[] = {
     { "avx512bf16", PCX_AVX2 | PCX_AVX512 | PCX_AVX512BF16, PCX_DRIVEN(bconv, avx512bf16), NULL, NULL, NULL },
     { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(bconv, avx512), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(bconv, avx2), NULL, NULL, NULL },
+#endif
+#if PCX_ARM64
+    { "bf16", PCX_NEON | PCX_ARMBF16, PCX_DRIVEN(bconv, bf16), NULL, NULL, NULL },
+    { "neon", PCX_NEON, PCX_DRIVEN(bconv, neon), NULL, NULL, NULL },
 #endif
     { "scalar", 0, bconv_units, bconv_scalar, NULL, NULL, NULL, NULL },
 };

@@ -44,6 +44,10 @@ PCX_DRIVER(bgemm, rows, bgemm, avx512bf16)
 PCX_DRIVER(bgemm, rows, bgemm, avx512)
 PCX_DRIVER(bgemm, rows, bgemm, avx2)
 #endif
+#if PCX_ARM64
+PCX_DRIVER(bgemm, rows, bgemm, bf16)
+PCX_DRIVER(bgemm, rows, bgemm, neon)
+#endif
 
 static const pcx_impl bgemm_impls[] = {
 #if PCX_X86
@@ -52,6 +56,10 @@ static const pcx_impl bgemm_impls[] = {
     { "avx512bf16", PCX_AVX2 | PCX_AVX512 | PCX_AVX512BF16, PCX_DRIVEN(bgemm, avx512bf16), NULL, NULL, NULL },
     { "avx512", PCX_AVX2 | PCX_AVX512, PCX_DRIVEN(bgemm, avx512), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(bgemm, avx2), NULL, NULL, NULL },
+#endif
+#if PCX_ARM64
+    { "bf16", PCX_NEON | PCX_ARMBF16, PCX_DRIVEN(bgemm, bf16), NULL, NULL, NULL },
+    { "neon", PCX_NEON, PCX_DRIVEN(bgemm, neon), NULL, NULL, NULL },
 #endif
     { "scalar", 0, bgemm_units, bgemm_scalar, NULL, NULL, NULL, NULL },
 };

@@ -33,6 +33,7 @@ typedef struct {
     const char *a;         /* the rows, rounded: `steps` pairs each, the last one filled up with zero */
     size_t lda, steps;     /* bytes from one to the next */
     int fresh;             /* they may be the first that meet the weights, which then come from afar */
+    void *panel;           /* the micro-kernel's own: `panel` bytes for each of an even number of steps */
 } bgemm_rows;
 
 /* What an ISA has of its own. */
@@ -41,6 +42,7 @@ typedef struct {
     size_t bytes; /* of a rounded number: 2, bfloat16; 4, the float that it is */
     void (*round)(const bgemm_source *source, char *to, size_t lda); /* window after window, lda bytes apart */
     void (*run)(const bgemm_rows *rows, const bgemm_target *to, size_t begin, size_t end); /* panels [begin, end) */
+    size_t panel; /* bytes of scratch for each step of a panel, if it makes one of its own; else 0 */
 } bgemm_micro;
 
 /* Rows from `first` on times panels, for steps [from, from + steps): sums, row after row, which begin at start. */

@@ -261,7 +261,7 @@ static void bgemm_amx_run(const bgemm_rows *r, const bgemm_target *to, size_t be
 }
 
 PCX_HIDDEN extern const bgemm_micro bgemm_micro_amx;
-const bgemm_micro bgemm_micro_amx = { BGEMM_AMX_TALL, sizeof(uint16_t), bgemm_avx512bf16_round, bgemm_amx_run };
+const bgemm_micro bgemm_micro_amx = { BGEMM_AMX_TALL, sizeof(uint16_t), bgemm_avx512bf16_round, bgemm_amx_run, 0 };
 
 PCX_TARGET_END
 #endif

@@ -128,7 +128,7 @@ static void bgemm_avx2_run(const bgemm_rows *r, const bgemm_target *to, size_t b
 }
 
 PCX_HIDDEN extern const bgemm_micro bgemm_micro_avx2;
-const bgemm_micro bgemm_micro_avx2 = { SGEMM_TALL, sizeof(float), bgemm_avx2_round, bgemm_avx2_run };
+const bgemm_micro bgemm_micro_avx2 = { SGEMM_TALL, sizeof(float), bgemm_avx2_round, bgemm_avx2_run, 0 };
 
 PCX_TARGET_END
 #endif

@@ -100,7 +100,7 @@ static void bgemm_avx512_run(const bgemm_rows *r, const bgemm_target *to, size_t
 }
 
 PCX_HIDDEN extern const bgemm_micro bgemm_micro_avx512;
-const bgemm_micro bgemm_micro_avx512 = { BGEMM_TILE_TALL, sizeof(float), bgemm_avx512_round, bgemm_avx512_run };
+const bgemm_micro bgemm_micro_avx512 = { BGEMM_TILE_TALL, sizeof(float), bgemm_avx512_round, bgemm_avx512_run, 0 };
 
 PCX_TARGET_END
 #endif

@@ -61,7 +61,7 @@ static void bgemm_avx512bf16_run(const bgemm_rows *r, const bgemm_target *to, si
 
 PCX_HIDDEN extern const bgemm_micro bgemm_micro_avx512bf16;
 const bgemm_micro bgemm_micro_avx512bf16 = { BGEMM_TILE_TALL, sizeof(uint16_t), bgemm_avx512bf16_round,
-                                             bgemm_avx512bf16_run };
+                                             bgemm_avx512bf16_run, 0 };
 
 /* By values: what is stored might be a part of `source`, as far as a compiler knows. */
 void bgemm_avx512bf16_round(const bgemm_source *source, char *to, size_t lda)

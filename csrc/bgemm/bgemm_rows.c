@@ -19,9 +19,16 @@ PCX_NOINLINE sgemm_split bgemm_split_of(size_t m, size_t n, size_t k, const bgem
     return sgemm_split_of(m, n, k, max_size(rows, mr), mr);
 }
 
+/* The bytes of the largest block. */
+static size_t bgemm_rows_block(const sgemm_split *s, size_t k, const bgemm_micro *micro)
+{
+    return round_up(s->rows, micro->mr) * bgemm_rows_bytes(k, micro);
+}
+
 size_t bgemm_scratch_of(size_t m, size_t n, size_t k, const bgemm_micro *micro)
 {
-    return round_up(bgemm_split_of(m, n, k, micro).rows, micro->mr) * bgemm_rows_bytes(k, micro);
+    const sgemm_split s = bgemm_split_of(m, n, k, micro);
+    return bgemm_rows_block(&s, k, micro) + round_up(ceil_div(k, 2), 2) * micro->panel;
 }
 
 size_t bgemm_rows_units(const void *args, const bgemm_micro *micro)
@@ -91,7 +98,7 @@ PCX_NOINLINE void bgemm_rows_blocks(const void *args, bgemm_round *round, const 
     const sgemm_split s = bgemm_split_of(m, to->n, k, micro);
     const float *const residual = to->tail->residual;
     bgemm_rows rows = { .ldo = ldo, .ldr = to->tail->ldr, .a = scratch, .lda = bgemm_rows_bytes(k, micro),
-                        .steps = ceil_div(k, 2) };
+                        .steps = ceil_div(k, 2), .panel = scratch + bgemm_rows_block(&s, k, micro) };
     if (k % 2) /* the last pairs are filled up with zero, which all blocks keep */
         for (size_t i = 0; i < s.rows; i++)
             memset(scratch + i * rows.lda + k * micro->bytes, 0, micro->bytes);

@@ -50,9 +50,11 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #if defined(__clang__)
 #  define PCX_TARGET_DOTPROD "dotprod"
 #  define PCX_TARGET_I8MM    "dotprod,i8mm"
+#  define PCX_TARGET_ARMBF16 "bf16"
 #else
 #  define PCX_TARGET_DOTPROD "arch=armv8.2-a+dotprod"
 #  define PCX_TARGET_I8MM    "arch=armv8.2-a+dotprod+i8mm"
+#  define PCX_TARGET_ARMBF16 "arch=armv8.2-a+bf16"
 #endif
 
 /*
@@ -189,6 +191,22 @@ _Static_assert(sizeof(size_t) == 8 && sizeof(void *) == 8, "argument slots are 8
 #  define PCX_SDOT_LANE(sum, w, a, lane) ((sum) = vdotq_laneq_s32(sum, w, a, lane))
 #  define PCX_SDOT(sum, w, a)            ((sum) = vdotq_s32(sum, w, a))
 #  define PCX_USMMLA(sum, a, w)          ((sum) = vusmmlaq_s32(sum, a, w))
+#endif
+/*
+ * sum, of floats, += the products of two bfloat16, as uint16: of each pair of w with the pair of lane `lane` of a; of the
+ * 2 x 4 of a with the 2 x 4 of w, to 2 x 2 sums.  Then eight floats to bfloat16.
+ */
+#if PCX_ARM64 && defined(__clang__) && __clang_major__ < 16
+#  define PCX_BFDOT_LANE(sum, w, a, lane) __asm__("bfdot %0.4s, %1.8h, %2.2h[" #lane "]" : "+w"(sum) : "w"(w), "w"(a))
+#  define PCX_BFMMLA(sum, a, w)           __asm__("bfmmla %0.4s, %1.8h, %2.8h" : "+w"(sum) : "w"(a), "w"(w))
+#elif PCX_ARM64
+#  define PCX_BFDOT_LANE(sum, w, a, lane) \
+      ((sum) = vbfdotq_laneq_f32(sum, vreinterpretq_bf16_u16(w), vreinterpretq_bf16_u16(a), lane))
+#  define PCX_BFMMLA(sum, a, w) ((sum) = vbfmmlaq_f32(sum, vreinterpretq_bf16_u16(a), vreinterpretq_bf16_u16(w)))
+#endif
+#if PCX_ARM64
+#  define PCX_BF16_EIGHT(to, low, high) \
+      __asm__("bfcvtn %0.4h, %1.4s\n\tbfcvtn2 %0.8h, %2.4s" : "=&w"(to) : "w"(low), "w"(high))
 #endif
 #if PCX_X86
 #  define PCX_PAUSE() __builtin_ia32_pause()

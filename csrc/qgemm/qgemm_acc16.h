@@ -50,4 +50,10 @@ static inline size_t qgemm_acc16_windows(size_t steps) { return ceil_div(steps, 
 PCX_HIDDEN size_t qgemm_acc16_bytes(size_t panels, size_t steps);
 PCX_HIDDEN void qgemm_acc16_make(size_t panels, size_t steps, const int8_t *w, void *made);
 
+/* What was made of the panels from `panel` on. */
+static inline const void *qgemm_acc16_at(const void *made, size_t panel, size_t steps)
+{
+    return PCX_ARM64 ? (const char *)made + panel * qgemm_acc16_windows(steps) : (const char *)made + panel * sizeof(qgemm_acc16);
+}
+
 #endif

@@ -61,6 +61,16 @@ PCX_DRIVER(qrecurrent, rows, qrecurrent, avxvnni)
 PCX_DRIVER(qrecurrent, rows, qrecurrent, avx512vnni)
 PCX_DRIVER(qrecurrent, rows, qrecurrent, avx512vbmi)
 #endif
+#if PCX_ARM64
+PCX_HIDDEN extern const qgemm_micro qgemm_micro_neon, qgemm_micro_dotprod, qgemm_micro_i8mm;
+QRECURRENT_LOOPS(neon, )
+QRECURRENT_MICRO(neon, neon, qgemm_micro_neon, neon)
+QRECURRENT_MICRO(dotprod, neon, qgemm_micro_dotprod, neon)
+QRECURRENT_MICRO(i8mm, neon, qgemm_micro_i8mm, neon)
+PCX_DRIVER(qrecurrent, rows, qrecurrent, neon)
+PCX_DRIVER(qrecurrent, rows, qrecurrent, dotprod)
+PCX_DRIVER(qrecurrent, rows, qrecurrent, i8mm)
+#endif
 
 static const pcx_impl qrecurrent_impls[] = {
 #if PCX_X86
@@ -69,6 +79,11 @@ static const pcx_impl qrecurrent_impls[] = {
     { "avx512vnni", PCX_AVX2 | PCX_AVX512 | PCX_AVX512VNNI, PCX_DRIVEN(qrecurrent, avx512vnni), NULL, NULL, NULL },
     { "avxvnni", PCX_AVX2 | PCX_AVXVNNI, PCX_DRIVEN(qrecurrent, avxvnni), NULL, NULL, NULL },
     { "avx2", PCX_AVX2, PCX_DRIVEN(qrecurrent, avx2), qrecurrent_rows_prepared, qrecurrent_rows_prepare, NULL },
+#endif
+#if PCX_ARM64
+    { "i8mm", PCX_NEON | PCX_DOTPROD | PCX_I8MM, PCX_DRIVEN(qrecurrent, i8mm), NULL, NULL, NULL },
+    { "dotprod", PCX_NEON | PCX_DOTPROD, PCX_DRIVEN(qrecurrent, dotprod), NULL, NULL, NULL },
+    { "neon", PCX_NEON, PCX_DRIVEN(qrecurrent, neon), qrecurrent_rows_prepared, qrecurrent_rows_prepare, NULL },
 #endif
     { "scalar", 0, PCX_DRIVEN(qrecurrent, scalar), NULL, NULL, NULL },
 };

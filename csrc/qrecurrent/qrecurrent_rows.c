@@ -31,10 +31,11 @@ static pcx_qgemm_args qrecurrent_rows_product(const qrecurrent_space *s, size_t 
 {
     const pcx_qrecurrent_args *p = s->p;
     const size_t n = QRECURRENT_GATES * qrecurrent_rows_width(p), lda = round_up(p->h, 4);
-    const qgemm_acc16 *const prepared = p->prepared;
     return (pcx_qgemm_args){ .m = rows, .lda = lda, .k = p->h, .a = s->codes, .ldz = 1, .azp = s->zero, .n = n,
                              .w = p->w + direction * n * lda, .colsum = p->colsum + direction * n,
-                             .wzp = p->wzp ? p->wzp + direction * n : NULL, .prepared = prepared ? prepared + direction * n / QGEMM_NR : NULL, .ldo = n, .ot = PCX_I32, .out = s->sum };
+                             .wzp = p->wzp ? p->wzp + direction * n : NULL,
+                             .prepared = p->prepared ? qgemm_acc16_at(p->prepared, direction * n / QGEMM_NR, lda / 4) : NULL,
+                             .ldo = n, .ot = PCX_I32, .out = s->sum };
 }
 
 /* The bytes of all scratch; with `scratch`, also where its parts are, behind recurrent's. */

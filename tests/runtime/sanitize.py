@@ -31,7 +31,7 @@ FLAGS = {
     "thread": ["-O1", "-fsanitize=thread"],
     "valgrind": ["-O1", "-gdwarf-4"],  # which older ones read
 }
-ISAS = ("_avx2", "_avxvnni", "_avx512", "_avx512vnni", "_avx512bf16", "_amx", "_neon", "_dotprod", "_i8mm")
+ISAS = ("_avx2", "_avxvnni", "_avx512", "_avx512vnni", "_avx512bf16", "_amx", "_neon", "_dotprod", "_i8mm", "_bf16")
 COVER = ["-fsanitize=fuzzer-no-link"]  # what libFuzzer needs, in the build for "address"
 MEMORY = str(1 << 32)  # sanitizers keep what was freed: only what is lost counts
 CHECKS = {  # of checks.c; a child of fork is not what the sanitizer of threads understands
