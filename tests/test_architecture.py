@@ -153,6 +153,11 @@ def test_file_names_are_unique_in_the_c_tree():
     assert [n for n, count in names.items() if count > 1 and n != "README.md"] == []
 
 
+def test_what_has_code_of_its_own_for_avx2_has_it_for_neon():
+    families = {isa: {p.parent.name for p in (ROOT / "csrc").glob(f"*/*_{isa}.c")} for isa in ("avx2", "neon")}
+    assert families["avx2"] - families["neon"] == {"softmax"}  # whose loops compilers vectorise
+
+
 def test_packages_are_listed_for_installation():
     text = (ROOT / "pyproject.toml").read_text()
     folders = {p.parent for p in (ROOT / "pycompress").rglob("__init__.py")}

@@ -126,6 +126,9 @@ static const pcx_impl cast_impls[] = {
 #if PCX_X86
     { "avx2", PCX_AVX2, cast_units, cast_avx2, NULL, NULL, NULL, NULL },
 #endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, cast_units, cast_neon, NULL, NULL, NULL, NULL },
+#endif
     { "scalar", 0, cast_units, cast_scalar, NULL, NULL, NULL, NULL },
 };
 

@@ -10,5 +10,8 @@ PCX_HIDDEN pcx_run_fn cast_scalar;
 #if PCX_X86
 PCX_HIDDEN pcx_run_fn cast_avx2;
 #endif
+#if PCX_ARM64
+PCX_HIDDEN pcx_run_fn cast_neon;
+#endif
 
 #endif

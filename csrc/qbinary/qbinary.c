@@ -18,6 +18,9 @@ static const pcx_impl qbinary_impls[] = {
     { "avx512", PCX_AVX2 | PCX_AVX512, qbinary_units, qbinary_avx512, qbinary_avx512_scratch, NULL, NULL, NULL },
     { "avx2", PCX_AVX2, qbinary_units, qbinary_avx2, qbinary_avx2_scratch, NULL, NULL, NULL },
 #endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, qbinary_units, qbinary_neon, NULL, NULL, NULL, NULL },
+#endif
     { "scalar", 0, qbinary_units, qbinary_scalar, NULL, NULL, NULL, NULL },
 };
 

@@ -5,7 +5,7 @@
 #include "../common/qepilogue.h"
 #include "../common/walk.h"
 
-PCX_HIDDEN pcx_run_fn qbinary_avx512, qbinary_avx2;
+PCX_HIDDEN pcx_run_fn qbinary_avx512, qbinary_avx2, qbinary_neon;
 PCX_HIDDEN pcx_size_fn qbinary_avx512_scratch, qbinary_avx2_scratch;
 
 PCX_INLINE walk qbinary_walk(const void *args)

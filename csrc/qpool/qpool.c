@@ -18,6 +18,9 @@ static const pcx_impl qpool_impls[] = {
     { "avx512", PCX_AVX2 | PCX_AVX512, qpool_units, qpool_avx512, NULL, NULL, NULL, NULL },
     { "avx2", PCX_AVX2, qpool_units, qpool_avx2, NULL, NULL, NULL, NULL },
 #endif
+#if PCX_ARM64
+    { "neon", PCX_NEON, qpool_units, qpool_neon, NULL, NULL, NULL, NULL },
+#endif
     { "scalar", 0, qpool_units, qpool_scalar, NULL, NULL, NULL, NULL },
 };
 

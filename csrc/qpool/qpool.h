@@ -7,7 +7,7 @@
 
 enum { QPOOL_LANES = 64 };
 
-PCX_HIDDEN pcx_run_fn qpool_avx512, qpool_avx2;
+PCX_HIDDEN pcx_run_fn qpool_avx512, qpool_avx2, qpool_neon;
 
 typedef struct {
     const uint8_t *x; /* the window's first cell inside the image */
