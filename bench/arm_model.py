@@ -35,26 +35,62 @@ class Loop:
     function: str
     features: str = ""  # beyond ARMv8.0
     k: int = 16  # of an iteration, 0: the loop is all of it, or the tail is elsewhere
+    before: str = ""  # a function whose loop runs, too: it interleaves, or is the epilogue
+    times: int = 1  # so often for each iteration
 
 
 LOOPS = {
     "qgemm neon 3x8": Loop("qgemm/qgemm_neon.c", "qgemm_neon_sweep", k=16),
     "qgemm dotprod 4x16": Loop("qgemm/qgemm_dotprod.c", "qgemm_dotprod_sweep", "dotprod", 16),
     "qgemm i8mm 6x16": Loop("qgemm/qgemm_i8mm.c", "qgemm_i8mm_sweep", "i8mm", 8),
-    "qdwconv neon 3x3": Loop("qdwconv/qdwconv_neon.c", "qdwconv_neon_3_1_9", k=0),
-    "qdwconv neon 3x3 rows": Loop("qdwconv/qdwconv_neon.c", "qdwconv_neon_3_1_3", k=0),
-    "qdwconv neon 3x3 stride 2": Loop("qdwconv/qdwconv_neon.c", "qdwconv_neon_3_2_3", k=0),
-    "qdwconv neon 5x5 rows": Loop("qdwconv/qdwconv_neon.c", "qdwconv_neon_5_1_5", k=0),
+    "qdwconv neon 3x3": Loop("qdwconv/qdwconv_neon.c", "qdwconv_neon_3_1_9", "", 0, "qdwconv_neon_put", 4),
+    "qdwconv neon 3x3 rows": Loop("qdwconv/qdwconv_neon.c", "qdwconv_neon_3_1_3", "", 0, "qdwconv_neon_put", 4),
+    "qdwconv neon 3x3 stride 2": Loop("qdwconv/qdwconv_neon.c", "qdwconv_neon_3_2_3", "", 0, "qdwconv_neon_put", 4),
+    "qdwconv neon 5x5 rows": Loop("qdwconv/qdwconv_neon.c", "qdwconv_neon_5_1_5", "", 0, "qdwconv_neon_put", 4),
+    "qdwconv dotprod 3x3": Loop(
+        "qdwconv/qdwconv_dotprod.c", "qdwconv_quad_3_1_1_1", "dotprod", 0, "qdwconv_quad_stage_run"
+    ),
+    "qdwconv dotprod 3x3 two lines": Loop(
+        "qdwconv/qdwconv_dotprod.c", "qdwconv_quad_3_1_2_1", "dotprod", 0, "qdwconv_quad_stage_run"
+    ),
+    "qdwconv dotprod 3x3 stride 2": Loop(
+        "qdwconv/qdwconv_dotprod.c", "qdwconv_quad_3_2_1_1", "dotprod", 0, "qdwconv_quad_stage_run", 2
+    ),
+    "qdwconv dotprod 5x5": Loop(
+        "qdwconv/qdwconv_dotprod.c", "qdwconv_quad_5_1_1_1", "dotprod", 0, "qdwconv_quad_stage_run", 2
+    ),
+    "qdwconv dotprod 5x5 stride 2": Loop(
+        "qdwconv/qdwconv_dotprod.c", "qdwconv_quad_5_2_1_1", "dotprod", 0, "qdwconv_quad_stage_run", 3
+    ),
     "qspmm neon 6 vectors": Loop("qspmm/qspmm_neon.c", "qspmm_neon_multiply_6_1", k=0),
     "qspmm dotprod 8 vectors": Loop("qspmm/qspmm_dotprod.c", "qspmm_dotprod_multiply_8", "dotprod", 0),
     "q4gemm neon 3x16": Loop("q4gemm/q4gemm_neon.c", "q4gemm_neon_tile_3_0", k=0),
     "q4gemm dotprod 3x16": Loop("q4gemm/q4gemm_dotprod.c", "q4gemm_dotprod_tile_3_0", "dotprod", 0),
     "q4gemm dotprod 1x16, packed": Loop("q4gemm/q4gemm_dotprod.c", "q4gemm_dotprod_tile_1_1", "dotprod", 0),
+    "q4gemm i8mm 6x16": Loop("q4gemm/q4gemm_i8mm.c", "q4gemm_i8mm_tile_6", "i8mm", 0),
     "bgemm bf16 6x16": Loop("bgemm/bgemm_bf16.c", "bgemm_bf16_tile_6", "bf16", 0),
     "bgemm bf16 1x64": Loop("bgemm/bgemm_bf16.c", "bgemm_bf16_flat_1x4", "bf16", 0),
     "qlowrank second 4x16": Loop("qlowrank/qlowrank_neon.c", "qlowrank_neon_rows_4", k=0),
 }
-MACS = {"bfdot": 8, "bfmmla": 16, "sdot": 16, "usdot": 16, "usmmla": 32, "smmla": 32, "smull": 8, "smlal": 8, "smull2": 8, "smlal2": 8}
+TAPS = {
+    "3_1_1": 144,
+    "3_1_2": 288,
+    "3_2_1": 144,
+    "5_1_1": 400,
+    "5_2_1": 400,
+}  # of a vector of pixels: of quads some are zero
+MACS = {
+    "bfdot": 8,
+    "bfmmla": 16,
+    "sdot": 16,
+    "usdot": 16,
+    "usmmla": 32,
+    "smmla": 32,
+    "smull": 8,
+    "smlal": 8,
+    "smull2": 8,
+    "smlal2": 8,
+}
 
 
 def macs(line: str) -> int:
@@ -74,8 +110,13 @@ def body(path: Path, function: str) -> list[str]:
     return [line.split("//")[0].strip() for line in lines if re.match(r"(\.L\d+:|\t[a-z])", line)]
 
 
-def hot(lines: list[str]) -> tuple[int, int]:
-    """Where the innermost loop with most products is; all lines, if there is no loop."""
+def around(line: str) -> int:
+    """What loops around a product do most: interleave and convert."""
+    return line.startswith(("zip", "fcvtns"))
+
+
+def hot(lines: list[str], count=macs) -> tuple[int, int]:
+    """Where the innermost loop with most products, or what `count` counts, is; all lines, if there is no loop."""
     at = {line[:-1]: i for i, line in enumerate(lines) if line.endswith(":")}
     loops = []
     for i, line in enumerate(lines):
@@ -83,8 +124,8 @@ def hot(lines: list[str]) -> tuple[int, int]:
         if re.match(r"(b\.?[a-z]{2}\b|b[a-z]{2}\b|cbn?z|tbn?z)", line) and at.get(target, i) < i:
             loops.append((at[target], i + 1))
     inner = [a for a in loops if not any(b != a and a[0] <= b[0] and b[1] <= a[1] for b in loops)]
-    inner = [(a, b) for a, b in inner if sum(map(macs, instructions(lines[a:b])))]
-    return max(inner, key=lambda r: sum(map(macs, instructions(lines[r[0] : r[1]]))), default=(0, len(lines)))
+    inner = [(a, b) for a, b in inner if sum(map(count, instructions(lines[a:b])))]
+    return max(inner, key=lambda r: sum(map(count, instructions(lines[r[0] : r[1]]))), default=(0, len(lines)))
 
 
 def instructions(lines: list[str]) -> list[str]:
@@ -130,12 +171,18 @@ def figures(loop: Loop, cpus: list[str]) -> tuple[int, int, list[str]]:
     inner = instructions(lines[first:end])
     tail = epilogue(lines, end) if loop.k else []
     count, multiplications = sum(map(macs, inner)), [line for line in inner if macs(line)]
+    other: list[str] = []
+    if loop.before:
+        lines = body(ROOT / "csrc" / loop.file, loop.before)
+        other = instructions(lines[slice(*hot(lines, around))])
+        count = TAPS.get(loop.function[-7:-2], count)
     cells = []
     for cpu in cpus:
         per, bound = cycles(inner, cpu, loop.features), cycles(multiplications, cpu, loop.features, throughput=True)
         if not per or not bound or cpu in LACKS.get(loop.features, ()):
             cells.append("-")
             continue
+        per += loop.times * cycles(other, cpu, loop.features) if other else 0
         text = f"{count / per:.1f}"
         if tail:
             whole = K // loop.k * per + (cycles(tail, cpu, "") or 0)
@@ -158,7 +205,9 @@ def main() -> None:
         count, products, cells = figures(loop, cpus)
         print(f"| {name} | {count} | {products} |", " | ".join(cells), "|")
         sys.stdout.flush()
-    print("\nMAC per cycle: of the loop, with the epilogue where it follows (k = 256), and (the ceiling).")
+    print(
+        "\nMAC per cycle: of the loop, with the epilogue where it follows (k = 256), and (the ceiling); qdwconv's are whole."
+    )
 
 
 if __name__ == "__main__":

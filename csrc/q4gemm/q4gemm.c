@@ -62,6 +62,7 @@ PCX_DRIVER(q4gemm, rows, q4gemm, avxvnni)
 PCX_DRIVER(q4gemm, rows, q4gemm, avx2)
 #endif
 #if PCX_ARM64
+PCX_DRIVER(q4gemm, rows, q4gemm, i8mm)
 PCX_DRIVER(q4gemm, rows, q4gemm, dotprod)
 PCX_DRIVER(q4gemm, rows, q4gemm, neon)
 #endif
@@ -75,6 +76,7 @@ static const pcx_impl q4gemm_impls[] = {
     { "avx2", PCX_AVX2, PCX_DRIVEN(q4gemm, avx2), NULL, NULL, NULL },
 #endif
 #if PCX_ARM64
+    { "i8mm", PCX_NEON | PCX_DOTPROD | PCX_I8MM, PCX_DRIVEN(q4gemm, i8mm), NULL, NULL, NULL },
     { "dotprod", PCX_NEON | PCX_DOTPROD, PCX_DRIVEN(q4gemm, dotprod), NULL, NULL, NULL },
     { "neon", PCX_NEON, PCX_DRIVEN(q4gemm, neon), NULL, NULL, NULL },
 #endif

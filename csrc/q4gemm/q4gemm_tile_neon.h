@@ -9,34 +9,9 @@
  * and puts Q4N_MICRO into its micro-kernel.
  */
 #include "../common/qepilogue_neon.h"
-#include "q4gemm.h"
+#include "q4gemm_codes_neon.h"
 
 enum { Q4N_MR = 3, Q4N_BYTES = 64 /* of an unpacked step */ };
-
-/* Zero points of a panel's group, each four times. */
-PCX_INLINE void Q4N(zeros)(const pcx_q4gemm_args *p, size_t at, int8x16_t zero[4])
-{
-    static const uint8_t each[16] = { 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3 };
-    const uint8x16_t codes = p->zero ? vld1q_u8(p->zero + at) : vdupq_n_u8(8);
-    PCX_UNROLL for (uint8_t v = 0; v < 4; v++)
-        zero[v] = vreinterpretq_s8_u8(vqtbl1q_u8(codes, vaddq_u8(vld1q_u8(each), vdupq_n_u8((uint8_t)(4 * v)))));
-}
-
-/* A step of 16 columns, four k each. */
-PCX_INLINE void Q4N(codes)(const uint8_t *w, const int8x16_t zero[4], int8x16_t to[4])
-{
-    PCX_UNROLL for (int h = 0; h < 2; h++) {
-        const uint8x16_t two = vld1q_u8(w + 16 * h);
-        to[h] = vsubq_s8(vreinterpretq_s8_u8(vandq_u8(two, vdupq_n_u8(15))), zero[h]);
-        to[2 + h] = vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(two, 4)), zero[2 + h]);
-    }
-}
-
-PCX_INLINE float32x4_t Q4N(scale)(const pcx_q4gemm_args *p, size_t at)
-{
-    return p->st == PCX_F16 ? vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const uint16_t *)p->scale + at)))
-                            : vld1q_f32((const float *)p->scale + at);
-}
 
 /* ---- many rows: w[step][16][4], scales as they are ---- */
 
@@ -48,15 +23,15 @@ static void Q4N(unpack)(const pcx_q4gemm_args *p, const q4gemm_workspace *m, siz
     (void)count; /* one */
     for (size_t g = 0, s = 0; g < groups; g++) {
         int8x16_t zero[4], codes[4];
-        Q4N(zeros)(p, (panel * groups + g) * Q4_NR, zero);
+        q4gemm_codes_neon_zeros(p, (panel * groups + g) * Q4_NR, zero);
         for (const size_t end = q4gemm_group_end(p, g, groups, steps); s < end; s++, from += Q4_STEP, to += Q4N_BYTES) {
-            Q4N(codes)(from, zero, codes);
+            q4gemm_codes_neon_codes(from, zero, codes);
             PCX_UNROLL for (int v = 0; v < 4; v++)
                 vst1q_s8(to + 16 * v, codes[v]);
         }
     }
     for (size_t at = 0; at < groups * Q4_NR; at += 4)
-        vst1q_f32(m->scale + at, Q4N(scale)(p, panel * groups * Q4_NR + at));
+        vst1q_f32(m->scale + at, q4gemm_codes_neon_scale(p, panel * groups * Q4_NR + at));
 }
 
 /* ---- tiles ---- */
@@ -66,7 +41,7 @@ static void Q4N(unpack)(const pcx_q4gemm_args *p, const q4gemm_workspace *m, siz
     do {                                                                           \
         int8x16_t b[4];                                                            \
         if (packed)                                                                \
-            Q4N(codes)(w.packed + (lane) * Q4_STEP, zero, b);                      \
+            q4gemm_codes_neon_codes(w.packed + (lane) * Q4_STEP, zero, b);                      \
         else                                                                       \
             PCX_UNROLL for (int v = 0; v < 4; v++)                                 \
                 b[v] = vld1q_s8(w.codes + (lane) * Q4N_BYTES + 16 * v);            \
@@ -98,7 +73,7 @@ PCX_INLINE void Q4N(tile)(const int mr, const int packed, const pcx_q4gemm_args 
         int32x4_t acc[Q4N_MR][4];
         int8x16_t zero[4], x[Q4N_MR];
         if (packed)
-            Q4N(zeros)(p, at, zero);
+            q4gemm_codes_neon_zeros(p, at, zero);
         PCX_UNROLL for (int r = 0; r < mr; r++)
             PCX_UNROLL for (int c = 0; c < 4; c++)
                 acc[r][c] = vdupq_n_s32(0);
@@ -124,7 +99,7 @@ PCX_INLINE void Q4N(tile)(const int mr, const int packed, const pcx_q4gemm_args 
         }
         PCX_UNROLL for (int c = 0; c < 4; c++) {
             const float32x4_t by =
-                packed ? Q4N(scale)(p, at + (size_t)(4 * c)) : vld1q_f32(m->scale + g * Q4_NR + (size_t)(4 * c));
+                packed ? q4gemm_codes_neon_scale(p, at + (size_t)(4 * c)) : vld1q_f32(m->scale + g * Q4_NR + (size_t)(4 * c));
             PCX_UNROLL for (int r = 0; r < mr; r++)
                 total[r][c] = vaddq_f32(total[r][c], vmulq_f32(by, vcvtq_f32_s32(acc[r][c])));
         }

@@ -81,6 +81,7 @@ static int qdwconv_suits_avxvnni(const void *args)
 }
 #endif
 #if PCX_ARM64
+QDWCONV_ROW(dotprod)
 QDWCONV_ROW(neon)
 #endif
 
@@ -93,6 +94,7 @@ static const pcx_impl qdwconv_impls[] = {
     { "avx2", PCX_AVX2, QDWCONV_OF(avx2), NULL },
 #endif
 #if PCX_ARM64
+    { "dotprod", PCX_NEON | PCX_DOTPROD, QDWCONV_OF(dotprod), qdwconv_dotprod_takes },
     { "neon", PCX_NEON, QDWCONV_OF(neon), NULL },
 #endif
     { "scalar", 0, qdwconv_units, qdwconv_scalar, NULL, NULL, NULL, NULL },

@@ -45,7 +45,7 @@ PCX_INLINE __m512i qdwconv_avx512vnni_join(const size_t per, const void *const *
     return qdwconv_avx512vnni_lanes(p);
 }
 
-#include "qdwconv_vnni_tile.h"
+#include "qdwconv_quad_tile.h"
 
 /* As qdwconv_quad_after, with one way or the other to look up bytes. */
 #define AFTER(isa, table) \

@@ -28,7 +28,7 @@ PCX_TARGET("avx2,fma,avxvnni")
 #define QUAD_LANES(p) _mm256_loadu2_m128i((const __m128i *)(const void *)(p)[1], (const __m128i *)(const void *)(p)[0])
 #define QUAD_JOIN(per, p) ((per) == 1 ? QUAD_LOAD((p)[0]) : QUAD_LANES(p))
 
-#include "qdwconv_vnni_tile.h"
+#include "qdwconv_quad_tile.h"
 
 /* The first `parts` of the two parts of a vector to pixels ldo apart. */
 PCX_INLINE void qdwconv_avxvnni_put(size_t parts, uint8_t *out, size_t ldo, size_t cols, __m256i bytes)

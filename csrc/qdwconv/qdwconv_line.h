@@ -40,7 +40,7 @@ static inline int qdwconv_shares_rows(const pcx_qdwconv_args *p)
 
 /* What an ISA has of its own.  Channels are taken in groups, the first of them of `channels` each. */
 typedef struct qdwconv_micro {
-    size_t channels, width, lines; /* a multiple of 32; pixels of a strip at most; 2: where qdwconv_shares_rows */
+    size_t channels, width, lines; /* a multiple of 16; pixels of a strip at most; 2: where qdwconv_shares_rows */
     size_t (*groups)(size_t c);
     size_t (*prepared)(size_t kh, size_t kw, size_t c); /* bytes */
     void (*prepare)(size_t kh, size_t kw, size_t c, const int8_t *w, const int32_t *wzp, void *made);

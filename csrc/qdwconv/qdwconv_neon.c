@@ -152,6 +152,18 @@ static void qdwconv_neon_put(const qdwconv_neon_group *g, size_t i, size_t count
                              uint8_t *out, size_t ldo)
 {
     int32_t sums[QDW_PIXELS][QT_NR];
+    if (g->tail.plain && g->tail.finite && g->tail.cols == QDW_SIXTEEN) {
+        const qepilogue_neon_clamp clamp = g->tail.clamp; /* copies that no store of bytes reaches */
+        const float32x4_t scale[4] = { vld1q_f32(g->tail.scale), vld1q_f32(g->tail.scale + 4), vld1q_f32(g->tail.scale + 8),
+                                       vld1q_f32(g->tail.scale + 12) };
+        for (size_t p = 0; p < count; p++, out += ldo) {
+            float32x4_t v[4];
+            PCX_UNROLL for (int x = 0; x < 4; x++)
+                v[x] = vmulq_f32(vcvtq_f32_s32(sum[p][x]), scale[x]);
+            vst1q_u8(out, qepilogue_neon_bytes(v, &clamp, 1));
+        }
+        return;
+    }
     if (g->tail.plain) {
         for (size_t p = 0; p < count; p++)
             qepilogue_neon_store(out + p * ldo, qepilogue_neon_sums(&g->tail, sum[p]), g->tail.cols);

@@ -1,5 +1,5 @@
 /*
- * qdwconv_vnni_tile.h - lines of 3 x 3 and 5 x 5 windows by dot products of quads: see qdwconv_quads.h.
+ * qdwconv_quad_tile.h - lines of 3 x 3 and 5 x 5 windows by dot products of quads: see qdwconv_quads.h.
  *
  * First the four rows of a window are interleaved, each column once for all windows that meet it: four vectors of a
  * dword, a byte of each row, for every channel.  Then each output is the sum of a dot product per column and vector,
@@ -19,9 +19,19 @@
  *   QUAD_BYTES(f, clamp, skips)          four vectors of floats to bytes
  *   QUAD_LANES(p)                        a vector of 128-bit lanes, each from its address p[i]
  *   QUAD_JOIN(per, p)                    a vector of `per` parts, each from its address p[i]
+ * and, where others than x86's are meant,
+ *   QUAD_READ(v)                         bytes of pixels as QUAD_DOT takes them
+ *   QUAD_TAKES                           what the kernel takes: at most what qdwconv_quads_take does
+ *   QUAD_OTHER                           the micro-kernel for all else
  */
 #include "qdwconv.h"
 #include "qdwconv_quads.h"
+
+#ifndef QUAD_READ
+#  define QUAD_READ(v) (v)
+#  define QUAD_TAKES   qdwconv_quads_take
+#  define QUAD_OTHER   qdwconv_micro_avx2
+#endif
 
 /* A vector has so many bytes, which is how many channels the largest groups have, and so many lanes. */
 enum { QUAD_WIDEST = sizeof(QUAD_V), QUAD_LANE_COUNT = QUAD_WIDEST / QUAD_LANE };
@@ -153,7 +163,7 @@ PCX_INLINE void qdwconv_quad_edge(const size_t per, const qdwconv_quad_stage *s,
             const int there = column >= line->low && column < line->high;
             part[n] = there ? s->row[i] + (column - line->low) * line->step : line->pad;
         }
-        r[i] = QUAD_JOIN(per, part);
+        r[i] = QUAD_READ(QUAD_JOIN(per, part));
     }
     qdwconv_quad_interleave(r, to);
 }
@@ -164,7 +174,7 @@ static PCX_NOINLINE void qdwconv_quad_edges(size_t per, const qdwconv_quad_stage
 {
     const qdwconv_line *line = s->line;
     const size_t by = per * s->sw, reach = (per - 1) * s->sw + s->column[3];
-    const QUAD_V pad = QUAD_LOAD(line->pad);
+    const QUAD_V pad = QUAD_READ(QUAD_LOAD(line->pad));
     for (size_t x = begin; x < end; x++)
         if (PCX_LIKELY(x * by + reach < line->low || x * by + s->column[0] >= line->high))
             for (size_t v = 0; v < 4; v++)
@@ -193,6 +203,7 @@ PCX_INLINE void qdwconv_quad_inside(const size_t per, const int dense, const qdw
                 part[n] = at[i] + n * next;
             r[i] = dense ? QUAD_LOAD(at[i]) : QUAD_JOIN(per, part);
             PCX_KEEP(r[i]); /* loads are scarce: once each, not again as operands */
+            r[i] = QUAD_READ(r[i]);
             at[i] += per * next;
         }
         qdwconv_quad_interleave(r, to + x);
@@ -365,5 +376,5 @@ PCX_INLINE void qdwconv_quad_run(const qdwconv_layer *l, const qdwconv_line *lin
     { \
         .channels = QUAD_WIDEST, .width = QUAD_WIDTH, .lines = 2, .groups = qdwconv_quad_groups, \
         .prepared = qdwconv_quad_prepared, .prepare = qdwconv_quad_prepare, .scratch = qdwconv_quad_scratch, \
-        .make = qdwconv_quad_make, .run = run_, .takes = qdwconv_quads_take, .other = &qdwconv_micro_avx2 \
+        .make = qdwconv_quad_make, .run = run_, .takes = QUAD_TAKES, .other = &QUAD_OTHER \
     }

@@ -5,7 +5,7 @@
  * columns 0 to 3 are a quad, column 4 is one with three zeros.  3 x 3 has three rows: a zero stands behind them and, in
  * the weights of a second line of output that is one row further down, before them.
  *
- * Channels are taken in groups of as many as a vector has bytes, `widest`: 64 or 32; what is left over, in groups of 32
+ * Channels are taken in groups of as many as a vector has bytes, `widest`: 64, 32 or 16; what is left over, in groups of 32
  * or 16, and then two or four columns share a vector, whose weights are there so often.  Interleaving the bytes of four
  * rows works within 128-bit lanes: of 16 channels, vector v of the four holds channels 4 v .. 4 v + 3.
  */
@@ -52,5 +52,8 @@ PCX_HIDDEN void qdwconv_quads_make(size_t kh, size_t kw, size_t c, const int8_t 
 
 /* Whether kernels of quads take them: these sizes, no dilation of columns, strides 1 and 2, u8 outputs, no wzp. */
 PCX_HIDDEN int qdwconv_quads_take(const void *args);
+#if PCX_ARM64
+PCX_HIDDEN int qdwconv_dotprod_takes(const void *args);
+#endif
 
 #endif
