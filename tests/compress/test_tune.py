@@ -92,6 +92,19 @@ def test_limits_are_kept(tuned, network):
     assert marks and metric.measured["drop"] <= 0.05
 
 
+def test_the_size_of_int4_everywhere_can_be_had_where_the_search_finds_nothing(tuned, network, monkeypatch):
+    least = json.loads(tuned[1].read_text())["values"]["bytes"]["int4"]
+
+    def nothing(*_):
+        raise pycompress.ModelError("nothing")
+
+    monkeypatch.setattr("pycompress.compress.tuning.search.Tuner._searched", nothing)
+    small = pycompress.tune(*network, cache=tuned[1], size=least)
+    assert small.measured["bytes"] == least and "int4" in small.forms.values()
+    with pytest.raises(pycompress.ModelError, match="nothing"):
+        pycompress.tune(*network, cache=tuned[1], size=least - 1)
+
+
 def test_sparse_and_low_rank_layers_are_measured_and_built(network):
     made = pycompress.tune(*network, forms=["lowrank", "sparse"], size=9500)
     rows = {row["node"]: row["forms"] for row in made.table["rows"]}
