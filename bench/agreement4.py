@@ -32,6 +32,9 @@ VARIANTS = {
     "W4A8, gptq, first and last too": {"weights": 4, "first_last": 4},
     "W8A8, no copies": {"interleave": False},
     "W8A8, vnni, no copies": {"target": "vnni", "interleave": False},
+    "W8A8, sequential": {"bias_correction": "sequential"},
+    "W8A8, vnni, sequential": {"target": "vnni", "bias_correction": "sequential"},
+    "W8A8, data-free": {"calibration": "data-free"},
     "4 bits for 80 % by damage": {"weights": "mixed", "first_last": 4, "share": 0.8, "target": "vnni"},
     "4 bits for 34 % by damage": {"weights": "mixed", "first_last": 4, "share": 0.34, "target": "vnni"},
 }
@@ -86,7 +89,10 @@ def main() -> None:
             continue
         crops = photos.crops(given, args.calibration, args.seed + 1, size)
         start = time.perf_counter()
-        quantized = quantize(model, (photos.preprocess(c) for c in crops), group_size=args.group_size, **options)
+        if "calibration" in options:  # from the statistics of BatchNormalization
+            quantized = quantize(make(pretrained=True, batch=None, batchnorm=True), **options)
+        else:
+            quantized = quantize(model, (photos.preprocess(c) for c in crops), group_size=args.group_size, **options)
         seconds = time.perf_counter() - start
         got = answers(quantized, images, "onnxruntime")
         row = {"variant": name, "seconds": seconds, "bytes": quantized.ByteSize(), "sqnr": sqnr(wanted, got)}

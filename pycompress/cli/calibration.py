@@ -11,7 +11,8 @@ from . import images, inputs
 
 HELP = (
     "inputs to calibrate on: .npz (an array per input) or .npy, whose first axis is the sample; an image; "
-    "a folder of such files; or `photos`, crops of the photos in scikit-image and scikit-learn; may be repeated"
+    "a folder of such files; `photos`, crops of the photos in scikit-image and scikit-learn; may be repeated; or `data-free`, for "
+    "--quantize alone: the statistics that BatchNormalization has recorded"
 )
 
 

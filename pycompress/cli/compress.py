@@ -145,7 +145,7 @@ def followed(proto, asked: recipe.Steps, source: models.Source, shapes: dict, ar
     from ..compress.recipe import Recipe
 
     data = [options for options in asked.values() if "calibration" in options]
-    if not data:
+    if not data or steps.is_free(data[-1]["calibration"]):
         raise ValueError("--max-drop: without --calibration the answers cannot be compared")
     judge = Acceptance(proto, list(steps.feeds(data[-1], source, shapes)), None, args.max_drop, bool(args.relative))
     verdicts = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from . import calibration, images, models
 from .recipe import PLANNED, SAMPLES, Steps
 
 Samples = Callable[[int], np.ndarray]
+FREE = "data-free"  # in place of calibration data: as `quantize` knows it
 
 
 def check(
@@ -87,9 +89,16 @@ def feeds(options: dict, source: models.Source, shapes: dict, given: Samples | N
     """The calibration samples of a step, or None."""
     if "calibration" not in options:
         return given(options.get("samples", SAMPLES)) if given else None
+    if is_free(options["calibration"]):
+        return FREE
     how = images.fit({key: options.get(key) for key in images.OPTIONS})
     count = options.get("samples", SAMPLES)
     return calibration.samples(options["calibration"], source.ports(shapes, partly=True), count, how)
+
+
+def is_free(data) -> bool:
+    """Whether calibration `data` are none: ranges come from the model's own statistics."""
+    return data == FREE and not Path(FREE).exists()
 
 
 def _check_count(name: str, options: dict) -> None:
@@ -108,6 +117,12 @@ def _check_data(name: str, options: dict, source: models.Source, shapes: dict, p
             raise ValueError("quantize: it needs calibration data")
         if idle := ["samples"] * ("samples" in options) + how:
             raise ValueError(f"{name}: {idle[0]} is for calibration data, and there is none")
+        return
+    if is_free(data):
+        if name != "quantize":
+            raise ValueError(f"{name}: calibration {FREE} is for quantize alone")
+        if idle := ["samples"] * ("samples" in options) + how:
+            raise ValueError(f"{name}: {idle[0]} has no effect on calibration {FREE}")
         return
     if not calibration.named(data):
         raise ValueError(f"{name}: calibration must name a file or folder, or several, got {data!r}")

@@ -12,6 +12,8 @@ import onnx
 
 from .calibration.blas import one_blas_thread
 from .calibration.computable import computable
+from .calibration.datafree import NAME as DATA_FREE
+from .calibration.datafree import recorded, synthesized
 from .calibration.observe import observe, up_to
 from .calibration.samples import Calibration, Samples
 from .model import graph as g
@@ -21,6 +23,7 @@ from .model.prepare import check, prepare
 from .model.transposed import replace_transposed
 from .progress import Progress
 from .quantization.accumulation import depth_for, note, round_layers
+from .quantization.correct import correct_biases
 from .quantization.dynamic import OPERATORS as DYNAMIC
 from .quantization.dynamic import write_dynamic
 from .quantization.equalize import Streams
@@ -59,7 +62,7 @@ def quantize(
     symmetric: bool = False,
     operators: Iterable[str] = OPERATORS,
     exclude: Iterable[str] = (),
-    bias_correction: bool = True,
+    bias_correction: bool | str = True,
     equalize: bool = True,
     interleave: bool = True,
     lstm: bool | None = None,
@@ -91,6 +94,8 @@ def quantize(
         torch works (labels in pairs are ignored), and so does an object with ``get_next``, such as onnxruntime's
         CalibrationDataReader. It is read once, so a generator works; a generator that was read before is refused. Samples
         are not kept in memory; for 4-bit weights rounded by "gptq" they are kept in a temporary file.
+        "data-free": no samples, but noise on which each layer has the means and variances that BatchNormalization recorded;
+        for models with fixed image sizes that still have it. Less exact; without `equalize`, `interleave` and `judge`.
     weights : {8, 4, "mixed"} or {node name: 4 or 8}
         Bits of the weights. "mixed" gives 4 bits to the layers that save the most bytes for the damage that they do to the
         model's outputs when they alone are rounded, measured on the first samples, until `share` of the bytes are saved
@@ -136,8 +141,10 @@ def quantize(
         The operators to quantize, out of `OPERATORS`.
     exclude : iterable of str
         Names of nodes that stay float.
-    bias_correction : bool
-        Subtract the mean error of the rounded weights from the bias.
+    bias_correction : {True, False, "sequential"}
+        Subtract the mean error of the rounded weights from the bias. "sequential", for at least 24 samples of one shape:
+        then also that of the outputs of each layer in the quantized model, in order, measured on up to 32 samples and halved, unless
+        other samples tell that this does not help. The metadata "pycompress.bias" tells what was done.
     equalize : bool
         Scale the channels of residual streams and of bottlenecks without an activation function toward equal ranges, by
         `quantization.equalize`, where that leaves the float network as it is. The metadata "pycompress.equalize" lists them.
@@ -202,6 +209,11 @@ def quantize(
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if not isinstance(percentile, numbers.Real) or not 50 < percentile <= 100:
         raise ValueError(f"percentile must be in (50, 100], got {percentile!r}")
+    sequential = bias_correction == "sequential"
+    if not sequential and not isinstance(bias_correction, bool):
+        raise ValueError(f"bias_correction must be True, False or 'sequential', got {bias_correction!r}")
+    if sequential and activations != "static":
+        raise ValueError('bias_correction="sequential" needs activations="static"')
     operators, exclude = set(operators), g.excluded(exclude) or set()
     if operators - set(OPERATORS):
         raise ValueError(f"cannot quantize {sorted(operators - set(OPERATORS))[0]}; can: {', '.join(OPERATORS)}")
@@ -210,6 +222,9 @@ def quantize(
     if min_snr is not None and not judge:
         raise ValueError("min_snr needs judge=True: it is about the outputs' difference")
     model = g.as_model(model, base_dir)
+    free = recorded(model) if isinstance(calibration, str) and calibration == DATA_FREE else None
+    if free and (weights != 8 or unless_slower or min_snr is not None):
+        raise ValueError(f"calibration={DATA_FREE!r} has no samples to fit 4-bit weights to, to time or to judge by")
     size = model.ByteSize()
     model = prepare(model, 13 if weights == 8 else 21)
     if exclude - {n.name for n in model.graph.node}:
@@ -217,6 +232,10 @@ def quantize(
     if "Conv" in operators:
         replace_transposed(model, exclude)
     fold_affine(model, exclude)
+    shown = model
+    if free:
+        shown, calibration = synthesized(model, free)
+        equalize = interleave = judge = False
     samples = Samples(model, calibration)
     able = computable(model, samples.sample)
     given, without = g.copied(model), exclude | set(able.why)
@@ -246,14 +265,15 @@ def quantize(
     whole = g.copied(model)
     part = whole if able.part is model else up_to(model, able.ends)
     first = firsts(targets.weighted)
-    seen = observe(model, samples, targets.tensors, targets.weighted, progress, store=four.refits, run=run, first=first)
+    spooled, run = four.refits or sequential, None if free else run
+    seen = observe(shown, samples, targets.tensors, targets.weighted, progress, store=spooled, run=run, first=first)
     times = uses(first)
     grids = choose_grids(model, targets, seen.histograms, method, percentile, symmetric) if static else {}
     layers = [
         read_layer(
             model,
             n,
-            correct=bias_correction,
+            correct=bool(bias_correction),
             x=grids.get(n.input[0]),
             moments=seen.moments[n.name],
             uses=times.get(n.name, 1),
@@ -301,6 +321,8 @@ def quantize(
         model, slower = no_slower(whole, build, targets.nodes, samples.sample)
     else:
         model = build(set())
+    if sequential and not able.why:  # every node can be run here
+        model = correct_biases(part, model, [layer.name for layer in layers], seen, able.ends)
     left = able.why | (lstms(given, without)[1] if lstm else {})
     conclude("quantize", given, model, size, seen if judge else None, able.ends, left, min_snr, slower=slower)
     return model

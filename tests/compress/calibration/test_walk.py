@@ -39,7 +39,7 @@ def test_a_walk_sees_what_the_models_compute_while_one_is_changed():
                     wanted = sample[tensor] if tensor in sample else runner(up_to(one, [tensor]))(None, sample)[0]
                     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
         write(model, layer, layer.w * 1.01, layer.bias)
-    assert walk._at > len(model.graph.node) // 2  # it did not begin anew for each layer
+    assert walk._trails[0]._at > len(model.graph.node) // 2  # it did not begin anew for each layer
 
 
 def spooled(shape, count=3):
