@@ -35,7 +35,7 @@ def test_integer_plans_give_the_same_bytes_on_every_instruction_set(name, form, 
 
     x, *data = np.random.default_rng(0).standard_normal((3, 1, 3, 224, 224)).astype(np.float32)
     path = tmp_path / "plan.safetensors"
-    pc.compile(FORMS[form](zoo.build(name), data, quantize_outputs=True), sparse=True).save(path)
+    pc.compile(FORMS[form](zoo.build(name, resolution=224), data, quantize_outputs=True), sparse=True).save(path)
     np.save(tmp_path / "x.npy", x)
     (want,) = pc.InferenceSession(pc.Plan.load(path, cpu="scalar")).run(None, {"input": x})
     assert len(np.unique(want)) > 10
