@@ -201,3 +201,24 @@ def twin(view: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray
     cells = as_strided(flat[start:], view.shape, strides)
     same = view.itemsize == source.itemsize == target.itemsize
     return cells.view(view.dtype) if same and view.dtype != source.dtype else cells  # uint8 read as int8
+
+
+def copied_from(x: np.ndarray, permute: Step) -> np.ndarray | None:
+    """The view of what `permute` reads that has become the view `x` of all that it writes; None if there is no such view."""
+    source, target = permute.args["x"], permute.args["out"]
+    dims = sorted(zip(target.strides, target.shape, source.strides), reverse=True)
+    left = {stride: count - 1 for stride, count, _ in dims if count > 1}  # steps that no dimension of x has taken yet
+    strides = []
+    for count, stride in zip(x.shape, x.strides):
+        of = next(((s, from_) for s, n, from_ in dims if n > 1 and s <= stride), None)
+        if count == 1 or of is None:
+            strides.append(0)
+            if count > 1:
+                return None
+            continue
+        times, rest = divmod(stride, of[0])
+        left[of[0]] -= times * (count - 1)
+        if rest or left[of[0]] < 0:
+            return None
+        strides.append(times * of[1])
+    return as_strided(source, x.shape, strides)

@@ -9,7 +9,7 @@ from ..kernels import having
 from ..lower.context import ACT
 from ..lower.values import Step, root
 from ..weights import Dense
-from .dataflow import Uses, address, covers, on, twin, writes
+from .dataflow import Uses, address, copied_from, covers, on, twin, writes
 
 ACTIVATED = having(lambda spec: spec.takes("act"))
 SUMMED = having(lambda spec: spec.traits.sums == "float" and spec.takes("residual"))
@@ -251,6 +251,17 @@ def _place(offset: int, x: np.ndarray) -> tuple[int, int, int]:
 
 
 @on("permute")
+def moved(step: Step, uses: Uses):
+    """A copy of a copy: the second one reads what the first one reads."""
+    x = step.args["x"]
+    first = uses.producer(x) if uses.is_buffer(x) and covers(x) else None
+    source = copied_from(x, first) if first is not None and first.kernel == "permute" else None
+    if source is None or source.shape[-1] > 1 and source.strides[-1] != 1:
+        return None
+    return step.replace(x=source), []
+
+
+@on("permute")
 def output(step: Step, uses: Uses):
     """A plain copy into a program's output: let the step that makes the data write it there."""
     if not whole(step.args["out"]) or not uses.is_output(step.args["out"]):
@@ -266,5 +277,5 @@ def output(step: Step, uses: Uses):
     return made.replace(**{name: root(step.args["out"]).view(old.dtype).reshape(old.shape)}), [made]
 
 
-RULES = [constant, affine, residual, activation, padded]
+RULES = [constant, affine, residual, activation, padded, moved]
 LAST = [output]

@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from ..lower.values import Buffer, Program, Step
-from .dataflow import Uses, covers, dense, twin
+from .dataflow import Uses, copied_from, covers, dense, twin
 
 BYTES = 4  # of a pixel: the products of a step
 SMALL = 1 << 16  # pixels; larger images with their border are at most twice what they were
@@ -54,7 +53,7 @@ def _source(x: np.ndarray, uses: Uses) -> tuple[np.ndarray, Step, list[Step]] | 
     made = uses.producer(x)
     between: list[Step] = []
     if made is not None and made.kernel == "permute":
-        codes, between = _before(x, made), [made]
+        codes, between = copied_from(x, made), [made]
         if codes is None or not covers(codes) or not uses.only_reader(codes):
             return None
         x, made = codes, uses.producer(codes)
@@ -64,27 +63,6 @@ def _source(x: np.ndarray, uses: Uses) -> tuple[np.ndarray, Step, list[Step]] | 
     if out.dtype != np.uint8 or not uses.is_buffer(floats) or not dense(floats) or not dense(out):
         return None
     return twin(x, out, floats), made, between
-
-
-def _before(x: np.ndarray, permute: Step) -> np.ndarray | None:
-    """The view of what `permute` reads that has become the view `x` of all that it writes; None if there is no such view."""
-    source, target = permute.args["x"], permute.args["out"]
-    dims = sorted(zip(target.strides, target.shape, source.strides), reverse=True)
-    left = {stride: count - 1 for stride, count, _ in dims if count > 1}  # steps that no dimension of x has taken yet
-    strides = []
-    for count, stride in zip(x.shape, x.strides):
-        of = next(((s, from_) for s, n, from_ in dims if n > 1 and s <= stride), None)
-        if count == 1 or of is None:
-            strides.append(0)
-            if count > 1:
-                return None
-            continue
-        times, rest = divmod(stride, of[0])
-        left[of[0]] -= times * (count - 1)
-        if rest or left[of[0]] < 0:
-            return None
-        strides.append(times * of[1])
-    return as_strided(source, x.shape, strides)
 
 
 def _size(step: Step) -> tuple[int, int, int]:

@@ -15,7 +15,8 @@ def network(c=3, size=(9, 8), nhwc=False, dtype=np.uint8, readers=1, weights_zer
     """A quantized input of `c` channels, convolved; with `readers` 2, another convolution reads the codes."""
     rng = np.random.default_rng(c)
     g = Builder(rng)
-    x = g.op("Transpose", "x", perm=[0, 3, 1, 2]) if nhwc else "x"
+    x = g.quantize("x", 0.03, dtype(99)) if nhwc == "codes" else "x"
+    x = g.op("Transpose", x, perm=[0, 3, 1, 2]) if nhwc else x
     x = g.quantize(x, 0.03, dtype(99))
     ends = []
     for _ in range(readers):
@@ -44,11 +45,12 @@ def test_an_image_is_quantized_into_pixels_with_its_padding(given, batch):
     program, _, _ = check(model, {"x": x})
     assert kernels(program)[:2] == ["qpixels", "qconv"]
     assert program.steps[1].args["pt"] == program.steps[1].args["pl"] == 0
-    channels_last, _ = network(**given, nhwc=True)
     (want,), _ = interpret(model, {"x": x})
-    (got,), program = interpret(channels_last, {"x": x.transpose(0, 2, 3, 1)})
-    np.testing.assert_array_equal(got, want)
-    assert kernels(program)[:2] == ["qpixels", "qconv"]
+    for nhwc in (True, "codes"):  # what is transposed: floats, or codes, which are then quantized again
+        channels_last, _ = network(**given, nhwc=nhwc)
+        (got,), program = interpret(channels_last, {"x": x.transpose(0, 2, 3, 1)})
+        np.testing.assert_array_equal(got, want)
+        assert kernels(program)[:2] == ["qpixels", "qconv"]
 
 
 def optimized(model, shape):
