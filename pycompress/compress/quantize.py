@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-import numbers
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import Any
 
 import onnx
 
 from .calibration.blas import one_blas_thread
-from .calibration.computable import computable
-from .calibration.datafree import NAME as DATA_FREE
-from .calibration.datafree import recorded, synthesized
-from .calibration.observe import observe, up_to
-from .calibration.samples import Calibration, Samples
+from .calibration.samples import Calibration
 from .model import graph as g
-from .model.affine import fold_affine
-from .model.layers import read_layer
-from .model.prepare import check, prepare
-from .model.transposed import replace_transposed
 from .progress import Progress
-from .quantization.accumulation import depth_for, note, round_layers
+from .quantization.accumulation import depth_for
+from .quantization.codes import Codes
 from .quantization.correct import correct_biases
-from .quantization.dynamic import OPERATORS as DYNAMIC
-from .quantization.dynamic import write_dynamic
-from .quantization.equalize import Streams
+from .quantization.floats import Floats
 from .quantization.int4 import Int4Options
-from .quantization.interleave import Copies
-from .quantization.precondition import Preconditioned
-from .quantization.qdq import insert_pairs, write_layer
-from .quantization.recurrent import lstms, write_lstm
-from .quantization.shared import apart, firsts, joined, uses
-from .quantization.targets import OPERATORS, Targets, choose_grids, choose_targets
+from .quantization.options import Options
+from .quantization.recurrent import lstms
+from .quantization.targets import OPERATORS
 from .tuning.pays import no_slower
-from .verdict import CalibrationWarning, check_min_snr, conclude, warn
-
-FEW = 32  # different samples: fewer do not show what 4-bit weights are fitted to
-MEASURED = 16  # samples that channels are scaled and copied by
-ACTIVATIONS = ("static", "dynamic", "float")
-METHODS = ("mse", "minmax", "percentile", "entropy")
+from .verdict import conclude
 
 
 @one_blas_thread
@@ -198,131 +178,25 @@ def quantize(
     >>> logits.shape
     (1, 4)
     """
-    accumulate = depth_for(target, accumulate) if activations != "float" else 0
-    four = Int4Options(weights, group_size or None, rounding, zero_points, share, first_last)
-    if activations not in ACTIVATIONS:
-        raise ValueError(f"activations must be one of {', '.join(ACTIVATIONS)}, got {activations!r}")
-    for name, asked in (("quantize_outputs", quantize_outputs), ("unless_slower", unless_slower)):
-        if asked and activations != "static":
-            raise ValueError(f'{name} needs activations="static"')
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    if not isinstance(percentile, numbers.Real) or not 50 < percentile <= 100:
-        raise ValueError(f"percentile must be in (50, 100], got {percentile!r}")
-    sequential = bias_correction == "sequential"
-    if not sequential and not isinstance(bias_correction, bool):
-        raise ValueError(f"bias_correction must be True, False or 'sequential', got {bias_correction!r}")
-    if sequential and activations != "static":
-        raise ValueError('bias_correction="sequential" needs activations="static"')
-    operators, exclude = set(operators), g.excluded(exclude) or set()
-    if operators - set(OPERATORS):
-        raise ValueError(f"cannot quantize {sorted(operators - set(OPERATORS))[0]}; can: {', '.join(OPERATORS)}")
-    lstm = activations == "dynamic" if lstm is None else lstm
-    check_min_snr(min_snr, True)
-    if min_snr is not None and not judge:
-        raise ValueError("min_snr needs judge=True: it is about the outputs' difference")
+    how = Options(
+        four=Int4Options(weights, group_size or None, rounding, zero_points, share, first_last),
+        accumulate=depth_for(target, accumulate) if activations != "float" else 0,
+        activations=activations, method=method, percentile=percentile, symmetric=symmetric,
+        operators=frozenset(operators), exclude=frozenset(g.excluded(exclude) or ()), bias_correction=bias_correction,
+        equalize=equalize, interleave=interleave, lstm=activations == "dynamic" if lstm is None else lstm,
+        quantize_outputs=quantize_outputs, judge=judge, unless_slower=unless_slower, min_snr=min_snr,
+    )  # fmt: skip
     model = g.as_model(model, base_dir)
-    free = recorded(model) if isinstance(calibration, str) and calibration == DATA_FREE else None
-    if free and (weights != 8 or unless_slower or min_snr is not None):
-        raise ValueError(f"calibration={DATA_FREE!r} has no samples to fit 4-bit weights to, to time or to judge by")
     size = model.ByteSize()
-    model = prepare(model, 13 if weights == 8 else 21)
-    if exclude - {n.name for n in model.graph.node}:
-        raise ValueError(f"exclude: the model has no node {sorted(exclude - {n.name for n in model.graph.node})[0]!r}")
-    if "Conv" in operators:
-        replace_transposed(model, exclude)
-    fold_affine(model, exclude)
-    shown = model
-    if free:
-        shown, calibration = synthesized(model, free)
-        equalize = interleave = judge = False
-    samples = Samples(model, calibration)
-    able = computable(model, samples.sample)
-    given, without = g.copied(model), exclude | set(able.why)
-    changes = [*([Streams(model, without)] if equalize else []), *([Copies(model, without)] if interleave else [])]
-    changed = Preconditioned(model, changes, samples.peek(MEASURED), able.ends)
-    if unless_slower and able.why:
-        name, said = next(iter(able.why.items()))
-        raise ValueError(f"unless_slower: node {name!r} cannot be timed here: {said}")
-    static = activations == "static"
-
-    def chosen(model: onnx.ModelProto, without: set[str]) -> Targets:
-        found = choose_targets(model, operators, without, quantize_outputs)
-        if static:
-            return found
-        inputs = list(dict.fromkeys(n.input[0] for n in found.weighted))
-        return replace(found, tensors=inputs, functions={}, groups=[])
-
-    targets = chosen(model, without)
-    if not targets.tensors and not (lstm and lstms(model, without)[0]):
-        why = "; ".join(f"{name!r}: {said}" for name, said in able.why.items())
-        raise ValueError(
-            f"nothing to quantize: {why or 'the model has none of the chosen operators with constant weights'}"
-        )
-    run, kept = changed.settled(targets.tensors)
-    if not kept:
-        targets = chosen(model, without)  # other nodes, of the same names
-    whole = g.copied(model)
-    part = whole if able.part is model else up_to(model, able.ends)
-    first = firsts(targets.weighted)
-    spooled, run = four.refits or sequential, None if free else run
-    seen = observe(shown, samples, targets.tensors, targets.weighted, progress, store=spooled, run=run, first=first)
-    times = uses(first)
-    grids = choose_grids(model, targets, seen.histograms, method, percentile, symmetric) if static else {}
-    layers = [
-        read_layer(
-            model,
-            n,
-            correct=bool(bias_correction),
-            x=grids.get(n.input[0]),
-            moments=seen.moments[n.name],
-            uses=times.get(n.name, 1),
-        )
-        for n in targets.weighted
-    ]
-    bits = four.choose(part, layers, seen.first, progress)
-    if four.refits and seen.distinct < FEW and 4 in bits.values():
-        warn(
-            f"quantize: 4-bit weights are fitted to {seen.distinct} different samples; give at least {FEW}",
-            CalibrationWarning,
-        )
-    eight = joined([layer for layer in layers if bits[layer.name] == 8], first, seen.common)
-    rounded = apart(eight, round_layers(part, eight, seen.first, accumulate, None, progress))
-    if 4 in bits.values():
-        rounded |= four.round(model, layers, rounded, seen.spool, progress)
-
-    def build(left: set[str]) -> onnx.ModelProto | None:
-        """The quantized model, without the nodes `left`; None if other tensors would have to be rounded then."""
-        made = g.copied(whole)
-        own_targets = chosen(made, without | left)
-        if static and not grids.keys() >= set(own_targets.tensors):
-            return None
-        nodes = {n.name: n for n in own_targets.weighted}
-        own = [replace(layer, nodes=[nodes[layer.name]]) for layer in layers if layer.name in nodes]
-        written: dict[tuple, Any] = {}
-        for layer in own:
-            integer = activations == "dynamic" and layer.node.op_type in DYNAMIC and bits[layer.name] == 8
-            (write_dynamic if integer else write_layer)(made, layer, rounded[layer.name], written)
-        kept = [layer for layer in own if bits[layer.name] == 8]
-        note(made, kept, [rounded[layer.name] for layer in kept])
-        if 4 in bits.values():
-            four.note(made, {layer.name: bits[layer.name] for layer in own})
-        common: dict[tuple[str, str], tuple[str, str, str]] = {}
-        for node in lstms(made, without | left)[0] if lstm else ():
-            write_lstm(made, node, common)
-        if static:
-            insert_pairs(made, own_targets, {name: grids[name] for name in own_targets.tensors}, quantize_outputs)
-        g.drop_unused(made)
-        check(made)
-        return made
-
-    slower: dict[str, str] = {}
+    floats = Floats(model, calibration, how)
+    codes, slower = Codes(floats, how, progress), {}
     if unless_slower:
-        model, slower = no_slower(whole, build, targets.nodes, samples.sample)
+        made, slower = no_slower(floats.model, codes.build, floats.targets.nodes, floats.samples.sample)
     else:
-        model = build(set())
-    if sequential and not able.why:  # every node can be run here
-        model = correct_biases(part, model, [layer.name for layer in layers], seen, able.ends)
-    left = able.why | (lstms(given, without)[1] if lstm else {})
-    conclude("quantize", given, model, size, seen if judge else None, able.ends, left, min_snr, slower=slower)
-    return model
+        made = codes.build()
+    if how.sequential:
+        made = correct_biases(floats.part, made, [x.name for x in codes.layers], codes.seen, floats.able.ends)
+    left = floats.able.why | (lstms(floats.given, floats.without())[1] if how.lstm else {})
+    judged = codes.seen if judge and not floats.synthetic else None
+    conclude("quantize", floats.given, made, size, judged, floats.able.ends, left, min_snr, slower=slower)
+    return made
