@@ -77,10 +77,12 @@ def test_times_are_measured_by_node():
         assert min(times.values()) > 0
 
 
-def test_what_cannot_be_timed_is_refused():
+def test_what_cannot_be_timed_or_run_is_refused():
     model = network()
     model.graph.node.append(helper.make_node("Odd", ["t3"], ["t4"], "odd", domain="else"))
     model.opset_import.append(helper.make_opsetid("else", 1))
     model.graph.output[0].name = "t4"
     with pytest.raises(ValueError, match="unless_slower: node 'odd' cannot be timed"):
         pc.quantize(model, SAMPLES, unless_slower=True)
+    with pytest.raises(ValueError, match="bias_correction=\"sequential\": node 'odd' cannot be run"):
+        pc.quantize(model, SAMPLES, bias_correction="sequential")
