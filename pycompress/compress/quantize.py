@@ -58,8 +58,8 @@ def quantize(
     int8 weights are symmetric with one scale per output channel, chosen so that int16 accumulation cannot overflow
     (`accumulate`); biases are int32; activations are uint8 with one scale per tensor. Nodes that together compute a
     function of one tensor, element by element, are rounded once. A ConvTranspose that enlarges an image by its stride
-    becomes Conv and DepthToSpace. The result is an ordinary ONNX model that any runtime
-    opens. Outputs stay float.
+    becomes Conv and DepthToSpace. Weights that several nodes have in common are rounded once. The result is an ordinary ONNX
+    model that any runtime opens, but for LSTMs (`lstm`). Outputs stay float.
 
     4-bit weights (`weights`) have a float16 scale per group of inputs; the result then has opset 21, for
     DequantizeLinear with `block_size`. Depthwise convolutions and those with kernels larger than 1x1 keep 8 bits. The
@@ -79,7 +79,7 @@ def quantize(
     weights : {8, 4, "mixed"} or {node name: 4 or 8}
         Bits of the weights. "mixed" gives 4 bits to the layers that save the most bytes for the damage that they do to the
         model's outputs when they alone are rounded, measured on the first samples, until `share` of the bytes are saved
-        that all layers would save. Nodes that a dict does not name get 8.
+        that all layers would save. Nodes that a dict does not name get 8, and so do those that have their weights in common.
     group_size : {32, 64, 128, None}
         How many inputs share a scale of 4-bit weights; None or 0: all inputs of an output.
     rounding : {"gptq", "plain"}
@@ -195,7 +195,8 @@ def quantize(
     else:
         made = codes.build()
     if how.sequential:
-        made = correct_biases(floats.part, made, [x.name for x in codes.layers], codes.seen, floats.able.ends)
+        names = [x.name for x in codes.layers if x.name not in slower]
+        made = correct_biases(floats.part, made, names, codes.seen, floats.able.ends)
     left = floats.able.why | (lstms(floats.given, floats.without())[1] if how.lstm else {})
     judged = codes.seen if judge and not floats.synthetic else None
     conclude("quantize", floats.given, made, size, judged, floats.able.ends, left, min_snr, slower=slower)

@@ -24,7 +24,7 @@ from .progress import Progress
 from .quantization.accumulation import checked, note, round_layers
 from .quantization.qdq import write_layer
 from .quantization.round import PAIRS, Rounded
-from .quantization.shared import apart, firsts, joined
+from .quantization.shared import firsts, joined, separated
 from .quantization.targets import Grid
 from .verdict import check_min_snr, conclude
 
@@ -106,7 +106,7 @@ def recertify(
         why = why or "the model has no layer with constant 8-bit weights and 8-bit activations"
         raise ModelError(f"nothing to recertify: {why}")
     nodes = [n for n in model.graph.node if n.name in grids]
-    twin, first = None, firsts(nodes)
+    twin, alike = None, firsts(nodes)
     if able is not None and accumulate == "auto":
         twin = _float_twin(model if able.part is whole else up_to(model, able.ends))
     if calibration is None:
@@ -114,14 +114,14 @@ def recertify(
         met, some = {n.name: Moments(n, shapes[n.input[1]]) for n in nodes}, []
         common = met
     else:
-        seen = observe(model, samples, list(dict.fromkeys(n.input[0] for n in nodes)), nodes, progress, first=first)
+        seen = observe(model, samples, list(dict.fromkeys(n.input[0] for n in nodes)), nodes, progress, alike=alike)
         met, common, some = seen.moments, seen.common, seen.first
     correct = calibration is not None
     layers = [read_layer(model, n, correct=correct, x=grids[n.name], moments=met[n.name]) for n in nodes]
     if accumulate == "auto" and twin is None:
         accumulate = BLIND
-    together = joined(layers, first, common)
-    rounded = apart(together, round_layers(twin or model, together, some, accumulate, kept, progress))
+    together = joined(layers, alike, common)
+    rounded = separated(together, round_layers(twin or model, together, some, accumulate, kept, progress))
     written: dict[tuple, str] = {}
     for layer in layers:
         write_layer(model, layer, rounded[layer.name], written)
@@ -191,7 +191,7 @@ def _float_weights(model: onnx.ModelProto, blocked: Container[str]) -> tuple[dic
     names, values, makers = g.Names(model), g.constants(model), g.producers(model)
     grids: dict[str, Grid] = {}
     kept: dict[str, Rounded] = {}
-    floats: dict[tuple, str] = {}  # by codes, scale and zero point
+    floats: dict[tuple, str] = {}  # by codes, scale, zero point and axis
 
     def constant(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, int] | None:
         """(codes, scale, zero point, axis) of a dequantized constant."""
@@ -229,8 +229,8 @@ def _float_weights(model: onnx.ModelProto, blocked: Container[str]) -> tuple[dic
         grids[node.name] = Grid(np.float32(scale.reshape(-1)[0]), 0)
         for at, given in ((1, weights), (2, bias)):
             if given is not None:
-                codes, step, zero, _ = given
-                key = tuple(makers[node.input[at]].input)
+                codes, step, zero, axis = given
+                key = (*makers[node.input[at]].input, axis)
                 if key not in floats:
                     floats[key] = names.fresh(f"{node.name}.{('weight', 'bias')[at - 1]}.float")
                     g.add_constant(model, floats[key], ((codes - zero) * step).astype(np.float32))

@@ -163,7 +163,8 @@ def check_step(name: str, options: Mapping[str, Any], calibration: object, path:
     where = f"{path}.{name}" if path else name
     try:
         for key, value in own.items():
-            if "bool" in str(known[key].annotation) and not isinstance(value, bool):
+            kinds = str(known[key].annotation)
+            if "bool" in kinds and not isinstance(value, bool) and not ("str" in kinds and isinstance(value, str)):
                 raise ValueError(f"{key} must be true or false, got {value!r}")
         _check_idle(name, own)
         check_options(PASSES[name], calibration=calibration, **own)

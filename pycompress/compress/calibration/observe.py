@@ -58,12 +58,12 @@ def observe(
     keep: int | None = KEPT,
     store: bool = False,
     run: Run | None = None,
-    first: Mapping[str, str] | None = None,
+    alike: Mapping[str, str] | None = None,
 ) -> Statistics:
     """Statistics of `tensors`, and of the inputs of the nodes `weighted`, in one pass over the samples.
 
     The first `keep` samples are kept, or all if it is None; `store`: all in a file. One in `EVERY`, up to `HELD`, is held back.
-    `run` computes `tensors`, where something does already. `first`: for nodes that have their weights in common, by name,
+    `run` computes `tensors`, where something does already. `alike`: for nodes that have their weights in common, by name,
     the first of them; they have common moments, and each alone has only variances.
     """
     samples = samples if isinstance(samples, Samples) else Samples(model, samples)
@@ -71,12 +71,12 @@ def observe(
     inner = [t for t in tensors if t not in inputs]
     run = runner(up_to(model, inner)) if inner and run is None else run
     shapes = {t.name: tuple(t.dims) for t in model.graph.initializer}
-    first = first or {}
+    alike = alike or {}
     seen = Statistics({t: Histogram() for t in tensors})
     for n in weighted:
         shape = shapes[n.input[1]]
-        seen.moments[n.name] = Moments(n, shape, products=n.name not in first)
-        if first.get(n.name) == n.name:
+        seen.moments[n.name] = Moments(n, shape, products=n.name not in alike)
+        if alike.get(n.name) == n.name:
             seen.common[n.name] = Moments(n, shape)
     seen.spool = Spool() if store else None
     rng, count, known = np.random.default_rng(0), 0, set()
@@ -86,7 +86,7 @@ def observe(
             seen.held.append(_copied(feed))
         else:
             found = {**feed, **dict(zip(inner, run(inner, feed) if inner else ()))}
-            _count(seen, weighted, first, found, count, index, rng)
+            _count(seen, weighted, alike, found, count, index, rng)
             if keep is None or count < keep:
                 seen.first.append(_copied(feed))
             if store:
@@ -104,7 +104,7 @@ def _copied(feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: x.copy() for name, x in feed.items()}  # callers may reuse their buffers
 
 
-def _count(seen: Statistics, weighted, first, values: dict[str, np.ndarray], count: int, index: int, rng) -> None:
+def _count(seen: Statistics, weighted, alike, values: dict[str, np.ndarray], count: int, index: int, rng) -> None:
     """Adds the `values` of tensors for one sample."""
     for name, histogram in seen.histograms.items():
         x = values[name]
@@ -117,8 +117,8 @@ def _count(seen: Statistics, weighted, first, values: dict[str, np.ndarray], cou
         for node in weighted:
             if node.input[0] == name:
                 seen.moments[node.name].add(x, rng)
-                if node.name in first:
-                    seen.common[first[node.name]].add(x, rng, count)
+                if node.name in alike:
+                    seen.common[alike[node.name]].add(x, rng, count)
 
 
 def up_to(model: onnx.ModelProto, tensors: list[str]) -> onnx.ModelProto:

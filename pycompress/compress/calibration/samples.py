@@ -99,7 +99,10 @@ def _each(infos: Mapping[str, onnx.ValueInfoProto], calibration) -> Iterable:
         raise ValueError(f"calibration: the generator is spent; {SPENT}")
     if isinstance(calibration, Mapping) and set(calibration) == set(infos) and all(map(np.ndim, calibration.values())):
         return _stacked(infos, {name: np.asarray(x) for name, x in calibration.items()})
-    if isinstance(calibration, (Mapping, str, bytes)) or not isinstance(calibration, Iterable):
+    if isinstance(calibration, str):
+        said = "; 'data-free' is for quantize alone" if calibration == "data-free" else ""
+        raise ValueError(f"calibration must be an iterable of samples, got str {calibration!r}{said}")
+    if isinstance(calibration, (Mapping, bytes)) or not isinstance(calibration, Iterable):
         raise ValueError(f"calibration must be an iterable of samples, got {type(calibration).__name__}")
     if isinstance(calibration, np.ndarray):
         if len(infos) != 1:

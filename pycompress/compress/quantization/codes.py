@@ -20,7 +20,7 @@ from .floats import Floats
 from .options import Options
 from .qdq import insert_pairs, write_layer
 from .recurrent import lstms, write_lstm
-from .shared import apart, joined, uses
+from .shared import joined, separated, uses
 from .targets import choose_grids
 
 FEW = 32  # different samples: fewer do not show what 4-bit weights are fitted to
@@ -42,7 +42,7 @@ class Codes:
         self._grids = {}
         if how.static:
             self._grids = choose_grids(model, targets, seen.histograms, how.method, how.percentile, how.symmetric)
-        times = uses(floats.first)
+        times = uses(floats.alike)
         self.layers = [
             read_layer(
                 model, n, correct=bool(how.bias_correction), x=self._grids.get(n.input[0]), moments=seen.moments[n.name],
@@ -55,8 +55,8 @@ class Codes:
         if how.four.refits and self._four and seen.distinct < FEW:
             said = f"quantize: 4-bit weights are fitted to {seen.distinct} different samples; give at least {FEW}"
             warn(said, CalibrationWarning)
-        eight = joined([x for x in self.layers if bits[x.name] == 8], floats.first, seen.common)
-        self._rounded: dict[str, Any] = apart(
+        eight = joined([x for x in self.layers if bits[x.name] == 8], floats.alike, seen.common)
+        self._rounded: dict[str, Any] = separated(
             eight, round_layers(part, eight, seen.first, how.accumulate, None, progress)
         )
         if self._four:

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ..calibration.observe import Statistics
 from ..calibration.walk import Trail
 from ..model import graph as g
-from ..verdict import Judge
+from ..verdict import CalibrationWarning, Judge, warn
 
 METADATA = "pycompress.bias"
 SAMPLES = 32  # at most, that means are taken over
@@ -45,6 +45,8 @@ def correct_biases(
     samples = [seen.spool[i] for i in chosen]
     shapes = {tuple((name, x.shape) for name, x in sample.items()) for sample in samples}
     if len(samples) < FEWEST or len(shapes) > 1 or not seen.held_back or not ends:
+        said = f"{FEWEST} samples of one shape, more that are held back, and a float output"
+        warn(f'quantize: bias_correction="sequential" needs {said}: biases stay as they are', CalibrationWarning)
         return made
     moved = g.copied(made)
     shares = _move(given, moved, set(names), samples)

@@ -39,7 +39,7 @@ class Floats:
     samples : what it is calibrated on
     synthetic : whether the samples are made from what BatchNormalization recorded
     targets : what is rounded
-    first : for nodes that have their weights in common, by name, the first of them
+    alike : for nodes that have their weights in common, by name, the first of them
     """
 
     def __init__(self, model: onnx.ModelProto, calibration: Calibration, how: Options):
@@ -49,6 +49,10 @@ class Floats:
         if self.synthetic and (how.four.weights != 8 or how.unless_slower or how.min_snr is not None):
             raise ValueError(
                 f"calibration={DATA_FREE!r} has no samples to fit 4-bit weights to, to time or to judge by"
+            )
+        if self.synthetic and how.sequential:
+            raise ValueError(
+                f'calibration={DATA_FREE!r} has no samples for bias_correction="sequential" to be judged by'
             )
         self.model = model = prepare(model, 13 if how.four.weights == 8 else 21)
         if unknown := how.exclude - {n.name for n in model.graph.node}:
@@ -73,7 +77,7 @@ class Floats:
         self._run, kept = changed.settled(self.targets.tensors)
         if not kept:
             self.targets = self.chosen(model)  # other nodes, of the same names
-        self.first = firsts(self.targets.weighted)
+        self.alike = firsts(self.targets.weighted)
 
     def _check_able(self) -> None:
         for option, wanted, what in (
@@ -106,4 +110,4 @@ class Floats:
         run = None if self.synthetic else self._run
         store = self._how.four.refits or self._how.sequential
         tensors, weighted = self.targets.tensors, self.targets.weighted
-        return observe(self._shown, self.samples, tensors, weighted, progress, store=store, run=run, first=self.first)
+        return observe(self._shown, self.samples, tensors, weighted, progress, store=store, run=run, alike=self.alike)

@@ -37,6 +37,10 @@ class Options:
     def __post_init__(self):
         if self.activations not in ACTIVATIONS:
             raise ValueError(f"activations must be one of {', '.join(ACTIVATIONS)}, got {self.activations!r}")
+        if not isinstance(self.lstm, bool):
+            raise ValueError(f"lstm must be True or False, got {self.lstm!r}")
+        if self.lstm and self.unless_slower:
+            raise ValueError("lstm: unless_slower does not time LSTMs; give one of the two")
         for name in ("quantize_outputs", "unless_slower"):
             if getattr(self, name) and not self.static:
                 raise ValueError(f'{name} needs activations="static"')

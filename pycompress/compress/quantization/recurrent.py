@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ...errors import ModelError
 from ...rounding import round_weights
 from ..model import graph as g
 
@@ -16,13 +17,15 @@ DOMAIN = "com.microsoft"
 
 def lstms(model: onnx.ModelProto, exclude: Collection[str] = ()) -> tuple[list[onnx.NodeProto], dict[str, str]]:
     """(the LSTMs of `model` that can have int8 weights, why others cannot, by name); without those in `exclude`."""
-    values, able, why = g.constants(model), [], {}
+    values, readers, out, able, why = g.constants(model), g.consumers(model), g.outputs(model), [], {}
     for node in model.graph.node:
         if node.op_type != "LSTM" or node.domain not in ("", "ai.onnx") or node.name in exclude:
             continue
         weights = [values.get(n) for n in node.input[1:3]]
         if any(w is None or w.data_type != TensorProto.FLOAT or len(w.dims) != 3 for w in weights):
             why[node.name] = "its weights are not constant float32"
+        elif any(n in out or any(r.op_type != "LSTM" for r in readers[n]) for n in node.input[1:3]):
+            why[node.name] = "others read its weights, too"
         elif g.attribute(node, "layout", 0):
             why[node.name] = "its batch comes before time"
         else:
@@ -43,6 +46,8 @@ def write_lstm(
         key = (letter, node.input[at])
         if key not in written:
             w = numpy_helper.to_array(values[node.input[at]])
+            if not np.isfinite(w).all():
+                raise ModelError(f"node {node.name!r} (LSTM): its weights {node.input[at]!r} are not finite")
             d, n, k = w.shape
             q, scale = round_weights(w.reshape(d * n, k), 0)
             arrays = (

@@ -43,7 +43,7 @@ def joined(layers: Sequence[Layer], first: Mapping[str, str], moments: Mapping[s
     ]
 
 
-def apart(layers: Sequence[Layer], rounded: Sequence[Rounded]) -> dict[str, Rounded]:
+def separated(layers: Sequence[Layer], rounded: Sequence[Rounded]) -> dict[str, Rounded]:
     """What each layer has of the `rounded` weights of `joined` ones, by its name: the same codes, and its own bias."""
     found = {}
     for layer, given in zip(layers, rounded):

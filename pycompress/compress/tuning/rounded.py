@@ -25,7 +25,7 @@ from ..prune import prune
 from ..quantization.accumulation import round_layers
 from ..quantization.qdq import insert_pairs, write_layer
 from ..quantization.round import Grouped, Rounded
-from ..quantization.shared import apart, firsts, joined, uses
+from ..quantization.shared import firsts, joined, separated, uses
 from ..quantization.targets import OPERATORS, Grid, Targets, choose_grids, choose_targets
 from .network import Between, Unit, units_of
 from .table import FLOATS
@@ -79,9 +79,9 @@ def calibrated(
     if not targets.tensors:
         raise ModelError("nothing to quantize: the model has no operator with an integer kernel and constant weights")
     units, links = units_of(model, targets)
-    first = firsts(targets.weighted)
-    seen = observe(model, samples, targets.tensors, targets.weighted, progress, KEPT, first=first)
-    times = uses(first)
+    alike = firsts(targets.weighted)
+    seen = observe(model, samples, targets.tensors, targets.weighted, progress, KEPT, alike=alike)
+    times = uses(alike)
     grids = choose_grids(model, targets, seen.histograms, "mse", 99.99, False)
     layers = {
         n.name: read_layer(model, n, x=grids[n.input[0]], moments=seen.moments[n.name], uses=times.get(n.name, 1))
@@ -131,7 +131,9 @@ class Forms:
         if not self._eight:
             layers, seen, part = list(self.network.layers.values()), self.network.seen, self.network.able.part
             layers = joined(layers, firsts([layer.node for layer in layers]), seen.common)
-            self._eight = apart(layers, round_layers(part, layers, seen.first, self.accumulate, None, self.progress))
+            self._eight = separated(
+                layers, round_layers(part, layers, seen.first, self.accumulate, None, self.progress)
+            )
         return self._eight
 
     @property

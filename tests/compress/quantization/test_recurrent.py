@@ -80,3 +80,20 @@ def test_an_lstm_with_the_batch_first_stays_in_float():
         pc.quantize(network(layout=1), GIVEN, lstm=True, exclude=["project"])
     made = pc.quantize(network(layout=1), GIVEN, lstm=True)
     assert pc.verdict(made).left == {"lstm0": "its batch comes before time"}
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="lstm: unless_slower does not time LSTMs"):
+        pc.quantize(network(), GIVEN, lstm=True, unless_slower=True)
+    with pytest.raises(ValueError, match="lstm must be True or False, got 'yes'"):
+        pc.quantize(network(), GIVEN, lstm="yes")
+    model = network()
+    w = next(t for t in model.graph.initializer if t.name == "W0")
+    values = numpy_helper.to_array(w).copy()
+    values[0, 0, 0] = np.inf
+    w.CopyFrom(numpy_helper.from_array(values, "W0"))
+    with pytest.raises(pc.ModelError, match="'lstm0' .*'W0' are not finite"):
+        pc.quantize(model, GIVEN, lstm=True, judge=False)
+    model = network()
+    model.graph.output.append(helper.make_tensor_value_info("R0", TensorProto.FLOAT, [1, 4 * SIZE, SIZE]))
+    assert pc.verdict(pc.quantize(model, GIVEN, lstm=True)).left == {"lstm0": "others read its weights, too"}

@@ -87,3 +87,25 @@ def test_recertify_and_tune_keep_common_weights_common():
     made = Forms(network, "auto").build(dict.fromkeys((u.name for u in network.units), "int8"))
     assert made.ByteSize() < model.ByteSize() + 3000
     assert all(Forms(network, "auto").names(u, ("int8", "int4")) == ["int8"] for u in network.units if u.weighted)
+
+
+def test_codes_that_are_scaled_along_two_axes_are_two_weights():
+    rng = np.random.default_rng(3)
+    held = {"c": rng.integers(-99, 99, (16, 16), np.int8), "s": np.geomspace(0.001, 0.02, 16, dtype="f4"), "z": np.zeros(16, "i1"),
+            "xs": np.float32(0.02), "xz": np.uint8(128)}  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["q"], "q"),
+        helper.make_node("DequantizeLinear", ["q", "xs", "xz"], ["d"], "d"),
+        helper.make_node("DequantizeLinear", ["c", "s", "z"], ["w1"], "w1", axis=1),
+        helper.make_node("DequantizeLinear", ["c", "s", "z"], ["w0"], "w0", axis=0),
+        helper.make_node("MatMul", ["d", "w1"], ["y"], "y"),
+        helper.make_node("Gemm", ["d", "w0"], ["u"], "u", transB=1),
+    ]
+    ports = [[helper.make_tensor_value_info(n, TensorProto.FLOAT, [4, 16]) for n in names] for names in ("x", "yu")]
+    graph = helper.make_graph(
+        nodes, "net", *ports, [numpy_helper.from_array(np.asarray(v), n) for n, v in held.items()]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    x = rng.standard_normal((4, 16)).astype("f4")
+    for want, got in zip(*(pc.InferenceSession(m).run(None, {"x": x}) for m in (model, pc.recertify(model)))):
+        assert 10 * np.log10(np.square(want).sum() / np.square(want - got).sum()) > 30
