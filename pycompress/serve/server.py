@@ -23,6 +23,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, limits: Limits, ready: Callable[[], None]):
         super().__init__(config)
         self.limits, self.ready = limits, ready
+        self.interrupted = False  # by SIGINT
         self._stuck: dict[Any, tuple[object, float]] = {}  # since when a connection is in this state
 
     async def startup(self, sockets=None) -> None:
@@ -48,6 +49,10 @@ class Server(uvicorn.Server):
                 if now - since > self.limits.timeout:
                     connection.transport.abort()
         self._stuck = stuck
+
+    def handle_exit(self, sig: int, frame) -> None:
+        self.interrupted |= sig == signal.SIGINT
+        super().handle_exit(sig, frame)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -83,14 +88,17 @@ def url(bound: socket.socket) -> str:
 
 
 def run(app, bound: socket.socket, limits: Limits, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT; what runs is finished first."""
+    """Serve until SIGTERM or SIGINT; what runs is finished first. SIGINT then raises KeyboardInterrupt."""
     config = uvicorn.Config(
         app, http="h11", ws="none", lifespan="on", log_level="warning", access_log=False, server_header=False,
         timeout_graceful_shutdown=int(2 * limits.timeout) + 1,
     )  # fmt: skip
     before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has finished
+    server = Server(config, limits, ready)
     try:
-        Server(config, limits, ready).run(sockets=[bound])
+        server.run(sockets=[bound])
     finally:
         signal.signal(signal.SIGTERM, before)
         bound.close()
+    if server.interrupted:  # uvicorn raises the signal again, but that can get lost while its event loop ends
+        raise KeyboardInterrupt

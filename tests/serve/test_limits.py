@@ -1,6 +1,7 @@
 """Limits of size, time and number; connections that do nothing; the end of the process."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -187,6 +188,13 @@ def test_ctrl_c_ends_it():
     process, _ = started("zoo:mobilenetv1,width=0.25,resolution=32")
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130 and "Traceback" not in process.stderr.read()
+
+
+def test_ctrl_c_is_not_lost_where_uvicorn_s_second_signal_is(monkeypatch):
+    app = create_app({"m": session_of(doubling())})
+    monkeypatch.setattr(signal, "raise_signal", lambda number: None)
+    with pytest.raises(KeyboardInterrupt):
+        server.run(app, server.listen("127.0.0.1", 0), Limits(), lambda: os.kill(os.getpid(), signal.SIGINT))
 
 
 @pytest.mark.parametrize(
