@@ -19,24 +19,24 @@ from .round import Rounded, adapted
 
 def firsts(nodes: Sequence[onnx.NodeProto]) -> dict[str, str]:
     """For each node that has its weights in common with others of `nodes`, the name of the first of these."""
-    alike: dict[tuple, list[str]] = {}
+    groups: dict[tuple, list[str]] = {}
     for node in nodes:
         layout = [g.attribute(node, key, default) for key, default in (("transB", 0), ("alpha", 1.0), ("group", 1))]
-        alike.setdefault((node.input[1], node.op_type, *layout), []).append(node.name)
-    return {name: names[0] for names in alike.values() if len(names) > 1 for name in names}
+        groups.setdefault((node.input[1], node.op_type, *layout), []).append(node.name)
+    return {name: names[0] for names in groups.values() if len(names) > 1 for name in names}
 
 
-def uses(first: Mapping[str, str]) -> dict[str, int]:
+def uses(alike: Mapping[str, str]) -> dict[str, int]:
     """How many nodes have the weights of a node, by its name; of those that `firsts` names."""
-    counts = Counter(first.values())
-    return {name: counts[of] for name, of in first.items()}
+    counts = Counter(alike.values())
+    return {name: counts[of] for name, of in alike.items()}
 
 
-def joined(layers: Sequence[Layer], first: Mapping[str, str], moments: Mapping[str, Moments]) -> list[Layer]:
+def joined(layers: Sequence[Layer], alike: Mapping[str, str], moments: Mapping[str, Moments]) -> list[Layer]:
     """`layers`, those with common weights as one; `moments`, by the first of them, are of the inputs of all."""
     members: dict[str, list[Layer]] = {}
     for layer in layers:
-        members.setdefault(first.get(layer.name, layer.name), []).append(layer)
+        members.setdefault(alike.get(layer.name, layer.name), []).append(layer)
     return [
         replace(own[0], members=tuple(own), moments=moments[name]) if len(own) > 1 else own[0]
         for name, own in members.items()
