@@ -1,14 +1,16 @@
 """What searches find on Fashion-MNIST, and how well latencies are predicted: the table of docs/search.md.
 
-    python bench/search_table.py [latency | ranking | methods | kill ...] [--space examples/search/fashion.yaml] [--seeds 3]
-        [--latency 60us] [--trials 24] [--runs bench/search-runs] [--methods evolution,reinforce,gradient] [--shared EPOCHS]
-        [--workers 2] [--json FILE] [--quick]
+    python bench/search_table.py [latency | ranking | methods | kill ...] [--space examples/search/fashion.yaml] [--seeds 3] [--finals SEEDS]
+        [--latency 60us] [--trials 24] [--runs bench/search-runs] [--methods evolution,reinforce,gradient] [--judge shared]
+        [--shared EPOCHS] [--alone EPOCHS] [--final EPOCHS] [--workers 2] [--json] [--quick]
 
 latency   16 random networks, float and int8: predicted beside measured, mean error and Kendall's tau
-ranking   12 random networks trained alone as the space's recipe says, against the same judged by shared weights
-methods   the best network of each method and seed, trained from scratch with the final recipe, on the test images: paired
-          with random search of the same seed, number of trials, workers and limit; the verdict is BEATS or LOSES only where
-          the 95 % interval (Student's t) leaves out 0
+ranking   12 random networks trained alone as the space's recipe says (for --alone epochs), against the same judged by
+          shared weights
+methods   the best network of each method and seed, as the search judged it, and for the first --finals seeds trained from
+          scratch with the final recipe, on the test images: paired with random search of the same seed, number of trials,
+          workers and limit; the verdict is BEATS or LOSES only where the 95 % interval (Student's t) leaves out 0. With
+          --judge shared all searches ask the same shared weights, those of `ranking`
 kill      two processes on one study, killed with -9 at a third of the trials and started again
 
 Every result is kept in the folder of --runs: the script can be stopped at any moment and started again. --quick takes
@@ -108,12 +110,11 @@ def ranking(args, out: Output) -> dict:
     choices = [space.random(rng) for _ in range(ALONE)]
 
     def shared() -> dict:
-        parts = evaluate.parts_of(data, max(space.values("resolution")), space.channels, space.classes)
-        net = supernet.Supernet(space)
-        supernet.train(net, parts, epochs=args.shared, batch=recipe.train.batch, augment=recipe.augment)
-        judge = supernet.Shared(net, parts)
+        judge = evaluate.WithSharedWeights(space.described, data, str(shared_weights(args)), None)
         return {"accuracy": [judge(c, space.network(c)) for c in choices]}
 
+    if args.alone:
+        recipe = replace(recipe, train=replace(recipe.train, epochs=args.alone))
     judge = evaluate.Trained(data, recipe, space.precision, None)
     alone = [
         kept(args.runs / f"alone-{i}.json", lambda c=c: {"accuracy": judge(c, space.network(c))})["accuracy"]
@@ -129,51 +130,80 @@ def ranking(args, out: Output) -> dict:
     return {"tau": tau, "alone": alone, "shared": together}
 
 
+def shared_weights(args) -> Path:
+    """The file of the space's shared weights, trained if it is not there."""
+    space = read(args.table)
+    path = args.runs / f"shared-{space.digest}-{args.shared}.pt"
+    if not path.exists():
+        data, recipe = evaluate.data_of(space), evaluate.recipe_of(space)
+        parts = evaluate.parts_of(data, max(space.values("resolution")), space.channels, space.classes)
+        net = supernet.Supernet(space)
+        supernet.train(net, parts, epochs=args.shared, batch=recipe.train.batch, augment=recipe.augment)
+        evaluate.save_weights(net, path)
+    return path
+
+
 def methods(args, out: Output) -> dict:
     names = ["random", *(m for m in args.methods.split(",") if m != "random")]
-    found = {}
-    for name in names:
-        found[name] = [
-            kept(args.runs / f"{name}-{s}.json", partial(searched, name, s, args)) for s in range(args.seeds)
-        ]
+    seeds, finals = range(args.seeds), range(args.seeds if args.finals is None else min(args.finals, args.seeds))
+    file = lambda name, seed, what: args.runs / f"{name}-{seed}{what}.json"  # noqa: E731
+    found = {n: [kept(file(n, s, ""), partial(searched, n, s, args)) for s in seeds] for n in names}
+    made = {n: [kept(file(n, s, "-trained"), partial(trained, n, s, found[n][s], args)) for s in finals] for n in names}
     rows = []
-    for name, runs in found.items():
-        test = [100 * r["test"] for r in runs]
-        spread = stdev(test) if len(test) > 1 else 0.0
-        said = "" if name == "random" else verdict([a - 100 * b["test"] for a, b in zip(test, found["random"])])
-        times = f"{mean(r['measured'] for r in runs) * 1e6:.1f}"
-        rows.append((name, len(test), f"{mean(100 * r['best'] for r in runs):.2f}", f"{mean(test):.2f} +- {spread:.2f}", times, f"{mean(r['search'] for r in runs):.0f}", said))  # fmt: skip
-    head = (
-        "method",
-        "seeds",
-        "best in search, %",
-        "trained, test, %",
-        "measured us",
-        "seconds of search",
-        "against random",
-    )
+    for name in names:
+        row = [name, len(seeds)]
+        for told, key, base in ((found[name], "best", found["random"]), (made[name], "test", made["random"])):
+            values = [100 * r[key] for r in told]
+            spread = stdev(values) if len(values) > 1 else 0.0
+            row.append(f"{mean(values):.2f} +- {spread:.2f}" if values else "")
+            differences = [a - 100 * b[key] for a, b in zip(values, base)]
+            row.append("" if name == "random" or not values else verdict(differences))
+        times = [r["measured"] * 1e6 for r in made[name]]
+        row += [f"{mean(times):.1f}" if times else "", f"{mean(r['search'] for r in found[name]):.0f}"]
+        rows.append(row)
+    head = ("method", "seeds", "best in search, %", "against random", f"trained, test, % ({len(finals)} seeds)",
+            "against random", "measured us", "seconds of search")  # fmt: skip
     out.table(head, rows, f"{args.trials} trials within {latency.spoken(args.latency)}")
-    return found
+    return {"found": found, "trained": made}
+
+
+def options_of(name: str, seed: int, args) -> Options:
+    table = args.runs / f"table-{read(args.table).precision}.json"  # one for all, so that all have the same limit
+    return Options(
+        args.file, args.latency, name, args.trials, args.runs / f"{name}-{seed}", table=table,
+        shared=args.shared if args.judge == "shared" else None, workers=args.workers, seed=seed, resume=True,
+    )  # fmt: skip
 
 
 def searched(name: str, seed: int, args) -> dict:
-    """One search, and its best network trained from scratch."""
+    """One search, and its best network."""
     print(f"{time.strftime('%H:%M')} {name}, seed {seed}", file=sys.stderr, flush=True)
-    folder, started = args.runs / f"{name}-{seed}", time.monotonic()
-    table = args.runs / f"table-{read(args.table).precision}.json"  # one for all, so that all have the same limit
-    options = Options(
-        args.file, args.latency, name, args.trials, folder, table=table, shared=args.shared if args.judge == "shared" else None,
-        workers=args.workers, seed=seed, resume=True,
-    )  # fmt: skip
-    search, final = setup(options)
+    started, options = time.monotonic(), options_of(name, seed, args)
+    if args.judge == "shared":
+        options.folder.mkdir(parents=True, exist_ok=True)
+        own = options.folder / f"shared-{read(args.table).digest}-{args.shared}-{seed}.pt"  # what `setup` looks for
+        own.unlink(missing_ok=True)
+        own.hardlink_to(shared_weights(args))
+    search, _ = setup(options)
     done = study.run(search, workers=args.workers, resume=True)
-    seconds = time.monotonic() - started
-    space = read(search.space)
-    best = max(front.points(done, space), key=lambda p: p.accuracy)
-    final = replace(final, seed=seed, recipe=replace(final.recipe, train=replace(final.recipe.train, seed=seed)))
-    (made,) = front.finish([best], space, search.table, final, folder / "front", resume=True)
+    best = max(front.points(done, read(search.space)), key=lambda p: p.accuracy)
     states = Counter(t.state.name for t in done.get_trials(deepcopy=False))
-    return {"best": best.accuracy, "test": made.final, "predicted": made.predicted, "measured": made.measured, "search": seconds, "states": states, "choice": best.choice}  # fmt: skip
+    return {
+        "best": best.accuracy, "predicted": best.predicted, "search": time.monotonic() - started, "states": states,
+        "trial": best.number, "choice": best.choice,
+    }  # fmt: skip
+
+
+def trained(name: str, seed: int, told: dict, args) -> dict:
+    """The best network of a search, trained from scratch."""
+    print(f"{time.strftime('%H:%M')} {name}, seed {seed}: training", file=sys.stderr, flush=True)
+    space, options = read(args.table), options_of(name, seed, args)
+    best = front.Point(told["trial"], told["choice"], told["predicted"], told["best"])
+    recipe = evaluate.recipe_of(space, "final")
+    recipe = replace(recipe, train=replace(recipe.train, seed=seed, epochs=args.final or recipe.train.epochs))
+    judge = evaluate.Trained(evaluate.data_of(space), recipe, space.precision, None, seed)
+    (made,) = front.finish([best], space, Table.load(options.table), judge, options.folder / "front", resume=True)
+    return {"test": made.final, "predicted": made.predicted, "measured": made.measured}
 
 
 def verdict(differences: list[float]) -> str:
@@ -236,6 +266,7 @@ def main() -> int:
     )
     parser.add_argument("--runs", type=Path, default=Path("bench/search-runs"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--finals", type=int, metavar="SEEDS", help="of which so many are trained; default: all")
     parser.add_argument("--latency", type=duration, default=60e-6)
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--methods", default="evolution,reinforce,gradient")
@@ -243,6 +274,8 @@ def main() -> int:
         "--judge", choices=("training", "shared"), default="training", help="of candidates in `methods`"
     )
     parser.add_argument("--shared", type=int, default=20, metavar="EPOCHS", help="of shared weights")
+    parser.add_argument("--alone", type=int, metavar="EPOCHS", help="of networks in `ranking`; default: the recipe's")
+    parser.add_argument("--final", type=int, metavar="EPOCHS", help="of the best networks; default: the recipe's")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true")

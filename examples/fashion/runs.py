@@ -112,7 +112,9 @@ class Runs:
         return Made(result.model, result.valid, result.accuracy)
 
     def taught(self, recipe: Recipe, teacher: str) -> Recipe:
-        """`recipe` with the network of another run as the teacher."""
+        """`recipe` with the network of another run as the teacher, if it has one."""
+        if recipe.distill is None:
+            return recipe
         return replace(recipe, distill=replace(recipe.distill, teacher=str(self.path(teacher))))
 
 

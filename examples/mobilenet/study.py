@@ -40,7 +40,7 @@ def study(made_by: runs.Runs) -> dict[str, runs.Made]:
     for size in SIZES:
         made[f"resolution-{size}"] = made_by.get(f"resolution-{size}", network.build(1.0, resolution=size), dense(size))
     for name, recipe in LATER.items():
-        made[name] = made_by.get(name, WHOLE, made_by.recipe(recipe))
+        made[name] = made_by.get(name, WHOLE, made_by.taught(made_by.recipe(recipe), WHOLE))
     taught = made_by.taught(made_by.recipe("distilled", epochs=EPOCHS), WHOLE)
     made["width-0.5-distilled"] = made_by.get("width-0.5-distilled", network.build(0.5), taught)
     made["all"] = made_by.get("all", WHOLE, made_by.taught(made_by.recipe("small"), WHOLE))

@@ -112,7 +112,7 @@ def test_the_mobilenet_study_makes_its_table_and_goes_on(tmp_path, monkeypatch):
     study = module(ROOT / "examples" / "mobilenet" / "study.py")
     monkeypatch.setattr(study, "WIDTHS", (0.25,))
     monkeypatch.setattr(study, "SIZES", (16,))
-    monkeypatch.setattr(study, "LATER", {study.LONGER: "dense_longer", "int8": "qat8"})
+    monkeypatch.setattr(study, "LATER", {study.LONGER: "dense_longer", "pruned-90": "sparse90", "int8": "qat8"})
     monkeypatch.setattr(study.network, "STAGES", study.network.STAGES[:2])
     build = study.network.build
     monkeypatch.setattr(study.network, "build", lambda width=1.0, **how: build(width / 2, **how))  # seconds
@@ -122,6 +122,7 @@ def test_the_mobilenet_study_makes_its_table_and_goes_on(tmp_path, monkeypatch):
         "width-0.25",
         "resolution-16",
         "width-1-longer",
+        "pruned-90",
         "int8",
         "width-0.5-distilled",
         "all",
@@ -129,7 +130,12 @@ def test_the_mobilenet_study_makes_its_table_and_goes_on(tmp_path, monkeypatch):
     found = {name: [float(x) for x in numbers] for name, *numbers in rows(study.runs.table(made, 4))}
     work, size, plan = ({name: x[i] for name, x in found.items()} for i in range(3))
     assert max(work["width-0.25"], work["resolution-16"]) < work["width-1"] == work["int8"]
-    assert plan["int8"] < plan["width-1"] and size["all"] < size["width-1"] and work["all"] <= work["int8"]
+    assert (
+        work["pruned-90"] < work["width-1"]
+        and plan["int8"] < plan["width-1"]
+        and size["all"] < size["width-1"]
+        and work["all"] <= work["int8"]
+    )
     assert all(x[3] > 0 and 0 <= x[4] <= 100 for x in found.values())
     written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.json") if path.name != "result.json"}
     again = study.study(study.runs.Runs(tmp_path, brief=True))
