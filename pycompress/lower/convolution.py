@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,6 +40,13 @@ class Window:
     def pointwise(self) -> bool:
         """Whether each output pixel reads only the input pixel at the same position."""
         return self.kh == self.kw == self.sh == self.sw == 1 and not any((self.pt, self.pl, self.pb, self.pr))
+
+    def lying(self, x: np.ndarray, out: np.ndarray) -> tuple[np.ndarray, Window, np.ndarray]:
+        """x [n,h,w,c], the window and out; where images are one pixel wide, turned by 90 degrees: kernels run along rows."""
+        if x.shape[2] > 1 or out.shape[2] > 1 or self.kw > 1 or self.pl:
+            return x, self, out
+        turned = replace(self, kh=1, kw=self.kh, sh=1, sw=self.sh, dh=1, dw=self.dh, pt=0, pl=self.pt, pb=0, pr=self.pb)
+        return x.swapaxes(1, 2), turned, out.swapaxes(1, 2)
 
     def out(self, h: int, w: int, ceil: bool = False) -> tuple[int, int]:
         """The output's height and width."""
@@ -152,6 +159,7 @@ def lift(x: np.ndarray) -> np.ndarray:
 
 def conv_steps(ctx: Lowering, x, w, bias, win: Window, groups: int, out) -> None:
     """The steps of a float convolution: x [n,h,w,c], w logical [outputs,c/groups,kh,kw], out [n,oh,ow,outputs]."""
+    x, win, out = win.lying(x, out)
     n, h, wide, c = x.shape
     outputs, per_group = w.shape[:2]
     tail = {"bias": bias, "act": 0, "act_params": NO_PARAMS, "residual": None}

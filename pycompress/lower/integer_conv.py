@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from .borders import bordered
 from .context import Lowering
 from .groups import INTEGER, diagonal, together
 from .integer import integer_product, weights
-from .lines import convolve_line
+from .lines import FEW, convolve_line
 from .values import Quant
 
 LONG = 64  # cells of a window; qdwconv is made for fewer, and for many channels
+TILE = 8  # pixels that qconv gathers together, about
 
 
 def integer_conv(
     ctx: Lowering, x: np.ndarray, xzp: np.ndarray, wq: Quant, win, groups: int, end: dict[str, object], out: np.ndarray
 ) -> None:
     """out[n,oh,ow,outputs] from the codes x [n,h,w,c] with zero point xzp [1] and weights [outputs,c/groups,kh,kw]."""
+    x, win, out = win.lying(x, out)
     c, outputs = x.shape[3], out.shape[3]
     if groups == 1 and convolve_line(ctx, x, xzp, wq, win, end, out):
         return
@@ -28,6 +31,8 @@ def integer_conv(
         rows, flat = x.reshape(-1, c, copy=False), out.reshape(-1, outputs)
         integer_product(ctx, rows, xzp, wq, end, flat, "1x1 convolution on integers")
         return
+    if c > FEW and not ctx.is_runtime(xzp):  # colours are gathered fast
+        x, win = bordered(ctx, x, win, out, int(xzp[0]), TILE)
     size, per_group = outputs // groups, c // groups
     zero = wq.value.runtime or (wq.zero != (128 if wq.value.dtype == "u8" else 0)).any()
     some = 1 if zero else together(size, groups, INTEGER)

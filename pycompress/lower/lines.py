@@ -31,15 +31,10 @@ class Line:
 
 
 def line_of(x: np.ndarray, win, out: np.ndarray) -> Line | None:
-    """The convolution of x [b,1,w,c] or [b,h,1,c] as one over a line; None if its windows have gaps or another width."""
-    count = out.shape[1] * out.shape[2]
-    if x.shape[1] == win.kh == 1 and win.pt == win.pb == 0 and win.dw == 1:
-        line = Line(x[:, 0], win.kw, win.sw, win.pl, count)
-    elif x.shape[2] == win.kw == 1 and win.pl == win.pr == 0 and win.dh == 1:
-        line = Line(x[:, :, 0], win.kh, win.sh, win.pt, count)
-    else:
+    """The convolution of x [b,1,w,c] as one over a line; None if its windows have gaps or another height."""
+    if not x.shape[1] == win.kh == win.dw == 1 or win.pt or win.pb or win.kw == 1 or not out.size or not x.size:
         return None
-    return line if line.cells > 1 and out.size and line.x.size else None
+    return Line(x[:, 0], win.kw, win.sw, win.pl, out.shape[2])
 
 
 def convolve_line(

@@ -16,6 +16,10 @@ SUMMED = having(lambda spec: spec.traits.sums == "float" and spec.takes("residua
 OFFSET = having(lambda spec: "offset" in spec.traits.folds)
 SCALED = having(lambda spec: "factor" in spec.traits.folds)
 PADDED = having(lambda spec: spec.traits.sums == "float" and spec.traits.layout == "nhwc")  # with zeros
+INTEGER = having(lambda spec: spec.traits.sums == "integer")
+ONE_BY_ONE = (
+    256  # exponentials that an epilogue of integer sums computes in the time of a step that computes sixteen at a time
+)
 ADD, SUB, MUL, DIV = range(4)
 
 
@@ -74,6 +78,10 @@ def activation(step: Step, uses: Uses):
         return None
     made, copy = reordered(step, uses, step.args["x"], ACTIVATED)
     if not made or any(m.args["out"].dtype != np.float32 for m, _ in made):
+        return None
+    if step.args["op"] >= ACT["sigmoid"] and any(
+        m.kernel in INTEGER and m.args["out"].size > ONE_BY_ONE for m, _ in made
+    ):
         return None
     act = {"act": step.args["op"], "act_params": step.args["params"]}
     new = []

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from qlinear import check, codes, kernels, scale
 
 import pycompress as pc
 from interpret import interpret
@@ -13,31 +14,6 @@ PAIRS = [("uint8", "uint8"), ("uint8", "int8"), ("int8", "int8")]
 types = pytest.mark.parametrize("dtype", ["uint8", "int8"])
 pairs = pytest.mark.parametrize("pair", PAIRS, ids=["-".join(p) for p in PAIRS])
 where = pytest.mark.parametrize("run_time", [False, True], ids=["constant", "run-time"])
-
-
-def codes(rng, dtype, *shape):
-    info = np.iinfo(dtype)
-    return rng.integers(info.min, info.max, shape, dtype, endpoint=True)
-
-
-def scale(value):
-    return np.float32(value)
-
-
-def kernels(program):
-    return [step.kernel for step in program.steps]
-
-
-def check(op, inputs, runtime=(), steps=0, outputs=1, **options):
-    """Run one node on both; the inputs not in `runtime` are constants.  Returns our program."""
-    constants = [n for n in inputs if n not in runtime]
-    model = one_node(op, inputs, constants, outputs=outputs, **options)
-    feed = {n: inputs[n] for n in runtime}
-    got, program = ours(model, feed)
-    for a, b in zip(got, ort_outputs(model, feed), strict=True):
-        assert a.dtype == b.dtype and a.shape == b.shape, (a.dtype, a.shape, b.dtype, b.shape)
-        assert np.abs(a.astype(np.float64) - b.astype(np.float64)).max(initial=0) <= steps
-    return program
 
 
 @pairs
@@ -58,47 +34,6 @@ def test_qlinear_conv(pair, run_time, groups, bias):
                     pads=[1, 0, 1, 2], strides=[2, 1])  # fmt: skip
     products = {"qconv", "qdwconv"} & set(kernels(program))
     assert products and not {"dequantize", "quantize"} & set(kernels(program))
-
-
-@pytest.mark.parametrize(
-    "shape,kernel,product",
-    [
-        ((1, 1, 500), [64], True), ((1, 3, 1, 211), [1, 9], True), ((1, 2, 211, 1), [9, 1], True), ((1, 1, 1, 64), [1, 64], True),
-        ((2, 1, 500), [64], False), ((1, 1, 3, 90), [1, 80], False), ((1, 4, 90), [9], False),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("outputs", [1, 5])
-@pytest.mark.parametrize(
-    "options", [{}, {"strides": 3}, {"dilations": 2}, {"pads": 2}], ids=["", "strides", "dilations", "pads"]
-)
-def test_convolutions_of_lines_of_few_channels_are_products_of_overlapping_rows(
-    shape, kernel, product, outputs, options
-):
-    if options.get("dilations") and shape[-1] in (64, 90):
-        pytest.skip("no window fits")
-    rng = np.random.default_rng(3)
-    along = {key: [given if k > 1 else 1 - (key == "pads") for k in kernel] for key, given in options.items()}
-    along |= {"pads": along["pads"] * 2} if "pads" in along else {}
-    inputs = {"x": codes(rng, "uint8", *shape), "xs": scale(0.02), "xz": codes(rng, "uint8"),
-              "w": codes(rng, "int8", outputs, shape[1], *kernel), "ws": scale(0.001), "wz": np.int8(0), "ys": scale(0.1),
-              "yz": codes(rng, "uint8")}  # fmt: skip
-    program = check("QLinearConv", inputs, ["x"], steps=1, kernel_shape=kernel, **along)
-    found = {"qgemm", "qspmm", "qconv", "qdwconv"} & set(kernels(program))
-    assert found == ({"qgemm"} if product and "dilations" not in options else {"qconv"})
-
-
-@pytest.mark.parametrize("shape, kernel", [((3, 1, 500), [64]), ((2, 3, 211, 1), [9, 1]), ((2, 2, 1, 90), [1, 7])])
-@pytest.mark.parametrize("stride, pads", [(2, 0), (4, 6), (5, 1)])
-@pytest.mark.parametrize("zero", [0, 7])
-def test_batches_of_lines_are_convolved_several_cells_at_a_time(shape, kernel, stride, pads, zero):
-    rng = np.random.default_rng(4)
-    given = {"strides": [stride if k > 1 else 1 for k in kernel], "pads": [pads * (k > 1) for k in kernel] * 2}
-    inputs = {"x": codes(rng, "uint8", *shape), "xs": scale(0.02), "xz": codes(rng, "uint8"),
-              "w": codes(rng, "int8", 5, shape[1], *kernel), "ws": scale(0.001), "wz": np.int8(zero), "ys": scale(0.1),
-              "yz": codes(rng, "uint8")}  # fmt: skip
-    program = check("QLinearConv", inputs, ["x"], steps=1, kernel_shape=kernel, **given)
-    (conv,) = [step for step in program.steps if step.kernel == "qconv"]
-    assert conv.args["x"].shape[3] == (shape[1] if zero else stride * shape[1])
 
 
 @pairs

@@ -7,7 +7,7 @@ import pycompress as pc
 from pycompress import zoo
 from qdq import check, quantize_static, small_network
 
-INTEGER = {"qgemm", "qconv", "qdwconv", "qbinary", "qpool", "lut", "permute"}
+INTEGER = {"fill", "qgemm", "qconv", "qdwconv", "qbinary", "qpool", "lut", "permute"}
 
 
 def images(rng, count, shape=(2, 3, 20, 20)):

@@ -291,3 +291,13 @@ def test_the_max_pool_of_a_product_is_taken_from_codes(pads, after):
     model = g.model((3, 9, 8), g.quantize(y, 0.08, np.uint8(120)))
     program, _, _ = check(model, {"x": random(rng, 2, 3, 9, 8)})
     assert [k for k in kernels(program) if k != "permute"] == ["qpixels", "qconv", "qpool", "dequantize"]
+
+
+@pytest.mark.parametrize("outputs, last", [(16, "qgemm"), (600, "unary")])
+def test_exponentials_of_many_sums_are_a_step_of_their_own(outputs, last):
+    rng = np.random.default_rng(5)
+    g = Builder(rng)
+    w = g.codes(codes(rng, np.int8, (8, outputs)), 0.01, np.int8(0))
+    y = g.op("Sigmoid", g.op("MatMul", g.quantize("x", 0.03, np.uint8(99)), w))
+    program, _, _ = check(g.model((8,), y), {"x": random(rng, 3, 8)})
+    assert kernels(program)[-1] == last

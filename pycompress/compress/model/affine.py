@@ -11,12 +11,14 @@ import onnx
 from onnx import helper, numpy_helper
 
 from . import graph as g
+from .turned import sink_transposes
 
 OPS = ("Mul", "Div", "Add", "Sub")
 
 
 def fold_affine(model: onnx.ModelProto, exclude: set[str] = frozenset()) -> None:
     """Folds what it can, in place; nodes named in `exclude` stay as they are."""
+    sink_transposes(model, exclude)
     graph = _Graph(model, exclude)
     for node in list(model.graph.node):
         if node.name in exclude or node.domain not in ("", "ai.onnx"):

@@ -49,6 +49,7 @@ def readable(model: onnx.ModelProto, minimum: int = 13, widen: bool = True) -> o
     check(model)
     model = at_least_opset(model, minimum)
     fold_constants(model, widen)
+    drop_nothings(model)
     tidy(model)
     return model
 
@@ -113,6 +114,26 @@ def fold_constants(model: onnx.ModelProto, widen: bool = True) -> None:
                 model.graph.initializer.append(tensor)
                 arrays[name] = model.graph.initializer[-1]
     if len(kept) < len(model.graph.node):
+        g.set_nodes(model, kept)
+        g.drop_unused(model)
+
+
+def drop_nothings(model: onnx.ModelProto) -> None:
+    """Removes each Identity, and each Cast to the type that its input has, unless it makes an output of the model."""
+    out, same, kept = g.outputs(model), {}, []
+    types = g.element_types(model) if any(n.op_type == "Cast" for n in model.graph.node) else {}
+    for node in model.graph.node:
+        for old in dict.fromkeys(g.inputs_of(node)):
+            if old in same:
+                g.rename_input(node, old, same[old])
+        nothing = node.op_type == "Identity" or (
+            node.op_type == "Cast" and types.get(node.output[0]) == types.get(node.input[0], TensorProto.UNDEFINED)
+        )
+        if nothing and node.domain in ("", "ai.onnx") and node.output[0] not in out:
+            same[node.output[0]] = node.input[0]
+        else:
+            kept.append(node)
+    if same:
         g.set_nodes(model, kept)
         g.drop_unused(model)
 
