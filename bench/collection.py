@@ -253,7 +253,7 @@ def samples(network: Network, count: int, names=photos.CALIBRATION) -> Iterator[
             one = (1, *shape[1:]) if rows > 1 else shape
             x = [np.asarray(CONTENTS[holds](rng, one, names)) for _ in range(rows)]
             x = x[0] if rows == 1 else np.concatenate(x)
-            made[name] = np.ascontiguousarray(x if x.dtype.kind == "i" and x.itemsize > 1 else x.astype(np.float32))
+            made[name] = np.asarray(x if x.dtype.kind == "i" and x.itemsize > 1 else x.astype(np.float32), order="C")
         yield made
 
 

@@ -56,7 +56,7 @@ class FixedSource:
     def match(self, feed):
         first = self.runner.programs[0]
         check_names(feed, [p.name for p in first.inputs])
-        arrays = [matched(p.name, feed[p.name], p.dtype) for p in first.inputs]
+        arrays = [matched(p.name, feed[p.name], p.dtype, p.shape) for p in first.inputs]
         for program in self.runner.programs:
             if all(x.shape == p.shape for x, p in zip(arrays, program.inputs)):
                 self.last = program
@@ -129,7 +129,7 @@ class PlanningSource:
         from .compiler import forget_unused
 
         check_names(feed, list(self.declared))
-        arrays = {n: matched(n, feed[n], numpy_type(NUMPY[dtype])) for n, (dtype, _) in self.declared.items()}
+        arrays = {n: matched(n, feed[n], numpy_type(NUMPY[d]), shape) for n, (d, shape) in self.declared.items()}
         for n, x in arrays.items():
             check_shape(n, x.shape, self.declared[n][1])
         values = {n: arrays.pop(n) for n in self.declared if n in self.values}

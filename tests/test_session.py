@@ -37,6 +37,18 @@ def session(threads=2, **how):
     return pc.InferenceSession(pc.compile(network(), **how) if how else network(), options)
 
 
+def test_one_element_of_any_shape_is_a_scalar():
+    model = as_model(
+        [helper.make_node("Mul", ["x", "s"], ["y"])], {"x": np.ones(3, np.float32), "s": np.float32(2)}, ["y"]
+    )
+    for source in (model, pc.compile(model)):
+        session = pc.InferenceSession(source)
+        for scale in (np.array(3, np.float32), np.array([3], np.float32), np.array([[3]], np.float32), 3.0, [3.0]):
+            assert session.run(None, {"x": np.ones(3, np.float32), "s": scale})[0].tolist() == [3, 3, 3]
+        with pytest.raises(pc.errors.InvalidArgument, match="'s'.*shape"):
+            session.run(None, {"x": np.ones(3, np.float32), "s": np.ones(2, np.float32)})
+
+
 def test_undeclared_types_of_outputs_are_inferred():
     model = network()
     (port,) = pc.InferenceSession(model).get_outputs()

@@ -25,10 +25,11 @@ def check_names(given, wanted) -> None:
         raise InvalidArgument(f"there is no input {unknown[0]!r}; the inputs are {list(wanted)}")
 
 
-def matched(name: str, x, dtype: np.dtype) -> np.ndarray:
+def matched(name: str, x, dtype: np.dtype, declared=None) -> np.ndarray:
     """An input as a contiguous, aligned array of its declared type.
 
-    Arrays must have that type. Lists, tuples and numbers are converted to it, as far as that keeps their values.
+    Arrays must have that type. Lists, tuples and numbers are converted to it, as far as that keeps their values. Where the
+    declared shape is that of a scalar, one element of any shape is one, as for onnxruntime.
     """
     if isinstance(x, OrtValue):
         x = x.numpy()
@@ -37,6 +38,8 @@ def matched(name: str, x, dtype: np.dtype) -> np.ndarray:
     x = np.asarray(x)
     if x.dtype != dtype:
         raise InvalidArgument(f"input {name!r} must be {dtype.name}, got {type_name(x.dtype)}")
+    if declared is not None and len(declared) == 0 and x.size == 1:
+        x = x.reshape(())
     return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C", copy=True)
 
 

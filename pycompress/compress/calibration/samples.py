@@ -197,6 +197,8 @@ def _checked(info: onnx.ValueInfoProto, x: np.ndarray, count: int) -> np.ndarray
     dtype, shape = _dtype(info), shape_of(info)
     if x.dtype != dtype:
         raise ValueError(f"calibration: {info.name!r} must be {dtype}, sample {count} is {x.dtype}")
+    if shape == [] and x.size == 1:  # as sessions take it
+        x = x.reshape(())
     if shape is not None and (x.ndim != len(shape) or any(d > 0 and d != n for d, n in zip(shape, x.shape))):
         raise ValueError(f"calibration: {info.name!r} must have shape {shape}, sample {count} has {list(x.shape)}")
     return x

@@ -113,3 +113,15 @@ def test_what_does_not_fit_is_named(calibration, message):
     if isinstance(calibration, dict) and "other" in calibration:
         with pytest.raises(ValueError, match="different numbers of samples"):
             list(feeds(two_inputs(), {"a": np.ones((2, 2), "f4"), "b": np.ones((3, 2), "f4")}))
+
+
+def test_one_element_of_any_shape_is_a_scalar():
+    infos = [
+        helper.make_tensor_value_info(n, TensorProto.FLOAT, shape)
+        for n, shape in (("x", [1, 2]), ("s", []), ("y", [1, 2]))
+    ]
+    model = helper.make_model(
+        helper.make_graph([helper.make_node("Mul", ["x", "s"], ["y"])], "g", infos[:2], infos[2:])
+    )
+    given = [{"x": np.ones((1, 2), np.float32), "s": np.full(shape, 2, np.float32)} for shape in ((), 1, (1, 1))]
+    assert [feed["s"].shape for feed in feeds(model, given)] == [()] * 3
