@@ -16,6 +16,7 @@ from onnx import TensorProto, numpy_helper
 
 from ..model import graph as g
 from ..model.layers import read_layer, write
+from ..model.prepare import readable
 from .engine import runner
 from .observe import up_to
 from .samples import shape_of
@@ -35,10 +36,8 @@ def recorded(model: onnx.ModelProto) -> dict[str, tuple[np.ndarray, np.ndarray]]
     ValueError
         If there is none: the statistics are gone.
     """
+    model = readable(g.copied(model))
     values, made, found = g.constants(model), g.producers(model), {}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            values[node.output[0]] = node.attribute[0].t
     for node in model.graph.node:
         before = made.get(node.input[0]) if node.op_type == "BatchNormalization" else None
         if before is not None and before.op_type == "Conv" and all(n in values for n in node.input[1:3]):

@@ -36,6 +36,15 @@ def test_a_network_is_quantized_without_samples():
     assert pycompress.verdict(quantized).snr is None  # noise tells nothing of answers
 
 
+def test_statistics_behind_identities_are_found():
+    model = network()
+    for i, node in enumerate([n for n in model.graph.node if n.op_type == "BatchNormalization"]):
+        model.graph.node.insert(0, onnx.helper.make_node("Identity", [node.input[1]], [f"gamma.{i}"]))
+        node.input[1] = f"gamma.{i}"
+    found, wanted = recorded(model), recorded(network())
+    assert found.keys() == wanted.keys() and all(np.array_equal(found[n], wanted[n]) for n in found)
+
+
 def test_what_has_no_statistics_is_refused():
     folded = prepare(network())
     with pytest.raises(ValueError, match="BatchNormalization.*the model has none"):
