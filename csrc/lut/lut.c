@@ -10,7 +10,7 @@ static size_t lut_units(const void *args)
 static void lut_scalar(const void *args, size_t begin, size_t end, void *scratch)
 {
     (void)scratch;
-    lut_run(args, begin, end, lut_row);
+    lut_run(args, begin, end, lut_row, lut_columns);
 }
 
 static const pcx_impl lut_impls[] = {

@@ -44,7 +44,10 @@ PCX_INLINE void lut_columns(size_t rows, size_t n, const uint8_t *x, size_t ldx,
     }
 }
 
-PCX_INLINE void lut_run(const void *args, size_t begin, size_t end, lut_row_fn *row)
+typedef void lut_columns_fn(size_t rows, size_t n, const uint8_t *x, size_t ldx, const uint8_t *table, uint8_t *out,
+                            size_t ldo);
+
+PCX_INLINE void lut_run(const void *args, size_t begin, size_t end, lut_row_fn *row, lut_columns_fn *columns)
 {
     const pcx_lut_args *p = args;
     const walk w = lut_walk(args);
@@ -56,7 +59,7 @@ PCX_INLINE void lut_run(const void *args, size_t begin, size_t end, lut_row_fn *
         if (sx == 1 && st == 0 && so == 1) {
             row(at.n, x, table, out);
         } else if (sx == 1 && st == 256 && so == 1 && w.rank == 2 && w.row_units == 1) {
-            lut_columns(at.stop - at.row + 1, at.n, x, w.stride[0][0], table, out, w.stride[2][0]);
+            columns(at.stop - at.row + 1, at.n, x, w.stride[0][0], table, out, w.stride[2][0]);
             at.row = at.stop;
         } else
             for (size_t j = 0; j < at.n; j++)

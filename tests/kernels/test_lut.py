@@ -12,7 +12,7 @@ ref = module("lut")
 @isas("lut")
 @pytest.mark.parametrize(
     "m,n,tables",
-    [(7, 33, 1), (7, 33, 33), (1, 5000, 1), (500, 3, 3), (600, 16, 16), (300, 24, 24), (4, 1, 1), (0, 3, 1), (3, 4, 2)],
+    [(7, 33, 1), (7, 33, 33), (1, 5000, 1), (500, 3, 3), (600, 16, 16), (300, 24, 24), (17, 48, 48), (130, 33, 33), (4, 1, 1), (0, 3, 1), (3, 4, 2)],
 )
 def test_equals_reference(isa, m, n, tables):
     x, table, out = ref.example(np.random.default_rng(0), m, n, tables)
