@@ -1,6 +1,6 @@
 /*
- * lut_avx512.c - a table of 256 in four registers, 64 elements at a time: by bytes with VBMI, else by words.  With a table
- * for each column, and VBMI, 64 rows of 16 columns are turned so that a register holds a column, and turned back.
+ * lut_avx512.c - a table of 256 in four registers, 64 elements at a time: by bytes with VBMI, else by words.  With a
+ * table for each column, and VBMI, 64 rows of 16 columns are turned so that a register holds a column, and back.
  */
 #include "../common/qepilogue_avx512.h"
 #include "lut.h"
