@@ -306,6 +306,28 @@ def _reduce(function):
     return lowering
 
 
+def _batch_normalization(node: Node, x, *parts):
+    """Of weights, which networks standardize by it."""
+    epsilon, momentum = node.float("epsilon", 1e-5), node.float("momentum", 0.9)
+    node.int("spatial", 1, allowed=(1,))
+    data, axes = x.data.astype(np.float64), tuple(i for i in range(x.data.ndim) if i != 1)
+    scale, offset, *running = (v.data.astype(np.float64) for v in parts)
+    own = [data.mean(axes), data.var(axes)]
+    training = own_batch(node)
+    mean, var = (v.reshape(-1, *[1] * (data.ndim - 2)) for v in (own if training else running))
+    scale, offset = (v.reshape(-1, *[1] * (data.ndim - 2)) for v in (scale, offset))
+    made = [(data - mean) / np.sqrt(var + epsilon) * scale + offset]
+    made += [old * momentum + new * (1 - momentum) for old, new in zip(running, own)] + own
+    return [v.astype(x.data.dtype) for v in made[: node.outputs]]
+
+
+def own_batch(node: Node) -> bool:
+    """Whether a BatchNormalization uses the mean and variance of its own input."""
+    if node.opset < 14:
+        return node.outputs > 1  # this is how it was said
+    return bool(node.int("training_mode", 0, allowed=(0, 1)))
+
+
 def _two(function):
     return lambda node, a, b: function(a.data, b.data)
 
@@ -335,6 +357,7 @@ FOLD = {
     "Exp": _one(np.exp), "Log": _one(np.log), "Sign": _one(np.sign), "Reciprocal": _one(np.reciprocal),
     "Floor": _one(np.floor), "Ceil": _one(np.ceil), "Neg": _one(np.negative), "Abs": _one(np.abs), "Sqrt": _one(np.sqrt),
     "ReduceProd": _reduce(np.prod), "ReduceSum": _reduce(np.sum), "ReduceMax": _reduce(np.max), "ReduceMin": _reduce(np.min),
+    "BatchNormalization": _batch_normalization,
     **dict.fromkeys(OPERATORS, referred), "ReduceMean": _reduce(np.mean), "ReduceL2": _reduce(lambda x, **how: np.sqrt(np.sum(x * x, **how))),
 }  # fmt: skip
 

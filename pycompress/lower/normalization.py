@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .arithmetic import ADD, DIV, MAX, MUL, SUB
+from .constants import own_batch
 from .context import Lowering
 from .movement import axis_of
 from .node import Node
@@ -25,7 +26,7 @@ def batch_normalization(ctx: Lowering, node: Node) -> Value | list[Value]:
     if x.ndim < 2 or any(p.shape != (x.shape[1],) for p in parts):
         node.refuse(f"parameters of shapes {[p.shape for p in parts]} do not fit an input of shape {x.shape}")
     shape = (1, -1) + (1,) * (x.ndim - 2)
-    if node.int("training_mode", 0, allowed=(0, 1)):
+    if own_batch(node):
         return _by_its_own_batch(ctx, node, x, [ctx.f32(p) for p in parts], epsilon, momentum)
     if all(not p.runtime for p in parts):
         scale, offset, mean, var = (ctx.f32(p).astype(np.float64) for p in parts)
@@ -57,6 +58,7 @@ def _by_its_own_batch(ctx: Lowering, node: Node, x, parts, epsilon: float, momen
     for old, now in zip(before, (mean, variance)):
         running = ctx.binary(ctx.binary(old, kept, MUL), ctx.binary(now.reshape(old.shape), new, MUL), ADD)
         results.append(ctx.value(running))
+    results += [ctx.value(now.reshape(-1)) for now in (mean, variance)]  # until opset 13
     return results[: node.outputs]
 
 
