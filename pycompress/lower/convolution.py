@@ -59,12 +59,10 @@ class Window:
 def extent(size: int, kernel: int, stride: int, dilation: int, before: int, after: int, ceil: bool) -> int:
     """The number of windows along one dimension; `ceil` counts a last one that ends outside, too."""
     last = size + before + after - dilation * (kernel - 1) - 1  # the last position where a window fits
-    if last < 0:
-        return 0
-    count = -(-last // stride) + 1 if ceil else last // stride + 1
+    count = -(-last // stride) + 1 if ceil else last // stride + 1  # with `ceil` also if none fits, but one almost does
     if ceil and (count - 1) * stride >= size + before:  # the last window would start in the padding after the end
         count -= 1
-    return count
+    return max(count, 0)
 
 
 def window(node: Node, kernel: tuple[int, int], h: int, w: int) -> Window:

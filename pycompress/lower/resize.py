@@ -130,7 +130,7 @@ def _resized(ctx: Lowering, x: Value, axes: list[Axis], how: Filter) -> Value:
         return moved(ctx, x, rows)
     data = ctx.f32(x)
     for a in sorted(axes, key=lambda a: a.out / a.size):  # shrink first: it leaves less to do
-        index, weight = _taps(a, how)
+        index, weight = taps(a, how)
         outside = _outside(a, how)
         weight = np.where(outside[:, None], 0, weight)
         source, target, data = along(ctx, data, a.axis, a.out)
@@ -189,7 +189,7 @@ def _nearest(a: Axis, how: Filter) -> np.ndarray:
     return np.clip(index, 0, max(a.size - 1, 0)).astype(np.int64)
 
 
-def _taps(a: Axis, how: Filter) -> tuple[np.ndarray, np.ndarray]:
+def taps(a: Axis, how: Filter) -> tuple[np.ndarray, np.ndarray]:
     """(rows [out,taps], their weights [out,taps]) of each output row."""
     if how.mode == "nearest":
         return _nearest(a, how)[:, None], np.ones((a.out, 1))

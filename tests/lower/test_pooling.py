@@ -46,6 +46,16 @@ def test_pads_chosen_by_the_operator(op, auto):
         check(op, {"x": x}, kernel_shape=[3, 2], strides=[stride, 2], auto_pad=auto)
 
 
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize("image", [(5,), (4, 3), (2, 3, 4)])
+def test_a_window_larger_than_the_image_ends_outside_if_sizes_are_rounded_up(op, image):
+    x, rank = floats(np.random.default_rng(0), 2, 3, *image), len(image)
+    check(op, {"x": x}, kernel_shape=[64] * rank, strides=[64] * rank, ceil_mode=1)
+    inputs = {"x": x}
+    with pytest.raises(ModelError, match="does not fit"):
+        ours(one_node(op, inputs, kernel_shape=[64] * rank, ceil_mode=1), inputs)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8])
 def test_max_of_integers(dtype):
     limits = np.iinfo(dtype)
