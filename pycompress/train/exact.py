@@ -88,6 +88,9 @@ class Exact:
             If `keep` names a tensor that the model does not have.
         """
         known: dict[str, object] = {self.input: torch.as_tensor(x, dtype=torch.float32)}
+        for node in self._nodes:
+            if node.op_type == "Reshape":
+                self._attributes[node.name]["images"] = len(x)
         kept: dict[str, Tensor] = {}
         for node in self._nodes:
             made = self._evaluate(node, known)

@@ -19,7 +19,9 @@ from ..formats.onnx_model import to_array
 from .operators import OPERATORS, VALUE_INPUTS, attributes_of, numbers
 from .quantized import WEIGHTED, Quantization, Roles, slot
 
-TRAINED = {"Conv": (1, 2), "Gemm": (1, 2), "MatMul": (0, 1), "BatchNormalization": (1, 2), "PRelu": (1,)}
+NORMS = ("BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization")
+TRAINED = {"Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (0, 1), "PRelu": (1,)}
+TRAINED |= dict.fromkeys(NORMS, (1, 2))
 TRAINING = ("BatchNormalization", "Dropout")  # operators that do something else while training
 
 
@@ -252,7 +254,7 @@ class Twin(nn.Module):
         known: dict[str, Tensor] = {self.input: x}
         kept: dict[str, Tensor] = {self.input: x} if self.input in keep else {}
         for step in self._steps:
-            result = self._result(step, [self._given(known, name) for name in step.inputs])
+            result = self._result(step, [self._given(known, name) for name in step.inputs], len(x))
             made = dict(zip(step.outputs, result if isinstance(result, tuple) else (result,)))
             known.update(made)
             if keep:
@@ -264,9 +266,10 @@ class Twin(nn.Module):
         answer = known[self.outputs[0]]
         return (answer, kept) if keep else answer
 
-    def _result(self, step: Step, given: list):
+    def _result(self, step: Step, given: list, images: int):
         if step.quantizer is None:
             more = {"training": self._trains(step.op)} if step.op in TRAINING else {}
+            more |= {"images": images} if step.op == "Reshape" else {}
             return OPERATORS[step.op](*given, **step.attributes, **more)
         kind, name = step.quantizer
         return (self.quantization.activation(name) if kind == "activation" else self.quantization.weight(name))(*given)
@@ -316,7 +319,9 @@ class Twin(nn.Module):
         Only weights should decay. Steps are factors' logarithms: an Adam step of 0.001 changes a step by 0.1 %.
         """
         weights = {id(layer.parameter) for layer in self.layers}
-        norms = {id(self._parameter(n.input[1])) for n in self._model.graph.node if n.op_type == "BatchNormalization"}
+        nodes = self._model.graph.node
+        weights |= {id(self._parameter(n.input[1])) for n in nodes if n.op_type == "ConvTranspose"}
+        norms = {id(self._parameter(n.input[1])) for n in nodes if n.op_type in NORMS}
         found: dict[str, list[nn.Parameter]] = {"weights": [], "biases": [], "norms": [], "steps": []}
         steps = {id(p) for p in self.quantization.parameters()} if self.quantization else ()
         for p in self.parameters():

@@ -152,6 +152,13 @@ def test_pretrained_weights_load():
     np.testing.assert_allclose(mine, answer(model, x), atol=1e-5 * np.abs(mine).max())
 
 
+def test_a_model_for_one_image_may_put_other_things_than_images_first():
+    nodes = [("Reshape", ["x", "tokens"], "t", {}), ("Relu", ["t"], "r", {}), ("Reshape", ["r", "image"], "y", {})]
+    model = graph(*nodes, shape=(1, 4, 6, 6), tokens=np.array([4, 9, 4]), image=np.array([1, 4, 9, -1]))
+    x = images(1, 6)[:, [0, 1, 2, 0]]
+    np.testing.assert_array_equal(Twin(model)(torch.from_numpy(x)).numpy(), answer_of(model, x))
+
+
 def test_what_compression_makes_becomes_a_twin():
     x, model = images(4), build(batchnorm=False)
     for made in (pc.factorize(model, ratio=0.5), pc.prune(model, calibration=x, sparsity=0.5)):
@@ -194,6 +201,28 @@ CASES = {
         ("Shape", ["x"], "n", {}), ("Slice", ["n", "zero", "one"], "b", {}), ("Concat", ["b", "rest"], "t", {"axis": 0}), ("Reshape", ["x", "t"], "y", {}),
     ],
     "relu, clip": [("Relu", ["x"], "r", {}), ("Clip", ["r", "", "six"], "y", {})],
+    "transposed": [("ConvTranspose", ["x", "up", "k"], "y", {"strides": [2, 2], "pads": [0, 1, 1, 1], "output_padding": [1, 0]})],
+    "layer norm": [("LayerNormalization", ["x", "g6", "b6"], "y", {"epsilon": 1e-3})],
+    "instance norm": [("InstanceNormalization", ["x", "g", "k"], "y", {})],
+    "group norm": [("GroupNormalization", ["x", "g", "k"], "y", {"num_groups": 2})],
+    "norm of each image": [
+        ("ReduceL2", ["x", "spatial"], "n", {"keepdims": 1}), ("Div", ["x", "n"], "d", {}), ("ReduceMax", ["d", "one"], "y", {"keepdims": 0}),
+    ],
+    "depth to space": [("DepthToSpace", ["x"], "d", {"blocksize": 2, "mode": "CRD"}), ("SpaceToDepth", ["d"], "s", {"blocksize": 3}), ("DepthToSpace", ["s"], "y", {"blocksize": 3})],
+    "twice as large": [("Resize", ["x", "", "twice"], "y", {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"})],
+    "larger by sizes": [("Resize", ["x", "", "", "nine"], "y", {"mode": "linear", "coordinate_transformation_mode": "align_corners"})],
+    "smaller": [("Resize", ["x", "", "", "cells"], "y", {"mode": "linear", "axes": [2, 3], "antialias": 1})],
+    "cubic": [("Resize", ["x", "", "twice"], "y", {"mode": "cubic", "exclude_outside": 1})],
+    "reflected": [("Pad", ["x", "ends", "", "spatial"], "y", {"mode": "reflect"})],
+    "repeated edge": [("Pad", ["x", "ends", "", "spatial"], "y", {"mode": "edge"})],
+    "attention": [("Einsum", ["x", "x"], "e", {"equation": "nchw,nchv->nhwv"}), ("Tile", ["e", "times"], "y", {})],
+    "padded as its size asks": [
+        ("Shape", ["x"], "n", {}), ("Gather", ["n", "at"], "h", {}), ("Cast", ["h"], "f", {"to": 1}), ("Div", ["f", "four"], "q", {}), ("Ceil", ["q"], "c", {}),
+        ("Cast", ["c"], "i", {"to": 7}), ("Mul", ["i", "four64"], "t", {}), ("Sub", ["t", "h"], "d", {}), ("Div", ["d", "two"], "half", {}),
+        ("Unsqueeze", ["half", "zero"], "u", {}), ("Concat", ["u", "u", "u", "u"], "p", {"axis": 0}), ("Pad", ["x", "p", "", "spatial"], "y", {}),
+    ],
+    "windows": [("Reshape", ["x", "parts"], "p", {}), ("Relu", ["p"], "r", {}), ("Reshape", ["r", "whole"], "y", {})],
+    "masked": [("Greater", ["x", "six"], "m", {}), ("Not", ["m"], "o", {}), ("Where", ["o", "x", "six"], "y", {})],
 }  # fmt: skip
 
 
@@ -204,7 +233,11 @@ def test_operators_do_what_the_engine_does(case):
     given = {
         "w": rng.standard_normal((5, 4, 3, 3)).astype(f32), "v": rng.standard_normal((4, 7)).astype(f32), "b": rng.standard_normal(7).astype(f32),
         "spatial": np.array([2, 3]), "flat": np.array([0, -1]), "pads": np.array([0, 0, 1, 0, 0, 0, 0, 2]), "zero": np.array([0]),
-        "one": np.array([1]), "rest": np.array([-1]), "six": f32(0.6),
+        "one": np.array([1]), "rest": np.array([-1]), "six": f32(0.6), "at": np.int64(2), "four": f32(4), "four64": np.int64(4), "two": np.int64(2),
+        "up": rng.standard_normal((4, 5, 3, 3)).astype(f32), "k": rng.standard_normal(4 if "norm" in case else 5).astype(f32),
+        "g": rng.standard_normal(4).astype(f32), "g6": rng.standard_normal(6).astype(f32), "b6": rng.standard_normal(6).astype(f32),
+        "twice": np.array([1, 1, 2, 2], f32), "nine": np.array([3, 4, 9, 11]), "cells": np.array([4, 3]), "ends": np.array([1, 2, 0, 3]),
+        "times": np.array([1, 2, 1, 1]), "parts": np.array([-1, 4, 9]), "whole": np.array([3, 4, 6, 6]),
     }  # fmt: skip
     if case == "computed shape":
         used.discard("b")
@@ -221,8 +254,8 @@ def answer_of(model, x):
 def test_what_cannot_be_trained_is_named():
     with pytest.raises(NotImplementedError, match=r"node 'Det_y' \(Det\): training does not support this operator"):
         Twin(graph(("Det", ["x"], "y", {})))
-    with pytest.raises(NotImplementedError, match="node 'Resize_y'"):
-        Twin(graph(("Resize", ["x", "", "s"], "y", {}), s=np.ones(4, f32)))
+    with pytest.raises(NotImplementedError, match="node 'GridSample_y'"):
+        Twin(graph(("GridSample", ["x", "s"], "y", {}), s=np.zeros((3, 2, 2, 2), f32)))
 
 
 def test_weights_that_are_not_finite_do_not_leave():
