@@ -92,6 +92,7 @@ class PlanningSource:
         self.model = lower.load(model, base_dir=base_dir)
         fix_dimensions(self.model.proto, sizes)
         self.declared = lower.declared_inputs(self.model)
+        self.types = {n: numpy_type(NUMPY[dtype]) for n, (dtype, _) in self.declared.items()}
         self.values = lower.value_inputs(self.model)
         self.runners: OrderedDict[tuple, Runner] = OrderedDict()
         self.budget = budget
@@ -101,8 +102,7 @@ class PlanningSource:
 
     def inputs(self):
         return [
-            NodeArg(n, list(shape or ()), type_word(numpy_type(NUMPY[dtype])))
-            for n, (dtype, shape) in self.declared.items()
+            NodeArg(n, list(shape or ()), type_word(self.types[n])) for n, (_, shape) in self.declared.items()
         ]
 
     def outputs(self):
@@ -128,12 +128,12 @@ class PlanningSource:
     def match(self, feed):
         from .compiler import forget_unused
 
-        check_names(feed, list(self.declared))
-        arrays = {n: matched(n, feed[n], numpy_type(NUMPY[d]), shape) for n, (d, shape) in self.declared.items()}
+        check_names(feed, self.declared)
+        arrays = {n: matched(n, feed[n], self.types[n], shape) for n, (_, shape) in self.declared.items()}
         for n, x in arrays.items():
             check_shape(n, x.shape, self.declared[n][1])
-        values = {n: arrays.pop(n) for n in self.declared if n in self.values}
-        key = (tuple(x.shape for x in arrays.values()), tuple((x.shape, x.tobytes()) for x in values.values()))
+        values = {n: arrays.pop(n) for n in self.declared if n in self.values} if self.values else {}
+        key = (tuple([x.shape for x in arrays.values()]), tuple([(x.shape, x.tobytes()) for x in values.values()]))
         runner = self._known(key)
         if runner is None:
             with self.planning:
@@ -171,5 +171,5 @@ class PlanningSource:
             from .compiler import input_shapes_of
 
             shapes = input_shapes_of(self.model, None, {})
-            self.match({n: np.zeros(s, numpy_type(NUMPY[self.declared[n][0]])) for n, s in shapes.items()})
+            self.match({n: np.zeros(s, self.types[n]) for n, s in shapes.items()})
         return self.last

@@ -21,7 +21,7 @@ def check_names(given, wanted) -> None:
     """Refuse a feed that lacks an input or names one that does not exist."""
     if missing := [n for n in wanted if n not in given]:
         raise InvalidArgument(f"input {missing[0]!r} is missing; the inputs are {list(wanted)}")
-    if unknown := [n for n in given if n not in wanted]:
+    if unknown := [] if len(given) == len(wanted) else [n for n in given if n not in wanted]:
         raise InvalidArgument(f"there is no input {unknown[0]!r}; the inputs are {list(wanted)}")
 
 
@@ -31,11 +31,12 @@ def matched(name: str, x, dtype: np.dtype, declared=None) -> np.ndarray:
     Arrays must have that type. Lists, tuples and numbers are converted to it, as far as that keeps their values. Where the
     declared shape is that of a scalar, one element of any shape is one, as for onnxruntime.
     """
-    if isinstance(x, OrtValue):
-        x = x.numpy()
-    elif isinstance(x, (list, tuple, bool, int, float, np.generic)):
-        x = _converted(name, x, dtype)
-    x = np.asarray(x)
+    if type(x) is not np.ndarray:
+        if isinstance(x, OrtValue):
+            x = x.numpy()
+        elif isinstance(x, (list, tuple, bool, int, float, np.generic)):
+            x = _converted(name, x, dtype)
+        x = np.asarray(x)
     if x.dtype != dtype:
         raise InvalidArgument(f"input {name!r} must be {dtype.name}, got {type_name(x.dtype)}")
     if declared is not None and len(declared) == 0 and x.size == 1:
@@ -45,7 +46,7 @@ def matched(name: str, x, dtype: np.dtype, declared=None) -> np.ndarray:
 
 def check_shape(name: str, shape: tuple[int, ...], declared) -> None:
     """Refuse a shape that the declared one (None, or with words where it is open) does not allow."""
-    if declared is None:
+    if declared is None or shape == declared:
         return
     if len(shape) != len(declared) or any(isinstance(d, int) and d != s for d, s in zip(declared, shape)):
         raise InvalidArgument(f"input {name!r}: shape {shape} does not fit the declared {tuple(declared)}")
