@@ -290,18 +290,22 @@ PCX_INLINE void unary_blocks(size_t op, size_t n, const float *x, float *y, cons
     }
 }
 
-/* A row; its rest is computed as a whole block, too, in a copy. */
-PCX_INLINE void unary_row(size_t op, size_t n, const float *x, float *y, const float *params, const int native)
+/* A row; its rest is computed as a whole block, too, in a copy, and so is a column (`step_x` or `step_y` is not 1). */
+PCX_INLINE void unary_row(size_t op, size_t n, const float *x, size_t step_x, float *y, size_t step_y,
+                          const float *params, const int native)
 {
-    float rest[UNARY_BLOCK] = { 0 };
+    const int dense = step_x == 1 && step_y == 1;
+    float copy[UNARY_BLOCK] = { 0 };
     for (size_t i = 0, some; i < n; i += some) {
-        const int last = n - i < UNARY_BLOCK;
-        some = last ? n - i : (n - i) / UNARY_BLOCK * UNARY_BLOCK;
-        if (last)
-            memcpy(rest, x + i, some * sizeof *rest);
-        unary_blocks(op, last ? UNARY_BLOCK : some, last ? rest : x + i, last ? rest : y + i, params, native);
-        if (last)
-            memcpy(y + i, rest, some * sizeof *rest);
+        const int copied = !dense || n - i < UNARY_BLOCK;
+        some = copied ? min_size(n - i, UNARY_BLOCK) : (n - i) / UNARY_BLOCK * UNARY_BLOCK;
+        if (copied)
+            for (size_t j = 0; j < some; j++)
+                copy[j] = x[(i + j) * step_x];
+        unary_blocks(op, copied ? UNARY_BLOCK : some, copied ? copy : x + i, copied ? copy : y + i, params, native);
+        if (copied)
+            for (size_t j = 0; j < some; j++)
+                y[(i + j) * step_y] = copy[j];
     }
 }
 
@@ -312,7 +316,8 @@ PCX_INLINE void unary_run(const void *args, size_t begin, size_t end, const int 
     const float params[2] = { p->params[0], p->params[1] };
     walk_at at = walk_range(begin, end);
     while (walk_next(&at, &w))
-        unary_row(p->op, at.n, p->x + at.offset[0], p->out + at.offset[1], params, native);
+        unary_row(p->op, at.n, p->x + at.offset[0], walk_step(&w, 0), p->out + at.offset[1], walk_step(&w, 1), params,
+                  native);
 }
 
 static size_t unary_units(const void *args)
