@@ -16,6 +16,7 @@ import json
 import math
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ from pycompress.train.recipe import Recipe
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "fashion"
 sys.path.insert(0, str(EXAMPLES))
 
+import embed  # noqa: E402
 import network  # noqa: E402
 from runs import plan_bytes, quick, single, told  # noqa: E402
 
@@ -275,12 +277,20 @@ def small(runs: Runs) -> list[Row]:
 def tiny(runs: Runs) -> list[Row]:
     """embedded network: <= 60 KB, >= 91 % on test"""
     x = runs.accuracies("tiny")
-    plans = [plan_bytes(runs.model("tiny", seed)) / 1000 for seed in range(runs.args.seeds)]
+    plans = [embedded_bytes(runs.model("tiny", seed)) / 1000 for seed in range(runs.args.seeds)]
     size = "goal" if max(plans) <= 30 else "floor" if max(plans) <= 60 else f"missed by {max(plans) - 60:.1f}"
     return [
         ("embedded network, %", spread(x), "", reached(mean(x), 91, None)),
         ("its plan, kB", spread(plans), "", size),
     ]
+
+
+def embedded_bytes(model: onnx.ModelProto) -> int:
+    """The size of the plan's file as examples/fashion/embed.py writes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tiny.plan.safetensors"
+        embed.network(model).save(path, slim=True)
+        return path.stat().st_size
 
 
 ROWS: dict[str, Callable[[Runs], list[Row]]] = {
