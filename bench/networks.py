@@ -1,6 +1,6 @@
 """The collection: networks that ship in packages on PyPI, beside ONNX Runtime; see collection.py.
 
-    python bench/networks.py --folder FOLDER [--only NAME,NAME] [--int8] [--threads 1] [--runs 20] [--as LEVEL] [--json FILE]
+    python bench/networks.py --folder FOLDER [--only NAME,NAME] [--int8] [--threads 1] [--runs 20] [--as LEVEL] [--json FILE] [--markdown FILE]
 
 Packages are downloaded into FOLDER (with what is there already left alone).  MediaPipe's networks need tf2onnx and
 tensorflow, CREPE torch; a network that cannot be had is listed with the reason.
@@ -214,6 +214,22 @@ def line(row: dict, columns: tuple[str, ...]) -> str:
     return "  ".join([f"{row['name']:17}", *(f"{x:>{max(8, len(c))}}" for x, c in zip(cells, columns)), why])
 
 
+def markdown(rows: list[dict]) -> str:
+    """The table in Markdown, of the networks that ran."""
+    head = ["network", "float: ours / ONNX Runtime, ms", "int8: ours, ours on their file / ONNX Runtime, ms",
+            "SNR: ours / theirs, dB", "quantizing: ours / theirs, s"]  # fmt: skip
+    shown = lambda x: "-" if x is None or x != x else f"{x:.3g}"  # noqa: E731
+    lines = [head, ["---"] * len(head)]
+    for row in rows:
+        if "ours_ms" in row:
+            x = {key: shown(row.get(key)) for key in (*FLOAT, *INT8)}
+            lines.append(
+                [row["name"], f"{x['ours_ms']} / {x['ort_ms']}", f"{x['int8_ms']}, {x['int8_of_theirs_ms']} / {x['ort_int8_ms']}",
+                 f"{x['snr']} / {x['ort_snr']}", f"{x['seconds']} / {x['ort_seconds']}"]
+            )  # fmt: skip
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def summary(rows: list[dict]) -> list[str]:
     """Geometric means and counts over the networks that have both figures."""
     pairs = [
@@ -248,6 +264,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=20)
     as_cpu.add_argument(parser)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
     parser.add_argument("--list", action="store_true", help="print packages and licences, and stop")
     parser.add_argument("--debug", action="store_true")
     args = parser.parse_args()
@@ -266,6 +283,8 @@ def main() -> int:
     print(*summary(rows), sep="\n")
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1))
+    if args.markdown:
+        args.markdown.write_text(markdown(rows))
     return 0
 
 
