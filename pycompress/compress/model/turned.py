@@ -105,7 +105,7 @@ class _Sinking:
         made.CopyFrom(node)
         if node.op_type in UNARY:
             return made
-        if node.op_type in BROADCAST:
+        if node.op_type in BROADCAST or node.op_type == "Concat":
             for i, name in enumerate(node.input):
                 if name in self.values:
                     value = numpy_helper.to_array(self.values[name])
@@ -113,9 +113,8 @@ class _Sinking:
                         return None
                     if value.size > 1:
                         made.input[i] = self.constant(name, _before(value, perm))
-            return made
-        if node.op_type == "Concat":
-            _set(made, "axis", perm[g.attribute(node, "axis")])
+            if node.op_type == "Concat":
+                _set(made, "axis", perm[g.attribute(node, "axis")])
             return made
         if node.op_type == "Pad" and len(node.input) < 4 and len(node.input) > 1 and node.input[1] in self.values:
             pads = numpy_helper.to_array(self.values[node.input[1]]).reshape(2, -1)

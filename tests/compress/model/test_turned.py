@@ -70,6 +70,7 @@ def test_a_batch_norm_in_channels_last_order_becomes_part_of_the_convolution():
         ([node("Clip", ["a", "low", "high"], "b")], ["Clip"], {"low": np.float32(-1), "high": np.float32(2)}),
         ([node("Pad", ["a", "pads"], "b")], ["Pad"], {"pads": np.array([0, 1, 2, 0, 0, 3, 0, 0])}),
         ([node("Add", ["a", "map"], "b")], ["Add"], {"map": np.random.default_rng(2).standard_normal((8, 1, C)).astype("f4")}),
+        ([node("Concat", ["a", "map"], "b", axis=2)], ["Concat"], {"map": np.random.default_rng(2).standard_normal((2, 8, 3, C)).astype("f4")}),
         ([node("ReduceMean", ["a"], "m", axes=[1, -2]), node("Mul", ["m", "a"], "b")], ["ReduceMean", "Mul"], {}),
         ([node("Exp", ["a"], "e"), node("Concat", ["a", "e"], "j", axis=1), node("Abs", ["j"], "b")], ["Exp", "Concat", "Abs"], {}),
     ],
