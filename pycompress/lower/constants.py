@@ -296,9 +296,9 @@ def _transpose(node: Node, x):
 def _reduce(function):
     def lowering(node: Node, x, axes=None):
         axes = _axes(node, axes)
-        keep = bool(node.int("keepdims", 1))
+        keep, noop = bool(node.int("keepdims", 1)), node.int("noop_with_empty_axes", 0)
         if not axes:
-            if node.int("noop_with_empty_axes", 0):
+            if noop:
                 return x.data
             axes = range(x.data.ndim)
         return function(x.data, axis=tuple(axes), keepdims=keep).astype(x.data.dtype)

@@ -47,6 +47,8 @@ CASES = [
     ("ReduceProd", [i64(2, 3, 4)], {"keepdims": 0}),
     ("ReduceMean", [X, i64(1)], {}),
     ("ReduceL2", [X, i64(0)], {}),
+    ("ReduceMean", [X, i64(0)], {"noop_with_empty_axes": 0, "keepdims": 1}),
+    ("ReduceSum", [X], {"noop_with_empty_axes": 1}),
     ("ReduceSumSquare", [X, i64(0)], {}),
     ("ReduceL1", [X], {}),
     ("Clip", [N, np.array(-3), np.array(4)], {}),

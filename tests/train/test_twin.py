@@ -210,7 +210,7 @@ CASES = {
     ],
     "depth to space": [("DepthToSpace", ["x"], "d", {"blocksize": 2, "mode": "CRD"}), ("SpaceToDepth", ["d"], "s", {"blocksize": 3}), ("DepthToSpace", ["s"], "y", {"blocksize": 3})],
     "twice as large": [("Resize", ["x", "", "twice"], "y", {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"})],
-    "larger by sizes": [("Resize", ["x", "", "", "nine"], "y", {"mode": "linear", "coordinate_transformation_mode": "align_corners"})],
+    "larger by sizes": [("Resize", ["x", "", "", "nine"], "y", {"mode": "linear", "coordinate_transformation_mode": "align_corners", "keep_aspect_ratio_policy": "stretch"})],
     "smaller": [("Resize", ["x", "", "", "cells"], "y", {"mode": "linear", "axes": [2, 3], "antialias": 1})],
     "cubic": [("Resize", ["x", "", "twice"], "y", {"mode": "cubic", "exclude_outside": 1})],
     "reflected": [("Pad", ["x", "ends", "", "spatial"], "y", {"mode": "reflect"})],

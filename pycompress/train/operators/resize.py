@@ -19,9 +19,11 @@ LINEAR = {"half_pixel": False, "pytorch_half_pixel": False, "align_corners": Tru
 def resize(
     x, roi=None, scales=None, sizes=None, *, axes=None, mode="nearest", coordinate_transformation_mode="half_pixel",
     nearest_mode="round_prefer_floor", cubic_coeff_a=-0.75, exclude_outside=0, antialias=0, extrapolation_value=0.0,
+    keep_aspect_ratio_policy="stretch",
 ) -> Tensor:  # fmt: skip
-    if coordinate_transformation_mode == "tf_crop_and_resize":
-        raise NotImplementedError("Resize: training does not support tf_crop_and_resize")
+    for word in (coordinate_transformation_mode, keep_aspect_ratio_policy):
+        if word in ("tf_crop_and_resize", "not_larger", "not_smaller"):
+            raise NotImplementedError(f"Resize: training does not support {word}")
     how = Filter(
         mode, coordinate_transformation_mode, nearest_mode, cubic_coeff_a, bool(exclude_outside), bool(antialias)
     )

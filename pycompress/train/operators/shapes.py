@@ -84,11 +84,11 @@ def slice_(x, starts, ends, axes=None, steps=None) -> Tensor:
     axes = numbers(axes) if axes is not None else range(len(starts))
     steps = numbers(steps) if steps is not None else [1] * len(starts)
     for first, last, axis, step in zip(starts, ends, axes, steps):
+        rows = range(x.shape[axis])[slice(first, last, step)]
         if step < 0:
-            rows = range(x.shape[axis])[slice(first, last, step)]
             x = x.index_select(axis, torch.tensor(rows, dtype=torch.int64, device=x.device))
         else:
-            x = x[(slice(None),) * (axis % x.ndim) + (slice(first, last, step),)]
+            x = x[(slice(None),) * (axis % x.ndim) + (slice(rows.start, rows.stop, step),)]
     return x
 
 
