@@ -297,6 +297,21 @@ def test_open_sizes_must_be_given():
     assert told(factorize(model, rank=4, input_shapes=(1, 3, 5, 6)))["layers"]["output"]["macs"] == [7680, 3840]
 
 
+def test_sizes_are_found_behind_shapes_that_nodes_compute():
+    """Half of the channels of any number of images, as torch exports it."""
+    rng = np.random.default_rng(0)
+    make = helper.make_node
+    nodes = [conv("input", "a", "w"), make("Shape", ["a"], ["s"]), make("Gather", ["s", "one"], ["c"])]
+    nodes += [make("Add", ["c", "one"], ["more"]), make("Div", ["more", "two"], ["half"])]
+    nodes += [make("Unsqueeze", ["half", "zeros"], ["end"]), make("Slice", ["a", "zeros", "end", "ones"], ["r"])]
+    nodes += [conv("r", "output", "v")]
+    w, v = rng.standard_normal((32, 3, 1, 1)), rng.standard_normal((16, 16, 1, 1))
+    model = network(nodes, ["n", 3, 5, 6], ["n", 16, "h", "w"], w=w, v=v)
+    for name, value in {"one": 1, "two": 2, "zeros": [0], "ones": [1]}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+    assert told(factorize(model, rank=4))["layers"]["output"]["macs"] == [7680, 3840]
+
+
 @pytest.mark.parametrize(
     "given, said",
     [

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 from ...errors import ModelError
 from ...session import InferenceSession, SessionOptions
 from ..model import graph as g
+from ..model.prepare import fold_constants
 from .decompose import STAGES
 from .ranks import Geometry
 
@@ -41,9 +42,9 @@ def geometry(model: onnx.ModelProto, input_shapes=None) -> Callable[[onnx.NodePr
     del sized.graph.value_info[:]  # recorded shapes of another batch size would contradict it
     for o in sized.graph.output:
         o.type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
-    infos = [*inferred.value_info, *inferred.input, *inferred.output]
-    shapes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in infos}
+    shapes = _inferred(sized)
+    while _fold_shapes(sized, shapes):
+        shapes = _inferred(sized)
     constants = g.constants(model)
 
     def of(node: onnx.NodeProto) -> Geometry:
@@ -58,6 +59,28 @@ def geometry(model: onnx.ModelProto, input_shapes=None) -> Callable[[onnx.NodePr
         return Geometry(dims[0], dims[1], dims[2:], before[0] or 1, tuple(before[2:]), tuple(after[2:]))
 
     return of
+
+
+def _inferred(model: onnx.ModelProto) -> dict[str, list[int]]:
+    """The shapes of tensors by name, with 0 for what is not known."""
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    infos = [i for i in (*graph.value_info, *graph.input, *graph.output) if i.type.tensor_type.HasField("shape")]
+    return {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim] for i in infos}
+
+
+def _fold_shapes(model: onnx.ModelProto, shapes: Mapping[str, list[int]]) -> bool:
+    """Makes constants of the known shapes that nodes compute with, which inference follows only in part."""
+    known = [
+        n for n in model.graph.node if n.op_type == "Shape" and n.domain == "" and all(shapes.get(n.input[0], [0]))
+    ]
+    for node in known:
+        part = slice(g.attribute(node, "start", 0), g.attribute(node, "end", None))
+        g.add_constant(model, node.output[0], np.array(shapes[node.input[0]][part], np.int64))
+    gone = {n.output[0] for n in known}
+    g.set_nodes(model, [n for n in model.graph.node if not gone & set(n.output)])
+    if known:
+        fold_constants(model)
+    return bool(known)
 
 
 def stage_nodes(
