@@ -187,6 +187,8 @@ CASES = {
     "average": [("AveragePool", ["x"], "y", {"kernel_shape": [3, 3], "pads": [0, 0, 1, 1], "strides": [2, 2]})],
     "average counted": [("AveragePool", ["x"], "y", {"kernel_shape": [3, 3], "pads": [1] * 4, "count_include_pad": 1})],
     "maximum": [("MaxPool", ["x"], "y", {"kernel_shape": [3, 3], "pads": [0, 0, 1, 1], "strides": [2, 2]})],
+    "maximum of windows that begin inside": [("MaxPool", ["x"], "y", {"kernel_shape": [2, 3], "pads": [1, 0, 1, 2], "strides": [2, 3], "ceil_mode": 1})],
+    "average of windows that begin inside": [("AveragePool", ["x"], "y", {"kernel_shape": [2, 3], "pads": [1, 0, 1, 2], "strides": [2, 3], "ceil_mode": 1})],
     "mean, squeeze, gemm": [
         ("ReduceMean", ["x", "spatial"], "m", {}), ("Squeeze", ["m", "spatial"], "s", {}), ("Gemm", ["s", "v", "b"], "y", {"alpha": 2.0, "beta": 0.5}),
     ],
@@ -249,6 +251,14 @@ def test_operators_do_what_the_engine_does(case):
 
 def answer_of(model, x):
     return pc.InferenceSession(model).run(None, {"x": x})[0]
+
+
+def test_equal_parts_are_as_many_as_the_outputs():
+    model = graph(("Split", ["x"], "a", {"axis": 1}), ("Sub", ["a", "b"], "y", {}))
+    model.graph.node[0].output.append("b")
+    model.opset_import[0].version = 17
+    x = images(2, 6)[:, [0, 1, 2, 0]]
+    np.testing.assert_array_equal(Twin(model)(torch.from_numpy(x)).numpy(), answer_of(model, x))
 
 
 def test_what_cannot_be_trained_is_named():

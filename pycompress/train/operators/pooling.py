@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...lower.convolution import extent
 from .layers import ends, padded
 from .registry import numbers, operator
 
@@ -52,15 +53,17 @@ def average_pool(
     rank = len(kernel_shape)
     if any(d != 1 for d in dilations or ()):
         raise NotImplementedError("AveragePool: training does not support dilations")
-    strides = strides or [1] * rank
-    first, last = ends(x, kernel_shape, strides, [1] * rank, pads, auto_pad)
-    pool = AVERAGE[rank]
+    strides, dilations = strides or [1] * rank, [1] * rank
+    first, last = ends(x, kernel_shape, strides, dilations, pads, auto_pad)
+    pool, ceil = AVERAGE[rank], bool(ceil_mode)
     if first == last and all(2 * n <= k for n, k in zip(first, kernel_shape)):
-        return pool(x, kernel_shape, strides, first, bool(ceil_mode), bool(count_include_pad))
-    total = pool(padded(x, first, last), kernel_shape, strides, 0, bool(ceil_mode))
-    if count_include_pad:
-        return total
-    return total / pool(padded(torch.ones_like(x[:1, :1]), first, last), kernel_shape, strides, 0, bool(ceil_mode))
+        return pool(x, kernel_shape, strides, first, ceil, bool(count_include_pad))
+
+    def padded_mean(x: Tensor) -> Tensor:
+        means = pool(padded(x, first, last), kernel_shape, strides, 0, ceil)
+        return begun(means, x, kernel_shape, strides, dilations, first, last, ceil)
+
+    return padded_mean(x) if count_include_pad else padded_mean(x) / padded_mean(torch.ones_like(x[:1, :1]))
 
 
 @operator("MaxPool")
@@ -70,5 +73,12 @@ def max_pool(
     rank = len(kernel_shape)
     strides, dilations = strides or [1] * rank, dilations or [1] * rank
     first, last = ends(x, kernel_shape, strides, dilations, pads, auto_pad)
-    x = padded(x, first, last, -math.inf)
-    return MAXIMUM[rank](x, kernel_shape, strides, 0, dilations, bool(ceil_mode))
+    y = MAXIMUM[rank](padded(x, first, last, -math.inf), kernel_shape, strides, 0, dilations, bool(ceil_mode))
+    return begun(y, x, kernel_shape, strides, dilations, first, last, bool(ceil_mode))
+
+
+def begun(y: Tensor, x: Tensor, kernel, strides, dilations, first, last, ceil: bool) -> Tensor:
+    """`y` without windows that begin in the padding behind `x`: torch, which was given padded images, has them with `ceil`."""
+    for i, geometry in enumerate(zip(x.shape[2:], kernel, strides, dilations, first, last)):
+        y = y.narrow(i + 2, 0, extent(*geometry, ceil))
+    return y

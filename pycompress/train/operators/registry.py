@@ -49,6 +49,8 @@ def attributes_of(node: onnx.NodeProto) -> dict:
         raise NotImplementedError(f"{where}: training supports only its first output")
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     given = {k: _plain(v) for k, v in given.items()}
+    if node.op_type == "Split":
+        given.setdefault("num_outputs", len(node.output))  # until opset 18 only the outputs say it
     known = inspect.signature(OPERATORS[node.op_type]).parameters
     for name in given:
         if name not in known or known[name].kind is not inspect.Parameter.KEYWORD_ONLY or name in GIVEN:
