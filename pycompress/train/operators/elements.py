@@ -95,7 +95,7 @@ OPERATORS |= {
     "Round": lambda x: torch.round(x), "Sign": lambda x: torch.sign(x), "Equal": lambda a, b: a == b,
     "Greater": lambda a, b: a > b, "GreaterOrEqual": lambda a, b: a >= b, "Less": lambda a, b: a < b,
     "LessOrEqual": lambda a, b: a <= b, "Not": lambda x: ~x, "And": lambda a, b: a & b, "Or": lambda a, b: a | b,
-    "Where": lambda c, a, b: torch.where(c, a, b),
+    "Where": lambda c, a, b: torch.where(c, a, b), "IsNaN": lambda x: torch.isnan(x),
 }  # fmt: skip
 
 
