@@ -224,7 +224,7 @@ CASES = {
         ("Unsqueeze", ["half", "zero"], "u", {}), ("Concat", ["u", "u", "u", "u"], "p", {"axis": 0}), ("Pad", ["x", "p", "", "spatial"], "y", {}),
     ],
     "windows": [("Reshape", ["x", "parts"], "p", {}), ("Relu", ["p"], "r", {}), ("Reshape", ["r", "whole"], "y", {})],
-    "masked": [("Greater", ["x", "six"], "m", {}), ("Not", ["m"], "o", {}), ("Where", ["o", "x", "six"], "w", {}), ("IsNaN", ["w"], "z", {}), ("Where", ["z", "six", "w"], "y", {})],
+    "masked": [("Greater", ["x", "six"], "m", {}), ("Not", ["m"], "o", {}), ("Where", ["o", "x", "six"], "kept", {}), ("IsNaN", ["kept"], "none", {}), ("Where", ["none", "six", "kept"], "y", {})],
 }  # fmt: skip
 
 
