@@ -4,8 +4,10 @@ As in DARTS (arXiv:1806.09055) steps of the weights on one half of the images an
 take turns. Decisions are drawn with Gumbel noise, as in FBNet (arXiv:1812.03443); each step runs the one network that
 was drawn, and the gradient reaches the chances through factors of one in the forward pass (GDAS, arXiv:1910.04465).
 
-The latency term is the expected latency. By its linearity the derivative by the chance of a decision's value is the
-expected latency of networks with this value; the drawn network, changed in this decision alone, is a sample of those.
+The latency term pulls the expected latency to the limit, from both sides as in TuNAS (arXiv:2008.06120): a pull from above alone
+settles at the smallest network before the accuracies of larger ones have counted. By the expected latency's linearity its derivative
+by the chance of a decision's value is the expected latency of networks with this value; the drawn network, changed in this decision
+alone, is a sample of those.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class Gradient:
     hot, cold : float
         The temperature of the Gumbel softmax, at the start and at the end.
     pressure : float
-        The weight of the latency, relative to the limit, while networks that are drawn are slower than it.
+        The weight of the latency, relative to the limit: down where the network that is drawn is slower, up where it is faster.
     seed : int
     """
 
@@ -47,7 +49,7 @@ class Gradient:
     warmup: int = 5
     batch: int = 128
     rate: float = 0.1
-    chance_rate: float = 0.05
+    chance_rate: float = 0.01
     hot: float = 2.0
     cold: float = 0.2
     pressure: float = 1.0
@@ -155,9 +157,8 @@ def gradient_search(
             if epoch >= options.warmup:
                 choice, factors = chances.draw(temperature, run)
                 logits = net(x2, space.network(choice), _gates(space, choice, factors))
-                loss = F.cross_entropy(logits, y2)
-                if latency(choice) > limit:
-                    loss = loss + options.pressure * chances.latency(choice, latency) / limit
+                pull = options.pressure if latency(choice) > limit else -options.pressure
+                loss = F.cross_entropy(logits, y2) + pull * chances.latency(choice, latency) / limit
                 _step(steps, loss, chances)
             done += 1
             if progress:
