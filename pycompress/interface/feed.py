@@ -21,7 +21,7 @@ def check_names(given, wanted) -> None:
     """Refuse a feed that lacks an input or names one that does not exist."""
     if missing := [n for n in wanted if n not in given]:
         raise InvalidArgument(f"input {missing[0]!r} is missing; the inputs are {list(wanted)}")
-    if unknown := [] if len(given) == len(wanted) else [n for n in given if n not in wanted]:
+    if len(given) != len(wanted) and (unknown := [n for n in given if n not in wanted]):
         raise InvalidArgument(f"there is no input {unknown[0]!r}; the inputs are {list(wanted)}")
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from ..lower.values import Program
 from .arena import place
 from .bfloat16 import use_bfloat16_products
-from .columns import straighten
+from .borders import pad_lines
 from .costs import Costs
 from .fuse import fuse, join_factors
 from .half import use_half_weights
@@ -40,7 +40,7 @@ def optimize(
         passes.append(partial(select_kernels, costs=costs, sparse=sparse))
     if float_products == "bfloat16":
         passes.append(use_bfloat16_products)
-    passes += [use_half_weights, join_factors, choose_layout, pad_pixels, straighten, tile]
+    passes += [use_half_weights, join_factors, choose_layout, pad_pixels, pad_lines, tile]
     for each in passes:
         each(program)
         after(program)

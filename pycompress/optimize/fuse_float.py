@@ -17,9 +17,8 @@ OFFSET = having(lambda spec: "offset" in spec.traits.folds)
 SCALED = having(lambda spec: "factor" in spec.traits.folds)
 PADDED = having(lambda spec: spec.traits.sums == "float" and spec.traits.layout == "nhwc")  # with zeros
 INTEGER = having(lambda spec: spec.traits.sums == "integer")
-ONE_BY_ONE = (
-    256  # exponentials that an epilogue of integer sums computes in the time of a step that computes sixteen at a time
-)
+# Epilogues of integer sums compute exponentials one by one, the step `unary` sixteen at a time: worth a step for more than
+ONE_BY_ONE = 256
 ADD, SUB, MUL, DIV = range(4)
 
 
@@ -79,9 +78,8 @@ def activation(step: Step, uses: Uses):
     made, copy = reordered(step, uses, step.args["x"], ACTIVATED)
     if not made or any(m.args["out"].dtype != np.float32 for m, _ in made):
         return None
-    if step.args["op"] >= ACT["sigmoid"] and any(
-        m.kernel in INTEGER and m.args["out"].size > ONE_BY_ONE for m, _ in made
-    ):
+    exponential = step.args["op"] >= ACT["sigmoid"]  # it and those behind it in ACT
+    if exponential and any(m.kernel in INTEGER and m.args["out"].size > ONE_BY_ONE for m, _ in made):
         return None
     act = {"act": step.args["op"], "act_params": step.args["params"]}
     new = []

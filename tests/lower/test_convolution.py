@@ -173,3 +173,31 @@ def test_what_does_not_fit_is_refused_by_name(op, shapes, attributes, words):
     inputs = {n: np.zeros(s, np.float32) for n, s in zip("xwb", shapes)}
     with pytest.raises(ModelError, match=rf"node 'the_node' \({op}\).*{words}"):
         ours(one_node(op, inputs, ("w", "b"), **attributes), {"x": inputs["x"]})
+
+
+COLUMNS = [
+    ((1, 40), (3, 1), dict(pads=[1, 0, 1, 0])),
+    ((3, 40), (5, 1), dict(pads=[4, 0, 0, 0], strides=[3, 1], dilations=[2, 1])),
+    ((2, 17), (17, 1), dict(strides=[1, 2])),
+    ((16, 9), (2, 1), dict(pads=[0, 0, 3, 0])),
+]
+
+
+def column(image, kernel, attributes):
+    """The one sconv of a convolution over [2, *image]."""
+    rng = np.random.default_rng(0)
+    inputs = {"x": floats(rng, 2, *image), "w": floats(rng, 20, image[0], *kernel) / 8, "b": floats(rng, 20)}
+    program = check("Conv", inputs, ("w", "b"), rtol=1e-4, atol=1e-4, **attributes)
+    (conv,) = [step for step in program.steps if step.kernel == "sconv"]
+    return conv
+
+
+@pytest.mark.parametrize("image, kernel, attributes", COLUMNS, ids=str)
+def test_a_column_is_turned(image, kernel, attributes):
+    conv = column((*image, 1), kernel, attributes)
+    assert conv.args["kh"] == 1 and conv.args["kw"] == kernel[0] and conv.args["x"].shape[1] == 1
+
+
+def test_what_is_wider_than_a_pixel_is_not_turned():
+    for image, kernel, pads in [((3, 9, 2), (3, 1), 0), ((3, 9, 1), (3, 3), 1), ((3, 9, 1), (3, 1), 1)]:
+        assert column(image, kernel, dict(pads=[1, pads, 1, pads])).args["kh"] == 3

@@ -6,7 +6,7 @@ Passes never change the model they are given: `as_model` copies it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -163,13 +163,23 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return bare
 
 
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """`graph` and all graphs of its nodes, such as the branches of If: a name is unique in all of them."""
+    yield graph
+    for node in graph.node:
+        for a in node.attribute:
+            for inner in [*a.graphs, *([a.g] if a.HasField("g") else [])]:
+                yield from _graphs(inner)
+
+
 class Names:
     """Creates names that are not used in the model."""
 
     def __init__(self, model: onnx.ModelProto):
-        graph = model.graph
-        self.taken = {n for node in graph.node for n in (node.name, *node.input, *node.output)}
-        self.taken |= {v.name for v in [*graph.input, *graph.output, *graph.initializer, *graph.value_info]}
+        self.taken: set[str] = set()
+        for graph in _graphs(model.graph):
+            self.taken |= {n for node in graph.node for n in (node.name, *node.input, *node.output)}
+            self.taken |= {v.name for v in [*graph.input, *graph.output, *graph.initializer, *graph.value_info]}
 
     def fresh(self, stem: str) -> str:
         name, i = stem, 0

@@ -105,6 +105,18 @@ def test_an_output_in_channels_last_order_keeps_its_name_and_its_order():
     assert operators(model, sink_transposes).count("Transpose") == 2
 
 
+def test_branches_read_what_was_moved_and_keep_their_names():
+    inner = "b.turned"  # as a new tensor would be called
+    branches = [
+        helper.make_graph([node(op, ["b.t"], inner), node("Neg", [inner], f"{op}.y")], op, [], [helper.make_tensor_value_info(f"{op}.y", TensorProto.FLOAT, [None] * 4)])
+        for op in ("Relu", "Abs")
+    ]  # fmt: skip
+    model = network([node("Exp", ["a"], "b")], yes=np.array(True))
+    model.graph.node.append(node("If", ["yes"], "z", then_branch=branches[0], else_branch=branches[1]))
+    model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [None] * 4))
+    assert operators(model, sink_transposes) == ["Transpose", "Conv", "Exp", "Conv", "If"]
+
+
 def test_excluded_nodes_stay_where_they_are():
     model = network([node("Relu", ["a"], "b")])
     sink_transposes(model, {"b"})

@@ -1,8 +1,7 @@
-"""Turns convolutions over columns of one pixel, and gives those of long windows an image with its padding.
+"""Gives float convolutions over lines with long windows an image with its padding.
 
-A window of one pixel's width is a line for each of its pixels, and products are summed line by line; of the image on its side
-the same window is one run. Windows that reach beyond the image are copied with zeros: where there are many and they are long,
-that is more work than copying the image.
+Windows that reach beyond the image are copied with zeros: where there are many and they are long, that is more work than
+copying the image. Columns of one pixel are lines already (`Window.lying`).
 """
 
 from __future__ import annotations
@@ -15,21 +14,12 @@ WORTH = 4  # copied floats of windows for one of the image with its padding
 SMALL = 1 << 14  # floats; fewer are copied in less time than other steps take
 
 
-def straighten(program: Program) -> None:
-    """Turn columns into lines, and pad lines where that is less work."""
+def pad_lines(program: Program) -> None:
+    """Pad lines where that is less work."""
     steps: list[Step] = []
     for step in program.steps:
-        steps += _padded(program, _turned(step)) if step.kernel == "sconv" else [step]
+        steps += _padded(program, step) if step.kernel == "sconv" else [step]
     program.steps = steps
-
-
-def _turned(step: Step) -> Step:
-    """The step on an image on its side, if that is a column."""
-    a = step.args
-    if a["x"].shape[2] != 1 or a["out"].shape[2] != 1 or a["kw"] != 1 or a["pl"] or a["kh"] == 1:
-        return step
-    turned = {f"{size}w": a[f"{size}h"] for size in "ksd"} | {"pl": a["pt"], "kh": 1, "sh": 1, "dh": 1, "pt": 0}
-    return step.replace(x=a["x"].swapaxes(1, 2), out=a["out"].swapaxes(1, 2), **turned)
 
 
 def _padded(program: Program, step: Step) -> list[Step]:
