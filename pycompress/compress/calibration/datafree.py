@@ -16,7 +16,7 @@ from onnx import TensorProto, numpy_helper
 
 from ..model import graph as g
 from ..model.layers import read_layer, write
-from ..model.prepare import readable
+from ..model.prepare import drop_nothings, readable
 from .engine import runner
 from .observe import up_to
 from .samples import shape_of
@@ -37,6 +37,7 @@ def recorded(model: onnx.ModelProto) -> dict[str, tuple[np.ndarray, np.ndarray]]
         If there is none: the statistics are gone.
     """
     model = readable(g.copied(model))
+    drop_nothings(model)
     values, made, found = g.constants(model), g.producers(model), {}
     for node in model.graph.node:
         before = made.get(node.input[0]) if node.op_type == "BatchNormalization" else None

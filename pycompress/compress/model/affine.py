@@ -11,6 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from . import graph as g
+from .prepare import drop_nothings
 from .turned import sink_transposes
 
 OPS = ("Mul", "Div", "Add", "Sub")
@@ -18,6 +19,7 @@ OPS = ("Mul", "Div", "Add", "Sub")
 
 def fold_affine(model: onnx.ModelProto, exclude: set[str] = frozenset()) -> None:
     """Folds what it can, in place; nodes named in `exclude` stay as they are."""
+    drop_nothings(model, exclude)
     sink_transposes(model, exclude)
     graph = _Graph(model, exclude)
     for node in list(model.graph.node):

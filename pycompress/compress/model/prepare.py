@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from types import SimpleNamespace
 
 import numpy as np
@@ -49,7 +50,6 @@ def readable(model: onnx.ModelProto, minimum: int = 13, widen: bool = True) -> o
     check(model)
     model = at_least_opset(model, minimum)
     fold_constants(model, widen)
-    drop_nothings(model)
     tidy(model)
     return model
 
@@ -118,8 +118,11 @@ def fold_constants(model: onnx.ModelProto, widen: bool = True) -> None:
         g.drop_unused(model)
 
 
-def drop_nothings(model: onnx.ModelProto) -> None:
-    """Removes each Identity, and each Cast to the type that its input has, unless it makes an output of the model."""
+def drop_nothings(model: onnx.ModelProto, exclude: Container[str] = ()) -> None:
+    """Removes each Identity, and each Cast to the type that its input has, unless it makes an output of the model.
+
+    Nodes named in `exclude` stay.
+    """
     out, same, kept = g.outputs(model), {}, []
     types = g.element_types(model) if any(n.op_type == "Cast" for n in model.graph.node) else {}
     for node in model.graph.node:
@@ -129,7 +132,7 @@ def drop_nothings(model: onnx.ModelProto) -> None:
         nothing = node.op_type == "Identity" or (
             node.op_type == "Cast" and types.get(node.output[0]) == types.get(node.input[0], TensorProto.UNDEFINED)
         )
-        if nothing and node.domain in ("", "ai.onnx") and node.output[0] not in out:
+        if nothing and node.domain in ("", "ai.onnx") and node.output[0] not in out and node.name not in exclude:
             same[node.output[0]] = node.input[0]
         else:
             kept.append(node)

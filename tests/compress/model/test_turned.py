@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import pycompress as pc
 from pycompress.compress.model.affine import fold_affine
-from pycompress.compress.model.prepare import drop_nothings, prepare
+from pycompress.compress.model.prepare import drop_nothings
 from pycompress.compress.model.turned import sink_transposes
 
 IMAGE = np.random.default_rng(0).standard_normal((2, 8, 8, 6)).astype("f4")
@@ -130,7 +130,14 @@ def test_casts_to_the_same_type_and_identities_are_dropped():
     assert operators(model, drop_nothings) == ["Transpose", "Conv", "Transpose", "Cast", "Cast", "Transpose", "Conv"]
     model.graph.node.append(node("Identity", ["y"], "again"))
     model.graph.output.append(helper.make_tensor_value_info("again", TensorProto.FLOAT, [None] * 4))
-    assert prepare(model).graph.node[-1].op_type == "Identity"
+    drop_nothings(model, {"again"})
+    assert model.graph.node[-1].op_type == "Identity"
+
+
+def test_a_node_that_does_nothing_can_be_excluded():
+    model = network([node("Identity", ["a"], "b")])
+    quantized = pc.quantize(model, [{"x": IMAGE + i} for i in range(4)], exclude=["b"])
+    assert "b" in {n.name for n in quantized.graph.node}
 
 
 def test_codes_flow_through_a_network_converted_from_channels_last_order():
