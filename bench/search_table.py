@@ -51,18 +51,27 @@ NETWORKS, ALONE = 16, 12
 T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 
 
-def kept(path: Path, make) -> dict:
-    """What an earlier run left in `path`, or what `make` gives now."""
+def kept(path: Path, make, **of) -> dict:
+    """What an earlier run with the same options `of` left in `path`, or what `make` gives now."""
     if not path.exists():
         started = time.monotonic()
         told = make()
         told |= {
+            "of": of,
             "seconds": round(time.monotonic() - started, 1),
             "cpu": cpu_info()["model"],
             "date": time.strftime("%F"),
         }
         atomic.write(path, json.dumps(told, indent=1).encode())
-    return json.loads(path.read_bytes())
+    told = json.loads(path.read_bytes())
+    if told["of"] != of:
+        sys.exit(f"{path} was made with {told['of']}, not {of}: give another folder by --runs")
+    return told
+
+
+def space_of(args) -> str:
+    """The space's digest."""
+    return read(args.table).digest
 
 
 def table_of(space: Space, args, networks) -> Table:
@@ -89,7 +98,7 @@ def latencies(args, out: Output) -> dict:
             said = latency.report(table_of(space, args, networks), networks, runs=200)
             return {"error": said.error, "tau": said.tau, "predicted": said.predicted, "measured": said.measured}
 
-        told[precision] = kept(args.runs / f"predicted-{precision}.json", make)
+        told[precision] = kept(args.runs / f"predicted-{precision}.json", make, space=space_of(args))
     out.table(
         ("precision", "networks", "us, from - to", "mean error", "tau"),
         [
@@ -117,10 +126,15 @@ def ranking(args, out: Output) -> dict:
         recipe = replace(recipe, train=replace(recipe.train, epochs=args.alone))
     judge = evaluate.Trained(data, recipe, space.precision, None)
     alone = [
-        kept(args.runs / f"alone-{i}.json", lambda c=c: {"accuracy": judge(c, space.network(c))})["accuracy"]
+        kept(
+            args.runs / f"alone-{i}.json",
+            lambda c=c: {"accuracy": judge(c, space.network(c))},
+            space=space.digest,
+            alone=recipe.train.epochs,
+        )["accuracy"]
         for i, c in enumerate(choices)
     ]
-    together = kept(args.runs / f"shared-{args.shared}.json", shared)["accuracy"]
+    together = kept(args.runs / f"shared-{args.shared}.json", shared, space=space.digest)["accuracy"]
     tau = latency.kendall(alone, together)
     rows = [
         (i, space.network(c).macs, f"{100 * a:.2f}", f"{100 * b:.2f}")
@@ -147,8 +161,14 @@ def methods(args, out: Output) -> dict:
     names = ["random", *(m for m in args.methods.split(",") if m != "random")]
     seeds, finals = range(args.seeds), range(args.seeds if args.finals is None else min(args.finals, args.seeds))
     file = lambda name, seed, what: args.runs / f"{name}-{seed}{what}.json"  # noqa: E731
-    found = {n: [kept(file(n, s, ""), partial(searched, n, s, args)) for s in seeds] for n in names}
-    made = {n: [kept(file(n, s, "-trained"), partial(trained, n, s, found[n][s], args)) for s in finals] for n in names}
+    of = {"space": space_of(args), "judge": args.judge, "trials": args.trials, "latency": args.latency}
+    of |= {"shared": args.shared} if args.judge == "shared" else {}
+    found = {n: [kept(file(n, s, ""), partial(searched, n, s, args), **of) for s in seeds] for n in names}
+    last = {**of, "final": args.final}
+    made = {
+        n: [kept(file(n, s, "-trained"), partial(trained, n, s, found[n][s], args), **last) for s in finals]
+        for n in names
+    }
     rows = []
     for name in names:
         row = [name, len(seeds)]
@@ -178,12 +198,13 @@ def options_of(name: str, seed: int, args) -> Options:
 def searched(name: str, seed: int, args) -> dict:
     """One search, and its best network."""
     print(f"{time.strftime('%H:%M')} {name}, seed {seed}", file=sys.stderr, flush=True)
-    started, options = time.monotonic(), options_of(name, seed, args)
+    options = options_of(name, seed, args)
     if args.judge == "shared":
         options.folder.mkdir(parents=True, exist_ok=True)
-        own = options.folder / f"shared-{read(args.table).digest}-{args.shared}-{seed}.pt"  # what `setup` looks for
+        own = options.folder / f"shared-{space_of(args)}-{args.shared}-{seed}.pt"  # what `setup` looks for
         own.unlink(missing_ok=True)
         own.hardlink_to(shared_weights(args))
+    started = time.monotonic()
     search, _ = setup(options)
     done = study.run(search, workers=args.workers, resume=True)
     best = max(front.points(done, read(search.space)), key=lambda p: p.accuracy)
@@ -249,7 +270,7 @@ def kill(args, out: Output) -> dict:
             "codes": codes,
         }
 
-    told = kept(args.runs / "kill.json", make)
+    told = kept(args.runs / "kill.json", make, space=space_of(args), trials=args.trials)
     fine = not told["lost"] and not told["running"] and told["rows"] <= args.trials + 2 and not any(told["codes"])
     out.line(f"kill -9 of two processes at {told['finished_before']} of {args.trials} trials, {told['cut']} cut off; resumed: "
              f"{told['lost']} lost, {told['running']} left running, {told['finished']} finished, {told['rows']} in all: "
