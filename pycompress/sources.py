@@ -101,9 +101,7 @@ class PlanningSource:
         self.last: Program | None = None
 
     def inputs(self):
-        return [
-            NodeArg(n, list(shape or ()), type_word(self.types[n])) for n, (_, shape) in self.declared.items()
-        ]
+        return [NodeArg(n, list(shape or ()), type_word(self.types[n])) for n, (_, shape) in self.declared.items()]
 
     def outputs(self):
         from . import lower
