@@ -120,6 +120,14 @@ def test_factors_are_one_and_reach_every_used_decision():
     assert reached <= space.used(choice) and len(reached) > len(space.used(choice)) / 2
 
 
+def mean_latency(space, table, chances):
+    """Of networks that are drawn by `chances`."""
+    later = optuna.trial.create_trial(values=[0])
+    later.number = 1
+    learned = samplers.Learned(space, chances, seed=0)
+    return np.mean([table.predict(space.network(learned.sample_relative(None, later, None))) for _ in range(50)])
+
+
 def test_a_search_by_gradients_learns_chances_and_keeps_to_the_limit():
     space, data = read(spaces.MOBILE), parts()
     table = filled(space)
@@ -127,12 +135,18 @@ def test_a_search_by_gradients_learns_chances_and_keeps_to_the_limit():
     options = gradient.Gradient(epochs=3, warmup=1, batch=64, pressure=3.0, chance_rate=0.2)
     chances = gradient.gradient_search(space, supernet.Supernet(space), data, table, limit, options)
     assert all(abs(sum(p) - 1) < 1e-5 for p in chances.values())
-    rng, learned = np.random.default_rng(0), samplers.Learned(space, chances, seed=0)
-    later = optuna.trial.create_trial(values=[0])
-    later.number = 1
-    mean = np.mean([table.predict(space.network(learned.sample_relative(None, later, None))) for _ in range(50)])
+    rng = np.random.default_rng(0)
     before = np.mean([table.predict(space.network(space.random(rng))) for _ in range(200)])
-    assert mean < 0.9 * before
+    assert mean_latency(space, table, chances) < 0.9 * before
+
+
+def test_a_search_by_gradients_does_not_settle_below_its_limit():
+    space, data = read(spaces.MOBILE), parts()
+    table = filled(space)
+    smallest = table.predict(space.network(space.smallest()))
+    options = gradient.Gradient(epochs=6, warmup=1, batch=64, pressure=3.0, chance_rate=0.2)
+    chances = gradient.gradient_search(space, supernet.Supernet(space), data, table, 2 * smallest, options)
+    assert mean_latency(space, table, chances) > 1.5 * smallest
 
 
 @pytest.mark.parametrize("precision", ["float", "int8"])
