@@ -1,4 +1,4 @@
-"""Images with their padding written out, where kernels would gather most windows: that copies each pixel once per window."""
+"""Images with their padding written out, where a kernel would gather most windows and so copy a pixel once for each of them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ COPY = 2  # bytes gathered for each byte of the padded image, from which on the 
 STEPS = 1 << 12  # bytes that are copied in the time that the steps take to begin
 
 
-def bordered(ctx: Lowering, x: np.ndarray, win, out: np.ndarray, value, tile: int = 1) -> tuple[np.ndarray, object]:
+def bordered(ctx: Lowering, x: np.ndarray, win, out: np.ndarray, value: int, tile: int) -> tuple[np.ndarray, object]:
     """The image x [n,h,w,c] with the padding of the window `win`, and the window without: or both as they are.
 
-    out [n,oh,ow,...] says how many windows there are; `value` is what padding is made of. Kernels gather the windows that meet
-    padding, at least `tile` in a row.
+    out [n,oh,ow,...] says how many windows there are; padding has the code `value`. The kernel gathers the windows that meet
+    padding, and about `tile` in a row together.
     """
     (n, h, w, c), (oh, ow) = x.shape, out.shape[1:3]
     below = max(0, (oh - 1) * win.sh + (win.kh - 1) * win.dh + 1 - win.pt - h)
