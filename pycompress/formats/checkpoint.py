@@ -105,91 +105,132 @@ def _find(name: str) -> _Global:
     raise ValueError(f"checkpoint: mentions {_brief(name)}; only tensors and OrderedDict are admitted")
 
 
-def run_pickle(stream: io.BytesIO, storage: Callable[[tuple], _Storage] | None = None):
-    """The value that the pickle at `stream` describes, by the instructions below and no others."""
-    stack: list = []
-    marks: list[int] = []
-    memo: dict[int, object] = {}
+_LITERALS = {"BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINUNICODE", "BINFLOAT"}
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 
-    def pop():
-        if not stack or (marks and len(stack) <= marks[-1]):
+
+class _Machine:
+    """A pickle's stack, marks and memo, and the instructions that are admitted, each a method of its name."""
+
+    def __init__(self, storage: Callable[[tuple], _Storage] | None):
+        self.stack: list = []
+        self.marks: list[int] = []
+        self.memo: dict[int, object] = {}
+        self.storage = storage
+
+    def pop(self):
+        if not self.stack or (self.marks and len(self.stack) <= self.marks[-1]):
             raise ValueError("checkpoint: the pickle takes from an empty stack")
-        return stack.pop()
+        return self.stack.pop()
 
-    def since_mark() -> list:
-        if not marks:
+    def pops(self, count: int) -> list:
+        """The last values, in the order in which they came."""
+        return [self.pop() for _ in range(count)][::-1]
+
+    def since_mark(self) -> list:
+        if not self.marks:
             raise ValueError("checkpoint: the pickle ends a sequence that it did not begin")
-        start = marks.pop()
-        values = stack[start:]
-        del stack[start:]
+        start = self.marks.pop()
+        values = self.stack[start:]
+        del self.stack[start:]
         return values
 
-    def top(kind):
-        if not stack or not isinstance(stack[-1], kind):
+    def top(self, kind: type):
+        if not self.stack or not isinstance(self.stack[-1], kind):
             raise ValueError(f"checkpoint: the pickle takes something for a {kind.__name__}")
-        return stack[-1]
+        return self.stack[-1]
 
-    def update(values: list) -> None:
+    def update(self, values: list) -> None:
         keys = values[::2]
         if len(values) % 2 or not all(isinstance(k, str) for k in keys):
             raise ValueError("checkpoint: a dict whose keys are not strings")
-        top(dict).update(zip(keys, values[1::2]))
+        self.top(dict).update(zip(keys, values[1::2]))
 
-    constants = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-    literals = {"BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINUNICODE", "BINFLOAT"}
-    for op, arg, _ in pickletools.genops(stream):
-        name = op.name
-        if name in literals:
-            stack.append(arg)
-        elif name in constants:
-            stack.append(constants[name])
-        elif name in ("PROTO", "FRAME"):
-            continue
-        elif name == "STOP":
-            return pop()
-        elif name == "MARK":
-            marks.append(len(stack))
-        elif name in ("EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE"):
-            stack.append({"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}[name]())
-        elif name == "TUPLE":
-            stack.append(tuple(since_mark()))
+    def push(self, name: str, arg) -> bool:
+        """Follow an instruction that needs the stack's end only; False if `name` is none of them."""
+        if name in _LITERALS:
+            self.stack.append(arg)
+        elif name in _CONSTANTS:
+            self.stack.append(_CONSTANTS[name])
+        elif name in _EMPTY:
+            self.stack.append(_EMPTY[name]())
         elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
-            stack.append(tuple([pop() for _ in range(int(name[-1]))][::-1]))
-        elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            memo[len(memo) if name == "MEMOIZE" else arg] = top(object)
-        elif name in ("BINGET", "LONG_BINGET"):
-            if arg not in memo:
-                raise ValueError(f"checkpoint: the pickle recalls {_brief(arg)}, which it did not store")
-            stack.append(memo[arg])
-        elif name == "SETITEM":
-            update([pop(), pop()][::-1])
-        elif name == "SETITEMS":
-            update(since_mark())
-        elif name == "APPEND":
-            value = pop()
-            top(list).append(value)
-        elif name == "APPENDS":
-            values = since_mark()
-            top(list).extend(values)
-        elif name == "GLOBAL":
-            stack.append(_find(arg.replace(" ", ".")))
-        elif name == "STACK_GLOBAL":
-            names = [pop(), pop()][::-1]
-            if not all(isinstance(n, str) for n in names):
-                raise ValueError("checkpoint: a global without a name")
-            stack.append(_find(".".join(names)))
-        elif name == "REDUCE":
-            args = pop()
-            if not isinstance(args, tuple):
-                raise ValueError("checkpoint: a call whose arguments are not a tuple")
-            stack.append(_call(pop(), args))
-        elif name == "BUILD":  # attributes of an OrderedDict (the versions of its modules): not needed
-            pop()
-            top(dict)
-        elif name == "BINPERSID" and storage is not None:
-            stack.append(storage(pop()))
-        else:
-            raise ValueError(f"checkpoint: the pickle instruction {name} is not admitted")
+            self.stack.append(tuple(self.pops(int(name[-1]))))
+        elif name not in ("PROTO", "FRAME"):
+            return False
+        return True
+
+    def MARK(self, arg):
+        self.marks.append(len(self.stack))
+
+    def TUPLE(self, arg):
+        self.stack.append(tuple(self.since_mark()))
+
+    def MEMOIZE(self, arg):
+        self.memo[len(self.memo)] = self.top(object)
+
+    def BINPUT(self, arg):
+        self.memo[arg] = self.top(object)
+
+    def BINGET(self, arg):
+        if arg not in self.memo:
+            raise ValueError(f"checkpoint: the pickle recalls {_brief(arg)}, which it did not store")
+        self.stack.append(self.memo[arg])
+
+    LONG_BINPUT, LONG_BINGET = BINPUT, BINGET
+
+    def SETITEM(self, arg):
+        self.update(self.pops(2))
+
+    def SETITEMS(self, arg):
+        self.update(self.since_mark())
+
+    def APPEND(self, arg):
+        value = self.pop()
+        self.top(list).append(value)
+
+    def APPENDS(self, arg):
+        values = self.since_mark()
+        self.top(list).extend(values)
+
+    def GLOBAL(self, arg):
+        self.stack.append(_find(arg.replace(" ", ".")))
+
+    def STACK_GLOBAL(self, arg):
+        names = self.pops(2)
+        if not all(isinstance(n, str) for n in names):
+            raise ValueError("checkpoint: a global without a name")
+        self.stack.append(_find(".".join(names)))
+
+    def REDUCE(self, arg):
+        args = self.pop()
+        if not isinstance(args, tuple):
+            raise ValueError("checkpoint: a call whose arguments are not a tuple")
+        self.stack.append(_call(self.pop(), args))
+
+    def BUILD(self, arg):  # attributes of an OrderedDict (the versions of its modules): not needed
+        self.pop()
+        self.top(dict)
+
+    def BINPERSID(self, arg):
+        if self.storage is None:
+            raise ValueError("checkpoint: the pickle instruction BINPERSID is not admitted")
+        self.stack.append(self.storage(self.pop()))
+
+
+def run_pickle(stream: io.BytesIO, storage: Callable[[tuple], _Storage] | None = None):
+    """The value that the pickle at `stream` describes, by the instructions of `_Machine` and no others."""
+    machine = _Machine(storage)
+    for op, arg, _ in pickletools.genops(stream):
+        if op.name == "STOP":
+            return machine.pop()
+        if machine.push(op.name, arg):
+            continue
+        follow = getattr(machine, op.name, None)
+        if follow is None:
+            raise ValueError(f"checkpoint: the pickle instruction {op.name} is not admitted")
+        follow(arg)
     raise ValueError("checkpoint: the pickle does not end")
 
 

@@ -5,12 +5,15 @@ import json
 import struct
 
 import numpy as np
+import pytest
 
 from pycompress import kernels, native
 from pycompress._pcx import ffi, lib
 from pycompress.cpu import cpu_mask
 from pycompress.dtypes import BY_CODE, BY_NUMPY, WORD
 from pycompress.kernels import module
+
+M, K, N = 5, 7, 18  # of `two_products`
 
 
 class Refused(Exception):
@@ -170,3 +173,33 @@ def span(x):
         return x
     reach = sum((d - 1) * s for d, s in zip(x.shape, x.strides)) // x.itemsize + 1 if x.size else 0
     return np.lib.stride_tricks.as_strided(x, (reach,), (x.itemsize,))
+
+
+def two_products() -> tuple[dict, dict]:
+    """The graph and the tensors of a good plan: x . w -> arena, then arena . w2 -> y."""
+    rng = np.random.default_rng(0)
+    pack = module("sgemm").pack
+    tensors = {
+        "w": pack(rng.standard_normal((N, K), np.float32)),
+        "w2": pack(rng.standard_normal((3, N), np.float32)),
+        "bias": rng.standard_normal(N, np.float32),
+        "params": np.zeros(2, np.float32),
+    }
+    first = [M, K, K, [2, 0, 0], N, K * 16, [1, 0, 0], [1, 2, 0], 0, [1, 3, 0], 0, None, N, [0, 0, 64]]
+    second = [M, N, N, [0, 0, 64], 3, N * 16, [1, 1, 0], None, 0, [1, 3, 0], 0, None, 3, [3, 0, 0]]
+    program = {
+        "inputs": [{"name": "x", "dtype": "f32", "shape": [M, K]}],
+        "outputs": [{"name": "y", "dtype": "f32", "shape": [M, 3]}],
+        "arena": 64 + M * N * 4,
+        "steps": [[0, *first], [0, *second]],
+    }
+    return {"format": 1, "kernels": [["sgemm", 1]], "tensors": list(tensors), "programs": [program]}, tensors
+
+
+def refused(graph, *words, tensors=None, code=lib.PCX_BAD_PLAN):
+    """Hold the plan of `graph` to be refused with `code` and a message that has all `words`."""
+    with pytest.raises(Refused) as caught:
+        build(graph, tensors or two_products()[1]).session()
+    assert caught.value.code == code
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
