@@ -25,11 +25,12 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "sanitize"
 FUZZ = ROOT / "tests" / "fuzz"
 PLAN = ROOT / "pycompress" / "zoo" / "tiny.plan.safetensors"
-COMMON = ["-std=c11", "-g", "-ffp-contract=off", "-fno-math-errno", "-fno-omit-frame-pointer", "-pthread"]
+# DWARF 4 is what older versions of valgrind read
+COMMON = ["-std=c11", "-gdwarf-4", "-ffp-contract=off", "-fno-math-errno", "-fno-omit-frame-pointer", "-pthread"]
 FLAGS = {
     "address": ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
     "thread": ["-O1", "-fsanitize=thread"],
-    "valgrind": ["-O1", "-gdwarf-4"],  # which older ones read
+    "valgrind": ["-O1"],
 }
 ISAS = ("_avx2", "_avxvnni", "_avx512", "_avx512vnni", "_avx512bf16", "_amx", "_neon", "_dotprod", "_i8mm", "_bf16")
 COVER = ["-fsanitize=fuzzer-no-link"]  # what libFuzzer needs, in the build for "address"
