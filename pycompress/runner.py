@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NoReturn, TypedDict
 
 import numpy as np
 
@@ -67,26 +67,38 @@ class Program:
 
         On the main thread a signal handler that raises, as that of Ctrl-C does, ends the run; so does ``options.terminate``.
         """
+        if self.used:
+            return self._run_and_cut(arrays, outputs, seconds, options)
+        self._call(arrays, outputs, seconds, options)
+        return outputs
+
+    def _run_and_cut(self, arrays, outputs, seconds, options) -> list[np.ndarray]:
         count = len(outputs)
         outputs = [*outputs, *(np.zeros(1, np.int64) for _ in self.used)]
-        pointers = [ffi.new(_LIST, [_pointer(x) for x in group] or [ffi.NULL]) for group in (arrays, outputs)]
+        self._call(arrays, outputs, seconds, options)
+        for i, (axis, at) in self.used.items():
+            outputs[i] = outputs[i][(slice(None),) * axis + (slice(max(0, int(outputs[at][0]))),)]
+        return outputs[:count]
+
+    def _call(self, arrays, outputs, seconds, options) -> None:
+        pointers = ffi.new(_LIST, list(map(_memory, arrays))), ffi.new(_LIST, list(map(_memory, outputs)))
         if options is None and threading.get_ident() != threading.main_thread().ident:
             code = lib.pcx_session_run(self.session, self.index, *pointers, seconds)
         else:
             asked = ffi.NULL if options is None else ffi.new_handle(options)
             _raised.__dict__.pop("error", None)  # of a run that ended all the same
             code = lib.pcx_session_run_asking(self.session, self.index, *pointers, seconds, lib.pycompress_ask, asked)
+        if code:
+            self._fail(code)
+
+    def _fail(self, code: int) -> NoReturn:
         if code == lib.PCX_STOPPED:
             raise _raised.__dict__.pop("error", None) or Fail(TERMINATED)
         if code == lib.PCX_NO_MEMORY:
             raise MemoryError("no memory for the activations")
         if code >= lib.PCX_FAILED_STEP:
             raise InvalidArgument(self._failed(code - lib.PCX_FAILED_STEP))
-        if code:
-            raise Fail(f"the run failed with code {code}")
-        for i, (axis, at) in self.used.items():
-            outputs[i] = outputs[i][(slice(None),) * axis + (slice(max(0, int(outputs[at][0]))),)]
-        return outputs[:count]
+        raise Fail(f"the run failed with code {code}")
 
     def _failed(self, step: int) -> str:
         """Why a run failed at that step."""
@@ -167,5 +179,9 @@ def _counts(ports: list[Port]) -> dict[int, tuple[int, int]]:
     return dict(sorted(found.items(), key=lambda item: item[1][1]))
 
 
-def _pointer(x: np.ndarray):
-    return pointer(_ANY, x)
+def _memory(x: np.ndarray):
+    """What C gets of an array; `pointer` says which arrays have no buffer."""
+    try:
+        return ffi.from_buffer(x)
+    except ValueError:
+        return pointer(_ANY, x)

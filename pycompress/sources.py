@@ -124,16 +124,17 @@ class PlanningSource:
         return None
 
     def match(self, feed):
-        from .compiler import forget_unused
-
         check_names(feed, self.declared)
-        arrays = {n: matched(n, feed[n], self.types[n], shape) for n, (_, shape) in self.declared.items()}
-        for n, x in arrays.items():
-            check_shape(n, x.shape, self.declared[n][1])
+        arrays = {}
+        for n, (_, shape) in self.declared.items():
+            arrays[n] = x = matched(n, feed[n], self.types[n], shape)
+            check_shape(n, x.shape, shape)
         values = {n: arrays.pop(n) for n in self.declared if n in self.values} if self.values else {}
         key = (tuple([x.shape for x in arrays.values()]), tuple([(x.shape, x.tobytes()) for x in values.values()]))
         runner = self._known(key)
         if runner is None:
+            from .compiler import forget_unused
+
             with self.planning:
                 runner = self._known(key)  # another thread may have planned it meanwhile
                 if runner is None:
@@ -145,9 +146,10 @@ class PlanningSource:
 
     def _known(self, key) -> Runner | None:
         with self.lock:
-            if key in self.runners:
+            runner = self.runners.get(key)
+            if runner is not None:
                 self.runners.move_to_end(key)
-            return self.runners.get(key)
+            return runner
 
     def _keep(self, key, runner: Runner) -> bool:
         """Add a plan; True if others were dropped for it."""
