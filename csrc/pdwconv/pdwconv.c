@@ -15,6 +15,7 @@ static void pdwconv_scalar(const void *args, size_t begin, size_t end, void *scr
 
 static const pcx_impl pdwconv_impls[] = {
 #if PCX_X86
+    { "avx512", PCX_AVX2 | PCX_AVX512, pdwconv_units, pdwconv_avx512_run, pdwconv_avx512_scratch, NULL, NULL, NULL },
     { "avx2", PCX_AVX2, pdwconv_units, pdwconv_avx2_run, pdwconv_avx2_scratch, NULL, NULL, NULL },
 #endif
 #if PCX_ARM64

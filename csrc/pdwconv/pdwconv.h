@@ -21,7 +21,7 @@ static inline void pdwconv_plain(const pcx_pdwconv_args *p, size_t begin, size_t
             }
 }
 
-PCX_HIDDEN pcx_run_fn pdwconv_avx2_run, pdwconv_neon_run;
-PCX_HIDDEN pcx_size_fn pdwconv_avx2_scratch, pdwconv_neon_scratch;
+PCX_HIDDEN pcx_run_fn pdwconv_avx512_run, pdwconv_avx2_run, pdwconv_neon_run;
+PCX_HIDDEN pcx_size_fn pdwconv_avx512_scratch, pdwconv_avx2_scratch, pdwconv_neon_scratch;
 
 #endif

@@ -45,6 +45,7 @@ PCX_INLINE void pdwconv_avx2_put_line_halves(const float *in, size_t n, float *e
 }
 
 #define PDWCONV(name)          pdwconv_avx2_##name
+#define PDWCONV_LANES          8
 #define PDWCONV_VECTOR         __m256
 #define PDWCONV_LOAD           _mm256_loadu_ps
 #define PDWCONV_STORE          _mm256_storeu_ps

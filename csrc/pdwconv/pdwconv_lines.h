@@ -3,9 +3,10 @@
  * with zeros, so that no window needs a check; at stride 2 even and odd columns are separated, so that neighbouring
  * outputs read neighbouring inputs.  Four lines of output are computed at a time from each vector of input.
  *
- * A template for vectors of eight floats, included once in a file, which defines
+ * A template for vectors of floats, included once in a file, which defines
  *
  *   PDWCONV(name)          names of the functions; put_line and put_line_halves are the file's
+ *   PDWCONV_LANES          floats of a vector
  *   PDWCONV_VECTOR, PDWCONV_LOAD, PDWCONV_STORE, PDWCONV_BROADCAST, PDWCONV_ZERO, PDWCONV_MIN, PDWCONV_MAX   vector of floats
  *   PDWCONV_WEIGHT, PDWCONV_EACH, PDWCONV_FMA   a weight, what loads it, and (vector, weight, sum)
  *   PDWCONV_SOME, PDWCONV_FIRST, PDWCONV_STORE_SOME   the first lanes of a vector, so many of them, and a store of those
@@ -13,7 +14,7 @@
  * and makes PDWCONV(run) and PDWCONV(scratch).
  */
 enum {
-    LANES = 8,
+    LANES = PDWCONV_LANES,
     LINES = 4,
     SCRATCH = 6144 /* floats of scratch for lines: with the output, no more than an L1 cache */
 };

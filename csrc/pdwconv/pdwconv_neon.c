@@ -42,6 +42,7 @@ PCX_INLINE void pdwconv_neon_store_some(float *to, size_t count, eight_neon x)
 }
 
 #define PDWCONV(name)          pdwconv_neon_##name
+#define PDWCONV_LANES          8
 #define PDWCONV_VECTOR         eight_neon
 #define PDWCONV_LOAD           eight_neon_load
 #define PDWCONV_STORE          eight_neon_store
