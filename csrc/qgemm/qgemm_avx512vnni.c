@@ -10,6 +10,7 @@
  */
 #include "../common/qepilogue_avx512.h"
 #include "qgemm.h"
+#include "qgemm_few_avx512.h"
 #include "qgemm_start_avx512.h"
 
 #if PCX_X86
@@ -173,7 +174,7 @@ static void qgemm_avx512vnni_block(const qgemm_block *b, size_t panel, size_t co
     qgemm_avx512vnni_tile t = { .steps = b->steps, .w = b->w + panel * b->steps * QGEMM_STEP,
                                 .w_panel = b->steps * QGEMM_STEP, .start = start[0],
                                 .start_row = by_row ? count * QGEMM_NR : 0 };
-    for (size_t r = 0, end; r < b->rows;)
+    for (size_t r = qgemm_few_suits(b) ? qgemm_few_rows(b, vbmi) : 0, end; r < b->rows;)
         for (end = r + qgemm_avx512vnni_alike(b, r, &t); r < end;) {
             const size_t rows = ceil_div(end - r, ceil_div(end - r, max_rows[count])); /* as equal as can be */
             if (by_row)

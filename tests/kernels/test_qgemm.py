@@ -81,6 +81,15 @@ def test_any_number_of_columns_equals_reference_and_nothing_beside_them_is_writt
 
 
 @isas
+@pytest.mark.parametrize("kind,lut,residual", [("u8", 0, 0), ("u8", 1, 1), ("i32", 0, 0), ("f32", 0, 0)])
+@pytest.mark.parametrize("n", (1, 2, 3, 4))
+def test_few_columns_of_many_rows_equal_reference(isa, n, kind, lut, residual):
+    for m, k in [(16, 4), (33, 15), (50, 16), (40, 24), (17, 32), (100, 33), (31, 64), (48, 130), (16, 2052)]:
+        args = ref.example(np.random.default_rng(k), m, n, k, kind=kind, lut=lut, residual=residual)
+        np.testing.assert_array_equal(run(isa, args), expected(args))
+
+
+@isas
 @pytest.mark.parametrize("n", (10, 16, 27, 32, 48, 51))
 def test_any_number_of_rows_equals_reference(isa, n):
     for m in range(1, 30):
