@@ -19,9 +19,10 @@ from ..formats.onnx_model import to_array
 from .operators import OPERATORS, VALUE_INPUTS, attributes_of, numbers
 from .quantized import WEIGHTED, Quantization, Roles, slot
 
+RECURRENT = ("LSTM", "GRU", "RNN")
 NORMS = ("BatchNormalization", "LayerNormalization", "InstanceNormalization", "GroupNormalization")
 TRAINED = {"Conv": (1, 2), "ConvTranspose": (1, 2), "Gemm": (1, 2), "MatMul": (0, 1), "PRelu": (1,)}
-TRAINED |= dict.fromkeys(NORMS, (1, 2))
+TRAINED |= dict.fromkeys(NORMS, (1, 2)) | dict.fromkeys(RECURRENT, (1, 2, 3))
 TRAINING = ("BatchNormalization", "Dropout")  # operators that do something else while training
 
 
@@ -320,7 +321,8 @@ class Twin(nn.Module):
         """
         weights = {id(layer.parameter) for layer in self.layers}
         nodes = self._model.graph.node
-        weights |= {id(self._parameter(n.input[1])) for n in nodes if n.op_type == "ConvTranspose"}
+        weights |= {id(self._parameter(n.input[1])) for n in nodes if n.op_type in ("ConvTranspose", *RECURRENT)}
+        weights |= {id(self._parameter(n.input[2])) for n in nodes if n.op_type in RECURRENT}
         norms = {id(self._parameter(n.input[1])) for n in nodes if n.op_type in NORMS}
         found: dict[str, list[nn.Parameter]] = {"weights": [], "biases": [], "norms": [], "steps": []}
         steps = {id(p) for p in self.quantization.parameters()} if self.quantization else ()

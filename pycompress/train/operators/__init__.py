@@ -5,7 +5,7 @@ supported. Inputs that are values rather than data (shapes, axes, bounds) are nu
 constants of the model, tensors if they are computed; `numbers` makes them the same.
 """
 
-from . import elements, layers, pooling, resize, shapes  # noqa: F401
+from . import elements, indexing, layers, pooling, recurrent, resize, shapes  # noqa: F401
 from .registry import OPERATORS, VALUE_INPUTS, attributes_of, numbers, operator
 
 __all__ = ["OPERATORS", "VALUE_INPUTS", "attributes_of", "numbers", "operator"]

@@ -21,6 +21,7 @@ VALUE_INPUTS = {  # positions of inputs that are values
     **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2"), (1,)),
 }  # fmt: skip
 
+SEVERAL = ("Split", "LSTM", "GRU", "RNN")  # operators all of whose outputs are made
 GIVEN = ("training", "images")  # keywords that no attribute gives: whether to train, how many images the batch has
 
 
@@ -45,7 +46,7 @@ def attributes_of(node: onnx.NodeProto) -> dict:
     where = f"node {node.name!r} ({node.op_type})"
     if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
         raise NotImplementedError(f"{where}: training does not support this operator")
-    if sum(map(bool, node.output)) > 1 and node.op_type != "Split":
+    if sum(map(bool, node.output)) > 1 and node.op_type not in SEVERAL:
         raise NotImplementedError(f"{where}: training supports only its first output")
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     given = {k: _plain(v) for k, v in given.items()}
@@ -62,6 +63,8 @@ def _plain(value):
     """An attribute's value as Python's own type, or a tensor of torch."""
     if isinstance(value, onnx.TensorProto):
         return torch.from_numpy(np.array(to_array(value)))
+    if isinstance(value, list):
+        return [_plain(x) for x in value]
     return value.decode() if isinstance(value, bytes) else value
 
 

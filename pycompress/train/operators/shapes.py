@@ -22,7 +22,8 @@ def flatten(x, *, axis=1) -> Tensor:
 @operator("Reshape")
 def reshape(x, shape, *, allowzero=0, images=1) -> Tensor:
     wanted = [x.shape[i] if n == 0 and not allowzero else n for i, n in enumerate(numbers(shape))]
-    if wanted[:1] == [1] and x.shape[:1] == (images,):
+    fits = -1 not in wanted and math.prod(wanted) == x.numel()  # without the batch: some other axis is as long
+    if wanted[:1] == [1] and x.shape[:1] == (images,) and not fits:
         wanted[0] = images  # the model was written for one image
     return x.reshape(wanted)
 
@@ -69,13 +70,6 @@ def pad(x, pads, value=None, axes=None, *, mode="constant") -> Tensor:
 @operator("Shape")
 def shape_of(x, *, start=0, end=None) -> Tensor:
     return torch.tensor(x.shape[start:end], dtype=torch.int64)
-
-
-@operator("Gather")
-def gather(x, at, *, axis=0) -> Tensor:
-    axis, at = axis % x.ndim, at % x.shape[axis]
-    cells = (*x.shape[:axis], *at.shape, *x.shape[axis + 1 :])
-    return x.index_select(axis, at.reshape(-1)).reshape(cells)
 
 
 @operator("Slice")
