@@ -65,7 +65,7 @@ def _blocked(model: onnx.ModelProto, sample) -> dict[str, str]:
     for _ in range(ATTEMPTS):
         blocked |= _after(model, blocked)
         able = [n for n in model.graph.node if n.name not in blocked]
-        said = _lowers(_prefix(model, able), sample)
+        said = _lowers(_prefix(model, able), sample) if able else None
         if said is None:
             return blocked
         low, high = 0, len(able)  # the first `low` nodes can be lowered, the first `high` cannot

@@ -124,3 +124,24 @@ def test_a_model_that_is_computed_whole_is_taken_as_it_is():
     model = detector(outputs={"c": F})
     able = computable(model, {"x": DATA[0]})
     assert able.part is model and able.ends == ["c"] and not able.why
+
+
+def of_nothing_known():
+    """A model whose first node is not computed here, so that nothing is."""
+    nodes = [helper.make_node("Anything", ["x"], ["z"], name="strange", domain="some.where"), conv("z", "y", "w")]
+    given = [helper.make_tensor_value_info("x", F, [1, 3, 8, 8])]
+    w = numpy_helper.from_array(DATA[0][:, :, :3, :3].repeat(32, 0), "w")
+    graph = helper.make_graph(nodes, "g", given, [helper.make_tensor_value_info("y", F, None)], [w])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("some.where", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+@pytest.mark.parametrize("name", [n for n in PASSES if n not in ("cast", "prune channels", "recertify")])
+def test_a_model_of_which_nothing_is_computed_is_refused_with_the_node(name):
+    with pytest.raises(ValueError, match="strange"):
+        PASSES[name](of_nothing_known())
+
+
+def test_what_needs_no_samples_still_compresses_it():
+    result = pc.cast(of_nothing_known(), "bfloat16", calibration=DATA)
+    assert {t.data_type for t in result.graph.initializer} == {TensorProto.BFLOAT16}
