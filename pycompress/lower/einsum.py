@@ -23,10 +23,14 @@ def einsum(ctx: Lowering, node: Node) -> Value:
     inputs, output = _parsed(node, [len(v.shape) for v in values])
     sizes: dict[str, int] = {}
     for value, letters in zip(values, inputs):
+        own: dict[str, int] = {}
         for letter, size in zip(letters, value.shape):
-            if sizes.setdefault(letter, size) != size:
-                node.refuse(f"= {node.string('equation')!r}: {letter!r} is {sizes[letter]} and {size} long", "equation")
+            total = sizes.setdefault(letter, size)
+            if own.setdefault(letter, size) != size or 1 not in (total, size) and total != size:
+                node.refuse(f"= {node.string('equation')!r}: {letter!r} is {total} and {size} long", "equation")
+            sizes[letter] = size if total == 1 else total
     terms = [_diagonal(Value(v.dtype, v.shape, ctx.data(v), v.runtime), letters) for v, letters in zip(values, inputs)]
+    terms = [_without_ones(term, sizes) for term in terms]
     total, letters = terms[0]
     for i, (value, its) in enumerate(terms[1:], 1):
         needed = set(output).union(*inputs[i + 1 :])
@@ -68,6 +72,16 @@ def _diagonal(value: Value, letters: str) -> Term:
     names = {c: chr(ord("a") + i) for i, c in enumerate(own)}
     data = np.einsum(f"{''.join(names[c] for c in letters)}->{''.join(names[c] for c in own)}", value.data)  # a view
     return Value(value.dtype, data.shape, data, value.runtime), own
+
+
+def _without_ones(term: Term, sizes: dict[str, int]) -> Term:
+    """A term without axes of extent 1 that another operand makes longer: they broadcast."""
+    value, letters = term
+    ones = tuple(i for i, c in enumerate(letters) if value.shape[i] != sizes[c])
+    data = value.data.squeeze(ones)
+    return Value(value.dtype, data.shape, data, value.runtime), "".join(
+        c for i, c in enumerate(letters) if i not in ones
+    )
 
 
 def _summed(ctx: Lowering, node: Node, term: Term, needed: set[str]) -> Term:

@@ -135,8 +135,11 @@ def _shaped(ctx: Lowering, node: Node, value: Value, name: str, shape) -> np.nda
 
 
 def _state(ctx: Lowering, node: Node, value: Value | None, name: str, shape, layout: int) -> np.ndarray | None:
-    """The initial state [d, b, h]; None where it is absent or all zeros."""
-    if value is None or (not value.runtime and value.data is not None and not value.data.any()):
+    """The initial state [d, b, h]; None where it is absent or all zeros, of whatever batch."""
+    if value is None:
+        return None
+    # Zeros of another width say that the state has another size than R: an LSTM with a projection, which ONNX has not.
+    if value.shape[-1:] == shape[-1:] and not value.runtime and value.data is not None and not value.data.any():
         return None
     if not layout:
         return _shaped(ctx, node, value, name, shape)

@@ -163,6 +163,21 @@ def test_a_length_beyond_the_time_steps_is_refused_or_makes_the_row_nan(rng):
     assert np.isnan(y[:, :, 1]).all() and not np.isnan(y[:, :, [0, 2]]).any()
 
 
+def test_constant_zeros_may_have_another_batch_but_no_other_width(rng):
+    """As the exporter writes an LSTM with a projection, of which it leaves the projection out."""
+    inputs = example(rng, "LSTM") | states(rng, "LSTM", 1, 3, 6)
+    shapes = {name: inputs[name].shape for name in ("h0", "c0")}
+    zeros = {name: np.zeros((d, 1, h), np.float32) for name, (d, _, h) in shapes.items()}
+    given = {"X": inputs["X"], "lens": inputs["lens"]}
+    constant = ("W", "R", "B", "h0", "c0")
+    got = ours(one_node("LSTM", inputs | zeros, constant, hidden_size=6), given)[0][0]
+    whole = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    np.testing.assert_array_equal(got, ours(one_node("LSTM", inputs | whole, constant, hidden_size=6), given)[0][0])
+    wide = {"c0": np.zeros((1, 3, 12), np.float32)}
+    with pytest.raises(ModelError, match="the_node.*initial_c of shape"):
+        ours(one_node("LSTM", inputs | zeros | wide, constant, hidden_size=6), given)
+
+
 @pytest.mark.parametrize(
     "changed,attributes,message",
     [
