@@ -65,10 +65,35 @@ static size_t qconv_rows_table(const pcx_qconv_args *p, ptrdiff_t *table)
     return (size_t)to[-1] + 3;
 }
 
+/* Whether a window's lines are runs of bytes, of pixels without gaps. */
+static int qconv_rows_dense(const pcx_qconv_args *p) { return p->dw == 1 && p->ldx == p->c && p->c % 4 == 0; }
+
+/* As qconv_rows_gather, line by line. */
+static void qconv_rows_gather_lines(const pcx_qconv_args *p, const qconv_place *at, uint8_t *to)
+{
+    const size_t before = (ptrdiff_t)at->x < 0 ? min_size(0 - at->x, p->kw) : 0; /* pixels left of the image */
+    const size_t ends = (ptrdiff_t)(p->iw - at->x) > 0 ? min_size(p->iw - at->x, p->kw) : 0, inside = max_size(ends, before);
+    for (size_t ky = 0; ky < p->kh; ky++, to += p->kw * p->c) {
+        const size_t y = at->y + ky * p->dh;
+        if (y >= p->ih || before == inside) {
+            memset(to, (uint8_t)p->xzp[0], p->kw * p->c);
+            continue;
+        }
+        memset(to, (uint8_t)p->xzp[0], before * p->c);
+        memcpy(to + before * p->c, p->x + ((at->image * p->ih + y) * p->iw + at->x + before) * p->c,
+               (inside - before) * p->c);
+        memset(to + inside * p->c, (uint8_t)p->xzp[0], (p->kw - inside) * p->c);
+    }
+}
+
 /* Gathers a window into one row: padding has the value xzp, incomplete steps are filled with zeros. */
 static void qconv_rows_gather(const pcx_qconv_args *p, const qconv_place *at, uint8_t *to)
 {
     const size_t width = round_up(p->c, 4);
+    if (qconv_rows_dense(p)) {
+        qconv_rows_gather_lines(p, at, to);
+        return;
+    }
     for (size_t ky = 0; ky < p->kh; ky++)
         for (size_t kx = 0; kx < p->kw; kx++, to += width) {
             const uint8_t *x = qconv_tap(p, at, ky, kx);

@@ -174,7 +174,7 @@ static void qgemm_avx512vnni_block(const qgemm_block *b, size_t panel, size_t co
     qgemm_avx512vnni_tile t = { .steps = b->steps, .w = b->w + panel * b->steps * QGEMM_STEP,
                                 .w_panel = b->steps * QGEMM_STEP, .start = start[0],
                                 .start_row = by_row ? count * QGEMM_NR : 0 };
-    for (size_t r = qgemm_few_suits(b) ? qgemm_few_rows(b, vbmi) : 0, end; r < b->rows;)
+    for (size_t r = 0, end; r < b->rows;)
         for (end = r + qgemm_avx512vnni_alike(b, r, &t); r < end;) {
             const size_t rows = ceil_div(end - r, ceil_div(end - r, max_rows[count])); /* as equal as can be */
             if (by_row)
@@ -195,19 +195,40 @@ static void qgemm_avx512vnni_block(const qgemm_block *b, size_t panel, size_t co
         }
 }
 
+PCX_INLINE void qgemm_avx512vnni_any(const qgemm_block *b, size_t panel, size_t count, int vbmi)
+{
+    const qgemm_few *few = (const qgemm_few *)b->scratch;
+    if (few->runs && b->rows >= QGEMM_FEW_ROWS)
+        qgemm_few_rows(b, few, vbmi);
+    else
+        qgemm_avx512vnni_block(b, panel, count, vbmi);
+}
+
 static void qgemm_avx512vnni_run(const qgemm_block *b, size_t panel, size_t count)
 {
-    qgemm_avx512vnni_block(b, panel, count, 0);
+    qgemm_avx512vnni_any(b, panel, count, 0);
 }
 
 static void qgemm_avx512vnni_run_vbmi(const qgemm_block *b, size_t panel, size_t count)
 {
-    qgemm_avx512vnni_block(b, panel, count, 1);
+    qgemm_avx512vnni_any(b, panel, count, 1);
 }
 
+static size_t qgemm_avx512vnni_scratch(size_t steps)
+{
+    (void)steps;
+    return sizeof(qgemm_few);
+}
+
+static void qgemm_avx512vnni_enter(const qgemm_block *b) { qgemm_few_make(b, (qgemm_few *)b->scratch); }
+
 PCX_HIDDEN extern const qgemm_micro qgemm_micro_avx512vnni, qgemm_micro_avx512vbmi;
-const qgemm_micro qgemm_micro_avx512vnni = { .mr = QGEMM_V_MR, .panels = QGEMM_V_PANELS, .run = qgemm_avx512vnni_run };
-const qgemm_micro qgemm_micro_avx512vbmi = { .mr = QGEMM_V_MR, .panels = QGEMM_V_PANELS, .run = qgemm_avx512vnni_run_vbmi };
+#define MICRO(run_) \
+    { .mr = QGEMM_V_MR, .panels = QGEMM_V_PANELS, .scratch = qgemm_avx512vnni_scratch, .run = run_, \
+      .enter = qgemm_avx512vnni_enter }
+const qgemm_micro qgemm_micro_avx512vnni = MICRO(qgemm_avx512vnni_run);
+const qgemm_micro qgemm_micro_avx512vbmi = MICRO(qgemm_avx512vnni_run_vbmi);
+#undef MICRO
 
 PCX_TARGET_END
 #endif

@@ -89,6 +89,27 @@ def test_every_epilogue_and_zero_points_of_weights(isa, kind, lut, residual, c):
     np.testing.assert_array_equal(run(isa, args), expected(args))
 
 
+FEW = [  # of one to four outputs: lines as runs, taps as runs, strides, dilations, pads beyond the image, one row too few
+    (1, 9, 21, 8, (5, 5), (1, 1), (1, 1), (2, 2, 2, 2)),
+    (2, 7, 9, 33, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+    (1, 13, 17, 16, (3, 2), (2, 1), (1, 2), (1, 0, 1, 1)),
+    (1, 2, 19, 20, (7, 3), (1, 1), (1, 1), (6, 3, 6, 3)),
+    (1, 5, 30, 96, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+    (1, 5, 5, 4, (3, 3), (1, 1), (1, 1), (0, 0, 0, 0)),
+    (3, 4, 5, 2, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+    (1, 3, 20, 512, (5, 5), (1, 1), (1, 1), (2, 2, 2, 2)),
+]
+
+
+@isas
+@pytest.mark.parametrize("n", (1, 2, 3, 4))
+@pytest.mark.parametrize("size", FEW, ids=str)
+def test_few_outputs_equal_reference(isa, size, n):
+    for kind, lut, residual in (("u8", 0, 0), ("u8", 1, 1), ("f32", 0, 0)):
+        args = ref.example(np.random.default_rng(n), *size[:4], n, *size[4:], kind=kind, lut=lut, residual=residual)
+        np.testing.assert_array_equal(run(isa, args), expected(args))
+
+
 @isas
 @pytest.mark.parametrize("ldx", (0, 1, 5, 40))
 def test_pixels_of_any_stride(isa, ldx):
