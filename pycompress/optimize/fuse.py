@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..lower.values import Program, Step
-from . import fuse_float, fuse_functions, fuse_integer, fuse_lowrank, fuse_tables
+from . import fuse_branches, fuse_float, fuse_functions, fuse_integer, fuse_lowrank, fuse_tables
 from .dataflow import Uses
 
 Rule = Callable[[Step, Uses], "tuple[Step | list[Step], list[Step]] | None"]
-RULES: list[Rule] = [*fuse_integer.RULES, *fuse_tables.RULES, *fuse_functions.RULES, *fuse_float.RULES]
+RULES: list[Rule] = [
+    *fuse_integer.RULES,
+    *fuse_tables.RULES,
+    *fuse_functions.RULES,
+    *fuse_float.RULES,
+    *fuse_branches.RULES,
+]
 LAST: list[Rule] = [
     *fuse_integer.LAST,
     *fuse_float.LAST,
