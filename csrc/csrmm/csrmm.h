@@ -27,12 +27,15 @@ PCX_INLINE void csrmm_columns(const pcx_csrmm_args *p, size_t first, size_t coun
 
 typedef struct {
     size_t bytes, vectors; /* of a vector; vectors of a panel, at most */
+    size_t deep, vectors_of_deep; /* at least so many where k > deep, if there are, and at most half as many more; or 0 */
     /* columns [column, + columns) of x to a panel of whole vectors; floats, doubles */
     void (*fill[2])(const pcx_csrmm_args *p, size_t column, size_t columns, void *panel);
     /* the same for floats, whole vectors or more of them, where ldx is 1 */
     void (*transpose)(const pcx_csrmm_args *p, size_t column, size_t columns, size_t lanes, float *panel);
-    /* rows [first, last) of W times a panel of `columns` columns; out: the first of these rows; floats, doubles */
-    void (*rows[2])(const pcx_csrmm_args *p, size_t first, size_t last, const void *panel, void *out, size_t columns);
+    /* rows [first, last) of W times a panel of `columns` columns; out: the first of these rows; floats, doubles.  `own`:
+       p->index is a copy, which nobody changes, with what csrmm_columns gives */
+    void (*rows[2])(const pcx_csrmm_args *p, int own, size_t first, size_t last, const void *panel, void *out,
+                    size_t columns);
     /* rows [first, last) of W times the one dense column of x; floats, doubles */
     void (*vector[2])(const pcx_csrmm_args *p, size_t first, size_t last);
 } csrmm_micro;

@@ -7,6 +7,8 @@
  *   PANEL_TILE               the inner product's file, if it is not spmm_tile.h
  *   TILE...                  as for spmm_tile.h, but for TILE_INDEX
  *
+ * Where PANEL_ROWS is not defined, only PANEL_FILL is made, and the other names stay.
+ *
  * The vectors of a panel lie where spmm_back() puts them: where there are as many columns as a vector is long, none is
  * partial.
  */
@@ -31,13 +33,14 @@ static void PANEL_FILL(const pcx_csrmm_args *p, size_t column, size_t columns, v
     }
 }
 
+#ifdef PANEL_ROWS
 #ifndef PANEL_TILE
 #  define PANEL_TILE "../spmm/spmm_tile.h"
 #endif
 #include PANEL_TILE
 
 /* Rows [first, last) of W times the panel, nv vectors; out: the first of these rows. */
-PCX_INLINE void PANEL_ROWS_OF(const pcx_csrmm_args *p, size_t first, size_t last, const TILE_REAL *panel,
+PCX_INLINE void PANEL_ROWS_OF(const pcx_csrmm_args *p, int own, size_t first, size_t last, const TILE_REAL *panel,
                               TILE_REAL *out, size_t columns, const int nv)
 {
     const TILE_REAL *w = p->w;
@@ -49,8 +52,9 @@ PCX_INLINE void PANEL_ROWS_OF(const pcx_csrmm_args *p, size_t first, size_t last
             sum[v] = PANEL_ZERO();
         for (size_t i = csrmm_bound(p, r), end = csrmm_bound(p, r + 1); i < end; i += CSRMM_CHUNK) {
             const size_t count = min_size(CSRMM_CHUNK, end - i);
-            csrmm_columns(p, i, count, index);
-            TILE(w + i, index, 0, count, (const char *)panel, nv * sizeof *sum, sum, nv);
+            if (!own)
+                csrmm_columns(p, i, count, index);
+            TILE(w + i, own ? p->index + i : index, 0, count, (const char *)panel, nv * sizeof *sum, sum, nv);
         }
         PCX_UNROLL
         for (int v = 0; v < nv - 1; v++)
@@ -65,28 +69,27 @@ PCX_INLINE void PANEL_ROWS_OF(const pcx_csrmm_args *p, size_t first, size_t last
     }
 }
 
-static void PANEL_ROWS(const pcx_csrmm_args *p, size_t first, size_t last, const void *panel, void *out, size_t columns)
+static void PANEL_ROWS(const pcx_csrmm_args *p, int own, size_t first, size_t last, const void *panel, void *out,
+                       size_t columns)
 {
     switch (ceil_div(columns, PANEL_LANES)) {
-    case 1: PANEL_ROWS_OF(p, first, last, panel, out, columns, 1); break;
-    case 2: PANEL_ROWS_OF(p, first, last, panel, out, columns, 2); break;
-    case 3: PANEL_ROWS_OF(p, first, last, panel, out, columns, 3); break;
-    case 4: PANEL_ROWS_OF(p, first, last, panel, out, columns, 4); break;
+    case 1: PANEL_ROWS_OF(p, own, first, last, panel, out, columns, 1); break;
+    case 2: PANEL_ROWS_OF(p, own, first, last, panel, out, columns, 2); break;
+    case 3: PANEL_ROWS_OF(p, own, first, last, panel, out, columns, 3); break;
+    case 4: PANEL_ROWS_OF(p, own, first, last, panel, out, columns, 4); break;
 #if PANEL_VECTORS > 4
-    case 5: PANEL_ROWS_OF(p, first, last, panel, out, columns, 5); break;
-    case 6: PANEL_ROWS_OF(p, first, last, panel, out, columns, 6); break;
-    case 7: PANEL_ROWS_OF(p, first, last, panel, out, columns, 7); break;
-    case 8: PANEL_ROWS_OF(p, first, last, panel, out, columns, 8); break;
+    case 5: PANEL_ROWS_OF(p, own, first, last, panel, out, columns, 5); break;
+    case 6: PANEL_ROWS_OF(p, own, first, last, panel, out, columns, 6); break;
+    case 7: PANEL_ROWS_OF(p, own, first, last, panel, out, columns, 7); break;
+    case 8: PANEL_ROWS_OF(p, own, first, last, panel, out, columns, 8); break;
 #endif
     }
 }
 
-#undef PANEL_FILL
 #undef PANEL_ROWS
 #undef PANEL_ROWS_OF
 #undef PANEL_STORE
 #undef PANEL_ZERO
-#undef PANEL_LANES
 #undef PANEL_TILE
 #undef TILE
 #undef TILE_ONE
@@ -95,3 +98,6 @@ static void PANEL_ROWS(const pcx_csrmm_args *p, size_t first, size_t last, const
 #undef TILE_LOAD
 #undef TILE_BROADCAST
 #undef TILE_FMA
+#endif
+#undef PANEL_FILL
+#undef PANEL_LANES

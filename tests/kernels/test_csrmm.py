@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from cases import check, close, isas, run
+from cases import check, close, fenced_view, isas, run
+from fence import fenced
 from pycompress import native
 from pycompress.kernels import module
 
@@ -12,6 +13,7 @@ ref = module("csrmm")
 TYPES = pytest.mark.parametrize("dtype", (np.float32, np.float64))
 COLUMNS = [(21, 11, m) for m in (1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 32, 33, 49, 63, 64, 65, 72, 130)]
 SIZES = [(n, k, 10) for n, k in ((1, 1), (2, 9), (9, 1), (64, 7), (65, 8), (130, 100))]
+DEEP = [(5, 700, m) for m in (3, 9, 20, 49, 100, 130)] + [(261, 300, 35)]  # of k, which slices may cut
 EMPTY = [(0, 3, 5), (3, 0, 5), (3, 17, 0), (0, 0, 0)]
 
 
@@ -34,7 +36,7 @@ def test_reference_means_what_scipy_does(dtype):
 @isas("csrmm")
 @TYPES
 @pytest.mark.parametrize("order", "CF")
-@pytest.mark.parametrize("n,k,m", COLUMNS + SIZES + EMPTY)
+@pytest.mark.parametrize("n,k,m", COLUMNS + SIZES + DEEP + EMPTY)
 def test_equals_reference_whole_and_in_pieces(isa, n, k, m, order, dtype):
     check("csrmm", example(n, k, m, 0.8, dtype, order), isa, close(1e-5, 1e-5))
 
@@ -61,6 +63,26 @@ def test_indices_in_any_order_and_duplicates_are_summed_as_they_stand(isa, dtype
     values[-1] = np.full((4, 19), np.nan, dtype)
     (out,) = check("csrmm", values, isa, close(1e-5, 1e-5))
     np.testing.assert_allclose(out, matrix(values) @ values[3], rtol=1e-5, atol=1e-5)
+
+
+@isas("csrmm")
+@TYPES
+@pytest.mark.parametrize("order", ["falling", "any", "the last first"])
+def test_sums_run_in_the_order_of_the_values_whatever_slices_of_k_there_are(isa, order, dtype):
+    rows, index, w, x, out = example(7, 900, 100, 0.5, dtype)
+    rng = np.random.default_rng(0)
+    for begin, end in zip(rows, rows[1:]):
+        if order == "falling":
+            index[begin:end] = index[begin:end][::-1]
+        elif order == "any":
+            rng.shuffle(index[begin:end])
+        else:
+            index[begin] = 899
+    (found,) = check("csrmm", [rows, index, w, x, out], isa, close(1e-4, 1e-4))
+    one = np.empty((7, 2), dtype)
+    for at in (0, 50, 98):
+        native.csrmm(rows, index, w, np.ascontiguousarray(x[:, at : at + 2]), one, isa=isa)
+        assert np.array_equal(one, found[:, at : at + 2])
 
 
 @isas("csrmm")
@@ -136,10 +158,25 @@ def test_infinity_reaches_only_what_multiplies_it(isa):
 @isas("csrmm")
 @TYPES
 def test_row_ends_out_of_order_stay_inside_the_arrays(isa, dtype):
-    for m in (1, 20):
-        values = example(40, 100, m, 0.8, dtype)
+    for k, m in ((100, 1), (100, 20), (700, 100)):
+        values = example(40, k, m, 0.8, dtype)
         values[0] = np.random.default_rng(0).integers(0, values[2].size + 1, 41).astype(np.int32)
         run("csrmm", values, isa)
+
+
+@isas("csrmm")
+@TYPES
+def test_columns_that_change_after_the_check_stay_inside_the_arrays(isa, dtype):
+    impl = native.csrmm.impl(isa)
+    for k, m in ((100, 1), (100, 20), (700, 100)):
+        values = [fenced_view(x) for x in example(40, k, m, 0.8, dtype)]
+        slots, keep = native.csrmm.pack(dict(zip(native.csrmm.spec.by_name, values)))
+        changed = [x for x in keep if x.dtype == np.int32 and x.size == values[1].size]
+        assert changed
+        for x in changed:
+            x[:] = np.random.default_rng(0).integers(-(2**31), 2**31, x.size)
+        scratch = fenced(np.zeros(impl.scratch(slots) if impl.scratch else 0, np.uint8))
+        impl.run(slots, 0, impl.units(slots), native.ffi.from_buffer(scratch))
 
 
 @isas("csrmm")
