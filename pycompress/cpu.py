@@ -139,6 +139,21 @@ def _model_name() -> str:
     return "unknown"
 
 
+@cache
+def two_passes() -> bool:
+    """Whether this CPU computes vectors of 512 bits by halves, as Zen 4 does: AMD's family 25 with AVX-512."""
+    found = {}
+    try:
+        with open("/proc/cpuinfo") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                found.setdefault(name.strip(), value.strip())
+    except OSError:
+        pass
+    amd = (found.get("vendor_id"), found.get("cpu family")) == ("AuthenticAMD", "25")
+    return amd and bool(_CPU & lib.PCX_AVX512)
+
+
 def set_num_threads(n: int) -> None:
     """Set the number of threads of sessions made from now on, and of calls without a session.
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import kernels
 from .._pcx import ffi, lib
-from ..cpu import ISAS, cpu_mask
+from ..cpu import ISAS, cpu_mask, two_passes
 from ..formats import atomic
 
 FORMAT = 2
@@ -29,6 +29,7 @@ RATES = {  # of dense kernels, multiply-accumulates a cycle: what the execution 
     "qgemm": {"avx2": 32, "avxvnni": 64, "avx512vnni": 128, "avx512vbmi": 128, "amx": 1024},
 }
 MARGIN = 0.9  # of the dense kernel's time: a sparse kernel must stay below it, since a table's times are about 10 % uncertain
+HALVES = 1.3  # so many times as long dense kernels take where 512 bits are two passes; sparse ones wait for loads
 Shape = tuple[int, int, int]  # m, k, n: rows, inputs, outputs
 
 
@@ -147,7 +148,9 @@ def _curves(rows):
 def costs_of(given: Costs | str | os.PathLike | None, cpu: str | None = None) -> Costs | None:
     """The table `given` (or read from that file); by default the one shipped for the kernels that run on `cpu`."""
     if given is None:
-        return shipped(tuple(selected_isas(cpu).items()))
+        isas = selected_isas(cpu)
+        table = shipped(tuple(isas.items()))
+        return _by_halves(table) if table and isas["sgemm"] == "avx512" and two_passes() else table
     return given if isinstance(given, Costs) else Costs.load(given)
 
 
@@ -184,8 +187,19 @@ def _faster(table: Costs, wanted: dict[str, str], name: str) -> float | None:
 
 def _for_isas(table: Costs, wanted: dict[str, str]) -> Costs:
     factors = {name: _faster(table, wanted, name) for name in RATES}
+    return _scaled(table, factors, f"dense kernels as fast as {Costs(wanted, '', {}).isa} allows")
+
+
+@cache
+def _by_halves(table: Costs) -> Costs:
+    """The same for a CPU that computes vectors of 512 bits by halves."""
+    return _scaled(table, dict.fromkeys(RATES, 1 / HALVES), f"dense kernels {HALVES} times as slow")
+
+
+def _scaled(table: Costs, factors: dict[str, float], how: str) -> Costs:
+    """The table with these kernels so many times as fast."""
     times = {}
     for name, shapes in table.times.items():
         factor = factors.get(name.partition(".")[0], 1.0)
         times[name] = {shape: (densities, seconds / factor) for shape, (densities, seconds) in shapes.items()}
-    return Costs(table.isas, f"{table.host}, dense kernels as fast as {Costs(wanted, '', {}).isa} allows", times)
+    return Costs(table.isas, f"{table.host}, {how}", times)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from pycompress.optimize import costs as module
 from pycompress.optimize.costs import FORMAT, LISTED, Costs, _nearest, costs_of, curves, shipped
 
 US = 1e-6
@@ -102,6 +103,20 @@ def test_without_a_table_for_an_isa_dense_kernels_count_as_fast_as_its_ports_all
     for name in ("spmm", "bspmm", "qspmm"):
         assert other.seconds(name, *size, 0.2) == here.seconds(name, *size, 0.2)
     assert "dense kernels as fast as" in other.host
+
+
+def test_dense_kernels_count_as_slower_where_512_bits_take_two_passes(monkeypatch):
+    wide = {"bspmm": "avx512", "qgemm": "avx512vbmi", "qspmm": "avx512vbmi", "sgemm": "avx512", "spmm": "avx512"}
+    monkeypatch.setattr(module, "selected_isas", lambda cpu: wide if cpu is None else AVX2)
+    one, size = shipped(tuple(wide.items())), (784, 32, 192)
+    for halves in (False, True):
+        monkeypatch.setattr(module, "two_passes", lambda halves=halves: halves)
+        here = costs_of(None)
+        assert here.seconds("sgemm", *size) == pytest.approx(
+            one.seconds("sgemm", *size) * (module.HALVES if halves else 1)
+        )
+        assert here.seconds("spmm", *size, 0.2) == one.seconds("spmm", *size, 0.2)
+        assert costs_of(None, "avx2") is shipped(tuple(AVX2.items()))
 
 
 def test_dense_int8_on_amx_is_not_beaten_by_sparse_kernels():
