@@ -2,6 +2,7 @@
 
 What is folded is not rounded to 8 bits in between. What cannot be folded, a BatchNormalization that no convolution
 precedes, becomes a depthwise convolution of one cell: 8-bit weights with one scale per channel represent it exactly.
+Then convolutions of one tensor that are summed become one (`branches.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from . import graph as g
+from .branches import merge_branches
 from .prepare import drop_nothings
 from .turned import sink_transposes
 
@@ -36,6 +38,7 @@ def fold_affine(model: onnx.ModelProto, exclude: set[str] = frozenset()) -> None
                 pass
     g.set_nodes(model, [n for n in model.graph.node if id(n) not in graph.gone])
     g.drop_unused(model)
+    merge_branches(model, exclude)
 
 
 class _Graph:

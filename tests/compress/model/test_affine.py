@@ -84,8 +84,8 @@ def test_what_is_no_constant_per_channel_or_is_read_elsewhere_is_not_folded():
 
 def test_weights_that_others_share_stay():
     nodes = [FIRST, node("Mul", ["a", "k"], ["b"], "m"), node("Conv", ["input", "w"], ["c"], "other", pads=[1, 0, 1, 0]),
-             node("Add", ["b", "c"], ["y"], "s")]  # fmt: skip
-    assert folded(model(nodes, k=ROW), IMAGE) == ["Conv", "Conv", "Add"]
+             node("Max", ["b", "c"], ["y"], "s")]  # fmt: skip
+    assert folded(model(nodes, k=ROW), IMAGE) == ["Conv", "Conv", "Max"]
 
 
 def test_a_batch_norm_of_its_own_becomes_a_depthwise_convolution():
