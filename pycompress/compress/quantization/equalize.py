@@ -27,6 +27,7 @@ from .precondition import Step
 EXPONENT = 0.5  # of the ranges
 FURTHEST = 16.0  # factor by which a channel is scaled at most, up or down
 POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool")
+FEW = 16  # values per channel: fewer do not show its range
 KEEPING = (*POOLS, "Identity", "Dropout", "Relu")  # f(x / s) is f(x) / s
 
 
@@ -109,8 +110,10 @@ def _reads(node: onnx.NodeProto, values: Mapping[str, onnx.TensorProto]) -> bool
 class Streams:
     """The streams of `model`, except those with a node in `exclude`, as a `precondition.Change`.
 
-    They are scaled by the mean, over samples, of each channel's largest magnitude. The metadata list those that were
-    scaled, and those that were refused, with the signal-to-noise ratio that they would have left.
+    They are scaled by the mean, over samples, of each channel's largest magnitude. Where fewer than `FEW` values of each
+    channel were seen, ranges are drawn toward their mean: a channel that is small in seven rows may be large in the
+    next, and would have been scaled until it is clipped. The metadata list the streams that were scaled, and those
+    that were refused, with the signal-to-noise ratio that they would have left.
     """
 
     metadata = "pycompress.equalize"
@@ -121,17 +124,24 @@ class Streams:
         self._axes = {t: s.axis for s in self.streams for t in s.tensors}
         self.tensors = list(self._axes)
         self._sums = dict.fromkeys(self.tensors, 0.0)
+        self._seen = dict.fromkeys(self.tensors, 0)  # values per channel
 
     def add(self, found: Mapping[str, np.ndarray]) -> None:
         for t, axis in self._axes.items():
             rows = np.moveaxis(found[t], axis, 0)
             rest = tuple(range(1, rows.ndim))
             self._sums[t] = self._sums[t] + np.maximum(rows.max(rest, initial=0), -rows.min(rest, initial=0))
+            self._seen[t] += rows[0].size
 
     def steps(self) -> dict[str, Step]:
         same = [s for s in self.streams if len({self._sums[t].shape for t in s.tensors}) == 1]  # else one is broadcast
-        reach = [np.max([self._sums[t] for t in s.tensors], axis=0) for s in same]
+        reach = [np.max([self._reach(t) for t in s.tensors], axis=0) for s in same]
         return {s.tensors[0]: partial(_scale, stream=s, reach=r) for s, r in zip(same, reach)}
+
+    def _reach(self, t: str) -> np.ndarray:
+        """The ranges of the channels of `t`, up to a common factor."""
+        drawn = (FEW / max(self._seen[t], 1)) ** 2 - 1  # the square did better than 1 or 3 as exponent
+        return self._sums[t] + drawn * self._sums[t].mean() if drawn > 0 else self._sums[t]
 
     def told(self, done: list[str], refused: dict[str, str]) -> object:
         return {"scaled": done} | ({"refused": refused} if refused else {})
