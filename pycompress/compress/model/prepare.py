@@ -252,15 +252,21 @@ def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
 def fold_batchnorm(model: onnx.ModelProto) -> int:
     """Folds each BatchNormalization into the Conv before it, in place; returns how many.
 
-    Convolutions whose result is also read elsewhere, and parameters that are not constant, are left alone.
+    Identity between the two stays, and makes the result. Convolutions whose result is also read elsewhere, and parameters
+    that are not constant, are left alone.
     """
     values, readers, made, out = g.constants(model), g.consumers(model), g.producers(model), g.outputs(model)
     names, gone = g.Names(model), []
     for node in model.graph.node:
-        conv = made.get(node.input[0]) if node.op_type == "BatchNormalization" else None
-        if conv is None or conv.op_type != "Conv" or g.attribute(node, "training_mode", 0):
+        if node.op_type != "BatchNormalization" or g.attribute(node, "training_mode", 0):
             continue
-        if len(readers[node.input[0]]) > 1 or node.input[0] in out:
+        path = [made.get(node.input[0])]
+        while path[-1] is not None and path[-1].op_type == "Identity":
+            path.append(made.get(path[-1].input[0]))
+        conv = path[-1]
+        if conv is None or conv.op_type != "Conv":
+            continue
+        if any(len(readers[n.output[0]]) > 1 or n.output[0] in out for n in path):
             continue
         params = [*node.input[1:5], *list(conv.input)[1:]]
         if any(p not in values for p in params if p):
@@ -274,7 +280,7 @@ def fold_batchnorm(model: onnx.ModelProto) -> int:
         for name, value in zip(fresh, (folded, shift.astype(np.float32))):
             g.add_constant(model, name, value)
         conv.input[:] = [conv.input[0], *fresh]
-        conv.output[0] = node.output[0]
+        path[0].output[0] = node.output[0]
         gone.append(node.output[0])
     folded_nodes = [n for n in model.graph.node if n.op_type == "BatchNormalization" and n.output[0] in gone]
     g.set_nodes(model, _without(model.graph.node, folded_nodes))

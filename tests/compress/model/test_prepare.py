@@ -193,3 +193,26 @@ def test_recertify_sees_float_weights_that_the_model_rounds_itself():
     assert [n.op_type for n in ready.graph.node].count("QuantizeLinear") == 1
     np.testing.assert_array_equal(run(ready, DATA[0]), before)
     assert "pycompress.accumulate" in g.metadata(pc.recertify(model, DATA))
+
+
+@pytest.mark.parametrize("read_elsewhere", [False, True])
+def test_batch_norm_is_folded_through_identity(read_elsewhere):
+    rows = {k: rng.uniform(0.5, 1.5, 6).astype("f4") for k in ("scale", "shift", "mean", "var")}
+    nodes = [
+        N("Conv", ["x", "w"], "a"),
+        N("Identity", ["a"], "b"),
+        N("Identity", ["b"], "c"),
+        N("BatchNormalization", ["c", *rows], "d"),
+        N("Add", ["d", "b"], "y") if read_elsewhere else N("Relu", ["d"], "y"),
+    ]
+    ports = [helper.make_tensor_value_info(k, F, [1, c, 5, 5]) for k, c in (("x", 3), ("y", 6))]
+    tensors = [numpy_helper.from_array(v, k) for k, v in (rows | {"w": W[:6, :3].reshape(6, 3, 1, 1)}).items()]
+    graph = helper.make_graph(nodes, "g", ports[:1], ports[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    x = rng.standard_normal((1, 3, 5, 5)).astype("f4")
+    wanted, made = run(model, x), prepare(g.copied(model))
+    assert np.allclose(run(made, x), wanted, atol=1e-5)
+    assert ("BatchNormalization" in {n.op_type for n in made.graph.node}) == read_elsewhere
+    if not read_elsewhere:
+        convolutions = [n for n in pc.quantize(model, [x] * 4).graph.node if n.op_type == "Conv"]
+        assert len(convolutions) == 1  # no depthwise one of what was BatchNormalization
