@@ -27,14 +27,14 @@ def branches(step: Step, uses: Uses):
     other = sole(step, uses, step.args["residual"], LINEAR)
     if other is None or other.args["act"] or not _same_image(step, other, uses):
         return None
+    if any(uses.is_buffer(s.args[name]) for s in (step, other) for name in ("w", "bias")):  # computed at run time
+        return None
     large, small = sorted((step, other), key=lambda s: (_window(s), s.kernel != "dwconv"), reverse=True)
     at = _place(large, small)
     w = None if at is None else _sum(large, small, at)
     if w is None:
         return None
     biases = [s.args["bias"] for s in (step, other) if s.args["bias"] is not None]
-    if any(uses.is_buffer(b) for b in biases):
-        return None
     return large.replace(
         w=w, bias=sum(biases[1:], biases[0]) if biases else None, act=step.args["act"],
         act_params=step.args["act_params"], residual=other.args["residual"],

@@ -211,6 +211,9 @@ def affine(step: Step, uses: Uses):
     x, factor = inner.args["a"], inner.args["b"]
     if not whole(x) or not uses.is_buffer(x) or uses.is_buffer(factor) or not offset.strides[-1]:
         return None
+    before = columns(inner, uses, x, SCALED)
+    if before and all(_foldable(m, MUL, uses) for m, _ in before):  # both fold into what has just been made
+        return None
     factor, offset = (per_channel(v, c) for v in (factor, offset))
     if factor is None or offset is None:
         return None

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from net import Net
+from onnx import helper
 
-from oracle import floats
+from oracle import as_model, floats, ort_outputs, ours, same
 
 CHANNELS = 6
 BRANCHES = {
@@ -105,3 +106,24 @@ def test_windows_that_begin_elsewhere_stay_apart():
     one = net.conv("x", CHANNELS, CHANNELS, kernel=3, pads=[0, 0, 2, 2])
     net.add("Add", one, net.conv("x", CHANNELS, CHANNELS))
     assert net.run() == ["sconv"]
+
+
+def test_depthwise_branches_each_with_its_batch_norm_are_one_convolution():
+    net = Net(1, CHANNELS, 9, 8)
+    x = net.conv("x", CHANNELS, CHANNELS)
+    made = [branch(net, "scale", branch(net, kind, x)) for kind in ("depthwise 3x3", "depthwise 1x1")]
+    net.add("Relu", net.add("Add", net.add("Add", *made), branch(net, "scale", x)))
+    assert net.run() == ["sgemm", "dwconv"]
+
+
+@pytest.mark.parametrize("kernels", [(3, 3), (3, 1), (1, 3)])
+def test_weights_that_are_inputs_stay_apart(kernels):
+    rng = np.random.default_rng(0)
+    feed = {"x": floats(rng, 1, 4, 5, 5)} | {n: floats(rng, 4, 1, k, k) for n, k in zip("wv", kernels)}
+    nodes = [
+        helper.make_node("Conv", ["x", n], [n + "y"], group=4, pads=[k // 2] * 4, strides=[2, 2])
+        for n, k in zip("wv", kernels)
+    ]
+    nodes.append(helper.make_node("Add", ["wy", "vy"], ["y"]))
+    model = as_model(nodes, feed, ["y"])
+    same(ours(model, feed)[0], ort_outputs(model, feed), 1e-5, 1e-5)
