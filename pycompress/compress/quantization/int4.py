@@ -152,7 +152,7 @@ def _one_of(given, allowed: tuple) -> bool:
 def _unable(layer: Layer) -> str:
     """Why the weights of `layer` need 8 bits."""
     if layer.uses > 1:
-        return f"{layer.uses} nodes have its weights"
+        return f"{layer.uses} nodes have its weights, which keep 8 bits: 4 are chosen for one node's inputs"
     if layer.groups > 1:
         return "depthwise" if layer.kernel else "grouped"
     return "its kernel has more than one cell" if layer.segments > 1 else ""

@@ -68,6 +68,8 @@ def test_one_depth_is_noted_for_all():
 def test_common_weights_keep_eight_bits():
     with pytest.raises(ValueError, match="'product2' cannot have 4 bits: 6 nodes have its weights"):
         pc.quantize(unrolled(), samples("MatMul"), weights={"product2": 4})
+    with pytest.raises(ValueError, match="no layer can have 4 bits: .*'product1': 6 nodes .*, which keep 8 bits"):
+        pc.quantize(unrolled(), samples("MatMul"), weights=4, first_last=4)
 
 
 def test_nodes_that_use_a_tensor_in_another_way_do_not_have_common_weights():
