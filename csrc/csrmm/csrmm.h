@@ -27,7 +27,7 @@ PCX_INLINE void csrmm_columns(const pcx_csrmm_args *p, size_t first, size_t coun
 
 typedef struct {
     size_t bytes, vectors; /* of a vector; vectors of a panel, at most */
-    size_t deep, vectors_of_deep; /* at least so many where k > deep, if there are, and at most half as many more; or 0 */
+    size_t deep, vectors_of_deep; /* where k > deep: at least so many, if there are, and at most half more; or 0 */
     /* columns [column, + columns) of x to a panel of whole vectors; floats, doubles */
     void (*fill[2])(const pcx_csrmm_args *p, size_t column, size_t columns, void *panel);
     /* the same for floats, whole vectors or more of them, where ldx is 1 */

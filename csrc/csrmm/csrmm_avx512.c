@@ -15,7 +15,8 @@ PCX_TARGET(PCX_TARGET_AVX512)
  * The columns of the values [from, end), at most CSRMM_CHUNK, until one is not below `limit`; how many they are.  As
  * csrmm_columns, what is no column becomes the last one.  They go to `columns`, by whole vectors, unless it is NULL.
  */
-PCX_INLINE size_t csrmm_avx512_columns(const pcx_csrmm_args *p, size_t from, size_t end, uint32_t limit, int32_t *columns)
+PCX_INLINE size_t csrmm_avx512_columns(const pcx_csrmm_args *p, size_t from, size_t end, uint32_t limit,
+                                       int32_t *columns)
 {
     enum { LANES = 16 };
     const size_t count = end > from ? min_size(end - from, CSRMM_CHUNK) : 0;
@@ -53,6 +54,12 @@ PCX_INLINE size_t csrmm_avx512_slices(const pcx_csrmm_args *p, size_t step)
 #define PANEL_ROWS         csrmm_avx512_rows_f32
 #define PANEL_SOME         csrmm_avx512_some_f32
 #define PANEL_LIST         csrmm_avx512_list_f32
+#define PANEL_HALVES       1
+#define PANEL_HALF_FMA(by, x, sum) \
+    _mm512_castps256_ps512( \
+        _mm256_fmadd_ps(_mm512_castps512_ps256(by), _mm256_loadu_ps(x), _mm512_castps512_ps256(sum)))
+#define PANEL_HALF_LOAD(x) _mm512_castps256_ps512(_mm256_loadu_ps(x))
+#define PANEL_HALF_STORE(x, sum) _mm256_storeu_ps(x, _mm512_castps512_ps256(sum))
 #define PANEL_ZERO         _mm512_setzero_ps
 #define PANEL_PART(m, x)   _mm512_maskz_loadu_ps((__mmask16)(m), x)
 #define PANEL_PUT_PART(x, m, y) _mm512_mask_storeu_ps(x, (__mmask16)(m), y)
@@ -72,6 +79,10 @@ PCX_INLINE size_t csrmm_avx512_slices(const pcx_csrmm_args *p, size_t step)
 #define PANEL_ROWS         csrmm_avx512_rows_f64
 #define PANEL_SOME         csrmm_avx512_some_f64
 #define PANEL_LIST         csrmm_avx512_list_f64
+#define PANEL_HALVES       0
+#define PANEL_HALF_FMA(by, x, sum) TILE_FMA(by, TILE_LOAD(x), sum)
+#define PANEL_HALF_LOAD    TILE_LOAD
+#define PANEL_HALF_STORE   PANEL_STORE
 #define PANEL_ZERO         _mm512_setzero_pd
 #define PANEL_PART(m, x)   _mm512_maskz_loadu_pd((__mmask8)(m), x)
 #define PANEL_PUT_PART(x, m, y) _mm512_mask_storeu_pd(x, (__mmask8)(m), y)

@@ -1,11 +1,14 @@
 /*
  * csrmm_panel_avx512.h - rows of W times a panel for one type of values, 512 bits.  A template, without a guard:
  *
- *   PANEL_ROWS                     the name of the function, and PANEL_SOME, PANEL_FOUR, PANEL_LIST of others behind it
+ *   PANEL_ROWS                     the name of the function, and PANEL_SOME, PANEL_LIST of others behind it
  *   TILE_REAL, TILE_VECTOR, TILE_LOAD, TILE_BROADCAST, TILE_FMA   as for spmm_tile.h
  *   PANEL_STORE, PANEL_ZERO, PANEL_PART, PANEL_PUT_PART   store, zero, and load and store with a mask
  *   PANEL_QUAD, PANEL_PICK(q, i)   four values in each part of a vector, and value i of them in all lanes: loads limit,
  *                                  so four values cost one
+ *   PANEL_HALVES                   1, and PANEL_HALF_FMA(by, x, sum), PANEL_HALF_LOAD, PANEL_HALF_STORE of their lower
+ *                                  halves: where the last vector repeats half of the one before it or more, `half`
+ *                                  leaves half of it out; or 0 and the same as for whole vectors, for less code
  *
  * A panel's columns lie as csrmm_panel.h puts them.  What does not fit an L1 cache is multiplied by slices of k: a row
  * stops at its first column beyond the slice, and goes on from there in the next one.  So its values are added in the
@@ -19,8 +22,11 @@
         const TILE_VECTOR one = by; \
         const char *at = x; \
         PCX_OPAQUE(at); \
-        PCX_UNROLL for (int v = 0; v < nv; v++) \
+        PCX_UNROLL for (int v = 0; v < nv - half; v++) \
             (sum)[v] = TILE_FMA(one, TILE_LOAD((const TILE_REAL *)(const void *)(at + v * sizeof one)), (sum)[v]); \
+        if (half) \
+            (sum)[nv - 1] = PANEL_HALF_FMA( \
+                one, (const TILE_REAL *)(const void *)(at + nv * sizeof one - sizeof one / 2), (sum)[nv - 1]); \
     } while (0)
 
 /* Value i of the four from q on, of each row. */
@@ -33,7 +39,7 @@
  * their sums begin at zero.
  */
 PCX_INLINE void PANEL_SOME(const pcx_csrmm_args *p, int own, size_t row, uint32_t *cursor, uint32_t limit, int first,
-                           const char *panel, TILE_REAL *out, size_t count, const int rows, const int nv)
+                           const char *panel, TILE_REAL *out, size_t count, const int rows, const int nv, const int half)
 {
     enum { LANES = PANEL_LANES };
     const TILE_REAL *w = p->w;
@@ -47,6 +53,7 @@ PCX_INLINE void PANEL_SOME(const pcx_csrmm_args *p, int own, size_t row, uint32_
         PCX_UNROLL for (int v = 0; v < nv; v++)
             sum[r][v] = first        ? PANEL_ZERO()
                         : v + 1 < nv ? TILE_LOAD(out + r * p->ldo + v * PANEL_LANES)
+                        : half       ? PANEL_HALF_LOAD(out + r * p->ldo + last + LANES / 2)
                                      : PANEL_PART(mask, out + r * p->ldo + last);
     do {
         size_t together = SIZE_MAX, q = 0;
@@ -76,7 +83,9 @@ PCX_INLINE void PANEL_SOME(const pcx_csrmm_args *p, int own, size_t row, uint32_
     PCX_UNROLL for (int r = 0; r < rows; r++, out += p->ldo) {
         PCX_UNROLL for (int v = 0; v < nv - 1; v++)
             PANEL_STORE(out + v * PANEL_LANES, sum[r][v]);
-        if (PCX_LIKELY(count >= LANES))
+        if (half)
+            PANEL_HALF_STORE(out + last + LANES / 2, sum[r][nv - 1]);
+        else if (PCX_LIKELY(count >= LANES))
             PANEL_STORE(out + last, sum[r][nv - 1]);
         else
             PANEL_PUT_PART(out, mask, sum[r][nv - 1]);
@@ -84,8 +93,8 @@ PCX_INLINE void PANEL_SOME(const pcx_csrmm_args *p, int own, size_t row, uint32_
 }
 
 /* Rows [first, last), `rows` at a time; see csrmm_micro. */
-PCX_INLINE void PANEL_LIST(const pcx_csrmm_args *p, int own, size_t first, size_t last, const void *panel, TILE_REAL *out,
-                           size_t count, const int rows, const int nv)
+PCX_INLINE void PANEL_LIST(const pcx_csrmm_args *p, int own, size_t first, size_t last, const void *panel,
+                           TILE_REAL *out, size_t count, const int rows, const int nv, const int half)
 {
     enum { BLOCK = 256 }; /* rows that wait for the next slice */
     const size_t slices = csrmm_avx512_slices(p, nv * sizeof(TILE_VECTOR));
@@ -98,20 +107,29 @@ PCX_INLINE void PANEL_LIST(const pcx_csrmm_args *p, int own, size_t first, size_
             const uint32_t limit = (uint32_t)(slice + 1 < slices ? p->k * (slice + 1) / slices : p->k);
             size_t r = block;
             for (; r + (size_t)rows <= end; r += (size_t)rows)
-                PANEL_SOME(p, own, r, cursor + (r - block), limit, !slice, panel, out + (r - first) * p->ldo, count, rows, nv);
-            for (; r < end; r++)
-                PANEL_SOME(p, own, r, cursor + (r - block), limit, !slice, panel, out + (r - first) * p->ldo, count, 1, nv);
+                PANEL_SOME(p, own, r, cursor + (r - block), limit, !slice, panel, out + (r - first) * p->ldo, count,
+                           rows, nv, half);
+            for (; rows > 1 && r < end; r++)
+                PANEL_SOME(p, own, r, cursor + (r - block), limit, !slice, panel, out + (r - first) * p->ldo, count, 1,
+                           nv, half);
         }
     }
 }
 
-static void PANEL_ROWS(const pcx_csrmm_args *p, int own, size_t first, size_t last, const void *panel, void *out, size_t count)
+static void PANEL_ROWS(const pcx_csrmm_args *p, int own, size_t first, size_t last, const void *panel, void *out,
+                       size_t count)
 {
-    switch (ceil_div(count, PANEL_LANES)) {
-    case 1: PANEL_LIST(p, own, first, last, panel, out, count, 4, 1); break;
-    case 2: PANEL_LIST(p, own, first, last, panel, out, count, 2, 2); break;
-    case 3: PANEL_LIST(p, own, first, last, panel, out, count, 2, 3); break;
-    case 4: PANEL_LIST(p, own, first, last, panel, out, count, 1, 4); break;
+    const size_t vectors = ceil_div(count, PANEL_LANES), rest = count % PANEL_LANES;
+    switch (2 * vectors + (PANEL_HALVES && vectors > 1 && rest && rest <= PANEL_LANES / 2)) {
+    case 2: PANEL_LIST(p, own, first, last, panel, out, count, 4, 1, 0); break;
+    case 4: PANEL_LIST(p, own, first, last, panel, out, count, 2, 2, 0); break;
+#if PANEL_HALVES
+    case 5: PANEL_LIST(p, own, first, last, panel, out, count, 2, 2, 1); break;
+    case 7: PANEL_LIST(p, own, first, last, panel, out, count, 2, 3, 1); break;
+    case 9: PANEL_LIST(p, own, first, last, panel, out, count, 1, 4, 1); break;
+#endif
+    case 6: PANEL_LIST(p, own, first, last, panel, out, count, 2, 3, 0); break;
+    case 8: PANEL_LIST(p, own, first, last, panel, out, count, 1, 4, 0); break;
     }
 }
 
@@ -125,6 +143,10 @@ static void PANEL_ROWS(const pcx_csrmm_args *p, int own, size_t first, size_t la
 #undef PANEL_PART
 #undef PANEL_PUT_PART
 #undef PANEL_STORE
+#undef PANEL_HALVES
+#undef PANEL_HALF_FMA
+#undef PANEL_HALF_LOAD
+#undef PANEL_HALF_STORE
 #undef PANEL_QUAD
 #undef PANEL_PICK
 #undef TILE_REAL
