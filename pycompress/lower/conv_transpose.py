@@ -24,17 +24,22 @@ from .values import Value
 def conv_transpose(ctx: Lowering, node: Node) -> Value:
     x, w, bias = node.input(0, "X"), node.input(1, "W"), node.optional(2)
     kernel = kernel_shape(node, x, w)
-    n, c, h, wide = spatial(node, x)
+    deep = len(x.shape) == 5
+    n, c, h, wide = x.shape[:2] + x.shape[3:] if deep else spatial(node, x)
     groups = node.int("group", 1)
     if groups < 1 or c != w.shape[0] or c % groups:
         node.refuse(f"= {groups} does not fit {c} channels and weights {w.shape}", "group")
     outputs = w.shape[1] * groups
-    strides, dilations, before, sizes = _geometry(node, kernel, (h, wide)[4 - len(x.shape) :])
+    strides, dilations, before, sizes = geometry = _geometry(node, kernel, x.shape[2:])
     offset = None
     if bias is not None:
         if bias.shape != (outputs,):
             node.refuse(f"bias {bias.shape} does not fit {outputs} outputs")
         offset = ctx.contiguous(ctx.f32(bias))
+    if deep:
+        from .volumes import conv_transpose3d  # it comes back here with images
+
+        return conv_transpose3d(ctx, node, groups, kernel, geometry)
     axes = [
         [_phase(r, k, s, d, p) for r in range(min(s, size))]
         for k, s, d, p, size in zip(kernel, strides, dilations, before, sizes)
@@ -49,7 +54,7 @@ def conv_transpose(ctx: Lowering, node: Node) -> Value:
 
 
 def _geometry(node: Node, kernel, image):
-    """(strides, dilations, pads at the start, output sizes), each for two dimensions."""
+    """(strides, dilations, pads at the start, output sizes), each for two dimensions, or three."""
     rank = len(image)
     one = [1] * (2 - rank)
     strides = node.ints("strides", [1] * rank, length=rank, minimum=1)
@@ -61,7 +66,7 @@ def _geometry(node: Node, kernel, image):
     if wanted is not None and len(wanted) not in (rank, rank + 2):
         node.refuse(f"= {wanted} must have {rank} values", "output_shape")
     before, sizes = [], []
-    for i, (size, k) in enumerate(zip(image, kernel[2 - rank :])):
+    for i, (size, k) in enumerate(zip(image, kernel[-rank:])):
         full = strides[i] * (size - 1) + extra[i] + (k - 1) * dilations[i] + 1
         target = wanted[-rank:][i] if wanted is not None else size * strides[i]
         if wanted is None and not auto.startswith("SAME"):

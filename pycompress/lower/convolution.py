@@ -90,7 +90,7 @@ def window(node: Node, kernel: tuple[int, int], h: int, w: int) -> Window:
 def spatial(node: Node, value: Value) -> tuple[int, ...]:
     """The shape of an N,C,(H,)W value as N,C,H,W."""
     if len(value.shape) not in (3, 4):
-        node.refuse(f"works on 1 or 2 spatial dimensions, got shape {value.shape}")
+        node.refuse(f"works on 1 to 3 spatial dimensions, got shape {value.shape}")
     n, c, *rest = value.shape
     return (n, c, *([1] * (2 - len(rest))), *rest)
 
@@ -98,6 +98,10 @@ def spatial(node: Node, value: Value) -> tuple[int, ...]:
 @operator("Conv")
 def conv(ctx: Lowering, node: Node) -> Value:
     x, w, bias = node.input(0, "X"), node.input(1, "W"), node.optional(2)
+    if len(x.shape) == 5:
+        from .volumes import conv3d  # it comes back here with images
+
+        return conv3d(ctx, node)
     kernel = kernel_shape(node, x, w)
     n, c, h, wide = spatial(node, x)
     win = window(node, kernel, h, wide)
@@ -133,8 +137,8 @@ def scaled(ctx: Lowering, x: Value, w: Value, bias: Value | None) -> Value:
     return ctx.value(data if bias is None else ctx.binary(data, ctx.f32(bias).reshape(channels), 0))
 
 
-def kernel_shape(node: Node, x: Value, w: Value) -> tuple[int, int]:
-    """The kernel's height and width, from the weights; a kernel_shape attribute must agree."""
+def kernel_shape(node: Node, x: Value, w: Value) -> tuple[int, ...]:
+    """The kernel's (depth,) height and width, from the weights; a kernel_shape attribute must agree."""
     if len(w.shape) != len(x.shape) or 0 in w.shape:
         node.refuse(f"weights {w.shape} do not fit an input {x.shape}")
     kernel = list(w.shape[2:])

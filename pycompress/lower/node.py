@@ -35,11 +35,12 @@ class Node:
         """Whether an input has an extent that is only known at run time."""
         return any(value is not None and value.rows is not None for value in self.inputs)
 
-    def become(self, op: str, inputs: list[Value | None], opset: int | None = None, without=()) -> Node:
-        """This node as another operator on other inputs, without the attributes `without`."""
+    def become(self, op: str, inputs: list[Value | None], opset: int | None = None, without=(), given=None) -> Node:
+        """This node as another operator on other inputs, without the attributes `without`, and with those of `given`."""
         other = copy(self)
         other.op, other.inputs, other.domain, other.opset = op, inputs, "", opset or self.opset
         other._attributes = {k: a for k, a in self._attributes.items() if k not in without}
+        other._attributes |= {k: onnx.helper.make_attribute(k, v) for k, v in (given or {}).items()}
         return other
 
     def refuse(self, why: str, attribute: str | None = None):

@@ -40,16 +40,17 @@ class Along:
         return int(counts[0]) if (counts == counts[0]).all() else counts
 
 
-def windows(node: Node, shape: tuple[int, ...]) -> list[Along]:
-    """The windows of a pool over images of `shape`, N,C,..., by axis."""
+def windows(node: Node, shape: tuple[int, ...], kernel: list[int] | None = None) -> list[Along]:
+    """The windows over images of `shape`, N,C,..., by axis: of a pool, or of a convolution by a `kernel`."""
     sizes, rank = shape[2:], len(shape) - 2
     if rank < 1:
         node.refuse(f"works on at least one spatial dimension, got shape {shape}")
-    kernel = node.ints("kernel_shape", length=rank, minimum=1)
+    ceil = node.int("ceil_mode", 0, allowed=(0, 1)) if kernel is None else 0
+    kernel = node.ints("kernel_shape", length=rank, minimum=1) if kernel is None else kernel
     strides, dilations = (node.ints(name, [1] * rank, length=rank, minimum=1) for name in ("strides", "dilations"))
     pads = node.ints("pads", [0] * 2 * rank, length=2 * rank, minimum=0)
     auto = node.string("auto_pad", "NOTSET", allowed=("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"))
-    ceil, found = node.int("ceil_mode", 0, allowed=(0, 1)), []
+    found = []
     for i, (size, k, s, d) in enumerate(zip(sizes, kernel, strides, dilations)):
         before, after = (pads[i], pads[i + rank]) if auto == "NOTSET" else (0, 0)
         if auto.startswith("SAME"):

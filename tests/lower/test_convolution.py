@@ -163,7 +163,7 @@ def test_conv_transpose(rank, data, channels, bias, constant):
         ("Conv", [(1, 4, 5, 5), (2, 4, 3, 3)], {"colour": 3}, "'colour'"),
         ("Conv", [(1, 4, 5, 5), (2, 4, 6, 3)], {}, "does not fit"),
         ("Conv", [(1, 4, 5, 5), (2, 4, 3, 3), (3,)], {}, "bias"),
-        ("Conv", [(1, 4, 5, 5, 5), (2, 4, 3, 3, 3)], {}, "1 or 2 spatial"),
+        ("Conv", [(1, 4, 5, 5, 5, 5), (2, 4, 3, 3, 3, 3)], {}, "1 to 3 spatial"),
         ("ConvTranspose", [(1, 4, 5, 5), (3, 2, 3, 3)], {}, "'group'"),
         ("ConvTranspose", [(1, 4, 5, 5), (4, 2, 3, 3)], {"output_shape": [3]}, "'output_shape'"),
         ("ConvTranspose", [(1, 4, 1, 1), (4, 2, 3, 3)], {"pads": [2, 2, 2, 2]}, "extents"),
