@@ -25,6 +25,7 @@ from . import (  # noqa: F401
     determinant,
     doubles,
     einsum,
+    fourier,
     functions,
     fused,
     indexing,
