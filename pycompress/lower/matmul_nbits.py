@@ -24,6 +24,7 @@ def matmul_nbits(ctx: Lowering, node: Node) -> Value:
     later = bias if bias is not None and bias.runtime else None
     bias = None if later is not None else bias
     level = node.int("accuracy_level", 0, allowed=range(5))
+    node.int("weight_prepacked", 0, allowed=(0,))  # otherwise B is in the layout of some GPU
     four = None if w.quant is None else int4_weights(ctx, x, w, bias, level)
     out = ctx.new((*x.shape[:-1], n))
     flat = out.reshape(-1, n) if out.size else out.reshape(int(np.prod(x.shape[:-1], dtype=int)), n)

@@ -8,6 +8,7 @@ import numpy as np
 
 from .constants import PLAN_TIME
 from .context import Lowering
+from .emit import cast
 from .node import Node
 from .qlinear import dequantized, quantized, sum_bias, weights
 from .registry import MICROSOFT, OPERATORS, operator
@@ -20,6 +21,7 @@ PLAN_TIME |= {
         "QLinearMul": (1, 2, 4, 5, 6, 7), "QGemm": (1, 2, 4, 5, 7, 8),
         **{f"QLinear{op}": (1, 2, 3, 4) for op in (
             "AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu", "Softmax")},
+        "MatMulIntegerToFloat": (5,), "DynamicQuantizeMatMul": (3,),
     }.items()
 }  # fmt: skip
 
@@ -71,3 +73,31 @@ def qgemm(ctx: Lowering, node: Node) -> Value:
     b = replace(b, quant=replace(q, scale=q.scale * alpha))
     y = as_float(ctx, node, "Gemm", [a, b, sum_bias(node, 6, a, b, given)], without=("alpha",))
     return quantized(ctx, node, y, 7) if node.optional(7) is not None else y
+
+
+@operator("MatMulIntegerToFloat", domain=MICROSOFT)
+def matmul_integer_to_float(ctx: Lowering, node: Node) -> Value:
+    a, b, *scales = (node.input(i, name) for i, name in enumerate(("A", "B", "a_scale", "b_scale")))
+    return _scaled_product(ctx, node, [a, b, node.optional(4), node.optional(5)], scales, node.optional(6))
+
+
+@operator("DynamicQuantizeMatMul", domain=MICROSOFT)
+def dynamic_quantize_matmul(ctx: Lowering, node: Node) -> Value:
+    a, b, scale = (node.input(i, name) for i, name in enumerate(("A", "B", "b_scale")))
+    codes, own, zero = OPERATORS["", "DynamicQuantizeLinear"](ctx, node.become("DynamicQuantizeLinear", [a], 11))
+    return _scaled_product(ctx, node, [codes, b, zero, node.optional(3)], [own, scale], node.optional(4))
+
+
+def _scaled_product(ctx: Lowering, node: Node, factors, scales: list[Value], bias: Value | None) -> Value:
+    """As the nodes that ONNX Runtime fused to this one: MatMulInteger, Cast, Mul, Mul, Add."""
+    columns = factors[1].shape[-1:]
+    for name, value, shapes in (
+        ("a_scale", scales[0], ((), (1,))),
+        ("b_scale", scales[1], ((), (1,), columns)),
+        ("bias", bias, (columns,)),
+    ):
+        if value is not None and (value.dtype != "f32" or value.shape not in shapes):
+            node.refuse(f"{name} must be float32 of one of the shapes {shapes}, got {value.dtype} {value.shape}")
+    total = OPERATORS["", "MatMulInteger"](ctx, node.become("MatMulInteger", factors, 10))
+    y = as_float(ctx, node, "Mul", [cast(ctx, total, "f32"), as_float(ctx, node, "Mul", scales)])
+    return y if bias is None else as_float(ctx, node, "Add", [y, bias])

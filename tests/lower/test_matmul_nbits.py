@@ -49,6 +49,16 @@ def test_accuracy_level_4_allows_integers():
     assert run(model, x, int4_activations="float")[1] == {"sgemm"}
 
 
+def test_weights_that_are_in_no_layout_of_a_gpu_may_say_so():
+    """As ONNX Runtime 1.32 does of every node."""
+    got = []
+    for more in ({}, {"weight_prepacked": 0}):
+        g = Graph(np.random.default_rng(14))
+        x = floats(g.rng, 3, 64)
+        got.append(run(g.model(x.shape, nbits(g, "x", 8, 64, **more)), x)[0])
+    np.testing.assert_array_equal(*got)
+
+
 def test_matmulnbits_on_codes_that_the_file_has():
     g = Graph(np.random.default_rng(15))
     x = floats(g.rng, 8, 64)
@@ -91,6 +101,7 @@ REFUSED = {
     "'block_size'": changed(block_size=48),
     "B must be uint8": changed(block_size=64),
     "'K'": changed(K=63),
+    "'weight_prepacked'": lambda node, _: node.attribute.append(helper.make_attribute("weight_prepacked", 1)),
     "'accuracy_level'": lambda node, _: node.attribute.append(helper.make_attribute("accuracy_level", 7)),
     "'transposed'": lambda node, _: node.attribute.append(helper.make_attribute("transposed", 1)),
     "g_idx must be 64 integers from 0 to 1": given(4, np.full(64, 2, np.int32)),

@@ -112,6 +112,54 @@ def test_dynamic_quantization_is_one_product_with_a_scale_of_its_own(per_channel
     assert product.args["out"].dtype == np.float32 and product.args["scale"] is not None
 
 
+@pytest.mark.parametrize("per_channel, zero, bias", [(False, False, True), (True, True, False), (True, False, True)])
+@pytest.mark.parametrize("op", ["DynamicQuantizeMatMul", "MatMulIntegerToFloat"])
+def test_dynamic_quantization_as_onnxruntime_saves_it_when_optimized(op, per_channel, zero, bias):
+    rng = np.random.default_rng(5)
+    n = 7
+    w = {"w": codes(rng, "uint8", 20, n)}
+    a = {"x": floats(rng, 2, 3, 20)}
+    ws = {"ws": rng.uniform(0.01, 0.1, n).astype(np.float32) if per_channel else np.full((), 0.05, np.float32)}
+    wz = {"wz": (codes(rng, "uint8", n) if per_channel else codes(rng, "uint8")) if zero else None}
+    inputs = a | w | ws | wz
+    if op == "MatMulIntegerToFloat":
+        inputs = {"x": codes(rng, "uint8", 2, 3, 20)} | w | {"xs": scale(0.02)} | ws | {"xz": codes(rng, "uint8")} | wz
+    inputs |= {"b": floats(rng, n) if bias else None}
+    model = one_node(op, inputs, ["w", "ws", "wz", "b"], domain=MICROSOFT)
+    given = {k: np.asarray(inputs[k]) for k in ("x", "xs", "xz") if k in inputs}
+    (got,), program = interpret(model, given)
+    np.testing.assert_allclose(got, ort_outputs(model, given)[0], rtol=1e-5, atol=1e-5)
+    product = next(s for s in program.steps if s.kernel == "qgemm")
+    assert product.args["out"].dtype == np.float32 and product.args["scale"] is not None
+
+
+def test_a_scale_that_does_not_fit_a_fused_product_is_refused():
+    rng = np.random.default_rng(5)
+    inputs = {"x": floats(rng, 3, 20), "w": codes(rng, "uint8", 20, 7), "ws": np.ones(3, np.float32)}
+    with pytest.raises(pc.ModelError, match="the_node.*b_scale must be float32 of one of the shapes"):
+        ours(one_node("DynamicQuantizeMatMul", inputs, ["w", "ws"], domain=MICROSOFT), {"x": inputs["x"]})
+
+
+@pytest.mark.parametrize("op, shape", [("ConvInteger", (2, 5, 6, 7)), ("MatMulInteger", (2, 3, 5))])
+def test_weights_that_a_tool_took_for_activations_are_quantized_while_planning(op, shape):
+    """As onnxruntime's quantize_dynamic does where weights come from Constant nodes."""
+    rng = np.random.default_rng(6)
+    x, w = floats(rng, *shape), floats(rng, *((4, 5, 3, 3) if op == "ConvInteger" else (5, 4)))
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(w)),
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        helper.make_node("DynamicQuantizeLinear", ["w"], ["wq", "ws", "wz"]),
+        helper.make_node(op, ["q", "wq", "z", "wz"], ["sum"]),
+        helper.make_node("Cast", ["sum"], ["real"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["s", "ws"], ["scale"]),
+        helper.make_node("Mul", ["real", "scale"], ["y"]),
+    ]
+    model = as_model(nodes, {"x": x}, ["y"], [])
+    (got,), program = interpret(model, {"x": x})
+    np.testing.assert_allclose(got, ort_outputs(model, {"x": x})[0], rtol=1e-5, atol=1e-5)
+    assert kernels(program).count("dynquant") == 1
+
+
 @types
 @pytest.mark.parametrize("op", ["QLinearAdd", "QLinearMul"])
 @pytest.mark.parametrize("other", [(2, 3, 4, 5), (3, 1, 1), (1,), (5,)])
