@@ -18,6 +18,7 @@ from ..weights import Facts
 from . import (  # noqa: F401
     activation,
     arithmetic,
+    attention,
     bounded,
     control_flow,
     conv_transpose,

@@ -38,9 +38,14 @@ def sole(step: Step, uses: Uses, x, kernels: tuple[str, ...]) -> Step | None:
     return producer(uses, x, kernels) if uses.only_reader(x) else None
 
 
+def typed(x: np.ndarray) -> np.ndarray:
+    """The whole buffer of `x` in the type of `x`: what ``where`` chose was written as unsigned integers."""
+    return root(x).view(x.dtype)
+
+
 def in_shape_of(target: np.ndarray, like: np.ndarray) -> np.ndarray:
     """The whole buffer of `target`, reshaped to the shape of `like`."""
-    return root(target).reshape(like.shape)
+    return typed(target).reshape(like.shape)
 
 
 def columns(step: Step, uses: Uses, x, kernels: tuple[str, ...]) -> list[tuple[Step, int]]:
@@ -67,7 +72,7 @@ def _copied_to(copy: Step, target: np.ndarray) -> Step:
 def part(buffer: np.ndarray, like: np.ndarray, first: int, made: list[tuple[Step, int]]) -> np.ndarray:
     """The view of `buffer` that one of the steps `made` writes: columns from `first` on, in the shape of `like`."""
     width = sum(m.args["out"].shape[-1] for m, _ in made)
-    return root(buffer).reshape(*like.shape[:-1], width)[..., first : first + like.shape[-1]]
+    return typed(buffer).reshape(*like.shape[:-1], width)[..., first : first + like.shape[-1]]
 
 
 @on("unary")
@@ -217,13 +222,13 @@ def affine(step: Step, uses: Uses):
     factor, offset = (per_channel(v, c) for v in (factor, offset))
     if factor is None or offset is None:
         return None
-    rows = root(x).size // c
+    rows = x.size // c
     wide = max(d for d in range(1, 65) if rows % d == 0)
     image = (1, rows // wide, wide, c)
     sizes = {"kh": 1, "kw": 1, "sh": 1, "sw": 1, "dh": 1, "dw": 1, "pt": 0, "pl": 0}
     return Step("dwconv", {
-        "x": root(x).reshape(image), "w": factor.reshape(1, c), **sizes, "bias": sign * offset, "act": step.args["act"],
-        "act_params": step.args["act_params"], "residual": None, "out": root(step.args["out"]).reshape(image),
+        "x": typed(x).reshape(image), "w": factor.reshape(1, c), **sizes, "bias": sign * offset, "act": step.args["act"],
+        "act_params": step.args["act_params"], "residual": None, "out": typed(step.args["out"]).reshape(image),
     }, step.node, step.op, "scale and shift of each channel"), [inner]  # fmt: skip
 
 

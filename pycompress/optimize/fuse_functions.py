@@ -7,7 +7,7 @@ import numpy as np
 from ..lower.context import ACT
 from ..lower.values import Step, root
 from .dataflow import Uses, on
-from .fuse_float import ADD, DIV, MUL, row_of, sole, whole
+from .fuse_float import ADD, DIV, MUL, row_of, sole, typed, whole
 
 ERF, GELU = 18, 19  # of the kernel unary
 
@@ -34,8 +34,8 @@ def decomposed(step: Step, uses: Uses):
         return None
     name, x, gone = found
     args = {
-        "x": root(x).reshape(1, -1), "op": ACT[name], "params": np.zeros(2, np.float32),
-        "out": root(step.args["out"]).reshape(1, -1),
+        "x": typed(x).reshape(1, -1), "op": ACT[name], "params": np.zeros(2, np.float32),
+        "out": typed(step.args["out"]).reshape(1, -1),
     }  # fmt: skip
     return Step("unary", args, step.node, name, "decomposed in the model"), gone
 
@@ -110,8 +110,8 @@ def gelu(step: Step, uses: Uses):
     if root(source) is not root(x) or not whole(x):
         return None
     args = {
-        "x": root(x).reshape(1, -1), "op": GELU, "params": np.zeros(2, np.float32),
-        "out": root(step.args["out"]).reshape(1, -1),
+        "x": typed(x).reshape(1, -1), "op": GELU, "params": np.zeros(2, np.float32),
+        "out": typed(step.args["out"]).reshape(1, -1),
     }  # fmt: skip
     return Step("unary", args, step.node, "Gelu", "decomposed in the model"), [*gone, *inside]
 

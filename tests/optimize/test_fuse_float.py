@@ -249,3 +249,25 @@ def test_a_step_of_two_results_stays_in_front_of_what_reads_one_of_them():
     assert [step.kernel for step in program.steps] == ["lut", "topk", "lut", "permute"]
     np.testing.assert_array_equal(values, x[:0:-1])
     np.testing.assert_array_equal(index[:, 0, 0], [2, 1])
+
+
+AFTER_WHERE = {
+    "a residual sum": lambda net, w: net.add("Add", net.add("MatMul", "x", floats(net.rng, 6, 6)), w),
+    "a residual sum of scaled values": lambda net, w: net.add(
+        "Add", net.add("Add", net.add("Mul", "x", 0.3), floats(net.rng, 6)), w
+    ),
+    "scale and shift": lambda net, w: net.add("Add", net.add("Mul", w, floats(net.rng, 6)), floats(net.rng, 6)),
+    "swish": lambda net, w: net.add("Mul", w, net.add("Sigmoid", w)),
+    "hardswish": lambda net, w: net.add("Div", net.add("Mul", w, net.add("Clip", net.add("Add", w, 3), 0, 6)), 6),
+    "gelu": lambda net, w: net.add(
+        "Mul", net.add("Mul", w, net.add("Add", net.add("Erf", net.add("Div", w, 2**0.5)), 1)), 0.5
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AFTER_WHERE)
+def test_what_where_chose_is_read_as_floats(name):
+    """The kernel ``where`` moves bits, so its result lies in a buffer of unsigned integers."""
+    net = Net(5, 6)
+    AFTER_WHERE[name](net, net.add("Where", net.add("Greater", "x", 0), "x", -0.7))
+    assert len(net.run()) <= 4
