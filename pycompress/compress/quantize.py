@@ -117,7 +117,7 @@ def quantize(
         In (50, 100]; for the method of that name.
     symmetric : bool
         Use zero point 128 for activations with negative values.
-    operators : iterable of str
+    operators : iterable of str, or one
         The operators to quantize, out of `OPERATORS`.
     exclude : iterable of str
         Names of nodes that stay float.
@@ -182,7 +182,7 @@ def quantize(
         four=Int4Options(weights, group_size or None, rounding, zero_points, share, first_last),
         accumulate=depth_for(target, accumulate) if activations != "float" else 0,
         activations=activations, method=method, percentile=percentile, symmetric=symmetric,
-        operators=frozenset(operators), exclude=frozenset(g.excluded(exclude) or ()), bias_correction=bias_correction,
+        operators=frozenset([operators] if isinstance(operators, str) else operators), exclude=frozenset(g.excluded(exclude) or ()), bias_correction=bias_correction,
         equalize=equalize, interleave=interleave, lstm=activations == "dynamic" if lstm is None else lstm,
         quantize_outputs=quantize_outputs, judge=judge, unless_slower=unless_slower, min_snr=min_snr,
     )  # fmt: skip

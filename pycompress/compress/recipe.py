@@ -217,6 +217,8 @@ def _parsed(path: Path) -> Any:
                 f"{path}: YAML needs PyYAML: pip install 'pycompress-engine[yaml]'; JSON needs nothing", name="yaml"
             ) from None
         raise ValueError(f"{path}: TOML needs Python 3.11 or newer; write the recipe as JSON") from None
+    except RecursionError:
+        raise ValueError(f"{path}: it is nested too deeply") from None
     except ValueError as error:  # of the text's encoding, of JSON, of TOML
         raise ValueError(f"{path}: {error}") from None
 

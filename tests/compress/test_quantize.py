@@ -252,6 +252,7 @@ def test_models_come_as_path_bytes_or_proto(tmp_path):
         ({"method": "kl"}, "method must be one of mse"),
         ({"percentile": 20}, r"percentile must be in \(50, 100\]"),
         ({"operators": ["Softmax"]}, "cannot quantize Softmax"),
+        ({"operators": "Softmax"}, "cannot quantize Softmax"),
         ({"exclude": ["nothing"]}, "no node 'nothing'"),
         ({"operators": ["Add"]}, "nothing to quantize"),
         ({"calibration": []}, "no samples"),

@@ -70,6 +70,14 @@ def test_a_yaml_file_needs_pyyaml_and_says_so(tmp_path, monkeypatch):
         recipe.read(tmp_path / "r.yaml")
 
 
+@pytest.mark.parametrize("kind, deep", [("json", '{"a":' * 9000), ("toml", "a = " + "[" * 9000), ("yaml", "[" * 9000)])
+def test_a_file_that_is_nested_deeply_is_refused(tmp_path, kind, deep):
+    pytest.importorskip({"json": "json", "toml": "tomllib", "yaml": "yaml"}[kind])
+    (tmp_path / f"r.{kind}").write_text(deep)
+    with pytest.raises(ValueError, match=f"r.{kind}: it is nested too deeply"):
+        recipe.read(tmp_path / f"r.{kind}")
+
+
 def test_a_file_that_is_no_yaml_is_named(tmp_path):
     pytest.importorskip("yaml")
     (tmp_path / "r.yaml").write_text("prune: [")

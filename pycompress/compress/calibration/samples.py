@@ -200,5 +200,8 @@ def _checked(info: onnx.ValueInfoProto, x: np.ndarray, count: int) -> np.ndarray
     if shape == [] and x.size == 1:  # as sessions take it
         x = x.reshape(())
     if shape is not None and (x.ndim != len(shape) or any(d > 0 and d != n for d, n in zip(shape, x.shape))):
-        raise ValueError(f"calibration: {info.name!r} must have shape {shape}, sample {count} has {list(x.shape)}")
+        declared = f"[{', '.join(str(d or '?') for d in shape)}]"
+        raise ValueError(f"calibration: {info.name!r} must have shape {declared}, sample {count} has {list(x.shape)}")
+    if x.shape[:1] == (0,):  # other axes may be empty, such as the past of a first token
+        raise ValueError(f"calibration: {info.name!r} is empty in sample {count}: its shape is {list(x.shape)}")
     return x

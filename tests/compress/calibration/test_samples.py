@@ -104,7 +104,8 @@ def test_a_spent_generator_is_refused_in_words():
         ({"input": 3}, "must be an iterable of samples"),
         ("photos", "must be an iterable of samples, got str"),
         ([X[:1].astype(float)], "must be float32, sample 0 is float64"),
-        ([X[:1], X[:1, :, :5]], "must have shape .*, sample 1 has"),
+        ([X[:1], X[:1, :, :5]], r"must have shape \[\?, 3, .*, sample 1 has"),
+        ([X[:1], X[:0]], "'input' is empty in sample 1"),
     ],
 )
 def test_what_does_not_fit_is_named(calibration, message):
