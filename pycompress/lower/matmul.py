@@ -11,8 +11,10 @@ from .context import NO_PARAMS, Lowering, reshaped
 from .convolution import float_weights
 from .integer import float_tail, integer_product, integer_ready, zero_point
 from .node import Node
-from .registry import operator
+from .registry import OPERATORS, operator
 from .values import Quant, Value
+
+DOUBLES = 1 << 24  # products of float64 in one node: they are all written out before they are summed
 
 
 def product(ctx: Lowering, a: np.ndarray, w: np.ndarray, out: np.ndarray, bias=None, reason: str = "") -> None:
@@ -27,6 +29,8 @@ def product(ctx: Lowering, a: np.ndarray, w: np.ndarray, out: np.ndarray, bias=N
 def matmul(ctx: Lowering, node: Node) -> Value:
     a, b = node.input(0, "A"), node.input(1, "B")
     sa, sb, shape, final = matmul_shapes(node, a, b)
+    if a.dtype == b.dtype == "f64":
+        return ctx.value(_of_doubles(ctx, node, ctx.data(a).reshape(sa), ctx.data(b).reshape(sb)).reshape(final))
     out = ctx.new(shape)
     turned = _transposed(Value(b.dtype, sb, None, b.runtime, b.quant))
     four = int4.int4_weights(ctx, a, turned, None) if len(b.shape) <= 2 else None
@@ -46,6 +50,26 @@ def matmul(ctx: Lowering, node: Node) -> Value:
     else:
         batch(ctx, np.broadcast_to(x, (*shape[:-2], *sa[-2:])), np.broadcast_to(w, (*shape[:-2], *sb[-2:])), out)
     return ctx.value(out.reshape(final))
+
+
+def _of_doubles(ctx: Lowering, node: Node, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """x[...,m,k] . w[...,k,n], float64: no kernel multiplies such matrices, so all products are written and summed."""
+    count = math.prod(node.broadcast(x.shape[:-2], w.shape[:-2])) * x.shape[-2] * x.shape[-1] * w.shape[-1]
+    if count > DOUBLES:
+        node.refuse(f"of float64 is for up to {DOUBLES} products, this one has {count}; convert the model to float32")
+    inputs = [Value("f64", v.shape, v, ctx.is_runtime(v)) for v in (x, w)]
+    equation, own = {"equation": "...ij,...jk->...ik"}, ("alpha", "beta", "transA", "transB")
+    return ctx.data(OPERATORS["", "Einsum"](ctx, node.become("Einsum", inputs, 12, without=own, given=equation)))
+
+
+def _gemm_of_doubles(ctx: Lowering, node: Node, x: np.ndarray, w: np.ndarray) -> Value:
+    c, y = node.optional(2), ctx.value(_of_doubles(ctx, node, x, w))
+    for name, value in (("alpha", y), ("beta", c)):
+        factor = node.float(name, 1.0)
+        if value is not None and factor != 1:
+            value = OPERATORS["", "Mul"](ctx, node.become("Mul", [value, Value.constant(np.float64(factor))], 14))
+        y, c = (value, c) if name == "alpha" else (y, value)
+    return y if c is None else OPERATORS["", "Add"](ctx, node.become("Add", [y, c], 14))
 
 
 MANY = 32  # matrices; from here on one step multiplies them all, each on one thread
@@ -131,6 +155,10 @@ def gemm(ctx: Lowering, node: Node) -> Value:
     n, k2 = b.shape if trans_b else b.shape[::-1]
     if k != k2:
         node.refuse(f"shapes {a.shape} and {b.shape} do not multiply")
+    if a.dtype == b.dtype == "f64":
+        return _gemm_of_doubles(
+            ctx, node, *(v.T if t else v for v, t in ((ctx.data(a), trans_a), (ctx.data(b), trans_b)))
+        )
     turned = b if trans_b else _transposed(b)
     row_like = c is None or c.shape in ((n,), (1, n))
     plain = alpha == beta == 1 and not trans_a and row_like

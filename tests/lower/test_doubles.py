@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from oracle import check, floats, one_node, ours
+from pycompress.errors import ModelError
 
 WIDE = dict(rtol=1e-13, atol=1e-13)
 
@@ -117,3 +118,28 @@ def test_other_operators_of_doubles():
     check("ArgMax", {"x": x}, axis=1)
     check("CumSum", {"x": doubles(1, 3, 4), "axis": np.array(0)}, ("axis",), **WIDE)
     check("Where", {"c": x > 0, "a": x, "b": -x})
+
+
+@pytest.mark.parametrize(
+    "a, b", [((3, 4), (4, 5)), ((4,), (4, 5)), ((3, 4), (4,)), ((4,), (4,)), ((2, 1, 3, 4), (6, 4, 5))]
+)
+def test_matrix_products_of_doubles(a, b):
+    inputs = {"a": doubles(0, *a), "b": doubles(1, *b)}
+    check("MatMul", inputs, **WIDE)
+    check("MatMul", inputs, ("b",), **WIDE)
+
+
+@pytest.mark.parametrize("c", [None, (5,), (3, 1), ()])
+@pytest.mark.parametrize("attributes", [{}, {"transA": 1, "alpha": 0.5}, {"transB": 1, "beta": 3.0}])
+def test_fully_connected_doubles(c, attributes):
+    a = doubles(0, 4, 3) if "transA" in attributes else doubles(0, 3, 4)
+    b = doubles(1, 5, 4) if "transB" in attributes else doubles(1, 4, 5)
+    inputs = {"a": a, "b": b, "c": None if c is None else doubles(2, *c)}
+    check("Gemm", inputs, ("b", "c"), **WIDE, **attributes)
+    check("Gemm", inputs, **WIDE, **attributes)
+
+
+def test_large_matrices_of_doubles_are_refused():
+    inputs = {"a": np.zeros((300, 300)), "b": np.zeros((300, 300))}
+    with pytest.raises(ModelError, match="the_node.*convert the model to float32"):
+        ours(one_node("MatMul", inputs), inputs)
