@@ -36,10 +36,11 @@
 
 /*
  * `rows` rows of W side by side, as sums of few vectors would wait for each FMA, from `cursor` to `limit`; `first`:
- * their sums begin at zero.
+ * their sums begin at zero.  Only `active` of them are there, at the end, where one copy of this is to do.
  */
 PCX_INLINE void PANEL_SOME(const pcx_csrmm_args *p, int own, size_t row, uint32_t *cursor, uint32_t limit, int first,
-                           const char *panel, TILE_REAL *out, size_t count, const int rows, const int nv, const int half)
+                           const char *panel, TILE_REAL *out, size_t count, const int rows, size_t active, const int nv,
+                           const int half)
 {
     enum { LANES = PANEL_LANES };
     const TILE_REAL *w = p->w;
@@ -51,7 +52,7 @@ PCX_INLINE void PANEL_SOME(const pcx_csrmm_args *p, int own, size_t row, uint32_
     size_t some[4], more = 0;
     PCX_UNROLL for (int r = 0; r < rows; r++)
         PCX_UNROLL for (int v = 0; v < nv; v++)
-            sum[r][v] = first        ? PANEL_ZERO()
+            sum[r][v] = first || (size_t)r >= active ? PANEL_ZERO()
                         : v + 1 < nv ? TILE_LOAD(out + r * p->ldo + v * PANEL_LANES)
                         : half       ? PANEL_HALF_LOAD(out + r * p->ldo + last + LANES / 2)
                                      : PANEL_PART(mask, out + r * p->ldo + last);
@@ -59,8 +60,12 @@ PCX_INLINE void PANEL_SOME(const pcx_csrmm_args *p, int own, size_t row, uint32_
         size_t together = SIZE_MAX, q = 0;
         more = 0;
         PCX_UNROLL for (int r = 0; r < rows; r++) {
-            some[r] = csrmm_avx512_columns(p, cursor[r], csrmm_bound(p, row + r + 1), limit, own ? NULL : copy[r]);
-            columns[r] = own ? p->index + cursor[r] : copy[r];
+            some[r] = 0;
+            columns[r] = NULL;
+            if ((size_t)r < active) {
+                some[r] = csrmm_avx512_columns(p, cursor[r], csrmm_bound(p, row + r + 1), limit, own ? NULL : copy[r]);
+                columns[r] = own ? p->index + cursor[r] : copy[r];
+            }
             together = min_size(together, some[r]);
             more |= some[r] == CSRMM_CHUNK;
         }
@@ -77,10 +82,13 @@ PCX_INLINE void PANEL_SOME(const pcx_csrmm_args *p, int own, size_t row, uint32_
             for (size_t i = q; i < some[r]; i++)
                 PANEL_ONE(TILE_BROADCAST(w + cursor[r] + i),
                           panel + (size_t)columns[r][i] * (nv * sizeof(TILE_VECTOR)), sum[r]);
-            cursor[r] += (uint32_t)some[r];
+            if ((size_t)r < active)
+                cursor[r] += (uint32_t)some[r];
         }
     } while (more);
     PCX_UNROLL for (int r = 0; r < rows; r++, out += p->ldo) {
+        if ((size_t)r >= active)
+            break;
         PCX_UNROLL for (int v = 0; v < nv - 1; v++)
             PANEL_STORE(out + v * PANEL_LANES, sum[r][v]);
         if (half)
@@ -105,13 +113,9 @@ PCX_INLINE void PANEL_LIST(const pcx_csrmm_args *p, int own, size_t first, size_
             cursor[r - block] = (uint32_t)csrmm_bound(p, r);
         for (size_t slice = 0; slice < slices; slice++) {
             const uint32_t limit = (uint32_t)(slice + 1 < slices ? p->k * (slice + 1) / slices : p->k);
-            size_t r = block;
-            for (; r + (size_t)rows <= end; r += (size_t)rows)
+            for (size_t r = block; r < end; r += (size_t)rows)
                 PANEL_SOME(p, own, r, cursor + (r - block), limit, !slice, panel, out + (r - first) * p->ldo, count,
-                           rows, nv, half);
-            for (; rows > 1 && r < end; r++)
-                PANEL_SOME(p, own, r, cursor + (r - block), limit, !slice, panel, out + (r - first) * p->ldo, count, 1,
-                           nv, half);
+                           rows, min_size((size_t)rows, end - r), nv, half);
         }
     }
 }
