@@ -57,8 +57,11 @@ def pack(w, dtype=np.float32):
     if w.strides[0] == 0 and n > 1:
         panel = np.repeat(np.asarray(w[0], dtype)[:, None], NR, 1)
         return np.broadcast_to(panel, (panels, k, NR))
-    full = np.zeros((panels * NR, k), dtype)
-    full[:n] = w
+    if n % NR:
+        full = np.zeros((panels * NR, k), dtype)
+        full[:n] = w
+    else:
+        full = np.asarray(w, dtype)
     return np.ascontiguousarray(full.reshape(panels, NR, k).transpose(0, 2, 1))
 
 

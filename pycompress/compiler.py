@@ -21,7 +21,7 @@ from .lower.int4 import ACTIVATIONS
 from .lower.values import Program, root
 from .optimize import Costs, optimize, place, uncompressed
 from .optimize.costs import costs_of
-from .pack import pack
+from .pack import IDENTITY, pack
 from .plan import FORMAT, Plan
 from .weights import Q4, Q8, Dense, Half
 
@@ -129,18 +129,23 @@ def compile(
 
 
 def lowered(
-    model: Model, shapes: dict[str, tuple[int, ...]], values=None, images=None, int4_activations="file"
+    model: Model,
+    shapes: dict[str, tuple[int, ...]],
+    values=None,
+    images=None,
+    int4_activations="file",
+    together: int = 0,
 ) -> Program:
     """The steps of `model` for inputs of the given shapes; a large batch is run a few images at a time.
 
     Running a batch as a whole reads each weight once, but activations that exceed the caches are written to memory and
     read back in every step. If they are more than the weights, a few images are run at a time, provided that the images
-    do not depend on each other.
+    do not depend on each other. That takes twice the time to find out, unless all activations are at most `together` bytes.
     """
     whole = lowering.lower(model, shapes, values, images, int4_activations)
     batches = {shape[0] if shape else 0 for shape in shapes.values()}
     n = max(batches, default=0)
-    if values or len(batches) != 1 or n < 2:
+    if values or len(batches) != 1 or n < 2 or sum(b.bytes for b in whole.buffers.values()) <= together:
         return whole
     probe = lowering.lower(model, shapes, values, images, int4_activations)
     optimize(probe)
@@ -188,7 +193,7 @@ def program_plan(
     float_products="float32",
 ) -> Plan:
     """The plan of `programs`, all lowered from `model`; `costs` selects dense or sparse kernels (see `compile`)."""
-    tensors = model.packed.setdefault("tensors", Tensors())
+    tensors = model.packed.setdefault("tensors", Tensors(identity=bool(model.packed.get(IDENTITY))))
     kernels: dict[str, int] = {}
     used: dict[str, int] = {}
     graphs, notes = [], []

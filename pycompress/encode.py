@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 
@@ -25,15 +27,22 @@ IN_FLOAT = "in float, although its weights are integers: no integer kernel is pr
 
 @dataclass(eq=False)
 class Tensors:
-    """Constant arrays by name, each held once; shared by all plans of a model."""
+    """Constant arrays by name, each held once; shared by all plans of a model.
+
+    Attributes
+    ----------
+    identity : whether large arrays are not compared: equal ones are then held once only if they are the same
+    """
 
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     facts: Facts = field(default_factory=Facts)
+    identity: bool = False
     _names: dict[tuple, str] = field(default_factory=dict)
+    _numbers: Iterator[int] = field(default_factory=count)
 
     def name(self, x: np.ndarray, wanted: str) -> str:
         """The name under which the contiguous array `x` is held."""
-        content = self.facts.of("content", x, lambda: hashlib.blake2b(raw(x), digest_size=16).digest())
+        content = self.facts.of("content", x, lambda: self._content(x))
         key = (word(x.dtype), x.shape, content)
         if key not in self._names:
             name, i = wanted, 1
@@ -42,6 +51,11 @@ class Tensors:
             self._names[key] = name
             self.arrays[name] = aligned(x.shape, x.dtype, x)
         return self._names[key]
+
+    def _content(self, x: np.ndarray) -> bytes | int:
+        if self.identity and x.nbytes >= Facts.LARGE:
+            return next(self._numbers)
+        return hashlib.blake2b(raw(x), digest_size=16).digest()
 
     def keep(self, names: set[str]) -> None:
         """Forget all others: what no plan uses any more."""

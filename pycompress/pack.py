@@ -12,6 +12,10 @@ from .kernels import module, spec
 from .lower.values import Program, Step
 from .weights import Q4, Q8, Dense, Facts, Half
 
+IDENTITY = (
+    "by identity"  # a word in the cache: large weights are not compared by content, which takes as long as packing them
+)
+
 
 def pack(program: Program, cache: dict) -> None:
     """Replace every unpacked weight in `program` by the arrays its kernel reads.
@@ -87,14 +91,22 @@ def _depth(kernel: str, T: np.ndarray) -> str:
     return f"{text}, {lacking} of {len(T)} {parts} {slow}" if lacking else text
 
 
+def _hash(x: np.ndarray) -> bytes:
+    return hashlib.blake2b(x, digest_size=16).digest()
+
+
 def _once(cache: dict, kind: str, weights: Dense | Half | Q8 | Q4, function):
-    """`function` of the weights as w[n,k] (integers in their own shape), computed once for equal weights."""
+    """`function` of the weights as w[n,k] (integers in their own shape), computed once for equal weights.
+
+    Or, with `cache` saying so by `IDENTITY`, once for the same array, without looking for others that are equal.
+    """
 
     def digest() -> tuple:
         w = weights.w if isinstance(weights, (Q8, Q4)) else weights.w.reshape(len(weights.w), -1)
         w = w.view(np.uint16) if isinstance(weights, Half) else w
         lazy = w.strides[0] == 0  # one row, repeated
-        content = hashlib.blake2b(np.ascontiguousarray(w[:1] if lazy else w), digest_size=16).digest()
+        alone = cache.get(IDENTITY) and w.nbytes >= Facts.LARGE
+        content = len(cache) if alone else _hash(np.ascontiguousarray(w[:1] if lazy else w))
         key = (kind, w.shape, w.strides if lazy else None, w.dtype.name, content)
         if key not in cache:
             cache[key] = function(w)

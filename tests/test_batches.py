@@ -121,6 +121,12 @@ def test_a_session_on_a_model_takes_batches_apart_too(small_caches):
     agree(session)
 
 
+def test_a_small_batch_is_not_split_where_that_is_not_worth_finding_out(small_caches):
+    model, shapes = pc.lower.load(network([CONV, *FLAT])), {"x": (BATCH, 3, 6, 6)}
+    assert planning.lowered(model, shapes).times > 1
+    assert planning.lowered(model, shapes, together=1 << 20).times == 1
+
+
 def test_large_weights_are_read_once_for_the_whole_batch(small_caches):
     nodes = [CONV, *FLAT[:2], helper.make_node("Gemm", ["f", "v"], ["y"], "gemm")]
     model = network(nodes, constants={"v": np.ones((4, 4096), np.float32)})

@@ -29,6 +29,9 @@ def integer_ready(x: Value, w: Value, bias: Value | None) -> bool:
     if not ((scale >= limits.tiny) & (scale <= limits.max)).all():
         return False
     offset = integer_bias(bias, scale)
+    reach = 0 if offset is None else int(np.abs(offset.astype(np.int64)).max(initial=0))
+    if 255 * 255 * k + reach < 2**31:
+        return True
     codes = wq.value.data.reshape(w.shape[0], -1).astype(np.int64) - wq.zero.reshape(-1, 1)
     most = 255 * np.abs(codes).sum(1) + (0 if offset is None else np.abs(offset.astype(np.int64)))
     return bool((most < 2**31).all())

@@ -76,7 +76,14 @@ class Fusing:
 
     def _expect(self, rules: list[Rule]) -> None:
         self.drop_dead()
-        self.due = {rule: {step for step in self.alive if _concerns(rule, step)} for rule in rules}
+        by: dict[str, set[Step]] = {}
+        for step in self.alive:
+            by.setdefault(step.kernel, set()).add(step)
+        wanted = {rule: getattr(rule, "kernels", None) for rule in rules}
+        self.due = {
+            rule: set(self.alive) if kernels is None else set().union(*(by.get(name, ()) for name in kernels))
+            for rule, kernels in wanted.items()
+        }
         self.waiting.clear()
 
     def _sweep(self, rule: Rule) -> bool:
@@ -86,6 +93,8 @@ class Fusing:
         replaced: dict[Step, list[Step]] = {}
         touched: set[int | str] = set()
         for step in self.program.steps if due else ():
+            if not due:
+                break
             if step not in due:
                 continue
             due.remove(step)

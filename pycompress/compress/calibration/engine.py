@@ -8,11 +8,13 @@ import numpy as np
 import onnx
 
 from ... import lower as lowering
-from ...compiler import compile as planned
+from ...compiler import input_shapes_of, lowered, program_plan
+from ...pack import IDENTITY
 from ...session import InferenceSession
 
 Run = Callable[[list[str] | None, Mapping[str, np.ndarray]], list[np.ndarray]]
 
+TOGETHER = 64 << 20  # bytes of activations up to which a batch is not split: plans run a few times only
 RECENT = 4  # shapes whose plans are kept
 
 
@@ -28,6 +30,7 @@ def runner(model: onnx.ModelProto) -> Run:
         If the engine cannot load the model or, when called, cannot plan it.
     """
     loaded = lowering.load(model)
+    loaded.packed[IDENTITY] = True  # to look for equal weights takes as long as packing them
     if lowering.value_inputs(loaded):  # their values belong to the plan
         return InferenceSession(model).run
     sessions: dict[tuple, InferenceSession] = {}
@@ -35,7 +38,8 @@ def runner(model: onnx.ModelProto) -> Run:
     def run(names: list[str] | None, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         key = tuple((name, x.shape) for name, x in feed.items())
         if key not in sessions:
-            plan = planned(loaded, input_shapes={name: x.shape for name, x in feed.items()}, sparse=False)
+            shapes = input_shapes_of(loaded, {name: x.shape for name, x in feed.items()}, {})
+            plan = program_plan(loaded, [lowered(loaded, shapes, together=TOGETHER)], sparse=False)
             if len(sessions) == RECENT:
                 del sessions[next(iter(sessions))]
             sessions[key] = InferenceSession(plan)
