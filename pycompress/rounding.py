@@ -72,10 +72,9 @@ def round_weights(
         zero = w == 0
         pruned = depthwise is None and zero.mean() >= SPARSE
         q = _descend(w, q, scale[:, None], c, lanes=index, fixed=zero if pruned else None, sweeps=sweeps)
-    within = (
-        kernels.module("qdwconv").fits(q, T, depthwise) if depthwise else kernels.module("qgemm").fits(q, T, segments)
-    )
-    assert within.all()
+    if start is not None or sweeps == SWEEPS:  # no trial
+        fits = kernels.module("qdwconv" if depthwise else "qgemm").fits
+        assert fits(q, T, depthwise or segments).all()
     return q, scale
 
 
@@ -86,8 +85,7 @@ def damped(covariance: np.ndarray | None, shape: tuple[int, int]) -> np.ndarray:
     c = covariance.astype(np.float32)
     if c.ndim == 1:
         return c / max(float(c.mean()), 1e-30) + np.float32(DAMPING)
-    variance = c.diagonal(axis1=-2, axis2=-1).mean(-1)[..., None, None]
-    c = c / np.maximum(variance, 1e-30)
+    c /= np.maximum(c.diagonal(axis1=-2, axis2=-1).mean(-1)[..., None, None], 1e-30)
     at = np.arange(shape[1])
     c[..., at, at] += np.float32(DAMPING)
     return c

@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import ModelError
-from .calibration.engine import runner
+from .calibration.engine import Run, runner
 from .calibration.observe import Statistics, up_to
 from .model import graph as g
 from .model.layers import WEIGHTED
@@ -254,6 +254,8 @@ class Judge:
     def __init__(self, model: onnx.ModelProto, seen: Statistics | None, ends: Sequence[str]):
         self.model, self.ends = model, list(ends)
         self.feeds = _of_few_shapes(seen.held) if seen is not None else []
+        if seen is not None and seen.wanted is not None:
+            self.wanted = seen.wanted
 
     @cached_property
     def wanted(self) -> list[list[np.ndarray]]:
@@ -337,6 +339,12 @@ def snr(wanted: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> float:
     if noise <= signal * 10 ** (-EXACT / 10):
         return EXACT
     return round(10 * math.log10(max(signal / noise, 10 ** (1 - EXACT / 10))), 3)
+
+
+def answers(run: Run, tensors: list[str], seen: Statistics) -> list[list[np.ndarray]] | None:
+    """What `run` says of the samples that models are judged by; None where it has to say more than `tensors` of them."""
+    feeds = _of_few_shapes(seen.held)
+    return [run(tensors, feed) for feed in feeds] if len(feeds) < WATCHED else None
 
 
 def _answers(model: onnx.ModelProto, tensors: list[str], feeds) -> list[list[np.ndarray]]:

@@ -177,3 +177,10 @@ def test_whatever_samples_say_prune_answers_no_worse_than_magnitude_alone():
         held = DATA[7::8]
         plain = pc.prune(model, sparsity)
         assert fitted.snr >= snr([answer(model, x) for x in held], [answer(plain, x) for x in held]) - 0.3
+
+
+def test_answers_that_are_known_are_not_computed_again():
+    model, held = deep(), [{"input": DATA[0]}]
+    wanted = [[answer(model, DATA[0]) * 2]]
+    told = conclude("test", model, changed(model, "none", 0), 1, Statistics(held=held, wanted=wanted), ["output"])
+    np.testing.assert_allclose(told.snr, 20 * np.log10(2), atol=0.01)

@@ -111,22 +111,33 @@ class Histogram:
         x, n = self.seen, self.counts[used]
         if symmetric:
             reach = max(-low, high)
-            best = min(_SHRINK, key=lambda s: cost(x, n, -reach * s, reach * s))
+            best = _least(lambda s: cost(x, n, -reach * s, reach * s))
             return -reach * best, reach * best
 
         @cache
         def of(down, up):
             return cost(x, n, low * down, high * up)
 
-        down = up = min(_SHRINK, key=lambda s: of(s, s))
+        down = up = _least(lambda s: of(s, s))
         if low < 0 < high:
             for _ in range(2):  # one side at a time, starting from the best common factor
-                down = min(_SHRINK, key=lambda s: of(s, up))
-                up = min(_SHRINK, key=lambda s: of(down, s))
+                down = _least(lambda s, up=up: of(s, up))
+                up = _least(lambda s, down=down: of(down, s))
         return low * down, high * up
 
 
-_SHRINK = np.geomspace(1, 0.08, 36)
+_SHRINK = np.geomspace(1, 0.08, 36).tolist()
+COARSE = 3  # one factor of so many is tried first
+
+
+def _least(cost: Callable[[float], float]) -> float:
+    """The factor with the least `cost`: of every third, and of those around the best of them."""
+    tried = {i: cost(_SHRINK[i]) for i in range(0, len(_SHRINK), COARSE)}
+    best = min(tried, key=tried.__getitem__)
+    for i in range(max(best - COARSE + 1, 0), min(best + COARSE, len(_SHRINK))):
+        if i not in tried:
+            tried[i] = cost(_SHRINK[i])
+    return _SHRINK[min(sorted(tried), key=tried.__getitem__)]
 
 
 def _error(x, n, low, high, levels, functions=()) -> float:
@@ -136,14 +147,17 @@ def _error(x, n, low, high, levels, functions=()) -> float:
     tend to be what the answer depends on, and there are larger ones that calibration has not seen.
     """
     step = (high - low) / levels
-    zero = np.round(-low / step)
-    code = np.round(x / step) + zero
-    rounded = (np.minimum(np.maximum(code, 0), levels) - zero) * step  # np.clip takes twice the time
+    zero = round(-low / step)
+    code = np.rint(x / step)
+    inside = np.minimum(np.maximum(code, -zero), levels - zero)  # np.clip takes twice the time
+    clipped = code != inside
+    inside *= step
     if functions:
-        error = sum(np.square(np.interp(rounded, x, y) - y) for y in functions)
+        error = sum(np.square(np.interp(inside, x, y) - y) for y in functions)
     else:
-        error = np.square(rounded - x)
-    return float(n @ np.where((code < 0) | (code > levels), CLIPPED * error, error))
+        inside -= x
+        error = np.square(inside, out=inside)
+    return float(n @ error) + (CLIPPED - 1) * float(n[clipped] @ error[clipped])
 
 
 def _divergence(x, n, low, high, levels) -> float:

@@ -11,7 +11,7 @@ from ..model import graph as g
 
 POSITIONS = 128  # outputs per sample whose inputs are counted; a quarter of it for many small groups
 REACH = 2.0**30  # float32 sums of products work for inputs from 1 / REACH to REACH
-PENDING = 1 << 18  # inputs of one node whose products are summed at once
+PENDING = 1 << 18  # inputs of one node whose products are summed at once; more, where there are more products
 SMALLEST = 1e-12  # variances from here to its inverse can be squared in float32, and these squares be added
 STRIP = 192  # columns of covariances that are summed at once
 MAX_PRODUCTS = 1 << 23  # entries of the covariances of one node; beyond it only their diagonals are kept
@@ -168,15 +168,40 @@ class Moments:
         """
         if not self.full:
             return self.second(self.all, about_zero).astype(np.float32)
-        c = self.second(self.all, about_zero, np.float32)
-        if not c.size:
-            return c
+        if not self.k:
+            return self.second(self.all, about_zero, np.float32)
+        c, apart = self._joined(about_zero, np.float32)
         if not SMALLEST < float(c.diagonal(axis1=1, axis2=2).mean()) < 1 / SMALLEST:
-            c = c.astype(float)
-        share, level = self._shrinkage(c, about_zero)
+            c, apart = self._joined(about_zero, float)
+        level = c.diagonal(axis1=1, axis2=2).mean(1, dtype=float)
+        share = self._share(float(np.vdot(c, c)), apart, level)
         c *= 1 - share
         c[:, np.arange(self.k), np.arange(self.k)] += share * level[:, None]
         return c.astype(np.float32, copy=False)
+
+    def _joined(self, about_zero: bool, kind: type) -> tuple[np.ndarray, float]:
+        """(the second moments of all inputs, the squared distance between those of the halves), by strips that fit a cache."""
+        shift = self._shift[:, 0].astype(float) * self.unit if about_zero else None
+        parts = [(half, *half.rank_one(shift, kind)) for half in self.halves]
+        total = _Sums(self.groups, self.k, False)
+        total.count, total.sum = (sum(getattr(half, name) for half in self.halves) for name in ("count", "sum"))
+        left, right = total.rank_one(shift, kind)
+        c, apart = np.empty((self.groups, self.k, self.k), kind), 0.0
+        width = STRIP if self.halves[0].halved else self.k
+        for i in range(0, self.k, width):
+            own = slice(i, i + width)
+            first, second = (x.products[:, own, i:].astype(kind) for x, _, _ in parts)
+            np.add(first, second, out=c[:, own, i:])
+            c[:, own, i:] /= max(total.count, 1)
+            c[:, own, i:] += left[:, own] @ right[:, :, i:]
+            for x, (half, a, b) in zip((first, second), parts):
+                x /= max(half.count, 1)
+                x += a[:, own] @ b[:, :, i:]
+            first -= second
+            beyond = first[:, :, width:]
+            apart += float(np.vdot(first, first)) + float(np.square(beyond).sum(dtype=float))
+            c[:, i + width :, own] = c[:, own, i + width :].transpose(0, 2, 1)
+        return c, apart
 
     def shrinkage(self, about_zero: bool) -> tuple[float, np.ndarray]:
         """(the share by which the full covariance is shrunk, the mean variance [groups] toward which it is shrunk)."""
@@ -188,8 +213,14 @@ class Moments:
             return 0.5, level
         first, second = (self.second(half, about_zero, c.dtype.type) for half in self.halves)
         first -= second
-        spread = float(np.vdot(c, c)) - self.k * np.square(level).sum()  # squared distance from `level` on the diagonal
-        return min(float(np.vdot(first, first)) / 4 / spread, 1.0) if spread > 0 else 1.0, level
+        return self._share(float(np.vdot(c, c)), float(np.vdot(first, first)), level), level
+
+    def _share(self, square: float, apart: float, level: np.ndarray) -> float:
+        """The share for a covariance with that sum of squares, whose halves are `apart` by that squared distance."""
+        if self.samples < 2:
+            return 0.5
+        spread = square - self.k * np.square(level).sum()  # squared distance from `level` on the diagonal
+        return min(apart / 4 / spread, 1.0) if spread > 0 else 1.0
 
 
 class _Sums:
@@ -204,7 +235,7 @@ class _Sums:
     def add(self, p: np.ndarray) -> None:
         self.count += p.shape[1]
         self._pending.append(p)
-        if sum(x.size for x in self._pending) >= PENDING:
+        if sum(x.size for x in self._pending) >= max(PENDING, self.products.size // 4):
             self.flush()
 
     def flush(self) -> None:
@@ -259,3 +290,11 @@ class _Sums:
         if shift is not None and self.count:
             c += away[:, :, None] * away[:, None, :]
         return c
+
+    def rank_one(self, shift: np.ndarray | None, kind: type) -> tuple[np.ndarray, np.ndarray]:
+        """Factors [groups, k, r] and [groups, r, k] of what makes the mean of products a covariance, as `covariance` does."""
+        mean = self.mean
+        if shift is None or not self.count:
+            return -mean.astype(kind)[:, :, None], mean.astype(kind)[:, None]
+        both = np.stack([mean, mean + shift], 2).astype(kind)
+        return both * np.array([-1, 1], kind), both.transpose(0, 2, 1)

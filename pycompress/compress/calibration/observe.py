@@ -37,6 +37,7 @@ class Statistics:
     distinct : how many different samples there were
     held : samples to judge the result by; they are not part of the statistics, unless there are too few samples
     held_back : whether `held` is not part of the statistics
+    wanted : what the model says of those of `held` that are judged by, where that is known already
     """
 
     histograms: dict[str, Histogram] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class Statistics:
     distinct: int = 0
     held: list[dict[str, np.ndarray]] = field(default_factory=list)
     held_back: bool = True
+    wanted: list[list[np.ndarray]] | None = None
 
 
 def observe(

@@ -17,6 +17,7 @@ from ...errors import ModelError
 from ...formats.onnx_model import ModelSource, self_contained
 
 Model = ModelSource
+GRAPHS = (onnx.AttributeProto.UNDEFINED, onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 SHAPING = 64  # elements: a constant of more tells shape inference nothing
 
 
@@ -168,8 +169,9 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     yield graph
     for node in graph.node:
         for a in node.attribute:
-            for inner in [*a.graphs, *([a.g] if a.HasField("g") else [])]:
-                yield from _graphs(inner)
+            if a.type in GRAPHS:
+                for inner in [*a.graphs, *([a.g] if a.HasField("g") else [])]:
+                    yield from _graphs(inner)
 
 
 class Names:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 import numpy as np
 import onnx
 from onnx import helper
 
 from ...rounding import SWEEPS
-from ..calibration.output_error import Probe, float_outputs
+from ..calibration.output_error import Probe, expected, float_outputs
 from ..choice import Choice, cheapest
 from ..model import graph as g
 from ..model.layers import Layer
 from ..progress import Progress, counted
-from .round import Rounded, inputs_of, round_layer
+from .round import Rounded, round_layer
 
 METADATA = "pycompress.accumulate"
 COST = {
@@ -37,6 +38,9 @@ MIN_SHARE = (
 )
 PROBED = 2  # samples for which it is measured how an error reaches the outputs
 TRIAL = 1  # sweeps of coordinate descent for the depths among which is chosen; the chosen weights get the rest
+EASY = 0.25  # of the budget: layers that together add less with the maximum depth are not rounded for others
+GROUP = 4  # neighbours that are measured together first, where it is likely that most are easy
+NEAR = 8  # times the budget, if all layers have the maximum depth: where that is likely
 BUDGET = 5e-4  # of the outputs' variance: the error that all depths above 2 together may add
 
 
@@ -52,37 +56,62 @@ class Options:
     """
 
     def __init__(self, probe: Probe | None, layer: Layer, kept: Rounded | None = None, small: bool = False):
-        self.layer, self.kept, self.small, self._inputs = layer, kept, small, None
+        self.layer, self.kept, self.small = layer, kept, small
         if small:
             depth = next(iter(COST)) if layer.kernel else min(COST)
             good = kept is not None and (layer.kernel or kept.T >= depth)
             self.only = kept if good else self._rounded(depth, SWEEPS if layer.kernel else TRIAL)
             return
-        if kept is None or kept.T < max(COST):
-            self._inputs = inputs_of(layer)
-        self._found = {T: self._at(T) for T in (min(COST), max(COST))}
-        self._inputs = None  # those of all layers would take as much memory again as their covariances
-        self._gain = probe.gain(layer, self._found[max(COST)].scale) * max(len(layer.members), 1)  # of the first node
-        self._errors = {T: layer.error(r.off(layer.w32)) for T, r in self._found.items()}
+        self._probe, self._errors = probe, {}
+        self._found = {max(COST): self._at(max(COST))}
+
+    @cached_property
+    def _gain(self) -> float:
+        return self._probe.gain(self.layer, self.rounded(max(COST)).scale) * max(len(self.layer.members), 1)
+
+    def rounded(self, T: int) -> Rounded:
+        """The layer for accumulation depth `T`."""
+        if T not in self._found:
+            self._found[T] = self._at(T)
+        return self._found[T]
+
+    def error(self, T: int) -> float:
+        """The expected squared error of the layer's outputs for accumulation depth `T`."""
+        if T not in self._errors:
+            self._errors[T] = self.layer.error(self.rounded(T).off(self.layer.w32))
+        return self._errors[T]
+
+    @property
+    def noise(self) -> tuple[Layer, np.ndarray]:
+        """The layer, and the steps [n] of random errors that have the effect of the maximum depth, in all nodes with its weights."""
+        step, times = self.rounded(max(COST)).scale, max(len(self.layer.members), 1)
+        wanted = 0.0 if self.rounded(max(COST)) is self.kept else self.error(max(COST)) * times
+        return self.layer, step * np.sqrt(wanted / max(expected(self.layer, step), 1e-300))
 
     def _rounded(self, T: int, sweeps: int, start: Rounded | None = None, final: bool = False) -> Rounded:
-        return round_layer(self.layer, T, sweeps, start, self._inputs, final or bool(self.layer.kernel))
+        return round_layer(self.layer, T, sweeps, start, None, final or bool(self.layer.kernel))
 
     def _at(self, T: int) -> Rounded:
         return self.kept if self.kept is not None and self.kept.T >= T else self._rounded(T, TRIAL)
 
-    def choices(self, depths: Iterable[int]) -> list[Choice]:
-        """Those of `depths`, the slowest and most precise first."""
+    @cached_property
+    def bound(self) -> float:
+        """What the maximum depth adds to the error of the model's outputs at most: what it has."""
+        return 0.0 if self.rounded(max(COST)) is self.kept else self.error(max(COST)) * self._gain
+
+    def choices(self, depths: Iterable[int], easy: bool = False) -> list[Choice]:
+        """Those of `depths`, the slowest and most precise first; only the maximum if it is `easy`."""
         if self.small:
             return [Choice(self.only, 0.0, 0.0)]
-        for T in set(depths) - self._found.keys():
-            self._found[T] = self._at(T)
-            self._errors[T] = self.layer.error(self._found[T].off(self.layer.w32))
-        return [Choice(self._found[T], COST[T] * macs(self.layer), self._added(T)) for T in sorted(depths)]
+        if easy:
+            return [Choice(self.rounded(max(COST)), COST[max(COST)] * macs(self.layer), self.bound)]
+        return [Choice(self.rounded(T), COST[T] * macs(self.layer), self._added(T)) for T in sorted(depths)]
 
     def _added(self, T: int) -> float:
-        more = max(self._errors[T] - self._errors[min(COST)], 0.0)
-        return 0.0 if self._found[T] is self.kept else more * self._gain
+        if T == min(COST) or self.rounded(T) is self.kept:
+            return 0.0
+        more = max(self.error(T) - self.error(min(COST)), 0.0)
+        return more and more * self._gain
 
     def finished(self, taken: Rounded) -> Rounded:
         """The choice `taken` with all sweeps."""
@@ -113,10 +142,35 @@ def round_layers(
     probed = [layer for layer, less in zip(layers, small) if not less]
     probe = Probe(model, probed, samples[:PROBED]) if probed else None
     options = [Options(probe, *given) for given in counted(zip(layers, found, small), progress)]
-    ends = [o.choices((min(COST), max(COST))) for o in options]
-    if sum(own[-1].added for own in ends) > BUDGET:  # else all take the largest, whatever those between are
-        ends = [o.choices(COST) for o in options]
-    return [o.finished(choice.value) for o, choice in zip(options, cheapest(ends, BUDGET))]
+    taken = [o.only if o.small else o.rounded(max(COST)) for o in options]
+    large = [o for o in options if not o.small]
+    added = probe.together([o.noise for o in large], BUDGET) if probe else 0.0
+    if added > BUDGET:
+        easy = _easy(probe, large, GROUP if added <= NEAR * BUDGET else 1)
+        ends = [o.choices((min(COST), max(COST)), o in easy) for o in options]
+        if sum(own[-1].added for own in ends) > BUDGET:  # else all take the largest, whatever those between are
+            ends = [o.choices(COST, o in easy) for o in options]
+        taken = [choice.value for choice in cheapest(ends, BUDGET)]
+    return [o.finished(choice) for o, choice in zip(options, taken)]
+
+
+def _easy(probe: Probe, options: list[Options], count: int) -> set[Options]:
+    """Those that with the maximum depth add so little, all together, that it does not matter what they add with others.
+
+    Of `count` neighbours it is measured at once what they add; they are easy together.
+    """
+    groups = [options[i : i + count] for i in range(0, len(options), count)]
+    for own in groups if count > 1 else ():
+        added = probe.together([o.noise for o in own], BUDGET, draws=1)
+        for o in own:
+            o.bound = added / len(own)
+    found, total = set(), 0.0
+    for own in sorted(groups, key=lambda own: sum(o.bound for o in own)):
+        total += sum(o.bound for o in own)
+        if total > EASY * BUDGET:
+            break
+        found.update(own)
+    return found
 
 
 def depth_for(target: str, accumulate: str | int | None) -> str | int:

@@ -85,9 +85,12 @@ class Codes:
     def _write(self, layers: list, made: onnx.ModelProto) -> None:
         """Gives `layers` their codes, and tells in the metadata which they are."""
         dynamic, bits, written = self._how.activations == "dynamic", self._bits, {}
+        names = None if dynamic else g.Names(made)
         for layer in layers:
-            integer = dynamic and layer.node.op_type in DYNAMIC and bits[layer.name] == 8
-            (write_dynamic if integer else write_layer)(made, layer, self._rounded[layer.name], written)
+            if dynamic and layer.node.op_type in DYNAMIC and bits[layer.name] == 8:
+                write_dynamic(made, layer, self._rounded[layer.name], written)
+            else:
+                write_layer(made, layer, self._rounded[layer.name], written, names)
         eight = [layer for layer in layers if bits[layer.name] == 8]
         note(made, eight, [self._rounded[layer.name] for layer in eight])
         if self._four:

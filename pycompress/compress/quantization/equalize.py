@@ -158,17 +158,17 @@ def _scale(model: onnx.ModelProto, stream: Stream, reach: np.ndarray) -> None:
     s = np.ones(len(reach))
     s[alive] = reach[alive] ** EXPONENT
     s[alive] /= np.exp(np.log(s[alive]).mean())
-    s = np.clip(s, 1 / FURTHEST, FURTHEST)
+    s, names = np.clip(s, 1 / FURTHEST, FURTHEST), g.Names(model)
     for node in (nodes[n] for n in stream.makers):
         rank = len(values[node.input[1]].dims)
         last = node.op_type == "MatMul" or node.op_type == "Gemm" and not g.attribute(node, "transB", 0)
-        _multiply(model, node, 1, 1 / s if last else (1 / s).reshape(-1, *[1] * (rank - 1)))
+        _multiply(model, names, node, 1, 1 / s if last else (1 / s).reshape(-1, *[1] * (rank - 1)))
         if len(node.input) > 2 and node.input[2]:
-            _multiply(model, node, 2, 1 / s)
+            _multiply(model, names, node, 2, 1 / s)
     values = g.constants(model)  # a maker may be a reader, too
     for node in (nodes[n] for n in stream.readers):
         rank = len(values[node.input[1]].dims)
-        _multiply(model, node, 1, np.moveaxis(s.reshape(-1, *[1] * (rank - 1)), 0, _inputs(node)))
+        _multiply(model, names, node, 1, np.moveaxis(s.reshape(-1, *[1] * (rank - 1)), 0, _inputs(node)))
 
 
 def _inputs(node: onnx.NodeProto) -> int:
@@ -182,8 +182,8 @@ def _largest(nodes: Sequence[onnx.NodeProto], values: Mapping[str, onnx.TensorPr
     return np.max([np.abs(x).reshape(len(x), -1).max(1) for x in w], axis=0)
 
 
-def _multiply(model: onnx.ModelProto, node: onnx.NodeProto, index: int, by: np.ndarray) -> None:
+def _multiply(model: onnx.ModelProto, names: g.Names, node: onnx.NodeProto, index: int, by: np.ndarray) -> None:
     """Gives `node` its constant input times `by`, as a constant of its own."""
     x = numpy_helper.to_array(g.constants(model)[node.input[index]])
-    name = g.Names(model).fresh(f"{node.name}.{('weight', 'bias')[index - 1]}.equalized")
+    name = names.fresh(f"{node.name}.{('weight', 'bias')[index - 1]}.equalized")
     node.input[index] = g.add_constant(model, name, (x * by).astype(np.float32))

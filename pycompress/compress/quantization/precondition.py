@@ -20,7 +20,7 @@ from ..model import graph as g
 from ..verdict import snr
 
 EXACT = 40.0  # dB: what the float network has to keep
-COMPARED = 4  # samples on which it has to
+COMPARED = 2  # samples on which it has to
 
 Samples = Sequence[Mapping[str, np.ndarray]]
 Step = Callable[[onnx.ModelProto], None]
@@ -55,17 +55,22 @@ class Preconditioned:
     ----------
     samples : what is measured
     ends : the tensors by which the float network is compared with itself
+
+    Attributes
+    ----------
+    exact : computes `ends` of the network as it was; None if nothing does yet
     """
 
     def __init__(self, model: onnx.ModelProto, changes: Sequence[Change], samples: Samples, ends: Sequence[str]):
         self.model, self.ends, self._samples = model, list(ends), samples[:COMPARED]
         self._changes = [c for c in changes if c.tensors] if ends else []
+        self.exact: Run | None = None
         self._wanted: list[list[np.ndarray]] = []
         self._steps: dict[str, Step] = {}
         if not self._changes:
             return
         names = list(dict.fromkeys([*(t for c in self._changes for t in c.tensors), *ends]))
-        run = runner(up_to(model, names))
+        self.exact = run = runner(up_to(model, names))
         for i, sample in enumerate(samples):
             found = dict(zip(names, run(names, sample)))
             for change in self._changes:
@@ -87,12 +92,16 @@ class Preconditioned:
         """
         inputs = {i.name for i in g.graph_inputs(self.model)}
         tensors = [t for t in tensors if t not in inputs]
+        both = list(dict.fromkeys([*tensors, *self.ends]))
         if self._steps:
-            run = runner(up_to(self.model, list(dict.fromkeys([*tensors, *self.ends]))))
+            run = runner(up_to(self.model, both))
             if self._kept(run) >= EXACT:
                 return run, True
             self._one_by_one()
-        return runner(up_to(self.model, tensors)) if tensors else None, not self._steps
+        run = runner(up_to(self.model, both)) if both else None
+        if not self._steps:
+            self.exact = run
+        return run, not self._steps
 
     def _one_by_one(self) -> None:
         self.model.CopyFrom(self._before)

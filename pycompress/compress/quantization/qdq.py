@@ -17,15 +17,19 @@ from .targets import Grid, Targets
 
 
 def write_layer(
-    model: onnx.ModelProto, layer: Layer, rounded: Rounded | Grouped, written: dict[tuple, str] | None = None
+    model: onnx.ModelProto,
+    layer: Layer,
+    rounded: Rounded | Grouped,
+    written: dict[tuple, str] | None = None,
+    names: g.Names | None = None,
 ) -> None:
     """Gives the layer's node int8 weights and an int32 bias with DequantizeLinear, or int4 weights and a float bias.
 
     The bias of int8 weights is float, too, where the layer's activations are. `written`: the dequantized int8 weights that
-    earlier layers got; one with the same codes reads them.
+    earlier layers got; one with the same codes reads them. `names`: those of the model, where they are known.
     """
     node, bias = layer.node, rounded.bias
-    names, shape = g.Names(model), g.constants(model)[node.input[1]].dims
+    names, shape = names or g.Names(model), g.constants(model)[node.input[1]].dims
     if isinstance(rounded, Grouped):
         nodes = _in_groups(model, names, node, shape, rounded.weights)
     else:

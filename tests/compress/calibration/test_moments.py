@@ -114,3 +114,7 @@ def test_covariances_summed_by_strips_are_whole(k, kind):
     np.testing.assert_allclose(p.second(p.all, False, kind)[0], wanted, atol=1e-5)
     c = p.covariance(False)[0]
     assert c.dtype == np.float32 and (c == c.T).all()
+    for zero in (False, True):
+        share, level = p.shrinkage(zero)
+        wanted = p.second(p.all, zero)[0] * (1 - share) + np.eye(k) * share * level
+        np.testing.assert_allclose(p.covariance(zero)[0], wanted, atol=1e-5)

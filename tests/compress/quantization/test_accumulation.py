@@ -60,6 +60,22 @@ def test_gain_is_what_an_error_of_a_layer_becomes_at_the_outputs():
         np.testing.assert_allclose(probe.gain(layer, step), 1 / 16 / variance, rtol=0.2)
 
 
+def test_errors_of_all_layers_at_once_are_the_sum_of_those_of_each():
+    model = two_layers(loud=3)
+    a, b = layers(model)
+    probe = accumulation.Probe(model, [a, b], data(4))
+    steps = [(a, np.full(16, 1e-3)), (b, np.full(16, 2e-3))]
+    apart = sum(probe.gain(*given) * accumulation.expected(*given) for given in steps)
+    np.testing.assert_allclose(probe.together(steps, limit=1.0), apart, rtol=0.2)
+
+
+def test_where_all_layers_together_leave_the_budget_none_is_measured_alone(monkeypatch):
+    monkeypatch.setattr(accumulation, "BUDGET", 1.0)
+    monkeypatch.setattr(accumulation.Probe, "gain", None)
+    chosen = json.loads(g.metadata(quantize(two_layers(), data()))["pycompress.accumulate"])
+    assert chosen == {"a": 8, "b": 8}
+
+
 def test_larger_budgets_give_larger_depths():
     model, seen = two_layers(), []
     probe = accumulation.Probe(model, layers(model), data(4))
