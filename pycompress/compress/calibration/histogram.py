@@ -131,7 +131,7 @@ class Histogram:
 
 
 _SHRINK = np.geomspace(1, 0.08, 36).tolist()
-COARSE = 3  # one factor of so many is tried first, where the error is smooth
+COARSE = 2  # one factor of so many is tried first, where the error is smooth
 
 
 def _least(cost: Callable[[float], float], every: int) -> float:
