@@ -93,21 +93,17 @@ class Histogram:
 
         `functions`: the values at `seen` of functions of the tensor; if there are any, the errors are theirs.
         """
-        every = 1 if functions else COARSE  # a function that is flat somewhere may have more than one good range
-        return self._shrunk(lambda x, n, low, high: _error(x, n, low, high, levels, functions), symmetric, every)
+        return self._shrunk(lambda x, n, low, high: _error(x, n, low, high, levels, functions), symmetric)
 
     def entropy(self, levels: int = 255, symmetric: bool = False) -> tuple[float, float]:
         """The range whose `levels` steps keep the most of the distribution: the least Kullback-Leibler divergence.
 
         As in NVIDIA's TensorRT (Migacz, 2017), with a histogram of finer bins and a range that need not be symmetric.
         """
-        return self._shrunk(lambda x, n, low, high: _divergence(x, n, low, high, levels), symmetric, 1)
+        return self._shrunk(lambda x, n, low, high: _divergence(x, n, low, high, levels), symmetric)
 
-    def _shrunk(self, cost: Callable[[np.ndarray, np.ndarray, float, float], float], symmetric: bool, every: int):
-        """The range within the extremes with the least `cost`, a function of values, their counts, and the range.
-
-        `every`: as `_least` has it.
-        """
+    def _shrunk(self, cost: Callable[[np.ndarray, np.ndarray, float, float], float], symmetric: bool):
+        """The range within the extremes with the least `cost`, a function of values, their counts, and the range."""
         low, high = self.minmax()
         used = np.flatnonzero(self.counts)
         if not len(used):
@@ -115,33 +111,22 @@ class Histogram:
         x, n = self.seen, self.counts[used]
         if symmetric:
             reach = max(-low, high)
-            best = _least(lambda s: cost(x, n, -reach * s, reach * s), every)
+            best = min(_SHRINK, key=lambda s: cost(x, n, -reach * s, reach * s))
             return -reach * best, reach * best
 
         @cache
         def of(down, up):
             return cost(x, n, low * down, high * up)
 
-        down = up = _least(lambda s: of(s, s), every)
+        down = up = min(_SHRINK, key=lambda s: of(s, s))
         if low < 0 < high:
             for _ in range(2):  # one side at a time, starting from the best common factor
-                down = _least(lambda s, up=up: of(s, up), every)
-                up = _least(lambda s, down=down: of(down, s), every)
+                down = min(_SHRINK, key=lambda s: of(s, up))
+                up = min(_SHRINK, key=lambda s: of(down, s))
         return low * down, high * up
 
 
 _SHRINK = np.geomspace(1, 0.08, 36).tolist()
-COARSE = 2  # one factor of so many is tried first, where the error is smooth
-
-
-def _least(cost: Callable[[float], float], every: int) -> float:
-    """The factor with the least `cost`: of one of `every` so many, and of those around the best of them."""
-    tried = {i: cost(_SHRINK[i]) for i in range(0, len(_SHRINK), every)}
-    best = min(tried, key=tried.__getitem__)
-    for i in range(max(best - every + 1, 0), min(best + every, len(_SHRINK))):
-        if i not in tried:
-            tried[i] = cost(_SHRINK[i])
-    return _SHRINK[min(sorted(tried), key=tried.__getitem__)]
 
 
 def _error(x, n, low, high, levels, functions=()) -> float:
