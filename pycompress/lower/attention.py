@@ -64,7 +64,11 @@ def multi_head_attention(ctx: Lowering, node: Node) -> list[Value]:
         if bias.shape != (sum(sizes),):
             node.refuse(f"bias {bias.shape} must have {sum(sizes)} elements")
         parts = np.split(ctx.f32(bias), np.cumsum(sizes)[:2])
-        q, k, v = (ctx.binary(x, part.reshape(1, heads, 1, -1), 0) for x, part in zip((q, k, v), parts))
+        whole = key is not None and key.ndim == 4  # keys and values that another node made, with their biases
+        q, *rest = (
+            ctx.binary(x, part.reshape(1, heads, 1, -1), 0) for x, part in zip((q, k, v)[: 3 - 2 * whole], parts)
+        )
+        k, v = rest or (k, v)
     past = [node.optional(6), node.optional(7)]
     if (past[0] is None) != (past[1] is None):
         node.refuse("needs both a past key and a past value, or neither")
@@ -86,6 +90,8 @@ def _attended(ctx: Lowering, node: Node, q, k, v, mask, added, past) -> list[Val
     scores = _op(ctx, node, "Mul", [_op(ctx, node, "MatMul", [ctx.value(q), turned]), Value.constant(scale)])
     low = np.float32(node.float("mask_filter_value", -10000.0))
     if node.int("unidirectional", 0, allowed=(0, 1)) and s > 1:
+        if t != s + (0 if past is None else past[0].shape[2]):
+            node.refuse(f"of {s} queries and {t} keys besides a past: which are later is not defined", "unidirectional")
         later = np.arange(t) > np.arange(t - s, t)[:, None]
         scores = _op(
             ctx, node, "Add", [scores, Value.constant(np.where(later, np.finfo(np.float32).min, np.float32(0)))]

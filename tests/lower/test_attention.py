@@ -59,6 +59,13 @@ def test_multi_head_attention_of_values_of_another_width(rng):
     agree("MultiHeadAttention", {"q": floats(rng, B, S, 12), "k": floats(rng, B, 7, 12), "v": floats(rng, B, 7, N * 2)})
 
 
+@pytest.mark.parametrize("mask", [False, True])
+def test_keys_and_values_that_are_split_into_heads_have_their_biases(rng, mask):
+    inputs = {"q": floats(rng, B, S, N * D), "k": floats(rng, B, N, 7, D), "v": floats(rng, B, N, 7, D)}
+    inputs |= {"bias": floats(rng, 3 * N * D), "m": masked("keys", rng, 7) if mask else None}
+    agree("MultiHeadAttention", inputs, ("bias",))
+
+
 def test_multi_head_attention_takes_tensors_apart_or_together(rng):
     """onnxruntime takes those together on GPUs alone."""
     q, k, v = (floats(rng, B, S, N, D) for _ in range(3))
@@ -100,6 +107,12 @@ def test_multi_head_attention_with_bias_mask_and_past(rng, kind, past):
             "'num_heads' = 3 does not divide 10",
         ),
         ("MultiHeadAttention", {"q": (2, 5, 12), "k": (2, 5, 15), "v": (2, 5, 12)}, {}, "3 heads do not fit"),
+        (
+            "MultiHeadAttention",
+            {"q": (2, 5, 12), "k": (2, 7, 12), "v": (2, 7, 12)},
+            {"unidirectional": 1},
+            "'unidirectional' of 5 queries and 7 keys",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(rng, op, shapes, attributes, message):
