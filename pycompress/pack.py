@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import fields
 from inspect import signature
+from itertools import count
 
 import numpy as np
 
@@ -12,9 +13,8 @@ from .kernels import module, spec
 from .lower.values import Program, Step
 from .weights import Q4, Q8, Dense, Facts, Half
 
-IDENTITY = (
-    "by identity"  # a word in the cache: large weights are not compared by content, which takes as long as packing them
-)
+IDENTITY = "by identity"  # in the cache: large weights are not compared, which takes as long as packing them
+_numbers = count()  # of weights that are not compared
 
 
 def pack(program: Program, cache: dict) -> None:
@@ -106,7 +106,7 @@ def _once(cache: dict, kind: str, weights: Dense | Half | Q8 | Q4, function):
         w = w.view(np.uint16) if isinstance(weights, Half) else w
         lazy = w.strides[0] == 0  # one row, repeated
         alone = cache.get(IDENTITY) and w.nbytes >= Facts.LARGE
-        content = len(cache) if alone else _hash(np.ascontiguousarray(w[:1] if lazy else w))
+        content = next(_numbers) if alone else _hash(np.ascontiguousarray(w[:1] if lazy else w))
         key = (kind, w.shape, w.strides if lazy else None, w.dtype.name, content)
         if key not in cache:
             cache[key] = function(w)

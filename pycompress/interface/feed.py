@@ -12,7 +12,9 @@ from .values import OrtValue
 
 def as_feed(feed) -> dict[str, object]:
     """A caller's dict, checked to be one."""
-    if type(feed) is not dict and not isinstance(feed, Mapping):  # asking an abstract class takes a microsecond's third
+    if type(feed) is not dict and not isinstance(
+        feed, Mapping
+    ):  # to ask an abstract class takes a third of a microsecond
         raise TypeError(f"input_feed must be a dict of arrays by input name, got {type(feed).__name__}")
     return dict(feed)
 

@@ -63,12 +63,13 @@ def _of_doubles(ctx: Lowering, node: Node, x: np.ndarray, w: np.ndarray) -> np.n
 
 
 def _gemm_of_doubles(ctx: Lowering, node: Node, x: np.ndarray, w: np.ndarray) -> Value:
-    c, y = node.optional(2), ctx.value(_of_doubles(ctx, node, x, w))
-    for name, value in (("alpha", y), ("beta", c)):
+    def times(value: Value | None, name: str) -> Value | None:
         factor = node.float(name, 1.0)
-        if value is not None and factor != 1:
-            value = OPERATORS["", "Mul"](ctx, node.become("Mul", [value, Value.constant(np.float64(factor))], 14))
-        y, c = (value, c) if name == "alpha" else (y, value)
+        if value is None or factor == 1:
+            return value
+        return OPERATORS["", "Mul"](ctx, node.become("Mul", [value, Value.constant(np.float64(factor))], 14))
+
+    y, c = times(ctx.value(_of_doubles(ctx, node, x, w)), "alpha"), times(node.optional(2), "beta")
     return y if c is None else OPERATORS["", "Add"](ctx, node.become("Add", [y, c], 14))
 
 

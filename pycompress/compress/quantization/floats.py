@@ -26,7 +26,7 @@ from .recurrent import lstms
 from .shared import firsts
 from .targets import Targets, choose_targets
 
-MEASURED = 8  # samples that channels are scaled and copied by
+MEASURED = 16  # samples that channels are scaled and copied by
 
 
 class Floats:

@@ -20,7 +20,7 @@ from ..model import graph as g
 from ..verdict import snr
 
 EXACT = 40.0  # dB: what the float network has to keep
-COMPARED = 2  # samples on which it has to
+COMPARED = 4  # samples on which it has to
 
 Samples = Sequence[Mapping[str, np.ndarray]]
 Step = Callable[[onnx.ModelProto], None]
